@@ -1,0 +1,63 @@
+// Package canon is the one JSON form that ChatSecure signs, hashes, stores and
+// accepts: what encoding/json writes for a Go struct, fields in the struct's
+// order, without HTML escaping, spaces or a final newline.
+//
+// encoding/json alone takes "dAtA" for "data", duplicate keys and invalid
+// UTF-8 without a word. Unmarshal therefore encodes what it decoded again and
+// refuses whatever does not come back byte for byte, so two parties that hash
+// the same bytes have read the same values. PROTOCOL.md, "Canonical JSON".
+package canon
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+)
+
+// ErrNotCanonical is in the chain of every error about input that is valid
+// JSON for the type but not in its one canonical form.
+var ErrNotCanonical = errors.New("not canonical JSON")
+
+// Marshal returns the canonical encoding of v.
+func Marshal(v any) ([]byte, error) {
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(v); err != nil {
+		return nil, err
+	}
+	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), nil
+}
+
+// MustMarshal is Marshal for types that cannot fail: structs of strings,
+// integers, booleans, byte slices and slices of those.
+func MustMarshal(v any) []byte {
+	b, err := Marshal(v)
+	if err != nil {
+		panic(fmt.Sprintf("canon: %T: %v", v, err))
+	}
+	return b
+}
+
+// Unmarshal decodes data into the zero value that v points to. It refuses
+// unknown fields, trailing bytes and every encoding but the canonical one.
+func Unmarshal(data []byte, v any) error {
+	dec := json.NewDecoder(bytes.NewReader(data))
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(v); err != nil {
+		return err
+	}
+	if _, err := dec.Token(); err != io.EOF {
+		return fmt.Errorf("bytes after the value: %w", ErrNotCanonical)
+	}
+	again, err := Marshal(v)
+	if err != nil {
+		return err
+	}
+	if !bytes.Equal(again, data) {
+		return ErrNotCanonical
+	}
+	return nil
+}
