@@ -1,0 +1,75 @@
+package proto
+
+import (
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+// MaxName is the longest name in characters.
+const MaxName = 32
+
+// reserved are the names that the prompt would take for a command.
+var reserved = map[string]bool{"all": true, "list": true, "whois": true, "history": true, "help": true, "exit": true, "quit": true}
+
+// CheckName refuses what is not a name: 1 to 32 letters or digits with "._-"
+// inside, no combining marks, and not a word of the prompt.
+func CheckName(name string) error {
+	bad := func(why string) error { return Errorf(NameInvalid, "%s", "a name "+why) }
+	if name == "" {
+		return bad("must not be empty")
+	}
+	if len(name) > MaxName*utf8.UTFMax || utf8.RuneCountInString(name) > MaxName {
+		return bad("has at most 32 characters")
+	}
+	if !utf8.ValidString(name) {
+		return bad("must be UTF-8")
+	}
+	last := len(name) - 1
+	for i, r := range name {
+		switch {
+		case r == '.' || r == '_' || r == '-':
+			if i == 0 || i == last {
+				return bad("begins and ends with a letter or digit")
+			}
+		case !unicode.IsLetter(r) && !unicode.IsDigit(r), ignorable(r):
+			return bad("has letters and digits, with . _ - inside, and nothing else")
+		}
+	}
+	if reserved[FoldName(name)] {
+		return bad("must not be a word of the prompt (all list whois history help exit quit)")
+	}
+	return nil
+}
+
+// ignorable letters have no ink of their own: the Hangul fillers.
+func ignorable(r rune) bool {
+	return r == 0x115f || r == 0x1160 || r == 0x3164 || r == 0xffa0
+}
+
+// FoldName returns the form under which names are compared: Unicode simple
+// case folding, one rune for one, so that it does not depend on a locale. The
+// relay's registry and every `to` list use it.
+func FoldName(name string) string {
+	return strings.Map(func(r rune) rune {
+		// The smallest rune of the orbit stands for all of it, but lower-case
+		// ASCII for ASCII letters, so that people recognise their names.
+		least := r
+		for f := unicode.SimpleFold(r); f != r; f = unicode.SimpleFold(f) {
+			least = min(least, f)
+		}
+		if 'A' <= least && least <= 'Z' {
+			return least + 'a' - 'A'
+		}
+		return least
+	}, name)
+}
+
+// SameName tells whether two names are the same when folded.
+func SameName(a, b string) bool { return FoldName(a) == FoldName(b) }
+
+// plainNameByte tells whether c is an ASCII byte of a name: those need neither
+// escaping in JSON nor Unicode tables.
+func plainNameByte(c byte) bool {
+	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || c == '.' || c == '_' || c == '-'
+}
