@@ -1,0 +1,123 @@
+package lab
+
+import (
+	"bytes"
+	"crypto"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"math/big"
+	"slices"
+	"sync"
+	"time"
+)
+
+// Policy identifiers as on the real certificates: anyPolicy for CAs, the
+// card's own for holders.
+const (
+	anyPolicy    = "2.5.29.32.0"
+	holderPolicy = "2.16.620.1.1.1.2.4.0.7"
+)
+
+// CA is a certificate authority with its key and its list of the revoked.
+type CA struct {
+	Cert   *x509.Certificate
+	Key    crypto.Signer
+	Parent *CA    // nil for a root
+	File   string // names its files and URLs: crl/FILE.crl, aia/FILE.crt
+
+	now func() time.Time
+
+	mu      sync.Mutex
+	revoked []x509.RevocationListEntry
+	number  int64 // of the last CRL
+}
+
+// NewCA makes a CA under parent (nil: a self-signed root), of the lab's kind
+// of key, without a path length constraint unless options say otherwise. It
+// stands outside the lab's own hierarchy and files: for cross certificates,
+// loops, long chains and CAs with a fault.
+func (p *PKI) NewCA(parent *CA, subject pkix.RDNSequence, opts ...IssueOption) (*CA, error) {
+	now := p.now()
+	r := &request{now: now, keyType: p.opts.CAKey, subject: subject, issuer: parent, pathLen: -1,
+		notBefore: now.Add(-caAge), notAfter: now.Add(caLife)}
+	for _, o := range opts {
+		o.apply(r)
+	}
+	t := &x509.Certificate{
+		IsCA:                  true,
+		BasicConstraintsValid: true,
+		MaxPathLen:            r.pathLen,
+		MaxPathLenZero:        r.pathLen == 0,
+		KeyUsage:              x509.KeyUsageCertSign | x509.KeyUsageCRLSign,
+		Policies:              policies(anyPolicy),
+	}
+	cert, key, err := p.sign(r, t)
+	if err != nil {
+		return nil, err
+	}
+	if r.selfSigned {
+		r.issuer = nil
+	}
+	return &CA{Cert: cert, Key: key, Parent: r.issuer, File: "other", now: p.now}, nil
+}
+
+// Path returns the CA's certificate and those above it, root excluded.
+func (ca *CA) Path() []*x509.Certificate {
+	var path []*x509.Certificate
+	for ; ca != nil && ca.Parent != nil; ca = ca.Parent {
+		path = append(path, ca.Cert)
+	}
+	return path
+}
+
+// Revoke puts a certificate that this CA issued on its list; see PKI.Revoke.
+// What stood there for it before is replaced.
+func (ca *CA) Revoke(cert *x509.Certificate, at time.Time, reason int) {
+	ca.Release(cert)
+	ca.mu.Lock()
+	defer ca.mu.Unlock()
+	ca.revoked = append(ca.revoked, x509.RevocationListEntry{
+		SerialNumber: cert.SerialNumber, RevocationTime: at.UTC().Truncate(time.Second), ReasonCode: reason})
+}
+
+// Release takes a certificate off the list, as at the end of a hold.
+func (ca *CA) Release(cert *x509.Certificate) {
+	ca.mu.Lock()
+	defer ca.mu.Unlock()
+	ca.revoked = slices.DeleteFunc(ca.revoked, func(e x509.RevocationListEntry) bool {
+		return e.SerialNumber.Cmp(cert.SerialNumber) == 0
+	})
+}
+
+// Entries returns the CA's list as it stands.
+func (ca *CA) Entries() []x509.RevocationListEntry {
+	ca.mu.Lock()
+	defer ca.mu.Unlock()
+	return slices.Clone(ca.revoked)
+}
+
+// nextNumber gives each CRL of this CA a higher number.
+func (ca *CA) nextNumber() *big.Int {
+	ca.mu.Lock()
+	defer ca.mu.Unlock()
+	ca.number++
+	return big.NewInt(ca.number)
+}
+
+// issued reports whether the certificate names this CA as its issuer.
+func (ca *CA) issued(cert *x509.Certificate) bool {
+	return bytes.Equal(cert.RawIssuer, ca.Cert.RawSubject) && bytes.Equal(cert.AuthorityKeyId, ca.Cert.SubjectKeyId)
+}
+
+// policies parses constant policy identifiers.
+func policies(ids ...string) []x509.OID {
+	var list []x509.OID
+	for _, id := range ids {
+		oid, err := x509.ParseOID(id)
+		if err != nil {
+			panic(err)
+		}
+		list = append(list, oid)
+	}
+	return list
+}

@@ -1,0 +1,147 @@
+package lab
+
+import (
+	"bytes"
+	"crypto/x509"
+	"encoding/pem"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+)
+
+// Names inside a lab's directory. A holder's files go to a directory of the
+// holder's name, so no holder has one of these.
+const (
+	bundleFile       = "ca-bundle.pem"     // the root alone: what -ca-bundle takes
+	intermediateFile = "intermediates.pem" // the CAs below it
+	caDir            = "ca"                // FILE.pem and FILE.key.pem of each CA
+	aiaDir           = "aia"               // FILE.crt, DER, as AIA names them
+	crlDir           = "crl"               // FILE.crl, DER: what -crl takes
+	tokenDir         = "tokens"            // SoftHSM2's
+	softHSMConf      = "softhsm2.conf"
+	certFile         = "cert.pem" // leaf first, then the chain without the root
+	keyFile          = "key.pem"  // PKCS#8
+	pinFile          = "pin"
+)
+
+var reserved = []string{bundleFile, intermediateFile, caDir, aiaDir, crlDir, tokenDir, softHSMConf}
+
+// Write puts the lab into dir, which is made if need be: the bundle, CAs, CRLs
+// and a software card for every holder (the last issued, where two have one
+// name). Each file is replaced at once, so a program that is running may read
+// the directory meanwhile.
+func (p *PKI) Write(dir string) error {
+	for _, d := range []string{dir, filepath.Join(dir, caDir), filepath.Join(dir, aiaDir), filepath.Join(dir, crlDir)} {
+		if err := os.MkdirAll(d, 0o755); err != nil {
+			return err
+		}
+	}
+	if err := replaceFile(dir, bundleFile, pemCerts(p.Root.Cert), 0o644); err != nil {
+		return err
+	}
+	if err := replaceFile(dir, intermediateFile, pemCerts(p.Auth.Cert, p.CC.Cert), 0o644); err != nil {
+		return err
+	}
+	for _, ca := range p.CAs() {
+		if err := ca.write(dir); err != nil {
+			return err
+		}
+	}
+	if err := p.WriteCRLs(dir); err != nil {
+		return err
+	}
+	for _, h := range p.Holders() {
+		if !filepath.IsLocal(h.Name) || filepath.Base(h.Name) != h.Name || slices.Contains(reserved, h.Name) {
+			return fmt.Errorf("%q cannot be the name of a directory in the lab", h.Name)
+		}
+		if err := h.WriteCard(filepath.Join(dir, h.Name)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// WriteCRLs writes new complete lists of all CAs to dir/crl.
+func (p *PKI) WriteCRLs(dir string) error {
+	lists, err := p.CRLs()
+	if err != nil {
+		return err
+	}
+	for name, der := range lists {
+		if err := replaceFile(dir, filepath.Join(crlDir, name+".crl"), der, 0o644); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// write puts a CA's certificate and key where Load finds them, and its
+// certificate where AIA says.
+func (ca *CA) write(dir string) error {
+	key, err := pemKey(ca.Key)
+	if err != nil {
+		return err
+	}
+	if err := replaceFile(dir, filepath.Join(caDir, ca.File+".key.pem"), key, 0o600); err != nil {
+		return err
+	}
+	if err := replaceFile(dir, filepath.Join(caDir, ca.File+".pem"), pemCerts(ca.Cert), 0o644); err != nil {
+		return err
+	}
+	return replaceFile(dir, filepath.Join(aiaDir, ca.File+".crt"), ca.Cert.Raw, 0o644)
+}
+
+// WriteCard writes the software card of h to dir: cert.pem and key.pem (0600).
+func (h *Holder) WriteCard(dir string) error {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	key, err := pemKey(h.Key)
+	if err != nil {
+		return err
+	}
+	if err := replaceFile(dir, keyFile, key, 0o600); err != nil {
+		return err
+	}
+	return replaceFile(dir, certFile, pemCerts(append([]*x509.Certificate{h.Leaf}, h.Chain...)...), 0o644)
+}
+
+// replaceFile writes dir/name whole or not at all. The temporary file is in
+// dir, not beside the target: a relay that reads crl/ never meets half a list.
+func replaceFile(dir, name string, data []byte, mode os.FileMode) error {
+	f, err := os.CreateTemp(dir, ".lab-*")
+	if err != nil {
+		return err
+	}
+	defer os.Remove(f.Name()) // after the rename there is nothing to remove
+	_, err = f.Write(data)
+	if err == nil {
+		err = f.Chmod(mode)
+	}
+	if cerr := f.Close(); err == nil {
+		err = cerr
+	}
+	if err != nil {
+		return err
+	}
+	return os.Rename(f.Name(), filepath.Join(dir, name))
+}
+
+// pemCerts encodes certificates one after the other.
+func pemCerts(certs ...*x509.Certificate) []byte {
+	var b bytes.Buffer
+	for _, c := range certs {
+		pem.Encode(&b, &pem.Block{Type: "CERTIFICATE", Bytes: c.Raw})
+	}
+	return b.Bytes()
+}
+
+// pemKey encodes a private key as PKCS#8.
+func pemKey(key any) ([]byte, error) {
+	der, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		return nil, err
+	}
+	return pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), nil
+}

@@ -1,0 +1,143 @@
+// Package lab makes certificate authorities, cards and revocation lists for
+// tests and for trying the programs: a hierarchy shaped like the Portuguese
+// one (root, "Cartão de Cidadão", "EC de Autenticação"), citizens under it
+// with the subject attributes of a real card, complete CRLs, software cards
+// and SoftHSM2 tokens. RFC 5280 names what stands in them.
+//
+// Nothing here is for real use: private keys of authorities lie beside their
+// certificates and the PIN of every token is the same.
+package lab
+
+import (
+	"crypto/x509"
+	"encoding/hex"
+	"fmt"
+	"sync"
+	"time"
+)
+
+// DefaultBaseURL stands in CRLDistributionPoints and AIA unless Options says
+// otherwise. A loopback literal needs no name server, and nothing listens on
+// port 1, so whoever follows it learns at once that nothing is there.
+const DefaultBaseURL = "http://127.0.0.1:1/lab"
+
+// Validity of what is issued, around the lab's clock. CAs are older than any
+// expired citizen, so that a check "at that time" finds a valid chain.
+const (
+	year           = 365 * 24 * time.Hour
+	rootAge        = 12 * year
+	rootLife       = 20 * year // from now on
+	caAge          = 11 * year
+	caLife         = 12 * year
+	holderAge      = 24 * time.Hour
+	holderLife     = 5 * year
+	expiredAge     = 6 * year
+	crlAge         = time.Hour
+	crlLife        = 30 * 24 * time.Hour
+	labelRandBytes = 6 // 48 bits: two labs never have roots of one name
+)
+
+// Options says what New makes. The zero value is good for most tests.
+type Options struct {
+	CAKey   KeyType          // of the three CAs; "" is P384
+	BaseURL string           // of CDP and AIA, without a final slash; "" is DefaultBaseURL
+	Life    time.Duration    // of holders' certificates from now on; 0 is five years
+	Now     func() time.Time // the lab's clock; nil is time.Now
+}
+
+// PKI is one lab: three CAs and the holders they issued to. It is safe for
+// concurrent use; the CAs and holders that it hands out are not to be changed.
+type PKI struct {
+	Root *CA // "Lab Raiz do Estado 001", self-signed, the one anchor
+	CC   *CA // "Cartão de Cidadão 001"
+	Auth *CA // "EC de Autenticação do Cartão de Cidadão 0001", issues to citizens
+
+	opts Options
+
+	mu      sync.Mutex
+	holders []*Holder       // in the order they were issued
+	civil   map[string]bool // civil numbers given, so that none is given twice
+	other   *PKI            // issues the Untrusted; made when first needed
+}
+
+// New makes a lab in memory.
+func New(opts Options) (*PKI, error) {
+	p := empty(opts)
+	label := hex.EncodeToString(randomBytes(labelRandBytes))
+	var err error
+	p.Root, err = p.NewCA(nil, DN("C", "PT", "O", "Sistema de Certificação Eletrónica do Estado",
+		"OU", "Lab "+label, "CN", "Lab Raiz do Estado 001"),
+		Window(p.now().Add(-rootAge), p.now().Add(rootLife)))
+	if err != nil {
+		return nil, fmt.Errorf("lab root: %w", err)
+	}
+	p.Root.File = "root"
+	p.CC, err = p.NewCA(p.Root, DN("C", "PT", "O", "SCEE - Sistema de Certificação Electrónica do Estado",
+		"OU", "ECEstado", "CN", "Cartão de Cidadão 001"), PathLen(1))
+	if err != nil {
+		return nil, fmt.Errorf("lab CA: %w", err)
+	}
+	p.CC.File = "cc"
+	p.Auth, err = p.NewCA(p.CC, DN("C", "PT", "O", "Instituto dos Registos e do Notariado I.P.",
+		"OU", "Cartão de Cidadão", "OU", "subECEstado",
+		"CN", "EC de Autenticação do Cartão de Cidadão 0001"), PathLen(0))
+	if err != nil {
+		return nil, fmt.Errorf("lab sub CA: %w", err)
+	}
+	p.Auth.File = "auth"
+	return p, nil
+}
+
+// empty returns a lab without CAs, its options filled in.
+func empty(opts Options) *PKI {
+	if opts.CAKey == "" {
+		opts.CAKey = P384
+	}
+	if opts.BaseURL == "" {
+		opts.BaseURL = DefaultBaseURL
+	}
+	if opts.Life == 0 {
+		opts.Life = holderLife
+	}
+	if opts.Now == nil {
+		opts.Now = time.Now
+	}
+	return &PKI{opts: opts, civil: make(map[string]bool)}
+}
+
+// now is the lab's time as certificates can say it: UTC, whole seconds.
+func (p *PKI) now() time.Time { return p.opts.Now().UTC().Truncate(time.Second) }
+
+// CAs returns the three authorities, root first.
+func (p *PKI) CAs() []*CA { return []*CA{p.Root, p.CC, p.Auth} }
+
+// Holders returns everyone issued to so far, in order.
+func (p *PKI) Holders() []*Holder {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return append([]*Holder(nil), p.holders...)
+}
+
+// Roots returns a pool with the lab's root alone.
+func (p *PKI) Roots() *x509.CertPool {
+	pool := x509.NewCertPool()
+	pool.AddCert(p.Root.Cert)
+	return pool
+}
+
+// Intermediates returns a pool with the two CAs below the root.
+func (p *PKI) Intermediates() *x509.CertPool {
+	pool := x509.NewCertPool()
+	pool.AddCert(p.CC.Cert)
+	pool.AddCert(p.Auth.Cert)
+	return pool
+}
+
+// Revoke puts h on its issuer's list from at on, with a reason of RFC 5280,
+// section 5.3.1 (1 keyCompromise, 6 certificateHold, 8 removeFromCRL, ...).
+// The next CRL has it.
+func (p *PKI) Revoke(h *Holder, at time.Time, reason int) {
+	if h.Issuer != nil {
+		h.Issuer.Revoke(h.Leaf, at, reason)
+	}
+}
