@@ -1,0 +1,57 @@
+package chatsecure
+
+import (
+	"chatsecure/crypto"
+	"chatsecure/proto"
+)
+
+// hello is what connect phase 3 seals: who the client is and what it takes.
+type hello struct {
+	Name      string         `json:"name"`
+	Takes     string         `json:"takes"`
+	Bundle    *crypto.Bundle `json:"bundle"`
+	Signature []byte         `json:"data_signature"` // K over crypto.Connect.ClientSigns
+}
+
+// whoisEntry is one connection in the body of a whois answer, which is a JSON
+// array of these.
+type whoisEntry struct {
+	ID     string         `json:"id"`
+	Takes  string         `json:"takes"`
+	Since  int64          `json:"since"` // Unix seconds
+	Bundle *crypto.Bundle `json:"bundle"`
+}
+
+// lineSealer makes secure lines out of payloads. The goroutine that writes a
+// connection owns it.
+type lineSealer struct {
+	hop    *crypto.Hop
+	random [proto.RandomSize]byte
+	sealed []byte
+}
+
+// append seals payload and appends the secure line to dst.
+func (s *lineSealer) append(dst, payload []byte) []byte {
+	seq := s.hop.Seq()
+	s.sealed = s.hop.Seal(s.sealed[:0], &s.random, payload)
+	dst = proto.AppendSecure(dst, seq, &s.random, s.sealed)
+	if cap(s.sealed) > maxIdleBuffer {
+		s.sealed = nil
+	}
+	return dst
+}
+
+// maxIdleBuffer is the largest scratch buffer that a connection keeps between
+// lines: a pipe's 640 KiB must not stay with every idle connection.
+const maxIdleBuffer = 64 << 10
+
+// openLine returns the payload of a secure line, in the line's own memory, and
+// the line's number. Every error means that the connection must be closed.
+func openLine(hop *crypto.Hop, line []byte) (seq uint64, payload []byte, err error) {
+	seq, random, sealed, err := proto.ScanSecure(line)
+	if err != nil {
+		return 0, nil, err
+	}
+	payload, err = hop.Open(seq, &random, sealed)
+	return seq, payload, err
+}
