@@ -15,7 +15,7 @@ import (
 const (
 	bundleFile       = "ca-bundle.pem"     // the root alone: what -ca-bundle takes
 	intermediateFile = "intermediates.pem" // the CAs below it
-	caDir            = "ca"                // FILE.pem and FILE.key.pem of each CA
+	caDir            = "ca"                // FILE.pem, FILE.key.pem and last FILE.crl of each CA
 	aiaDir           = "aia"               // FILE.crt, DER, as AIA names them
 	crlDir           = "crl"               // FILE.crl, DER: what -crl takes
 	tokenDir         = "tokens"            // SoftHSM2's
@@ -23,9 +23,11 @@ const (
 	certFile         = "cert.pem" // leaf first, then the chain without the root
 	keyFile          = "key.pem"  // PKCS#8
 	pinFile          = "pin"
+	stateDir         = "state" // what the printed commands use
 )
 
-var reserved = []string{bundleFile, intermediateFile, caDir, aiaDir, crlDir, tokenDir, softHSMConf}
+// reserved are the names that a lab's directory uses itself.
+var reserved = []string{bundleFile, intermediateFile, caDir, aiaDir, crlDir, tokenDir, stateDir, softHSMConf}
 
 // Write puts the lab into dir, which is made if need be: the bundle, CAs, CRLs
 // and a software card for every holder (the last issued, where two have one
@@ -52,12 +54,20 @@ func (p *PKI) Write(dir string) error {
 		return err
 	}
 	for _, h := range p.Holders() {
-		if !filepath.IsLocal(h.Name) || filepath.Base(h.Name) != h.Name || slices.Contains(reserved, h.Name) {
-			return fmt.Errorf("%q cannot be the name of a directory in the lab", h.Name)
+		if err := CheckName(h.Name); err != nil {
+			return err
 		}
 		if err := h.WriteCard(filepath.Join(dir, h.Name)); err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+// CheckName refuses what cannot be a holder's directory in a lab.
+func CheckName(name string) error {
+	if !filepath.IsLocal(name) || filepath.Base(name) != name || name[0] == '.' || slices.Contains(reserved, name) {
+		return fmt.Errorf("%q cannot be the name of a card's directory in the lab", name)
 	}
 	return nil
 }
@@ -69,8 +79,12 @@ func (p *PKI) WriteCRLs(dir string) error {
 		return err
 	}
 	for name, der := range lists {
-		if err := replaceFile(dir, filepath.Join(crlDir, name+".crl"), der, 0o644); err != nil {
-			return err
+		// The copy in ca/ is the CA's memory: crl/ is there to be tried
+		// things with.
+		for _, d := range []string{caDir, crlDir} {
+			if err := replaceFile(dir, filepath.Join(d, name+".crl"), der, 0o644); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
