@@ -1,0 +1,299 @@
+package crypto
+
+import (
+	"bytes"
+	"crypto"
+	"crypto/ed25519"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/asn1"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"math/big"
+	"sync"
+)
+
+// The kinds of key that GenerateKey makes.
+const (
+	KeyEd25519 = "ed25519" // RFC 8032; the default
+	KeyRSA     = "rsa"     // RSA-2048 with PSS, as the original used
+)
+
+const (
+	// keyRSABits is the one RSA size a K may have: what the original used. A
+	// fixed size leaves nothing to negotiate down and bounds the work that a
+	// stranger's key can cause.
+	keyRSABits = 2048
+	// keyRSAExponent is the one public exponent: small ones have broken RSA
+	// before, large ones cost the verifier time.
+	keyRSAExponent = 65537
+	// pssSaltLen is the salt length in bytes, that of the hash (RFC 8017,
+	// section 9.1). It is fixed, so that a signature has one form.
+	pssSaltLen = sha256.Size
+	// maxSPKI bounds a public key in DER: RSA-2048 takes 294 bytes.
+	maxSPKI = 512
+)
+
+var pssOptions = &rsa.PSSOptions{SaltLength: pssSaltLen, Hash: crypto.SHA256}
+
+// Key is a signing key: a client's K, or the identity key of a relay. It is
+// safe for concurrent use.
+type Key struct {
+	public *PublicKey
+
+	mu  sync.RWMutex       // guards what follows; Erase takes it for writing
+	ed  ed25519.PrivateKey // one of the two is set until Erase
+	rsa *rsa.PrivateKey
+}
+
+// GenerateKey makes a new key: kind is KeyEd25519 or KeyRSA.
+func GenerateKey(kind string) (*Key, error) {
+	switch kind {
+	case KeyEd25519:
+		_, private, err := ed25519.GenerateKey(rand.Reader)
+		if err != nil {
+			return nil, err
+		}
+		return newKey(private)
+	case KeyRSA:
+		private, err := rsa.GenerateKey(rand.Reader, keyRSABits)
+		if err != nil {
+			return nil, err
+		}
+		return newKey(private)
+	}
+	return nil, fmt.Errorf("unknown kind of key %q: choose ed25519 or rsa", kind)
+}
+
+// ParseKey reads a private key in PKCS #8 (RFC 5958), as PKCS8 writes it. It
+// refuses what ParsePublicKey refuses.
+func ParseKey(pkcs8 []byte) (*Key, error) {
+	// ParsePKCS8PrivateKey does not look at what follows the structure.
+	var outer asn1.RawValue
+	if rest, err := asn1.Unmarshal(pkcs8, &outer); err != nil || len(rest) != 0 {
+		return nil, errors.New("private key is not one PKCS #8 structure")
+	}
+	private, err := x509.ParsePKCS8PrivateKey(pkcs8)
+	if err != nil {
+		return nil, fmt.Errorf("private key: %w", err)
+	}
+	return newKey(private)
+}
+
+func newKey(private any) (*Key, error) {
+	k := new(Key)
+	var public any
+	switch private := private.(type) {
+	case ed25519.PrivateKey:
+		k.ed, public = private, private.Public()
+	case *rsa.PrivateKey:
+		k.rsa, public = private, private.Public()
+	default:
+		return nil, fmt.Errorf("private key of type %T: only Ed25519 and RSA-%d can be used", private, keyRSABits)
+	}
+	spki, err := x509.MarshalPKIXPublicKey(public)
+	if err != nil {
+		return nil, fmt.Errorf("public half of the key: %w", err)
+	}
+	if k.public, err = ParsePublicKey(spki); err != nil {
+		return nil, err
+	}
+	return k, nil
+}
+
+// Kind returns KeyEd25519 or KeyRSA.
+func (k *Key) Kind() string { return k.public.Kind() }
+
+// Public returns the public half.
+func (k *Key) Public() *PublicKey { return k.public }
+
+// PKCS8 returns the private key in PKCS #8 (RFC 5958), nil after Erase. The
+// caller erases the bytes when their turn is over.
+func (k *Key) PKCS8() []byte {
+	k.mu.RLock()
+	defer k.mu.RUnlock()
+	var private any
+	switch {
+	case k.ed != nil:
+		private = k.ed
+	case k.rsa != nil:
+		private = k.rsa
+	default:
+		return nil
+	}
+	b, err := x509.MarshalPKCS8PrivateKey(private)
+	if err != nil {
+		panic("crypto: marshal of a valid private key: " + err.Error())
+	}
+	return b
+}
+
+// Sign signs message: Ed25519 (RFC 8032, section 5.1), or RSASSA-PSS with
+// SHA-256 and 32 bytes of salt (RFC 8017, section 8.1). After Erase it returns
+// nil, which no verifier takes.
+func (k *Key) Sign(message []byte) []byte {
+	k.mu.RLock()
+	defer k.mu.RUnlock()
+	switch {
+	case k.ed != nil:
+		return ed25519.Sign(k.ed, message)
+	case k.rsa != nil:
+		digest := sha256.Sum256(message)
+		signature, err := rsa.SignPSS(rand.Reader, k.rsa, crypto.SHA256, digest[:], pssOptions)
+		if err != nil {
+			panic("crypto: PSS with a valid key: " + err.Error())
+		}
+		return signature
+	}
+	return nil
+}
+
+// Erase zeroes what this package can reach of the private key and drops the
+// rest. Public stays.
+func (k *Key) Erase() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	clear(k.ed)
+	if k.rsa != nil {
+		p := &k.rsa.Precomputed
+		for _, n := range append([]*big.Int{k.rsa.D, p.Dp, p.Dq, p.Qinv}, k.rsa.Primes...) {
+			if n != nil {
+				clear(n.Bits())
+			}
+		}
+	}
+	k.ed, k.rsa = nil, nil
+}
+
+// PublicKey is the public half of a Key, checked by ParsePublicKey.
+type PublicKey struct {
+	spki []byte
+	ed   ed25519.PublicKey // one of the two is set
+	rsa  *rsa.PublicKey
+}
+
+// ParsePublicKey reads a SubjectPublicKeyInfo (RFC 5280, section 4.1) in DER.
+// It refuses every key but canonical Ed25519 points of large order and RSA-2048
+// with the exponent 65537 and an odd modulus, and every encoding but the one
+// that SPKI gives, since hashes of the encoding name the key.
+func ParsePublicKey(spki []byte) (*PublicKey, error) {
+	if len(spki) > maxSPKI {
+		return nil, fmt.Errorf("public key of %d bytes, at most %d are allowed", len(spki), maxSPKI)
+	}
+	public, err := x509.ParsePKIXPublicKey(spki)
+	if err != nil {
+		return nil, fmt.Errorf("public key: %w", err)
+	}
+	p := &PublicKey{spki: bytes.Clone(spki)}
+	switch public := public.(type) {
+	case ed25519.PublicKey:
+		if err := checkEd25519(public); err != nil {
+			return nil, err
+		}
+		p.ed = public
+	case *rsa.PublicKey:
+		switch {
+		case public.N.BitLen() != keyRSABits:
+			return nil, fmt.Errorf("RSA public key of %d bits, only %d are allowed", public.N.BitLen(), keyRSABits)
+		case public.N.Bit(0) == 0:
+			return nil, errors.New("RSA public key with an even modulus")
+		case public.E != keyRSAExponent:
+			return nil, fmt.Errorf("RSA public key with the exponent %d, only %d is allowed", public.E, keyRSAExponent)
+		}
+		p.rsa = public
+	default:
+		return nil, fmt.Errorf("public key of type %T: only Ed25519 and RSA-%d can be used", public, keyRSABits)
+	}
+	if again, err := x509.MarshalPKIXPublicKey(public); err != nil || !bytes.Equal(again, spki) {
+		return nil, errors.New("public key is not in its canonical encoding")
+	}
+	return p, nil
+}
+
+// Kind returns KeyEd25519 or KeyRSA.
+func (p *PublicKey) Kind() string {
+	if p.ed != nil {
+		return KeyEd25519
+	}
+	return KeyRSA
+}
+
+// SPKI returns the key as a SubjectPublicKeyInfo in DER. The caller does not
+// change it.
+func (p *PublicKey) SPKI() []byte { return p.spki }
+
+// Equal reports whether both are the same key.
+func (p *PublicKey) Equal(other *PublicKey) bool { return bytes.Equal(p.spki, other.spki) }
+
+// Verify reports whether signature is one that Key.Sign made over message.
+func (p *PublicKey) Verify(message, signature []byte) bool {
+	if p.ed != nil {
+		return ed25519.Verify(p.ed, message, signature)
+	}
+	digest := sha256.Sum256(message)
+	return rsa.VerifyPSS(p.rsa, crypto.SHA256, digest[:], signature, pssOptions) == nil
+}
+
+// Fingerprint is the lower-case hexadecimal SHA-256 of a public key's SPKI: how
+// people name a relay.
+func Fingerprint(spki []byte) string {
+	sum := sha256.Sum256(spki)
+	return hex.EncodeToString(sum[:])
+}
+
+// edPrime is the field's prime 2^255 - 19, edD the curve's constant d
+// (RFC 8032, section 5.1).
+var (
+	edPrime, _ = new(big.Int).SetString("7fffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffed", 16)
+	edD, _     = new(big.Int).SetString("52036cee2b6ffe738cc740797779e89800700a4d4141d8ab75eb4dca135978a3", 16)
+)
+
+// edSmallOrder are the y-coordinates, little-endian, of the eight points of
+// small order: 1 (the neutral element), -1 (order 2), 0 (order 4), and the two
+// of order 8. For such a "key" anyone can make signatures.
+var edSmallOrder = [][32]byte{
+	hex32("0100000000000000000000000000000000000000000000000000000000000000"),
+	hex32("ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f"),
+	hex32("0000000000000000000000000000000000000000000000000000000000000000"),
+	hex32("26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05"),
+	hex32("c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a"),
+}
+
+// checkEd25519 refuses encodings that RFC 8032, section 5.1.3, does not decode
+// (crypto/ed25519 takes y >= p) and points of small order.
+func checkEd25519(public ed25519.PublicKey) error {
+	y := bytes.Clone(public)
+	y[31] &= 0x7f // the top bit is the sign of x; points of small order come with both
+	for _, small := range edSmallOrder {
+		if bytes.Equal(y, small[:]) {
+			return errors.New("Ed25519 public key is a point of small order")
+		}
+	}
+	for i, j := 0, len(y)-1; i < j; i, j = i+1, j-1 {
+		y[i], y[j] = y[j], y[i]
+	}
+	n := new(big.Int).SetBytes(y)
+	if n.Cmp(edPrime) >= 0 {
+		return errors.New("Ed25519 public key is not in its canonical encoding")
+	}
+	// x^2 = (y^2-1)/(d*y^2+1) must have a root; a quotient is a square
+	// exactly if the product is.
+	n.Mul(n, n).Mod(n, edPrime)
+	v := new(big.Int).Mul(edD, n)
+	v.Add(v, big.NewInt(1))
+	n.Sub(n, big.NewInt(1)).Mul(n, v).Mod(n, edPrime)
+	if big.Jacobi(n, edPrime) != 1 {
+		return errors.New("Ed25519 public key is not a point of the curve")
+	}
+	return nil
+}
+
+func hex32(digits string) (y [32]byte) {
+	if n, err := hex.Decode(y[:], []byte(digits)); err != nil || n != len(y) {
+		panic("crypto: constant " + digits)
+	}
+	return y
+}

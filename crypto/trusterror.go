@@ -1,0 +1,95 @@
+package crypto
+
+import (
+	"crypto/x509"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+)
+
+// The codes of a TrustError. They cross the wire as they stand.
+const (
+	CodeCertificateUntrusted   = "certificate-untrusted"
+	CodeCertificateExpired     = "certificate-expired"
+	CodeCertificateNotYetValid = "certificate-not-yet-valid"
+	CodeCertificateRevoked     = "certificate-revoked"
+	CodeCertificateUnsuitable  = "certificate-unsuitable"
+	CodeRevocationUnknown      = "revocation-unknown"
+	CodeDelegationInvalid      = "delegation-invalid"
+	CodeDelegationExpired      = "delegation-expired"
+	CodeDelegationNotYetValid  = "delegation-not-yet-valid"
+	CodeNameMismatch           = "name-mismatch"
+	CodeBundleMalformed        = "bundle-malformed"
+)
+
+// TrustError is why an identity is refused.
+type TrustError struct {
+	Code   string // one of the codes above
+	Reason string // a sentence for people, safe to print; it has no civil number in it
+	Hint   string // what to do about it; may be empty
+}
+
+// Error returns the reason.
+func (e *TrustError) Error() string { return e.Reason }
+
+const (
+	// maxShownName bounds the names of strangers in a sentence, in characters.
+	maxShownName = 64
+	// civilDigits is how many digits in a row are taken for a number that
+	// identifies somebody. Some countries put it into the CN.
+	civilDigits = 5
+)
+
+// shownName is how a sentence names a certificate: by its CN, made visible, and
+// without what could be a civil number.
+func shownName(cert *x509.Certificate) string {
+	return shownText(cert.Subject.CommonName)
+}
+
+// shownIssuer is shownName for the issuer of a certificate.
+func shownIssuer(cert *x509.Certificate) string {
+	return shownText(cert.Issuer.CommonName)
+}
+
+func shownText(s string) string {
+	if s == "" {
+		return "(without a name)"
+	}
+	if utf8.RuneCountInString(s) > maxShownName {
+		s = string([]rune(s)[:maxShownName]) + "..."
+	}
+	return `"` + Visible(maskDigits(s)) + `"`
+}
+
+// maskDigits replaces every run of civilDigits or more digits by stars. Digits
+// may be of any script, and one separator between two of them does not end a
+// run.
+func maskDigits(s string) string {
+	runes := []rune(s)
+	for i := 0; i < len(runes); {
+		if !unicode.IsDigit(runes[i]) {
+			i++
+			continue
+		}
+		end, digits := i, 0
+		for j := i; j < len(runes); j++ {
+			if unicode.IsDigit(runes[j]) {
+				digits++
+				end = j + 1
+			} else if j > end || !strings.ContainsRune(" .-/", runes[j]) {
+				break
+			}
+		}
+		if digits >= civilDigits {
+			for k := i; k < end; k++ {
+				runes[k] = '*'
+			}
+		}
+		i = end
+	}
+	return string(runes)
+}
+
+// shownTime is how a sentence gives a time.
+func shownTime(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05") + " UTC" }

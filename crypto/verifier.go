@@ -1,0 +1,332 @@
+package crypto
+
+import (
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/rsa"
+	"crypto/sha256"
+	"crypto/sha512"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+)
+
+const (
+	// cacheFor is how long a verified identity is believed without looking
+	// again: long enough for a burst of messages, short enough that an end of
+	// validity or a new revocation list counts at once by human measure.
+	cacheFor = 5 * time.Second
+	// cacheSize bounds the identities remembered, at some 20 kB each: those that
+	// are at work within cacheFor, not all that are connected.
+	cacheSize = 256
+)
+
+// VerifierConfig says what a Verifier trusts.
+type VerifierConfig struct {
+	Trust  *Trust
+	CRLs   *CRLStore        // nil: no revocation list is at hand
+	Policy Policy           // what an unknown revocation status means; "" is PolicyTry
+	Now    func() time.Time // nil: time.Now
+}
+
+// Verifier decides whose bundle it is. It is safe for concurrent use.
+type Verifier struct {
+	now func() time.Time
+
+	mu     sync.Mutex // guards what follows
+	trust  *Trust
+	crls   *CRLStore
+	policy Policy
+	known  map[[32]byte]remembered // by bundle hash; verified live
+}
+
+type remembered struct {
+	person *Person
+	at     time.Time
+	lists  uint64 // CRLStore.generation then
+}
+
+// NewVerifier returns a Verifier.
+func NewVerifier(cfg VerifierConfig) *Verifier {
+	v := &Verifier{now: cfg.Now}
+	if v.now == nil {
+		v.now = time.Now
+	}
+	v.Reload(cfg.Trust, cfg.CRLs, cfg.Policy)
+	return v
+}
+
+// Reload replaces what is trusted, all at once, and forgets every identity
+// verified before.
+func (v *Verifier) Reload(trust *Trust, crls *CRLStore, policy Policy) {
+	if trust == nil {
+		trust = &Trust{}
+	}
+	if policy == "" {
+		policy = PolicyTry
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.trust, v.crls, v.policy = trust, crls, policy
+	v.known = make(map[[32]byte]remembered)
+}
+
+// Verify checks a bundle at this moment: shape, name, delegation, path to an
+// anchor, revocation. Errors are TrustErrors. Clocks may differ by
+// ClockTolerance. That its peer holds K is for the caller to check, and before:
+// strangers are made to sign before they are worth building a path for.
+func (v *Verifier) Verify(b *Bundle, name string) (*Person, error) {
+	if err := b.Check(); err != nil {
+		return nil, err
+	}
+	if err := checkName(b, name); err != nil {
+		return nil, err
+	}
+	hash, now := b.Hash(), v.now()
+
+	v.mu.Lock()
+	check := v.checkLocked()
+	known, ok := v.known[hash]
+	v.mu.Unlock()
+	lists := check.crls.generation()
+	if ok && known.lists == lists {
+		// A clock that was set back makes the age negative: look again.
+		if age := now.Sub(known.at); age >= 0 && age < cacheFor && !now.After(known.person.Expires) {
+			return known.person, nil
+		}
+	}
+	person, err := check.person(b, hash, now)
+	if err != nil {
+		return nil, nameClock(err, now)
+	}
+	v.remember(hash, remembered{person, now, lists}, check)
+	return person, nil
+}
+
+// VerifyAt checks a bundle as it was at a time in the past, for history and
+// proofs: valid then, and not revoked by then. Person.Now says whether the
+// certificate would still be accepted.
+func (v *Verifier) VerifyAt(b *Bundle, name string, at time.Time) (*Person, error) {
+	if err := b.Check(); err != nil {
+		return nil, err
+	}
+	if err := checkName(b, name); err != nil {
+		return nil, err
+	}
+	v.mu.Lock()
+	check := v.checkLocked()
+	v.mu.Unlock()
+	check.past = true
+	person, err := check.person(b, b.Hash(), at)
+	if err != nil {
+		return nil, err
+	}
+	chain, err := b.parseChain()
+	if err != nil {
+		return nil, err
+	}
+	check.past = false
+	now := v.now()
+	if _, _, err := check.certificate(person.Leaf, chain, now); err != nil {
+		person.Now = nameClock(err, now)
+	}
+	return person, nil
+}
+
+func (v *Verifier) checkLocked() check {
+	return check{trust: v.trust, crls: v.crls, policy: v.policy}
+}
+
+// remember keeps a result, unless what it was checked against has been
+// replaced meanwhile.
+func (v *Verifier) remember(hash [32]byte, r remembered, c check) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.trust != c.trust || v.crls != c.crls || v.policy != c.policy {
+		return
+	}
+	if len(v.known) >= cacheSize {
+		clear(v.known)
+	}
+	v.known[hash] = r
+}
+
+func checkName(b *Bundle, name string) error {
+	if b.Name != name {
+		return &TrustError{
+			Code:   CodeNameMismatch,
+			Reason: fmt.Sprintf("the identity is delegated to the name %s, not to %s", shownText(b.Name), shownText(name)),
+		}
+	}
+	return nil
+}
+
+// nameClock points at the clock where a time is why a live check fails, since
+// a wrong clock is the likelier cause for one side of a conversation.
+func nameClock(err error, now time.Time) error {
+	refused, ok := errors.AsType[*TrustError](err)
+	if !ok {
+		return err
+	}
+	switch refused.Code {
+	case CodeCertificateExpired, CodeCertificateNotYetValid, CodeDelegationExpired, CodeDelegationNotYetValid:
+		again := *refused
+		again.Reason += "; this machine's clock says " + shownTime(now)
+		if again.Hint == "" {
+			again.Hint = "check the clocks of both machines"
+		}
+		return &again
+	}
+	return err
+}
+
+// check is one look at an identity, against one state of the Verifier.
+type check struct {
+	trust  *Trust
+	crls   *CRLStore
+	policy Policy
+	past   bool // judge as of the time given, not live
+}
+
+// person runs the checks on a bundle from the cheapest to the dearest.
+func (c check) person(b *Bundle, hash [32]byte, at time.Time) (*Person, error) {
+	key, err := ParsePublicKey(b.PublicKey)
+	if err != nil {
+		return nil, malformed("%s", err)
+	}
+	leaf, err := x509.ParseCertificate(b.X509)
+	if err != nil {
+		return nil, malformed("its certificate does not parse: %s", Visible(err.Error()))
+	}
+	if err := checkLeaf(leaf); err != nil {
+		return nil, err
+	}
+	if err := checkDelegation(b, leaf, at); err != nil {
+		return nil, err
+	}
+	chain, err := b.parseChain()
+	if err != nil {
+		return nil, err
+	}
+	found, revocation, err := c.certificate(leaf, chain, at)
+	if err != nil {
+		return nil, err
+	}
+	identity, domain, err := identify(found)
+	if err != nil {
+		return nil, err
+	}
+	return &Person{
+		Name:       b.Name,
+		Identity:   identity,
+		Domain:     domain,
+		Leaf:       leaf,
+		Path:       found.certs,
+		Key:        key,
+		Bundle:     hash,
+		NotBefore:  time.Unix(b.NotBefore, 0).UTC(),
+		Expires:    time.Unix(b.NotAfter, 0).UTC(),
+		Revocation: revocation,
+	}, nil
+}
+
+// checkDelegation checks the card's signature and the times it gives. A leaf
+// that is out of its own time is told as such, because its delegation is then
+// out of time too and that would hide the cause.
+func checkDelegation(b *Bundle, leaf *x509.Certificate, at time.Time) error {
+	message := DelegationMessage(b.X509, b.Name, b.PublicKey, b.NotBefore, b.NotAfter)
+	if !verifyLeaf(leaf.PublicKey, message, b.Signature) {
+		return &TrustError{
+			Code:   CodeDelegationInvalid,
+			Reason: "the delegation is not signed by the certificate of " + shownName(leaf),
+		}
+	}
+	begins, ends := time.Unix(b.NotBefore, 0), time.Unix(b.NotAfter, 0)
+	if begins.Before(leaf.NotBefore) || ends.After(leaf.NotAfter) {
+		return &TrustError{
+			Code:   CodeDelegationInvalid,
+			Reason: "the delegation reaches beyond the validity of the certificate of " + shownName(leaf),
+		}
+	}
+	if err := checkValidity(leaf, at); err != nil {
+		return err
+	}
+	if begins.Sub(at) > ClockTolerance {
+		return &TrustError{
+			Code:   CodeDelegationNotYetValid,
+			Reason: fmt.Sprintf("the delegation by %s begins on %s", shownName(leaf), shownTime(begins)),
+		}
+	}
+	if at.Sub(ends) > ClockTolerance {
+		return &TrustError{
+			Code:   CodeDelegationExpired,
+			Reason: fmt.Sprintf("the delegation by %s ended on %s", shownName(leaf), shownTime(ends)),
+		}
+	}
+	return nil
+}
+
+// verifyLeaf checks a signature of a card. The key alone decides the
+// algorithm: RSASSA-PKCS1-v1_5 with SHA-256 (RFC 8017, section 8.2), or ECDSA
+// (ASN.1, RFC 3279, section 2.2.3) with the hash of the curve's size.
+func verifyLeaf(public any, message, signature []byte) bool {
+	switch public := public.(type) {
+	case *rsa.PublicKey:
+		digest := sha256.Sum256(message)
+		return rsa.VerifyPKCS1v15(public, crypto.SHA256, digest[:], signature) == nil
+	case *ecdsa.PublicKey:
+		var digest []byte
+		switch public.Curve.Params().BitSize {
+		case 256:
+			sum := sha256.Sum256(message)
+			digest = sum[:]
+		case 384:
+			sum := sha512.Sum384(message)
+			digest = sum[:]
+		case 521:
+			sum := sha512.Sum512(message)
+			digest = sum[:]
+		default:
+			return false
+		}
+		return ecdsa.VerifyASN1(public, digest, signature)
+	}
+	return false
+}
+
+// certificate looks for a path that holds at the time and that nothing on it
+// is known to be revoked from. One good path is enough; among several, one
+// whose status is known is preferred to one whose is not.
+func (c check) certificate(leaf *x509.Certificate, chain []*x509.Certificate, at time.Time) (path, RevocationResult, error) {
+	paths, err := c.trust.gather(leaf, chain).paths(at)
+	if err != nil {
+		return path{}, RevocationResult{}, err
+	}
+	if c.policy == PolicyOff {
+		return paths[0], RevocationResult{Status: RevocationOff, Reason: "revocation is not looked at"}, nil
+	}
+	var best path
+	var found RevocationResult
+	for _, p := range paths {
+		result := c.crls.check(p.certs, at, c.past)
+		if found.Status == "" || result.Status.better(found.Status) {
+			best, found = p, result
+		}
+		if found.Status == RevocationGood {
+			break
+		}
+	}
+	switch {
+	case found.Status == RevocationRevoked:
+		return path{}, found, &TrustError{Code: CodeCertificateRevoked, Reason: found.Reason}
+	case found.Status == RevocationUnknown && c.policy == PolicyRequire:
+		return path{}, found, &TrustError{
+			Code:   CodeRevocationUnknown,
+			Reason: found.Reason,
+			Hint:   "get its revocation list with crl refresh or put it into the -crl directory, or use -crl-policy try",
+		}
+	}
+	return best, found, nil
+}
