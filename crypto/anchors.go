@@ -1,5 +1,10 @@
 package crypto
 
+import (
+	"crypto/sha256"
+	"slices"
+)
+
 // Anchor is a self-signed root named by its hash. It is trusted when a peer's
 // chain, the card or a CA bundle supplies the certificate itself, so the code
 // carries no certificate and a peer without one is refused.
@@ -27,4 +32,11 @@ var pinnedAnchors = []Anchor{
 		SHA256:    hex32("604d32d036895aed3bfefaeb727c009ec0f2b3cdfa42a1c71730e6a72c3be9d4"),
 		StateRoot: hex32("ad304c884a5d376bd195209a14c39e07f0d3f5cf893d802b053e1b926e55d774"), // ECRaizEstado, to 2030-04-16
 	},
+}
+
+// IsPinnedAnchor reports whether a certificate in DER is one of those roots. A
+// chain must carry it, since nobody trusts it before it is given.
+func IsPinnedAnchor(der []byte) bool {
+	sum := sha256.Sum256(der)
+	return slices.ContainsFunc(pinnedAnchors, func(a Anchor) bool { return a.SHA256 == sum })
 }

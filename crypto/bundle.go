@@ -16,6 +16,8 @@ const (
 	// MaxCertificates bounds the certificates of a bundle, the leaf included.
 	// Real chains have five at most; more would only buy an attacker work.
 	MaxCertificates = 8
+	// MaxChainCertificates is how many of them may stand beside the leaf.
+	MaxChainCertificates = MaxCertificates - 1
 	// MaxChainBytes bounds these certificates together, in bytes of DER, so
 	// that a bundle in base64 fits a handshake line beside a KEM ciphertext.
 	MaxChainBytes = 20 << 10
@@ -66,6 +68,8 @@ func (b *Bundle) Check() error {
 	switch {
 	case b.Name == "" || len(b.Name) > maxBundleName || !utf8.ValidString(b.Name):
 		return malformed("its name is empty, longer than %d bytes or not UTF-8", maxBundleName)
+	case len(b.PublicKey) == 0 || len(b.PublicKey) > maxSPKI:
+		return malformed("its public key has %d bytes, 1 to %d are allowed", len(b.PublicKey), maxSPKI)
 	case len(b.Signature) == 0 || len(b.Signature) > maxDelegationSignature:
 		return malformed("its delegation signature has %d bytes, 1 to %d are allowed", len(b.Signature), maxDelegationSignature)
 	case len(b.X509) == 0:
@@ -109,6 +113,15 @@ func (b *Bundle) checkTimes() error {
 
 func malformed(format string, args ...any) error {
 	return &TrustError{Code: CodeBundleMalformed, Reason: "the identity bundle is malformed: " + fmt.Sprintf(format, args...)}
+}
+
+// Key returns K's public half. The error is a TrustError.
+func (b *Bundle) Key() (*PublicKey, error) {
+	key, err := ParsePublicKey(b.PublicKey)
+	if err != nil {
+		return nil, malformed("%s", err)
+	}
+	return key, nil
 }
 
 func (b *Bundle) parseChain() ([]*x509.Certificate, error) {

@@ -192,9 +192,9 @@ type check struct {
 
 // person runs the checks on a bundle from the cheapest to the dearest.
 func (c check) person(b *Bundle, hash [32]byte, at time.Time) (*Person, error) {
-	key, err := ParsePublicKey(b.PublicKey)
+	key, err := b.Key()
 	if err != nil {
-		return nil, malformed("%s", err)
+		return nil, err
 	}
 	leaf, err := x509.ParseCertificate(b.X509)
 	if err != nil {
