@@ -27,7 +27,8 @@ func TestHoldersOutOfOrder(t *testing.T) {
 		{"selfsigned", []IssueOption{SelfSigned}, -1},
 		{"forged", []IssueOption{Forged}, -1},
 		{"noca", []IssueOption{NoCA}, -1},
-		{"ca", []IssueOption{Mutate(func(c *x509.Certificate) { c.ExtraExtensions = append(c.ExtraExtensions, unknownCritical) })}, -1},
+		{"sha1", []IssueOption{Mutate(func(c *x509.Certificate) { c.SignatureAlgorithm = x509.ECDSAWithSHA1 })}, -1},
+		{"critical", []IssueOption{Mutate(func(c *x509.Certificate) { c.ExtraExtensions = append(c.ExtraExtensions, unknownCritical) })}, -1},
 	} {
 		err := verify(p, issue(t, p, c.name, c.opts...), now)
 		var invalid x509.CertificateInvalidError

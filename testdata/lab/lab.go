@@ -4,6 +4,10 @@
 // with the subject attributes of a real card, complete CRLs, software cards
 // and SoftHSM2 tokens. RFC 5280 names what stands in them.
 //
+//	p, err := lab.New(lab.Options{})
+//	alice, err := p.Issue("alice", lab.RSA2048)
+//	err = p.Write(dir) // dir/ca-bundle.pem, dir/crl, dir/alice
+//
 // Nothing here is for real use: private keys of authorities lie beside their
 // certificates and the PIN of every token is the same.
 package lab
@@ -110,6 +114,24 @@ func (p *PKI) now() time.Time { return p.opts.Now().UTC().Truncate(time.Second) 
 
 // CAs returns the three authorities, root first.
 func (p *PKI) CAs() []*CA { return []*CA{p.Root, p.CC, p.Auth} }
+
+// BaseURL is what stands before crl/ and aia/ in the certificates' URLs.
+func (p *PKI) BaseURL() string { return p.opts.BaseURL }
+
+// Served returns what is to be found under BaseURL, by path: new complete
+// CRLs ("/crl/auth.crl") and the CAs' certificates ("/aia/auth.crt").
+func (p *PKI) Served() (map[string][]byte, error) {
+	lists, err := p.CRLs()
+	if err != nil {
+		return nil, err
+	}
+	files := make(map[string][]byte)
+	for _, ca := range p.CAs() {
+		files["/"+crlDir+"/"+ca.File+".crl"] = lists[ca.File]
+		files["/"+aiaDir+"/"+ca.File+".crt"] = ca.Cert.Raw
+	}
+	return files, nil
+}
 
 // Holders returns everyone issued to so far, in order.
 func (p *PKI) Holders() []*Holder {

@@ -95,3 +95,29 @@ func TestWriteMakesABundleCRLsAndCards(t *testing.T) {
 		t.Errorf("cert.pem has %d certificates, want leaf, sub CA, CA", n)
 	}
 }
+
+func TestServedStandsWhereTheCertificatesSay(t *testing.T) {
+	const base = "http://lab.test/x"
+	p := newLab(t, Options{BaseURL: base})
+	files, err := p.Served()
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := issue(t, p, "alice")
+	for _, cert := range append([]*x509.Certificate{h.Leaf}, h.Chain...) {
+		issuer, err := x509.ParseCertificate(files[strings.TrimPrefix(cert.IssuingCertificateURL[0], base)])
+		if err != nil {
+			t.Fatalf("%s: %v", cert.IssuingCertificateURL[0], err)
+		}
+		if err := cert.CheckSignatureFrom(issuer); err != nil {
+			t.Errorf("%s: %v", cert.IssuingCertificateURL[0], err)
+		}
+		list, err := x509.ParseRevocationList(files[strings.TrimPrefix(cert.CRLDistributionPoints[0], base)])
+		if err != nil {
+			t.Fatalf("%s: %v", cert.CRLDistributionPoints[0], err)
+		}
+		if err := list.CheckSignatureFrom(issuer); err != nil {
+			t.Errorf("%s: %v", cert.CRLDistributionPoints[0], err)
+		}
+	}
+}
