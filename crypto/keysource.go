@@ -1,0 +1,87 @@
+package crypto
+
+import (
+	"sync"
+)
+
+// rsaPoolSize is how many RSA key pairs wait to be used: each costs 50 ms to
+// make, and a relay that is asked for more at once answers busy.
+const rsaPoolSize = 8
+
+// KeySource hands out ephemeral KEM keys. MLKEM keys are made when asked for;
+// RSA keys are made in the background and used once. It may be used by many
+// goroutines. Close stops the background.
+type KeySource struct {
+	mu      sync.Mutex
+	keys    []KEMKey // RSA, any RSA suite
+	filling bool
+	closed  bool
+	done    sync.WaitGroup
+}
+
+// Ready returns a key for the suite if there is one without waiting.
+func (k *KeySource) Ready(s Suite) (KEMKey, bool) {
+	if _, slow := s.(rsaSuite); !slow {
+		key, err := s.GenerateKey()
+		return key, err == nil
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.fill(s)
+	if len(k.keys) == 0 {
+		return nil, false
+	}
+	key := k.keys[len(k.keys)-1]
+	k.keys = k.keys[:len(k.keys)-1]
+	return key, true
+}
+
+// Get returns a key for the suite, making one if none is ready.
+func (k *KeySource) Get(s Suite) (KEMKey, error) {
+	if key, ok := k.Ready(s); ok {
+		return key, nil
+	}
+	return s.GenerateKey()
+}
+
+// Fill begins to make RSA keys, so that the first one asked for is there.
+func (k *KeySource) Fill() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.fill(rsaSuite{})
+}
+
+// fill starts the one background goroutine where it is wanted. k.mu is held.
+func (k *KeySource) fill(s Suite) {
+	if k.filling || k.closed || len(k.keys) >= rsaPoolSize {
+		return
+	}
+	k.filling = true
+	k.done.Go(func() {
+		for {
+			key, err := s.GenerateKey()
+			k.mu.Lock()
+			if err == nil && !k.closed {
+				k.keys = append(k.keys, key)
+			}
+			if err != nil || k.closed || len(k.keys) >= rsaPoolSize {
+				k.filling = false
+				k.mu.Unlock()
+				return
+			}
+			k.mu.Unlock()
+		}
+	})
+}
+
+// Close stops the background, waits for it and drops the keys.
+func (k *KeySource) Close() {
+	k.mu.Lock()
+	k.closed = true
+	for _, key := range k.keys {
+		key.Erase()
+	}
+	k.keys = nil
+	k.mu.Unlock()
+	k.done.Wait()
+}

@@ -1,0 +1,120 @@
+package crypto
+
+import (
+	"crypto/sha256"
+	"time"
+)
+
+// When a side that has the turn takes a step: soon enough that a leak closes
+// within seconds of talk, seldom enough that a flood does not pay a KEM for
+// every message. RSA keys cost 50 ms, so those wait longer, and for a key that
+// is ready.
+const (
+	stepAge      = time.Second
+	stepMessages = 100
+	stepAgeRSA   = time.Minute
+)
+
+// ratchet takes fresh KEM secrets into the root key, in turns: who holds an
+// unused key of the peer's has the turn. It is never written anywhere.
+// PROTOCOL.md, "Ratchet".
+type ratchet struct {
+	root   []byte
+	mine   KEMKey // unused, its public half is with the peer: the peer's turn
+	theirs []byte // unused public key of the peer's: our turn
+	steps  uint64
+	last   time.Time // of the last step
+	since  int       // messages since, both ways
+}
+
+// stepKeys derives the root and the chain key that a step leads to.
+func (r *ratchet) stepKeys(c *Conversation, secret []byte, direction string, used, enc, next []byte) (root, ck []byte) {
+	prk := extract(secret, r.root)
+	clear(secret)
+	part := func(label string) []byte {
+		info := tuple("step", c.suite.Name(), c.T3, direction, r.steps+1, sha256.Sum256(used), sha256.Sum256(enc), sha256.Sum256(next), label)
+		return expand(prk, string(info), secretSize)
+	}
+	root, ck = part("root"), part("chain")
+	clear(prk)
+	return root, ck
+}
+
+// stepIfDue takes a step if this side has the turn and it is time, and puts it
+// into the header. The message that carries it is sealed under the new chain.
+func (r *ratchet) stepIfDue(c *Conversation, h *MessageHeader, now time.Time) error {
+	if r.theirs == nil {
+		return nil
+	}
+	age := now.Sub(r.last)
+	if c.suite.Name() == SuiteMLKEM {
+		if age >= 0 && age < stepAge && r.since < stepMessages {
+			return nil
+		}
+	} else if age >= 0 && age < stepAgeRSA {
+		return nil
+	}
+	key, ok := c.local.Keys.Ready(c.suite)
+	if !ok {
+		return nil
+	}
+	enc, secret, err := c.suite.Encapsulate(r.theirs, c.T3[:])
+	if err != nil {
+		return err
+	}
+	root, ck := r.stepKeys(c, secret, c.SendDirection(), r.theirs, enc, key.Public())
+	clear(r.root)
+	r.root = root
+	c.send.replace(ck)
+	h.Step = &Step{Enc: enc, Key: key.Public()}
+	r.mine, r.theirs = key, nil
+	r.steps++
+	r.last, r.since = now, 0
+	return nil
+}
+
+// openedStep is a step of the peer's that is not committed yet.
+type openedStep struct {
+	root  []byte
+	chain *Chain
+	key   []byte
+}
+
+func (s *openedStep) erase() {
+	clear(s.root)
+	s.chain.erase()
+}
+
+// tryStep derives what a step of the peer's leads to, and changes nothing.
+func (r *ratchet) tryStep(c *Conversation, s *Step) (*openedStep, error) {
+	if r.mine == nil {
+		return nil, ErrDecrypt // out of turn
+	}
+	secret, err := c.suite.Decapsulate(r.mine, s.Enc, c.T3[:])
+	if err != nil {
+		return nil, err
+	}
+	root, ck := r.stepKeys(c, secret, c.recvDirection(), r.mine.Public(), s.Enc, s.Key)
+	chain := newChain(c.suite, ck, c.T3, c.recvDirection())
+	chain.n = c.recv.n
+	return &openedStep{root: root, chain: chain, key: s.Key}, nil
+}
+
+func (r *ratchet) commitStep(s *openedStep) {
+	r.mine.Erase()
+	r.mine = nil
+	clear(r.root)
+	r.root = s.root
+	r.theirs = s.key
+	r.steps++
+	r.last, r.since = time.Now(), 0
+}
+
+func (r *ratchet) erase() {
+	clear(r.root)
+	if r.mine != nil {
+		r.mine.Erase()
+		r.mine = nil
+	}
+	r.theirs = nil
+}
