@@ -1,0 +1,260 @@
+package card
+
+import (
+	"bytes"
+	"context"
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"sync"
+)
+
+const (
+	// maxPEM bounds cert.pem and key.pem in bytes: a certificate is about
+	// 2 KiB, and what is not a certificate must not fill the memory.
+	maxPEM = 256 << 10
+
+	// maxCertificates bounds the certificates taken from one card: eID cards
+	// carry at most five, PIV tokens up to 24.
+	maxCertificates = 32
+)
+
+const softwareHint = "a software card is a directory with cert.pem (its certificate first, then the chain) and key.pem (PKCS#8)"
+
+// softwareCard is a directory with cert.pem and key.pem.
+type softwareCard struct {
+	dir   string
+	leaf  *x509.Certificate
+	chain [][]byte
+
+	mu  sync.Mutex
+	key crypto.Signer // nil once closed; guarded by mu
+}
+
+func openSoftware(dir string, opt Options) (Card, error) {
+	info, err := os.Stat(dir)
+	if err != nil && !notThere(err) {
+		return nil, fail(NoCard, softwareHint, "the software card cannot be read: %v", err).because(err)
+	}
+	if err != nil {
+		return nil, fail(NoCard, softwareHint+"; a token is named by a URI that begins with pkcs11:", "there is no software card at %s", show(dir)).because(err)
+	}
+	if !info.IsDir() {
+		return nil, fail(BadSpec, softwareHint, "%s is not a directory", show(dir))
+	}
+	leaf, chain, err := readCertificates(filepath.Join(dir, "cert.pem"))
+	if err != nil {
+		return nil, err
+	}
+	if err := checkLeaf(leaf); err != nil {
+		return nil, err
+	}
+	key, err := readKey(filepath.Join(dir, "key.pem"), opt)
+	if err != nil {
+		return nil, err
+	}
+	// The leaf's key was checked, so an equal one is of a kind and size taken.
+	if pub, ok := key.Public().(interface{ Equal(crypto.PublicKey) bool }); !ok || !pub.Equal(leaf.PublicKey) {
+		return nil, fail(NoKey, softwareHint, "key.pem in %s is not the key of the first certificate in cert.pem", show(dir))
+	}
+	return &softwareCard{dir: dir, leaf: leaf, chain: chain, key: key}, nil
+}
+
+// checkLeaf refuses certificates that cannot authenticate anyone, whatever key
+// goes with them.
+func checkLeaf(leaf *x509.Certificate) error {
+	if isCA(leaf) {
+		return fail(Unsuitable, "", "the certificate is a CA's, not a person's")
+	}
+	if !maySign(leaf) {
+		return fail(Unsuitable, "name the authentication certificate instead",
+			"the certificate is not for authentication: its keyUsage lacks digitalSignature")
+	}
+	_, err := hashFor(leaf.PublicKey)
+	return err
+}
+
+// readCertificates reads cert.pem: the leaf, then the other certificates.
+func readCertificates(path string) (*x509.Certificate, [][]byte, error) {
+	data, err := readPEM(path, Options{})
+	if err != nil {
+		return nil, nil, err
+	}
+	var leaf *x509.Certificate
+	var chain [][]byte
+	for {
+		block, rest := pem.Decode(data)
+		if block == nil {
+			break
+		}
+		data = rest
+		if block.Type != "CERTIFICATE" {
+			return nil, nil, fail(NoCertificate, softwareHint, "%s holds %s, which is not a certificate", show(path), quote(block.Type))
+		}
+		if len(chain) == maxCertificates {
+			return nil, nil, fail(NoCertificate, "", "%s holds more than %d certificates", show(path), maxCertificates)
+		}
+		if leaf != nil {
+			chain = append(chain, block.Bytes)
+			continue
+		}
+		if leaf, err = x509.ParseCertificate(block.Bytes); err != nil {
+			return nil, nil, fail(NoCertificate, "", "the first certificate in %s is malformed: %v", show(path), err).because(err)
+		}
+	}
+	if leaf == nil {
+		return nil, nil, fail(NoCertificate, softwareHint, "%s holds no certificate", show(path))
+	}
+	return leaf, chain, nil
+}
+
+// readKey reads key.pem. Its bytes are erased; the key itself lives until the
+// card is closed.
+func readKey(path string, opt Options) (crypto.Signer, error) {
+	data, err := readPEM(path, opt)
+	if err != nil {
+		return nil, err
+	}
+	defer clear(data)
+	const hint = "convert it: openssl pkcs8 -topk8 -nocrypt"
+	block, rest := pem.Decode(data)
+	if block == nil {
+		return nil, fail(NoKey, hint, "%s holds no key in PEM form", show(path))
+	}
+	defer clear(block.Bytes)
+	switch {
+	case block.Type == "ENCRYPTED PRIVATE KEY":
+		return nil, fail(NoKey, hint, "the key in %s is encrypted, which a software card cannot open", show(path))
+	case block.Type != "PRIVATE KEY":
+		return nil, fail(NoKey, hint, "%s holds %s, not a PKCS#8 private key", show(path), quote(block.Type))
+	case len(bytes.TrimSpace(rest)) != 0:
+		return nil, fail(NoKey, "", "%s holds more than one key", show(path))
+	}
+	key, err := x509.ParsePKCS8PrivateKey(block.Bytes)
+	if err != nil {
+		// The parser's own words may describe the key; they are left out.
+		return nil, fail(NoKey, hint, "the key in %s is malformed", show(path))
+	}
+	switch key := key.(type) {
+	case *rsa.PrivateKey:
+		return key, nil
+	case *ecdsa.PrivateKey:
+		return key, nil
+	}
+	return nil, fail(Unsuitable, "", "the key in %s is neither RSA nor EC on a NIST curve", show(path))
+}
+
+// readPEM reads a bounded file, and with a Notice in opt says when it is
+// readable by others.
+func readPEM(path string, opt Options) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, fail(NoCard, softwareHint, "the software card cannot be read: %v", err).because(err)
+	}
+	defer f.Close()
+	warnIfShared(f, "key file", opt)
+	// One buffer that never grows, so that erasing it erases every copy.
+	data := make([]byte, maxPEM+1)
+	n, err := io.ReadFull(f, data)
+	switch {
+	case err == nil:
+		return nil, fail(NoCard, softwareHint, "%s is longer than %d bytes", show(path), maxPEM)
+	case err != io.EOF && !errors.Is(err, io.ErrUnexpectedEOF):
+		return nil, fail(NoCard, softwareHint, "the software card cannot be read: %v", err).because(err)
+	}
+	return data[:n], nil
+}
+
+func (c *softwareCard) Leaf() []byte     { return bytes.Clone(c.leaf.Raw) }
+func (c *softwareCard) Chain() [][]byte  { return cloneAll(c.chain) }
+func (c *softwareCard) Describe() string { return "software card " + show(c.dir) }
+
+func (c *softwareCard) Sign(ctx context.Context, message []byte) ([]byte, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, cancelled(err)
+	}
+	c.mu.Lock()
+	key := c.key
+	c.mu.Unlock()
+	if key == nil {
+		return nil, errClosed()
+	}
+	h, err := hashFor(key.Public())
+	if err != nil {
+		return nil, err
+	}
+	// crypto.Hash as options means PKCS#1 v1.5 for RSA and ASN.1 for ECDSA.
+	sig, err := key.Sign(rand.Reader, digest(h, message), h)
+	if err != nil {
+		return nil, fail(Failed, "", "the software card cannot sign: %v", err).because(err)
+	}
+	if err := verify(c.leaf, message, sig); err != nil {
+		return nil, err
+	}
+	return sig, nil
+}
+
+// Close drops the key. What Go keeps of it inside crypto/rsa or crypto/ecdsa
+// cannot be erased.
+func (c *softwareCard) Close() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.key = nil
+	return nil
+}
+
+func surveySoftware(dir string, opt Options) *Report {
+	token := &TokenReport{Label: dir, Manufacturer: "ChatSecure", Model: "software card", Flags: []string{}, Matches: true}
+	module := ModuleReport{Path: dir, Description: "software card", Slots: []SlotReport{{Description: dir, Token: token}}}
+	c, err := openSoftware(dir, opt)
+	if err != nil {
+		e := asError(err)
+		module.Err, module.Slots = e, []SlotReport{}
+		return &Report{Modules: []ModuleReport{module}, Err: e}
+	}
+	defer c.Close()
+	s := c.(*softwareCard)
+	token.Certificates = []CertificateReport{{Label: "cert.pem", DER: s.leaf.Raw, Used: true}}
+	for _, der := range s.chain {
+		cert, err := x509.ParseCertificate(der)
+		token.Certificates = append(token.Certificates, CertificateReport{Label: "cert.pem", DER: der, CA: err == nil && isCA(cert)})
+	}
+	token.Keys = []KeyReport{{Label: "key.pem", Type: keyType(s.leaf.PublicKey)}}
+	return &Report{Modules: []ModuleReport{module}}
+}
+
+// keyType names a public key's kind as KeyReport does.
+func keyType(pub crypto.PublicKey) string {
+	switch pub.(type) {
+	case *rsa.PublicKey:
+		return "RSA"
+	case *ecdsa.PublicKey:
+		return "EC"
+	}
+	return "other"
+}
+
+func errClosed() error { return fail(Failed, "", "the card is closed already") }
+
+// show gives a path as it is, or quoted if it would disturb a sentence.
+func show(path string) string {
+	if q := quote(path); q != `"`+path+`"` || path == "" {
+		return q
+	}
+	return path
+}
+
+func cloneAll(all [][]byte) [][]byte {
+	out := make([][]byte, len(all))
+	for i, b := range all {
+		out[i] = bytes.Clone(b)
+	}
+	return out
+}
