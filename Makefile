@@ -1,0 +1,41 @@
+# ChatSecure. `make demo` shows it working, `make test` proves it.
+
+VERSION := $(shell git describe --always --dirty --tags 2>/dev/null || echo dev)
+GOFLAGS_BUILD := -trimpath -ldflags "-X main.version=$(VERSION)"
+# ./... does not reach into testdata.
+TESTDATA := ./testdata/lab ./testdata/pki
+STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.7.0
+FUZZTIME := 30s
+
+.PHONY: build demo deps test test-short bench fuzz lint clean
+
+build:
+	go build $(GOFLAGS_BUILD) -o bin/ ./cmd/relay ./cmd/client
+
+demo: build
+	sh testdata/demo.sh
+
+# What the tests need and a bare machine lacks: SoftHSM2.
+deps:
+	sh testdata/deps.sh
+
+test: deps build lint-go
+	go test -race -timeout 15m ./... $(TESTDATA)
+
+lint-go:
+	test -z "$$(gofmt -s -l $$(git ls-files '*.go'))"
+	go vet ./... $(TESTDATA)
+	CGO_ENABLED=0 go build -o /dev/null ./cmd/client
+
+lint: lint-go
+	go run $(STATICCHECK) ./... $(TESTDATA)
+
+bench: build
+	go test -run '^$$' -bench . -benchtime 1s -timeout 30m . ./crypto
+
+# Every fuzz target, one after the other.
+fuzz:
+	sh testdata/fuzz.sh $(FUZZTIME)
+
+clean:
+	rm -rf bin lab

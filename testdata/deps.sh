@@ -1,0 +1,26 @@
+#!/bin/sh
+# Installs what the tests need and this machine lacks. Says so, or says what is
+# missing.
+set -eu
+
+missing=
+for module in /usr/lib/softhsm/libsofthsm2.so /usr/lib/*/softhsm/libsofthsm2.so /usr/lib64/libsofthsm2.so \
+	/usr/lib64/pkcs11/libsofthsm2.so /usr/local/lib/softhsm/libsofthsm2.so /opt/homebrew/lib/softhsm/libsofthsm2.so; do
+	[ -e "$module" ] && found=$module
+done
+[ -n "${found:-}" ] && command -v softhsm2-util >/dev/null || missing="$missing softhsm2"
+command -v gcc >/dev/null || command -v clang >/dev/null || missing="$missing gcc libc6-dev"
+[ -z "$missing" ] && exit 0
+
+if ! command -v apt-get >/dev/null; then
+	echo "the tests need:$missing; install them with this system's package manager" >&2
+	exit 1
+fi
+as_root=
+if [ "$(id -u)" != 0 ]; then
+	command -v sudo >/dev/null || { echo "the tests need:$missing; install them as root" >&2; exit 1; }
+	as_root=sudo
+fi
+echo "installing:$missing"
+$as_root apt-get update -qq
+$as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $missing >/dev/null
