@@ -1,18 +1,198 @@
 package crypto
 
 import (
+	"crypto"
+	"crypto/rand"
 	"crypto/sha256"
+	"crypto/sha512"
+	"crypto/x509"
+	"encoding/pem"
 	"errors"
+	"strings"
+	"sync"
 	"testing"
+	"time"
+
+	"chatsecure/testdata/lab"
 )
 
-func sha256Of(b []byte) [32]byte { return sha256.Sum256(b) }
+// labNow is the time in these tests. The lab and the verifiers share it.
+var labNow = time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
 
-// wantCode fails unless err is a TrustError with the code.
+// sharedLab is one lab for the tests that only add holders to it.
+var sharedLab = sync.OnceValues(func() (*lab.PKI, error) {
+	return lab.New(lab.Options{CAKey: lab.P256, Now: func() time.Time { return labNow }})
+})
+
+func testLab(t testing.TB) *lab.PKI {
+	t.Helper()
+	p, err := sharedLab()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+// newLab is a lab of the test's own, for tests that revoke.
+func newLab(t testing.TB) *lab.PKI {
+	t.Helper()
+	p, err := lab.New(lab.Options{CAKey: lab.P256, Now: func() time.Time { return labNow }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+func issue(t testing.TB, p *lab.PKI, name string, opts ...lab.IssueOption) *lab.Holder {
+	t.Helper()
+	h, err := p.Issue(name, opts...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return h
+}
+
+func newCA(t testing.TB, p *lab.PKI, parent *lab.CA, name string, opts ...lab.IssueOption) *lab.CA {
+	t.Helper()
+	ca, err := p.NewCA(parent, lab.DN("C", "PT", "O", "Lab", "CN", name), opts...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ca
+}
+
+func pemOf(certs ...*x509.Certificate) []byte {
+	var text []byte
+	for _, cert := range certs {
+		text = append(text, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert.Raw})...)
+	}
+	return text
+}
+
+// trustOf trusts roots as a -ca-bundle does.
+func trustOf(t testing.TB, certs ...*x509.Certificate) *Trust {
+	t.Helper()
+	trust, err := NewTrust(nil, pemOf(certs...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return trust
+}
+
+// pinnedTo trusts roots as the code does the Portuguese ones.
+func pinnedTo(t testing.TB, roots ...*x509.Certificate) *Trust {
+	t.Helper()
+	trust, err := NewTrust(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, root := range roots {
+		trust = trust.WithAnchors(Anchor{Name: root.Subject.CommonName, SHA256: sha256.Sum256(root.Raw)})
+	}
+	return trust
+}
+
+// cardSign is what a card does for a delegation.
+func cardSign(t testing.TB, key crypto.Signer, message []byte) []byte {
+	t.Helper()
+	var digest []byte
+	hash := crypto.SHA256
+	spki := spkiOf(t, key.Public())
+	switch {
+	case len(spki) == 120: // P-384
+		sum := sha512.Sum384(message)
+		digest, hash = sum[:], crypto.SHA384
+	case len(spki) == 158: // P-521
+		sum := sha512.Sum512(message)
+		digest, hash = sum[:], crypto.SHA512
+	default:
+		sum := sha256.Sum256(message)
+		digest = sum[:]
+	}
+	signature, err := key.Sign(rand.Reader, digest, hash)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return signature
+}
+
+// delegate makes a bundle of 8 hours around labNow, changed by edit before the
+// card signs it.
+func delegate(t testing.TB, h *lab.Holder, edit ...func(*Bundle)) *Bundle {
+	t.Helper()
+	b := &Bundle{
+		Name:      h.Name,
+		PublicKey: sharedKey(t).Public().SPKI(),
+		NotBefore: labNow.Add(-time.Hour).Unix(),
+		NotAfter:  labNow.Add(7 * time.Hour).Unix(),
+		X509:      h.Leaf.Raw,
+		Chain:     [][]byte{},
+	}
+	for _, cert := range h.Chain {
+		b.Chain = append(b.Chain, cert.Raw)
+	}
+	for _, f := range edit {
+		f(b)
+	}
+	if b.Signature == nil {
+		b.Signature = cardSign(t, h.Key, DelegationMessage(b.X509, b.Name, b.PublicKey, b.NotBefore, b.NotAfter))
+	}
+	return b
+}
+
+var onceKey = sync.OnceValues(func() (*Key, error) { return GenerateKey(KeyEd25519) })
+
+// sharedKey is one K for the tests that do not care which.
+func sharedKey(t testing.TB) *Key {
+	t.Helper()
+	k, err := onceKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return k
+}
+
+// verifierAt is a verifier with a clock of its own.
+func verifierAt(trust *Trust, crls *CRLStore, policy Policy, now time.Time) *Verifier {
+	return NewVerifier(VerifierConfig{Trust: trust, CRLs: crls, Policy: policy, Now: func() time.Time { return now }})
+}
+
+// wantCode fails unless err is a TrustError with the code, and a sentence that
+// can be shown.
 func wantCode(t *testing.T, err error, code string) {
 	t.Helper()
 	refused, ok := errors.AsType[*TrustError](err)
 	if !ok || refused.Code != code {
 		t.Errorf("error is %v, want a TrustError with the code %s", err, code)
+		return
+	}
+	wantSentence(t, refused.Reason)
+	if refused.Hint != "" {
+		wantSentence(t, refused.Hint)
+	}
+}
+
+// wantSentence fails unless s is as errors for people are: printable, in lower
+// case, without a full stop and without a civil number.
+func wantSentence(t *testing.T, s string) {
+	t.Helper()
+	switch {
+	case s == "" || s != Visible(s):
+		t.Errorf("%q cannot be shown", s)
+	case strings.HasSuffix(s, "."), strings.ToLower(s[:1]) != s[:1]:
+		t.Errorf("%q is not lower case without a full stop", s)
+	case strings.Contains(s, "BI1"), strings.Contains(s, "BI2"):
+		t.Errorf("%q has a civil number in it", s)
+	}
+}
+
+// addSeeds fills the corpus of a fuzz target, and fails if there is nothing.
+func addSeeds(f *testing.F, seeds [][]byte) {
+	f.Helper()
+	if len(seeds) == 0 {
+		f.Fatal("no seeds: the target would test nothing")
+	}
+	for _, seed := range seeds {
+		f.Add(seed)
 	}
 }

@@ -1,6 +1,7 @@
 package crypto
 
 import (
+	"crypto/sha256"
 	"crypto/x509"
 	"os"
 	"path/filepath"
@@ -92,7 +93,7 @@ func TestRealAuthorities(t *testing.T) {
 	if p.isCitizen() {
 		t.Error("an authority directly under MULTICERT is taken for a citizen's")
 	}
-	if sum := sha256Of(certs["ECRaizEstado_MC"].RawSubjectPublicKeyInfo); sum != pinnedAnchors[1].StateRoot {
+	if sum := sha256.Sum256(certs["ECRaizEstado_MC"].RawSubjectPublicKeyInfo); sum != pinnedAnchors[1].StateRoot {
 		t.Errorf("the key of ECRaizEstado is %x, not that of the table", sum)
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 )
@@ -367,21 +368,8 @@ func (c *candidates) explain(at time.Time, err error) error {
 			}
 		}
 	}
-	// When the newest of them began, all were valid if they ever were at once.
-	newest := c.leaf.NotBefore
-	for _, cert := range c.certs {
-		if cert.NotBefore.After(newest) && cert.NotBefore.Before(c.leaf.NotAfter) {
-			newest = cert.NotBefore
-		}
-	}
-	for _, other := range []time.Time{newest, c.leaf.NotBefore} {
-		if chains, err := c.verify(other); err == nil {
-			for _, cert := range chains[0] {
-				if err := checkValidity(cert, at); err != nil {
-					return err
-				}
-			}
-		}
+	if err := c.outOfTime(at, err); err != nil {
+		return err
 	}
 	for _, cert := range all {
 		switch cert.SignatureAlgorithm {
@@ -409,6 +397,37 @@ func (c *candidates) explain(at time.Time, err error) error {
 		untrusted.Reason += ": " + shownText(err.Error())
 	}
 	return untrusted
+}
+
+// outOfTime returns the error of the certificate whose time makes all paths
+// fail, nil if it is not that.
+func (c *candidates) outOfTime(at time.Time, failure error) error {
+	// When the newest of them began, all were valid if they ever were at once.
+	newest := c.leaf.NotBefore
+	for _, cert := range c.certs {
+		if cert.NotBefore.After(newest) && cert.NotBefore.Before(c.leaf.NotAfter) {
+			newest = cert.NotBefore
+		}
+	}
+	for _, other := range []time.Time{newest, c.leaf.NotBefore} {
+		if chains, err := c.verify(other); err == nil {
+			for _, cert := range chains[0] {
+				if err := checkValidity(cert, at); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	// They never were. The standard library says whether time is the matter,
+	// and keeps to itself of which certificate.
+	if strings.Contains(failure.Error(), "expired or is not yet valid") {
+		for _, cert := range c.certs {
+			if err := checkValidity(cert, at); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // checkValidity refuses a certificate that at, give or take the tolerance, is

@@ -1,0 +1,165 @@
+package crypto
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"strings"
+	"testing"
+	"time"
+
+	"chatsecure/canon"
+)
+
+// bytesBundle is a bundle of fixed bytes, for what does not look inside.
+func bytesBundle() *Bundle {
+	return &Bundle{
+		Name: "Ana", PublicKey: []byte("key"), NotBefore: 1000, NotAfter: 2000,
+		Signature: []byte("signature"), X509: []byte("leaf"), Chain: [][]byte{[]byte("issuer"), []byte("root")},
+	}
+}
+
+// The hash and the signed message, written out byte by byte.
+func TestBundleBytes(t *testing.T) {
+	item := func(s string) string { return string([]byte{0, 0, 0, byte(len(s))}) + s }
+	number := func(n uint16) string { return item("\x00\x00\x00\x00\x00\x00" + string([]byte{byte(n >> 8), byte(n)})) }
+	want := item("chatsecure/1 bundle") + item("Ana") + item("key") + number(1000) + number(2000) +
+		item("signature") + item("leaf") + item(item("issuer")+item("root"))
+	if got := bytesBundle().Hash(); got != sha256.Sum256([]byte(want)) {
+		t.Errorf("bundle hash is %x", got)
+	}
+	leaf := sha256.Sum256([]byte("leaf"))
+	want = item("chatsecure/1 delegation") + item(string(leaf[:])) + item("Ana") + item("key") + number(1000) + number(2000)
+	got := DelegationMessage([]byte("leaf"), "Ana", []byte("key"), 1000, 2000)
+	if string(got) != want {
+		t.Errorf("delegation is %q, want %q", got, want)
+	}
+	if prefix := hex.EncodeToString(got[:4]); prefix != "00000017" {
+		t.Errorf("a delegation begins with %s: PROTOCOL.md promises 00000017", prefix)
+	}
+}
+
+// Every field is in the hash, and no two can be shifted into each other.
+func TestBundleHashBindsEveryField(t *testing.T) {
+	seen := map[[32]byte]string{bytesBundle().Hash(): "unchanged"}
+	for name, edit := range map[string]func(*Bundle){
+		"name":             func(b *Bundle) { b.Name = "Anb" },
+		"key":              func(b *Bundle) { b.PublicKey = []byte("kez") },
+		"name to key":      func(b *Bundle) { b.Name, b.PublicKey = "An", []byte("akey") },
+		"not before":       func(b *Bundle) { b.NotBefore++ },
+		"not after":        func(b *Bundle) { b.NotAfter++ },
+		"times swapped":    func(b *Bundle) { b.NotBefore, b.NotAfter = b.NotAfter, b.NotBefore },
+		"signature":        func(b *Bundle) { b.Signature = []byte("signaturf") },
+		"leaf":             func(b *Bundle) { b.X509 = []byte("leag") },
+		"signature moved":  func(b *Bundle) { b.Signature, b.X509 = []byte("signaturel"), []byte("eaf") },
+		"chain order":      func(b *Bundle) { b.Chain[0], b.Chain[1] = b.Chain[1], b.Chain[0] },
+		"chain joined":     func(b *Bundle) { b.Chain = [][]byte{[]byte("issuerroot")} },
+		"chain shorter":    func(b *Bundle) { b.Chain = b.Chain[:1] },
+		"chain empty":      func(b *Bundle) { b.Chain = [][]byte{} },
+		"chain with empty": func(b *Bundle) { b.Chain = append(b.Chain, nil) },
+	} {
+		b := bytesBundle()
+		edit(b)
+		hash := b.Hash()
+		if other, ok := seen[hash]; ok {
+			t.Errorf("%s has the hash of %s", name, other)
+		}
+		seen[hash] = name
+	}
+}
+
+func TestBundleCheck(t *testing.T) {
+	day := int64(MaxDelegation / time.Second)
+	for _, test := range []struct {
+		name string
+		edit func(*Bundle)
+		code string // "" if it passes
+	}{
+		{"good", func(*Bundle) {}, ""},
+		{"no issuers", func(b *Bundle) { b.Chain = [][]byte{} }, ""},
+		{"24 hours", func(b *Bundle) { b.NotAfter = b.NotBefore + day }, ""},
+		{"one second", func(b *Bundle) { b.NotAfter = b.NotBefore }, ""},
+		{"eight certificates", func(b *Bundle) { b.Chain = make8(7, 100) }, ""},
+		{"20 KiB", func(b *Bundle) { b.Chain = [][]byte{make([]byte, MaxChainBytes-len(b.X509))} }, ""},
+		{"null chain", func(b *Bundle) { b.Chain = nil }, CodeBundleMalformed},
+		{"nine certificates", func(b *Bundle) { b.Chain = make8(8, 100) }, CodeBundleMalformed},
+		{"1,000 certificates", func(b *Bundle) { b.Chain = make8(999, 1) }, CodeBundleMalformed},
+		{"20 KiB and one", func(b *Bundle) { b.Chain = [][]byte{make([]byte, MaxChainBytes-len(b.X509)+1)} }, CodeBundleMalformed},
+		{"large leaf", func(b *Bundle) { b.X509 = make([]byte, MaxChainBytes+1) }, CodeBundleMalformed},
+		{"no leaf", func(b *Bundle) { b.X509 = nil }, CodeBundleMalformed},
+		{"empty certificate", func(b *Bundle) { b.Chain[0] = []byte{} }, CodeBundleMalformed},
+		{"no name", func(b *Bundle) { b.Name = "" }, CodeBundleMalformed},
+		{"name of 10 kB", func(b *Bundle) { b.Name = strings.Repeat("x", 10000) }, CodeBundleMalformed},
+		{"name not UTF-8", func(b *Bundle) { b.Name = "\xff" }, CodeBundleMalformed},
+		{"no key", func(b *Bundle) { b.PublicKey = nil }, CodeBundleMalformed},
+		{"large key", func(b *Bundle) { b.PublicKey = make([]byte, maxSPKI+1) }, CodeBundleMalformed},
+		{"no signature", func(b *Bundle) { b.Signature = nil }, CodeBundleMalformed},
+		{"large signature", func(b *Bundle) { b.Signature = make([]byte, maxDelegationSignature+1) }, CodeBundleMalformed},
+		{"negative time", func(b *Bundle) { b.NotBefore = -1 }, CodeBundleMalformed},
+		{"both negative", func(b *Bundle) { b.NotBefore, b.NotAfter = -10, -5 }, CodeBundleMalformed},
+		{"least time", func(b *Bundle) { b.NotBefore = -1 << 63 }, CodeBundleMalformed},
+		{"greatest time", func(b *Bundle) { b.NotAfter = 1<<63 - 1 }, CodeBundleMalformed},
+		{"year 10000", func(b *Bundle) { b.NotBefore, b.NotAfter = 253402300800, 253402300900 }, CodeBundleMalformed},
+		{"over 24 hours", func(b *Bundle) { b.NotAfter = b.NotBefore + day + 1 }, CodeDelegationInvalid},
+		{"backwards", func(b *Bundle) { b.NotAfter = b.NotBefore - 1 }, CodeDelegationInvalid},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			b := bytesBundle()
+			test.edit(b)
+			err := b.Check()
+			if test.code == "" {
+				if err != nil {
+					t.Error(err)
+				}
+				return
+			}
+			wantCode(t, err, test.code)
+		})
+	}
+}
+
+func make8(n, size int) [][]byte {
+	chain := make([][]byte, n)
+	for i := range chain {
+		chain[i] = bytes.Repeat([]byte{byte(i + 1)}, size)
+	}
+	return chain
+}
+
+// FuzzBundleJSON: what decodes and passes Check is one bundle in one form, and
+// whatever it is, verifying it does not panic.
+func FuzzBundleJSON(f *testing.F) {
+	p := testLab(f)
+	good := canon.MustMarshal(delegate(f, issue(f, p, "Ana")))
+	bare := canon.MustMarshal(bytesBundle())
+	addSeeds(f, [][]byte{
+		good, bare, []byte("{}"), []byte("null"),
+		bytes.Replace(bare, []byte("1000"), []byte("-1"), 1),
+		bytes.Replace(bare, []byte("name"), []byte("Name"), 1),
+		[]byte(`{"name":"a","public_key":null,"not_before":0,"not_after":0,"public_key_signature":null,"x509":null,"x509_chain":null}`),
+		[]byte(`{"name":"a","public_key":"","not_before":0,"not_after":0,"public_key_signature":"","x509":"","x509_chain":[]}`),
+	})
+	v := verifierAt(trustOf(f, p.Root.Cert), nil, PolicyTry, labNow)
+	f.Fuzz(func(t *testing.T, text []byte) {
+		var b Bundle
+		if err := canon.Unmarshal(text, &b); err != nil {
+			return
+		}
+		person, err := v.Verify(&b, b.Name)
+		if err != nil {
+			wantSentence(t, err.Error())
+			return
+		}
+		if !bytes.Equal(canon.MustMarshal(&b), text) || person.Name != b.Name || person.Bundle != b.Hash() {
+			t.Errorf("accepted as %+v: %s", person, text)
+		}
+		var first Bundle
+		if err := canon.Unmarshal(good, &first); err != nil {
+			t.Fatal(err)
+		}
+		// Only the chain, which the card does not sign, can differ.
+		if b.Chain = first.Chain; b.Hash() != first.Hash() {
+			t.Errorf("a bundle that no card signed was accepted: %s", text)
+		}
+	})
+}

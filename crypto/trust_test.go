@@ -1,0 +1,487 @@
+package crypto
+
+import (
+	"bytes"
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/asn1"
+	"io"
+	"math/big"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"chatsecure/testdata/lab"
+)
+
+// publicOnly stands for a key of which only the public half is wanted.
+type publicOnly struct{ public crypto.PublicKey }
+
+func (p publicOnly) Public() crypto.PublicKey { return p.public }
+func (p publicOnly) Sign(io.Reader, []byte, crypto.SignerOpts) ([]byte, error) {
+	return nil, io.ErrUnexpectedEOF
+}
+
+// rsaOf is a public key of that many bits; nobody has the private half.
+func rsaOf(bits uint) lab.IssueOption {
+	n := new(big.Int).Lsh(big.NewInt(1), bits-1)
+	return lab.WithKey(publicOnly{&rsa.PublicKey{N: n.Add(n, big.NewInt(0x10001)), E: 65537}})
+}
+
+// unknownCritical is an extension that nobody knows.
+var unknownCritical = lab.Extension(asn1.ObjectIdentifier{1, 2, 3, 4}, true, 1)
+
+func withExtension(c *x509.Certificate) {
+	c.ExtraExtensions = append(c.ExtraExtensions, unknownCritical)
+}
+
+// Row 20, the certificate: each fault is refused with its code, whether the
+// root is pinned or the user's own. Revocation is in revocation_test.go.
+func TestRow20Certificates(t *testing.T) {
+	p := testLab(t)
+	mutate := lab.Mutate
+	ed := ed25519.NewKeyFromSeed(make([]byte, 32))
+	p224, err := ecdsa.GenerateKey(elliptic.P224(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	loopA := newCA(t, p, nil, "Loop A")
+	loopB := newCA(t, p, loopA, "Loop B")
+	loopA2 := newCA(t, p, loopB, "Loop A", lab.WithKey(loopA.Key))
+	deep := p.CC
+	for _, name := range []string{"Deep 1", "Deep 2", "Deep 3"} {
+		deep = newCA(t, p, deep, name)
+	}
+	under := newCA(t, p, p.Root, "Long 1")
+	long := under
+	for _, name := range []string{"Long 2", "Long 3", "Long 4", "Long 5"} {
+		long = newCA(t, p, long, name)
+	}
+	notCA := newCA(t, p, p.Root, "No authority", mutate(func(c *x509.Certificate) { c.IsCA, c.MaxPathLen = false, 0 }))
+	noBasic := newCA(t, p, p.Root, "No constraints", mutate(func(c *x509.Certificate) { c.BasicConstraintsValid = false }))
+	noSign := newCA(t, p, p.Root, "No signing", mutate(func(c *x509.Certificate) { c.KeyUsage = x509.KeyUsageCRLSign }))
+	criticalCA := newCA(t, p, p.Root, "Critical", mutate(withExtension))
+	expiredCA := newCA(t, p, p.Root, "Expired CA", lab.Window(labNow.AddDate(-3, 0, 0), labNow.AddDate(0, 0, -2)))
+	futureCA := newCA(t, p, p.Root, "Future CA", lab.Window(labNow.AddDate(0, 0, 2), labNow.AddDate(5, 0, 0)))
+	small := newCA(t, p, p.Root, "Small RSA", lab.RSA1024)
+	large := newCA(t, p, p.Root, "Large RSA", rsaOf(8193))
+	names := newCA(t, p, p.Root, "Constrained", mutate(func(c *x509.Certificate) {
+		c.PermittedDNSDomainsCritical, c.PermittedDNSDomains = true, []string{"example.com"}
+	}))
+	sha1CA := newCA(t, p, p.Root, "SHA-1", lab.RSA2048)
+	usage := func(u x509.KeyUsage) lab.IssueOption {
+		return mutate(func(c *x509.Certificate) { c.KeyUsage = u })
+	}
+	noKeyUsage := mutate(func(c *x509.Certificate) { c.KeyUsage = 0 })
+	dns := func(name string) lab.IssueOption {
+		return mutate(func(c *x509.Certificate) { c.DNSNames = []string{name} })
+	}
+
+	for _, test := range []struct {
+		name  string
+		opts  []lab.IssueOption
+		chain []*x509.Certificate // instead of the holder's
+		code  string              // "" if accepted
+		says  string              // in the reason
+	}{
+		{name: "P-256", opts: []lab.IssueOption{lab.P256}},
+		{name: "P-384", opts: []lab.IssueOption{lab.P384}},
+		{name: "P-521", opts: []lab.IssueOption{lab.P521}},
+		{name: "RSA-2048", opts: []lab.IssueOption{lab.RSA2048}},
+		{name: "RSA-4096", opts: []lab.IssueOption{rsaOf(4096)}},
+		{name: "no keyUsage", opts: []lab.IssueOption{noKeyUsage}},
+		{name: "longest chain", opts: []lab.IssueOption{lab.By(long)}},
+		{name: "permitted name", opts: []lab.IssueOption{lab.By(names), dns("a.example.com")}},
+		{name: "chain with strangers in it", chain: []*x509.Certificate{loopB.Cert, p.CC.Cert, loopA2.Cert, p.Auth.Cert}},
+		{name: "chain with duplicates", chain: []*x509.Certificate{p.Auth.Cert, p.CC.Cert, p.Auth.Cert, p.CC.Cert}},
+
+		{name: "expired", opts: []lab.IssueOption{lab.Expired}, code: CodeCertificateExpired, says: "ended on"},
+		{name: "not yet valid", opts: []lab.IssueOption{lab.NotYetValid}, code: CodeCertificateNotYetValid, says: "begins on"},
+		{name: "expired issuer", opts: []lab.IssueOption{lab.By(expiredCA)}, code: CodeCertificateExpired, says: `"Expired CA"`},
+		{name: "issuer not yet valid", opts: []lab.IssueOption{lab.By(futureCA)}, code: CodeCertificateNotYetValid, says: `"Future CA"`},
+		{name: "untrusted", opts: []lab.IssueOption{lab.Untrusted}, code: CodeCertificateUntrusted, says: "trusted authority"},
+		{name: "self-signed", opts: []lab.IssueOption{lab.SelfSigned}, code: CodeCertificateUntrusted, says: "vouches for itself"},
+		{name: "forged", opts: []lab.IssueOption{lab.Forged}, code: CodeCertificateUntrusted},
+		{name: "no chain", opts: []lab.IssueOption{lab.NoCA}, code: CodeCertificateUntrusted},
+		{name: "gap in the chain", chain: []*x509.Certificate{p.Auth.Cert}, code: CodeCertificateUntrusted},
+		{name: "issuer is no authority", opts: []lab.IssueOption{lab.By(notCA)}, code: CodeCertificateUntrusted},
+		{name: "issuer without basicConstraints", opts: []lab.IssueOption{lab.By(noBasic)}, code: CodeCertificateUntrusted},
+		{name: "issuer may not sign certificates", opts: []lab.IssueOption{lab.By(noSign)}, code: CodeCertificateUntrusted},
+		{name: "path too long for its constraint", opts: []lab.IssueOption{lab.By(deep)}, code: CodeCertificateUntrusted, says: "too many intermediates"},
+		{name: "name constraint", opts: []lab.IssueOption{lab.By(names), dns("a.example.org")}, code: CodeCertificateUntrusted},
+		{name: "critical extension", opts: []lab.IssueOption{mutate(withExtension)}, code: CodeCertificateUntrusted, says: "1.2.3.4"},
+		{name: "issuer's critical extension", opts: []lab.IssueOption{lab.By(criticalCA)}, code: CodeCertificateUntrusted, says: `"Critical"`},
+		{name: "SHA-1", opts: []lab.IssueOption{lab.By(sha1CA), mutate(func(c *x509.Certificate) { c.SignatureAlgorithm = x509.SHA1WithRSA })},
+			code: CodeCertificateUntrusted, says: "SHA1-RSA"},
+		{name: "loop", opts: []lab.IssueOption{lab.By(loopB)}, chain: []*x509.Certificate{loopB.Cert, loopA2.Cert, loopA.Cert}, code: CodeCertificateUntrusted},
+		{name: "weak issuer", opts: []lab.IssueOption{lab.By(small)}, code: CodeCertificateUntrusted, says: "1024 bits"},
+
+		{name: "an authority", opts: []lab.IssueOption{mutate(func(c *x509.Certificate) {
+			c.IsCA, c.BasicConstraintsValid = true, true
+		})}, code: CodeCertificateUnsuitable, says: "authority"},
+		{name: "qualified signature only", opts: []lab.IssueOption{usage(x509.KeyUsageContentCommitment)}, code: CodeCertificateUnsuitable},
+		{name: "encryption only", opts: []lab.IssueOption{usage(x509.KeyUsageKeyEncipherment)}, code: CodeCertificateUnsuitable},
+		{name: "RSA-1024", opts: []lab.IssueOption{lab.RSA1024}, code: CodeCertificateUnsuitable, says: "1024 bits"},
+		{name: "RSA-512", opts: []lab.IssueOption{rsaOf(512)}, code: CodeCertificateUnsuitable},
+		{name: "RSA-4097", opts: []lab.IssueOption{rsaOf(4097)}, code: CodeCertificateUnsuitable},
+		{name: "RSA even modulus", opts: []lab.IssueOption{lab.WithKey(publicOnly{&rsa.PublicKey{N: new(big.Int).Lsh(big.NewInt(1), 2047), E: 65537}})}, code: CodeCertificateUnsuitable},
+		{name: "RSA exponent 1", opts: []lab.IssueOption{lab.WithKey(publicOnly{&rsa.PublicKey{N: new(big.Int).Add(new(big.Int).Lsh(big.NewInt(1), 2047), big.NewInt(1)), E: 1}})}, code: CodeCertificateUnsuitable},
+		{name: "Ed25519", opts: []lab.IssueOption{lab.WithKey(ed)}, code: CodeCertificateUnsuitable, says: "Ed25519"},
+		{name: "P-224", opts: []lab.IssueOption{lab.WithKey(p224)}, code: CodeCertificateUnsuitable, says: "P-224"},
+		{name: "no subject", opts: []lab.IssueOption{lab.WithSubject(pkix.RDNSequence{})}, code: CodeCertificateUnsuitable, says: "subject is empty"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			h := issue(t, p, "Ana", test.opts...)
+			chain := h.Chain
+			if test.chain != nil {
+				chain = test.chain
+			}
+			for kind, trust := range map[string]*Trust{"pinned": pinnedTo(t, p.Root.Cert), "own": trustOf(t, p.Root.Cert)} {
+				with := chain
+				if kind == "pinned" {
+					with = append(slices.Clone(chain), p.Root.Cert)
+				}
+				_, err := lookAt(trust, h.Leaf, with)
+				if test.code == "" {
+					if err != nil {
+						t.Errorf("%s: %v", kind, err)
+					}
+					continue
+				}
+				wantCode(t, err, test.code)
+				if err != nil && !strings.Contains(err.Error(), test.says) {
+					t.Errorf("%s: %q does not say %q", kind, err, test.says)
+				}
+			}
+		})
+	}
+	// A key this long cannot sign in a test; it is refused before it would be
+	// looked at.
+	wantCode(t, func() error {
+		_, err := lookAt(trustOf(t, p.Root.Cert), issue(t, p, "Ana").Leaf, []*x509.Certificate{large.Cert})
+		return err
+	}(), CodeCertificateUntrusted)
+	if checkIssuerKey(large.Cert) == nil {
+		t.Error("an issuer's key of 8193 bits is accepted")
+	}
+}
+
+// lookAt is what a Verifier does with a certificate, without the delegation.
+func lookAt(trust *Trust, leaf *x509.Certificate, chain []*x509.Certificate) (*Person, error) {
+	if err := checkLeaf(leaf); err != nil {
+		return nil, err
+	}
+	p, _, err := check{trust: trust, policy: PolicyOff}.certificate(leaf, chain, labNow)
+	if err != nil {
+		return nil, err
+	}
+	identity, domain, err := identify(p)
+	if err != nil {
+		return nil, err
+	}
+	return &Person{Identity: identity, Domain: domain, Leaf: leaf, Path: p.certs}, nil
+}
+
+// What is trusted, by where it comes from.
+func TestAnchors(t *testing.T) {
+	p := testLab(t)
+	h := issue(t, p, "Ana")
+	root := p.Root.Cert
+	with := append(slices.Clone(h.Chain), root)
+	other := newLab(t)
+	mozilla := func(certs ...*x509.Certificate) *Trust {
+		trust, err := NewTrust(pemOf(certs...))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return trust
+	}
+	for _, test := range []struct {
+		name  string
+		trust *Trust
+		chain []*x509.Certificate
+		ok    bool
+		kind  anchorKind
+	}{
+		{"nothing trusted", pinnedTo(t), with, false, 0},
+		{"pinned, given", pinnedTo(t, root), with, true, anchorPinned},
+		{"pinned, given first", pinnedTo(t, root), []*x509.Certificate{root, p.CC.Cert, p.Auth.Cert}, true, anchorPinned},
+		{"pinned, not given", pinnedTo(t, root), h.Chain, false, 0},
+		{"pinned, from the own bundle", trustOf(t, root).WithAnchors(pinnedTo(t, root).pinned...), h.Chain, true, anchorPinned},
+		{"another pinned", pinnedTo(t, other.Root.Cert), with, false, 0},
+		{"several pinned", pinnedTo(t, other.Root.Cert, root), with, true, anchorPinned},
+		{"own", trustOf(t, root), h.Chain, true, anchorExtra},
+		{"own, among others", trustOf(t, other.Root.Cert, root, other.CC.Cert), h.Chain, true, anchorExtra},
+		{"own, with the intermediates", trustOf(t, p.Auth.Cert, root, p.CC.Cert), nil, true, anchorExtra},
+		{"own intermediates without the root", trustOf(t, p.Auth.Cert, p.CC.Cert), with, false, 0},
+		{"own intermediates, pinned root given", trustOf(t, p.Auth.Cert, p.CC.Cert).WithAnchors(pinnedTo(t, root).pinned...), []*x509.Certificate{root}, true, anchorPinned},
+		{"Mozilla's", mozilla(root), h.Chain, true, anchorMozilla},
+		{"Mozilla's and own", func() *Trust {
+			trust, err := NewTrust(pemOf(root), pemOf(root))
+			if err != nil {
+				t.Fatal(err)
+			}
+			return trust
+		}(), h.Chain, true, anchorExtra},
+		{"own leaf", trustOf(t, h.Leaf), h.Chain, false, 0},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			paths, err := test.trust.gather(h.Leaf, test.chain).paths(labNow)
+			if !test.ok {
+				wantCode(t, err, CodeCertificateUntrusted)
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			if paths[0].kind != test.kind {
+				t.Errorf("anchor is of kind %d, want %d", paths[0].kind, test.kind)
+			}
+		})
+	}
+	t.Run("self-signed leaf in the own bundle", func(t *testing.T) {
+		self := issue(t, p, "Ana", lab.SelfSigned)
+		_, err := lookAt(trustOf(t, self.Leaf), self.Leaf, nil)
+		wantCode(t, err, CodeCertificateUntrusted)
+	})
+	t.Run("rollover certificate in the own bundle is no anchor", func(t *testing.T) {
+		// New key signed with the old one, both under one name.
+		dn := lab.DN("C", "PT", "CN", "Rollover")
+		old, err := p.NewCA(nil, dn)
+		if err != nil {
+			t.Fatal(err)
+		}
+		link, err := p.NewCA(old, dn)
+		if err != nil {
+			t.Fatal(err)
+		}
+		leaf := issue(t, p, "Ana", lab.By(link))
+		_, err = lookAt(trustOf(t, link.Cert), leaf.Leaf, nil)
+		wantCode(t, err, CodeCertificateUntrusted)
+		if _, err := lookAt(trustOf(t, link.Cert, old.Cert), leaf.Leaf, nil); err != nil {
+			t.Errorf("with the old root: %v", err)
+		}
+	})
+}
+
+// Extended key usage: anchors of Mozilla's bundle vouch for web servers, so the
+// leaf must say it is for a person; the user's own and the pinned ones need not.
+func TestExtendedKeyUsage(t *testing.T) {
+	p := testLab(t)
+	mozilla, err := NewTrust(pemOf(p.Root.Cert))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ekus := func(usages ...x509.ExtKeyUsage) lab.IssueOption {
+		return lab.Mutate(func(c *x509.Certificate) { c.ExtKeyUsage = usages })
+	}
+	serverCA := newCA(t, p, p.Root, "Servers only", ekus(x509.ExtKeyUsageServerAuth))
+	clientCA := newCA(t, p, p.Root, "Clients only", ekus(x509.ExtKeyUsageClientAuth))
+	mailCA := newCA(t, p, p.Root, "Mail only", ekus(x509.ExtKeyUsageEmailProtection))
+	for _, test := range []struct {
+		name    string
+		opts    []lab.IssueOption
+		mozilla bool
+	}{
+		{"absent", nil, true},
+		{"client", []lab.IssueOption{ekus(x509.ExtKeyUsageClientAuth)}, true},
+		{"mail", []lab.IssueOption{ekus(x509.ExtKeyUsageEmailProtection)}, true},
+		{"any", []lab.IssueOption{ekus(x509.ExtKeyUsageAny)}, true},
+		{"server and client", []lab.IssueOption{ekus(x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth)}, true},
+		{"server", []lab.IssueOption{ekus(x509.ExtKeyUsageServerAuth)}, false},
+		{"code signing", []lab.IssueOption{ekus(x509.ExtKeyUsageCodeSigning)}, false},
+		{"unknown", []lab.IssueOption{lab.Mutate(func(c *x509.Certificate) {
+			c.UnknownExtKeyUsage = []asn1.ObjectIdentifier{{1, 2, 3}}
+		})}, false},
+		{"absent under a CA for servers", []lab.IssueOption{lab.By(serverCA)}, false},
+		{"client under a CA for servers", []lab.IssueOption{lab.By(serverCA), ekus(x509.ExtKeyUsageClientAuth)}, false},
+		{"client under a CA for clients", []lab.IssueOption{lab.By(clientCA), ekus(x509.ExtKeyUsageClientAuth)}, true},
+		{"client under a CA for mail", []lab.IssueOption{lab.By(mailCA), ekus(x509.ExtKeyUsageClientAuth)}, false},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			h := issue(t, p, "Ana", test.opts...)
+			_, err := lookAt(mozilla, h.Leaf, h.Chain)
+			if test.mozilla && err != nil {
+				t.Errorf("under Mozilla's: %v", err)
+			}
+			if !test.mozilla {
+				wantCode(t, err, CodeCertificateUnsuitable)
+			}
+			for kind, trust := range map[string]*Trust{"own": trustOf(t, p.Root.Cert), "pinned": pinnedTo(t, p.Root.Cert)} {
+				if _, err := lookAt(trust, h.Leaf, append(slices.Clone(h.Chain), p.Root.Cert)); err != nil {
+					t.Errorf("under the %s anchor: %v", kind, err)
+				}
+			}
+		})
+	}
+}
+
+// One good path is enough: an authority that an untrusted, an expired and a
+// trusted root have signed is trusted, whatever the order.
+func TestCrossSigned(t *testing.T) {
+	p := testLab(t)
+	stranger := newCA(t, p, nil, "Stranger root")
+	cross := newCA(t, p, stranger, "Cross")
+	dn := lab.WithKey(cross.Key)
+	expired := newCA(t, p, p.Root, "Cross", dn, lab.Window(labNow.AddDate(-3, 0, 0), labNow.AddDate(0, 0, -2)))
+	good := newCA(t, p, p.Root, "Cross", dn)
+	h := issue(t, p, "Ana", lab.By(cross))
+	trust := trustOf(t, p.Root.Cert)
+	all := []*x509.Certificate{cross.Cert, expired.Cert, good.Cert, stranger.Cert}
+	for range len(all) {
+		all = append(all[1:], all[0])
+		person, err := lookAt(trust, h.Leaf, all)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !bytes.Equal(person.Path[1].Raw, good.Cert.Raw) {
+			t.Error("not the path to the trusted root")
+		}
+	}
+	_, err := lookAt(trust, h.Leaf, []*x509.Certificate{cross.Cert, expired.Cert})
+	wantCode(t, err, CodeCertificateExpired)
+}
+
+// Seven authorities of one name that all certify each other: the work is
+// bounded and the answer is no.
+func TestRow20Maze(t *testing.T) {
+	p := testLab(t)
+	var certs []*x509.Certificate
+	var cas []*lab.CA
+	for range MaxChainCertificates {
+		cas = append(cas, newCA(t, p, nil, "Maze"))
+	}
+	for i := range cas {
+		next := cas[(i+1)%len(cas)]
+		certs = append(certs, newCA(t, p, next, "Maze", lab.WithKey(cas[i].Key)).Cert)
+	}
+	h := issue(t, p, "Ana", lab.By(cas[0]))
+	_, err := lookAt(trustOf(t, p.Root.Cert), h.Leaf, certs)
+	wantCode(t, err, CodeCertificateUntrusted)
+}
+
+// A bundle full of certificates of one name does not make a candidate set
+// without bound.
+func TestCandidatesAreBounded(t *testing.T) {
+	p := testLab(t)
+	var certs []*x509.Certificate
+	for range 2 * maxCandidates {
+		certs = append(certs, newCA(t, p, nil, "Twin").Cert)
+	}
+	twin := newCA(t, p, nil, "Twin")
+	h := issue(t, p, "Ana", lab.By(twin))
+	c := trustOf(t, certs...).gather(h.Leaf, nil)
+	if len(c.certs) > maxCandidates {
+		t.Errorf("%d candidates, at most %d are allowed", len(c.certs), maxCandidates)
+	}
+	if _, err := c.paths(labNow); err == nil {
+		t.Error("accepted")
+	}
+}
+
+func TestNewTrustRefuses(t *testing.T) {
+	p := testLab(t)
+	good := pemOf(p.Root.Cert)
+	broken := pemOf(&x509.Certificate{Raw: p.Root.Cert.Raw[:100]})
+	later := bytes.Clone(p.Root.Cert.Raw)
+	later[len(later)-1] ^= 1 // the signature of a root is not what makes it one
+	notParsed := bytes.Clone(p.Root.Cert.Raw)
+	copy(notParsed[bytes.Index(notParsed, []byte{0x17, 0x0d})+2:], "999999") // a month of 99
+	for _, test := range []struct {
+		name           string
+		mozilla, extra []byte
+		ok             bool
+	}{
+		{"nothing", nil, nil, true},
+		{"good", good, good, true},
+		{"text around", good, slices.Concat([]byte("Lab\n"), good, []byte("end\n")), true},
+		{"empty own bundle", good, []byte{}, false},
+		{"no certificate", good, []byte("-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n"), false},
+		{"DER", good, p.Root.Cert.Raw, false},
+		{"cut short", good, broken, false},
+		{"one broken among good", good, slices.Concat(good, broken), false},
+		{"does not parse", good, pemOf(&x509.Certificate{Raw: notParsed}), false},
+		{"Mozilla's damaged", []byte("nothing here"), good, false},
+		{"Mozilla's broken", broken, good, false},
+		{"Mozilla's has what does not parse", pemOf(&x509.Certificate{Raw: notParsed}, p.Root.Cert), nil, true},
+	} {
+		var extra [][]byte
+		if test.extra != nil {
+			extra = append(extra, test.extra)
+		}
+		if _, err := NewTrust(test.mozilla, extra...); (err == nil) != test.ok {
+			t.Errorf("%s: %v", test.name, err)
+		}
+	}
+	trust, err := NewTrust(pemOf(&x509.Certificate{Raw: later}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := issue(t, p, "Ana")
+	if _, err := lookAt(trust, h.Leaf, h.Chain); err != nil {
+		t.Errorf("a root whose own signature is damaged: %v", err)
+	}
+}
+
+// Mozilla's bundle: every certificate is found by its subject, and the root
+// that once stood above the Portuguese ones is refused as expired.
+func TestMozillaBundle(t *testing.T) {
+	text := mozillaPEM(t)
+	trust, err := NewTrust(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var n int
+	var baltimore *x509.Certificate
+	for subject, list := range trust.bySubject {
+		for _, b := range list {
+			n++
+			b.load()
+			if b.cert == nil {
+				t.Errorf("a certificate of Mozilla's does not parse: %x", b.der[:40])
+				continue
+			}
+			if string(b.cert.RawSubject) != subject {
+				t.Errorf("%s is under another subject", b.cert.Subject)
+			}
+			if strings.Contains(b.cert.Subject.CommonName, "Baltimore CyberTrust Root") {
+				baltimore = b.cert
+			}
+		}
+	}
+	if want := bytes.Count(text, []byte("BEGIN CERTIFICATE")); n != want || n < 100 {
+		t.Errorf("%d certificates, want %d", n, want)
+	}
+	if baltimore == nil {
+		t.Fatal("Baltimore CyberTrust Root is not in the bundle")
+	}
+	at := time.Date(2026, 11, 22, 0, 0, 0, 0, time.UTC)
+	_, err = trust.gather(baltimore, nil).paths(at)
+	wantCode(t, err, CodeCertificateExpired)
+	if err != nil && !strings.Contains(err.Error(), "2025-05-12") {
+		t.Errorf("%q does not say when it ended", err)
+	}
+}
+
+// An expired root is told as such, as Baltimore is to who comes with a chain
+// under it.
+func TestExpiredRoot(t *testing.T) {
+	p := testLab(t)
+	root := newCA(t, p, nil, "Old root", lab.Window(labNow.AddDate(-20, 0, 0), labNow.AddDate(-1, 0, 0)))
+	ca := newCA(t, p, root, "Old CA")
+	h := issue(t, p, "Ana", lab.By(ca), lab.Window(labNow.AddDate(-2, 0, 0), labNow.AddDate(1, 0, 0)))
+	for _, trust := range []*Trust{trustOf(t, root.Cert), pinnedTo(t, root.Cert)} {
+		_, err := lookAt(trust, h.Leaf, []*x509.Certificate{ca.Cert, root.Cert})
+		wantCode(t, err, CodeCertificateExpired)
+		if err != nil && !strings.Contains(err.Error(), `"Old root"`) {
+			t.Errorf("%q does not name the root", err)
+		}
+	}
+}
