@@ -1,0 +1,233 @@
+package chatsecure
+
+import (
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+
+	"chatsecure/canon"
+	"chatsecure/crypto"
+)
+
+// historyVersion is the v of every line and head.
+const historyVersion = 1
+
+// maxHistoryLine bounds a line of the history in bytes: a batch of records is
+// at most 640 KiB, a bundle 27 KiB; the rest is room for hashes and a header.
+const maxHistoryLine = 1 << 20
+
+// The types of a history line: PROTOCOL.md, "History".
+const (
+	lineFile         = "file"         // the first line: which file this is
+	lineBundle       = "bundle"       // a bundle, before the first conversation with it
+	lineConversation = "conversation" // who talks with whom
+	linePending      = "pending"      // a record is fixed and waits to be sent
+	lineSent         = "sent"         // a text message of ours
+	lineTaken        = "taken"        // the relay has our records up to seq
+	lineReceived     = "received"     // a text message of the peer's
+	lineShown        = "shown"        // its records up to seq have been shown
+	lineReceipt      = "receipt"      // the peer's receipt for ours
+	lineFailed       = "failed"       // a record is given up for a name
+	lineEnd          = "end"          // the peer ended its part of the conversation
+	lineGap          = "gap"          // messages of the peer's are missing
+)
+
+// historyEnd is one end of a conversation as its line has it.
+type historyEnd struct {
+	Name     string `json:"name"`
+	Conn     string `json:"conn"`
+	Identity []byte `json:"identity"`
+	Bundle   []byte `json:"bundle"` // hash; the bundle line stands before
+}
+
+// historyLine is every field a line can have, in the order of the canonical
+// encoding; which of them a type has is in historyFields. What was signed or
+// hashed is nested as its exact bytes.
+type historyLine struct {
+	V    int    `json:"v"`
+	Prev string `json:"prev"` // hex SHA-256 of the line before, without its newline; zeros in the first
+	Time int64  `json:"time"` // Unix milliseconds, of the writing
+	Type string `json:"type"`
+
+	File string `json:"file,omitempty"`
+
+	Hash   []byte         `json:"hash,omitempty"` // of Bundle
+	Bundle *crypto.Bundle `json:"bundle,omitempty"`
+
+	Conversation []byte      `json:"conversation,omitempty"` // T3
+	Suite        string      `json:"suite,omitempty"`
+	Direction    string      `json:"direction,omitempty"` // ours
+	Me           *historyEnd `json:"me,omitempty"`
+	Peer         *historyEnd `json:"peer,omitempty"`
+
+	Seq    uint64   `json:"seq,omitempty"`
+	ID     string   `json:"id,omitempty"`
+	Name   string   `json:"name,omitempty"`
+	Reason string   `json:"reason,omitempty"`
+	Names  []string `json:"names,omitempty"`
+
+	Header     json.RawMessage   `json:"header,omitempty"`
+	CipherHash []byte            `json:"cipher_hash,omitempty"`
+	Signature  []byte            `json:"signature,omitempty"`
+	Before     []byte            `json:"before,omitempty"` // the digest before the first record
+	Record     json.RawMessage   `json:"record,omitempty"`
+	Records    []json.RawMessage `json:"records,omitempty"`
+	Receipt    json.RawMessage   `json:"receipt,omitempty"`
+}
+
+// The fields of a line as bits, in the order of historyLine.
+const (
+	fieldFile = 1 << iota
+	fieldHash
+	fieldBundle
+	fieldConversation
+	fieldSuite
+	fieldDirection
+	fieldMe
+	fieldPeer
+	fieldSeq
+	fieldID
+	fieldName
+	fieldReason
+	fieldNames
+	fieldHeader
+	fieldCipherHash
+	fieldSignature
+	fieldBefore
+	fieldRecord
+	fieldRecords
+	fieldReceipt
+)
+
+const historySigned = fieldHeader | fieldCipherHash | fieldSignature
+
+// historyFields says which fields each type has: exactly these.
+var historyFields = map[string]uint32{
+	lineFile:         fieldFile,
+	lineBundle:       fieldHash | fieldBundle,
+	lineConversation: fieldConversation | fieldSuite | fieldDirection | fieldMe | fieldPeer,
+	linePending:      fieldNames | fieldRecord,
+	lineSent:         historySigned | fieldBefore | fieldRecords,
+	lineTaken:        fieldConversation | fieldSeq,
+	lineReceived:     historySigned | fieldBefore | fieldRecords,
+	lineShown:        fieldConversation | fieldSeq,
+	lineReceipt:      historySigned | fieldReceipt,
+	lineFailed:       fieldID | fieldName | fieldReason,
+	lineEnd:          historySigned,
+	lineGap:          fieldConversation | fieldReason,
+}
+
+func (l *historyLine) fields() (set uint32) {
+	for i, given := range [...]bool{
+		l.File != "", len(l.Hash) > 0, l.Bundle != nil,
+		len(l.Conversation) > 0, l.Suite != "", l.Direction != "", l.Me != nil, l.Peer != nil,
+		l.Seq != 0, l.ID != "", l.Name != "", l.Reason != "", len(l.Names) > 0,
+		len(l.Header) > 0, len(l.CipherHash) > 0, len(l.Signature) > 0, len(l.Before) > 0,
+		len(l.Record) > 0, len(l.Records) > 0, len(l.Receipt) > 0,
+	} {
+		if given {
+			set |= 1 << i
+		}
+	}
+	return set
+}
+
+var errHistoryLine = errors.New("malformed line")
+
+// parseHistoryLine decodes a line without its newline and checks its form. The
+// exact bytes inside are decoded by whoever looks at them.
+func parseHistoryLine(b []byte) (*historyLine, error) {
+	var l historyLine
+	if err := canon.Unmarshal(b, &l); err != nil {
+		return nil, fmt.Errorf("malformed line: %w", err)
+	}
+	want, known := historyFields[l.Type]
+	if l.V != historyVersion {
+		return nil, fmt.Errorf("a line of version %d, this program knows version %d", l.V, historyVersion)
+	}
+	if !known || l.fields() != want || !historyHex(l.Prev, sha256.Size) || l.Time < 0 {
+		return nil, errHistoryLine
+	}
+	for _, hash := range [...][]byte{l.Hash, l.Conversation, l.CipherHash, l.Before} {
+		if len(hash) != 0 && len(hash) != sha256.Size {
+			return nil, errHistoryLine
+		}
+	}
+	for _, end := range [...]*historyEnd{l.Me, l.Peer} {
+		if end != nil && (len(end.Bundle) != sha256.Size || len(end.Identity) != sha256.Size) {
+			return nil, errHistoryLine
+		}
+	}
+	if l.Direction != "" && l.Direction != crypto.DirectionAB && l.Direction != crypto.DirectionBA {
+		return nil, errHistoryLine
+	}
+	return &l, nil
+}
+
+// historyHex reports whether s is n bytes in lower-case hexadecimal.
+func historyHex(s string, n int) bool {
+	if len(s) != 2*n {
+		return false
+	}
+	for _, c := range []byte(s) {
+		if (c < '0' || c > '9') && (c < 'a' || c > 'f') {
+			return false
+		}
+	}
+	return true
+}
+
+// The append functions write lines by hand, because 100,000 records a second
+// leave no time for reflection; TestHistoryLinesAreCanonical holds them
+// against package canon.
+
+func appendLineStart(b []byte, prev *[sha256.Size]byte, now int64, typ string) []byte {
+	b = append(b, `{"v":1,"prev":"`...)
+	b = hex.AppendEncode(b, prev[:])
+	b = append(b, `","time":`...)
+	b = strconv.AppendInt(b, now, 10)
+	b = append(b, `,"type":"`...)
+	b = append(b, typ...)
+	return append(b, '"')
+}
+
+func appendLineBytes(b []byte, field string, value []byte) []byte {
+	b = appendLineField(b, field)
+	b = append(b, '"')
+	b = base64.StdEncoding.AppendEncode(b, value)
+	return append(b, '"')
+}
+
+func appendLineField(b []byte, field string) []byte {
+	b = append(b, `,"`...)
+	b = append(b, field...)
+	return append(b, `":`...)
+}
+
+// appendLineJSON appends a field whose value is JSON already.
+func appendLineJSON(b []byte, field string, value []byte) []byte {
+	return append(appendLineField(b, field), value...)
+}
+
+// appendLineSigned appends what every signed message has.
+func appendLineSigned(b, header []byte, cipherHash *[sha256.Size]byte, signature []byte) []byte {
+	b = appendLineJSON(b, "header", header)
+	b = appendLineBytes(b, "cipher_hash", cipherHash[:])
+	return appendLineBytes(b, "signature", signature)
+}
+
+func appendLineRecords(b []byte, before *[sha256.Size]byte, records [][]byte) []byte {
+	b = appendLineBytes(b, "before", before[:])
+	b = append(b, `,"records":[`...)
+	for i, r := range records {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = append(b, r...)
+	}
+	return append(b, ']')
+}
