@@ -2,6 +2,7 @@ package chatsecure
 
 import (
 	"crypto/sha256"
+	"encoding/hex"
 	"slices"
 	"strconv"
 	"time"
@@ -134,8 +135,8 @@ func (h *History) Begin(c *crypto.Conversation, mine *crypto.Bundle) error {
 		h.addBundle(hash)
 	}
 	myIdentity, myBundle, theirBundle := c.MyIdentity(), c.MyBundle(), c.TheirBundle()
-	me := historyEnd{Name: c.Me.Name, Conn: c.Me.Conn, Identity: myIdentity[:], Bundle: myBundle[:]}
-	peer := historyEnd{Name: c.Peer.Name, Conn: c.Peer.Conn, Identity: c.Person.Identity[:], Bundle: theirBundle[:]}
+	me := historyEnd{Name: c.Me.Name, Conn: c.Me.Conn, Identity: hex.EncodeToString(myIdentity[:]), Bundle: myBundle[:]}
+	peer := historyEnd{Name: c.Peer.Name, Conn: c.Peer.Conn, Identity: hex.EncodeToString(c.Person.Identity[:]), Bundle: theirBundle[:]}
 	err := h.appendLine(lineConversation, func(b []byte) []byte {
 		b = appendLineBytes(b, "conversation", c.T3[:])
 		b = appendLineJSON(b, "suite", quoteJSON(c.Suite()))

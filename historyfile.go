@@ -232,10 +232,11 @@ func (d *historyDamage) Error() string {
 	return fmt.Sprintf("line %d: %s", d.line, d.what)
 }
 
-// scan reads whole lines from t on and calls each with every one that chains
-// on, its offset in the file, and its hash in t.last. It moves t. torn is the
-// length of what follows the last newline. The line is only valid in the call.
-func (t *historyTail) scan(r io.ReaderAt, each func(line []byte, offset int64) error) (torn int64, err error) {
+// scan reads whole lines from t on and calls each with every one and its
+// offset in the file. It moves t. torn is the length of what follows the last
+// newline. The line is only valid in the call. A line that does not chain on is
+// an error, or, where damaged is given, told to it and taken all the same.
+func (t *historyTail) scan(r io.ReaderAt, damaged func(*historyDamage), each func(line []byte, offset int64) error) (torn int64, err error) {
 	in := bufio.NewReaderSize(io.NewSectionReader(r, t.size, 1<<62), 256<<10)
 	var long []byte
 	for {
@@ -258,22 +259,33 @@ func (t *historyTail) scan(r io.ReaderAt, each func(line []byte, offset int64) e
 			return 0, err
 		}
 		body := line[:len(line)-1]
-		if prev, ok := peekPrev(body); !ok {
-			return 0, &historyDamage{t.count + 1, "it is not a line of the history"}
-		} else if prev != t.last {
-			return 0, &historyDamage{t.count + 1, "it does not follow the line before it: one of the two was changed, or lines are missing or in another order"}
+		if damage := t.chains(body); damage != nil {
+			if damaged == nil {
+				return 0, damage
+			}
+			damaged(damage)
 		}
 		offset := t.size
 		t.last = sha256.Sum256(body)
 		t.size += int64(len(line))
 		t.count++
-		if each != nil {
-			if err := each(body, offset); err != nil {
-				return 0, err
-			}
+		if err := each(body, offset); err != nil {
+			return 0, err
 		}
 		long = long[:0]
 	}
+}
+
+// chains tells what is wrong with a line in this place, or nil.
+func (t *historyTail) chains(line []byte) *historyDamage {
+	prev, ok := peekPrev(line)
+	switch {
+	case !ok:
+		return &historyDamage{t.count + 1, "it is not a line of the history"}
+	case prev != t.last:
+		return &historyDamage{t.count + 1, "it does not follow the line before it: one of the two was changed, or lines are missing or in another order"}
+	}
+	return nil
 }
 
 const historyPrevStart = `{"v":1,"prev":"`

@@ -189,7 +189,7 @@ func (x *historyIndex) readSlot(dir, slot string, index indexFunc) error {
 		tail = new(historyTail)
 		x.tails[slot] = tail
 	}
-	_, err = tail.scan(f, func(line []byte, offset int64) error { return index(slot, line, offset) })
+	_, err = tail.scan(f, nil, func(line []byte, offset int64) error { return index(slot, line, offset) })
 	if _, ok := errors.AsType[*historyDamage](err); ok {
 		return nil
 	}
@@ -357,13 +357,13 @@ func (h *History) readStored(c *indexedConv, at storedLine) ([]Stored, error) {
 	}
 	var found []Stored
 	for _, exact := range l.Records {
-		r, err := crypto.ParseRecord(exact, [32]byte(c.peer.Identity))
+		r, err := crypto.ParseRecord(exact, c.peer.identity())
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", f.Name(), err)
 		}
 		found = append(found, Stored{
 			T3: c.t3, Seq: r.Seq, From: crypto.End{Name: c.peer.Name, Conn: c.peer.Conn},
-			Identity: [32]byte(c.peer.Identity), Sent: time.UnixMilli(header.Time), Record: r,
+			Identity: c.peer.identity(), Sent: time.UnixMilli(header.Time), Record: r,
 		})
 	}
 	return found, nil

@@ -40,7 +40,7 @@ const (
 type historyEnd struct {
 	Name     string `json:"name"`
 	Conn     string `json:"conn"`
-	Identity []byte `json:"identity"`
+	Identity string `json:"identity"` // hex; as it was proved when the conversation began
 	Bundle   []byte `json:"bundle"` // hash; the bundle line stands before
 }
 
@@ -158,7 +158,7 @@ func parseHistoryLine(b []byte) (*historyLine, error) {
 		}
 	}
 	for _, end := range [...]*historyEnd{l.Me, l.Peer} {
-		if end != nil && (len(end.Bundle) != sha256.Size || len(end.Identity) != sha256.Size) {
+		if end != nil && (len(end.Bundle) != sha256.Size || !historyHex(end.Identity, sha256.Size)) {
 			return nil, errHistoryLine
 		}
 	}
@@ -166,6 +166,12 @@ func parseHistoryLine(b []byte) (*historyLine, error) {
 		return nil, errHistoryLine
 	}
 	return &l, nil
+}
+
+// identity returns the identity as a hash.
+func (e *historyEnd) identity() (id [sha256.Size]byte) {
+	hex.Decode(id[:], []byte(e.Identity)) // its form has been checked
+	return id
 }
 
 // historyHex reports whether s is n bytes in lower-case hexadecimal.

@@ -313,7 +313,7 @@ func syncHistoryDir(dir string) error {
 func (o *openedHistory) readAll(head *historyHead, index indexFunc) (torn int64, err error) {
 	check := headCheck{head: head}
 	o.tail = historyTail{}
-	torn, err = o.tail.scan(o.lines, func(line []byte, offset int64) error {
+	torn, err = o.tail.scan(o.lines, nil, func(line []byte, offset int64) error {
 		if err := checkFirstLine(o.slot, line, offset); err != nil {
 			return err
 		}
