@@ -1,6 +1,7 @@
 package crypto
 
 import (
+	"bytes"
 	"crypto"
 	"crypto/rand"
 	"crypto/sha256"
@@ -195,4 +196,14 @@ func addSeeds(f *testing.F, seeds [][]byte) {
 	for _, seed := range seeds {
 		f.Add(seed)
 	}
+}
+
+// addCRL adds a list as if it had been fetched.
+func addCRL(t testing.TB, s *CRLStore, der []byte, issuer *x509.Certificate) CRLInfo {
+	t.Helper()
+	info, err := s.Add(bytes.NewReader(der), "test", issuer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return info
 }

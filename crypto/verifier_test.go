@@ -1,0 +1,397 @@
+package crypto
+
+import (
+	"bytes"
+	"crypto"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/sha256"
+	"crypto/sha512"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"chatsecure/testdata/lab"
+)
+
+func TestVerify(t *testing.T) {
+	p := testLab(t)
+	v := verifierAt(trustOf(t, p.Root.Cert), nil, PolicyTry, labNow)
+	for _, kind := range []lab.KeyType{lab.P256, lab.P384, lab.P521, lab.RSA2048, lab.RSA3072} {
+		t.Run(string(kind), func(t *testing.T) {
+			h := issue(t, p, "Ana", kind)
+			b := delegate(t, h)
+			person, err := v.Verify(b, "Ana")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if person.Name != "Ana" || !bytes.Equal(person.Leaf.Raw, h.Leaf.Raw) || len(person.Path) != 4 ||
+				!bytes.Equal(person.Key.SPKI(), b.PublicKey) || person.Bundle != b.Hash() || person.Now != nil ||
+				!person.NotBefore.Equal(labNow.Add(-time.Hour)) || !person.Expires.Equal(labNow.Add(7*time.Hour)) ||
+				person.Revocation.Status != RevocationUnknown || person.Identity == [32]byte{} {
+				t.Errorf("person is %+v", person)
+			}
+		})
+	}
+}
+
+// Row 13: a bundle without a delegation, with another's, or with one that
+// something was changed under.
+func TestRow13Delegation(t *testing.T) {
+	p := testLab(t)
+	ana, mallory := issue(t, p, "Ana"), issue(t, p, "Mallory")
+	rsaHolder := issue(t, p, "Rui", lab.RSA2048)
+	v := verifierAt(trustOf(t, p.Root.Cert), nil, PolicyTry, labNow)
+	otherKey := newTestKey(t, KeyEd25519).Public().SPKI()
+	message := func(b *Bundle) []byte {
+		return DelegationMessage(b.X509, b.Name, b.PublicKey, b.NotBefore, b.NotAfter)
+	}
+	later := func(f func(*Bundle)) func(*Bundle) { // f is done after the card has signed
+		return func(b *Bundle) {
+			b.Signature = cardSign(t, ana.Key, message(b))
+			f(b)
+		}
+	}
+	for _, test := range []struct {
+		name   string
+		holder *lab.Holder
+		edit   func(*Bundle)
+		as     string // the name of the handshake; "" is the bundle's
+		code   string
+	}{
+		{"none", ana, func(b *Bundle) { b.Signature = []byte{} }, "", CodeBundleMalformed},
+		{"junk", ana, func(b *Bundle) { b.Signature = make([]byte, 70) }, "", CodeDelegationInvalid},
+		{"by another card", ana, func(b *Bundle) { b.Signature = cardSign(t, mallory.Key, message(b)) }, "", CodeDelegationInvalid},
+		{"by K itself", ana, func(b *Bundle) { b.Signature = sharedKey(t).Sign(message(b)) }, "", CodeDelegationInvalid},
+		{"other K", ana, later(func(b *Bundle) { b.PublicKey = otherKey }), "", CodeDelegationInvalid},
+		{"other name", ana, later(func(b *Bundle) { b.Name = "Rui" }), "", CodeDelegationInvalid},
+		{"other certificate", ana, later(func(b *Bundle) { b.X509 = mallory.Leaf.Raw }), "", CodeDelegationInvalid},
+		{"earlier", ana, later(func(b *Bundle) { b.NotBefore-- }), "", CodeDelegationInvalid},
+		{"longer", ana, later(func(b *Bundle) { b.NotAfter++ }), "", CodeDelegationInvalid},
+		{"signature with a byte more", ana, later(func(b *Bundle) { b.Signature = append(b.Signature, 0) }), "", CodeDelegationInvalid},
+		{"another handshake's name", ana, func(*Bundle) {}, "Rui", CodeNameMismatch},
+		{"name in another case", ana, func(*Bundle) {}, "ana", CodeNameMismatch},
+		{"over 24 hours", ana, func(b *Bundle) { b.NotAfter = b.NotBefore + 86401 }, "", CodeDelegationInvalid},
+		{"K of small order", ana, func(b *Bundle) { b.PublicKey = edSPKI(make([]byte, 32)) }, "", CodeBundleMalformed},
+		{"K is no key", ana, func(b *Bundle) { b.PublicKey = []byte("key") }, "", CodeBundleMalformed},
+		{"certificate is none", ana, later(func(b *Bundle) { b.X509 = []byte("certificate") }), "", CodeBundleMalformed},
+		{"certificate with a byte more", ana, func(b *Bundle) { b.X509 = append(bytes.Clone(b.X509), 0) }, "", CodeBundleMalformed},
+		{"chain is none", ana, func(b *Bundle) { b.Chain = [][]byte{[]byte("certificate")} }, "", CodeBundleMalformed},
+		{"SHA-384 under P-256", ana, func(b *Bundle) {
+			sum := sha512.Sum384(message(b))
+			b.Signature = signDigest(t, ana.Key, sum[:], crypto.SHA384)
+		}, "", CodeDelegationInvalid},
+		{"PSS under RSA", rsaHolder, func(b *Bundle) {
+			sum := sha256.Sum256(message(b))
+			b.Signature = signDigest(t, rsaHolder.Key, sum[:], &rsa.PSSOptions{SaltLength: 32, Hash: crypto.SHA256})
+		}, "", CodeDelegationInvalid},
+		{"SHA-512 under RSA", rsaHolder, func(b *Bundle) {
+			sum := sha512.Sum512(message(b))
+			b.Signature = signDigest(t, rsaHolder.Key, sum[:], crypto.SHA512)
+		}, "", CodeDelegationInvalid},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			b := delegate(t, test.holder, test.edit)
+			name := test.as
+			if name == "" {
+				name = b.Name
+			}
+			_, err := v.Verify(b, name)
+			wantCode(t, err, test.code)
+			_, err = v.VerifyAt(b, name, labNow)
+			wantCode(t, err, test.code)
+		})
+	}
+}
+
+func signDigest(t *testing.T, key crypto.Signer, digest []byte, opts crypto.SignerOpts) []byte {
+	t.Helper()
+	signature, err := key.Sign(rand.Reader, digest, opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return signature
+}
+
+// Row 13 and row 30: each limit of time, with five minutes of tolerance, and
+// the clock named where it may be the cause.
+func TestRow13Times(t *testing.T) {
+	p := testLab(t)
+	trust := trustOf(t, p.Root.Cert)
+	whole := issue(t, p, "Ana")
+	const second = time.Second
+	edge := ClockTolerance
+	begin, end := labNow, labNow.Add(8*time.Hour)
+	span := func(from, to time.Time) func(*Bundle) {
+		return func(b *Bundle) { b.NotBefore, b.NotAfter = from.Unix(), to.Unix() }
+	}
+	delegation := delegate(t, whole, span(begin, end))
+	// A certificate of the delegation's own hours: its times are told first.
+	short := delegate(t, issue(t, p, "Ana", lab.Window(begin, end)), span(begin, end))
+	// An authority that begins when the leaf does.
+	young := newCA(t, p, p.Root, "Young", lab.Window(begin, end.AddDate(1, 0, 0)))
+	under := delegate(t, issue(t, p, "Ana", lab.By(young), lab.Window(begin, end.AddDate(1, 0, 0))), span(begin, end))
+	// One that ends as another begins: there is no moment, but within the
+	// tolerance there is.
+	ending := newCA(t, p, p.Root, "Ending", lab.Window(begin.AddDate(-1, 0, 0), begin.Add(2*time.Minute)))
+	between := delegate(t, issue(t, p, "Ana", lab.By(ending), lab.Window(begin.Add(time.Minute), end)), span(begin.Add(time.Minute), end))
+
+	for _, test := range []struct {
+		name   string
+		bundle *Bundle
+		at     time.Time
+		code   string
+	}{
+		{"at its start", delegation, begin, ""},
+		{"at its end", delegation, end, ""},
+		{"5 minutes early", delegation, begin.Add(-edge), ""},
+		{"5 minutes late", delegation, end.Add(edge), ""},
+		{"too early", delegation, begin.Add(-edge - second), CodeDelegationNotYetValid},
+		{"too late", delegation, end.Add(edge + second), CodeDelegationExpired},
+		{"an hour early", delegation, begin.Add(-time.Hour), CodeDelegationNotYetValid},
+		{"certificate 5 minutes early", short, begin.Add(-edge), ""},
+		{"certificate 5 minutes late", short, end.Add(edge), ""},
+		{"certificate too early", short, begin.Add(-edge - second), CodeCertificateNotYetValid},
+		{"certificate too late", short, end.Add(edge + second), CodeCertificateExpired},
+		{"authority 5 minutes early", under, begin.Add(-edge), ""},
+		{"authority too early", under, begin.Add(-edge - second), CodeCertificateNotYetValid},
+		{"between two", between, begin.Add(90 * second), ""},
+		{"after one of two", between, begin.Add(6 * time.Minute), ""},
+		{"long after one of two", between, begin.Add(8 * time.Minute), CodeCertificateExpired},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			_, err := verifierAt(trust, nil, PolicyTry, test.at).Verify(test.bundle, "Ana")
+			_, past := verifierAt(trust, nil, PolicyTry, test.at.AddDate(1, 0, 0)).VerifyAt(test.bundle, "Ana", test.at)
+			if test.code == "" {
+				if err != nil || past != nil {
+					t.Errorf("live: %v; in the past: %v", err, past)
+				}
+				return
+			}
+			wantCode(t, err, test.code)
+			wantCode(t, past, test.code)
+			if err != nil && !strings.Contains(err.Error(), "this machine's clock says "+shownTime(test.at)) {
+				t.Errorf("%q does not name the clock", err)
+			}
+			if past != nil && strings.Contains(past.Error(), "this machine's clock") {
+				t.Errorf("%q blames the clock for the past", past)
+			}
+		})
+	}
+	for name, edit := range map[string]func(*Bundle){
+		"before the certificate": span(begin.Add(-second), end),
+		"after the certificate":  span(begin, end.Add(second)),
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := issue(t, p, "Ana", lab.Window(begin, end))
+			_, err := verifierAt(trust, nil, PolicyTry, begin.Add(time.Hour)).Verify(delegate(t, h, edit), "Ana")
+			wantCode(t, err, CodeDelegationInvalid)
+		})
+	}
+}
+
+// Rows 2 and 15: whoever puts a name on a bundle, the identity is that of the
+// card. Mallory cannot have Ana's identity under any name, and Ana's K under
+// Mallory's certificate is Mallory's.
+func TestRow15Identity(t *testing.T) {
+	p := testLab(t)
+	ana, mallory := issue(t, p, "Ana"), issue(t, p, "Mallory")
+	v := verifierAt(trustOf(t, p.Root.Cert), nil, PolicyTry, labNow)
+	genuine, err := v.Verify(delegate(t, ana), "Ana")
+	if err != nil {
+		t.Fatal(err)
+	}
+	claimed, err := v.Verify(delegate(t, mallory, func(b *Bundle) { b.Name = "Ana" }), "Ana")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if genuine.Identity == claimed.Identity || !bytes.Equal(claimed.Leaf.Raw, mallory.Leaf.Raw) {
+		t.Error("Mallory passes for Ana")
+	}
+	// Ana's certificate shown beside Mallory's delegation.
+	b := delegate(t, mallory, func(b *Bundle) { b.Name = "Ana" })
+	b.X509 = ana.Leaf.Raw
+	_, err = v.Verify(b, "Ana")
+	wantCode(t, err, CodeDelegationInvalid)
+}
+
+// Row 18: who has K of Ana has her name until the delegation ends, and cannot
+// make another delegation, for her or for Bruno.
+func TestRow18LeakedK(t *testing.T) {
+	p := testLab(t)
+	ana, bruno := issue(t, p, "Ana"), issue(t, p, "Bruno")
+	trust := trustOf(t, p.Root.Cert)
+	stolen := newTestKey(t, KeyEd25519)
+	b := delegate(t, ana, func(b *Bundle) { b.PublicKey = stolen.Public().SPKI() })
+	if _, err := verifierAt(trust, nil, PolicyTry, labNow).Verify(b, "Ana"); err != nil {
+		t.Fatal(err)
+	}
+	_, err := verifierAt(trust, nil, PolicyTry, labNow.Add(8*time.Hour)).Verify(b, "Ana")
+	wantCode(t, err, CodeDelegationExpired)
+
+	for name, edit := range map[string]func(*Bundle){
+		"Bruno":          func(b *Bundle) { b.Name = "Bruno" },
+		"Bruno's card":   func(b *Bundle) { b.Name, b.X509 = "Bruno", bruno.Leaf.Raw },
+		"a later end":    func(b *Bundle) { b.NotAfter += 3600 },
+		"a key at will":  func(b *Bundle) { b.PublicKey = sharedKey(t).Public().SPKI() },
+		"a fresh period": func(b *Bundle) { b.NotBefore, b.NotAfter = b.NotAfter, b.NotAfter+3600 },
+	} {
+		again := *b
+		edit(&again)
+		for _, signature := range [][]byte{b.Signature, stolen.Sign(DelegationMessage(again.X509, again.Name, again.PublicKey, again.NotBefore, again.NotAfter))} {
+			again.Signature = signature
+			if _, err := verifierAt(trust, nil, PolicyTry, labNow).Verify(&again, again.Name); err == nil {
+				t.Errorf("%s: accepted", name)
+			} else {
+				wantCode(t, err, CodeDelegationInvalid)
+			}
+		}
+	}
+}
+
+// Row 20: a chain of 1,000 certificates is refused before anything is parsed.
+func TestRow20ThousandCertificates(t *testing.T) {
+	p := testLab(t)
+	v := verifierAt(trustOf(t, p.Root.Cert), nil, PolicyTry, labNow)
+	b := delegate(t, issue(t, p, "Ana"), func(b *Bundle) {
+		for range 1000 {
+			b.Chain = append(b.Chain, []byte{0x30})
+		}
+	})
+	_, err := v.Verify(b, "Ana")
+	wantCode(t, err, CodeBundleMalformed)
+}
+
+// A result is remembered for seconds: not longer, not beyond a reload or a new
+// revocation list, not when the clock was set back, and never a refusal.
+func TestVerifierCache(t *testing.T) {
+	p := newLab(t)
+	ana := issue(t, p, "Ana")
+	now := labNow
+	crls := NewCRLStore()
+	trust := trustOf(t, p.Root.Cert)
+	v := NewVerifier(VerifierConfig{Trust: trust, CRLs: crls, Policy: PolicyTry, Now: func() time.Time { return now }})
+	b := delegate(t, ana)
+	verify := func() *Person {
+		t.Helper()
+		person, err := v.Verify(b, "Ana")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return person
+	}
+	last := verify()
+	step := func(name string, same bool, change func()) {
+		t.Helper()
+		change()
+		person := verify()
+		if (person == last) != same {
+			t.Errorf("%s: remembered is %v, want %v", name, person == last, same)
+		}
+		last = person
+	}
+	step("at once", true, func() {})
+	step("almost 5 s", true, func() { now = now.Add(cacheFor - 1) })
+	step("5 s", false, func() { now = now.Add(1) })
+	step("clock set back", false, func() { now = now.Add(-time.Hour / 2) })
+	step("reload", false, func() { v.Reload(trust, crls, PolicyTry) })
+	step("again", true, func() {})
+	list, err := p.Auth.MakeCRL(lab.CRL{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	step("new list", false, func() { addCRL(t, crls, list, p.Auth.Cert) })
+
+	if _, err := v.Verify(b, "Rui"); err == nil {
+		t.Error("a remembered identity passes under another name")
+	}
+	p.Revoke(ana, labNow.Add(-time.Hour), 1)
+	if list, err = p.Auth.MakeCRL(lab.CRL{}); err != nil {
+		t.Fatal(err)
+	}
+	addCRL(t, crls, list, p.Auth.Cert)
+	for range 2 {
+		_, err = v.Verify(b, "Ana")
+		wantCode(t, err, CodeCertificateRevoked)
+	}
+	v.Reload(trustOf(t, newLab(t).Root.Cert), nil, PolicyOff)
+	_, err = v.Verify(b, "Ana")
+	wantCode(t, err, CodeCertificateUntrusted)
+	v.Reload(trust, nil, PolicyOff)
+	if last = verify(); last.Revocation.Status != RevocationOff {
+		t.Errorf("status is %s under the policy off", last.Revocation.Status)
+	}
+	v.Reload(nil, nil, "")
+	_, err = v.Verify(b, "Ana")
+	wantCode(t, err, CodeCertificateUntrusted)
+}
+
+func TestVerifierCacheIsBounded(t *testing.T) {
+	p := testLab(t)
+	ana := issue(t, p, "Ana")
+	v := verifierAt(trustOf(t, p.Root.Cert), nil, PolicyTry, labNow)
+	for i := range int64(2*cacheSize + 1) {
+		b := delegate(t, ana, func(b *Bundle) { b.NotAfter -= i })
+		if _, err := v.Verify(b, "Ana"); err != nil {
+			t.Fatal(err)
+		}
+		if len(v.known) > cacheSize || len(v.known) == 0 {
+			t.Fatalf("%d identities are remembered, at most %d may be", len(v.known), cacheSize)
+		}
+	}
+}
+
+// What is valid may be asked while it is replaced (run with -race).
+func TestVerifierConcurrency(t *testing.T) {
+	p := testLab(t)
+	b := delegate(t, issue(t, p, "Ana"))
+	trust := trustOf(t, p.Root.Cert)
+	v := verifierAt(trust, NewCRLStore(), PolicyTry, labNow)
+	var wg sync.WaitGroup
+	for range 4 {
+		wg.Go(func() {
+			for range 50 {
+				if _, err := v.Verify(b, "Ana"); err != nil {
+					t.Error(err)
+				}
+				if _, err := v.VerifyAt(b, "Ana", labNow); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	for range 50 {
+		v.Reload(trust, NewCRLStore(), PolicyTry)
+	}
+	wg.Wait()
+}
+
+// History: what was valid then is accepted, and the person says whether it
+// would be now.
+func TestVerifyAt(t *testing.T) {
+	p := testLab(t)
+	trust := trustOf(t, p.Root.Cert)
+	year := labNow.AddDate(1, 0, 0)
+	h := issue(t, p, "Ana", lab.Window(labNow.AddDate(0, -1, 0), labNow.AddDate(0, 1, 0)))
+	b := delegate(t, h)
+	if _, err := verifierAt(trust, nil, PolicyTry, year).Verify(b, "Ana"); err == nil {
+		t.Error("an expired certificate is accepted live")
+	}
+	person, err := verifierAt(trust, nil, PolicyTry, year).VerifyAt(b, "Ana", labNow)
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantCode(t, person.Now, CodeCertificateExpired)
+	// The delegation ended long ago, and the certificate still holds.
+	person, err = verifierAt(trust, nil, PolicyTry, labNow.AddDate(0, 0, 20)).VerifyAt(b, "Ana", labNow)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if person.Now != nil {
+		t.Errorf("now: %v", person.Now)
+	}
+	// Not remembered for the live check.
+	_, err = verifierAt(trust, nil, PolicyTry, labNow.AddDate(0, 0, 20)).Verify(b, "Ana")
+	wantCode(t, err, CodeDelegationExpired)
+}
