@@ -28,7 +28,7 @@ func TestHistoryKnown(t *testing.T) {
 	if len(left) != 1 || left[0].Record.Text != "three" || left[0].From != (cs.End{Name: "Ana", Conn: "conn-a"}) || left[0].Identity != p.a.local.Identity {
 		t.Fatalf("unshown is %+v", left)
 	}
-	p.must(p.b.h.Shown(left[0].T3, left[0].Seq))
+	p.must(p.b.h.Shown(left[0].Conversation, left[0].Seq))
 	p.close(p.b)
 	p.open(p.b)
 	expect("shown after a restart", KnownShown, KnownShown, KnownShown)

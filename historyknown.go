@@ -29,12 +29,12 @@ const (
 // Stored is a record that was received before this start and is not marked
 // shown. It may have been shown, if the client was killed between the two.
 type Stored struct {
-	T3       [32]byte // the conversation; with Seq what Shown takes
-	Seq      uint64
-	From     crypto.End
-	Identity [32]byte  // of the sender, as it was proved when the conversation began
-	Sent     time.Time // of the message
-	Record   *crypto.Record
+	Conversation [32]byte // with Seq what Shown takes
+	Seq          uint64
+	From         crypto.End
+	Identity     [32]byte  // of the sender, as it was proved when the conversation began
+	Sent         time.Time // the record's own time
+	Record       *crypto.Record
 }
 
 // recordKey is a record's id.
@@ -351,10 +351,6 @@ func (h *History) readStored(c *indexedConv, at storedLine) ([]Stored, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", f.Name(), err)
 	}
-	header, err := crypto.ParseMessageHeader(l.Header)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", f.Name(), err)
-	}
 	var found []Stored
 	for _, exact := range l.Records {
 		r, err := crypto.ParseRecord(exact, c.peer.identity())
@@ -362,8 +358,8 @@ func (h *History) readStored(c *indexedConv, at storedLine) ([]Stored, error) {
 			return nil, fmt.Errorf("%s: %w", f.Name(), err)
 		}
 		found = append(found, Stored{
-			T3: c.t3, Seq: r.Seq, From: crypto.End{Name: c.peer.Name, Conn: c.peer.Conn},
-			Identity: c.peer.identity(), Sent: time.UnixMilli(header.Time), Record: r,
+			Conversation: c.t3, Seq: r.Seq, From: crypto.End{Name: c.peer.Name, Conn: c.peer.Conn},
+			Identity: c.peer.identity(), Sent: time.UnixMilli(r.Time), Record: r,
 		})
 	}
 	return found, nil
