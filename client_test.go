@@ -1,0 +1,406 @@
+package chatsecure
+
+import (
+	"context"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"chatsecure/card"
+	"chatsecure/crypto"
+	"chatsecure/proto"
+	"chatsecure/testdata/lab"
+)
+
+// testTown is a lab with a relay in this process, and clients of it.
+type testTown struct {
+	t    *testing.T
+	dir  string
+	pki  *lab.PKI
+	addr string
+	stop func() // ends the relay as SIGTERM does
+}
+
+func newTown(t *testing.T, names ...string) *testTown {
+	t.Helper()
+	pki, err := lab.New(lab.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	town := &testTown{t: t, dir: t.TempDir(), pki: pki, addr: "127.0.0.1:0"}
+	for _, name := range names {
+		if _, err := pki.Issue(name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := pki.Write(filepath.Join(town.dir, "lab")); err != nil {
+		t.Fatal(err)
+	}
+	town.startRelay()
+	t.Cleanup(func() { town.stop() })
+	return town
+}
+
+// startRelay starts the relay, at the address it had before, if any.
+func (town *testTown) startRelay() {
+	town.t.Helper()
+	relay, err := NewRelay(RelayConfig{
+		State: filepath.Join(town.dir, "relay"), CABundle: filepath.Join(town.dir, "lab", "ca-bundle.pem"), CRLDir: filepath.Join(town.dir, "lab", "crl"),
+	})
+	if err != nil {
+		town.t.Fatal(err)
+	}
+	ln, err := net.Listen("tcp", town.addr)
+	if err != nil {
+		town.t.Fatal(err)
+	}
+	town.addr = ln.Addr().String()
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- relay.Serve(ctx, ln) }()
+	town.stop = sync.OnceFunc(func() {
+		cancel()
+		if err := <-done; err != nil && !errors.Is(err, context.Canceled) {
+			town.t.Errorf("relay: %v", err)
+		}
+		relay.Close()
+	})
+}
+
+func (town *testTown) verifier() *crypto.Verifier {
+	root, err := os.ReadFile(filepath.Join(town.dir, "lab", "ca-bundle.pem"))
+	if err != nil {
+		town.t.Fatal(err)
+	}
+	trust, err := crypto.NewTrust(nil, root)
+	if err != nil {
+		town.t.Fatal(err)
+	}
+	crls := crypto.NewCRLStore()
+	if problems := crls.LoadDir(filepath.Join(town.dir, "lab", "crl")); len(problems) > 0 {
+		town.t.Fatal(problems)
+	}
+	return crypto.NewVerifier(crypto.VerifierConfig{Trust: trust, CRLs: crls, Policy: crypto.PolicyRequire})
+}
+
+// testClient is a client whose events a goroutine collects. It marks messages
+// as shown unless told not to.
+type testClient struct {
+	*Client
+	t      *testing.T
+	state  *State
+	mu     sync.Mutex
+	cond   *sync.Cond
+	events []Event
+	end    error
+	hold   bool
+}
+
+type clientOption func(*ClientConfig)
+
+func (town *testTown) credential(name string) *Credential {
+	town.t.Helper()
+	c, err := card.Open(context.Background(), filepath.Join(town.dir, "lab", name), card.Options{})
+	if err != nil {
+		town.t.Fatal(err)
+	}
+	defer c.Close()
+	cred, err := NewCredential(context.Background(), c, name, crypto.KeyEd25519, time.Hour, nil, time.Now())
+	if err != nil {
+		town.t.Fatal(err)
+	}
+	return cred
+}
+
+func (town *testTown) config(name, stateDir string) ClientConfig {
+	town.t.Helper()
+	state, err := OpenState(filepath.Join(town.dir, stateDir), name)
+	if err != nil {
+		town.t.Fatal(err)
+	}
+	return ClientConfig{
+		Relay: town.addr, Name: name, Takes: proto.TakesMessages, State: state, Verifier: town.verifier(),
+		Credential: town.credential(name), AcceptNew: true, Timeout: 10 * time.Second, Persistent: true, Receipts: true,
+	}
+}
+
+// client connects as name, with the state directory of that name.
+func (town *testTown) client(name string, opts ...clientOption) *testClient {
+	town.t.Helper()
+	return town.clientIn(name, "state-"+name, opts...)
+}
+
+func (town *testTown) clientIn(name, stateDir string, opts ...clientOption) *testClient {
+	town.t.Helper()
+	cfg := town.config(name, stateDir)
+	for _, o := range opts {
+		o(&cfg)
+	}
+	return town.dial(cfg)
+}
+
+func (town *testTown) dial(cfg ClientConfig) *testClient {
+	town.t.Helper()
+	c, err := Dial(context.Background(), cfg)
+	if err != nil {
+		town.t.Fatalf("%s: %v", cfg.Name, err)
+	}
+	tc := &testClient{Client: c, t: town.t, state: cfg.State}
+	tc.cond = sync.NewCond(&tc.mu)
+	go tc.collect()
+	town.t.Cleanup(func() { tc.leave() })
+	return tc
+}
+
+func (tc *testClient) collect() {
+	for {
+		events, err := tc.Next(context.Background())
+		tc.mu.Lock()
+		tc.events = append(tc.events, events...)
+		tc.end = err
+		var shown []*Message
+		for _, ev := range events {
+			if ev.Message != nil && !tc.hold {
+				shown = append(shown, ev.Message)
+			}
+		}
+		tc.mu.Unlock()
+		tc.Shown(shown...)
+		tc.cond.Broadcast()
+		if err != nil {
+			return
+		}
+	}
+}
+
+func (tc *testClient) leave() {
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	tc.Close(ctx)
+	tc.state.Close()
+}
+
+// await waits until an event satisfies want, and returns it.
+func (tc *testClient) await(what string, want func(Event) bool) Event {
+	tc.t.Helper()
+	timer := time.AfterFunc(20*time.Second, func() { tc.mu.Lock(); tc.end = errors.New("timed out"); tc.mu.Unlock(); tc.cond.Broadcast() })
+	defer timer.Stop()
+	tc.mu.Lock()
+	defer tc.mu.Unlock()
+	for {
+		if i := slices.IndexFunc(tc.events, want); i >= 0 {
+			return tc.events[i]
+		}
+		if tc.end != nil {
+			tc.t.Fatalf("%s: waiting for %s: %v; events: %s", tc.Name(), what, tc.end, describe(tc.events))
+		}
+		tc.cond.Wait()
+	}
+}
+
+func describe(events []Event) string {
+	var b strings.Builder
+	for _, ev := range events {
+		switch {
+		case ev.Message != nil:
+			fmt.Fprintf(&b, "\n  message %+v", *ev.Message)
+		case ev.Receipt != nil:
+			fmt.Fprintf(&b, "\n  receipt %+v", *ev.Receipt)
+		case ev.Peer != nil:
+			fmt.Fprintf(&b, "\n  peer %s %s %s %s", ev.Peer.Name, ev.Peer.Conn, ev.Peer.What, ev.Peer.Reason)
+		case ev.Gap != nil:
+			fmt.Fprintf(&b, "\n  gap %+v", *ev.Gap)
+		case ev.Err != nil:
+			fmt.Fprintf(&b, "\n  %s %v", ev.Type, ev.Err)
+		default:
+			fmt.Fprintf(&b, "\n  %s %s", ev.Type, ev.Notice)
+		}
+	}
+	return b.String()
+}
+
+func (tc *testClient) awaitText(text string) *Message {
+	tc.t.Helper()
+	return tc.await("the text "+text, func(ev Event) bool { return ev.Message != nil && ev.Message.Text == text }).Message
+}
+
+func (tc *testClient) texts() []string {
+	tc.mu.Lock()
+	defer tc.mu.Unlock()
+	var out []string
+	for _, ev := range tc.events {
+		if ev.Message != nil {
+			out = append(out, ev.Message.Text)
+		}
+	}
+	return out
+}
+
+func (tc *testClient) mustSend(text string, names ...string) string {
+	tc.t.Helper()
+	id, err := tc.Send(context.Background(), names, text)
+	if err != nil {
+		tc.t.Fatalf("%s: send to %v: %v", tc.Name(), names, err)
+	}
+	return id
+}
+
+// settle waits until all that was sent has reached level.
+func (tc *testClient) settle(level Status) Outcome {
+	tc.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	return tc.Wait(ctx, level)
+}
+
+func (tc *testClient) mustSettle(level Status) {
+	tc.t.Helper()
+	out := tc.settle(level)
+	if len(out.Failed) > 0 {
+		tc.t.Fatalf("%s: %v: %v", tc.Name(), out.Names, out.Failed)
+	}
+}
+
+func TestTwoTalk(t *testing.T) {
+	town := newTown(t, "alice", "bob")
+	alice, bob := town.client("alice"), town.client("bob")
+	id := alice.mustSend("hello", "bob")
+	m := bob.awaitText("hello")
+	if m.ID != id || m.From != "alice" || m.FromConn != alice.Conn() || !slices.Equal(m.To, []string{"bob"}) || !m.First {
+		t.Errorf("the message came as %+v", *m)
+	}
+	alice.mustSettle(StatusRead)
+	bob.mustSend("and back", "alice")
+	alice.awaitText("and back")
+	bob.mustSettle(StatusRead)
+}
+
+func TestManyLinesInOrder(t *testing.T) {
+	town := newTown(t, "alice", "bob")
+	alice, bob := town.client("alice"), town.client("bob")
+	const n = 20000
+	for i := range n {
+		alice.mustSend(fmt.Sprintf("line %d", i), "bob")
+	}
+	alice.mustSettle(StatusRead)
+	texts := bob.texts()
+	if len(texts) != n {
+		t.Fatalf("%d of %d lines came", len(texts), n)
+	}
+	for i, text := range texts {
+		if text != fmt.Sprintf("line %d", i) {
+			t.Fatalf("line %d is %q", i, text)
+		}
+	}
+}
+
+func TestNobodyByThatName(t *testing.T) {
+	town := newTown(t, "alice")
+	alice := town.client("alice")
+	_, err := alice.Send(context.Background(), []string{"bob"}, "hello")
+	if ExitStatus(err) != 6 {
+		t.Errorf("sending to nobody: %v, exit status %d", err, ExitStatus(err))
+	}
+}
+
+func TestSeveralDevicesAndRecipients(t *testing.T) {
+	town := newTown(t, "alice", "bob", "carol")
+	alice := town.client("alice")
+	bob1, bob2, carol := town.client("bob"), town.clientIn("bob", "state-bob-2"), town.client("carol")
+	id := alice.mustSend("all three", "bob", "carol")
+	for _, tc := range []*testClient{bob1, bob2, carol} {
+		if m := tc.awaitText("all three"); m.ID != id || !slices.Equal(m.To, []string{"bob", "carol"}) {
+			t.Errorf("%s got %+v", tc.Name(), *m)
+		}
+	}
+	alice.mustSettle(StatusRead)
+}
+
+func TestRelayRestart(t *testing.T) {
+	town := newTown(t, "alice", "bob")
+	alice, bob := town.client("alice"), town.client("bob")
+	alice.mustSend("before", "bob")
+	bob.awaitText("before")
+	alice.mustSettle(StatusRead)
+	town.stop()
+	alice.await("the loss", func(ev Event) bool { return ev.Type == EventLost })
+	town.startRelay()
+	alice.await("the relay back", func(ev Event) bool { return ev.Type == EventBack })
+	bob.await("the relay back", func(ev Event) bool { return ev.Type == EventBack })
+	alice.mustSend("after", "bob")
+	bob.awaitText("after")
+	alice.mustSettle(StatusRead)
+	if got := bob.texts(); !slices.Equal(got, []string{"before", "after"}) {
+		t.Errorf("bob saw %q", got)
+	}
+}
+
+func TestListAndWhois(t *testing.T) {
+	town := newTown(t, "alice", "bob")
+	alice, bob := town.client("alice"), town.client("bob")
+	list, err := alice.List(context.Background())
+	if err != nil || len(list) != 2 {
+		t.Fatalf("list: %v %v", list, err)
+	}
+	w, err := alice.Whois(context.Background(), "BOB")
+	if err != nil || len(w.Conns) != 1 || w.Conns[0].Conn != bob.Conn() || w.Conns[0].Person == nil {
+		t.Fatalf("whois: %+v %v", w, err)
+	}
+	if _, err := alice.Whois(context.Background(), "nobody"); ExitStatus(err) != 6 {
+		t.Errorf("whois of nobody: %v", err)
+	}
+}
+
+func TestNameTaken(t *testing.T) {
+	town := newTown(t, "alice", "bob")
+	town.client("alice")
+	// Bob's card signs a delegation under Alice's name.
+	c, err := card.Open(context.Background(), filepath.Join(town.dir, "lab", "bob"), card.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	cfg := town.config("alice", "state-mallory")
+	if cfg.Credential, err = NewCredential(context.Background(), c, "alice", crypto.KeyEd25519, time.Hour, nil, time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	_, err = Dial(context.Background(), cfg)
+	if e := AsError(err); err == nil || e.Code != proto.NameTaken || ExitStatus(err) != 4 {
+		t.Errorf("taking another's name: %v", err)
+	}
+}
+
+func TestCloseEndsNext(t *testing.T) {
+	town := newTown(t, "alice")
+	alice := town.client("alice")
+	alice.leave()
+	alice.mu.Lock()
+	defer alice.mu.Unlock()
+	for alice.end == nil {
+		alice.cond.Wait()
+	}
+	if alice.end != io.EOF {
+		t.Errorf("after Close, Next gives %v", alice.end)
+	}
+}
+
+func pemCertificates(t *testing.T, path string) (ders [][]byte) {
+	t.Helper()
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for block, rest := pem.Decode(data); block != nil; block, rest = pem.Decode(rest) {
+		ders = append(ders, block.Bytes)
+	}
+	return ders
+}

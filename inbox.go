@@ -1,0 +1,301 @@
+package chatsecure
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"chatsecure/crypto"
+	"chatsecure/proto"
+)
+
+// shownMark is one received record until it is READ.
+type shownMark struct {
+	id    string
+	t3    [32]byte // where the history has it
+	seq   uint64
+	shown bool
+}
+
+// markQueue takes marks from Client.Shown to the engine.
+type markQueue struct {
+	mu    sync.Mutex
+	marks []*shownMark
+}
+
+func (q *markQueue) take() []*shownMark {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	marks := q.marks
+	q.marks = nil
+	return marks
+}
+
+// shown is Client.Shown.
+func (e *engine) shown(messages []*Message) {
+	e.marks.mu.Lock()
+	for _, m := range messages {
+		if m.mark != nil {
+			e.marks.marks = append(e.marks.marks, m.mark)
+		}
+	}
+	e.marks.mu.Unlock()
+	select {
+	case e.wake <- struct{}{}:
+	default:
+	}
+}
+
+// onMessage takes a client-com, comm-ack or client-disconnect of a peer's.
+func (e *engine) onMessage(h *proto.Header, body []byte) {
+	pc := e.conns[h.SrcID]
+	if pc == nil || pc.conv == nil {
+		e.replyUnknown(h, crypto.PeekConversation(body))
+		return
+	}
+	o, err := pc.conv.Open(body, e.now())
+	if errors.Is(err, crypto.ErrOtherConversation) {
+		e.replyUnknown(h, crypto.PeekConversation(body))
+		return
+	}
+	if err == nil && kindType[o.Header.Kind] != h.Type {
+		o.Discard()
+		err = crypto.ErrDecrypt
+	}
+	if err == nil {
+		err = e.live(pc)
+		if err != nil {
+			o.Discard()
+		}
+	}
+	if err != nil {
+		e.refuseMessage(pc, err)
+		return
+	}
+	if !pc.confirmed {
+		pc.confirmed, pc.deadline = true, time.Time{}
+	}
+	switch o.Header.Kind {
+	case crypto.KindText:
+		e.onText(pc, o)
+	case crypto.KindReceipt:
+		err = e.history.Receipt(pc.conv, o)
+		pc.conv.Commit(o)
+		e.onReceipt(pc, o.Receipt.Delivered, o.Receipt.Read)
+	case crypto.KindEnd:
+		err = e.history.Ended(pc.conv, o)
+		pc.conv.Commit(o)
+		pc.ending = true
+	default:
+		o.Discard()
+		e.refuseMessage(pc, Errorf(proto.Unexpected, "a pipe chunk on a connection that takes none"))
+	}
+	if err != nil {
+		e.event(Event{Type: EventError, Err: AsError(err)})
+	}
+}
+
+// kindType is the type of line that each kind of message travels in.
+var kindType = map[string]string{
+	crypto.KindText: proto.TypeClientCom, crypto.KindPipe: proto.TypeClientCom,
+	crypto.KindReceipt: proto.TypeCommAck, crypto.KindEnd: proto.TypeDisconnect,
+}
+
+// liveEvery is how long the last look at a peer's bundle holds.
+const liveEvery = time.Second
+
+// live looks again at who the peer is: time and revocation move on while a
+// conversation lasts.
+func (e *engine) live(pc *peerConn) error {
+	now := time.Now()
+	if d := now.Sub(pc.checked); d >= 0 && d < liveEvery {
+		return nil
+	}
+	_, err := e.cfg.Verifier.Verify(pc.conv.PeerBundle, pc.name)
+	if err == nil {
+		pc.checked = now
+	}
+	return err
+}
+
+// refuseMessage ends the conversation over a message that does not hold.
+func (e *engine) refuseMessage(pc *peerConn, err error) {
+	var reason string
+	switch {
+	case errors.Is(err, crypto.ErrGap):
+		reason = "messages are missing; what was not read is sent again"
+	case errors.Is(err, crypto.ErrReplay):
+		reason = "an old message was repeated, and refused"
+	case errors.Is(err, crypto.ErrClock):
+		reason = fmt.Sprintf("a message of %s is more than five minutes from this machine's clock: one of the two clocks is wrong", pc.name)
+	case errors.Is(err, crypto.ErrDecrypt):
+		reason = "a message does not hold: it is not what was sent"
+	default:
+		reason = "a message is refused: " + AsError(err).Message
+	}
+	refused := ExitStatus(err) == 4
+	if refused {
+		e.refusePeer(pc, err)
+	}
+	t3 := pc.conv.T3
+	e.breakConversation(pc, reason)
+	e.sendHeader(pc, &proto.Header{Type: proto.TypeError, Dst: pc.name, DstID: pc.id, Code: proto.NoConversation, Message: "the conversation has ended here"}, t3[:], 0)
+	if refused {
+		pc.user.refusal = AsError(err)
+		e.failUser(pc.user, AsError(err))
+	}
+}
+
+// onText stores a batch of records, and only then makes it part of the
+// conversation and shows it.
+func (e *engine) onText(pc *peerConn, o *crypto.Opened) {
+	if e.cfg.Takes != proto.TakesMessages {
+		o.Discard()
+		e.refuseMessage(pc, Errorf(proto.NotTaking, "this connection takes no messages"))
+		return
+	}
+	levels := make([]KnownLevel, len(o.Records))
+	for i, r := range o.Records {
+		levels[i] = e.history.Known(r.ID)
+	}
+	if err := e.history.Received(pc.conv, o); err != nil {
+		// Nothing is acknowledged that is not stored.
+		o.Discard()
+		e.event(Event{Type: EventError, Err: AsError(err)})
+		e.breakConversation(pc, "the history cannot be written, so nothing can be received")
+		return
+	}
+	pc.conv.Commit(o)
+	u := pc.user
+	first := !u.greeted && !u.accepted
+	for i, r := range o.Records {
+		mark := e.pending[r.ID]
+		if mark == nil {
+			mark = &shownMark{id: r.ID, t3: pc.conv.T3, seq: r.Seq, shown: levels[i] == KnownShown}
+		}
+		pc.arrived = append(pc.arrived, mark)
+		if levels[i] != KnownNot {
+			continue
+		}
+		e.pending[r.ID] = mark
+		m := &Message{
+			ID: r.ID, From: pc.name, FromConn: pc.id, Seq: r.Seq, Sent: time.UnixMilli(r.Time), Text: r.Text,
+			Identity: pc.conv.Person.Identity, Person: pc.conv.Person, First: first, mark: mark,
+		}
+		for _, rc := range r.To {
+			m.To = append(m.To, rc.Name)
+		}
+		first, u.greeted = false, true
+		e.event(Event{Type: EventMessage, Message: m})
+	}
+	e.advanceRead(pc)
+	e.owe(pc)
+}
+
+// showStored shows, at start, what an earlier run stored and did not mark as
+// shown. It may have been shown just before that run ended.
+func (e *engine) showStored() {
+	for _, s := range e.history.Unshown() {
+		mark := &shownMark{id: s.Record.ID, t3: s.Conversation, seq: s.Seq}
+		e.pending[s.Record.ID] = mark
+		m := &Message{ID: s.Record.ID, From: s.From.Name, FromConn: s.From.Conn, Seq: s.Seq, Sent: s.Sent, Text: s.Record.Text, Identity: s.Identity, Again: true, mark: mark}
+		for _, rc := range s.Record.To {
+			m.To = append(m.To, rc.Name)
+		}
+		e.event(Event{Type: EventMessage, Message: m})
+	}
+}
+
+// takeMarks applies what has been shown: in the history, a line for each
+// conversation, and then in the receipts.
+func (e *engine) takeMarks() {
+	marks := e.marks.take()
+	if len(marks) == 0 {
+		return
+	}
+	upTo := map[[32]byte]uint64{}
+	for _, m := range marks {
+		if m.shown {
+			continue
+		}
+		m.shown = true
+		delete(e.pending, m.id)
+		upTo[m.t3] = max(upTo[m.t3], m.seq)
+	}
+	for t3, seq := range upTo {
+		if err := e.history.Shown(t3, seq); err != nil {
+			e.event(Event{Type: EventError, Err: AsError(err)})
+		}
+	}
+	for _, pc := range e.conns {
+		if len(pc.arrived) > 0 {
+			e.advanceRead(pc)
+		}
+	}
+}
+
+// advanceRead moves READ over what has been shown, in order.
+func (e *engine) advanceRead(pc *peerConn) {
+	n := 0
+	for n < len(pc.arrived) && pc.arrived[n].shown {
+		n++
+	}
+	if n == 0 {
+		return
+	}
+	clear(pc.arrived[:n])
+	pc.arrived = pc.arrived[n:]
+	if len(pc.arrived) == 0 {
+		pc.arrived = nil
+	}
+	pc.readSeq += uint64(n)
+	e.owe(pc)
+}
+
+// owe makes a receipt due, if there is none due earlier.
+func (e *engine) owe(pc *peerConn) {
+	if e.receiptAt.IsZero() {
+		e.receiptAt = time.Now().Add(receiptDelay)
+	}
+}
+
+// flushReceipts sends the receipts that are due. One that has everything to
+// say goes at once, unless one has just gone; the others wait for receiptDelay,
+// so that a burst is answered by few.
+func (e *engine) flushReceipts() {
+	now := time.Now()
+	due := !e.receiptAt.IsZero() && !now.Before(e.receiptAt)
+	if due {
+		e.receiptAt = time.Time{}
+	}
+	withheld := e.events.full()
+	for _, pc := range e.conns {
+		if pc.conv == nil {
+			continue
+		}
+		n, m := pc.conv.ReceivedSeq(), pc.readSeq
+		if withheld {
+			n = max(pc.saidN, m)
+		}
+		if !pc.owesAnswer && n == pc.saidN && m == pc.saidM {
+			continue
+		}
+		if pc.inflightN > proto.RelayWindow-receiptRoom {
+			e.owe(pc)
+			continue
+		}
+		if !pc.owesAnswer && !due && (m < n || now.Sub(pc.lastSaid) < receiptDelay) {
+			e.owe(pc)
+			continue
+		}
+		s, err := pc.conv.SealReceipt(n, m, e.now())
+		if err != nil {
+			e.breakConversation(pc, "a receipt could not be sealed: "+err.Error())
+			continue
+		}
+		pc.owesAnswer = false
+		pc.saidN, pc.saidM, pc.lastSaid = n, m, now
+		e.sendTo(pc, proto.TypeCommAck, s.Body, 0)
+	}
+}
