@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/base64"
 	"fmt"
+	"strconv"
 
 	"chatsecure/canon"
 )
@@ -317,4 +318,14 @@ func AppendStamped(dst []byte, r Route, src, srcID string) []byte {
 	dst = append(dst, routeDstID...)
 	dst = append(dst, r.DstID...)
 	return append(dst, secureSuffix...)
+}
+
+// AppendAck appends the payload by which the relay says that everything up to
+// line answers that went to one connection has been written to it.
+func AppendAck(dst []byte, dstID string, answers uint64) []byte {
+	dst = append(dst, `{"type":"ack","dst-id":"`...)
+	dst = append(dst, dstID...)
+	dst = append(dst, `","answers":`...)
+	dst = strconv.AppendUint(dst, answers, 10)
+	return append(dst, "}\n\n"...)
 }

@@ -1,0 +1,221 @@
+// Command relay passes messages between ChatSecure clients. It is a thin main
+// over package chatsecure.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"syscall"
+
+	"chatsecure"
+	"chatsecure/crypto"
+)
+
+// version is set when a release is built: -ldflags "-X main.version=...".
+var version = "dev"
+
+func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
+
+// The exit statuses, those of the client that a relay has too.
+const (
+	exitDone  = 0
+	exitOther = 1
+	exitUsage = 2
+)
+
+// options is the command line.
+type options struct {
+	listen, state, addrFile, logFormat   string
+	ciphers, crlPolicy, caBundle, crlDir string
+	maxConns                             int
+	verbose, fingerprint, version        bool
+}
+
+const usage = `usage: relay [-listen ADDR] [-state DIR] [options]
+       relay -fingerprint [-state DIR]
+
+Passes messages between clients. What they say is encrypted end to end; the
+relay knows who talks to whom, and when.
+
+`
+
+func parse(args []string, stdout, stderr io.Writer) (o options, status int, ok bool) {
+	fs := flag.NewFlagSet("relay", flag.ContinueOnError)
+	fs.SetOutput(io.Discard)
+	fs.StringVar(&o.listen, "listen", ":8080", "`address` to listen on")
+	fs.StringVar(&o.state, "state", "", "`directory` of the relay's key and names (default $XDG_STATE_HOME/chatsecure-relay)")
+	fs.StringVar(&o.caBundle, "ca-bundle", "", "PEM `file` with certificate authorities to trust beside Mozilla's")
+	fs.StringVar(&o.crlDir, "crl", "", "`directory` with certificate revocation lists, looked at again when it changes")
+	fs.StringVar(&o.crlPolicy, "crl-policy", "try", "certificates whose revocation is not known: `try` accepts and require refuses them; off does not look")
+	fs.StringVar(&o.ciphers, "ciphers", "", "cipher suites allowed, a comma-separated `list` (default "+strings.Join(crypto.SuiteNames(), ",")+")")
+	fs.IntVar(&o.maxConns, "max-conns", chatsecure.DefaultMaxConns, "`number` of connections at once")
+	fs.StringVar(&o.addrFile, "addr-file", "", "`file` that gets host:port once the relay listens")
+	fs.StringVar(&o.logFormat, "log", "text", "log format, `text` or json, on standard error")
+	fs.BoolVar(&o.verbose, "v", false, "log more")
+	fs.BoolVar(&o.fingerprint, "fingerprint", false, "print the fingerprint of the relay's key, made if need be, and exit")
+	fs.BoolVar(&o.version, "version", false, "print the version and exit")
+
+	err := fs.Parse(args)
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+		fmt.Fprint(stdout, usage)
+		fs.SetOutput(stdout)
+		fs.PrintDefaults()
+		return o, exitDone, false
+	case err == nil && fs.NArg() > 0:
+		err = fmt.Errorf("unexpected argument %q", fs.Arg(0))
+	case err == nil && o.logFormat != "text" && o.logFormat != "json":
+		err = fmt.Errorf("-log is text or json, not %q", o.logFormat)
+	case err == nil && o.maxConns < 1:
+		err = fmt.Errorf("-max-conns is at least 1, not %d", o.maxConns)
+	}
+	if err == nil {
+		_, err = crypto.ParsePolicy(o.crlPolicy)
+	}
+	if err != nil {
+		complain(stderr, err, "relay -h shows what there is")
+		return o, exitUsage, false
+	}
+	return o, exitDone, true
+}
+
+// complain is the one form of an error for people.
+func complain(w io.Writer, err error, hint string) {
+	fmt.Fprintf(w, "relay: error: %s\n", crypto.Visible(err.Error()))
+	if hint != "" {
+		fmt.Fprintf(w, "relay: hint: %s\n", hint)
+	}
+}
+
+func run(args []string, stdout, stderr io.Writer) int {
+	o, status, ok := parse(args, stdout, stderr)
+	if !ok {
+		return status
+	}
+	if o.version {
+		fmt.Fprintln(stdout, "relay", version)
+		return exitDone
+	}
+	var err error
+	if o.state, err = stateDir(o.state); err == nil {
+		if o.fingerprint {
+			err = printFingerprint(stdout, o.state)
+		} else {
+			err = serve(o, stderr)
+		}
+	}
+	if err != nil {
+		complain(stderr, err, "")
+		return exitOther
+	}
+	return exitDone
+}
+
+// stateDir returns the state directory: the one given, or that of the XDG base
+// directory specification.
+func stateDir(given string) (string, error) {
+	if given != "" {
+		return given, nil
+	}
+	if base := os.Getenv("XDG_STATE_HOME"); filepath.IsAbs(base) {
+		return filepath.Join(base, "chatsecure-relay"), nil
+	}
+	home, err := os.UserHomeDir()
+	if err != nil {
+		return "", fmt.Errorf("no state directory: %w; name one with -state", err)
+	}
+	return filepath.Join(home, ".local", "state", "chatsecure-relay"), nil
+}
+
+func printFingerprint(stdout io.Writer, state string) error {
+	fingerprint, err := chatsecure.RelayFingerprint(state)
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintln(stdout, fingerprint)
+	return err
+}
+
+// serve runs the relay until a signal ends it.
+func serve(o options, stderr io.Writer) error {
+	policy, err := crypto.ParsePolicy(o.crlPolicy)
+	if err != nil {
+		return err
+	}
+	cfg := chatsecure.RelayConfig{
+		State: o.state, CABundle: o.caBundle, CRLDir: o.crlDir, CRLPolicy: policy,
+		MaxConns: o.maxConns, Log: logger(o, stderr),
+	}
+	if o.ciphers != "" {
+		cfg.Ciphers = strings.Split(o.ciphers, ",")
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+	defer stop()
+	hangup := make(chan os.Signal, 1)
+	signal.Notify(hangup, syscall.SIGHUP)
+	defer signal.Stop(hangup)
+
+	relay, err := chatsecure.NewRelay(cfg)
+	if err != nil {
+		return err
+	}
+	defer relay.Close()
+	// Silence is the protocol's business: an ack every 30 seconds.
+	ln, err := (&net.ListenConfig{KeepAlive: -1}).Listen(ctx, "tcp", o.listen)
+	if err != nil {
+		return err
+	}
+	if o.addrFile != "" {
+		if err := writeAddr(o.addrFile, ln.Addr().String()); err != nil {
+			ln.Close()
+			return err
+		}
+	}
+	done := make(chan error, 1)
+	go func() { done <- relay.Serve(ctx, ln) }()
+	for {
+		select {
+		case <-hangup:
+			relay.Reload()
+		case err := <-done:
+			return err
+		}
+	}
+}
+
+func logger(o options, w io.Writer) *slog.Logger {
+	opts := &slog.HandlerOptions{}
+	if o.verbose {
+		opts.Level = slog.LevelDebug
+	}
+	if o.logFormat == "json" {
+		return slog.New(slog.NewJSONHandler(w, opts))
+	}
+	return slog.New(slog.NewTextHandler(w, opts))
+}
+
+// writeAddr puts the address into a file that appears complete.
+func writeAddr(path, addr string) error {
+	f, err := os.CreateTemp(filepath.Dir(path), ".addr-*")
+	if err != nil {
+		return fmt.Errorf("-addr-file: %w", err)
+	}
+	defer os.Remove(f.Name())
+	_, err = fmt.Fprintln(f, addr)
+	if err = errors.Join(err, f.Chmod(0o644), f.Close()); err == nil {
+		err = os.Rename(f.Name(), path)
+	}
+	if err != nil {
+		return fmt.Errorf("-addr-file: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,203 @@
+package chatsecure
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"chatsecure/crypto"
+	"chatsecure/proto"
+)
+
+// DefaultMaxConns is how many connections a relay has at once unless told
+// otherwise: twice what its memory at rest is measured for.
+const DefaultMaxConns = 20000
+
+// RelayConfig is what a Relay needs. The zero value of an optional field means
+// its default.
+type RelayConfig struct {
+	State     string        // directory of the relay's key and of the names; made if need be
+	CABundle  string        // PEM file with authorities to trust beside Mozilla's; optional
+	CRLDir    string        // directory with revocation lists; optional
+	CRLPolicy crypto.Policy // default crypto.PolicyTry
+	Ciphers   []string      // suites allowed; default all
+	MaxConns  int           // connections at once; default DefaultMaxConns
+	Log       *slog.Logger  // default: nothing is logged
+
+	Now func() time.Time // tests own the clock; default time.Now
+}
+
+// Relay passes lines between the connections of clients. It knows who they
+// are and who talks to whom; what they say is sealed end to end.
+type Relay struct {
+	cfg   RelayConfig
+	log   *slog.Logger
+	key   *crypto.Key
+	lock  *os.File
+	trust *relayTrust
+	names *registry
+	keys  crypto.KeySource
+
+	halfOpen *relayHalfOpen
+	workers  chan struct{} // a token for each handshake that may compute at once
+	hub      *relayHub
+	seconds  atomic.Int64   // the keeper's clock, from 1 on
+	reload   chan struct{}  // asks the keeper to read bundle and lists again
+	conns    sync.WaitGroup // every goroutine that serves a connection
+}
+
+// NewRelay opens the state directory, which one relay at a time may use, and
+// reads the trusted authorities and revocation lists.
+func NewRelay(cfg RelayConfig) (*Relay, error) {
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	if cfg.MaxConns <= 0 {
+		cfg.MaxConns = DefaultMaxConns
+	}
+	if len(cfg.Ciphers) == 0 {
+		cfg.Ciphers = crypto.SuiteNames()
+	}
+	for _, name := range cfg.Ciphers {
+		if crypto.SuiteByName(name) == nil {
+			return nil, fmt.Errorf("unknown cipher suite %q", name)
+		}
+	}
+	r := &Relay{
+		cfg: cfg, log: cfg.Log,
+		halfOpen: newRelayHalfOpen(relayMaxHalfOpen, relayMaxHalfOpenAddr),
+		// Handshakes may take half of the processors, so that a storm of them
+		// leaves the other half to those who talk.
+		workers: make(chan struct{}, (runtime.GOMAXPROCS(0)+1)/2),
+		hub:     newRelayHub(cfg.MaxConns),
+		reload:  make(chan struct{}, 1),
+	}
+	r.seconds.Store(1)
+	if err := r.open(); err != nil {
+		r.Close()
+		return nil, err
+	}
+	return r, nil
+}
+
+func (r *Relay) open() error {
+	var err error
+	if r.key, err = loadRelayKey(r.cfg.State); err != nil {
+		return err
+	}
+	path := filepath.Join(r.cfg.State, "relay.lock")
+	if r.lock, err = os.OpenFile(path, os.O_RDWR|os.O_CREATE, stateFileMode); err != nil {
+		return err
+	}
+	if ok, err := lockStateFile(r.lock); err != nil || !ok {
+		return errors.Join(err, fmt.Errorf("another relay uses the state directory %s", r.cfg.State))
+	}
+	if r.names, err = openRegistry(filepath.Join(r.cfg.State, "names")); err != nil {
+		return err
+	}
+	r.trust, err = newRelayTrust(&r.cfg)
+	if err != nil {
+		return err
+	}
+	for _, name := range r.cfg.Ciphers {
+		if name != crypto.SuiteMLKEM {
+			r.keys.Fill()
+		}
+	}
+	return nil
+}
+
+// Close gives back what NewRelay took. Serve must have returned.
+func (r *Relay) Close() error {
+	r.keys.Close()
+	var err error
+	if r.names != nil {
+		err = r.names.close()
+	}
+	if r.lock != nil {
+		r.lock.Close()
+	}
+	if r.key != nil {
+		r.key.Erase()
+	}
+	return err
+}
+
+// Fingerprint returns the fingerprint of the relay's key, as RelayFingerprint
+// does.
+func (r *Relay) Fingerprint() string { return crypto.Fingerprint(r.key.Public().SPKI()) }
+
+// Reload makes the relay read the CA bundle and the revocation lists again and
+// check every live connection against them. It does not wait for that.
+func (r *Relay) Reload() {
+	select {
+	case r.reload <- struct{}{}:
+	default: // it has been asked already
+	}
+}
+
+// Serve takes connections from ln until ctx ends. Then it closes ln, tells the
+// clients, gives them a few seconds to take what is queued for them, and
+// returns nil when every connection is closed. A Relay serves once.
+func (r *Relay) Serve(ctx context.Context, ln net.Listener) error {
+	stop := context.AfterFunc(ctx, func() { ln.Close() })
+	keeperCtx, stopKeeper := context.WithCancel(context.WithoutCancel(ctx))
+	var keeper sync.WaitGroup
+	keeper.Go(func() { r.keep(keeperCtx) })
+
+	r.log.Info("listening", "addr", ln.Addr().String(), "fingerprint", r.Fingerprint())
+	err := r.accept(ctx, ln)
+	if ctx.Err() != nil {
+		err = nil
+	}
+	if stop() {
+		ln.Close()
+	}
+	r.log.Info("stopping", "conns", r.hub.count())
+	r.halfOpen.close()
+	for _, c := range r.hub.close() {
+		c.end(relayEnding{reason: "shutdown", tell: proto.Errorf(proto.Shutdown, "the relay is stopping")})
+	}
+	r.conns.Wait()
+	stopKeeper()
+	keeper.Wait()
+	return err
+}
+
+// relayAcceptPause is how long accepting rests after a failure such as a lack
+// of file descriptors, which only others can end.
+const relayAcceptPause = 50 * time.Millisecond
+
+func (r *Relay) accept(ctx context.Context, ln net.Listener) error {
+	for {
+		conn, err := ln.Accept()
+		if err != nil {
+			if ctx.Err() != nil || errors.Is(err, net.ErrClosed) {
+				return err
+			}
+			r.log.Warn("accept", "error", err)
+			select {
+			case <-time.After(relayAcceptPause):
+			case <-ctx.Done():
+			}
+			continue
+		}
+		v := r.halfOpen.enter(ctx, conn)
+		if v == nil {
+			conn.Close()
+			continue
+		}
+		r.conns.Go(func() { r.greet(v) })
+	}
+}

@@ -1,0 +1,261 @@
+package chatsecure
+
+import (
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"net"
+	"strings"
+	"time"
+
+	"chatsecure/canon"
+	"chatsecure/crypto"
+	"chatsecure/proto"
+)
+
+// relayHandshake is the connect handshake of one visitor, PROTOCOL.md,
+// "Connect", seen from the relay.
+type relayHandshake struct {
+	relay      *Relay
+	visitor    *relayVisitor
+	conn       net.Conn
+	lines      *proto.LineReader
+	deadline   time.Time
+	transcript *crypto.Connect
+	suite      crypto.Suite
+	sealed     bool   // there is a key to seal an error under
+	name       string // once the visitor has proved to hold its K; for the log
+}
+
+// greet is the goroutine of a visitor. What the handshake needs of stack goes
+// with it: the connection's reader is a goroutine of its own.
+func (r *Relay) greet(v *relayVisitor) {
+	defer v.leave()
+	h := &relayHandshake{
+		relay: r, visitor: v, conn: v.conn, lines: proto.NewLineReader(v.conn),
+		deadline: time.Now().Add(proto.HandshakeTimeout),
+	}
+	c, err := h.run()
+	if err != nil {
+		h.refuse(err) // sealed under the handshake's secret, so before it is erased
+	}
+	if h.transcript != nil {
+		h.transcript.Erase()
+	}
+	if err != nil {
+		return
+	}
+	lines := h.lines
+	if !lines.Buffered() {
+		// A reader that has only seen the handshake holds a buffer of its size.
+		lines = proto.NewLineReader(v.conn)
+	}
+	r.conns.Go(func() { c.serve(lines) })
+}
+
+// run is the handshake from top to bottom, under one deadline and the cheap
+// checks first. The error is what the visitor is told, or that of its socket.
+func (h *relayHandshake) run() (*relayConn, error) {
+	h.conn.SetDeadline(h.deadline)
+	if h.relay.hub.full() {
+		return nil, relayFull(h.relay.cfg.MaxConns)
+	}
+
+	// Phase 1: which suites the client has.
+	line1, err := h.visitor.readLine(h.lines)
+	if err != nil {
+		return nil, err
+	}
+	var p1 proto.Connect1
+	if err := proto.ReadConnect(line1, 1, &p1); err != nil {
+		return nil, err
+	}
+	suite := crypto.ChooseSuite(p1.Ciphers, h.relay.cfg.Ciphers)
+	if suite == nil {
+		return nil, proto.Errorf(proto.NoCommonSuite, "none of the cipher suites offered is allowed here")
+	}
+	h.transcript = crypto.NewConnect(line1)
+
+	// Phase 2: the key of this handshake, signed by the relay's own.
+	key, err := h.answer(suite)
+	if err != nil {
+		return nil, err
+	}
+	defer key.Erase()
+
+	// Phase 3: who the client is, sealed.
+	line3, err := h.visitor.readLine(h.lines)
+	if err != nil {
+		return nil, err
+	}
+	var p3 proto.Connect3
+	if err := proto.ReadConnect(line3, 3, &p3); err != nil {
+		return nil, err
+	}
+	if err := h.startWork(); err != nil {
+		return nil, err
+	}
+	c, err := h.identify(key, line3, &p3)
+	h.endWork()
+	if err != nil {
+		return nil, err
+	}
+
+	// Phase 4: welcome. The name is stored before, and no worker waits for the
+	// disk.
+	if err := h.relay.names.claim(c.name, c.identity); err != nil {
+		return nil, err
+	}
+	if err := h.relay.hub.add(c); err != nil {
+		return nil, err
+	}
+	line4 := h.welcome(&proto.Welcome{Done: "ok", ID: c.id})
+	c.recv, c.writer.hop = h.transcript.Finish(line4)
+	if _, err := h.conn.Write(append(line4, '\n')); err != nil {
+		c.end(relayEnding{reason: "lost in the handshake", drop: true})
+	}
+	c.start()
+	return c, nil
+}
+
+// answer is phase 2.
+func (h *relayHandshake) answer(suite crypto.Suite) (crypto.KEMKey, error) {
+	if err := h.startWork(); err != nil {
+		return nil, err
+	}
+	key, ok := h.relay.keys.Ready(suite)
+	if !ok {
+		h.endWork()
+		return nil, proto.Errorf(proto.Busy, "no key of that cipher suite is ready; try again")
+	}
+	spki := h.relay.key.Public().SPKI()
+	signature := h.relay.key.Sign(h.transcript.RelaySigns(suite.Name(), key.Public(), spki))
+	h.endWork()
+	line2 := canon.MustMarshal(&proto.Connect2{
+		Type: proto.TypeConnect, Phase: 2, Cipher: suite.Name(),
+		Data: key.Public(), PublicKey: spki, Signature: signature,
+	})
+	h.transcript.Line2(line2)
+	h.suite = suite
+	if _, err := h.conn.Write(append(line2, '\n')); err != nil {
+		key.Erase()
+		return nil, err
+	}
+	return key, nil
+}
+
+// identify opens phase 3 and finds out whose connection it is.
+func (h *relayHandshake) identify(key crypto.KEMKey, line3 []byte, p3 *proto.Connect3) (*relayConn, error) {
+	unopened := proto.Errorf(proto.DecryptFailed, "what connect phase 3 seals cannot be opened")
+	if err := h.transcript.Decapsulate(h.suite, key, p3.Data); err != nil {
+		return nil, unopened
+	}
+	h.transcript.Line3(line3)
+	opened, err := h.transcript.OpenHello(p3.Payload)
+	if err != nil {
+		return nil, unopened
+	}
+	h.sealed = true
+
+	var hi hello
+	if err := canon.Unmarshal(opened, &hi); err != nil || hi.Bundle == nil || !proto.ValidTakes(hi.Takes) {
+		return nil, proto.Errorf(proto.Malformed, "what connect phase 3 seals is malformed")
+	}
+	if err := hi.Bundle.Check(); err != nil {
+		return nil, err
+	}
+	k, err := crypto.ParsePublicKey(hi.Bundle.PublicKey)
+	if err != nil {
+		return nil, proto.Errorf(proto.BundleMalformed, "the client's key cannot be used: %v", err)
+	}
+	// Whoever makes the relay build a chain has at least signed for it.
+	if !k.Verify(h.transcript.ClientSigns(hi.Name, hi.Bundle.Hash()), hi.Signature) {
+		return nil, proto.Errorf(proto.SignatureInvalid, "the client's signature does not hold")
+	}
+	if err := proto.CheckName(hi.Name); err != nil {
+		return nil, err
+	}
+	h.name = hi.Name
+	person, err := h.relay.trust.verifier.Verify(hi.Bundle, hi.Name)
+	if err != nil {
+		return nil, err
+	}
+	return newRelayConn(h.relay, h.conn, &hi, k, person), nil
+}
+
+// welcome seals line 4.
+func (h *relayHandshake) welcome(w *proto.Welcome) []byte {
+	return canon.MustMarshal(&proto.Connect4{
+		Type: proto.TypeConnect, Phase: 4, Payload: h.transcript.SealWelcome(canon.MustMarshal(w)),
+	})
+}
+
+// startWork waits for a processor to compute on, no longer than the handshake
+// may take. endWork gives it back.
+func (h *relayHandshake) startWork() error {
+	timer := time.NewTimer(time.Until(h.deadline))
+	defer timer.Stop()
+	select {
+	case h.relay.workers <- struct{}{}:
+		return nil
+	case <-timer.C:
+		return proto.Errorf(proto.Busy, "too many handshakes at once; try again")
+	}
+}
+
+func (h *relayHandshake) endWork() { <-h.relay.workers }
+
+// relayLastWord is how long telling an error may take. The line is short and
+// fits any socket's buffer.
+const relayLastWord = time.Second
+
+// refuse tells the visitor why, sealed if there is a key, and closes. What
+// went wrong with the socket itself cannot be told.
+func (h *relayHandshake) refuse(err error) {
+	defer h.conn.Close()
+	log := h.relay.log.With("addr", h.conn.RemoteAddr().String())
+	if h.name != "" {
+		log = log.With("name", h.name)
+	}
+	if ne, ok := errors.AsType[net.Error](err); ok && ne.Timeout() {
+		err = proto.Errorf(proto.Timeout, "the handshake took longer than %v", proto.HandshakeTimeout)
+	}
+	told := relayError(err)
+	if told == nil {
+		log.Debug("left in the handshake", "error", err)
+		return
+	}
+	log.Info("refused", "code", told.Code, "reason", told.Message)
+	var line []byte
+	if h.sealed {
+		line = h.welcome(&proto.Welcome{Error: told})
+	} else {
+		line = canon.MustMarshal(&proto.ClearError{Type: proto.TypeError, Code: told.Code, Message: told.Message})
+	}
+	h.conn.SetDeadline(time.Now().Add(relayLastWord))
+	if _, err := h.conn.Write(append(line, '\n')); err == nil && h.visitor.waits(true) == nil {
+		relayFarewell(h.conn)
+	}
+}
+
+// relayError returns what crosses the wire for an error, or nil for one that
+// is about the socket and not about what came through it.
+func relayError(err error) *proto.Error {
+	if e, ok := errors.AsType[*proto.Error](err); ok {
+		return e
+	}
+	if e, ok := errors.AsType[*crypto.TrustError](err); ok {
+		// Its hint is for whoever runs the side that checked, not the client.
+		reason := e.Reason[:min(len(e.Reason), proto.MaxMessage)]
+		return proto.Errorf(proto.Code(e.Code), "%s", strings.ToValidUTF8(reason, ""))
+	}
+	return nil
+}
+
+// newRelayConnID draws a connection id. With 64 random bits none comes twice
+// in a relay's life.
+func newRelayConnID() string {
+	var b [proto.ConnIDLen / 2]byte
+	rand.Read(b[:])
+	return hex.EncodeToString(b[:])
+}
