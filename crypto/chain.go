@@ -1,8 +1,6 @@
 package crypto
 
-import (
-	"encoding/binary"
-)
+import "encoding/binary"
 
 // A Chain is one direction's symmetric chain: a key per message from a chain
 // key that moves one way only, so that a message key of yesterday cannot be
@@ -11,7 +9,7 @@ import (
 // One goroutine owns a Chain.
 type Chain struct {
 	suite Suite
-	ck    []byte
+	ck    []byte // nil once erased
 	n     uint64
 	info  []byte // tuple("mk", suite, session, direction, n); n is its last 8 bytes
 }
@@ -25,6 +23,9 @@ func (c *Chain) N() uint64 { return c.n }
 
 // messageKey derives the key of message n and leaves the chain where it is.
 func (c *Chain) messageKey(random []byte) []byte {
+	if c.ck == nil {
+		return unknownSecret()
+	}
 	binary.BigEndian.PutUint64(c.info[len(c.info)-8:], c.n)
 	prk := extract(c.ck, random)
 	mk := expand(prk, string(c.info), secretSize)
@@ -51,6 +52,9 @@ func (c *Chain) open(dst, random, aad, sealed []byte) ([]byte, error) {
 }
 
 func (c *Chain) advance() {
+	if c.ck == nil {
+		return
+	}
 	next := expandLabel(c.ck, "next", secretSize)
 	clear(c.ck)
 	c.ck = next
@@ -64,5 +68,9 @@ func (c *Chain) replace(ck []byte) {
 	c.ck = ck
 }
 
-// erase clears the chain key. The chain is of no use afterwards.
-func (c *Chain) erase() { clear(c.ck) }
+// erase clears the chain key. Afterwards the chain opens nothing, and what it
+// seals nobody can open.
+func (c *Chain) erase() {
+	clear(c.ck)
+	c.ck = nil
+}

@@ -98,7 +98,7 @@ func joinBody(p []byte, with ...[]byte) []byte {
 
 // splitBody takes apart what joinBody made of p and n parts.
 func splitBody(body []byte, n int) (p []byte, with [][]byte, err error) {
-	lines := bytes.Split(body, []byte("\n"))
+	lines := bytes.SplitN(body, []byte("\n"), n+2) // one more than there may be
 	if len(lines) != n+1 {
 		return nil, nil, handshakeError("malformed body")
 	}
@@ -147,8 +147,15 @@ type Initiator struct {
 
 // Initiate makes p1.
 func Initiate(local *Local, me, peer End) (*Initiator, []byte, error) {
+	if me.Conn == peer.Conn {
+		return nil, nil, handshakeError("the peer is this very connection")
+	}
+	suite := ChooseSuite(local.Suites, local.Suites)
+	if suite == nil || suite.Name() != local.Suites[0] {
+		return nil, nil, handshakeError("no cipher suite is allowed, or one that is not known")
+	}
 	i := &Initiator{local: local, me: me, peer: peer}
-	body, err := i.phase1(SuiteByName(local.Suites[0]), nil)
+	body, err := i.phase1(suite, nil)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -157,13 +164,12 @@ func Initiate(local *Local, me, peer End) (*Initiator, []byte, error) {
 }
 
 func (i *Initiator) phase1(suite Suite, retryHash []byte) (body []byte, err error) {
-	if i.key != nil {
-		i.key.Erase()
-	}
-	if i.key, err = i.local.Keys.Get(suite); err != nil {
+	key, err := i.local.Keys.Get(suite)
+	if err != nil {
 		return nil, err
 	}
-	i.suite = suite
+	i.Erase()
+	i.suite, i.key = suite, key
 	i.nonce = make([]byte, nonceSize)
 	rand.Read(i.nonce)
 	i.p1 = canon.MustMarshal(&phase1{
@@ -201,16 +207,20 @@ func (i *Initiator) Retry(body []byte, verify VerifyFunc) (newBody []byte, err e
 	if err := canon.Unmarshal(r, &rt); err != nil || rt.Type != "retry" || rt.Bundle == nil {
 		return nil, handshakeError("malformed retry")
 	}
-	if i.retried != nil || rt.Cipher == i.suite.Name() || !slices.Contains(i.local.Suites, rt.Cipher) {
+	suite := SuiteByName(rt.Cipher)
+	if i.retried != nil || suite == nil || suite == i.suite || !slices.Contains(i.local.Suites, rt.Cipher) {
 		return nil, handshakeError("retry with a suite that was not offered, or a second retry")
 	}
 	hash := rt.Bundle.Hash()
 	if _, err := verifyBundle(rt.Bundle, i.peer.Name, tuple("cc-retry", i.t1, rt.Cipher, hash), with[0], verify); err != nil {
 		return nil, err
 	}
-	i.retried = &rt
 	answered := hashTuple("cc-retried", i.p1, r)
-	return i.phase1(SuiteByName(rt.Cipher), answered[:])
+	if newBody, err = i.phase1(suite, answered[:]); err != nil {
+		return nil, err
+	}
+	i.retried = &rt
+	return newBody, nil
 }
 
 // verifyBundle checks a signature by the bundle's K, then the bundle.
@@ -218,7 +228,7 @@ func verifyBundle(b *Bundle, name string, signed, sig []byte, verify VerifyFunc)
 	if err := b.Check(); err != nil {
 		return nil, err
 	}
-	k, err := ParsePublicKey(b.PublicKey)
+	k, err := b.Key()
 	if err != nil {
 		return nil, err
 	}
@@ -256,17 +266,18 @@ func (i *Initiator) Phase2(body []byte, verify VerifyFunc) (body3 []byte, c *Con
 		return nil, nil, err
 	}
 	root0 := extract(ss1, t2[:])
+	defer clear(root0)
 	clear(ss1)
 	if !hmac.Equal(confirmB(root0, t2), confirm2) {
-		clear(root0)
 		return nil, nil, ErrDecrypt
 	}
 	i.key.Erase()
 
 	enc2, ss2, err := i.suite.Encapsulate(p.Key, t2[:])
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, handshakeError("p2 with a KEM key that cannot be used")
 	}
+	defer clear(ss2)
 	ratchet, err := i.local.Keys.Get(i.suite)
 	if err != nil {
 		return nil, nil, err
@@ -274,13 +285,12 @@ func (i *Initiator) Phase2(body []byte, verify VerifyFunc) (body3 []byte, c *Con
 	p3 := canon.MustMarshal(&phase3{Type: "p3", Enc: enc2, Key: ratchet.Public()})
 	t3 := hashTuple("cc-T3", t2, sig2, confirm2, p3)
 	c, kc := newConversation(i.local, person, i.suite, t3, ss2, root0, initiatorRole)
+	defer clear(kc)
 	c.Me, c.Peer = i.me, i.peer
 	c.myHash, c.PeerBundle, c.peerHash = i.local.Bundle.Hash(), p.Bundle, p.Bundle.Hash()
 	c.mine = ratchet
 	sig3 := i.local.Key.Sign(tuple("cc-3", t3))
-	confirm3 := confirm(kc, t3)
-	clear(kc)
-	return joinBody(p3, sig3, confirm3), c, nil
+	return joinBody(p3, sig3, confirm(kc, t3)), c, nil
 }
 
 // Responder is B, between its p2 and A's p3.
@@ -291,11 +301,12 @@ type Responder struct {
 	key        KEMKey // rpkB's private half
 	root0      []byte
 	t2         [32]byte
-	confirmed  []byte // sig2, confirm2 as items of T3
-	sig2       []byte
+	sig2       []byte // items of T3, as confirm2
+	confirm2   []byte
 	person     *Person
 	peerBundle *Bundle
-	first      [32]byte
+	offer      [32]byte // H of the p1 that this answers
+	first      [32]byte // H of the first p1
 }
 
 // An Offer is a p1 that has been read and belongs here, but not yet been
@@ -325,7 +336,8 @@ func ReadOffer(body []byte, me, peer End) (*Offer, error) {
 	if p.SrcID == me.Conn {
 		return nil, handshakeError("p1 from this very connection")
 	}
-	if len(p.Nonce) != nonceSize || len(p.Ciphers) == 0 || len(p.Ciphers) > maxSuites || !slices.Contains(p.Ciphers, p.Cipher) {
+	if len(p.Nonce) != nonceSize || len(p.Ciphers) == 0 || len(p.Ciphers) > maxSuites || !slices.Contains(p.Ciphers, p.Cipher) ||
+		len(p.Retry) != 0 && len(p.Retry) != sha256.Size {
 		return nil, handshakeError("malformed p1")
 	}
 	if len(p.Retry) == 0 && p.Cipher != p.Ciphers[0] {
@@ -337,18 +349,28 @@ func ReadOffer(body []byte, me, peer End) (*Offer, error) {
 // maxSuites bounds the suites in p1, as in connect.
 const maxSuites = 16
 
-// Order returns H of this p1: of two first ones that cross, the lower goes on.
+// Order returns H of this very p1: of two first ones that cross, the lower goes on.
 func (o *Offer) Order() [32]byte { return sha256.Sum256(o.exact) }
 
 // Nonce returns the offer's nonce.
 func (o *Offer) Nonce() []byte { return o.p.Nonce }
 
-// A RetryState is what B remembers of a retry that it asked for.
+// A RetryState is what B remembers of a retry that it asked for. It serves for
+// one p1.
 type RetryState struct {
-	answered [32]byte
+	answered [32]byte // H of the old p1 and the retry
 	old      phase1
 	cipher   string
-	first    [32]byte
+	first    [32]byte // H of the old p1
+}
+
+// answeredBy tells whether p keeps what the p1 that was answered with the
+// retry had, and takes the suite that the retry names.
+func (r *RetryState) answeredBy(p *phase1) bool {
+	return r != nil && bytes.Equal(p.Retry, r.answered[:]) && p.Cipher == r.cipher &&
+		slices.Equal(p.Ciphers, r.old.Ciphers) &&
+		p.Src == r.old.Src && p.SrcID == r.old.SrcID && p.Dst == r.old.Dst && p.DstID == r.old.DstID &&
+		p.Bundle.Hash() == r.old.Bundle.Hash()
 }
 
 // Order returns H of the first p1.
@@ -363,8 +385,7 @@ func (o *Offer) Answer(local *Local, before *RetryState, verify VerifyFunc) (bod
 	p := &o.p
 	first := o.Order()
 	if len(p.Retry) > 0 {
-		if before == nil || !bytes.Equal(p.Retry, before.answered[:]) || p.Cipher != before.cipher ||
-			!slices.Equal(p.Ciphers, before.old.Ciphers) || p.Src != before.old.Src || p.Dst != before.old.Dst {
+		if !before.answeredBy(p) {
 			return nil, nil, nil, handshakeError("p1 that answers a retry nobody asked for")
 		}
 		first = before.first
@@ -376,7 +397,7 @@ func (o *Offer) Answer(local *Local, before *RetryState, verify VerifyFunc) (bod
 	t1 := hashTuple("cc-T1", o.exact, o.sig)
 	if !slices.Contains(local.Suites, p.Cipher) {
 		suite := ChooseSuite(p.Ciphers, local.Suites)
-		if suite == nil || len(p.Retry) > 0 {
+		if suite == nil {
 			return nil, nil, nil, nil
 		}
 		rt := canon.MustMarshal(&retry{Type: "retry", Cipher: suite.Name(), Bundle: local.Bundle})
@@ -386,11 +407,15 @@ func (o *Offer) Answer(local *Local, before *RetryState, verify VerifyFunc) (bod
 	}
 
 	suite := SuiteByName(p.Cipher)
+	if suite == nil {
+		return nil, nil, nil, handshakeError("an allowed cipher suite is not known")
+	}
 	enc1, ss1, err := suite.Encapsulate(p.Key, t1[:])
 	if err != nil {
 		return nil, nil, nil, handshakeError("p1 with a KEM key that cannot be used")
 	}
-	key, err := local.Keys.Get(suite)
+	defer clear(ss1)
+	key, err := local.Keys.forPeer(suite)
 	if err != nil {
 		return nil, nil, nil, err
 	}
@@ -398,16 +423,19 @@ func (o *Offer) Answer(local *Local, before *RetryState, verify VerifyFunc) (bod
 	t2 := hashTuple("cc-T2", t1, p2)
 	r = &Responder{
 		local: local, me: o.me, peer: o.peer, suite: suite, key: key, t2: t2,
-		root0: extract(ss1, t2[:]), person: person, peerBundle: p.Bundle, first: first,
+		root0: extract(ss1, t2[:]), person: person, peerBundle: p.Bundle, offer: o.Order(), first: first,
 	}
-	clear(ss1)
 	r.sig2 = local.Key.Sign(tuple("cc-2", t2))
-	r.confirmed = confirmB(r.root0, t2)
-	return joinBody(p2, r.sig2, r.confirmed), r, nil, nil
+	r.confirm2 = confirmB(r.root0, t2)
+	return joinBody(p2, r.sig2, r.confirm2), r, nil, nil
 }
 
 // Order returns H of the first p1 that this answers.
 func (r *Responder) Order() [32]byte { return r.first }
+
+// Answers tells whether this answers that very p1: there is one p2 for a p1,
+// and one that comes again gets none.
+func (r *Responder) Answers(o *Offer) bool { return r.offer == o.Order() }
 
 // Erase drops the handshake's secrets; for an attempt that is given up.
 func (r *Responder) Erase() {
@@ -428,20 +456,24 @@ func (r *Responder) Phase3(body []byte) (*Conversation, error) {
 	if err := canon.Unmarshal(p3, &p); err != nil || p.Type != "p3" {
 		return nil, handshakeError("malformed p3")
 	}
-	t3 := hashTuple("cc-T3", r.t2, r.sig2, r.confirmed, p3)
+	t3 := hashTuple("cc-T3", r.t2, r.sig2, r.confirm2, p3)
 	if !r.person.Key.Verify(tuple("cc-3", t3), sig3) {
 		return nil, ErrDecrypt
+	}
+	if checkKEMKey(r.suite, p.Key) != nil {
+		return nil, handshakeError("p3 with a KEM key that cannot be used")
 	}
 	ss2, err := r.suite.Decapsulate(r.key, p.Enc, r.t2[:])
 	if err != nil {
 		return nil, err
 	}
+	defer clear(ss2)
 	c, kc := newConversation(r.local, r.person, r.suite, t3, ss2, r.root0, responderRole)
+	defer clear(kc)
 	if !hmac.Equal(confirm(kc, t3), confirm3) {
 		c.Erase()
 		return nil, ErrDecrypt
 	}
-	clear(kc)
 	r.Erase()
 	c.Me, c.Peer = r.me, r.peer
 	c.myHash, c.PeerBundle, c.peerHash = r.local.Bundle.Hash(), r.peerBundle, r.peerBundle.Hash()

@@ -68,16 +68,16 @@ func (c *Connect) ClientSigns(name string, bundleHash [32]byte) []byte {
 
 // SealHello seals the client's phase 3.
 func (c *Connect) SealHello(plaintext []byte) []byte {
-	sealed := c.suite.Seal(nil, c.c2s, tuple("hs", c.t[2], c.enc), plaintext)
-	clear(c.c2s)
-	return sealed
+	mk := takeSecret(&c.c2s)
+	defer clear(mk)
+	return c.suite.Seal(nil, mk, tuple("hs", c.t[2], c.enc), plaintext)
 }
 
 // OpenHello opens what SealHello sealed.
 func (c *Connect) OpenHello(sealed []byte) ([]byte, error) {
-	plaintext, err := c.suite.Open(nil, c.c2s, tuple("hs", c.t[2], c.enc), sealed)
-	clear(c.c2s)
-	return plaintext, err
+	mk := takeSecret(&c.c2s)
+	defer clear(mk)
+	return c.suite.Open(nil, mk, tuple("hs", c.t[2], c.enc), sealed)
 }
 
 // Line3 takes line 3 into the transcript.
@@ -85,23 +85,25 @@ func (c *Connect) Line3(line []byte) { c.t[3] = hashTuple("connect-T3", c.t[2], 
 
 // SealWelcome seals the relay's phase 4.
 func (c *Connect) SealWelcome(plaintext []byte) []byte {
-	sealed := c.suite.Seal(nil, c.s2c, tuple("hs", c.t[3]), plaintext)
-	clear(c.s2c)
-	return sealed
+	mk := takeSecret(&c.s2c)
+	defer clear(mk)
+	return c.suite.Seal(nil, mk, tuple("hs", c.t[3]), plaintext)
 }
 
 // OpenWelcome opens what SealWelcome sealed.
 func (c *Connect) OpenWelcome(sealed []byte) ([]byte, error) {
-	plaintext, err := c.suite.Open(nil, c.s2c, tuple("hs", c.t[3]), sealed)
-	clear(c.s2c)
-	return plaintext, err
+	mk := takeSecret(&c.s2c)
+	defer clear(mk)
+	return c.suite.Open(nil, mk, tuple("hs", c.t[3]), sealed)
 }
 
 // Finish takes line 4 into the transcript and returns the two directions of
 // the connection. The handshake's secrets are erased.
 func (c *Connect) Finish(line4 []byte) (c2s, s2c *Hop) {
 	c.t[4] = hashTuple("connect-T4", c.t[3], line4)
-	prk := extract(c.secret, c.t[4][:])
+	secret := takeSecret(&c.secret)
+	prk := extract(secret, c.t[4][:])
+	clear(secret)
 	c2s = newHop(c.suite, prk, c.t[4], "c2s")
 	s2c = newHop(c.suite, prk, c.t[4], "s2c")
 	clear(prk)
@@ -110,7 +112,23 @@ func (c *Connect) Finish(line4 []byte) (c2s, s2c *Hop) {
 }
 
 // Erase clears the handshake's secrets; for a handshake that fails.
-func (c *Connect) Erase() { clearAll(c.secret, c.c2s, c.s2c) }
+func (c *Connect) Erase() {
+	for _, secret := range [...]*[]byte{&c.secret, &c.c2s, &c.s2c} {
+		clear(*secret)
+		*secret = nil
+	}
+}
+
+// takeSecret hands out a secret that serves once. After its turn, or after
+// Erase, there is only one that nobody has.
+func takeSecret(secret *[]byte) []byte {
+	s := *secret
+	*secret = nil
+	if s == nil {
+		return unknownSecret()
+	}
+	return s
+}
 
 // Hop is one direction of one connection between a client and the relay: a
 // chain whose messages are the payloads of `secure` lines, numbered from 0

@@ -50,22 +50,22 @@ type Conversation struct {
 	send, recv *Chain
 	ratchet
 
-	sent     digestLog // records sent; trimmed to what is read
-	received digestLog // records received; trimmed to what we said is read
-	lastN    uint64    // delivered and read of the last receipt applied
-	lastM    uint64
+	sent         digestLog // records sent; trimmed to what is read
+	received     digestLog // records received; trimmed to what we said is read
+	lastN, lastM uint64    // delivered and read of the last receipt applied
+	saidN        uint64    // delivered of the last receipt given
 }
 
-// newConversation derives the conversation's first keys. kc confirms p3.
+// newConversation derives the conversation's first keys. kc confirms p3. ss2
+// and root0 are the caller's to clear.
 func newConversation(local *Local, person *Person, suite Suite, t3 [32]byte, ss2, root0 []byte, role role) (c *Conversation, kc []byte) {
 	prk := extract(ss2, root0)
-	clear(ss2)
 	part := func(label string) []byte {
 		return expand(prk, string(tuple("root", suite.Name(), t3, label)), secretSize)
 	}
 	c = &Conversation{
 		T3: t3, Person: person, local: local, suite: suite, role: role,
-		ratchet: ratchet{root: part("root"), last: time.Now()},
+		ratchet: ratchet{root: part("root")},
 	}
 	ab := newChain(suite, part("AB"), t3, DirectionAB)
 	ba := newChain(suite, part("BA"), t3, DirectionBA)
@@ -73,7 +73,6 @@ func newConversation(local *Local, person *Person, suite Suite, t3 [32]byte, ss2
 	clear(prk)
 	if role == initiatorRole {
 		c.send, c.recv = ab, ba
-		clear(root0)
 	} else {
 		c.send, c.recv = ba, ab
 	}
@@ -107,7 +106,8 @@ func (c *Conversation) recvDirection() string {
 func (c *Conversation) SentSeq() uint64     { s, _ := c.sent.last(); return s }
 func (c *Conversation) ReceivedSeq() uint64 { s, _ := c.received.last(); return s }
 
-// Erase clears every key of the conversation.
+// Erase clears every key of the conversation, which seals and opens nothing
+// afterwards.
 func (c *Conversation) Erase() {
 	c.send.erase()
 	c.recv.erase()
@@ -127,7 +127,12 @@ type Sealed struct {
 // leaves their exact bytes in exact.
 func (c *Conversation) SealRecords(records []*Record, now time.Time) (s *Sealed, exact [][]byte, err error) {
 	if len(records) == 0 || len(records) > maxBatch {
-		return nil, nil, fmt.Errorf("a message of %d records", len(records))
+		return nil, nil, fmt.Errorf("a message of %d records, 1 to %d are allowed", len(records), maxBatch)
+	}
+	for _, r := range records {
+		if err := r.check(); err != nil {
+			return nil, nil, err // no receiver would take it, now or when sent again
+		}
 	}
 	seq, before := c.sent.last()
 	d := before
@@ -151,21 +156,23 @@ func (c *Conversation) SealRecords(records []*Record, now time.Time) (s *Sealed,
 	return s, exact, nil
 }
 
-// SealReceipt seals a receipt for everything up to delivered and read, which
-// must be records that were received and not yet called read before.
+// SealReceipt seals a receipt for everything up to delivered and read, of the
+// records received. Neither may be less than in the receipt before.
 func (c *Conversation) SealReceipt(delivered, read uint64, now time.Time) (*Sealed, error) {
 	dn, ok1 := c.received.at(delivered)
 	dm, ok2 := c.received.at(read)
-	if !ok1 || !ok2 || read > delivered {
-		return nil, fmt.Errorf("a receipt for %d and %d, which were not received", delivered, read)
+	if !ok1 || !ok2 || read > delivered || delivered < c.saidN {
+		return nil, fmt.Errorf("a receipt for %d and %d, which were not received, or less than was said before", delivered, read)
 	}
 	r := Receipt{Delivered: delivered, DeliveredDigest: dn[:], Read: read, ReadDigest: dm[:], Time: now.UnixMilli(), Salt: newSalt()}
 	d := r.Digest(c.T3, c.SendDirection())
 	s, err := c.seal(&MessageHeader{Kind: KindReceipt, Digest: d[:]}, canon.MustMarshal(&r), now)
-	if err == nil {
-		c.received.trim(read)
+	if err != nil {
+		return nil, err
 	}
-	return s, err
+	c.received.trim(read)
+	c.saidN = delivered
+	return s, nil
 }
 
 // SealPipe seals a pipe chunk.
@@ -196,8 +203,12 @@ func NewRecord(sender [32]byte, to []Recipient, text string, now time.Time) *Rec
 }
 
 // seal completes the header, takes a ratchet step where one is due, seals and
-// signs.
+// signs. After an error the conversation is of no more use: its chain may have
+// moved on without the peer's.
 func (c *Conversation) seal(h *MessageHeader, plaintext []byte, now time.Time) (*Sealed, error) {
+	if c.root == nil {
+		return nil, errors.New("the conversation has ended")
+	}
 	if err := c.stepIfDue(c, h, now); err != nil {
 		return nil, err
 	}
@@ -260,7 +271,7 @@ func (c *Conversation) Open(body []byte, now time.Time) (o *Opened, err error) {
 	header, rest, ok1 := bytes.Cut(body, []byte("\n"))
 	sigLine, sealed, ok2 := bytes.Cut(rest, []byte("\n"))
 	if !ok1 || !ok2 {
-		return nil, fmt.Errorf("message: malformed body")
+		return nil, errors.New("message: malformed body")
 	}
 	h, err := ParseMessageHeader(header)
 	if err != nil {
@@ -292,7 +303,7 @@ func (c *Conversation) Open(body []byte, now time.Time) (o *Opened, err error) {
 
 	chain := c.recv
 	if h.Step != nil {
-		if o.step, err = c.tryStep(c, h.Step); err != nil {
+		if o.step, err = c.tryStep(c, h.Step, now); err != nil {
 			return nil, err
 		}
 		chain = o.step.chain
@@ -344,10 +355,10 @@ func (c *Conversation) interpret(o *Opened, plaintext []byte, now time.Time) err
 			return err
 		}
 		if r.Seq != h.Seq+uint64(i) || r.Time > h.Time+ClockTolerance.Milliseconds() {
-			return fmt.Errorf("record: seq or time does not agree with its message")
+			return errors.New("record: seq or time does not agree with its message")
 		}
 		if !r.Names(c.local.FoldedName, me) {
-			return fmt.Errorf("record: it is not for this receiver")
+			return errors.New("record: it is not for this receiver")
 		}
 		d = NextDigest(d, sha256.Sum256(line))
 		o.digests = append(o.digests, d)
@@ -371,13 +382,18 @@ func (c *Conversation) checkReceipt(h *MessageHeader, r *Receipt) error {
 	dm, ok2 := c.sent.at(r.Read)
 	if !ok1 || !ok2 || r.Delivered < c.lastN || r.Read < c.lastM ||
 		!bytes.Equal(dn[:], r.DeliveredDigest) || !bytes.Equal(dm[:], r.ReadDigest) {
-		return fmt.Errorf("receipt: it goes back, or speaks of what was not sent")
+		return errors.New("receipt: it goes back, or speaks of what was not sent")
 	}
 	return nil
 }
 
-// Commit makes what o brought part of the state, all at once.
+// Commit makes what o brought part of the state, all at once. An o that is no
+// longer the next message changes nothing.
 func (c *Conversation) Commit(o *Opened) {
+	if o.Header.N != c.recv.N() {
+		o.Discard()
+		return
+	}
 	if o.step != nil {
 		c.recv.erase()
 		c.recv = o.step.chain

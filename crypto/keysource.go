@@ -1,21 +1,34 @@
 package crypto
 
 import (
+	"errors"
 	"sync"
+	"time"
 )
 
-// rsaPoolSize is how many RSA key pairs wait to be used: each costs 50 ms to
-// make, and a relay that is asked for more at once answers busy.
-const rsaPoolSize = 8
+const (
+	// rsaPoolSize is how many RSA key pairs wait to be used: each costs 50 ms
+	// to make, and a relay that is asked for more at once answers busy.
+	rsaPoolSize = 8
+	// strangerEvery is how often a key may be made on the spot because a peer
+	// asks for one and none is ready: one in twenty of the caller's time at
+	// most, however fast peers ask.
+	strangerEvery = time.Second
+)
+
+// ErrBusy is the error where a peer asks for more keys than are made: it may
+// try again in a moment.
+var ErrBusy = errors.New("no key of the cipher suite is ready; try again in a moment")
 
 // KeySource hands out ephemeral KEM keys. MLKEM keys are made when asked for;
 // RSA keys are made in the background and used once. It may be used by many
 // goroutines. Close stops the background.
 type KeySource struct {
-	mu      sync.Mutex
-	keys    []KEMKey // RSA, any RSA suite
+	mu      sync.Mutex // guards what follows
+	keys    []KEMKey   // RSA, any RSA suite
 	filling bool
 	closed  bool
+	made    time.Time // when forPeer last made a key on the spot
 	done    sync.WaitGroup
 }
 
@@ -31,8 +44,10 @@ func (k *KeySource) Ready(s Suite) (KEMKey, bool) {
 	if len(k.keys) == 0 {
 		return nil, false
 	}
-	key := k.keys[len(k.keys)-1]
-	k.keys = k.keys[:len(k.keys)-1]
+	last := len(k.keys) - 1
+	key := k.keys[last]
+	k.keys[last] = nil
+	k.keys = k.keys[:last]
 	return key, true
 }
 
@@ -41,6 +56,23 @@ func (k *KeySource) Get(s Suite) (KEMKey, error) {
 	if key, ok := k.Ready(s); ok {
 		return key, nil
 	}
+	return s.GenerateKey()
+}
+
+// forPeer is Get where a peer's message asks for the key: an empty pool is
+// ErrBusy, but for one key every strangerEvery.
+func (k *KeySource) forPeer(s Suite) (KEMKey, error) {
+	if key, ok := k.Ready(s); ok {
+		return key, nil
+	}
+	k.mu.Lock()
+	now := time.Now()
+	if !k.made.IsZero() && now.Sub(k.made) < strangerEvery {
+		k.mu.Unlock()
+		return nil, ErrBusy
+	}
+	k.made = now
+	k.mu.Unlock()
 	return s.GenerateKey()
 }
 
@@ -63,6 +95,8 @@ func (k *KeySource) fill(s Suite) {
 			k.mu.Lock()
 			if err == nil && !k.closed {
 				k.keys = append(k.keys, key)
+			} else if err == nil {
+				key.Erase()
 			}
 			if err != nil || k.closed || len(k.keys) >= rsaPoolSize {
 				k.filling = false

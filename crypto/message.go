@@ -3,7 +3,9 @@ package crypto
 import (
 	"bytes"
 	"crypto/sha256"
+	"encoding/binary"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -32,6 +34,9 @@ const (
 	// maxBatch bounds the records of one message, as a proof of one of them
 	// carries a hash of each other.
 	maxBatch = 1024
+	// maxHeader bounds a message's header in bytes. One with a step of the
+	// largest suite takes 3.7 kB; it is stored with every message.
+	maxHeader = 8 << 10
 )
 
 // MessageHeader is what a message signs and binds as additional data, in its
@@ -76,13 +81,34 @@ type Record struct {
 
 // RecordID returns the id that a record by sender must have, in hex.
 func RecordID(sender [32]byte, r *Record) string {
-	to := make(list, 0, len(r.To))
-	for _, rc := range r.To {
-		identity, _ := hex.DecodeString(rc.Identity)
-		to = append(to, list{rc.Name, identity})
+	id := recordID(sender, r)
+	return string(id[:])
+}
+
+func recordID(sender [32]byte, r *Record) (id [2 * idSize]byte) {
+	// tuple("id", sender, to, time, salt, text), where to is a list of lists of
+	// name and identity.
+	toLen := 0
+	for i := range r.To {
+		toLen += 4 + 4 + len(r.To[i].Name) + 4 + len(r.To[i].Identity)/2
 	}
-	h := hashTuple("id", sender, to, uint64(r.Time), r.Salt, r.Text)
-	return hex.EncodeToString(h[:idSize])
+	var room [512]byte
+	b := appendContext(room[:0], "id")
+	b = appendBytes(b, sender[:])
+	b = binary.BigEndian.AppendUint32(b, uint32(toLen))
+	for i := range r.To {
+		rc := &r.To[i]
+		b = binary.BigEndian.AppendUint32(b, uint32(4+len(rc.Name)+4+len(rc.Identity)/2))
+		b = appendBytes(b, rc.Name)
+		b = binary.BigEndian.AppendUint32(b, uint32(len(rc.Identity)/2))
+		b, _ = hex.AppendDecode(b, []byte(rc.Identity))
+	}
+	b = appendUint(b, uint64(r.Time))
+	b = appendBytes(b, r.Salt)
+	b = appendBytes(b, r.Text)
+	h := sha256.Sum256(b)
+	hex.Encode(id[:], h[:idSize])
+	return id
 }
 
 // SortRecipients puts a `to` list into its one order.
@@ -107,21 +133,31 @@ func ParseRecord(b []byte, sender [32]byte) (*Record, error) {
 	if err := canon.Unmarshal(b, &r); err != nil {
 		return nil, fmt.Errorf("record: %w", err)
 	}
-	if len(r.Salt) != saltSize || len(r.To) == 0 || r.Time < 0 || !utf8.ValidString(r.Text) {
-		return nil, fmt.Errorf("record: malformed")
+	if err := r.check(); err != nil {
+		return nil, err
 	}
-	for i, rc := range r.To {
-		if rc.Identity != "" && !validHash(rc.Identity) {
-			return nil, fmt.Errorf("record: malformed recipient")
-		}
-		if i > 0 && compareRecipients(r.To[i-1], rc) >= 0 {
-			return nil, fmt.Errorf("record: recipients out of order")
-		}
-	}
-	if r.ID != RecordID(sender, &r) {
-		return nil, fmt.Errorf("record: the id is not that of its content")
+	if id := recordID(sender, &r); r.ID != string(id[:]) {
+		return nil, errors.New("record: the id is not that of its content")
 	}
 	return &r, nil
+}
+
+// check looks at the form of everything but the id. A name stands once: an
+// order by name and identity that also refuses a name under two identities.
+func (r *Record) check() error {
+	if len(r.Salt) != saltSize || len(r.To) == 0 || r.Time < 0 || !utf8.ValidString(r.Text) {
+		return errors.New("record: malformed")
+	}
+	for i := range r.To {
+		rc := &r.To[i]
+		if rc.Name == "" || len(rc.Name) > maxBundleName || !utf8.ValidString(rc.Name) || rc.Identity != "" && !validHash(rc.Identity) {
+			return errors.New("record: malformed recipient")
+		}
+		if i > 0 && r.To[i-1].Name >= rc.Name {
+			return errors.New("record: recipients out of order, or one name twice")
+		}
+	}
+	return nil
 }
 
 // Names tells whether the record is for the folded name and identity.
@@ -134,9 +170,17 @@ func (r *Record) Names(folded, identity string) bool {
 	return false
 }
 
+// validHash tells whether s is a hash in lower-case hexadecimal.
 func validHash(s string) bool {
-	b, err := hex.DecodeString(s)
-	return err == nil && len(b) == sha256.Size && hex.EncodeToString(b) == s
+	if len(s) != 2*sha256.Size {
+		return false
+	}
+	for i := range len(s) {
+		if c := s[i]; (c < '0' || c > '9') && (c < 'a' || c > 'f') {
+			return false
+		}
+	}
+	return true
 }
 
 // FirstDigest returns d0 of a direction of a conversation.
@@ -145,7 +189,12 @@ func FirstDigest(t3 [32]byte, direction string) [32]byte {
 }
 
 // NextDigest returns the digest after a record whose exact bytes hash to h.
-func NextDigest(d, h [32]byte) [32]byte { return hashTuple("record", d, h) }
+func NextDigest(d, h [32]byte) [32]byte {
+	var room [128]byte
+	b := appendContext(room[:0], "record")
+	b = appendBytes(b, d[:])
+	return sha256.Sum256(appendBytes(b, h[:]))
+}
 
 // MessageSigns returns what K signs for a message: its exact header and the
 // hash of its ciphertext.
@@ -155,6 +204,9 @@ func MessageSigns(header []byte, cipherHash [32]byte) []byte {
 
 // ParseMessageHeader decodes a message header and checks its form.
 func ParseMessageHeader(b []byte) (*MessageHeader, error) {
+	if len(b) > maxHeader {
+		return nil, fmt.Errorf("message header: longer than %d bytes", maxHeader)
+	}
 	var h MessageHeader
 	if err := canon.Unmarshal(b, &h); err != nil {
 		return nil, fmt.Errorf("message header: %w", err)
@@ -174,7 +226,7 @@ func ParseMessageHeader(b []byte) (*MessageHeader, error) {
 		ok = false
 	}
 	if !ok {
-		return nil, fmt.Errorf("message header: malformed")
+		return nil, errors.New("message header: malformed")
 	}
 	return &h, nil
 }
@@ -202,14 +254,17 @@ func ParseReceipt(b []byte) (*Receipt, error) {
 		return nil, fmt.Errorf("receipt: %w", err)
 	}
 	if len(r.DeliveredDigest) != 32 || len(r.ReadDigest) != 32 || len(r.Salt) != saltSize || r.Time < 0 || r.Read > r.Delivered {
-		return nil, fmt.Errorf("receipt: malformed")
+		return nil, errors.New("receipt: malformed")
 	}
 	return &r, nil
 }
 
 // splitRecords cuts a text message's plaintext into its records.
 func splitRecords(plaintext []byte, count uint64) ([][]byte, error) {
-	lines := bytes.Split(plaintext, []byte("\n"))
+	if count > maxBatch {
+		return nil, fmt.Errorf("message: %d records, at most %d are allowed", count, maxBatch)
+	}
+	lines := bytes.SplitN(plaintext, []byte("\n"), int(count)+1) // one more than there may be
 	if uint64(len(lines)) != count {
 		return nil, fmt.Errorf("message: %d records where its header says %d", len(lines), count)
 	}

@@ -20,10 +20,10 @@ const (
 // PROTOCOL.md, "Ratchet".
 type ratchet struct {
 	root   []byte
-	mine   KEMKey // unused, its public half is with the peer: the peer's turn
-	theirs []byte // unused public key of the peer's: our turn
-	steps  uint64
-	last   time.Time // of the last step
+	mine   KEMKey    // unused, its public half is with the peer: the peer's turn
+	theirs []byte    // unused public key of the peer's: our turn
+	steps  uint64    // of both directions together
+	last   time.Time // of the last step; before the first, of the first message sealed
 	since  int       // messages since, both ways
 }
 
@@ -43,9 +43,13 @@ func (r *ratchet) stepKeys(c *Conversation, secret []byte, direction string, use
 // stepIfDue takes a step if this side has the turn and it is time, and puts it
 // into the header. The message that carries it is sealed under the new chain.
 func (r *ratchet) stepIfDue(c *Conversation, h *MessageHeader, now time.Time) error {
+	if r.last.IsZero() {
+		r.last = now // the handshake was the step before the first
+	}
 	if r.theirs == nil {
 		return nil
 	}
+	// A clock that was set back makes the age negative: that counts as old.
 	age := now.Sub(r.last)
 	if c.suite.Name() == SuiteMLKEM {
 		if age >= 0 && age < stepAge && r.since < stepMessages {
@@ -60,6 +64,7 @@ func (r *ratchet) stepIfDue(c *Conversation, h *MessageHeader, now time.Time) er
 	}
 	enc, secret, err := c.suite.Encapsulate(r.theirs, c.T3[:])
 	if err != nil {
+		key.Erase()
 		return err
 	}
 	root, ck := r.stepKeys(c, secret, c.SendDirection(), r.theirs, enc, key.Public())
@@ -78,6 +83,7 @@ type openedStep struct {
 	root  []byte
 	chain *Chain
 	key   []byte
+	at    time.Time
 }
 
 func (s *openedStep) erase() {
@@ -85,10 +91,15 @@ func (s *openedStep) erase() {
 	s.chain.erase()
 }
 
-// tryStep derives what a step of the peer's leads to, and changes nothing.
-func (r *ratchet) tryStep(c *Conversation, s *Step) (*openedStep, error) {
+// tryStep derives what a step of the peer's leads to, and changes nothing. The
+// peer's new key is tried here and now, so that a bad one fails as the peer's
+// message does, and not as our next one.
+func (r *ratchet) tryStep(c *Conversation, s *Step, now time.Time) (*openedStep, error) {
 	if r.mine == nil {
 		return nil, ErrDecrypt // out of turn
+	}
+	if checkKEMKey(c.suite, s.Key) != nil {
+		return nil, ErrDecrypt
 	}
 	secret, err := c.suite.Decapsulate(r.mine, s.Enc, c.T3[:])
 	if err != nil {
@@ -97,7 +108,7 @@ func (r *ratchet) tryStep(c *Conversation, s *Step) (*openedStep, error) {
 	root, ck := r.stepKeys(c, secret, c.recvDirection(), r.mine.Public(), s.Enc, s.Key)
 	chain := newChain(c.suite, ck, c.T3, c.recvDirection())
 	chain.n = c.recv.n
-	return &openedStep{root: root, chain: chain, key: s.Key}, nil
+	return &openedStep{root: root, chain: chain, key: s.Key, at: now}, nil
 }
 
 func (r *ratchet) commitStep(s *openedStep) {
@@ -107,14 +118,13 @@ func (r *ratchet) commitStep(s *openedStep) {
 	r.root = s.root
 	r.theirs = s.key
 	r.steps++
-	r.last, r.since = time.Now(), 0
+	r.last, r.since = s.at, 0
 }
 
 func (r *ratchet) erase() {
 	clear(r.root)
 	if r.mine != nil {
 		r.mine.Erase()
-		r.mine = nil
 	}
-	r.theirs = nil
+	r.root, r.mine, r.theirs = nil, nil, nil
 }

@@ -121,10 +121,21 @@ func expandLabel(prk []byte, label string, size int) []byte {
 	return expand(prk, contextPrefix+label, size)
 }
 
-func clearAll(secrets ...[]byte) {
-	for _, s := range secrets {
-		clear(s)
-	}
+// unknownSecret returns a secret that nobody has. It stands where one has been
+// erased: what is sealed under it by mistake stays closed, and nothing opens.
+// A zeroed key in its place would be one that everybody has.
+func unknownSecret() []byte {
+	secret := make([]byte, secretSize)
+	rand.Read(secret)
+	return secret
+}
+
+// checkKEMKey tells whether publicKey can be encapsulated to. A low-order
+// X25519 point is found by using it, so it is used.
+func checkKEMKey(s Suite, publicKey []byte) error {
+	_, secret, err := s.Encapsulate(publicKey, nil)
+	clear(secret)
+	return err
 }
 
 // mlkemSuite is crypto/hpke's MLKEM768X25519 in base mode, export only
@@ -247,10 +258,13 @@ func (s rsaSuite) Encapsulate(publicKey, info []byte) (enc, secret []byte, err e
 	if pub.rsa == nil {
 		return nil, nil, errors.New("KEM key: not an RSA key")
 	}
-	secret = make([]byte, secretSize)
-	rand.Read(secret)
+	secret = unknownSecret()
 	enc, err = rsa.EncryptOAEP(sha256.New(), rand.Reader, pub.rsa, secret, info)
-	return enc, secret, err
+	if err != nil {
+		clear(secret)
+		return nil, nil, fmt.Errorf("KEM key: %w", err)
+	}
+	return enc, secret, nil
 }
 
 func (s rsaSuite) Decapsulate(key KEMKey, enc, info []byte) ([]byte, error) {
@@ -261,8 +275,7 @@ func (s rsaSuite) Decapsulate(key KEMKey, enc, info []byte) ([]byte, error) {
 	// A failure goes on with a secret that nobody has, so that neither an
 	// error nor the time it takes tells a chosen ciphertext apart: it fails
 	// where a wrong secret fails, at the confirmation.
-	secret := make([]byte, secretSize)
-	rand.Read(secret)
+	secret := unknownSecret()
 	opened, err := rsa.DecryptOAEP(sha256.New(), nil, k.private, enc, info)
 	good := 0
 	if err == nil && len(opened) == secretSize {
