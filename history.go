@@ -77,16 +77,19 @@ func OpenHistory(dir string, receiving bool, now func() time.Time) (h *History, 
 		h.known = index
 		err = h.RefreshKnown()
 	}
+	notices = o.notices
 	if err == nil && receiving {
-		if h.unshown, err = h.findUnshown(); err != nil {
+		var unread []string
+		if h.unshown, unread, err = h.findUnshown(); err != nil {
 			err = plainHistoryError(dir, err)
 		}
+		notices = append(notices, unread...)
 	}
 	if err != nil {
 		h.Close()
 		return nil, nil, err
 	}
-	return h, o.notices, nil
+	return h, notices, nil
 }
 
 func (h *History) addBundle(hash [sha256.Size]byte) {

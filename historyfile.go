@@ -182,10 +182,18 @@ func slotName(receiving bool, i int) string {
 	return "s" + strconv.Itoa(i)
 }
 
-func validSlot(slot string) bool {
-	digits := strings.TrimPrefix(slot, "s")
+func slotNumber(slot string) (receiving bool, n int) {
+	digits, sender := strings.CutPrefix(slot, "s")
 	n, err := strconv.Atoi(digits)
-	return err == nil && n >= 0 && n < maxHistorySlots && strconv.Itoa(n) == digits
+	if err != nil || strconv.Itoa(n) != digits {
+		n = -1
+	}
+	return !sender, n
+}
+
+func validSlot(slot string) bool {
+	_, n := slotNumber(slot)
+	return n >= 0 && n < maxHistorySlots
 }
 
 // slotHeld reports whether a process has the slot. The gate is held.

@@ -272,13 +272,13 @@ func (h *History) Unshown() []Stored {
 	return found
 }
 
-// findUnshown reads what Unshown returns.
-func (h *History) findUnshown() ([]Stored, error) {
+// findUnshown reads what Unshown returns. A line that cannot be read stands in
+// a file that was changed; it is said, and shown to nobody.
+func (h *History) findUnshown() (found []Stored, notices []string, err error) {
 	// A client that still runs may have shown what another left behind.
 	if err := h.readShown(); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	var found []Stored
 	seen := make(map[recordKey]bool)
 	for i := range h.known.convs {
 		c := &h.known.convs[i]
@@ -288,7 +288,7 @@ func (h *History) findUnshown() ([]Stored, error) {
 		for _, at := range c.waiting {
 			records, err := h.readStored(c, at)
 			if err != nil {
-				return nil, err
+				notices = append(notices, fmt.Sprintf("messages in the history that were not shown yet cannot be read: %v", err))
 			}
 			for _, s := range records {
 				var key recordKey
@@ -302,7 +302,7 @@ func (h *History) findUnshown() ([]Stored, error) {
 		c.waiting = nil
 	}
 	slices.SortStableFunc(found, func(a, b Stored) int { return cmp.Compare(a.Sent.UnixMilli(), b.Sent.UnixMilli()) })
-	return found, nil
+	return found, notices, nil
 }
 
 // readShown takes in the shown lines of every other receiver's file.

@@ -45,12 +45,15 @@ var historyLab = sync.OnceValues(func() (*lab.PKI, error) {
 // historyVerifier trusts the lab's root and knows its lists.
 func historyVerifier(t testing.TB, p *lab.PKI, clock *historyClock) *cs.Verifier {
 	t.Helper()
-	root := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: p.Root.Cert.Raw})
-	trust, err := cs.NewTrust(nil, root)
+	trust, err := cs.NewTrust(nil, rootPEM(p))
 	if err != nil {
 		t.Fatal(err)
 	}
 	return cs.NewVerifier(cs.VerifierConfig{Trust: trust, Now: clock.Now})
+}
+
+func rootPEM(p *lab.PKI) []byte {
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: p.Root.Cert.Raw})
 }
 
 // historyUser is one party: who it is, and where its history is.
@@ -73,16 +76,22 @@ type historyPair struct {
 	ca, cb   *cs.Conversation // of a and of b
 }
 
-func newHistoryPair(t testing.TB, issue ...lab.IssueOption) *historyPair {
+func newHistoryPair(t testing.TB) *historyPair {
 	t.Helper()
 	pki, err := historyLab()
 	if err != nil {
 		t.Fatal(err)
 	}
+	return newHistoryPairIn(t, pki)
+}
+
+// newHistoryPairIn is newHistoryPair in a lab of the test's own.
+func newHistoryPairIn(t testing.TB, pki *lab.PKI) *historyPair {
+	t.Helper()
 	clock := newHistoryClock()
 	p := &historyPair{t: t, clock: clock, pki: pki, verifier: historyVerifier(t, pki, clock), keys: new(cs.KeySource)}
 	t.Cleanup(p.keys.Close)
-	p.a, p.b = p.user("Ana", "conn-a", issue...), p.user("Bruno", "conn-b", issue...)
+	p.a, p.b = p.user("Ana", "conn-a"), p.user("Bruno", "conn-b")
 	p.open(p.a)
 	p.open(p.b)
 	p.connect()
@@ -90,9 +99,9 @@ func newHistoryPair(t testing.TB, issue ...lab.IssueOption) *historyPair {
 }
 
 // user issues a card and delegates to a new K.
-func (p *historyPair) user(name, conn string, issue ...lab.IssueOption) *historyUser {
+func (p *historyPair) user(name, conn string) *historyUser {
 	p.t.Helper()
-	holder, err := p.pki.Issue(name, issue...)
+	holder, err := p.pki.Issue(name)
 	if err != nil {
 		p.t.Fatal(err)
 	}
@@ -228,4 +237,3 @@ func (p *historyPair) receipt(delivered, read uint64) {
 	p.must(p.a.h.Receipt(p.ca, o))
 	p.ca.Commit(o)
 }
-

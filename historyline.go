@@ -41,7 +41,7 @@ type historyEnd struct {
 	Name     string `json:"name"`
 	Conn     string `json:"conn"`
 	Identity string `json:"identity"` // hex; as it was proved when the conversation began
-	Bundle   []byte `json:"bundle"` // hash; the bundle line stands before
+	Bundle   []byte `json:"bundle"`   // hash; the bundle line stands before
 }
 
 // historyLine is every field a line can have, in the order of the canonical

@@ -1,0 +1,522 @@
+package chatsecure
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"chatsecure/canon"
+	cs "chatsecure/crypto"
+	"chatsecure/testdata/lab"
+)
+
+// told fills both histories with one of everything, in two conversations, and
+// closes them. It returns the ids of what Ana sent.
+func told(p *historyPair) (ids []string) {
+	p.t.Helper()
+	first := cs.NewRecord(p.a.local.Identity, p.to(p.b), "waited", p.clock.Now())
+	p.must(p.a.h.Pending(first, []string{"Bruno"}))
+	p.sendRecords([]*cs.Record{first})
+	ids = append(ids, first.ID)
+	p.must(p.a.h.Taken(p.ca.T3, 1))
+	ids = append(ids, p.send("two", "three", "\u2028 <&> \x00 \"quoted\" {\"id\":\"\n")...)
+	p.receipt(4, 1)
+	p.must(p.b.h.Shown(p.cb.T3, 3))
+	p.receipt(4, 3)
+	p.must(p.a.h.Taken(p.ca.T3, 4))
+	end, err := p.ca.SealEnd(p.clock.Now())
+	p.must(err)
+	o, err := p.cb.Open(end.Body, p.clock.Now())
+	p.must(err)
+	p.must(p.b.h.Ended(p.cb, o))
+	p.must(p.a.h.Gap(p.ca.T3, "the relay was lost"))
+	p.connect()
+	ids = append(ids, p.send("in the second conversation")...)
+	p.must(p.a.h.Failed(ids[4], "Bruno", "not delivered within 30s"))
+	p.close(p.a)
+	p.close(p.b)
+	return ids
+}
+
+// verified is the report on a directory.
+func verified(t testing.TB, dir string, v *cs.Verifier) *HistoryReport {
+	t.Helper()
+	r, err := VerifyHistory(dir, v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+func TestVerifyHistory(t *testing.T) {
+	p := newHistoryPair(t)
+	told(p)
+	a, b := verified(t, p.a.dir, p.verifier), verified(t, p.b.dir, p.verifier)
+	for who, r := range map[string]*HistoryReport{"Ana": a, "Bruno": b} {
+		if !r.OK() {
+			t.Errorf("%s's history does not hold: %v", who, r.Findings)
+		}
+		if r.Files != 1 || r.Bundles != 2 || r.Conversations != 2 || r.Messages != 3 || r.Records != 5 {
+			t.Errorf("%s's report counts %+v", who, r)
+		}
+	}
+	if a.Receipts != 2 || b.Ends != 1 {
+		t.Errorf("%d receipts and %d ends were checked, want 2 and 1", a.Receipts, b.Ends)
+	}
+	if r := verified(t, filepath.Join(p.a.dir, "none"), p.verifier); !r.OK() || r.Lines != 0 {
+		t.Errorf("a history that is not there is %+v", r)
+	}
+}
+
+// While a client writes, what it has not finished is no damage.
+func TestVerifyHistoryWhileWritten(t *testing.T) {
+	p := newHistoryPair(t)
+	p.send("one")
+	if r := verified(t, p.a.dir, p.verifier); !r.OK() || r.Messages != 1 {
+		t.Errorf("an open history is %+v", r)
+	}
+	path := filepath.Join(p.a.dir, "0.jsonl")
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_APPEND, 0)
+	p.must(err)
+	defer f.Close()
+	_, err = f.WriteString(`{"v":1,"prev":"`)
+	p.must(err)
+	if r := verified(t, p.a.dir, p.verifier); !r.OK() || r.Messages != 1 {
+		t.Errorf("with a line half-written it is %+v", r)
+	}
+	info, err := os.Stat(path)
+	p.must(err)
+	p.must(os.Truncate(path, info.Size()-int64(len(`{"v":1,"prev":"`))))
+}
+
+// historyFiles reads a directory, historyPut writes it anew somewhere else.
+func historyFiles(t testing.TB, dir string) map[string][]byte {
+	t.Helper()
+	files := make(map[string][]byte)
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		if files[e.Name()], err = os.ReadFile(filepath.Join(dir, e.Name())); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return files
+}
+
+func historyPut(t testing.TB, files map[string][]byte) (dir string) {
+	t.Helper()
+	dir = t.TempDir()
+	for name, data := range files {
+		if data == nil {
+			continue
+		}
+		if err := os.WriteFile(filepath.Join(dir, name), data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return dir
+}
+
+func historyLines(data []byte) [][]byte {
+	return bytes.Split(bytes.TrimSuffix(data, []byte("\n")), []byte("\n"))
+}
+
+// rechain makes lines a file that chains, with its head: what somebody can do
+// who knows the format.
+func rechain(files map[string][]byte, slot string, lines [][]byte) {
+	var prev [sha256.Size]byte
+	var data []byte
+	for _, line := range lines {
+		line = slices.Concat([]byte(historyPrevStart+hex.EncodeToString(prev[:])), line[len(historyPrevStart)+2*sha256.Size:])
+		prev = sha256.Sum256(line)
+		data = append(append(data, line...), '\n')
+	}
+	files[slot+historyExt] = data
+	files[slot+historyHeadExt] = appendHistoryHead(nil, uint64(len(lines)), &prev)
+}
+
+// nth returns the index of the n-th line of a type, from 0.
+func nth(t testing.TB, lines [][]byte, typ string, n int) int {
+	t.Helper()
+	for i, line := range lines {
+		if bytes.Contains(line, []byte(`,"type":"`+typ+`"`)) {
+			if n == 0 {
+				return i
+			}
+			n--
+		}
+	}
+	t.Fatalf("no such %s line", typ)
+	return 0
+}
+
+// Row 25 of the attacks: edited, truncated, swapped. Nobody but the file has
+// been changed.
+func TestHistoryDamageIsFound(t *testing.T) {
+	p := newHistoryPair(t)
+	told(p)
+	other, _, err := OpenHistory(p.b.dir, true, p.clock.Now)
+	p.must(err)
+	second, _, err := OpenHistory(p.b.dir, true, p.clock.Now)
+	p.must(err)
+	p.must(second.Begin(p.cb, p.b.local.Bundle))
+	p.must(other.Close())
+	p.must(second.Close())
+	good := historyFiles(t, p.b.dir)
+	if len(good) != 5 {
+		t.Fatalf("files are %d, want two of lines, two heads and the gate", len(good))
+	}
+
+	lines := func(files map[string][]byte) [][]byte { return historyLines(files["0.jsonl"]) }
+	put := func(files map[string][]byte, lines [][]byte) {
+		files["0.jsonl"] = append(bytes.Join(lines, []byte("\n")), '\n')
+	}
+	replace := func(old, new string) func(map[string][]byte) {
+		return func(files map[string][]byte) {
+			if !bytes.Contains(files["0.jsonl"], []byte(old)) {
+				t.Fatalf("the history has no %s", old)
+			}
+			files["0.jsonl"] = bytes.Replace(files["0.jsonl"], []byte(old), []byte(new), 1)
+		}
+	}
+	for name, damage := range map[string]func(files map[string][]byte){
+		"edited text":     replace(`"text":"two"`, `"text":"TWO"`),
+		"edited status":   replace(`"seq":3}`, `"seq":4}`),
+		"edited time":     replace(`,"type":"received"`, `0,"type":"received"`),
+		"added space":     replace(`,"type":"received"`, ` ,"type":"received"`),
+		"edited type":     replace(`,"type":"shown"`, `,"type":"taken"`),
+		"edited hash":     replace(`"prev":"`+strings.Repeat("0", 8), `"prev":"`+strings.Repeat("1", 8)),
+		"rows swapped":    func(f map[string][]byte) { l := lines(f); l[3], l[4] = l[4], l[3]; put(f, l) },
+		"a row removed":   func(f map[string][]byte) { put(f, slices.Delete(lines(f), 4, 5)) },
+		"first removed":   func(f map[string][]byte) { put(f, lines(f)[1:]) },
+		"last removed":    func(f map[string][]byte) { l := lines(f); put(f, l[:len(l)-1]) },
+		"a row doubled":   func(f map[string][]byte) { put(f, slices.Insert(lines(f), 4, lines(f)[4])) },
+		"last doubled":    func(f map[string][]byte) { l := lines(f); put(f, append(l, l[len(l)-1])) },
+		"truncated":       func(f map[string][]byte) { f["0.jsonl"] = f["0.jsonl"][:len(f["0.jsonl"])-9] },
+		"no newline":      func(f map[string][]byte) { f["0.jsonl"] = f["0.jsonl"][:len(f["0.jsonl"])-1] },
+		"torn":            func(f map[string][]byte) { f["0.jsonl"] = append(f["0.jsonl"], `{"v":1,"pr`...) },
+		"emptied":         func(f map[string][]byte) { f["0.jsonl"] = []byte{} },
+		"removed":         func(f map[string][]byte) { f["0.jsonl"] = nil },
+		"zeros appended":  func(f map[string][]byte) { f["0.jsonl"] = append(f["0.jsonl"], make([]byte, 4096)...) },
+		"a line appended": func(f map[string][]byte) { f["0.jsonl"] = append(f["0.jsonl"], "{}\n"...) },
+		"blank line":      func(f map[string][]byte) { f["0.jsonl"] = append(f["0.jsonl"], '\n') },
+		"long line": func(f map[string][]byte) {
+			f["0.jsonl"] = append(append(f["0.jsonl"], bytes.Repeat([]byte("x"), 2*maxHistoryLine)...), '\n')
+		},
+		"head removed": func(f map[string][]byte) { f["0.head"] = nil },
+		"head emptied": func(f map[string][]byte) { f["0.head"] = []byte{} },
+		"head ahead": func(f map[string][]byte) {
+			f["0.head"] = bytes.Replace(f["0.head"], []byte(`"count":1`), []byte(`"count":9`), 1)
+		},
+		"head of another":   func(f map[string][]byte) { f["0.head"] = f["1.head"] },
+		"files swapped":     func(f map[string][]byte) { f["0.jsonl"], f["1.jsonl"] = f["1.jsonl"], f["0.jsonl"] },
+		"files put instead": func(f map[string][]byte) { f["0.jsonl"], f["0.head"] = f["1.jsonl"], f["1.head"] },
+		"slots swapped": func(f map[string][]byte) {
+			f["0.jsonl"], f["1.jsonl"] = f["1.jsonl"], f["0.jsonl"]
+			f["0.head"], f["1.head"] = f["1.head"], f["0.head"]
+		},
+		"lower slot gone": func(f map[string][]byte) { f["0.jsonl"], f["0.head"] = nil, nil },
+	} {
+		t.Run(name, func(t *testing.T) {
+			files := make(map[string][]byte)
+			for name, data := range good {
+				files[name] = bytes.Clone(data)
+			}
+			damage(files)
+			dir := historyPut(t, files)
+			r := verified(t, dir, p.verifier)
+			if r.OK() {
+				t.Fatal("not found")
+			}
+			if after := historyFiles(t, dir); !equalFiles(after, files) {
+				t.Error("the verification changed a file")
+			}
+			checkOpenAfterDamage(t, dir, name == "torn" || name == "zeros appended", files)
+		})
+	}
+}
+
+// checkOpenAfterDamage opens a damaged history: it says so, and changes
+// nothing of the damaged file, unless it is only torn.
+func checkOpenAfterDamage(t *testing.T, dir string, torn bool, files map[string][]byte) {
+	t.Helper()
+	h, notices, err := OpenHistory(dir, true, time.Now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := h.Close(); err != nil {
+		t.Error(err)
+	}
+	if files["0.jsonl"] == nil && files["0.head"] == nil {
+		return // nothing is left that an opening client could know of
+	}
+	if len(notices) == 0 {
+		t.Error("nothing is said on opening")
+	}
+	if torn {
+		return
+	}
+	if h.Slot() == "0" {
+		t.Error("a damaged file is written on")
+	}
+	after := historyFiles(t, dir)
+	for _, name := range []string{"0.jsonl", "0.head"} {
+		if files[name] != nil && !bytes.Equal(after[name], files[name]) {
+			t.Errorf("%s was changed", name)
+		}
+	}
+}
+
+func equalFiles(a, b map[string][]byte) bool {
+	for name, data := range b {
+		if data != nil && !bytes.Equal(a[name], data) {
+			return false
+		}
+	}
+	return true
+}
+
+// Any byte of a file of lines or of its head.
+func TestHistoryEveryByteCounts(t *testing.T) {
+	p := newHistoryPair(t)
+	told(p)
+	good := historyFiles(t, p.b.dir)
+	dir := historyPut(t, good)
+	stride := map[string]int{"0.jsonl": 211, "0.head": 1} // prime: all parts of lines are met
+	for _, name := range []string{"0.jsonl", "0.head"} {
+		path := filepath.Join(dir, name)
+		for i := 0; i < len(good[name]); i += stride[name] {
+			changed := bytes.Clone(good[name])
+			changed[i] ^= 1
+			p.must(os.WriteFile(path, changed, 0o600))
+			if r := verified(t, dir, p.verifier); r.OK() {
+				t.Fatalf("%s, byte %d: not found: %q", name, i, proofContext(changed, i))
+			}
+		}
+		p.must(os.WriteFile(path, good[name], 0o600))
+	}
+	if r := verified(t, dir, p.verifier); !r.OK() {
+		t.Errorf("put back, it does not hold: %v", r.Findings)
+	}
+}
+
+// Whoever can write the file can make it chain again. What was signed still
+// holds only as it was.
+func TestHistoryRechainedIsFound(t *testing.T) {
+	p := newHistoryPair(t)
+	told(p)
+	in := func(l *historyLine, i int, old, new string) {
+		t.Helper()
+		if !bytes.Contains(l.Records[i], []byte(old)) {
+			t.Fatalf("record %d has no %s", i, old)
+		}
+		l.Records[i] = bytes.Replace(l.Records[i], []byte(old), []byte(new), 1)
+	}
+	type edit = func(lines [][]byte) [][]byte
+	change := func(typ string, n int, f func(l *historyLine)) edit {
+		return func(lines [][]byte) [][]byte {
+			i := nth(t, lines, typ, n)
+			l, err := parseHistoryLine(lines[i])
+			p.must(err)
+			f(l)
+			lines[i] = canon.MustMarshal(l)
+			return lines
+		}
+	}
+	remove := func(typ string, n int) edit {
+		return func(lines [][]byte) [][]byte { i := nth(t, lines, typ, n); return slices.Delete(lines, i, i+1) }
+	}
+	exchange := func(typ string, n, m int) edit {
+		return func(lines [][]byte) [][]byte {
+			i, j := nth(t, lines, typ, n), nth(t, lines, typ, m)
+			lines[i], lines[j] = lines[j], lines[i]
+			return lines
+		}
+	}
+	for _, who := range []struct {
+		user  *historyUser
+		batch string
+		edits map[string]edit
+	}{
+		{p.b, lineReceived, map[string]edit{
+			"end moved up":      func(l [][]byte) [][]byte { i := nth(t, l, lineEnd, 0); return slices.Insert(l, 4, l[i]) },
+			"end before a text": exchangeLines(t, lineEnd, lineReceived),
+			"shown too far":     change(lineShown, 0, func(l *historyLine) { l.Seq = 5 }),
+			"shown of nothing":  change(lineShown, 0, func(l *historyLine) { l.Conversation = bytes.Repeat([]byte{7}, 32) }),
+		}},
+		{p.a, lineSent, map[string]edit{
+			"receipt removed":       remove(lineReceipt, 0),
+			"receipts swapped":      exchange(lineReceipt, 0, 1),
+			"receipt edited":        change(lineReceipt, 0, func(l *historyLine) { l.Receipt = bytes.Replace(l.Receipt, []byte(`"read":1`), []byte(`"read":2`), 1) }),
+			"receipt without right": change(lineReceipt, 0, func(l *historyLine) { l.Signature[5] ^= 1 }),
+			"receipt before text":   exchangeLines(t, lineReceipt, lineSent),
+			"taken too much":        change(lineTaken, 0, func(l *historyLine) { l.Seq = 9 }),
+			"taken back":            exchange(lineTaken, 0, 1),
+			"gap of nothing":        change(lineGap, 0, func(l *historyLine) { l.Conversation = bytes.Repeat([]byte{7}, 32) }),
+		}},
+	} {
+		good := historyFiles(t, who.user.dir)
+		edits := who.edits
+		for name, e := range map[string]edit{
+			"text edited":          change(who.batch, 1, func(l *historyLine) { in(l, 0, `"text":"two"`, `"text":"TWO"`) }),
+			"to edited":            change(who.batch, 1, func(l *historyLine) { in(l, 0, `"name":"bruno"`, `"name":"carla"`) }),
+			"id edited":            change(who.batch, 1, func(l *historyLine) { in(l, 0, `{"id":"`, `{"id":"00`) }),
+			"records swapped":      change(who.batch, 1, func(l *historyLine) { l.Records[0], l.Records[1] = l.Records[1], l.Records[0] }),
+			"record removed":       change(who.batch, 1, func(l *historyLine) { l.Records = l.Records[:2] }),
+			"record renumbered":    change(who.batch, 1, func(l *historyLine) { in(l, 0, `"seq":2`, `"seq":3`) }),
+			"signature edited":     change(who.batch, 0, func(l *historyLine) { l.Signature[0] ^= 1 }),
+			"signature cut":        change(who.batch, 0, func(l *historyLine) { l.Signature = l.Signature[:63] }),
+			"ciphertext edited":    change(who.batch, 0, func(l *historyLine) { l.CipherHash[31] ^= 1 }),
+			"before edited":        change(who.batch, 1, func(l *historyLine) { l.Before[0] ^= 1 }),
+			"header edited":        change(who.batch, 1, func(l *historyLine) { l.Header = bytes.Replace(l.Header, []byte(`"n":`), []byte(`"n":1`), 1) }),
+			"header of another":    change(who.batch, 1, func(l *historyLine) { l.Header = json.RawMessage(`{"conversation":""}`) }),
+			"message removed":      remove(who.batch, 0),
+			"messages swapped":     exchange(who.batch, 0, 1),
+			"conversation moved":   exchange(lineConversation, 0, 1),
+			"conversation removed": remove(lineConversation, 0),
+			"conversation doubled": func(l [][]byte) [][]byte { i := nth(t, l, lineConversation, 0); return slices.Insert(l, i+1, l[i]) },
+			"peer's identity":      change(lineConversation, 0, func(l *historyLine) { l.Peer.Identity = strings.Repeat("ab", 32) }),
+			"own identity":         change(lineConversation, 0, func(l *historyLine) { l.Me.Identity = strings.Repeat("ab", 32) }),
+			"peer's name":          change(lineConversation, 0, func(l *historyLine) { l.Peer.Name = "Carla" }),
+			"direction":            change(lineConversation, 0, func(l *historyLine) { l.Direction = map[string]string{"AB": "BA", "BA": "AB"}[l.Direction] }),
+			"parties swapped":      change(lineConversation, 0, func(l *historyLine) { l.Me, l.Peer = l.Peer, l.Me }),
+			"bundle removed":       remove(lineBundle, 0),
+			"bundles swapped":      change(lineBundle, 0, func(l *historyLine) { l.Hash[0] ^= 1 }),
+			"bundle edited":        change(lineBundle, 0, func(l *historyLine) { l.Bundle.NotAfter++ }),
+			"file in the middle":   func(l [][]byte) [][]byte { return slices.Insert(l, 3, l[0]) },
+		} {
+			edits[name] = e
+		}
+		for name, edit := range edits {
+			t.Run(fmt.Sprintf("%s/%s", who.user.end.Name, name), func(t *testing.T) {
+				files := make(map[string][]byte)
+				rechain(files, "0", edit(slices.Clone(historyLines(good["0.jsonl"]))))
+				if bytes.Equal(files["0.jsonl"], good["0.jsonl"]) {
+					t.Fatal("the edit changed nothing")
+				}
+				r := verified(t, historyPut(t, files), p.verifier)
+				if r.OK() {
+					t.Error("not found")
+				}
+				for _, f := range r.Findings {
+					if strings.Contains(f.What, "does not follow the line before") {
+						t.Errorf("it does not chain, so that this test shows nothing: %v", f)
+					}
+				}
+			})
+		}
+		files := make(map[string][]byte)
+		rechain(files, "0", historyLines(good["0.jsonl"]))
+		if r := verified(t, historyPut(t, files), p.verifier); !r.OK() {
+			t.Errorf("unchanged, it does not hold: %v", r.Findings)
+		}
+	}
+}
+
+// exchangeLines swaps the first lines of two types.
+func exchangeLines(t *testing.T, a, b string) func(lines [][]byte) [][]byte {
+	return func(lines [][]byte) [][]byte {
+		i, j := nth(t, lines, a, 0), nth(t, lines, b, 0)
+		lines[i], lines[j] = lines[j], lines[i]
+		return lines
+	}
+}
+
+// Valid then and not now holds, and is said; revoked before then does not.
+func TestVerifyHistoryWhen(t *testing.T) {
+	p := newHistoryPair(t)
+	told(p)
+	p.clock.Add(6 * 365 * 24 * time.Hour)
+	r := verified(t, p.a.dir, p.verifier)
+	if !r.OK() || !strings.Contains(strings.Join(r.Notes, "\n"), "Ana: valid then, not now") {
+		t.Errorf("six years later: %+v", r)
+	}
+}
+
+func TestVerifyHistoryRevoked(t *testing.T) {
+	for name, test := range map[string]struct {
+		at   time.Duration // of the revocation, from the first message on
+		good bool
+	}{
+		"before then":   {-time.Minute, false},
+		"in the middle": {2500 * time.Millisecond, false},
+		"after":         {time.Hour, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			pki, err := lab.New(lab.Options{CAKey: lab.P256, Now: func() time.Time { return historyTime }})
+			if err != nil {
+				t.Fatal(err)
+			}
+			p := newHistoryPairIn(t, pki)
+			ids := p.send("first")
+			p.clock.Add(2 * time.Second)
+			ids = append(ids, p.send("second")...)
+			p.close(p.a)
+			holders := pki.Holders()
+			i := slices.IndexFunc(holders, func(h *lab.Holder) bool { return h.Name == "Ana" })
+			pki.Revoke(holders[i], historyTime.Add(test.at), 1)
+			v := revokingVerifier(t, pki, p.clock)
+			r := verified(t, p.a.dir, v)
+			if r.OK() != test.good {
+				t.Errorf("the report is %+v", r)
+			}
+			if test.good && !strings.Contains(strings.Join(r.Notes, "\n"), "valid then, not now") {
+				t.Errorf("notes are %q", r.Notes)
+			}
+			for i, id := range ids {
+				data, err := ExportProof(p.a.dir, id)
+				p.must(err)
+				want := test.at > time.Duration(1+3*i)*time.Second
+				if _, err := VerifyProof(data, v); (err == nil) != want {
+					t.Errorf("proof %d: %v", i, err)
+				}
+			}
+		})
+	}
+}
+
+// revokingVerifier knows the lab's lists as they are now.
+func revokingVerifier(t testing.TB, pki *lab.PKI, clock *historyClock) *cs.Verifier {
+	t.Helper()
+	dir := t.TempDir()
+	lists, err := pki.CRLs()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, der := range lists {
+		if err := os.WriteFile(filepath.Join(dir, name+".crl"), der, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	store := cs.NewCRLStore()
+	if problems := store.LoadDir(dir); len(problems) > 0 {
+		t.Fatal(problems)
+	}
+	trust, err := cs.NewTrust(nil, rootPEM(pki))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return cs.NewVerifier(cs.VerifierConfig{Trust: trust, CRLs: store, Now: clock.Now})
+}
+
+// A name that answers to another person later is another identity.
+func TestVerifyHistoryOtherTrust(t *testing.T) {
+	p := newHistoryPair(t)
+	told(p)
+	trust, err := cs.NewTrust(nil)
+	p.must(err)
+	r := verified(t, p.a.dir, cs.NewVerifier(cs.VerifierConfig{Trust: trust, Now: p.clock.Now}))
+	if r.OK() {
+		t.Error("a history of people under a root that is not trusted holds")
+	}
+}
