@@ -273,10 +273,10 @@ func TestParseCRLPieces(t *testing.T) {
 	}
 }
 
-// Many runs, entries out of order, repeated serials.
+// Many chunks, entries out of order, repeated serials.
 func TestCRLEntries(t *testing.T) {
 	var c crlEntries
-	n := uint32(2*runLen + 5)
+	n := uint32(20*chunkLen + 5)
 	put := func(serial uint32, seconds int64, reason byte) {
 		var e crlEntry
 		if !e.setSerial([]byte{0, byte(serial >> 24), byte(serial >> 16), byte(serial >> 8), byte(serial)}) {
@@ -289,12 +289,12 @@ func TestCRLEntries(t *testing.T) {
 	for i := range n {
 		put(1+i*7919%n*2, int64(i), 1) // odd numbers, mixed (7919 is prime to n)
 	}
-	put(1, 5000, reasonHold) // again, in another run
+	put(1, 5000, reasonHold) // again
 	put(3, -5, 1)            // before 1970
 	put(5, 1<<40, reasonRemove)
 	c.finish()
-	if len(c.runs) != 3 || c.count != int(n)+3 {
-		t.Errorf("%d runs of %d entries", len(c.runs), c.count)
+	if len(c.chunks) != 21 || c.count != int(n)+3 {
+		t.Errorf("%d chunks of %d entries", len(c.chunks), c.count)
 	}
 	find := func(serial uint32) (crlEntry, bool) {
 		return c.find(big.NewInt(int64(serial)).Bytes())
@@ -334,8 +334,10 @@ func der(tag byte, parts ...[]byte) []byte {
 		header = []byte{tag, 0x81, byte(n)}
 	case n < 0x10000:
 		header = []byte{tag, 0x82, byte(n >> 8), byte(n)}
-	default:
+	case n < 0x1000000:
 		header = []byte{tag, 0x83, byte(n >> 16), byte(n >> 8), byte(n)}
+	default:
+		header = []byte{tag, 0x84, byte(n >> 24), byte(n >> 16), byte(n >> 8), byte(n)}
 	}
 	return append(header, body...)
 }

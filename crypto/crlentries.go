@@ -3,9 +3,9 @@ package crypto
 import (
 	"bytes"
 	"encoding/binary"
+	"hash/maphash"
 	"math"
-	"slices"
-	"sort"
+	"math/bits"
 	"time"
 )
 
@@ -106,47 +106,64 @@ func parseEntry(e derElement) (entry crlEntry, problem string, ok bool) {
 	return entry, problem, true
 }
 
-// runLen is how many entries are sorted together. Several runs instead of one
-// slice mean that growing never copies more than one of them, which keeps the
-// peak near what is held in the end; a look-up searches each.
-const runLen = 1 << 18
+// chunkLen is how many entries are stored together. Growing by chunks never
+// copies an entry, so the peak is what is held in the end.
+const chunkLen = 1 << 14
 
-// crlEntries is a set of entries that is filled once, then searched.
+// crlEntries is a set of entries that is filled once, then searched: entries
+// in the order they came, and a hash table of their places (open addressing,
+// linear probing). Building it takes a third of the time that sorting does.
 type crlEntries struct {
-	runs  [][]crlEntry
-	count int
+	chunks [][]crlEntry
+	stored uint32
+	count  int      // with those that no certificate can match
+	table  []uint32 // place of an entry plus one; 0 is free
 }
+
+// hashSeed is random, so that no authority can choose serials that collide.
+var hashSeed = maphash.MakeSeed()
 
 func (c *crlEntries) add(e crlEntry) {
 	c.count++
 	if e == (crlEntry{}) {
-		return // counted for people, of no use to search
+		return
 	}
-	last := len(c.runs) - 1
-	if last < 0 || len(c.runs[last]) == runLen {
-		if last >= 0 {
-			sortRun(c.runs[last])
-			c.runs = append(c.runs, make([]crlEntry, 0, runLen))
-		} else {
-			c.runs = append(c.runs, nil)
-		}
+	last := len(c.chunks) - 1
+	switch {
+	case last < 0:
+		c.chunks = append(c.chunks, nil) // most lists are short: let append size it
+		last = 0
+	case len(c.chunks[last]) == chunkLen:
+		c.chunks = append(c.chunks, make([]crlEntry, 0, chunkLen))
 		last++
 	}
-	c.runs[last] = append(c.runs[last], e)
+	c.chunks[last] = append(c.chunks[last], e)
+	c.stored++
 }
 
-// finish sorts what is not sorted yet and gives back unused room.
+func (c *crlEntries) at(place uint32) *crlEntry {
+	return &c.chunks[place/chunkLen][place%chunkLen]
+}
+
+// slot is where the search for a serial number begins.
+func (c *crlEntries) slot(serial []byte) int {
+	high, _ := bits.Mul64(maphash.Bytes(hashSeed, serial), uint64(len(c.table)))
+	return int(high)
+}
+
+// finish makes the set ready to be searched. A third of the table stays free,
+// which keeps searches short and always ends them.
 func (c *crlEntries) finish() {
-	if last := len(c.runs) - 1; last >= 0 {
-		sortRun(c.runs[last])
-		if run := c.runs[last]; len(run) < cap(run)/2 {
-			c.runs[last] = slices.Clone(run)
+	c.table = make([]uint32, c.stored+c.stored/2+1)
+	for place := range c.stored {
+		i := c.slot(c.at(place).serial())
+		for c.table[i] != 0 {
+			if i++; i == len(c.table) {
+				i = 0
+			}
 		}
+		c.table[i] = place + 1
 	}
-}
-
-func sortRun(run []crlEntry) {
-	slices.SortFunc(run, func(a, b crlEntry) int { return bytes.Compare(a[:], b[:]) })
 }
 
 // find returns the entry for a serial number (big-endian, without leading
@@ -154,22 +171,24 @@ func sortRun(run []crlEntry) {
 // counts, and one that revokes before one that removes.
 func (c *crlEntries) find(serial []byte) (found crlEntry, ok bool) {
 	var key crlEntry
-	if len(serial) == 0 || len(serial) > maxSerial {
+	if len(serial) == 0 || len(serial) > maxSerial || c.stored == 0 {
 		return key, false
 	}
 	copy(key[maxSerial-len(serial):], serial)
-	for _, run := range c.runs {
-		i := sort.Search(len(run), func(i int) bool { return bytes.Compare(run[i].serial(), key.serial()) >= 0 })
-		for ; i < len(run) && bytes.Equal(run[i].serial(), key.serial()); i++ {
-			e := run[i]
+	for i := c.slot(key.serial()); c.table[i] != 0; {
+		e := c.at(c.table[i] - 1)
+		if bytes.Equal(e.serial(), key.serial()) {
 			removes := e.reason() == reasonRemove
 			switch {
 			case !ok, found.reason() == reasonRemove && !removes:
-				found, ok = e, true
+				found, ok = *e, true
 			case removes && found.reason() != reasonRemove:
 			case e.date().Before(found.date()):
-				found = e
+				found = *e
 			}
+		}
+		if i++; i == len(c.table) {
+			i = 0
 		}
 	}
 	return found, ok
