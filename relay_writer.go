@@ -34,7 +34,6 @@ func (c *relayConn) write() {
 	w := relayWriters.Get().(*relayWriter)
 	c.writer.sealed = w.sealed
 	err := c.writeQueue(w)
-	w.sealed, c.writer.sealed = c.writer.sealed, nil
 	clear(w.sent[:cap(w.sent)])
 	clear(w.batch.entries[:cap(w.batch.entries)])
 	if cap(w.out)+cap(w.batch.buf) <= relayKeepBuffer {
@@ -65,8 +64,11 @@ func (c *relayConn) writeQueue(w *relayWriter) error {
 				}
 				continue
 			}
+			// Once at rest the connection may have its next writer.
+			w.sealed, c.writer.sealed = c.writer.sealed, nil
 			ok, ended, last := c.queue.rest()
 			if !ok {
+				c.writer.sealed = w.sealed
 				continue
 			}
 			if ended {
