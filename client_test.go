@@ -23,14 +23,14 @@ import (
 
 // testTown is a lab with a relay in this process, and clients of it.
 type testTown struct {
-	t    *testing.T
+	t    testing.TB
 	dir  string
 	pki  *lab.PKI
 	addr string
 	stop func() // ends the relay as SIGTERM does
 }
 
-func newTown(t *testing.T, names ...string) *testTown {
+func newTown(t testing.TB, names ...string) *testTown {
 	t.Helper()
 	pki, err := lab.New(lab.Options{})
 	if err != nil {
@@ -96,7 +96,7 @@ func (town *testTown) verifier() *crypto.Verifier {
 // as shown unless told not to.
 type testClient struct {
 	*Client
-	t      *testing.T
+	t      testing.TB
 	state  *State
 	mu     sync.Mutex
 	cond   *sync.Cond
@@ -393,7 +393,7 @@ func TestCloseEndsNext(t *testing.T) {
 	}
 }
 
-func pemCertificates(t *testing.T, path string) (ders [][]byte) {
+func pemCertificates(t testing.TB, path string) (ders [][]byte) {
 	t.Helper()
 	data, err := os.ReadFile(path)
 	if err != nil {
@@ -403,4 +403,250 @@ func pemCertificates(t *testing.T, path string) (ders [][]byte) {
 		ders = append(ders, block.Bytes)
 	}
 	return ders
+}
+
+func TestSuitesAndKeys(t *testing.T) {
+	town := newTown(t, "alice", "bob")
+	for _, c := range []struct {
+		name       string
+		alice, bob []string
+		want       string
+	}{
+		{"default", nil, nil, crypto.SuiteMLKEM},
+		{"RSA_AES256", []string{crypto.SuiteRSA256}, nil, crypto.SuiteRSA256},
+		{"RSA_AES128", []string{crypto.SuiteRSA128}, nil, crypto.SuiteRSA128},
+		{"retry: B lacks the first", nil, []string{crypto.SuiteRSA128}, crypto.SuiteRSA128},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			suites := func(list []string) clientOption { return func(cfg *ClientConfig) { cfg.Ciphers = list } }
+			alice, bob := town.client("alice", suites(c.alice)), town.client("bob", suites(c.bob))
+			defer alice.leave()
+			defer bob.leave()
+			for i := range 5 {
+				alice.mustSend(fmt.Sprintf("there %d", i), "bob")
+				bob.awaitText(fmt.Sprintf("there %d", i))
+				bob.mustSend(fmt.Sprintf("back %d", i), "alice")
+				alice.awaitText(fmt.Sprintf("back %d", i))
+			}
+			alice.mustSettle(StatusRead)
+			bob.mustSettle(StatusRead)
+			var suite string
+			alice.engine.do(context.Background(), func() {
+				for _, pc := range alice.engine.conns {
+					if pc.conv != nil {
+						suite = pc.conv.Suite()
+					}
+				}
+			})
+			if suite != c.want {
+				t.Errorf("the conversation has suite %q, want %q", suite, c.want)
+			}
+		})
+	}
+	t.Run("none in common", func(t *testing.T) {
+		alice := town.client("alice", func(cfg *ClientConfig) { cfg.Ciphers = []string{crypto.SuiteRSA256} })
+		bob := town.client("bob", func(cfg *ClientConfig) { cfg.Ciphers = []string{crypto.SuiteRSA128} })
+		defer alice.leave()
+		defer bob.leave()
+		if _, err := alice.Send(context.Background(), []string{"bob"}, "x"); ExitStatus(err) != 4 || AsError(err).Code != proto.NoCommonSuite {
+			t.Errorf("no suite in common: %v", err)
+		}
+	})
+}
+
+func TestRSAKey(t *testing.T) {
+	town := newTown(t, "alice", "bob")
+	c, err := card.Open(context.Background(), filepath.Join(town.dir, "lab", "alice"), card.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	cred, err := NewCredential(context.Background(), c, "alice", crypto.KeyRSA, time.Hour, nil, time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	alice, bob := town.client("alice", func(cfg *ClientConfig) { cfg.Credential = cred }), town.client("bob")
+	alice.mustSend("by RSA", "bob")
+	bob.awaitText("by RSA")
+	alice.mustSettle(StatusRead)
+}
+
+// TestBothBegin lets two sides shake hands with each other at the same moment.
+func TestBothBegin(t *testing.T) {
+	town := newTown(t, "alice", "bob")
+	alice, bob := town.client("alice"), town.client("bob")
+	var wg sync.WaitGroup
+	for _, pair := range [][2]*testClient{{alice, bob}, {bob, alice}} {
+		wg.Go(func() {
+			for i := range 50 {
+				if _, err := pair[0].Send(context.Background(), []string{pair[1].Name()}, fmt.Sprintf("%s %d", pair[0].Name(), i)); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	alice.mustSettle(StatusRead)
+	bob.mustSettle(StatusRead)
+	for _, tc := range []*testClient{alice, bob} {
+		if n := len(tc.texts()); n != 50 {
+			t.Errorf("%s saw %d of 50 lines", tc.Name(), n)
+		}
+	}
+}
+
+func TestDeviceTurnsUpAndLeaves(t *testing.T) {
+	town := newTown(t, "alice", "bob")
+	alice, bob1 := town.client("alice"), town.client("bob")
+	alice.mustSend("to one", "bob")
+	bob1.awaitText("to one")
+	bob2 := town.clientIn("bob", "state-bob-2")
+	second := bob2.Conn()
+	alice.await("bob's other connection", func(ev Event) bool {
+		return ev.Peer != nil && ev.Peer.Conn == second && ev.Peer.What == "authenticated"
+	})
+	alice.mustSend("to both", "bob")
+	bob1.awaitText("to both")
+	bob2.awaitText("to both")
+	bob2.leave()
+	alice.await("that it left", func(ev Event) bool {
+		return ev.Peer != nil && ev.Peer.Conn == second && ev.Peer.What == proto.Left && ev.Peer.Reason == ""
+	})
+	alice.mustSend("to one again", "bob")
+	bob1.awaitText("to one again")
+	alice.mustSettle(StatusRead)
+	if got := bob2.texts(); !slices.Equal(got, []string{"to both"}) {
+		t.Errorf("the other device saw %q", got)
+	}
+}
+
+func TestUnshownIsShownAtTheNextStart(t *testing.T) {
+	town := newTown(t, "alice", "bob")
+	alice := town.client("alice")
+	bob := town.client("bob")
+	bob.mu.Lock()
+	bob.hold = true
+	bob.mu.Unlock()
+	alice.mustSend("kept", "bob")
+	bob.awaitText("kept")
+	if out := alice.settle(StatusDelivered); len(out.Failed) > 0 {
+		t.Fatal(out.Failed)
+	}
+	bob.leave()
+	bob = town.client("bob")
+	if m := bob.awaitText("kept"); !m.Again || m.From != "alice" {
+		t.Errorf("it came again as %+v", *m)
+	}
+	bob.leave()
+	bob = town.client("bob")
+	alice.mustSend("new", "bob")
+	bob.awaitText("new")
+	if got := bob.texts(); !slices.Equal(got, []string{"new"}) {
+		t.Errorf("what was shown came once more: %q", got)
+	}
+	alice.mustSettle(StatusRead)
+}
+
+func TestFirstContactIsAskedAbout(t *testing.T) {
+	town := newTown(t, "alice", "bob")
+	bob := town.client("bob")
+	_ = bob
+	strict := func(cfg *ClientConfig) { cfg.AcceptNew = false; cfg.Fingerprint = bob.Fingerprint() }
+	alice := town.client("alice", strict)
+	_, err := alice.Send(context.Background(), []string{"bob"}, "hello")
+	if AsError(err) == nil || AsError(err).Code != proto.UnknownPeer {
+		t.Fatalf("sending to a new person without asking: %v", err)
+	}
+	asked := &testAsker{answer: true}
+	alice.leave()
+	alice = town.client("alice", strict, func(cfg *ClientConfig) { cfg.Asker = asked })
+	alice.mustSend("hello", "bob")
+	bob.awaitText("hello")
+	alice.leave()
+	alice = town.client("alice", strict)
+	alice.mustSend("known now", "bob")
+	bob.awaitText("known now")
+	if asked.times != 1 {
+		t.Errorf("asked %d times", asked.times)
+	}
+}
+
+type testAsker struct {
+	answer bool
+	times  int
+}
+
+func (a *testAsker) ConfirmRelay(context.Context, string, string) (bool, error) {
+	a.times++
+	return a.answer, nil
+}
+
+func (a *testAsker) ConfirmPeer(context.Context, string, *crypto.Person) (bool, error) {
+	a.times++
+	return a.answer, nil
+}
+
+func TestWaitPeer(t *testing.T) {
+	town := newTown(t, "alice", "bob", "carol")
+	alice := town.client("alice", func(cfg *ClientConfig) { cfg.WaitPeer = 10 * time.Second })
+	sent := make(chan error, 1)
+	go func() {
+		_, err := alice.Send(context.Background(), []string{"bob"}, "when you come")
+		sent <- err
+	}()
+	bob := town.client("bob")
+	bob.awaitText("when you come")
+	if err := <-sent; err != nil {
+		t.Fatal(err)
+	}
+	alice.mustSettle(StatusRead)
+
+	// Some are there: the others are waited for, and the record goes to both.
+	alice.mustSend("to two", "bob", "carol")
+	bob.awaitText("to two")
+	carol := town.client("carol")
+	carol.awaitText("to two")
+	alice.mustSettle(StatusRead)
+}
+
+func TestSomeRecipientsOnly(t *testing.T) {
+	town := newTown(t, "alice", "bob", "carol")
+	alice, bob := town.client("alice"), town.client("bob")
+	alice.mustSend("to two", "bob", "carol")
+	bob.awaitText("to two")
+	out := alice.settle(StatusRead)
+	if len(out.Names) != 2 || out.Names[0].Reached != 1 || out.Names[1].Failed != 1 || len(out.Failed) != 1 || out.Failed[0].Code != proto.NoSuchName {
+		t.Errorf("with carol away: %v %v", out.Names, out.Failed)
+	}
+}
+
+// TestRelayDiesAgainAndAgain is the first of what must be seen of
+// conversations, in one process: every line exactly once and in order, though
+// the relay is cut off five times.
+func TestRelayDiesAgainAndAgain(t *testing.T) {
+	town := newTown(t, "alice", "bob")
+	alice, bob := town.client("alice"), town.client("bob")
+	const lines, cuts = 10000, 5
+	alice.mustSend("line 0", "bob")
+	for i := 1; i < lines; i++ {
+		if i%(lines/(cuts+1)) == 0 {
+			town.stop()
+			town.startRelay()
+		}
+		alice.mustSend(fmt.Sprintf("line %d", i), "bob")
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	if out := alice.Wait(ctx, StatusRead); len(out.Failed) > 0 {
+		t.Fatalf("%v: %v", out.Names, out.Failed)
+	}
+	texts := bob.texts()
+	if len(texts) != lines {
+		t.Errorf("%d lines came, want %d", len(texts), lines)
+	}
+	for i, text := range texts {
+		if text != fmt.Sprintf("line %d", i) {
+			t.Fatalf("line %d is %q", i, text)
+		}
+	}
 }

@@ -57,6 +57,7 @@ type engine struct {
 	goodbye   bool      // and the relay has been told
 	receiptAt time.Time // when a coalesced receipt is due; zero: none
 	waiters   []*waiter
+	pipe      *pipe                 // of a connection that takes one
 	pending   map[string]*shownMark // received, stored, not shown, by record id
 	recordNo  uint64
 	fatal     error // set once: why the client ended by itself
@@ -68,8 +69,8 @@ type sessionInfo struct{ conn, fingerprint, suite string }
 const (
 	// tick is how often time-outs are looked at.
 	tick = 250 * time.Millisecond
-	// receiptDelay is how long a receipt waits for more to say under load; one
-	// that has all to say goes at once.
+	// receiptDelay is how long a receipt that could only say DELIVERED waits
+	// for the messages to be shown.
 	receiptDelay = 3 * time.Millisecond
 	// Reconnection: 1 s doubling to 30 s, each drawn between half and all.
 	backoffMin = time.Second
@@ -393,10 +394,14 @@ func (e *engine) lost(err error) {
 	}
 	clear(e.answers)
 	for id := range e.conns {
-		e.dropConn(id)
+		e.dropConn(id, "the relay is lost")
 	}
 	if e.leaving {
 		e.end(nil)
+		return
+	}
+	if e.cfg.Takes == proto.TakesPipe {
+		e.end(&Error{Code: proto.Lost, Message: "the relay is lost, and the pipe with it: " + lostReason(err), Err: err})
 		return
 	}
 	e.lostAt = time.Now()
@@ -497,6 +502,9 @@ func (e *engine) flush() {
 	e.flushReceipts()
 	for _, pc := range e.conns {
 		e.pump(pc)
+	}
+	if e.pipe != nil {
+		e.pipe.pump()
 	}
 	e.finishLeaving()
 }

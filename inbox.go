@@ -88,8 +88,13 @@ func (e *engine) onMessage(h *proto.Header, body []byte) {
 		pc.conv.Commit(o)
 		pc.ending = true
 	default:
-		o.Discard()
-		e.refuseMessage(pc, Errorf(proto.Unexpected, "a pipe chunk on a connection that takes none"))
+		if e.pipe == nil {
+			o.Discard()
+			e.refuseMessage(pc, Errorf(proto.Unexpected, "a pipe chunk on a connection that takes none"))
+			return
+		}
+		pc.conv.Commit(o)
+		e.pipe.onChunk(pc, o.Chunk)
 	}
 	if err != nil {
 		e.event(Event{Type: EventError, Err: AsError(err)})
@@ -139,6 +144,9 @@ func (e *engine) refuseMessage(pc *peerConn, err error) {
 		e.refusePeer(pc, err)
 	}
 	t3 := pc.conv.T3
+	if e.pipe != nil {
+		e.pipe.cut(pc, &Error{Code: proto.DecryptFailed, Message: "the pipe was cut: " + reason, Err: err})
+	}
 	e.breakConversation(pc, reason)
 	e.sendHeader(pc, &proto.Header{Type: proto.TypeError, Dst: pc.name, DstID: pc.id, Code: proto.NoConversation, Message: "the conversation has ended here"}, t3[:], 0)
 	if refused {
@@ -260,9 +268,9 @@ func (e *engine) owe(pc *peerConn) {
 	}
 }
 
-// flushReceipts sends the receipts that are due. One that has everything to
-// say goes at once, unless one has just gone; the others wait for receiptDelay,
-// so that a burst is answered by few.
+// flushReceipts sends the receipts that are due. One that says READ of all
+// that has come goes at once; the others wait for receiptDelay, since what has
+// been delivered is as a rule shown before that, and one receipt says both.
 func (e *engine) flushReceipts() {
 	now := time.Now()
 	due := !e.receiptAt.IsZero() && !now.Before(e.receiptAt)
@@ -285,7 +293,7 @@ func (e *engine) flushReceipts() {
 			e.owe(pc)
 			continue
 		}
-		if !pc.owesAnswer && !due && (m < n || now.Sub(pc.lastSaid) < receiptDelay) {
+		if !pc.owesAnswer && !due && m < n {
 			e.owe(pc)
 			continue
 		}
@@ -295,7 +303,7 @@ func (e *engine) flushReceipts() {
 			continue
 		}
 		pc.owesAnswer = false
-		pc.saidN, pc.saidM, pc.lastSaid = n, m, now
+		pc.saidN, pc.saidM = n, m
 		e.sendTo(pc, proto.TypeCommAck, s.Body, 0)
 	}
 }

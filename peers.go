@@ -72,7 +72,6 @@ type peerConn struct {
 	readSeq    uint64
 	saidN      uint64 // delivered and read of our last receipt
 	saidM      uint64
-	lastSaid   time.Time
 	owesAnswer bool // B answers p3 at once
 }
 
@@ -167,13 +166,21 @@ func (e *engine) connCame(id, name, takes string) {
 // whose user is being talked with.
 func (e *engine) approach(pc *peerConn) {
 	u := pc.user
-	if e.leaving || pc.conv != nil || pc.init != nil || pc.resp != nil || pc.takes != proto.TakesMessages || !u.watching {
+	if e.leaving || pc.conv != nil || pc.init != nil || pc.resp != nil || pc.takes != e.talksWith() || !u.watching {
 		return
 	}
 	if time.Now().Before(pc.again) {
 		return
 	}
 	e.initiate(pc)
+}
+
+// talksWith is what a connection must take for this client to begin with it.
+func (e *engine) talksWith() string {
+	if e.cfg.Takes == proto.TakesPipe {
+		return proto.TakesPipe
+	}
+	return proto.TakesMessages
 }
 
 func (e *engine) initiate(pc *peerConn) {
@@ -403,7 +410,7 @@ func (e *engine) converse(pc *peerConn, conv *crypto.Conversation) {
 		e.end(AsError(err))
 		return
 	}
-	e.endConversation(pc)
+	e.endConversation(pc, "the other side began anew")
 	pc.dropAttempt()
 	u := pc.user
 	renewed := e.remember(u, pc.name, conv.Person)
@@ -445,13 +452,16 @@ func (e *engine) remember(u *user, name string, p *crypto.Person) (renewed bool)
 
 // endConversation drops a conversation's keys and takes back what was not
 // READ, to be sent again.
-func (e *engine) endConversation(pc *peerConn) {
+func (e *engine) endConversation(pc *peerConn, reason string) {
 	if pc.conv == nil {
 		return
 	}
+	if e.pipe != nil {
+		e.pipe.gone(pc, reason)
+	}
+	e.markTaken(pc)
 	pc.conv.Erase()
 	pc.conv = nil
-	e.markTaken(pc)
 	pc.queue = append(slices.Clone(pc.sent), pc.queue...)
 	pc.sent, pc.sentBase, pc.delivered, pc.taken, pc.takenMark, pc.unackBytes = nil, 0, 0, 0, 0, 0
 	pc.arrived, pc.readSeq, pc.saidN, pc.saidM, pc.owesAnswer = nil, 0, 0, 0, false
@@ -464,7 +474,7 @@ func (e *engine) breakConversation(pc *peerConn, reason string) {
 	if pc.conv == nil {
 		return
 	}
-	e.endConversation(pc)
+	e.endConversation(pc, reason)
 	e.postpone(pc)
 	e.event(Event{Type: EventGap, Gap: &Gap{Name: pc.name, Conn: pc.id, Reason: reason}})
 }
@@ -477,7 +487,7 @@ func (e *engine) connGone(id, reason string) {
 		return
 	}
 	talked, ended := pc.conv != nil, pc.ending
-	e.dropConn(id)
+	e.dropConn(id, reason)
 	e.outbox.changed()
 	if talked {
 		change := &PeerChange{Name: pc.name, Conn: id, What: proto.Left}
@@ -489,9 +499,9 @@ func (e *engine) connGone(id, reason string) {
 }
 
 // dropConn forgets a connection. What it has not READ waits for another.
-func (e *engine) dropConn(id string) {
+func (e *engine) dropConn(id, reason string) {
 	pc := e.conns[id]
-	e.endConversation(pc)
+	e.endConversation(pc, reason)
 	pc.eraseAll()
 	delete(e.conns, id)
 	e.orphan(pc)

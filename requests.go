@@ -243,13 +243,21 @@ func (e *engine) resolve(ctx context.Context, names []string) (*targets, error) 
 			}
 			users = append(users, u)
 			u.refusal = nil
-			if !u.watching && e.sess != nil {
-				e.requestWatch(name)
-			}
+			asks := !u.watching
 			u.watching = true
+			there := false
 			for _, pc := range e.connsOf(u) {
+				there = there || pc.takes == proto.TakesMessages
 				pc.again = time.Time{}
 				e.approach(pc)
+			}
+			// Where nobody is there the relay's word of one who has just come
+			// may be on its way; its answer comes after it.
+			if asks || !there {
+				u.listed = false
+				if e.sess != nil {
+					e.requestWatch(name)
+				}
 			}
 		}
 	})
