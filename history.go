@@ -3,6 +3,7 @@ package chatsecure
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"os"
 	"slices"
 	"strconv"
 	"time"
@@ -40,6 +41,12 @@ type History struct {
 // and stands in notices, sentences for people; so does a damaged file, which
 // is left alone. The caller closes the History.
 func OpenHistory(dir string, receiving bool, now func() time.Time) (h *History, notices []string, err error) {
+	return openHistory(dir, receiving, now, func(f *os.File) historyStore { return f })
+}
+
+// openHistory is OpenHistory with what the file of lines and the head are
+// written through.
+func openHistory(dir string, receiving bool, now func() time.Time, through func(*os.File) historyStore) (h *History, notices []string, err error) {
 	if now == nil {
 		now = time.Now
 	}
@@ -67,7 +74,7 @@ func OpenHistory(dir string, receiving bool, now func() time.Time) (h *History, 
 	if o.tail.count == 0 {
 		index, h.bundles = newHistoryIndex(), nil
 	}
-	h.writer = newHistoryWriter(o.lines, o.head, o.lines.Name(), o.tail)
+	h.writer = newHistoryWriter(through(o.lines), through(o.head), o.lines.Name(), o.tail)
 	if o.tail.count == 0 {
 		err = h.appendLine(lineFile, func(b []byte) []byte {
 			return appendLineJSON(b, "file", quoteJSON(o.slot+historyExt))

@@ -531,7 +531,7 @@ func personNote(name string, person *crypto.Person) string {
 	case person.Now != nil:
 		return crypto.Visible(name) + ": valid then, not now: " + person.Now.Error()
 	case person.Revocation.Status == crypto.RevocationUnknown:
-		return crypto.Visible(name) + ": whether the certificate was revoked is not known: " + person.Revocation.Reason
+		return crypto.Visible(name) + ": " + person.Revocation.Reason
 	}
 	return ""
 }

@@ -145,5 +145,5 @@ func (w *historyWalk) lag(slot string, before *historyHead, tail *historyTail) {
 	if err != nil || err2 != nil || held[slot] || now == nil || now.Count != before.Count {
 		return
 	}
-	w.note(fmt.Sprintf("%s%s: its head is %d lines behind, as a killed client leaves it", slot, historyExt, tail.count-before.Count))
+	w.note(fmt.Sprintf("%s%s: its head is behind by %d, as a killed client leaves it", slot, historyExt, tail.count-before.Count))
 }

@@ -278,7 +278,7 @@ func (o *openedHistory) prepare(dir string, receiving bool, index indexFunc) (da
 		if err := o.lines.Truncate(o.tail.size); err != nil {
 			return nil, err
 		}
-		o.notices = append(o.notices, fmt.Sprintf("the history file %s ended in the middle of a line, as a killed client leaves it; the %d bytes have been cut off", o.lines.Name(), torn))
+		o.notices = append(o.notices, fmt.Sprintf("the history file %s ended in the middle of a line (%d bytes), as a killed client leaves it; that has been cut off", o.lines.Name(), torn))
 	}
 	if o.head, err = openHistoryPath(headPath, os.O_RDWR|os.O_CREATE); err != nil {
 		return nil, err
@@ -290,7 +290,7 @@ func (o *openedHistory) prepare(dir string, receiving bool, index indexFunc) (da
 		return nil, err
 	}
 	if head != nil {
-		o.notices = append(o.notices, fmt.Sprintf("the head of the history file %s was %d lines behind, as a killed client leaves it; it has been set right", o.lines.Name(), o.tail.count-head.Count))
+		o.notices = append(o.notices, fmt.Sprintf("the head of the history file %s was behind by %d, as a killed client leaves it; it has been set right", o.lines.Name(), o.tail.count-head.Count))
 		return nil, nil
 	}
 	// A new head must not be lost while the lines it vouches for stay.
