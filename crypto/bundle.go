@@ -2,7 +2,6 @@ package crypto
 
 import (
 	"crypto/sha256"
-	"crypto/x509"
 	"fmt"
 	"time"
 	"unicode/utf8"
@@ -122,16 +121,4 @@ func (b *Bundle) Key() (*PublicKey, error) {
 		return nil, malformed("%s", err)
 	}
 	return key, nil
-}
-
-func (b *Bundle) parseChain() ([]*x509.Certificate, error) {
-	chain := make([]*x509.Certificate, len(b.Chain))
-	for i, der := range b.Chain {
-		cert, err := x509.ParseCertificate(der)
-		if err != nil {
-			return nil, malformed("certificate %d of its chain does not parse: %s", i+1, Visible(err.Error()))
-		}
-		chain[i] = cert
-	}
-	return chain, nil
 }

@@ -59,8 +59,8 @@ type crlFile struct {
 func NewCRLStore() *CRLStore { return &CRLStore{files: make(map[string]crlFile)} }
 
 // LoadDir adds a directory and reads every file in it, in DER or PEM, whatever
-// its name. Files that cannot be used are reported and do no harm. Refresh
-// reads again what has changed.
+// its name, unless that begins with a dot. Files that cannot be used are
+// reported and do no harm. Refresh reads again what has changed.
 func (s *CRLStore) LoadDir(dir string) []error {
 	s.refresh.Lock()
 	defer s.refresh.Unlock()
@@ -88,6 +88,9 @@ func (s *CRLStore) readDirs() (changed bool, problems []error) {
 			problems = append(problems, err)
 		}
 		for _, name := range names {
+			if strings.HasPrefix(name, ".") {
+				continue // being written, to be renamed when it is whole
+			}
 			path := filepath.Join(dir, name)
 			info, err := os.Stat(path)
 			if err != nil || !info.Mode().IsRegular() {

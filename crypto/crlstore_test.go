@@ -36,6 +36,7 @@ func TestLoadDir(t *testing.T) {
 	writeFile(t, filepath.Join(dir, "notes.txt"), []byte("lists are from the state\n"))
 	writeFile(t, filepath.Join(dir, "cut.crl"), list[:len(list)-1])
 	writeFile(t, filepath.Join(dir, "empty.crl"), nil)
+	writeFile(t, filepath.Join(dir, ".tmp123"), list[:10])
 	if err := os.Mkdir(filepath.Join(dir, "old.crl"), 0o700); err != nil {
 		t.Fatal(err)
 	}
@@ -235,18 +236,64 @@ func TestDue(t *testing.T) {
 		lists [][]byte
 		want  []string
 	}{
-		"nothing held":       {nil, []string{"part7.crl", "delta.crl", "cc.crl", "root.crl"}},
-		"leaf's base held":   {[][]byte{s.list(1, hour, nobody)}, []string{"delta.crl", "cc.crl", "root.crl"}},
-		"leaf's stale":       {[][]byte{s.list(1, 30*hour, nobody), ofCC, ofRoot}, []string{"part7.crl", "delta.crl"}},
-		"leaf revoked":       {[][]byte{s.list(1, hour, s.entry(hour, 1)), ofCC, ofRoot}, nil},
-		"delta held":         {[][]byte{s.list(1, hour, nobody), s.list(2, hour, nobody, lab.DeltaIndicator(1)), ofCC, ofRoot}, nil},
-		"delta stale":        {[][]byte{s.list(1, hour, nobody), s.list(2, 30*hour, nobody, lab.DeltaIndicator(1)), ofCC, ofRoot}, []string{"delta.crl"}},
-		"base names a delta": {[][]byte{s.list(1, hour, nobody, lab.FreshestCRL("http://a/delta2.crl")), ofCC, ofRoot}, []string{"delta.crl", "delta2.crl"}},
+		"nothing held":        {nil, []string{"part7.crl", "delta.crl", "cc.crl", "root.crl"}},
+		"leaf's base held":    {[][]byte{s.list(1, hour, nobody)}, []string{"delta.crl", "cc.crl", "root.crl"}},
+		"leaf's stale":        {[][]byte{s.list(1, 30*hour, nobody), ofCC, ofRoot}, []string{"part7.crl", "delta.crl"}},
+		"leaf revoked":        {[][]byte{s.list(1, hour, s.entry(hour, 1)), ofCC, ofRoot}, []string{"delta.crl"}},
+		"leaf revoked, stale": {[][]byte{s.list(1, 30*hour, s.entry(hour, 6)), ofCC, ofRoot}, []string{"part7.crl", "delta.crl"}},
+		"delta held":          {[][]byte{s.list(1, hour, nobody), s.list(2, hour, nobody, lab.DeltaIndicator(1)), ofCC, ofRoot}, nil},
+		"delta stale":         {[][]byte{s.list(1, hour, nobody), s.list(2, 30*hour, nobody, lab.DeltaIndicator(1)), ofCC, ofRoot}, []string{"delta.crl"}},
+		"base names a delta":  {[][]byte{s.list(1, hour, nobody, lab.FreshestCRL("http://a/delta2.crl")), ofCC, ofRoot}, []string{"delta.crl", "delta2.crl"}},
 	} {
 		if got := urls(s.holding(test.lists...)); !slices.Equal(got, test.want) {
 			t.Errorf("%s: %q, want %q", name, got, test.want)
 		}
 	}
+}
+
+// A verifier says what to fetch also for a certificate that its policy refuses
+// until then, and not for one that leads nowhere.
+func TestVerifierDue(t *testing.T) {
+	s := newScene(t)
+	var chain [][]byte
+	for _, cert := range s.holder.Chain {
+		chain = append(chain, cert.Raw)
+	}
+	trust := trustOf(t, s.p.Root.Cert)
+	store := NewCRLStore()
+	v := verifierAt(trust, store, PolicyRequire, labNow)
+	_, err := v.Certificate(s.cert.Raw, chain)
+	wantCode(t, err, CodeRevocationUnknown)
+	fetches, err := v.Due(s.cert.Raw, chain)
+	if err != nil || len(fetches) != 3 || fetches[0].URL != partURL {
+		t.Fatalf("due are %+v, %v", fetches, err)
+	}
+	for i, ca := range []*lab.CA{s.p.Auth, s.p.CC, s.p.Root} {
+		der, err := ca.MakeCRL(lab.CRL{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		addCRL(t, store, der, fetches[i].Issuer)
+	}
+	person, err := v.Certificate(s.cert.Raw, chain)
+	if err != nil || person.Revocation.Status != RevocationGood {
+		t.Errorf("with the lists: %+v, %v", person, err)
+	}
+	if fetches, err := v.Due(s.cert.Raw, chain); err != nil || fetches != nil {
+		t.Errorf("still due are %+v, %v", fetches, err)
+	}
+	if fetches, err := verifierAt(trust, nil, PolicyOff, labNow).Due(s.cert.Raw, chain); err != nil || fetches != nil {
+		t.Errorf("with the policy off due are %+v, %v", fetches, err)
+	}
+	stranger := issue(t, s.p, "Ana", lab.Untrusted)
+	_, err = v.Due(stranger.Leaf.Raw, nil)
+	wantCode(t, err, CodeCertificateUntrusted)
+	_, err = v.Due([]byte("x"), nil)
+	wantCode(t, err, CodeBundleMalformed)
+	_, err = v.Due(s.cert.Raw, [][]byte{[]byte("x")})
+	wantCode(t, err, CodeBundleMalformed)
+	_, err = verifierAt(trust, store, PolicyTry, labNow.AddDate(9, 0, 0)).Certificate(s.cert.Raw, chain)
+	wantCode(t, err, CodeCertificateExpired)
 }
 
 // Lists may be looked up while they are replaced (run with -race).

@@ -254,7 +254,7 @@ func (l *lookup) combine(base heldCRL, deltas []heldCRL) (entry crlEntry, list h
 	change, ok := delta.entries.find(l.serial)
 	switch {
 	case !ok:
-		if !listed {
+		if !listed && current {
 			list = delta
 		}
 	case change.reason() == reasonRemove:
@@ -299,15 +299,16 @@ func CRLURLs(cert *x509.Certificate) (complete, deltas []string) {
 	return httpURLs(certPoints(cert, oidDistributionPoints)), httpURLs(certPoints(cert, oidFreshestCRL))
 }
 
-// Due returns what to fetch for a verified path: the complete lists for
-// certificates whose status is unknown, and deltas where the authority has them
-// and none at hand is current. Alternative addresses of one list are all named.
+// Due returns what to fetch for a verified path: complete lists where none at
+// hand answers any more, and deltas where the authority has them and none at
+// hand is current, since one may also lift a hold. Alternative addresses of one
+// list are all named.
 func (s *CRLStore) Due(path []*x509.Certificate, now time.Time) (fetches []CRLFetch) {
 	for i, cert := range path[:len(path)-1] {
 		issuer := path[i+1]
 		complete, deltas := CRLURLs(cert)
-		status := s.checkOne(cert, issuer, now, false)
-		if status.Status == RevocationUnknown {
+		// An unknown status has no list, and so one that is long over.
+		if s.checkOne(cert, issuer, now, false).List.NextUpdate.Before(now) {
 			for _, url := range complete {
 				fetches = append(fetches, CRLFetch{url, issuer, false})
 			}
@@ -322,7 +323,7 @@ func (s *CRLStore) Due(path []*x509.Certificate, now time.Time) (fetches []CRLFe
 				})
 			}
 		}
-		if status.Status == RevocationRevoked || current {
+		if current {
 			continue
 		}
 		slices.Sort(deltas)

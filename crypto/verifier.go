@@ -86,12 +86,9 @@ func (v *Verifier) Verify(b *Bundle, name string) (*Person, error) {
 	}
 	hash, now := b.Hash(), v.now()
 
-	v.mu.Lock()
-	check := v.checkLocked()
-	known, ok := v.known[hash]
-	v.mu.Unlock()
+	check := v.current()
 	lists := check.crls.generation()
-	if ok && known.lists == lists {
+	if known, ok := v.recall(hash); ok && known.lists == lists {
 		// A clock that was set back makes the age negative: look again.
 		if age := now.Sub(known.at); age >= 0 && age < cacheFor && !now.After(known.person.Expires) {
 			return known.person, nil
@@ -115,28 +112,66 @@ func (v *Verifier) VerifyAt(b *Bundle, name string, at time.Time) (*Person, erro
 	if err := checkName(b, name); err != nil {
 		return nil, err
 	}
-	v.mu.Lock()
-	check := v.checkLocked()
-	v.mu.Unlock()
+	check := v.current()
 	check.past = true
 	person, err := check.person(b, b.Hash(), at)
 	if err != nil {
 		return nil, err
 	}
-	chain, err := b.parseChain()
+	check.past = false
+	_, person.Now = v.alone(check, b.X509, b.Chain)
+	return person, nil
+}
+
+// Certificate checks a certificate alone, with the chain that came with it, at
+// this moment: path to an anchor and revocation. It is for the own card; the
+// Person has no name, K or times. Errors are TrustErrors.
+func (v *Verifier) Certificate(leaf []byte, chain [][]byte) (*Person, error) {
+	return v.alone(v.current(), leaf, chain)
+}
+
+// Due returns which revocation lists to fetch to know more about a
+// certificate. It finds a path to an anchor first: nothing is fetched because
+// of a certificate that nobody trusted has signed. Errors are TrustErrors.
+func (v *Verifier) Due(leaf []byte, chain [][]byte) ([]CRLFetch, error) {
+	check := v.current()
+	if check.policy == PolicyOff {
+		return nil, nil
+	}
+	check.policy = PolicyOff // an unknown status is the reason to ask
+	person, err := v.alone(check, leaf, chain)
 	if err != nil {
 		return nil, err
 	}
-	check.past = false
+	return check.crls.Due(person.Path, v.now()), nil
+}
+
+func (v *Verifier) alone(c check, leaf []byte, chain [][]byte) (*Person, error) {
+	cert, err := parseLeaf(leaf)
+	if err != nil {
+		return nil, err
+	}
 	now := v.now()
-	if _, _, err := check.certificate(person.Leaf, chain, now); err != nil {
-		person.Now = nameClock(err, now)
+	person, err := c.holder(cert, chain, now)
+	if err != nil {
+		return nil, nameClock(err, now)
 	}
 	return person, nil
 }
 
-func (v *Verifier) checkLocked() check {
+// current is what to check against at this moment.
+func (v *Verifier) current() check {
+	v.mu.Lock()
+	defer v.mu.Unlock()
 	return check{trust: v.trust, crls: v.crls, policy: v.policy}
+}
+
+// recall returns what is remembered of a bundle.
+func (v *Verifier) recall(hash [32]byte) (r remembered, ok bool) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	r, ok = v.known[hash]
+	return r, ok
 }
 
 // remember keeps a result, unless what it was checked against has been
@@ -196,21 +231,30 @@ func (c check) person(b *Bundle, hash [32]byte, at time.Time) (*Person, error) {
 	if err != nil {
 		return nil, err
 	}
-	leaf, err := x509.ParseCertificate(b.X509)
+	leaf, err := parseLeaf(b.X509)
 	if err != nil {
-		return nil, malformed("its certificate does not parse: %s", Visible(err.Error()))
-	}
-	if err := checkLeaf(leaf); err != nil {
 		return nil, err
 	}
 	if err := checkDelegation(b, leaf, at); err != nil {
 		return nil, err
 	}
-	chain, err := b.parseChain()
+	person, err := c.holder(leaf, b.Chain, at)
 	if err != nil {
 		return nil, err
 	}
-	found, revocation, err := c.certificate(leaf, chain, at)
+	person.Name, person.Key, person.Bundle = b.Name, key, hash
+	person.NotBefore, person.Expires = time.Unix(b.NotBefore, 0).UTC(), time.Unix(b.NotAfter, 0).UTC()
+	return person, nil
+}
+
+// holder finds who a certificate belongs to. The Person lacks what a bundle
+// tells.
+func (c check) holder(leaf *x509.Certificate, chain [][]byte, at time.Time) (*Person, error) {
+	issuers, err := parseChain(chain)
+	if err != nil {
+		return nil, err
+	}
+	found, revocation, err := c.certificate(leaf, issuers, at)
 	if err != nil {
 		return nil, err
 	}
@@ -218,18 +262,27 @@ func (c check) person(b *Bundle, hash [32]byte, at time.Time) (*Person, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Person{
-		Name:       b.Name,
-		Identity:   identity,
-		Domain:     domain,
-		Leaf:       leaf,
-		Path:       found.certs,
-		Key:        key,
-		Bundle:     hash,
-		NotBefore:  time.Unix(b.NotBefore, 0).UTC(),
-		Expires:    time.Unix(b.NotAfter, 0).UTC(),
-		Revocation: revocation,
-	}, nil
+	return &Person{Identity: identity, Domain: domain, Leaf: leaf, Path: found.certs, Revocation: revocation}, nil
+}
+
+func parseLeaf(der []byte) (*x509.Certificate, error) {
+	leaf, err := x509.ParseCertificate(der)
+	if err != nil {
+		return nil, malformed("its certificate does not parse: %s", Visible(err.Error()))
+	}
+	return leaf, checkLeaf(leaf)
+}
+
+func parseChain(chain [][]byte) ([]*x509.Certificate, error) {
+	certs := make([]*x509.Certificate, len(chain))
+	for i, der := range chain {
+		cert, err := x509.ParseCertificate(der)
+		if err != nil {
+			return nil, malformed("certificate %d of its chain does not parse: %s", i+1, Visible(err.Error()))
+		}
+		certs[i] = cert
+	}
+	return certs, nil
 }
 
 // checkDelegation checks the card's signature and the times it gives. A leaf
