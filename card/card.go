@@ -52,8 +52,9 @@ type Card interface {
 type Options struct {
 	// PIN asks for the PIN. It is called from the goroutine that called Sign,
 	// at most once a Sign, only when the token wants a PIN from this program.
-	// What it returns is erased after use. If it is nil and the URI has no
-	// pin-source, such a token is refused with PINNeeded.
+	// It must return when ctx ends. What it returns is erased after use. If it
+	// is nil and the URI has no pin-source, such a token is refused with
+	// PINNeeded. An *Error that it returns is passed on as it is.
 	PIN func(ctx context.Context, req PINRequest) ([]byte, error)
 
 	// Notice tells a person something that is not an error, in a sentence

@@ -183,7 +183,9 @@ func decide(tokens []*token, empty []SlotReport, u *uri) (choice, []choice, erro
 		ch := choose(t, u)
 		all = append(all, ch)
 		if ch.err != nil {
-			best = moreTelling(best, ch.err)
+			if t.initialized() {
+				best = moreTelling(best, ch.err)
+			}
 			continue
 		}
 		// Some modules show one card as several slots, one a PIN, with the
@@ -221,7 +223,7 @@ func decide(tokens []*token, empty []SlotReport, u *uri) (choice, []choice, erro
 func noToken(tokens []*token) error {
 	var names []string
 	for _, t := range tokens {
-		if t.info.Flags&pkcs11.CKF_TOKEN_INITIALIZED != 0 {
+		if t.initialized() {
 			names = append(names, t.name())
 		}
 	}

@@ -4,6 +4,7 @@ package card
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 
 	"github.com/miekg/pkcs11"
@@ -68,9 +69,9 @@ func words(err error) string {
 	if !ok {
 		return err.Error()
 	}
-	s := code.Error() // pkcs11: 0x30: CKR_DEVICE_ERROR
-	if _, name, ok := strings.Cut(s, ": CKR_"); ok {
+	// pkcs11: 0x30: CKR_DEVICE_ERROR; a vendor's own code has no name.
+	if _, name, ok := strings.Cut(code.Error(), ": CKR_"); ok {
 		return "CKR_" + name
 	}
-	return s
+	return fmt.Sprintf("PKCS#11 error 0x%X", uint(code))
 }

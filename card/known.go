@@ -71,7 +71,7 @@ func knownModules() (paths, dirs []string) {
 }
 
 // modulePaths returns the modules that a URI means, each once however many
-// names it has: two names for one file are one PKCS#11 library.
+// names it has.
 func modulePaths(u *uri) ([]string, error) {
 	known, dirs := knownModules()
 	switch {
@@ -80,7 +80,7 @@ func modulePaths(u *uri) ([]string, error) {
 			// A bare name would be looked for wherever the loader likes.
 			return nil, fail(BadSpec, "", "module-path in the card's URI is not absolute: %s", show(u.modulePath))
 		}
-		return []string{resolve(u.modulePath)}, nil
+		return []string{u.modulePath}, nil
 	case u.moduleName != "":
 		found := existing(namedModules(u.moduleName, dirs))
 		if len(found) == 0 {
@@ -120,21 +120,26 @@ func namedModules(name string, dirs []string) []string {
 
 func existing(paths []string) []string {
 	var found []string
+	seen := map[string]bool{}
 	for _, p := range paths {
-		if info, err := os.Stat(p); err != nil || !info.Mode().IsRegular() {
-			continue
-		}
-		if r := resolve(p); !slices.Contains(found, r) {
-			found = append(found, r)
+		info, err := os.Stat(p)
+		if r := resolve(p); err == nil && info.Mode().IsRegular() && !seen[r] {
+			seen[r] = true
+			found = append(found, p)
 		}
 	}
 	return found
 }
 
-// resolve follows links, if it can; what does not exist is told of on loading.
+// resolve gives a file's one name, without links: two names for one file are
+// one PKCS#11 library. What does not exist is told of on loading.
 func resolve(path string) string {
 	if r, err := filepath.EvalSymlinks(path); err == nil {
 		return r
 	}
 	return filepath.Clean(path)
 }
+
+// isProxy reports whether a module stands for others, p11-kit's: it initializes
+// and finalizes them, also those that this program uses directly.
+func isProxy(path string) bool { return strings.HasPrefix(filepath.Base(path), "p11-kit-proxy.") }

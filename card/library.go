@@ -23,8 +23,8 @@ type libraries struct {
 	load func(path string) (module, error)
 
 	mu     sync.Mutex
-	open   map[string]*library // by path; until its goroutine has ended
-	loaded map[string]module   // never unloaded: a module may have started threads that would return into nothing
+	open   map[string]*library // by resolved path; until its goroutine has ended
+	loaded map[string]module   // by resolved path; never unloaded: a module may have started threads that would return into nothing
 }
 
 // shared are the libraries of this process.
@@ -38,7 +38,8 @@ func newLibraries(load func(string) (module, error)) *libraries {
 // calls: sessions are not safe for concurrent use, some modules keep things
 // per thread, and a call that takes minutes must not hold its caller.
 type library struct {
-	path  string
+	path  string // as it was given
+	key   string // the path resolved
 	all   *libraries
 	jobs  chan func(module) // closed when the last user lets go
 	ready chan struct{}     // closed when err is set
@@ -50,6 +51,9 @@ type library struct {
 
 // acquire returns the library at path, initialized; release gives it back.
 func (l *libraries) acquire(ctx context.Context, path string) (*library, error) {
+	if isProxy(path) && l.others(path) {
+		return nil, fail(ModuleLoad, "close the card that is open first", "the PKCS#11 module %s stands for others, one of which is in use", show(path))
+	}
 	lib, err := l.join(ctx, path)
 	if err != nil {
 		return nil, err
@@ -61,7 +65,7 @@ func (l *libraries) acquire(ctx context.Context, path string) (*library, error) 
 		return nil, cancelled(ctx.Err())
 	}
 	if lib.err != nil {
-		lib.release()
+		lib.leave(ctx)
 		return nil, lib.err
 	}
 	return lib, nil
@@ -70,13 +74,14 @@ func (l *libraries) acquire(ctx context.Context, path string) (*library, error) 
 // join takes a reference to the library at path, started if it is not. One
 // that is closing is waited for: its C_Finalize would end a new one's too.
 func (l *libraries) join(ctx context.Context, path string) (*library, error) {
+	key := resolve(path)
 	for {
 		l.mu.Lock()
-		lib := l.open[path]
+		lib := l.open[key]
 		if lib == nil {
-			lib = &library{path: path, all: l, refs: 1,
+			lib = &library{path: path, key: key, all: l, refs: 1,
 				jobs: make(chan func(module)), ready: make(chan struct{}), done: make(chan struct{})}
-			l.open[path] = lib
+			l.open[key] = lib
 			go lib.run()
 		} else if lib.refs > 0 {
 			lib.refs++
@@ -114,17 +119,35 @@ func (l *library) release() (last bool) {
 	return l.refs == 0
 }
 
-// ended waits for a library that the last user let go of, as long as a person
-// would. It reports whether nothing of it is left running.
-func (l *library) ended() bool {
+// leave lets go of the library and, as the last to do so, waits until nothing
+// of it is left running, as long as a person would. It reports whether that is
+// so. What comes next may be another module over the same card.
+func (l *library) leave(ctx context.Context) bool {
+	if !l.release() {
+		return true
+	}
 	timer := time.NewTimer(closeWait)
 	defer timer.Stop()
 	select {
 	case <-l.done:
 		return true
 	case <-timer.C:
-		return false
+	case <-ctx.Done():
 	}
+	return false
+}
+
+// others reports whether another library than that at path is in use.
+func (l *libraries) others(path string) bool {
+	key := resolve(path)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for k := range l.open {
+		if k != key {
+			return true
+		}
+	}
+	return false
 }
 
 // run makes the module's calls, one after the other, on one thread.
@@ -141,7 +164,7 @@ func (l *library) run() {
 		m.Finalize() // nothing is left to do about an error
 	}
 	l.all.mu.Lock()
-	delete(l.all.open, l.path)
+	delete(l.all.open, l.key)
 	l.all.mu.Unlock()
 	close(l.done)
 }
@@ -150,14 +173,14 @@ func (l *library) run() {
 // this process had initialized it, which then has to finalize it too.
 func (l *library) start() (m module, ours bool, err error) {
 	l.all.mu.Lock()
-	m = l.all.loaded[l.path]
+	m = l.all.loaded[l.key]
 	l.all.mu.Unlock()
 	if m == nil {
 		if m, err = l.all.load(l.path); err != nil {
 			return nil, false, err
 		}
 		l.all.mu.Lock()
-		l.all.loaded[l.path] = m
+		l.all.loaded[l.key] = m
 		l.all.mu.Unlock()
 	}
 	err = m.Initialize()

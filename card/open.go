@@ -58,7 +58,7 @@ func (l *libraries) try(ctx context.Context, path string, u *uri) (*library, cho
 			return lib, ch, nil
 		}
 	}
-	lib.release()
+	lib.leave(ctx)
 	return nil, choice{}, err
 }
 
@@ -144,7 +144,7 @@ func (l *libraries) glance(ctx context.Context, path string, u *uri) (sight, err
 	if err != nil {
 		return sight{}, err
 	}
-	defer lib.release()
+	defer lib.leave(ctx)
 	seen, _, err := call(ctx, lib, func(m module) (sight, error) { return see(m, u) })
 	return seen, err
 }

@@ -62,6 +62,10 @@ func (t *token) name() string {
 	return fmt.Sprintf("token %s (%s) in slot %d", quote(t.info.Label), strings.Trim(quote(t.info.Model), `"`), t.slot)
 }
 
+// initialized reports whether the token was ever set up. SoftHSM always shows
+// one that was not.
+func (t *token) initialized() bool { return t.info.Flags&pkcs11.CKF_TOKEN_INITIALIZED != 0 }
+
 // look reads all slots of a module. Those without a token are returned apart.
 func look(m module, u *uri) (tokens []*token, empty []SlotReport, info pkcs11.Info, err error) {
 	info, err = m.GetInfo()
@@ -102,7 +106,11 @@ func emptySlot(slot uint, info pkcs11.SlotInfo, err error) SlotReport {
 func (t *token) read(m module) error {
 	sh, err := m.OpenSession(t.slot, pkcs11.CKF_SERIAL_SESSION)
 	if err != nil {
-		return fail(NoCard, "", "%s cannot be opened: %s", t.name(), words(err)).because(err)
+		hint := ""
+		if !t.initialized() {
+			hint = "it was never set up: initialize it with the card's own software"
+		}
+		return fail(NoCard, hint, "%s cannot be opened: %s", t.name(), words(err)).because(err)
 	}
 	defer m.CloseSession(sh)
 	if t.certs, err = readCerts(m, sh, nil); err == nil {

@@ -50,7 +50,7 @@ func (c *tokenCard) Close() error {
 	closed := c.closed
 	c.closed = true
 	c.mu.Unlock()
-	if closed || !c.lib.release() || c.lib.ended() {
+	if closed || c.lib.leave(context.Background()) {
 		return nil
 	}
 	return fail(Failed, "close its dialog, or take the card out", "the card's software is still busy with an earlier call and was left behind")

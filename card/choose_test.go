@@ -1,0 +1,350 @@
+//go:build cgo
+
+package card
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+
+	"github.com/miekg/pkcs11"
+)
+
+// bare is a token without any object.
+func bare(label string) *fakeToken {
+	k := newToken(label, keys.p256())
+	k.objects = nil
+	return k
+}
+
+// Which certificate is chosen, by its label; "" and a kind where none is.
+func TestChoice(t *testing.T) {
+	auth := func(name string) []byte { return newCert(keys.p256(), name, forAuthentication) }
+	sign := func(name string) []byte { return newCert(keys.p256(), name, forSignature) }
+	both := func(name string) []byte { return newCert(keys.p256(), name, forAuthentication|forSignature) }
+	const (
+		ccAuth = "CITIZEN AUTHENTICATION CERTIFICATE"
+		ccSign = "CITIZEN SIGNATURE CERTIFICATE"
+	)
+	type object struct {
+		label string
+		id    byte
+		cert  []byte
+	}
+	cc := []object{{ccAuth, 0x45, auth("a")}, {ccSign, 0x46, sign("s")}, {"AUTHENTICATION SUB CA", 0x52, caCert()}}
+	twins := []object{{"Same", 1, auth("a")}, {"Same", 2, auth("b")}}
+	for _, tc := range []struct {
+		name    string
+		objects []object
+		spec    string
+		id      byte
+		kind    Kind
+		says    string
+	}{
+		{"Cartão de Cidadão", cc, "pkcs11:", 0x45, "", ""},
+		{"the order does not matter", []object{cc[2], cc[1], cc[0]}, "pkcs11:", 0x45, "", ""},
+		{"Belgian eID", []object{{"Signature", 3, both("s")}, {"Authentication", 2, auth("a")}}, "pkcs11:", 2, "", ""},
+		{"Estonian ID", []object{{"Isikutuvastus", 1, auth("a")}, {"Allkirjastamine", 2, sign("s")}}, "pkcs11:", 1, "", ""},
+		{"Spanish DNIe", []object{{"CertAutenticacion", 1, auth("a")}, {"CertFirmaDigital", 2, both("s")}}, "pkcs11:", 1, "", ""},
+		{"PIV by ykcs11", []object{{"X.509 Certificate for PIV Authentication", 1, auth("a")}, {"X.509 Certificate for Digital Signature", 2, both("s")},
+			{"X.509 Certificate for Card Authentication", 4, auth("c")}}, "pkcs11:", 1, "", ""},
+		{"PIV by OpenSC", []object{{"Certificate for PIV Authentication", 1, auth("a")}, {"Certificate for Digital Signature", 2, both("s")}}, "pkcs11:", 1, "", ""},
+		{"the only one", []object{{"my certificate", 9, auth("a")}, {"issuer", 8, caCert()}}, "pkcs11:", 9, "", ""},
+		{"the only one that may", []object{{"one", 1, auth("a")}, {"two", 2, sign("s")}}, "pkcs11:", 1, "", ""},
+		{"listed twice", []object{cc[0], cc[0]}, "pkcs11:", 0x45, "", ""},
+
+		{"two without known labels", []object{{"one", 1, auth("a")}, {"two", 2, auth("b")}}, "pkcs11:", 0, Ambiguous, `"one" (id=%01), "two" (id=%02)`},
+		{"two with one label", twins, "pkcs11:", 0, Ambiguous, "(id=%01)"},
+		{"two with one label, by it", twins, "pkcs11:object=Same", 0, Ambiguous, "(id=%02)"},
+		{"two with one label, by id", twins, "pkcs11:id=%02", 2, "", ""},
+		{"by label and id", twins, "pkcs11:object=Same;id=%01", 1, "", ""},
+		{"by label and another's id", twins, "pkcs11:object=Same;id=%03", 0, NoCertificate, "there are"},
+		{"two with the known label", []object{cc[0], {ccAuth, 0x47, auth("b")}}, "pkcs11:", 0, Ambiguous, "%45"},
+
+		{"never the signature certificate", []object{cc[1]}, "pkcs11:", 0, NoCertificate, ccSign},
+		{"nor one that could do both", []object{{ccSign, 0x46, both("s")}}, "pkcs11:", 0, NoCertificate, ccSign},
+		{"unless it is named", []object{cc[0], {ccSign, 0x46, both("s")}}, "pkcs11:object=CITIZEN%20SIGNATURE%20CERTIFICATE", 0x46, "", ""},
+		{"and may authenticate", cc, "pkcs11:object=CITIZEN%20SIGNATURE%20CERTIFICATE", 0, Unsuitable, "digitalSignature"},
+		{"also by id", cc, "pkcs11:id=F", 0, Unsuitable, "digitalSignature"},
+
+		{"a CA by label", cc, "pkcs11:object=AUTHENTICATION%20SUB%20CA", 0, NoCertificate, "there are"},
+		{"CAs only", []object{cc[2]}, "pkcs11:", 0, NoCertificate, "no certificate"},
+		{"nothing", nil, "pkcs11:", 0, NoCertificate, "no certificate"},
+		{"malformed", []object{{ccAuth, 0x45, []byte("junk")}}, "pkcs11:", 0, NoCertificate, "malformed"},
+		{"huge", []object{{ccAuth, 0x45, make([]byte, maxCertificate+1)}}, "pkcs11:", 0, NoCertificate, "longer than"},
+		{"malformed beside a good one", []object{{"x", 1, []byte("junk")}, cc[0]}, "pkcs11:", 0x45, "", ""},
+		{"no such label", cc, "pkcs11:object=none", 0, NoCertificate, "there are"},
+		{"by the key's label", cc, "pkcs11:object=key%20of%20CITIZEN%20AUTHENTICATION%20CERTIFICATE", 0x45, "", ""},
+		{"by the key's label as a key", cc, "pkcs11:type=private;object=key%20of%20CITIZEN%20AUTHENTICATION%20CERTIFICATE", 0x45, "", ""},
+		{"by the key's label as a certificate", cc, "pkcs11:type=cert;object=key%20of%20CITIZEN%20AUTHENTICATION%20CERTIFICATE", 0, NoCertificate, "there are"},
+		{"by the certificate's label as a key", cc, "pkcs11:type=private;object=CITIZEN%20AUTHENTICATION%20CERTIFICATE", 0, NoCertificate, "there are"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			token := bare("alice")
+			for _, o := range tc.objects {
+				if bytes.Equal(o.cert, caCert()) {
+					token.addCert(o.label, []byte{o.id}, o.cert)
+				} else if !token.has(pkcs11.CKO_PRIVATE_KEY, o.id) {
+					token.add(o.label, "key of "+o.label, []byte{o.id}, keys.p256(), o.cert)
+				} else {
+					token.addCert(o.label, []byte{o.id}, o.cert)
+				}
+			}
+			c, err := openFake(t, newFake(t, token), tc.spec, Options{})
+			if tc.kind != "" {
+				if e := wantKind(t, err, tc.kind); !strings.Contains(e.Message, tc.says) {
+					t.Errorf("said %q, which does not mention %q", e.Message, tc.says)
+				} else if e.Kind == Ambiguous && !strings.Contains(e.Hint, "id=%") {
+					t.Errorf("the hint does not say how to choose: %q", e.Hint)
+				}
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, o := range tc.objects {
+				if o.id == tc.id && !bytes.Equal(c.Leaf(), o.cert) {
+					t.Errorf("another certificate than that with id %x", tc.id)
+				}
+			}
+		})
+	}
+}
+
+func (k *fakeToken) has(class uint, id byte) bool {
+	for _, o := range k.objects {
+		if o.class == class && bytes.Equal(o.id, []byte{id}) {
+			return true
+		}
+	}
+	return false
+}
+
+// The key is found by the exact bytes of CKA_ID, and by nothing else.
+func TestKeyByID(t *testing.T) {
+	cert := newCert(keys.p256(), "alice", forAuthentication)
+	build := func(certID []byte, more func(*fakeToken)) *fakeToken {
+		k := bare("alice")
+		k.addCert("Authentication", certID, cert)
+		more(k)
+		return k
+	}
+	key := func(k *fakeToken, label string, id []byte) *fakeObject {
+		o := &fakeObject{class: pkcs11.CKO_PRIVATE_KEY, keyType: pkcs11.CKK_EC, label: label, id: id, key: keys.p256()}
+		k.objects = append(k.objects, o)
+		return o
+	}
+	for _, tc := range []struct {
+		name  string
+		token *fakeToken
+		spec  string
+		open  Kind // what Open fails with, or ""
+		sign  Kind // what Sign fails with, or ""
+	}{
+		{"two keys with one label", build([]byte{2}, func(k *fakeToken) {
+			key(k, "key", []byte{1}).key = keys.p256b()
+			key(k, "key", []byte{2})
+		}), "", "", ""},
+		{"a native id is not a short one", build(ulong(2), func(k *fakeToken) {
+			k.flags &^= pkcs11.CKF_LOGIN_REQUIRED
+			key(k, "key", []byte{2})
+		}), "", NoKey, ""},
+		{"no key, and none can be hidden", build([]byte{2}, func(k *fakeToken) { k.flags &^= pkcs11.CKF_LOGIN_REQUIRED }), "", NoKey, ""},
+		{"no key after login either", build([]byte{2}, func(*fakeToken) {}), "", "", NoKey},
+		{"a certificate without id", build(nil, func(k *fakeToken) { key(k, "key", nil) }), "", NoKey, ""},
+		{"two keys with one id", build([]byte{2}, func(k *fakeToken) {
+			key(k, "first", []byte{2})
+			key(k, "second", []byte{2})
+		}), "", Ambiguous, ""},
+		{"two keys with one id, by label", build([]byte{2}, func(k *fakeToken) {
+			key(k, "first", []byte{2}).key = keys.p256b()
+			key(k, "second", []byte{2})
+		}), "pkcs11:type=private;object=second", "", ""},
+		{"two keys with one id, hidden", build([]byte{2}, func(k *fakeToken) {
+			key(k, "first", []byte{2}).hidden = true
+			key(k, "second", []byte{2}).hidden = true
+		}), "", "", Ambiguous},
+		{"a key of another kind", build([]byte{2}, func(k *fakeToken) { key(k, "key", []byte{2}).keyType = pkcs11.CKK_RSA }), "", NoKey, ""},
+		{"a key of another kind beside it", build([]byte{2}, func(k *fakeToken) {
+			key(k, "key", []byte{2}).keyType = pkcs11.CKK_RSA
+			key(k, "key", []byte{2})
+		}), "", "", ""},
+		{"attributes that are not there", build([]byte{2}, func(k *fakeToken) {
+			key(k, "key", []byte{2}).lacks = []uint{pkcs11.CKA_LABEL, pkcs11.CKA_PRIVATE, pkcs11.CKA_ALWAYS_AUTHENTICATE}
+		}), "", "", ""},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			m := newFake(t, tc.token)
+			c, err := openFake(t, m, tc.spec, Options{PIN: givePIN(fakePIN)})
+			if tc.open != "" {
+				wantKind(t, err, tc.open)
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			message := []byte("one delegation")
+			sig, err := c.Sign(t.Context(), message)
+			if tc.sign != "" {
+				wantKind(t, err, tc.sign)
+				if m.calls.count("SignInit") != 0 {
+					t.Error("signed with some key")
+				}
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			checkSignature(t, c.Leaf(), message, sig)
+		})
+	}
+}
+
+func TestTokenChosenByURI(t *testing.T) {
+	first, second := newToken("alice", keys.p256()), newToken("bob", keys.p384())
+	for spec, want := range map[string]*fakeToken{
+		"pkcs11:token=bob":                                        second,
+		"pkcs11:serial=SN-alice":                                  first,
+		"pkcs11:slot-id=1":                                        second,
+		"pkcs11:slot-description=Reader%200":                      first,
+		"pkcs11:slot-manufacturer=Fakes;token=alice":              first,
+		"pkcs11:manufacturer=Fakes;model=Fake%20v1;serial=SN-bob": second,
+		"pkcs11:library-manufacturer=Fakes;library-description=Fake%20module;library-version=3.0;token=bob": second,
+		"pkcs11:library-version=3;token=bob": second,
+		"pkcs11:token=carol":                 nil,
+		"pkcs11:token=alice;serial=SN-bob":   nil,
+		"pkcs11:slot-id=2":                   nil,
+		"pkcs11:library-version=3.1":         nil,
+		"pkcs11:library-description=Other":   nil,
+	} {
+		c, err := openFake(t, newFake(t, first, second), spec, Options{})
+		if want == nil {
+			if e := wantKind(t, err, NoCard); !strings.Contains(e.Message, `"alice"`) {
+				t.Errorf("%s: does not say which there are: %q", spec, e.Message)
+			}
+			continue
+		}
+		if err != nil || !bytes.Equal(c.Leaf(), want.objects[0].value) {
+			t.Errorf("%s: %v", spec, err)
+		}
+	}
+}
+
+func TestTwoReaders(t *testing.T) {
+	m := newFake(t, newToken("alice", keys.p256()), newToken("bob", keys.p384()))
+	_, err := openFake(t, m, "", Options{})
+	e := wantKind(t, err, Ambiguous)
+	for _, s := range []string{`"alice"`, `"bob"`, "SN-alice"} {
+		if !strings.Contains(e.Message, s) {
+			t.Errorf("%q does not mention %s", e.Message, s)
+		}
+	}
+	if !strings.Contains(e.Hint, "pkcs11:token=alice;serial=SN-alice") {
+		t.Errorf("the hint does not say how to choose: %q", e.Hint)
+	}
+	// A card that cannot be used is not in the way of one that can.
+	if _, err := openFake(t, newFake(t, bare("empty"), newToken("bob", keys.p384())), "", Options{}); err != nil {
+		t.Error(err)
+	}
+}
+
+// One card shown as two slots, one a PIN: the slot with the key is the one.
+func TestOneCardInTwoSlots(t *testing.T) {
+	whole := newToken("alice", keys.p256())
+	whole.objects[1].hidden = false
+	half := newToken("alice (other PIN)", keys.p256())
+	half.objects = whole.objects[:1:1]
+	c, err := openFake(t, newFake(t, half, whole), "", Options{PIN: givePIN(fakePIN)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Sign(t.Context(), nil); err != nil || !strings.Contains(c.Describe(), "slot 1") {
+		t.Errorf("signed with %s: %v", c.Describe(), err)
+	}
+}
+
+func TestNoCard(t *testing.T) {
+	m := newFake(t, nil, nil)
+	_, err := openFake(t, m, "", Options{})
+	wantKind(t, err, NoCard)
+	// A token that was never initialized is as good as none.
+	blank := bare("")
+	blank.flags = 0
+	_, err = openFake(t, newFake(t, blank), "", Options{})
+	wantKind(t, err, NoCard)
+	// A card that the module does not know is said to be there.
+	m.slots[1].err = ckr(pkcs11.CKR_TOKEN_NOT_RECOGNIZED)
+	_, err = openFake(t, m, "", Options{})
+	if e := wantKind(t, err, NoCard); !strings.Contains(e.Message, "slot 1") || !strings.Contains(e.Message, "CKR_TOKEN_NOT_RECOGNIZED") {
+		t.Errorf("said %q", e.Message)
+	}
+}
+
+// A token that lists objects without end is looked at within bounds.
+func TestManyObjects(t *testing.T) {
+	token := newToken("alice", keys.p256())
+	for range 3 * maxObjects {
+		token.objects = append(token.objects, &fakeObject{class: pkcs11.CKO_PRIVATE_KEY, keyType: pkcs11.CKK_EC, id: []byte{1}, key: keys.p256()})
+		token.addCert("CA", []byte{0x50}, caCert())
+	}
+	m := newFake(t, token)
+	c, err := openFake(t, m, "", Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := len(c.Chain()); n == 0 || n >= maxCertificates {
+		t.Errorf("a chain of %d", n)
+	}
+	if n := m.calls.count("FindObjects("); n > 2*maxObjects/findBatch {
+		t.Errorf("%d searches", n)
+	}
+	if i, f := m.calls.count("FindObjectsInit"), m.calls.count("FindObjectsFinal"); i != f {
+		t.Errorf("%d searches begun, %d ended", i, f)
+	}
+}
+
+func TestSurvey(t *testing.T) {
+	alice, other := newToken("alice", keys.p256()), newToken("bob", keys.rsa2048())
+	alice.flags |= pkcs11.CKF_USER_PIN_FINAL_TRY
+	alice.addCert("ROOT CA", []byte{0x50}, caCert())
+	alice.addCert("broken", []byte{0x51}, []byte("junk"))
+	other.objects[1].hidden = false
+	m := newFake(t, alice, nil, other)
+	u := must(parseURI("pkcs11:token=alice"))
+	libs := fakeLibraries(map[string]*fakeModule{"/fake.so": m})
+	r, err := libs.survey(t.Context(), []string{"/missing.so", "/fake.so"}, u)
+	if err != nil || r.Err != nil || len(r.Modules) != 2 {
+		t.Fatalf("%+v, %v", r, err)
+	}
+	if r.Modules[0].Err == nil || r.Modules[0].Err.Kind != ModuleLoad {
+		t.Errorf("the missing module: %v", r.Modules[0].Err)
+	}
+	got := r.Modules[1]
+	if got.Err != nil || got.Description != "Fake module" || len(got.Slots) != 3 {
+		t.Fatalf("%+v", got)
+	}
+	a, b := got.Slots[0].Token, got.Slots[1].Token
+	if !a.Matches || b.Matches || got.Slots[2].Token != nil || got.Slots[2].ID != 1 {
+		t.Error("the URI fits the wrong slots")
+	}
+	if want := "login required, PIN set, initialized, final PIN try"; strings.Join(a.Flags, ", ") != want {
+		t.Errorf("flags are %q", a.Flags)
+	}
+	if c := a.Certificates; len(c) != 3 || !c[0].Used || c[0].ID != "45" || c[0].CA || !c[1].CA || c[1].Used || c[2].Err == nil {
+		t.Errorf("certificates are %+v", c)
+	}
+	if len(a.Keys) != 0 || len(b.Keys) != 1 || b.Keys[0] != (KeyReport{Label: "CITIZEN AUTHENTICATION KEY", ID: "45", Type: "RSA"}) {
+		t.Errorf("keys are %+v and %+v", a.Keys, b.Keys)
+	}
+	if b.Certificates[0].Used {
+		t.Error("the certificate of another token is used")
+	}
+	if m.calls.count("Login") != 0 {
+		t.Error("a survey logged in")
+	}
+	// What Open would say stands in the report.
+	r, err = libs.survey(t.Context(), []string{"/fake.so"}, must(parseURI("")))
+	if err != nil || r.Err == nil || r.Err.Kind != Ambiguous || r.Modules[0].Slots[0].Token.Certificates[0].Used {
+		t.Errorf("%+v, %v", r.Err, err)
+	}
+}
