@@ -122,7 +122,14 @@ func AsError(err error) *Error {
 		return &Error{Code: proto.Card, Message: e.Message, Hint: e.Hint, Err: err}
 	}
 	code, hint := plainCode(err)
-	return &Error{Code: code, Message: crypto.Visible(err.Error()), Hint: hint, Err: err}
+	e := &Error{Code: code, Message: crypto.Visible(err.Error()), Hint: hint, Err: err}
+	switch err {
+	case context.Canceled:
+		e.Message = "it was interrupted"
+	case context.DeadlineExceeded:
+		e.Message = "the time allowed is over"
+	}
+	return e
 }
 
 // plainCode is the code, and a hint where the cause suggests one, of an error
@@ -188,6 +195,29 @@ func MostSevere(exits ...int) int {
 		if severity(exit) < severity(worst) {
 			worst = exit
 		}
+	}
+	return worst
+}
+
+// ExitStatus returns the exit status of a command that waited: 0 if everything
+// reached the level for every recipient, 7 for some recipients, 6 for none, or
+// that of a more severe reason.
+func (o Outcome) ExitStatus() int {
+	done := 0
+	for _, n := range o.Names {
+		if n.Open == 0 && n.Failed == 0 {
+			done++
+		}
+	}
+	if done == len(o.Names) && (done > 0 || len(o.Failed) == 0) {
+		return 0
+	}
+	worst := exitUndone
+	if done > 0 {
+		worst = exitSome
+	}
+	for _, reason := range o.Failed {
+		worst = MostSevere(worst, ExitStatus(reason))
 	}
 	return worst
 }

@@ -1,6 +1,7 @@
 package chatsecure
 
 import (
+	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"io/fs"
@@ -38,6 +39,11 @@ type OfferedPeer struct {
 	Identity   [32]byte
 	CommonName string
 	Leaf       [32]byte
+}
+
+// OfferPerson is p as State.OfferPeer takes it.
+func OfferPerson(p *crypto.Person) OfferedPeer {
+	return OfferedPeer{Identity: p.Identity, CommonName: p.Leaf.Subject.CommonName, Leaf: sha256.Sum256(p.Leaf.Raw)}
 }
 
 // relayLine and peerLine are the lines of known_relays and known_peers:

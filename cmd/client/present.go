@@ -1,0 +1,252 @@
+package main
+
+import (
+	"context"
+	"strings"
+	"time"
+
+	"chatsecure"
+	"chatsecure/crypto"
+	"chatsecure/proto"
+)
+
+// talker is what the commands use of a chatsecure.Client. Tests put their own
+// in its place.
+type talker interface {
+	Name() string
+	Conn() string
+	Fingerprint() string
+	Suite() string
+	Next(ctx context.Context) ([]chatsecure.Event, error)
+	Shown(messages ...*chatsecure.Message)
+	Send(ctx context.Context, names []string, text string) (id string, err error)
+	Everyone() []string
+	Wait(ctx context.Context, level chatsecure.Status) chatsecure.Outcome
+	List(ctx context.Context) ([]chatsecure.Online, error)
+	Whois(ctx context.Context, name string) (*chatsecure.Whois, error)
+	Watch(ctx context.Context) error
+	Release(ctx context.Context) error
+	Close(ctx context.Context) error
+}
+
+// look is how a message is written.
+type look int
+
+const (
+	plainLook  look = iota // recv: one line for a script
+	promptLook             // the prompt's, as the original had it
+)
+
+// presenter writes events. One goroutine owns it.
+type presenter struct {
+	out    *display
+	c      talker
+	look   look
+	take   func(*chatsecure.Message) bool // nil takes all; false leaves a message unshown
+	offer  func(err error)                // remembers what trust accept can accept; may be nil
+	people bool                           // who comes and goes is told
+
+	conns map[string]map[string]bool // connection ids by folded name, as far as seen
+	worst int                        // exit status of the most severe error told
+}
+
+// present writes events, flushes, and returns the messages that are now shown.
+// An error says that they may not be.
+func (p *presenter) present(events []chatsecure.Event) (shown []*chatsecure.Message, err error) {
+	for i := range events {
+		ev := &events[i]
+		p.note(ev)
+		if m := ev.Message; m != nil {
+			if p.take != nil && !p.take(m) {
+				continue
+			}
+			shown = append(shown, m)
+		}
+		if p.out.json {
+			if o := eventObject(ev, p.c); o != nil {
+				p.out.objectLater(o)
+			}
+		}
+		p.tell(ev)
+	}
+	return shown, p.out.flush()
+}
+
+// note keeps count of connections, so that one of several is named.
+func (p *presenter) note(ev *chatsecure.Event) {
+	name, conn, gone := "", "", false
+	switch {
+	case ev.Message != nil:
+		name, conn = ev.Message.From, ev.Message.FromConn
+	case ev.Peer != nil:
+		name, conn = ev.Peer.Name, ev.Peer.Conn
+		gone = ev.Peer.What == proto.Left || ev.Peer.What == whatRefused
+	default:
+		return
+	}
+	folded := proto.FoldName(name)
+	if gone {
+		delete(p.conns[folded], conn)
+		return
+	}
+	if p.conns == nil {
+		p.conns = make(map[string]map[string]bool)
+	}
+	if p.conns[folded] == nil {
+		p.conns[folded] = make(map[string]bool)
+	}
+	p.conns[folded][conn] = true
+}
+
+// What happens to a peer's connection beside coming and leaving.
+const (
+	whatRefused = "refused"
+	whatRenewed = "renewed"
+)
+
+// tell writes an event for people, and a message as data.
+func (p *presenter) tell(ev *chatsecure.Event) {
+	switch {
+	case ev.Message != nil:
+		p.message(ev.Message, ev.Time)
+	case ev.Receipt != nil:
+		if r := ev.Receipt; r.Status == chatsecure.StatusFailed {
+			p.out.notice("message %s to %s FAILED: %s", r.ID, crypto.Visible(r.To), r.Reason)
+		} else if p.look == promptLook {
+			p.out.detail("message %s to %s is %s", r.ID, crypto.Visible(r.To), r.Status)
+		}
+	case ev.Peer != nil:
+		p.peer(ev.Peer)
+	case ev.Gap != nil:
+		p.out.notice("messages of %s may be missing: %s", p.shortName(ev.Gap.Name, ev.Gap.Conn), ev.Gap.Reason)
+	case ev.Err != nil && ev.Type == chatsecure.EventLost:
+		p.out.notice("%s; trying again", ev.Err.Message)
+	case ev.Err != nil:
+		p.fail(ev.Err)
+	case ev.Type == chatsecure.EventBack:
+		p.out.notice("the relay is back")
+	case ev.Type == chatsecure.EventConnected:
+		p.out.detail("connected as %s-%s with %s to the relay %s", crypto.Visible(p.c.Name()), ev.Conn, p.c.Suite(), p.c.Fingerprint())
+	case ev.Notice != "":
+		p.out.notice("%s", crypto.Visible(ev.Notice))
+	}
+}
+
+// fail says an error and keeps its exit status.
+func (p *presenter) fail(err error) {
+	p.offerIf(err)
+	p.out.fail(err)
+	p.worst = chatsecure.MostSevere(p.worst, chatsecure.ExitStatus(err))
+}
+
+// offerIf is offer, where there is one.
+func (p *presenter) offerIf(err error) {
+	if p.offer != nil {
+		p.offer(err)
+	}
+}
+
+func (p *presenter) peer(c *chatsecure.PeerChange) {
+	who := p.shortName(c.Name, c.Conn)
+	switch {
+	case c.What == whatRefused:
+		p.out.notice("%s is refused: %s", who, c.Reason)
+	case c.What == whatRenewed:
+		p.out.notice("%s has a renewed card, of the same person", who)
+	case c.What == proto.Left && c.Reason != "":
+		p.out.notice("%s has left, %s", who, c.Reason)
+	case p.people:
+		p.out.notice("%s: %s", who, c.What)
+	default:
+		p.out.detail("%s: %s", who, c.What)
+	}
+}
+
+// message writes one message as data, and who is new as said to a person.
+func (p *presenter) message(m *chatsecure.Message, now time.Time) {
+	if m.First && m.Person != nil {
+		p.introduce(m)
+	}
+	if m.Again {
+		p.out.notice("the next message may have been shown before: %s", m.ID)
+	}
+	if p.out.json {
+		return
+	}
+	if p.look == plainLook {
+		p.out.line(plainMessage(m))
+		return
+	}
+	p.out.line(p.promptMessage(m, now))
+}
+
+// introduce shows who somebody is that a first message has come from.
+func (p *presenter) introduce(m *chatsecure.Message) {
+	text := crypto.CertificateText(m.Person.Leaf)
+	if p.look == promptLook {
+		if !p.out.quiet {
+			p.out.say(text)
+		}
+		return
+	}
+	p.out.notice("%s is new here, and proves to be:\n%s", crypto.Visible(m.From), strings.TrimSuffix(text, "\n"))
+}
+
+// plainMessage is a message on one line, for a script.
+func plainMessage(m *chatsecure.Message) string {
+	from := crypto.Visible(m.From)
+	line := from + ": " + crypto.Visible(m.Text)
+	if len(m.To) > 1 {
+		line = "[" + from + " → " + visibleNames(m.To) + "] " + line
+	}
+	return line
+}
+
+// promptMessage is a message on one line of the prompt.
+func (p *presenter) promptMessage(m *chatsecure.Message, now time.Time) string {
+	who := p.shortName(m.From, m.FromConn)
+	if len(m.To) > 1 {
+		who += " → " + visibleNames(m.To)
+	}
+	return clock(now) + " [" + who + "]: " + crypto.Visible(m.Text)
+}
+
+func visibleNames(names []string) string { return crypto.Visible(strings.Join(names, ", ")) }
+
+func clock(t time.Time) string { return t.Local().Format("[15:04:05]") }
+
+// shortName is a name, with the start of the connection's id where the user
+// has several.
+func (p *presenter) shortName(name, conn string) string {
+	if len(p.conns[proto.FoldName(name)]) > 1 {
+		return crypto.Visible(name) + "-" + shortConn(conn)
+	}
+	return crypto.Visible(name)
+}
+
+// shortConnLen is how much of a connection id tells a user's few connections
+// apart.
+const shortConnLen = 4
+
+func shortConn(conn string) string { return conn[:min(len(conn), shortConnLen)] }
+
+// followAside presents events in a goroutine of its own until the client ends.
+// The context it returns ends then, with the reason as its cause; done is
+// closed when the last event has been presented. Data that nobody reads does
+// not stop it.
+func (p *presenter) followAside(ctx context.Context) (reading context.Context, done <-chan struct{}) {
+	reading, stop := context.WithCancelCause(ctx)
+	followed := make(chan struct{})
+	go func() {
+		defer close(followed)
+		for {
+			events, err := p.c.Next(context.WithoutCancel(ctx))
+			p.present(events)
+			if err != nil {
+				stop(err)
+				return
+			}
+		}
+	}()
+	return reading, followed
+}

@@ -1,0 +1,224 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"io"
+	"os"
+	"time"
+
+	"chatsecure"
+	"chatsecure/crypto"
+	"chatsecure/proto"
+)
+
+// runSession is the client without a command: the prompt, at a terminal, or
+// the same commands from a pipe, one a line.
+func (a *app) runSession(ctx context.Context) error {
+	interactive := a.interactive()
+	c, err := a.connect(ctx, proto.TakesMessages, func(cfg *chatsecure.ClientConfig) { cfg.Persistent = interactive })
+	if err != nil {
+		return err
+	}
+	s := newSession(a.out, c, c.state, a.opt.timeout, a.now)
+	s.presenter.offer = func(err error) { a.offer(c.state, err) }
+	if interactive {
+		s.terminal = a.person()
+		a.out.onScreen(s.terminal.screen)
+		s.people = true
+		err = c.Watch(ctx)
+	} else {
+		s.lines = a.input()
+	}
+	if err == nil {
+		err = s.run(ctx)
+	}
+	err = errors.Join(err, c.leave())
+	<-s.presented
+	a.out.onScreen(nil)
+	return err
+}
+
+// interactive reports whether a person sits there and sees everything.
+func (a *app) interactive() bool {
+	out, ok := a.stdout.(*os.File)
+	return ok && isTerminal(out.Fd()) && a.stdinIsTerminal() && !a.opt.json && !a.opt.batch
+}
+
+// session is one stay at the prompt. run's goroutine owns it; another shows
+// what comes.
+type session struct {
+	presenter // of the goroutine that shows what comes, once run has begun
+
+	state    *chatsecure.State
+	now      func() time.Time
+	patience time.Duration
+	terminal *terminal  // the prompt; or else
+	lines    lineSource // a pipe
+	failed   int        // exit status of the most severe failure of a line
+	sent     bool       // something was
+
+	presented chan struct{} // closed when what comes has ended
+}
+
+func newSession(out *display, c talker, state *chatsecure.State, patience time.Duration, now func() time.Time) *session {
+	return &session{
+		presenter: presenter{out: out, c: c, look: promptLook}, state: state, patience: patience, now: now,
+		presented: make(chan struct{}),
+	}
+}
+
+// errQuit ends the session because somebody asked for it.
+var errQuit = errors.New("quit")
+
+func (s *session) run(ctx context.Context) error {
+	reading, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	go s.show(stop)
+	err := s.readAll(reading)
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	if err != nil && !errors.Is(err, errQuit) && !errors.Is(err, io.EOF) {
+		return err
+	}
+	return s.finish(ctx)
+}
+
+// show shows what comes until the client ends, and tells its senders so.
+func (s *session) show(stop context.CancelCauseFunc) {
+	defer close(s.presented)
+	for {
+		events, err := s.c.Next(context.Background())
+		shown, writeErr := s.present(events)
+		if writeErr == nil {
+			s.c.Shown(shown...)
+		} else if err == nil {
+			// Nobody reads any more: what comes stays unread.
+			stop(writeErr)
+			s.take = takeNone
+		}
+		if err != nil {
+			stop(err)
+			return
+		}
+	}
+}
+
+// readAll takes lines until they end, or the client does, or somebody quits.
+func (s *session) readAll(ctx context.Context) error {
+	for {
+		lines, err := s.nextLines(ctx)
+		if err != nil {
+			return ended(ctx, err)
+		}
+		for _, line := range lines {
+			err := error(line.problem)
+			if line.problem == nil {
+				err = s.execute(ctx, line.text)
+			}
+			if errors.Is(err, errQuit) || err != nil && ctx.Err() != nil {
+				return ended(ctx, err)
+			}
+			if err != nil {
+				s.presenter.offerIf(err)
+				s.out.fail(err)
+				s.failed = chatsecure.MostSevere(s.failed, chatsecure.ExitStatus(err))
+			}
+			s.out.flush()
+		}
+	}
+}
+
+func (s *session) nextLines(ctx context.Context) ([]inputLine, error) {
+	if s.terminal == nil {
+		return s.lines.wait(ctx)
+	}
+	text, err := s.terminal.question(ctx, clock(s.now())+" ["+crypto.Visible(s.c.Name())+"-"+s.c.Conn()+"] ")
+	if err != nil {
+		return nil, err
+	}
+	line := checkLine(0, []byte(text), false)
+	return []inputLine{line}, nil
+}
+
+// execute does what one line says.
+func (s *session) execute(ctx context.Context, line string) error {
+	c, err := parsePrompt(line)
+	if err != nil {
+		return err
+	}
+	switch c.verb {
+	case "quit":
+		return errQuit
+	case "help":
+		s.out.text(promptHelp)
+	case "list":
+		online, err := s.c.List(ctx)
+		if err != nil {
+			return err
+		}
+		showList(s.out, online)
+	case "whois":
+		w, err := s.c.Whois(ctx, c.arg)
+		if err != nil {
+			return err
+		}
+		return showWhois(s.out, w, s.presenter.offerIf)
+	case "history":
+		return showHistory(s.out, s.state, c.arg)
+	case "say":
+		return s.say(ctx, c)
+	}
+	return nil
+}
+
+func (s *session) say(ctx context.Context, c promptCommand) error {
+	names := c.names
+	if c.everyone {
+		if names = s.c.Everyone(); len(names) == 0 {
+			return &chatsecure.Error{Code: proto.NoSuchName, Message: "you talk with nobody yet", Hint: "begin with a name: john: hello there"}
+		}
+	}
+	id, err := s.c.Send(ctx, names, c.text)
+	if err != nil {
+		return err
+	}
+	s.sent = true
+	if s.out.json {
+		s.out.objectLater(sentObject{s.out.head("sent"), id, names})
+	}
+	return nil
+}
+
+// finish waits for what was sent. From a pipe it waits until all is READ and
+// ends as send does; a person who quits does not wait.
+func (s *session) finish(ctx context.Context) error {
+	waiting, cancel := context.WithTimeout(ctx, s.patience)
+	defer cancel()
+	if s.terminal != nil {
+		cancel()
+		if outcome := s.c.Wait(waiting, chatsecure.StatusDelivered); outcome.ExitStatus() != 0 {
+			s.out.notice("some messages were not delivered; history shows which")
+		}
+		return nil
+	}
+	exit := s.failed
+	if s.sent {
+		outcome := s.c.Wait(waiting, chatsecure.StatusRead)
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if status := outcome.ExitStatus(); status != 0 {
+			exit = chatsecure.MostSevere(exit, status)
+			for _, e := range outcome.Failed {
+				s.presenter.offerIf(e)
+				s.out.fail(e)
+			}
+		}
+	}
+	if exit != 0 {
+		return statusError(exit)
+	}
+	return nil
+}

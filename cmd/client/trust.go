@@ -1,0 +1,190 @@
+package main
+
+import (
+	"context"
+	"encoding/hex"
+	"fmt"
+	"strings"
+	"time"
+
+	"chatsecure"
+	"chatsecure/crypto"
+	"chatsecure/proto"
+)
+
+type trustObject struct {
+	head
+	Kind        string `json:"kind"` // relay or peer
+	Name        string `json:"name"` // HOST:PORT, or the peer's name
+	Fingerprint string `json:"fingerprint,omitempty"`
+	Identity    string `json:"identity,omitempty"`
+	CommonName  string `json:"common_name,omitempty"`
+	Accepted    bool   `json:"accepted"`
+	First       string `json:"first"`
+	Offered     string `json:"offered,omitempty"` // what was refused: a fingerprint or an identity
+}
+
+// runTrust shows and changes which relays and peers are known.
+func runTrust(a *app, _ context.Context, args []string) error {
+	f := newFlags("trust")
+	if err := parseFlags(f, args); err != nil {
+		return err
+	}
+	if f.NArg() == 0 {
+		state, err := a.readState()
+		if err != nil {
+			return err
+		}
+		defer state.Close()
+		showTrust(a.out, state)
+		return nil
+	}
+	verb := f.Arg(0)
+	if verb != "accept" && verb != "forget" {
+		return usageError("trust takes accept or forget, not %q", verb)
+	}
+	if f.NArg() != 2 {
+		return usageError("trust %s needs one name, or one HOST:PORT", verb)
+	}
+	dir, err := a.stateDir()
+	if err != nil {
+		return err
+	}
+	state, err := chatsecure.OpenState(dir, "")
+	if err != nil {
+		return err
+	}
+	defer state.Close()
+	target := f.Arg(1)
+	// No name has a colon, and every address has.
+	switch isRelay := strings.Contains(target, ":"); {
+	case isRelay && verb == "accept":
+		return a.acceptRelay(state, target)
+	case isRelay:
+		ok, err := state.ForgetRelay(target)
+		return a.forgotten(target, ok, err)
+	}
+	if err := proto.CheckName(target); err != nil {
+		return usageError("%q is neither a name nor HOST:PORT: %v", target, err)
+	}
+	if verb == "accept" {
+		return a.acceptPeer(state, target)
+	}
+	ok, err := state.ForgetPeer(target)
+	return a.forgotten(target, ok, err)
+}
+
+// showTrust writes what is known, relays first.
+func showTrust(out *display, state *chatsecure.State) {
+	for _, r := range state.KnownRelays() {
+		if out.json {
+			out.objectLater(trustObject{head: out.head("trust"), Kind: "relay", Name: r.Addr, Fingerprint: r.Fingerprint, Accepted: true, First: formatTime(r.First), Offered: r.Offered})
+			continue
+		}
+		out.line(fmt.Sprintf("relay %s  %s  since %s", crypto.Visible(r.Addr), r.Fingerprint, day(r.First)))
+		if r.Offered != "" {
+			out.line("  refused: another key, " + r.Offered)
+		}
+	}
+	for _, p := range state.KnownPeers() {
+		o := trustObject{head: out.head("trust"), Kind: "peer", Name: p.Name, Identity: hex.EncodeToString(p.Identity[:]), CommonName: p.CommonName, Accepted: p.Accepted, First: formatTime(p.First)}
+		if p.Offered != nil {
+			o.Offered = hex.EncodeToString(p.Offered.Identity[:])
+		}
+		if out.json {
+			out.objectLater(o)
+			continue
+		}
+		how := "seen"
+		if p.Accepted {
+			how = "accepted"
+		}
+		out.line(fmt.Sprintf("peer %s  %s  %s  \"%s\"  since %s", crypto.Visible(p.Name), how, o.Identity, crypto.Visible(p.CommonName), day(p.First)))
+		if p.Offered != nil {
+			out.line(fmt.Sprintf("  refused: another person, %s  \"%s\"", o.Offered, crypto.Visible(p.Offered.CommonName)))
+		}
+	}
+}
+
+func day(t time.Time) string { return t.Local().Format(time.DateOnly) }
+
+// acceptRelay accepts the key that -fingerprint gives, or else the one that
+// the relay showed and was refused for.
+func (a *app) acceptRelay(state *chatsecure.State, addr string) error {
+	if a.opt.fingerprint != "" {
+		fingerprint := strings.ToLower(strings.ReplaceAll(a.opt.fingerprint, ":", ""))
+		if err := state.SetKnownRelay(addr, fingerprint); err != nil {
+			return err
+		}
+		a.out.notice("the relay at %s is known by the fingerprint %s", addr, fingerprint)
+		return nil
+	}
+	fingerprint, ok, err := state.AcceptRelay(addr)
+	if err != nil {
+		return err
+	}
+	if !ok {
+		return &chatsecure.Error{
+			Code: proto.Internal, Message: "no other key of a relay at " + addr + " has been refused, so there is none to accept",
+			Hint: "give its fingerprint: client -fingerprint HEX trust accept " + addr,
+		}
+	}
+	a.out.notice("the relay at %s is known by the fingerprint %s now", addr, fingerprint)
+	return nil
+}
+
+func (a *app) acceptPeer(state *chatsecure.State, name string) error {
+	now, ok, err := state.AcceptPeer(name)
+	if err != nil {
+		return err
+	}
+	if !ok {
+		return &chatsecure.Error{
+			Code: proto.Internal, Message: "nobody by the name of " + crypto.Visible(name) + " waits to be accepted",
+			Hint: "client whois " + crypto.Visible(name) + " meets whoever has the name now; client trust shows who is known",
+		}
+	}
+	a.out.notice("%s is \"%s\" now, identity %x", crypto.Visible(name), crypto.Visible(now.CommonName), now.Identity)
+	return nil
+}
+
+func (a *app) forgotten(target string, ok bool, err error) error {
+	if err != nil {
+		return err
+	}
+	if !ok {
+		return &chatsecure.Error{Code: proto.Internal, Message: "nothing is known of " + crypto.Visible(target), Hint: "client trust shows what is known"}
+	}
+	a.out.notice("%s is forgotten: the next meeting is a first one", crypto.Visible(target))
+	return nil
+}
+
+// runLogout erases what -keep has stored.
+func runLogout(a *app, _ context.Context, args []string) error {
+	f := newFlags("logout")
+	if err := parseFlags(f, args); err != nil {
+		return err
+	}
+	if err := noArguments("logout", f.Args()); err != nil {
+		return err
+	}
+	dir, err := a.stateDir()
+	if err != nil {
+		return err
+	}
+	state, err := chatsecure.OpenState(dir, "")
+	if err != nil {
+		return err
+	}
+	defer state.Close()
+	erased, err := state.EraseKept()
+	if err != nil {
+		return err
+	}
+	if erased {
+		a.out.notice("the kept key is erased; the next command needs the card")
+	} else {
+		a.out.notice("no key was kept")
+	}
+	return nil
+}
