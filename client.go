@@ -22,8 +22,16 @@ type ClientConfig struct {
 	// Verifier decides who a peer is.
 	Verifier *crypto.Verifier
 
+	// Refresh looks whether the revocation lists have changed and reads them
+	// again; it is called every few seconds. Optional.
+	Refresh func() (changed bool, problems []error)
+
 	// Credential is what the client proves itself with.
 	Credential *Credential
+
+	// Renew makes the next one before its delegation ends: it asks the card
+	// again. Without it the client ends when the delegation does.
+	Renew func(ctx context.Context) (*Credential, error)
 
 	Ciphers     []string      // allowed suites, best first; default all
 	Fingerprint string        // the relay key's, if it is pinned on the command line

@@ -26,7 +26,7 @@ type Client struct {
 type engine struct {
 	cfg    *ClientConfig
 	local  *crypto.Local
-	me     string // folded name
+	self   [32]byte // identity
 	events *eventQueue
 
 	cmds  chan func()
@@ -57,7 +57,10 @@ type engine struct {
 	goodbye   bool      // and the relay has been told
 	receiptAt time.Time // when a coalesced receipt is due; zero: none
 	waiters   []*waiter
-	pipe      *pipe                 // of a connection that takes one
+	pipe      *pipe // of a connection that takes one
+	rechecked time.Time
+	renewing  bool
+	renewNext time.Time
 	pending   map[string]*shownMark // received, stored, not shown, by record id
 	recordNo  uint64
 	fatal     error // set once: why the client ended by itself
@@ -98,7 +101,7 @@ func dial(ctx context.Context, cfg ClientConfig) (*Client, error) {
 		return nil, err
 	}
 	e := &engine{
-		cfg: &c.cfg, events: c.events, me: proto.FoldName(cfg.Name),
+		cfg: &c.cfg, events: c.events, self: self.Identity,
 		local: &crypto.Local{
 			Key: cfg.Credential.Key, Bundle: cfg.Credential.Bundle, Identity: self.Identity,
 			FoldedName: proto.FoldName(cfg.Name), Suites: cfg.Ciphers, Keys: new(crypto.KeySource),
@@ -127,6 +130,9 @@ func dial(ctx context.Context, cfg ClientConfig) (*Client, error) {
 	}
 	if receiving {
 		e.showStored()
+	}
+	if cfg.Refresh != nil {
+		e.wg.Go(e.watchLists)
 	}
 	go e.run()
 	return c, nil
@@ -425,9 +431,10 @@ func (e *engine) scheduleRetry() {
 // retry dials again in the background.
 func (e *engine) retry() {
 	e.dialing = true
+	cred := e.cfg.Credential
 	e.wg.Go(func() {
-		sess, err := connect(e.ctx, e.cfg.Relay, e.cfg.Ciphers, e.cfg.Credential, e.cfg.Takes, e.checkRelay)
-		done := func() { e.retried(sess, err) }
+		sess, err := connect(e.ctx, e.cfg.Relay, e.cfg.Ciphers, cred, e.cfg.Takes, e.checkRelay)
+		done := func() { e.retried(sess, cred, err) }
 		select {
 		case e.cmds <- done:
 		case <-e.ended:
@@ -438,10 +445,10 @@ func (e *engine) retry() {
 	})
 }
 
-func (e *engine) retried(sess *session, err error) {
+func (e *engine) retried(sess *session, cred *Credential, err error) {
 	e.dialing = false
 	if err == nil {
-		if e.leaving {
+		if e.leaving || cred != e.cfg.Credential {
 			sess.fail(nil)
 			return
 		}
@@ -467,13 +474,21 @@ func (e *engine) onTick(now time.Time) {
 		switch {
 		case e.leaving:
 			e.end(nil)
+			return
 		case !e.cfg.Persistent && now.Sub(e.lostAt) > e.cfg.Timeout:
 			e.end(Errorf(proto.Lost, "the relay at %s was lost and could not be reached again within %v", e.cfg.Relay, e.cfg.Timeout))
+			return
 		case !e.dialing && now.After(e.retryAt):
 			e.retry()
 		}
 	} else if now.Sub(e.lastSent) > proto.KeepAlive {
 		e.sendLine([]byte(`{"type":"ack"}`), nil, nil)
+	}
+	if e.renewIfDue(now); e.fatal != nil {
+		return
+	}
+	if e.sess != nil {
+		e.recheck(now)
 	}
 	for _, pc := range e.conns {
 		e.tickConn(pc, now)

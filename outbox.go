@@ -193,7 +193,7 @@ func (e *engine) send(ctx context.Context, names []string, text string) (string,
 		}
 		e.outbox.remember(key, t)
 	}
-	record := crypto.NewRecord(e.local.Identity, slices.Clone(t.to), text, e.now())
+	record := crypto.NewRecord(e.self, slices.Clone(t.to), text, e.now())
 	out := &outgoing{record: record, size: encodedLen(text) + recordOverhead + 100*len(t.to)}
 	out.to = make([]*recipient, len(t.users))
 	for i, u := range t.users {

@@ -108,7 +108,7 @@ func (e *engine) list(ctx context.Context) ([]Online, error) {
 // proved identity in the place of the relay's word.
 func (e *engine) level(conn string, self bool, word string) (int, string) {
 	if self {
-		return 1, hexIdentity(e.local.Identity)
+		return 1, hexIdentity(e.self)
 	}
 	if pc := e.conns[conn]; pc != nil && pc.conv != nil {
 		return 1, hexIdentity(pc.conv.Person.Identity)

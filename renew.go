@@ -1,0 +1,114 @@
+package chatsecure
+
+import (
+	"fmt"
+	"time"
+
+	"chatsecure/crypto"
+	"chatsecure/proto"
+)
+
+// What rests on time: the delegation of our own K, and who our peers are.
+
+const (
+	// renewBefore is how long before its end a delegation is made anew: a
+	// person needs time to find the card and type the PIN. It is at most a
+	// quarter of the delegation's life.
+	renewBefore = 10 * time.Minute
+	// renewAgain is how long a renewal that failed waits for the next try.
+	renewAgain = time.Minute
+	// recheckEvery is how often every peer is looked at again, also one that is
+	// silent: a revoked one is told within one reload of the lists.
+	recheckEvery = 2 * time.Second
+	// refreshEvery is how often the revocation lists' directory is looked at.
+	refreshEvery = 5 * time.Second
+)
+
+// watchLists looks at the revocation lists in the background, because reading
+// a large one takes longer than a message may wait.
+func (e *engine) watchLists() {
+	ticker := time.NewTicker(refreshEvery)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ticker.C:
+		case <-e.ended:
+			return
+		}
+		changed, problems := e.cfg.Refresh()
+		if changed {
+			for _, p := range problems {
+				e.event(Event{Type: EventNotice, Notice: "revocation lists: " + p.Error()})
+			}
+		}
+	}
+}
+
+// recheck looks again at everyone there is a conversation with.
+func (e *engine) recheck(now time.Time) {
+	if d := now.Sub(e.rechecked); d >= 0 && d < recheckEvery {
+		return
+	}
+	e.rechecked = now
+	for _, pc := range e.conns {
+		if pc.conv == nil {
+			continue
+		}
+		if _, err := e.cfg.Verifier.Verify(pc.conv.PeerBundle, pc.name); err != nil {
+			e.refuseMessage(pc, err)
+		}
+	}
+}
+
+// renewIfDue makes a new K and delegation before the present one ends, or ends
+// the client where nobody may be asked.
+func (e *engine) renewIfDue(now time.Time) {
+	b := e.local.Bundle
+	end := time.Unix(b.NotAfter, 0)
+	life := end.Sub(time.Unix(b.NotBefore, 0))
+	clock := e.now()
+	if clock.After(end) && !e.renewing {
+		e.end(&Error{Code: proto.Card, Message: "the delegation that the card signed has ended", Hint: "start again with the card; -keep makes one that lasts longer, up to 24h"})
+		return
+	}
+	if e.cfg.Renew == nil || e.renewing || now.Before(e.renewNext) || clock.Before(end.Add(-min(renewBefore, life/4))) {
+		return
+	}
+	e.renewing = true
+	e.wg.Go(func() {
+		cred, err := e.cfg.Renew(e.ctx)
+		select {
+		case e.cmds <- func() { e.renewed(cred, err) }:
+		case <-e.ended:
+		}
+	})
+}
+
+// renewed takes a new credential into use: the connection is made anew under
+// it, and what was not READ is sent again. The old K is erased.
+func (e *engine) renewed(cred *Credential, err error) {
+	e.renewing = false
+	if err == nil {
+		var self *crypto.Person
+		self, err = e.cfg.Verifier.Verify(cred.Bundle, e.cfg.Name)
+		if err == nil && self.Identity != e.self {
+			err = Errorf(proto.Card, "the card is another person's than the one this client began with")
+		}
+	}
+	if err != nil {
+		e.renewNext = time.Now().Add(renewAgain)
+		e.event(Event{Type: EventError, Err: &Error{Code: proto.Card, Message: fmt.Sprintf("the delegation ends soon and could not be made anew: %v", err), Err: err}})
+		return
+	}
+	old := e.local
+	local := *old
+	local.Key, local.Bundle = cred.Key, cred.Bundle
+	e.local, e.cfg.Credential = &local, cred
+	if e.sess != nil {
+		e.sess.fail(Errorf(proto.Lost, "it is made anew, under a new delegation of the card"))
+		e.lost(e.sess.reason())
+		e.retryAt = time.Time{}
+	}
+	old.Key.Erase()
+	e.event(Event{Type: EventNotice, Notice: "the card has signed a new delegation"})
+}
