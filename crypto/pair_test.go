@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -27,7 +28,7 @@ type party struct {
 // onceRSA makes the few RSA numbers that all tests share: 50 ms each, many
 // times that under the race detector. A key wraps them, and is erased alone.
 var onceRSA = sync.OnceValues(func() (keys []*rsa.PrivateKey, err error) {
-	for range 3 {
+	for range 4 {
 		k, err := rsa.GenerateKey(rand.Reader, 2048)
 		if err != nil {
 			return nil, err
@@ -37,13 +38,17 @@ var onceRSA = sync.OnceValues(func() (keys []*rsa.PrivateKey, err error) {
 	return keys, nil
 })
 
+// sharedRSA is one of three keys, or, where i is negative, one that nobody has.
 func sharedRSA(t testing.TB, i int) *rsaKEMKey {
 	t.Helper()
 	keys, err := onceRSA()
 	if err != nil {
 		t.Fatal(err)
 	}
-	private := keys[i%len(keys)]
+	private := keys[3]
+	if i >= 0 {
+		private = keys[i%3]
+	}
 	return &rsaKEMKey{private: private, public: spkiOf(t, &private.PublicKey)}
 }
 
@@ -51,11 +56,14 @@ func sharedRSA(t testing.TB, i int) *rsaKEMKey {
 // on in the background.
 func testKeys(t testing.TB) *KeySource {
 	k := &KeySource{closed: true}
+	first := int(sources.Add(1)) // two sources do not hand out the same numbers in step
 	for i := range 512 {
-		k.keys = append(k.keys, sharedRSA(t, i))
+		k.keys = append(k.keys, sharedRSA(t, first+i))
 	}
 	return k
 }
+
+var sources atomic.Int32
 
 // people are the parties' persons, by name: cards are dear, and they do not
 // change.

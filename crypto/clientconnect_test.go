@@ -1,0 +1,1043 @@
+package crypto
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+// handshake is one that has been run through, with everything that crossed and
+// the state of both sides before p2 and p3 were taken.
+type handshake struct {
+	a, b       *party
+	verify     VerifyFunc
+	i          *Initiator
+	r          *Responder
+	p1, p2, p3 []byte
+}
+
+// begin runs a handshake up to p2.
+func begin(t testing.TB, a, b *party) *handshake {
+	t.Helper()
+	h := &handshake{a: a, b: b, verify: labVerify(t)}
+	var err error
+	if h.i, h.p1, err = Initiate(a.Local, a.end, b.end); err != nil {
+		t.Fatal(err)
+	}
+	if h.p2, h.r, err = h.answer(h.p1); err != nil {
+		t.Fatal(err)
+	}
+	return h
+}
+
+// answer is B's answer to a p1 that the relay says comes from A.
+func (h *handshake) answer(p1 []byte) ([]byte, *Responder, error) {
+	offer, err := ReadOffer(p1, h.b.end, h.a.end)
+	if err != nil {
+		return nil, nil, err
+	}
+	p2, r, _, err := offer.Answer(h.b.Local, nil, h.verify)
+	if err == nil && r == nil {
+		err = errors.New("no p2")
+	}
+	return p2, r, err
+}
+
+// finish runs it to its end, which shows that nothing before has spoiled it.
+func (h *handshake) finish(t testing.TB) (ca, cb *Conversation) {
+	t.Helper()
+	p3, ca, err := h.i.Phase2(h.p2, h.verify)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.p3 = p3
+	cb, err = h.r.Phase3(p3)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if ca.T3 != cb.T3 {
+		t.Fatal("the two ends are not of one conversation")
+	}
+	return ca, cb
+}
+
+// spare is a copy of an initiator, so that a p2 can be tried on it: one that
+// holds erases the first key.
+func (h *handshake) spare() *Initiator {
+	i := *h.i
+	switch key := h.i.key.(type) {
+	case *hpkeKey:
+		k := *key
+		i.key = &k
+	case *rsaKEMKey:
+		k := *key
+		i.key = &k
+	}
+	return &i
+}
+
+func (h *handshake) refusedP2(t testing.TB, what string, p2 []byte) error {
+	t.Helper()
+	p3, c, err := h.spare().Phase2(p2, h.verify)
+	if err == nil || p3 != nil || c != nil {
+		t.Errorf("%s: p2 taken", what)
+	}
+	return err
+}
+
+func (h *handshake) refusedP3(t testing.TB, what string, p3 []byte) error {
+	t.Helper()
+	c, err := h.r.Phase3(p3)
+	if err == nil || c != nil {
+		t.Errorf("%s: p3 taken", what)
+	}
+	return err
+}
+
+func (h *handshake) refusedP1(t testing.TB, what string, p1 []byte) error {
+	t.Helper()
+	p2, r, err := h.answer(p1)
+	if err == nil || p2 != nil || r != nil {
+		t.Errorf("%s: p1 taken", what)
+	}
+	return err
+}
+
+// The two sides' parts of a body.
+func parts(t testing.TB, body []byte) (phase []byte, with [][]byte) {
+	t.Helper()
+	lines := bytes.Split(bytes.Clone(body), []byte("\n"))
+	for _, line := range lines[1:] {
+		w, err := decodeBase64(line)
+		if err != nil {
+			t.Fatal(err)
+		}
+		with = append(with, w)
+	}
+	return lines[0], with
+}
+
+// resignP1 and the others sign a phase as the one who made it could.
+func (h *handshake) resignP1(p1 []byte) []byte {
+	return joinBody(p1, h.a.Key.Sign(tuple("cc-1", p1)))
+}
+
+func (h *handshake) resignP2(t testing.TB, p2 []byte) []byte {
+	t2 := hashTuple("cc-T2", h.i.t1, p2)
+	_, with := parts(t, h.p2)
+	return joinBody(p2, h.b.Key.Sign(tuple("cc-2", t2)), with[1])
+}
+
+func (h *handshake) resignP3(t testing.TB, p3, confirm3 []byte) []byte {
+	t3 := hashTuple("cc-T3", h.r.t2, h.r.sig2, h.r.confirm2, p3)
+	return joinBody(p3, h.a.Key.Sign(tuple("cc-3", t3)), confirm3)
+}
+
+// cheat is a p3 that is right in everything, but for what edit does to it
+// before it is signed and confirmed: what an A can send that keeps to no rule.
+func (h *handshake) cheat(t testing.TB, edit func(p *phase3)) []byte {
+	t.Helper()
+	p3, _ := parts(t, h.p3)
+	var p phase3
+	if err := json.Unmarshal(p3, &p); err != nil {
+		t.Fatal(err)
+	}
+	enc, ss2, err := h.r.suite.Encapsulate(h.r.key.Public(), h.r.t2[:])
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.Enc = enc
+	edit(&p)
+	exact, err := json.Marshal(&p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t3 := hashTuple("cc-T3", h.r.t2, h.r.sig2, h.r.confirm2, exact)
+	_, kc := newConversation(h.a.Local, h.b.person, h.r.suite, t3, ss2, bytes.Clone(h.r.root0), initiatorRole)
+	return h.resignP3(t, exact, confirm(kc, t3))
+}
+
+func alice(t testing.TB, suites ...string) *party { return newParty(t, "alice", "a1", suites...) }
+func bob(t testing.TB, suites ...string) *party   { return newParty(t, "bob", "b1", suites...) }
+
+// knows is a VerifyFunc that, as a client does, refuses another identity than
+// the one it knows by the name.
+func knows(verify VerifyFunc, parties ...*party) VerifyFunc {
+	return func(b *Bundle, name string) (*Person, error) {
+		person, err := verify(b, name)
+		for _, p := range parties {
+			if err == nil && p.end.Name == name && p.Identity != person.Identity {
+				return nil, errors.New("another identity than before")
+			}
+		}
+		return person, err
+	}
+}
+
+// mallory is someone with a good card and K who calls herself by another's
+// name: names are what people say of themselves.
+func malloryAs(t testing.TB, name, conn string, suites ...string) *party {
+	m := newParty(t, "mallory", conn, suites...)
+	local := *m.Local
+	local.Bundle = delegate(t, issue(t, testLab(t), "mallory"), func(b *Bundle) { b.Name, b.PublicKey = name, m.Key.Public().SPKI() })
+	person, err := labVerify(t)(local.Bundle, name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	local.Identity, local.FoldedName = person.Identity, name
+	return &party{Local: &local, end: End{Name: name, Conn: conn}, person: person}
+}
+
+// Row 1: the relay gives a key of its own as Bob's. No card of Bob's signed it.
+func TestRow01KeySubstitution(t *testing.T) {
+	eachSuite(t, func(t *testing.T, suite string) {
+		h := begin(t, alice(t, suite), bob(t, suite))
+		h.verify = knows(h.verify, h.a, h.b)
+		mallory := malloryAs(t, "bob", "b1", suite)
+
+		for name, edit := range map[string]func(l *Local){
+			"her own card under Bob's name": func(l *Local) { l.Bundle = mallory.Bundle },
+			"her own bundle":                func(l *Local) { l.Bundle = newParty(t, "mallory", "m1").Bundle },
+			"her K in Bob's bundle":         func(l *Local) { b := *h.b.Bundle; b.PublicKey = l.Bundle.PublicKey; l.Bundle = &b },
+			"Bob's bundle, signed by her K": func(l *Local) { l.Bundle = h.b.Bundle },
+			"Bob's certificate on her delegation": func(l *Local) {
+				b := *mallory.Bundle
+				b.X509, b.Chain = h.b.Bundle.X509, h.b.Bundle.Chain
+				l.Bundle = &b
+			},
+			"a delegation that her card never gave": func(l *Local) { b := *mallory.Bundle; b.NotAfter++; l.Bundle = &b },
+		} {
+			local := *mallory.Local
+			edit(&local)
+			// As B: she answers A's p1 herself.
+			offer, err := ReadOffer(h.p1, h.b.end, h.a.end)
+			if err != nil {
+				t.Fatal(err)
+			}
+			p2, _, _, err := offer.Answer(&local, nil, h.verify)
+			if err != nil {
+				t.Fatal(err)
+			}
+			h.refusedP2(t, "as Bob with "+name, p2)
+		}
+		// As the wire between them: KEM keys exchanged for her own.
+		key := testKEMKey(t, SuiteByName(suite), -1).Public()
+		p1, with := parts(t, h.p1)
+		swapped := bytes.Replace(p1, b64(h.i.key.Public()), b64(key), 1)
+		if err := h.refusedP1(t, "A's key", joinBody(swapped, with...)); !errors.Is(err, ErrDecrypt) {
+			t.Errorf("A's key: %v", err)
+		}
+		h.refusedP1(t, "A's key, signed by her", joinBody(swapped, mallory.Key.Sign(tuple("cc-1", swapped))))
+		p2, with := parts(t, h.p2)
+		swapped = bytes.Replace(p2, b64(h.r.key.Public()), b64(key), 1)
+		h.refusedP2(t, "B's key", joinBody(swapped, with...))
+		h.refusedP2(t, "B's key, signed by her", joinBody(swapped, mallory.Key.Sign(tuple("cc-2", hashTuple("cc-T2", h.i.t1, swapped))), with[1]))
+		h.finish(t)
+	})
+}
+
+// Row 2: Mallory presents Bob's K under her own certificate, or hands on Bob's
+// handshake as hers.
+func TestRow02Misbinding(t *testing.T) {
+	eachSuite(t, func(t *testing.T, suite string) {
+		a, b := alice(t, suite), bob(t, suite)
+		// Her own card delegates to Bob's K, under her own name.
+		m := newParty(t, "mallory", "m1", suite)
+		local := *m.Local
+		local.Bundle = delegate(t, issue(t, testLab(t), "mallory"), func(bundle *Bundle) { bundle.PublicKey = b.Key.Public().SPKI() })
+		if _, err := labVerify(t)(local.Bundle, "mallory"); err != nil {
+			t.Fatal(err) // it must be a good bundle: only the handshake shows the fraud
+		}
+
+		// Alice calls Mallory, who gets Bob to answer.
+		h := begin(t, a, m)
+		if _, err := ReadOffer(h.p1, b.end, a.end); !errors.Is(err, ErrHandshake) {
+			t.Errorf("Bob reads an offer to Mallory: %v", err)
+		}
+		toBob := begin(t, a, b)
+		bundle, err := json.Marshal(local.Bundle)
+		if err != nil {
+			t.Fatal(err)
+		}
+		bobs, err := json.Marshal(b.Bundle)
+		if err != nil {
+			t.Fatal(err)
+		}
+		p2, with := parts(t, toBob.p2)
+		as := bytes.Replace(p2, bobs, bundle, 1)
+		if bytes.Equal(as, p2) {
+			t.Fatal("the bundle was not exchanged")
+		}
+		if err := h.refusedP2(t, "Bob's p2 with Mallory's bundle", joinBody(as, with...)); !errors.Is(err, ErrDecrypt) {
+			t.Errorf("Bob's p2 with Mallory's bundle: %v", err)
+		}
+		h.refusedP2(t, "Bob's p2 to a p1 for Mallory", toBob.p2)
+
+		// Mallory calls Bob with Alice's p1 as her own.
+		offer, err := json.Marshal(a.Bundle)
+		if err != nil {
+			t.Fatal(err)
+		}
+		p1, with := parts(t, toBob.p1)
+		as = bytes.Replace(p1, offer, bundle, 1)
+		if _, err := ReadOffer(joinBody(as, with...), b.end, End{"mallory", "m1"}); !errors.Is(err, ErrHandshake) {
+			t.Errorf("Alice's p1 from Mallory's connection: %v", err)
+		}
+		as = bytes.Replace(as, []byte(`"src":"alice","src-id":"a1"`), []byte(`"src":"mallory","src-id":"m1"`), 1)
+		toBob.a = &party{Local: &local, end: End{"mallory", "m1"}, person: m.person}
+		for name, k := range map[string]*Key{"Alice's": a.Key, "her own": m.Key} {
+			if err := toBob.refusedP1(t, "relabelled", joinBody(as, k.Sign(tuple("cc-1", as)))); !errors.Is(err, ErrDecrypt) {
+				t.Errorf("Alice's p1 relabelled, signed by %s K: %v", name, err)
+			}
+		}
+		h.finish(t)
+	})
+}
+
+// Row 3: a handshake moved to another connection, name or handshake.
+func TestRow03Moved(t *testing.T) {
+	eachSuite(t, func(t *testing.T, suite string) {
+		a, b := alice(t, suite), bob(t, suite)
+		h, again := begin(t, a, b), begin(t, a, b)
+		for name, ends := range map[string][2]End{
+			"to another connection of B":       {{"bob", "b2"}, a.end},
+			"to another name":                  {{"carol", "b1"}, a.end},
+			"to the same name in another case": {{"Bob", "b1"}, a.end},
+			"from another connection of A":     {b.end, {"alice", "a2"}},
+			"from another name":                {b.end, {"mallory", "a1"}},
+			"back to A":                        {a.end, b.end},
+			"back to A as A's":                 {a.end, a.end},
+		} {
+			if _, err := ReadOffer(h.p1, ends[0], ends[1]); !errors.Is(err, ErrHandshake) {
+				t.Errorf("p1 %s: %v", name, err)
+			}
+		}
+		// Phases of one handshake in another between the same connections.
+		h.refusedP2(t, "p2 of another handshake", again.p2)
+		again.refusedP2(t, "p2 of the handshake before", h.p2)
+		h.finish(t)
+		if err := again.refusedP3(t, "p3 of another handshake", h.p3); !errors.Is(err, ErrDecrypt) {
+			t.Errorf("p3 of another handshake: %v", err)
+		}
+		again.finish(t)
+		// A p1 again, later: B answers, and the p3 of then does not serve.
+		_, r, err := h.answer(h.p1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := r.Phase3(h.p3); !errors.Is(err, ErrDecrypt) {
+			t.Errorf("p1 and p3 replayed: %v", err)
+		}
+		// A p3 and a p2 serve once.
+		if _, err := h.r.Phase3(h.p3); !errors.Is(err, ErrDecrypt) {
+			t.Errorf("p3 a second time: %v", err)
+		}
+		if _, _, err := h.i.Phase2(h.p2, h.verify); !errors.Is(err, ErrDecrypt) {
+			t.Errorf("p2 a second time: %v", err)
+		}
+	})
+}
+
+// Row 3: messages of one phase sent in another.
+func TestRow03PhasesSwapped(t *testing.T) {
+	rt, newP1, _ := retryOf(t, alice(t), bob(t, SuiteRSA256))
+	good := begin(t, alice(t), bob(t))
+	spare := begin(t, alice(t), bob(t))
+	spare.finish(t)
+	for name, body := range map[string][]byte{"p1": good.p1, "p2": good.p2, "p3": spare.p3, "retry": rt, "nothing": nil, "new p1": newP1} {
+		if got, want := PeekPhase(body), strings.TrimPrefix(name, "new "); got != want && name != "nothing" {
+			t.Errorf("%s is taken for %q", name, got)
+		}
+		if !strings.HasSuffix(name, "p1") {
+			if _, err := ReadOffer(body, good.b.end, good.a.end); !errors.Is(err, ErrHandshake) {
+				t.Errorf("%s as p1: %v", name, err)
+			}
+		}
+		if name != "p2" {
+			if err := good.refusedP2(t, name, body); !errors.Is(err, ErrHandshake) {
+				t.Errorf("%s as p2: %v", name, err)
+			}
+		}
+		if name != "p3" {
+			if err := good.refusedP3(t, name, body); !errors.Is(err, ErrHandshake) {
+				t.Errorf("%s as p3: %v", name, err)
+			}
+		}
+		if name != "retry" {
+			if _, err := good.spare().Retry(body, good.verify); !errors.Is(err, ErrHandshake) {
+				t.Errorf("%s as retry: %v", name, err)
+			}
+		}
+	}
+	if got := PeekPhase([]byte(`{"type":"p4"`)); got != "" {
+		t.Errorf("p4 is taken for %q", got)
+	}
+	good.finish(t)
+}
+
+// Row 6: suites stripped or reordered on the way, or another one answered.
+func TestRow06Downgrade(t *testing.T) {
+	h := begin(t, alice(t), bob(t))
+	all := `"ciphers":["` + strings.Join(SuiteNames(), `","`) + `"],"cipher":"` + SuiteMLKEM + `"`
+	for name, to := range map[string]string{
+		"stripped":  `"ciphers":["` + SuiteRSA128 + `"],"cipher":"` + SuiteRSA128 + `"`,
+		"reordered": `"ciphers":["` + SuiteRSA128 + `","` + SuiteMLKEM + `"],"cipher":"` + SuiteRSA128 + `"`,
+		"one less":  `"ciphers":["` + SuiteMLKEM + `"],"cipher":"` + SuiteMLKEM + `"`,
+		"one more":  `"ciphers":["` + strings.Join(SuiteNames(), `","`) + `","x"],"cipher":"` + SuiteMLKEM + `"`,
+	} {
+		p1, with := parts(t, h.p1)
+		changed := bytes.Replace(p1, []byte(all), []byte(to), 1)
+		if bytes.Equal(changed, p1) {
+			t.Fatal("nothing changed")
+		}
+		if err := h.refusedP1(t, name, joinBody(changed, with...)); !errors.Is(err, ErrDecrypt) {
+			t.Errorf("suites %s: %v", name, err)
+		}
+		// Where A itself says so, B answers, and the A that did not refuses.
+		if p2, _, err := h.answer(h.resignP1(changed)); err == nil {
+			h.refusedP2(t, "suites "+name, p2)
+		}
+	}
+	// A suite that is not the first needs a retry before it.
+	p1, _ := parts(t, h.p1)
+	changed := bytes.Replace(p1, []byte(`"cipher":"`+SuiteMLKEM), []byte(`"cipher":"`+SuiteRSA256), 1)
+	if err := h.refusedP1(t, "second suite", h.resignP1(changed)); !errors.Is(err, ErrHandshake) {
+		t.Errorf("a key for the second suite: %v", err)
+	}
+	// A B that answers with another suite than the key is for.
+	p2, _ := parts(t, h.p2)
+	for _, suite := range []string{SuiteRSA256, SuiteRSA128, "unknown", ""} {
+		changed := bytes.Replace(p2, []byte(SuiteMLKEM), []byte(suite), 1)
+		if err := h.refusedP2(t, suite, h.resignP2(t, changed)); !errors.Is(err, ErrHandshake) {
+			t.Errorf("p2 with the suite %q: %v", suite, err)
+		}
+	}
+	h.finish(t)
+	// What is not in common is said by no error, and no p2.
+	offer, err := ReadOffer(h.p1, h.b.end, h.a.end)
+	if err != nil {
+		t.Fatal(err)
+	}
+	none := *h.b.Local
+	none.Suites = []string{"unknown"}
+	if body, r, again, err := offer.Answer(&none, nil, h.verify); body != nil || r != nil || again != nil || err != nil {
+		t.Errorf("no suite in common: %v", err)
+	}
+}
+
+// retryOf runs a handshake between an A whose first suite B lacks, up to the
+// new p1.
+func retryOf(t testing.TB, a, b *party) (rt, newP1 []byte, state *RetryState) {
+	t.Helper()
+	_, rt, newP1, state = beginRetry(t, a, b)
+	return rt, newP1, state
+}
+
+func beginRetry(t testing.TB, a, b *party) (h *handshake, rt, newP1 []byte, state *RetryState) {
+	t.Helper()
+	h = &handshake{a: a, b: b, verify: labVerify(t)}
+	var err error
+	if h.i, h.p1, err = Initiate(a.Local, a.end, b.end); err != nil {
+		t.Fatal(err)
+	}
+	offer, err := ReadOffer(h.p1, b.end, a.end)
+	if err != nil {
+		t.Fatal(err)
+	}
+	rt, r, state, err := offer.Answer(b.Local, nil, h.verify)
+	if err != nil || r != nil || state == nil || PeekPhase(rt) != "retry" {
+		t.Fatalf("%s, %v", rt, err)
+	}
+	first, nonce := h.i.Order(), h.i.Nonce()
+	if newP1, err = h.i.Retry(rt, h.verify); err != nil {
+		t.Fatal(err)
+	}
+	if h.i.Order() != first || first != state.Order() || bytes.Equal(h.i.Nonce(), nonce) {
+		t.Error("a retry moved the order of the attempt, or kept the nonce")
+	}
+	return h, rt, newP1, state
+}
+
+func TestRetry(t *testing.T) {
+	for _, suite := range []string{SuiteRSA256, SuiteRSA128} {
+		h, _, newP1, state := beginRetry(t, alice(t), bob(t, suite))
+		offer, err := ReadOffer(newP1, h.b.end, h.a.end)
+		if err != nil {
+			t.Fatal(err)
+		}
+		h.p1 = newP1
+		if h.p2, h.r, _, err = offer.Answer(h.b.Local, state, h.verify); err != nil {
+			t.Fatal(err)
+		}
+		if h.r.Order() != h.i.Order() || !h.r.Answers(offer) {
+			t.Error("the order after a retry is not that of the first p1")
+		}
+		ca, cb := h.finish(t)
+		if ca.Suite() != suite || cb.Suite() != suite {
+			t.Errorf("suite %s after a retry for %s", ca.Suite(), suite)
+		}
+	}
+}
+
+// Row 6: retries that B did not ask for, ask for what was not offered, or come
+// twice; and new p1s that do not keep what the old one said.
+func TestRow06RetryAbuse(t *testing.T) {
+	a, b := alice(t), bob(t, SuiteRSA256)
+	h, rt, newP1, state := beginRetry(t, a, b)
+
+	fresh := func() *Initiator {
+		i, _, err := Initiate(a.Local, a.end, b.end)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return i
+	}
+	signed := func(i *Initiator, by *party, rt *retry, cipher string) []byte {
+		exact, err := json.Marshal(rt)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return joinBody(exact, by.Key.Sign(tuple("cc-retry", i.t1, cipher, rt.Bundle.Hash())))
+	}
+	mallory := newParty(t, "mallory", "m1")
+	for name, make := range map[string]func(i *Initiator) []byte{
+		"of an earlier p1": func(i *Initiator) []byte { return rt },
+		"by another": func(i *Initiator) []byte {
+			return signed(i, mallory, &retry{"retry", SuiteRSA256, b.Bundle}, SuiteRSA256)
+		},
+		"by another, as another": func(i *Initiator) []byte {
+			return signed(i, mallory, &retry{"retry", SuiteRSA256, mallory.Bundle}, SuiteRSA256)
+		},
+		"signed for another suite": func(i *Initiator) []byte { return signed(i, b, &retry{"retry", SuiteRSA128, b.Bundle}, SuiteRSA256) },
+		"for the same suite":       func(i *Initiator) []byte { return signed(i, b, &retry{"retry", SuiteMLKEM, b.Bundle}, SuiteMLKEM) },
+		"for an unknown suite":     func(i *Initiator) []byte { return signed(i, b, &retry{"retry", "unknown", b.Bundle}, "unknown") },
+		"without a bundle": func(i *Initiator) []byte {
+			return []byte(`{"type":"retry","cipher":"` + SuiteRSA256 + "\",\"bundle\":null}\nAAAA")
+		},
+	} {
+		i := fresh()
+		key := i.key
+		if body, err := i.Retry(make(i), h.verify); err == nil || body != nil {
+			t.Errorf("a retry %s was taken", name)
+		}
+		if i.key != key || i.retried != nil || i.suite.Name() != SuiteMLKEM {
+			t.Errorf("a retry %s changed the attempt", name)
+		}
+	}
+	if _, err := h.i.Retry(rt, h.verify); !errors.Is(err, ErrHandshake) {
+		t.Errorf("the same retry twice: %v", err)
+	}
+	if _, err := h.i.Retry(signed(h.i, b, &retry{"retry", SuiteRSA128, b.Bundle}, SuiteRSA128), h.verify); !errors.Is(err, ErrHandshake) {
+		t.Errorf("a second retry: %v", err)
+	}
+	only := alice(t, SuiteMLKEM)
+	i, _, err := Initiate(only.Local, only.end, b.end)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := i.Retry(signed(i, b, &retry{"retry", SuiteRSA256, b.Bundle}, SuiteRSA256), h.verify); !errors.Is(err, ErrHandshake) {
+		t.Errorf("a retry for a suite that was not offered: %v", err)
+	}
+
+	// The new p1 keeps suites, names, connections and bundle. B signed nothing
+	// else for.
+	p1, _ := parts(t, newP1)
+	other := *a.Bundle
+	other.NotAfter--
+	withBundle := *state
+	withBundle.old.Bundle = &other
+	for name, edit := range map[string]func() ([]byte, *RetryState){
+		"nothing asked for": func() ([]byte, *RetryState) { return newP1, nil },
+		"another bundle":    func() ([]byte, *RetryState) { return newP1, &withBundle },
+		"fewer suites": func() ([]byte, *RetryState) {
+			return h.resignP1(bytes.Replace(p1, []byte(`,"`+SuiteRSA128+`"`), nil, 1)), state
+		},
+		"another hash": func() ([]byte, *RetryState) {
+			return h.resignP1(bytes.Replace(p1, b64(state.answered[:]), b64(unknownSecret()), 1)), state
+		},
+		"a short hash": func() ([]byte, *RetryState) {
+			return h.resignP1(bytes.Replace(p1, b64(state.answered[:]), b64(state.answered[:31]), 1)), state
+		},
+		"another suite": func() ([]byte, *RetryState) {
+			return h.resignP1(bytes.Replace(p1, []byte(`"cipher":"`+SuiteRSA256), []byte(`"cipher":"`+SuiteRSA128), 1)), state
+		},
+		"another connection": func() ([]byte, *RetryState) { s := *state; s.old.SrcID = "a0"; return newP1, &s },
+		"another name":       func() ([]byte, *RetryState) { s := *state; s.old.Dst = "carol"; return newP1, &s },
+	} {
+		body, before := edit()
+		offer, err := ReadOffer(body, b.end, a.end)
+		if err == nil {
+			_, _, _, err = offer.Answer(b.Local, before, h.verify)
+		}
+		if !errors.Is(err, ErrHandshake) {
+			t.Errorf("a new p1 with %s: %v", name, err)
+		}
+	}
+
+	// p2 keeps the retry's bundle and suite.
+	offer, err := ReadOffer(newP1, b.end, a.end)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.p1 = newP1
+	if h.p2, h.r, _, err = offer.Answer(b.Local, state, h.verify); err != nil {
+		t.Fatal(err)
+	}
+	changed := *b.Local
+	changed.Bundle = delegate(t, issue(t, testLab(t), "bob"), func(bundle *Bundle) { bundle.PublicKey = b.Key.Public().SPKI() })
+	p2, _, _, err := offer.Answer(&changed, state, h.verify)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := h.refusedP2(t, "another bundle", p2); !errors.Is(err, ErrHandshake) {
+		t.Errorf("p2 with another bundle than the retry's: %v", err)
+	}
+	h.finish(t)
+}
+
+// Of two p1 that cross both ends choose the same.
+func TestCrossing(t *testing.T) {
+	a, b := alice(t), bob(t)
+	ia, p1a, err := Initiate(a.Local, a.end, b.end)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ib, p1b, err := Initiate(b.Local, b.end, a.end)
+	if err != nil {
+		t.Fatal(err)
+	}
+	atB, err := ReadOffer(p1a, b.end, a.end)
+	if err != nil {
+		t.Fatal(err)
+	}
+	atA, err := ReadOffer(p1b, a.end, b.end)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if ia.Order() != atB.Order() || ib.Order() != atA.Order() || ia.Order() == ib.Order() {
+		t.Error("the ends order two offers differently")
+	}
+	if !bytes.Equal(ia.Nonce(), atB.Nonce()) || bytes.Equal(ia.Nonce(), ib.Nonce()) {
+		t.Error("nonces")
+	}
+	_, r, _, err := atB.Answer(b.Local, nil, labVerify(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.Order() != ia.Order() || !r.Answers(atB) || r.Answers(atA) {
+		t.Error("the responder does not know what it answers")
+	}
+	ib.Erase()
+	if _, _, err := ib.Phase2([]byte("x"), labVerify(t)); err == nil {
+		t.Error("p2 after Erase")
+	}
+}
+
+// Row 9: what comes back from where it came.
+func TestRow09ReflectedHandshake(t *testing.T) {
+	a, b := alice(t), bob(t)
+	h := begin(t, a, b)
+	// The relay says that A's own p1 is Bob's.
+	if _, err := ReadOffer(h.p1, a.end, b.end); !errors.Is(err, ErrHandshake) {
+		t.Errorf("own p1: %v", err)
+	}
+	// A p1 of Bob's that says it comes from A's own connection.
+	p1, _ := parts(t, h.p1)
+	bad := bytes.Replace(p1, []byte(`"dst-id":"b1"`), []byte(`"dst-id":"a1"`), 1)
+	if _, err := ReadOffer(h.resignP1(bad), End{"bob", "a1"}, End{"alice", "a1"}); !errors.Is(err, ErrHandshake) {
+		t.Errorf("own connection id: %v", err)
+	}
+	if _, _, err := Initiate(a.Local, a.end, a.end); !errors.Is(err, ErrHandshake) {
+		t.Errorf("a handshake with oneself: %v", err)
+	}
+	// Two connections of one person, one K: parts of one side do not serve for
+	// the other.
+	self := begin(t, a, newParty(t, "alice", "a2"))
+	if err := self.refusedP2(t, "p1", self.p1); !errors.Is(err, ErrHandshake) {
+		t.Errorf("p1 as p2: %v", err)
+	}
+	_, with := parts(t, self.p2)
+	self.finish(t)
+	p3, with3 := parts(t, self.p3)
+	again := begin(t, a, newParty(t, "alice", "a2"))
+	again.refusedP3(t, "confirmation of B", joinBody(p3, with3[0], with[1]))
+	again.refusedP3(t, "signature of B", joinBody(p3, with[0], with3[1]))
+	again.finish(t)
+}
+
+// Row 12: every byte of every body flipped. On the way it does not hold; made
+// by a side itself, the other side computes another transcript.
+func TestRow12HandshakeBytes(t *testing.T) {
+	eachSuite(t, func(t *testing.T, suite string) {
+		every := 1
+		if suite != SuiteMLKEM {
+			every = 5 // the bodies have the same form
+		}
+		if testing.Short() {
+			every = 43
+		}
+		h := begin(t, alice(t, suite), bob(t, suite))
+		flip := func(body []byte, i int) []byte {
+			bad := bytes.Clone(body)
+			bad[i] ^= 1 << (i % 7)
+			return bad
+		}
+		for i := 0; i < len(h.p1); i += every {
+			h.refusedP1(t, fmt.Sprint("byte ", i), flip(h.p1, i))
+		}
+		for i := 0; i < len(h.p2); i += every {
+			h.refusedP2(t, fmt.Sprint("byte ", i), flip(h.p2, i))
+		}
+		p1, _ := parts(t, h.p1)
+		for i := 0; i < len(p1); i += 3 * every {
+			if p2, _, err := h.answer(h.resignP1(flip(p1, i))); err == nil {
+				h.refusedP2(t, fmt.Sprint("to p1 with byte ", i), p2)
+			}
+		}
+		p2, _ := parts(t, h.p2)
+		for i := 0; i < len(p2); i += every {
+			h.refusedP2(t, fmt.Sprint("signed, byte ", i), h.resignP2(t, flip(p2, i)))
+		}
+		spare := h.i
+		h.i = h.spare()
+		p3, _, err := spare.Phase2(h.p2, h.verify)
+		if err != nil {
+			t.Fatal(err)
+		}
+		h.i = nil
+		for i := 0; i < len(p3); i += every {
+			h.refusedP3(t, fmt.Sprint("byte ", i), flip(p3, i))
+		}
+		exact, with := parts(t, p3)
+		for i := 0; i < len(exact); i += every {
+			h.refusedP3(t, fmt.Sprint("signed, byte ", i), h.resignP3(t, flip(exact, i), with[1]))
+		}
+		for _, n := range []int{0, 1, len(exact), len(p3) - 1} {
+			h.refusedP3(t, fmt.Sprint("cut to ", n), p3[:n])
+		}
+		h.refusedP3(t, "a line more", append(bytes.Clone(p3), '\n'))
+		h.refusedP3(t, "a confirmation twice", joinBody(exact, with[0], with[1], with[1]))
+		h.refusedP3(t, "no confirmation", joinBody(exact, with[0], nil))
+		h.refusedP3(t, "confirmation and signature exchanged", joinBody(exact, with[1], with[0]))
+		// After all that the honest one is taken.
+		if _, err := h.r.Phase3(p3); err != nil {
+			t.Errorf("the honest p3 after forged ones: %v", err)
+		}
+	})
+}
+
+// Row 12: every field of every phase removed, doubled, renamed or given another
+// type, and signed by the one who made it.
+func TestRow12HandshakeFields(t *testing.T) {
+	h := begin(t, alice(t), bob(t))
+	p1, _ := parts(t, h.p1)
+	for what, bad := range fieldVariants(t, p1) {
+		h.refusedP1(t, what, h.resignP1(bad))
+	}
+	p2, _ := parts(t, h.p2)
+	for what, bad := range fieldVariants(t, p2) {
+		h.refusedP2(t, what, h.resignP2(t, bad))
+	}
+	other := begin(t, h.a, h.b)
+	other.finish(t)
+	exact, with := parts(t, other.p3)
+	for what, bad := range fieldVariants(t, exact) {
+		h.refusedP3(t, what, h.resignP3(t, bad, with[1]))
+	}
+	h.finish(t)
+
+	a, b := alice(t), bob(t, SuiteRSA256)
+	rt, _, _ := retryOf(t, a, b)
+	r, _ := parts(t, rt)
+	i, _, err := Initiate(a.Local, a.end, b.end)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sig := b.Key.Sign(tuple("cc-retry", i.t1, SuiteRSA256, b.Bundle.Hash()))
+	for what, bad := range fieldVariants(t, r) {
+		if _, err := i.Retry(joinBody(bad, sig), h.verify); err == nil {
+			t.Errorf("%s: retry taken", what)
+		}
+	}
+	if _, err := i.Retry(joinBody(r, sig), h.verify); err != nil {
+		t.Errorf("the retry as it should be: %v", err)
+	}
+}
+
+// fieldVariants are wrong forms of a JSON object, by what is wrong.
+func fieldVariants(t testing.TB, object []byte) map[string][]byte {
+	t.Helper()
+	type field struct {
+		key   string
+		value json.RawMessage
+	}
+	var fields []field
+	dec := json.NewDecoder(bytes.NewReader(object))
+	if _, err := dec.Token(); err != nil {
+		t.Fatal(err)
+	}
+	for dec.More() {
+		key, err := dec.Token()
+		if err != nil {
+			t.Fatal(err)
+		}
+		f := field{key: key.(string)}
+		if err := dec.Decode(&f.value); err != nil {
+			t.Fatal(err)
+		}
+		fields = append(fields, f)
+	}
+	build := func(fields []field) []byte {
+		var b bytes.Buffer
+		for i, f := range fields {
+			fmt.Fprintf(&b, "%c%q:%s", ",{"[min(1, max(0, 1-i))], f.key, f.value)
+		}
+		return append(b.Bytes(), '}')
+	}
+	if !bytes.Equal(build(fields), object) {
+		t.Fatalf("taken apart and put together: %s", build(fields))
+	}
+	variants := map[string][]byte{
+		"a space":       append([]byte{' '}, object...),
+		"a space after": append(bytes.Clone(object), ' '),
+		"two":           slices.Concat(object, object),
+		"an array":      slices.Concat([]byte("["), object, []byte("]")),
+		"null":          []byte("null"),
+	}
+	for i, f := range fields {
+		edit := func(what string, key string, value string) {
+			changed := slices.Clone(fields)
+			changed[i] = field{key, json.RawMessage(value)}
+			variants[f.key+" "+what] = build(changed)
+		}
+		variants[f.key+" removed"] = build(slices.Delete(slices.Clone(fields), i, i+1))
+		variants[f.key+" doubled"] = build(slices.Insert(slices.Clone(fields), i, f))
+		variants[f.key+" moved"] = build(append(slices.Delete(slices.Clone(fields), i, i+1), f))
+		if i == len(fields)-1 {
+			delete(variants, f.key+" moved")
+		}
+		variants[f.key+" and one more"] = build(slices.Insert(slices.Clone(fields), i, field{"x", json.RawMessage("1")}))
+		edit("in capitals", strings.ToUpper(f.key), string(f.value))
+		for _, value := range []string{`null`, `1`, `-1`, `1e3`, `true`, `""`, `"x"`, `"AA==="`, `"AB=="`, `"AA\n=="`, `[]`, `["x"]`, `{}`, `{"x":1}`, `[[]]`} {
+			if value != string(f.value) {
+				edit("as "+value, f.key, value)
+			}
+		}
+	}
+	return variants
+}
+
+// Row 16: one leaked ephemeral key opens nothing, and serves to impersonate
+// nobody; it takes both, and then only the start of this conversation opens.
+func TestRow16EphemeralLeak(t *testing.T) {
+	eachSuite(t, func(t *testing.T, suite string) {
+		h := begin(t, alice(t, suite), bob(t, suite))
+		epkA, rpkB := h.spare().key, h.r.key
+		if k, ok := rpkB.(*hpkeKey); ok {
+			rpkB = &hpkeKey{k.private, k.public}
+		} else {
+			k := *rpkB.(*rsaKEMKey)
+			rpkB = &k
+		}
+		t2, t1 := h.r.t2, h.i.t1
+		ca, cb := h.finish(t)
+		captured, _, err := ca.SealRecords(newRecords(h.a, h.b, "secret"), labNow)
+		if err != nil {
+			t.Fatal(err)
+		}
+
+		var body2 phase2
+		var body3 phase3
+		p2, with := parts(t, h.p2)
+		p3, _ := parts(t, h.p3)
+		if err := errors.Join(json.Unmarshal(p2, &body2), json.Unmarshal(p3, &body3)); err != nil {
+			t.Fatal(err)
+		}
+		s := SuiteByName(suite)
+		known := func(key KEMKey, enc, info []byte) []byte {
+			if key == nil {
+				return make([]byte, secretSize) // a guess as good as any
+			}
+			secret, err := s.Decapsulate(key, enc, info)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return secret
+		}
+		for _, test := range []struct {
+			name  string
+			a, b  KEMKey
+			opens bool
+		}{
+			{"none", nil, nil, false}, {"A's", epkA, nil, false}, {"B's", nil, rpkB, false}, {"each other's", rpkB, epkA, false}, {"both", epkA, rpkB, true},
+		} {
+			root0 := extract(known(test.a, body2.Enc, t1[:]), t2[:])
+			if got := bytes.Equal(confirmB(root0, t2), with[1]); got != (test.a == epkA) {
+				t.Errorf("%s: confirm2 %v", test.name, got)
+			}
+			t3 := hashTuple("cc-T3", t2, with[0], with[1], p3)
+			eve, _ := newConversation(h.b.Local, h.a.person, s, t3, known(test.b, body3.Enc, t2[:]), root0, responderRole)
+			eve.myHash, eve.peerHash = cb.myHash, cb.peerHash
+			if _, err := eve.Open(bytes.Clone(captured.Body), labNow); (err == nil) != test.opens {
+				t.Errorf("with %s ephemeral keys leaked: %v", test.name, err)
+			}
+		}
+	})
+}
+
+// Row 18: Alice's K leaks. Nobody can be Bob to her by it, and being her ends
+// with the delegation.
+func TestRow18LeakedKInHandshake(t *testing.T) {
+	eachSuite(t, func(t *testing.T, suite string) {
+		h := begin(t, alice(t, suite), bob(t, suite))
+		thief := *h.a.Local // K and bundle of Alice, with a card of nobody
+		offer, err := ReadOffer(h.p1, h.b.end, h.a.end)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for name, bundle := range map[string]*Bundle{"Bob's": h.b.Bundle, "Alice's": h.a.Bundle, "hers as Bob": renamed(h.a.Bundle, "bob"), "Bob's with her K": rekeyed(h.b.Bundle, h.a.Key)} {
+			local := thief
+			local.Bundle = bundle
+			p2, _, _, err := offer.Answer(&local, nil, h.verify)
+			if err != nil {
+				t.Fatal(err)
+			}
+			h.refusedP2(t, "as Bob with the bundle "+name, p2)
+		}
+		h.finish(t)
+
+		end := time.Unix(h.a.Bundle.NotAfter, 0)
+		trust := trustOf(t, testLab(t).Root.Cert)
+		for _, test := range []struct {
+			at   time.Time
+			code string
+		}{{end, ""}, {end.Add(ClockTolerance + time.Second), CodeDelegationExpired}, {end.Add(24 * time.Hour), CodeDelegationExpired}} {
+			_, _, _, err := offer.Answer(h.b.Local, nil, verifierAt(trust, nil, PolicyOff, test.at).Verify)
+			if test.code == "" && err != nil {
+				t.Errorf("at its last second: %v", err)
+			} else if test.code != "" {
+				wantCode(t, err, test.code)
+			}
+		}
+	})
+}
+
+func renamed(b *Bundle, name string) *Bundle { c := *b; c.Name = name; return &c }
+
+func rekeyed(b *Bundle, k *Key) *Bundle { c := *b; c.PublicKey = k.Public().SPKI(); return &c }
+
+// Row 19: KEM keys and ciphertexts that a peer makes wrongly, and signs.
+func TestRow19HandshakeKeys(t *testing.T) {
+	eachSuite(t, func(t *testing.T, suite string) {
+		h := begin(t, alice(t, suite), bob(t, suite))
+		other := begin(t, h.a, h.b)
+		other.finish(t)
+		h.p3 = other.p3
+		p1, _ := parts(t, h.p1)
+		p2, _ := parts(t, h.p2)
+		for what, key := range badKEMKeys(t, suite) {
+			bad := bytes.Replace(p1, b64(h.i.key.Public()), b64(key), 1)
+			if err := h.refusedP1(t, what, h.resignP1(bad)); !errors.Is(err, ErrHandshake) {
+				t.Errorf("p1 with a key of %s: %v", what, err)
+			}
+			// B signs and confirms p2 with the bad key.
+			bad = bytes.Replace(p2, b64(h.r.key.Public()), b64(key), 1)
+			t2 := hashTuple("cc-T2", h.i.t1, bad)
+			var p phase2
+			if err := json.Unmarshal(p2, &p); err != nil {
+				t.Fatal(err)
+			}
+			ss1, err := h.r.suite.Decapsulate(h.spare().key, p.Enc, h.i.t1[:])
+			if err != nil {
+				t.Fatal(err)
+			}
+			cheat := joinBody(bad, h.b.Key.Sign(tuple("cc-2", t2)), confirmB(extract(ss1, t2[:]), t2))
+			if err := h.refusedP2(t, what, cheat); !errors.Is(err, ErrHandshake) {
+				t.Errorf("p2 with a key of %s: %v", what, err)
+			}
+			if err := h.refusedP3(t, what, h.cheat(t, func(p *phase3) { p.Key = key })); !errors.Is(err, ErrHandshake) {
+				t.Errorf("p3 with a key of %s: %v", what, err)
+			}
+		}
+		for what, enc := range map[string][]byte{
+			"nothing": {}, "zeros": make([]byte, 1120), "256 zeros": make([]byte, 256), "ones": bytes.Repeat([]byte{0xff}, 256), "long": make([]byte, 4096),
+		} {
+			if err := h.refusedP3(t, what, h.cheat(t, func(p *phase3) { p.Enc = enc })); !errors.Is(err, ErrDecrypt) {
+				t.Errorf("p3 with a ciphertext of %s: %v", what, err)
+			}
+			var p phase2
+			if err := json.Unmarshal(p2, &p); err != nil {
+				t.Fatal(err)
+			}
+			bad := bytes.Replace(p2, b64(p.Enc), b64(enc), 1)
+			if err := h.refusedP2(t, what, h.resignP2(t, bad)); !errors.Is(err, ErrDecrypt) {
+				t.Errorf("p2 with a ciphertext of %s: %v", what, err)
+			}
+		}
+		// The helper makes one that is taken, or all this would show nothing.
+		if _, err := h.r.Phase3(h.cheat(t, func(*phase3) {})); err != nil {
+			t.Errorf("a p3 with nothing wrong: %v", err)
+		}
+	})
+}
+
+// The signature is checked before anything is looked up or built for a
+// stranger.
+func TestSignatureBeforeVerify(t *testing.T) {
+	h := begin(t, alice(t), bob(t))
+	looked := errors.New("looked")
+	h.verify = func(*Bundle, string) (*Person, error) { return nil, looked }
+	p1, _ := parts(t, h.p1)
+	if err := h.refusedP1(t, "unsigned", joinBody(p1, make([]byte, 64))); !errors.Is(err, ErrDecrypt) {
+		t.Errorf("p1: %v", err)
+	}
+	p2, _ := parts(t, h.p2)
+	if err := h.refusedP2(t, "unsigned", joinBody(p2, make([]byte, 64), make([]byte, 32))); !errors.Is(err, ErrDecrypt) {
+		t.Errorf("p2: %v", err)
+	}
+	if err := h.refusedP1(t, "refused", h.p1); !errors.Is(err, looked) {
+		t.Errorf("p1: %v", err)
+	}
+	if err := h.refusedP2(t, "refused", h.p2); !errors.Is(err, looked) {
+		t.Errorf("p2: %v", err)
+	}
+}
+
+// A Local that cannot be served is an error, not a panic.
+func TestLocalWithoutSuites(t *testing.T) {
+	a, b := alice(t), bob(t)
+	h := begin(t, a, b)
+	for _, suites := range [][]string{nil, {"unknown"}, {"unknown", SuiteMLKEM}} {
+		local := *a.Local
+		local.Suites = suites
+		if _, _, err := Initiate(&local, a.end, b.end); err == nil {
+			t.Errorf("suites %v: a p1", suites)
+		}
+	}
+	p1, _ := parts(t, h.p1)
+	unknown := bytes.ReplaceAll(p1, []byte(SuiteMLKEM), []byte("unknown"))
+	offer, err := ReadOffer(h.resignP1(unknown), b.end, a.end)
+	if err != nil {
+		t.Fatal(err)
+	}
+	local := *b.Local
+	local.Suites = []string{"unknown"}
+	if _, _, _, err := offer.Answer(&local, nil, h.verify); !errors.Is(err, ErrHandshake) {
+		t.Errorf("an unknown suite that is allowed: %v", err)
+	}
+}
+
+// The order of H is that of the exact first p1.
+func TestOrder(t *testing.T) {
+	h := begin(t, alice(t), bob(t))
+	p1, _ := parts(t, h.p1)
+	if h.i.Order() != sha256.Sum256(p1) || h.r.Order() != h.i.Order() {
+		t.Error("the order is not H of p1")
+	}
+}
