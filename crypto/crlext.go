@@ -11,6 +11,8 @@ import (
 // The extensions that matter to revocation: RFC 5280, sections 4.2.1 and 5.2.
 var (
 	oidKeyUsage            = asn1.ObjectIdentifier{2, 5, 29, 15}
+	oidAlternativeNames    = asn1.ObjectIdentifier{2, 5, 29, 17}
+	oidNameConstraints     = asn1.ObjectIdentifier{2, 5, 29, 30}
 	oidDistributionPoints  = asn1.ObjectIdentifier{2, 5, 29, 31}
 	oidFreshestCRL         = asn1.ObjectIdentifier{2, 5, 29, 46}
 	errDistributionPoints  = errors.New("distribution points are malformed")

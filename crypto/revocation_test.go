@@ -100,32 +100,44 @@ const (
 	day  = 24 * time.Hour
 )
 
+// listCase is lists at hand and what they say about the scene's certificate.
+type listCase struct {
+	name   string
+	lists  [][]byte
+	status RevocationStatus
+	says   string
+}
+
 // Row 20, revocation: what each kind of list says about a certificate, alone
 // and together.
 func TestRow20Revocation(t *testing.T) {
 	s := newScene(t)
-	stranger := newLab(t)
-	ext := func(list ...pkix.Extension) []pkix.Extension { return list }
-	part := lab.IDP{URLs: []string{partURL}}
-	otherPart := lab.IDP{URLs: []string{"http://127.0.0.1:1/lab/part8.crl"}}
-	made := func(c lab.CRL) []byte {
-		t.Helper()
-		der, err := s.ca.MakeCRL(c)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return der
+	for _, test := range slices.Concat(completeLists(s), unusableLists(s), partitionedLists(s), deltaLists(s)) {
+		t.Run(test.name, func(t *testing.T) {
+			for range 2 { // the answer does not depend on what was checked before
+				want(t, s.status(s.holding(test.lists...)), test.status, test.says)
+			}
+		})
 	}
-	lists := func(l ...[]byte) [][]byte { return l }
-	delta := func(base int64) pkix.Extension { return lab.DeltaIndicator(base) }
-	stale := 25 * hour
+}
 
-	for _, test := range []struct {
-		name   string
-		lists  [][]byte
-		status RevocationStatus
-		says   string
-	}{
+func lists(l ...[]byte) [][]byte { return l }
+
+// made is a list that is unlike the scene's others.
+func (s *scene) made(c lab.CRL) []byte {
+	s.t.Helper()
+	der, err := s.ca.MakeCRL(c)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return der
+}
+
+// stale is the age of a list that was due to be replaced an hour ago.
+const stale = 25 * hour
+
+func completeLists(s *scene) []listCase {
+	return []listCase{
 		{"none", nil, RevocationUnknown, "no revocation list"},
 		{"base, not on it", lists(s.list(1, hour, nobody)), RevocationGood, ""},
 		{"base, on it", lists(s.list(1, hour, s.entry(hour, 1))), RevocationRevoked, "keyCompromise"},
@@ -135,35 +147,48 @@ func TestRow20Revocation(t *testing.T) {
 		{"base, revoked from tomorrow on", lists(s.list(1, hour, s.entry(-day, 1))), RevocationRevoked, ""},
 		{"stale, not on it", lists(s.list(1, stale, nobody)), RevocationUnknown, "due to be replaced"},
 		{"stale, on it", lists(s.list(1, stale, s.entry(26*hour, 1))), RevocationRevoked, ""},
+		{"stale within the tolerance", lists(s.list(1, 24*hour+5*time.Minute, nobody)), RevocationGood, ""},
+		{"stale by a second more", lists(s.list(1, 24*hour+5*time.Minute+time.Second, nobody)), RevocationUnknown, "due to be replaced"},
+		{"from the future within the tolerance", lists(s.list(1, -5*time.Minute, nobody)), RevocationGood, ""},
+		{"from the future by a second more", lists(s.list(1, -5*time.Minute-time.Second, nobody)), RevocationUnknown, "from the future"},
 		{"just stale", lists(s.list(1, 24*hour+4*time.Minute, nobody)), RevocationGood, ""},
 		{"from the future", lists(s.list(1, -hour, nobody)), RevocationUnknown, "from the future"},
 		{"a little from the future", lists(s.list(1, -4*time.Minute, nobody)), RevocationGood, ""},
 		{"stale, and a new one", lists(s.list(1, stale, nobody), s.list(2, hour, nobody)), RevocationGood, ""},
 		{"old one on hold, new one not", lists(s.list(1, 2*hour, s.entry(3*hour, 6)), s.list(2, hour, nobody)), RevocationGood, ""},
 		{"the same, other order", lists(s.list(2, hour, nobody), s.list(1, 2*hour, s.entry(3*hour, 6))), RevocationGood, ""},
-		{"numbers beyond 64 bits", lists(made(lab.CRL{Number: new(big.Int).Lsh(big.NewInt(1), 100), Entries: s.entry(hour, 1)}),
+		{"numbers beyond 64 bits", lists(s.made(lab.CRL{Number: new(big.Int).Lsh(big.NewInt(1), 100), Entries: s.entry(hour, 1)}),
 			s.list(1<<62, hour, nobody)), RevocationRevoked, ""},
+	}
+}
 
-		{"signed by a stranger of that name", lists(made(lab.CRL{Entries: nobody, Key: stranger.Auth.Key})), RevocationUnknown, "signature"},
-		{"revoked by a stranger of that name", lists(made(lab.CRL{Entries: s.entry(hour, 1), Key: stranger.Auth.Key})), RevocationUnknown, "signature"},
+func unusableLists(s *scene) []listCase {
+	stranger := newLab(s.t)
+	ofCC, err := s.p.CC.MakeCRL(lab.CRL{Entries: s.entry(hour, 1)})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return []listCase{
+		{"signed by a stranger of that name", lists(s.made(lab.CRL{Entries: nobody, Key: stranger.Auth.Key})), RevocationUnknown, "signature"},
+		{"revoked by a stranger of that name", lists(s.made(lab.CRL{Entries: s.entry(hour, 1), Key: stranger.Auth.Key})), RevocationUnknown, "signature"},
 		{"a stranger's newer one hides none", lists(s.list(1, hour, s.entry(hour, 1)),
-			made(lab.CRL{Number: big.NewInt(9), Entries: nobody, Key: stranger.Auth.Key})), RevocationRevoked, ""},
-		{"of another authority", lists(func() []byte {
-			der, err := s.p.CC.MakeCRL(lab.CRL{Entries: s.entry(hour, 1)})
-			if err != nil {
-				t.Fatal(err)
-			}
-			return der
-		}()), RevocationUnknown, "no revocation list"},
-		{"without nextUpdate", lists(made(lab.CRL{Entries: nobody, Edit: func(l *pkix.TBSCertificateList) { l.NextUpdate = time.Time{} }})), RevocationUnknown, "next one is due"},
+			s.made(lab.CRL{Number: big.NewInt(9), Entries: nobody, Key: stranger.Auth.Key})), RevocationRevoked, ""},
+		{"of another authority", lists(ofCC), RevocationUnknown, "no revocation list"},
+		{"without nextUpdate", lists(s.made(lab.CRL{Entries: nobody, Edit: func(l *pkix.TBSCertificateList) { l.NextUpdate = time.Time{} }})), RevocationUnknown, "next one is due"},
 		{"critical extension", lists(s.list(1, hour, nobody, unknownCritical)), RevocationUnknown, "critical extension"},
 		{"critical extension, on it", lists(s.list(1, hour, s.entry(hour, 1), unknownCritical)), RevocationUnknown, "critical extension"},
 		{"critical extension of an entry", lists(s.list(1, hour, []x509.RevocationListEntry{
-			{SerialNumber: big.NewInt(1), RevocationTime: labNow, ExtraExtensions: ext(unknownCritical)}})), RevocationUnknown, "critical extension"},
+			{SerialNumber: big.NewInt(1), RevocationTime: labNow, ExtraExtensions: []pkix.Extension{unknownCritical}}})), RevocationUnknown, "critical extension"},
 		{"indirect", lists(s.list(1, hour, nobody, lab.IDP{Indirect: true}.Extension())), RevocationUnknown, "indirect"},
 		{"indirect by an entry", lists(s.list(1, hour, []x509.RevocationListEntry{
-			{SerialNumber: big.NewInt(1), RevocationTime: labNow, ExtraExtensions: ext(lab.CertificateIssuer(lab.DN("CN", "X")))}})), RevocationUnknown, "indirect"},
+			{SerialNumber: big.NewInt(1), RevocationTime: labNow, ExtraExtensions: []pkix.Extension{lab.CertificateIssuer(lab.DN("CN", "X"))}}})), RevocationUnknown, "indirect"},
+	}
+}
 
+func partitionedLists(s *scene) []listCase {
+	part := lab.IDP{URLs: []string{partURL}}
+	otherPart := lab.IDP{URLs: []string{"http://127.0.0.1:1/lab/part8.crl"}}
+	return []listCase{
 		{"partition, not on it", lists(s.list(1, hour, nobody, part.Extension())), RevocationGood, ""},
 		{"partition, on it", lists(s.list(1, hour, s.entry(hour, 4), part.Extension())), RevocationRevoked, "superseded"},
 		{"another partition", lists(s.list(1, hour, nobody, otherPart.Extension())), RevocationUnknown, "other certificates"},
@@ -182,7 +207,15 @@ func TestRow20Revocation(t *testing.T) {
 			s.list(2, hour, nobody, lab.IDP{Reasons: []int{3, 4, 5, 6, 7, 8}}.Extension())), RevocationGood, ""},
 		{"some reasons and most others", lists(s.list(1, hour, nobody, lab.IDP{Reasons: []int{1, 2}}.Extension()),
 			s.list(2, hour, nobody, lab.IDP{Reasons: []int{3, 4, 5, 6, 8}}.Extension())), RevocationUnknown, "some reasons"},
+	}
+}
 
+func deltaLists(s *scene) []listCase {
+	stranger := newLab(s.t)
+	part := lab.IDP{URLs: []string{partURL}}
+	otherPart := lab.IDP{URLs: []string{"http://127.0.0.1:1/lab/part8.crl"}}
+	delta := lab.DeltaIndicator
+	return []listCase{
 		{"delta alone", lists(s.list(2, hour, nobody, delta(1))), RevocationUnknown, "builds upon"},
 		{"delta alone, on it", lists(s.list(2, hour, s.entry(hour, 1), delta(1))), RevocationRevoked, ""},
 		{"base and delta", lists(s.list(1, 2*hour, nobody), s.list(2, hour, nobody, delta(1))), RevocationGood, ""},
@@ -204,14 +237,8 @@ func TestRow20Revocation(t *testing.T) {
 		{"delta of another partition", lists(s.list(1, 3*hour, s.entry(4*hour, 6), part.Extension()), s.list(2, hour, s.entry(2*hour, 8), delta(1), otherPart.Extension())), RevocationRevoked, "certificateHold"},
 		{"delta of a partition to a complete list", lists(s.list(1, 3*hour, s.entry(4*hour, 6)), s.list(2, hour, s.entry(2*hour, 8), delta(1), part.Extension())), RevocationRevoked, "certificateHold"},
 		{"partition and its delta", lists(s.list(1, 3*hour, s.entry(4*hour, 6), part.Extension()), s.list(2, hour, s.entry(2*hour, 8), delta(1), part.Extension())), RevocationGood, ""},
-		{"delta by a stranger", lists(s.list(1, 3*hour, s.entry(4*hour, 6)), made(lab.CRL{Number: big.NewInt(2), Entries: s.entry(hour, 8), Extensions: ext(delta(1)), Key: stranger.Auth.Key})), RevocationRevoked, "certificateHold"},
-		{"base without a number takes no delta", lists(made(lab.CRL{ThisUpdate: labNow.Add(-3 * hour), Entries: s.entry(4*hour, 6), Edit: dropNumber}), s.list(2, hour, s.entry(2*hour, 8), delta(1))), RevocationRevoked, "certificateHold"},
-	} {
-		t.Run(test.name, func(t *testing.T) {
-			for range 2 { // the answer does not depend on what was checked before
-				want(t, s.status(s.holding(test.lists...)), test.status, test.says)
-			}
-		})
+		{"delta by a stranger", lists(s.list(1, 3*hour, s.entry(4*hour, 6)), s.made(lab.CRL{Number: big.NewInt(2), Entries: s.entry(hour, 8), Extensions: []pkix.Extension{delta(1)}, Key: stranger.Auth.Key})), RevocationRevoked, "certificateHold"},
+		{"base without a number takes no delta", lists(s.made(lab.CRL{ThisUpdate: labNow.Add(-3 * hour), Entries: s.entry(4*hour, 6), Edit: dropNumber}), s.list(2, hour, s.entry(2*hour, 8), delta(1))), RevocationRevoked, "certificateHold"},
 	}
 }
 
@@ -326,7 +353,7 @@ func TestRevocationOfThePath(t *testing.T) {
 		{"leaf revoked, nothing else known", func(s *scene) [][]byte {
 			s.p.Auth.Revoke(s.cert, labNow.Add(-hour), 1)
 			return [][]byte{list(s.p.Auth)}
-		}, CodeCertificateRevoked, CodeCertificateRevoked, RevocationRevoked, "keyCompromise"},
+		}, CodeCertificateRevoked, CodeCertificateRevoked, RevocationRevoked, "was revoked on 2026-11-22 11:00:00 UTC (keyCompromise)"},
 		{"authority revoked, leaf unknown", func(s *scene) [][]byte {
 			s.p.CC.Revoke(s.p.Auth.Cert, labNow.Add(-hour), 2)
 			return [][]byte{list(s.p.CC)}

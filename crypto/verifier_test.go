@@ -7,6 +7,7 @@ import (
 	"crypto/rsa"
 	"crypto/sha256"
 	"crypto/sha512"
+	"errors"
 	"strings"
 	"sync"
 	"testing"
@@ -173,6 +174,9 @@ func TestRow13Times(t *testing.T) {
 			wantCode(t, past, test.code)
 			if err != nil && !strings.Contains(err.Error(), "this machine's clock says "+shownTime(test.at)) {
 				t.Errorf("%q does not name the clock", err)
+			}
+			if refused, ok := errors.AsType[*TrustError](err); ok && refused.Hint == "" {
+				t.Error("no hint at the clocks")
 			}
 			if past != nil && strings.Contains(past.Error(), "this machine's clock") {
 				t.Errorf("%q blames the clock for the past", past)
