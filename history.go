@@ -118,11 +118,8 @@ func (h *History) appendLine(typ string, fields func(b []byte) []byte) error {
 	b := appendLineStart(h.buf[:0], &h.writer.tail.last, h.now().UnixMilli(), typ)
 	b = fields(b)
 	b = append(b, '}', '\n')
-	err := h.writer.append(b)
-	if h.buf = b; cap(b) > maxIdleBuffer {
-		h.buf = nil
-	}
-	return err
+	h.buf = b // kept at any size: a client has one History, and a line a bound
+	return h.writer.append(b)
 }
 
 func quoteJSON(s string) []byte { return canon.MustMarshal(s) }
