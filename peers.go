@@ -41,6 +41,9 @@ type peerConn struct {
 	user  *user
 	takes string // empty until the relay has said
 
+	headers     map[string][]byte // to this connection, by type: always the same bytes
+	headersName string            // the name they were made for
+
 	// At most one of init and resp is set, beside conv, which a new handshake
 	// replaces.
 	init     *crypto.Initiator
@@ -202,11 +205,23 @@ func (e *engine) sendPhase(pc *peerConn, phase int, body []byte) {
 
 // sendTo sends an end-to-end body. seq is the last record in it, or 0.
 func (e *engine) sendTo(pc *peerConn, typ string, body []byte, seq uint64) {
-	e.sendHeader(pc, &proto.Header{Type: typ, Dst: pc.name, DstID: pc.id}, body, seq)
+	if pc.headers == nil || pc.headersName != pc.name {
+		pc.headers, pc.headersName = map[string][]byte{}, pc.name
+	}
+	header := pc.headers[typ]
+	if header == nil {
+		header = canon.MustMarshal(&proto.Header{Type: typ, Dst: pc.name, DstID: pc.id})
+		pc.headers[typ] = header
+	}
+	e.sendBytes(pc, header, body, seq)
 }
 
 func (e *engine) sendHeader(pc *peerConn, h *proto.Header, body []byte, seq uint64) {
-	line := e.sendLine(canon.MustMarshal(h), nil, body)
+	e.sendBytes(pc, canon.MustMarshal(h), body, seq)
+}
+
+func (e *engine) sendBytes(pc *peerConn, header, body []byte, seq uint64) {
+	line := e.sendLine(header, nil, body)
 	pc.inflight = append(pc.inflight, inflightLine{line, len(body), seq, time.Now()})
 	pc.inflightN += len(body)
 }

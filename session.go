@@ -193,6 +193,7 @@ func writeLine(w io.Writer, line []byte) error {
 func (s *session) read(lines *proto.LineReader) {
 	defer close(s.in)
 	var armed time.Time
+	seen := headerCache{}
 	for {
 		// Setting a deadline costs more than a line does; once a second is
 		// exact enough for a minute and a half.
@@ -213,7 +214,7 @@ func (s *session) read(lines *proto.LineReader) {
 		header, _, body, err := proto.SplitPayload(payload)
 		if err == nil {
 			var h *proto.Header
-			if h, err = proto.ParseRelayHeader(header); err == nil {
+			if h, err = seen.parse(header); err == nil {
 				select {
 				case s.in <- inbound{h, slices.Clone(body)}:
 					continue
@@ -225,6 +226,31 @@ func (s *session) read(lines *proto.LineReader) {
 		s.fail(err)
 		return
 	}
+}
+
+// headerCache remembers the headers of client-com and comm-ack, which are the
+// same bytes for every message of one peer's. What it returns is shared, and
+// nobody changes it.
+type headerCache map[string]*proto.Header
+
+// maxCachedHeaders bounds a headerCache; beyond it the cache begins anew.
+const maxCachedHeaders = 128
+
+func (c headerCache) parse(b []byte) (*proto.Header, error) {
+	if h, ok := c[string(b)]; ok {
+		return h, nil
+	}
+	if h, ok := proto.ScanAck(b); ok {
+		return h, nil
+	}
+	h, err := proto.ParseRelayHeader(b)
+	if err == nil && (h.Type == proto.TypeClientCom || h.Type == proto.TypeCommAck) {
+		if len(c) >= maxCachedHeaders {
+			clear(c)
+		}
+		c[string(b)] = h
+	}
+	return h, err
 }
 
 // maxWrite is how many bytes one Write takes at the most.

@@ -1,0 +1,38 @@
+package proto
+
+import (
+	"bytes"
+	"strconv"
+)
+
+// The relay's ack is, after client-com, the line that a busy client sees most;
+// it has one form and is scanned by hand.
+//
+//	{"type":"ack","dst-id":"ID","answers":N}
+var (
+	ackPrefix  = []byte(`{"type":"ack","dst-id":"`)
+	ackAnswers = []byte(`","answers":`)
+)
+
+// ScanAck recognises a relay's ack header in its canonical form. What it does
+// not recognise goes through ParseRelayHeader.
+func ScanAck(header []byte) (h *Header, ok bool) {
+	rest, ok := bytes.CutPrefix(header, ackPrefix)
+	if !ok || len(rest) <= ConnIDLen {
+		return nil, false
+	}
+	id := string(rest[:ConnIDLen])
+	rest, ok = bytes.CutPrefix(rest[ConnIDLen:], ackAnswers)
+	if !ok || !ValidConnID(id) {
+		return nil, false
+	}
+	digits, ok := bytes.CutSuffix(rest, []byte("}"))
+	if !ok || len(digits) == 0 || len(digits) > 1 && digits[0] == '0' || digits[0] == '+' {
+		return nil, false
+	}
+	n, err := strconv.ParseUint(string(digits), 10, 64)
+	if err != nil {
+		return nil, false
+	}
+	return &Header{Type: TypeAck, DstID: id, Answers: &n}, true
+}
