@@ -135,7 +135,8 @@ func AsError(err error) *Error {
 // plainCode is the code, and a hint where the cause suggests one, of an error
 // that has none.
 func plainCode(err error) (code proto.Code, hint string) {
-	_, isNet := errors.AsType[net.Error](err)
+	// Not net.Error, which every errno of a file is too.
+	_, isNet := errors.AsType[*net.OpError](err)
 	switch {
 	case errors.Is(err, crypto.ErrDecrypt), errors.Is(err, crypto.ErrGap), errors.Is(err, crypto.ErrReplay):
 		return proto.DecryptFailed, ""

@@ -1,0 +1,259 @@
+package chatsecure
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+var (
+	fingerprintA = strings.Repeat("0a", 32)
+	fingerprintB = strings.Repeat("0b", 32)
+)
+
+func knownBob() KnownPeer {
+	return KnownPeer{
+		Name: "bob", Identity: [32]byte{1}, Accepted: true, CommonName: "BOB \"<&>\" EXEMPLO", Leaf: [32]byte{2},
+		First: time.Date(2026, 11, 22, 9, 58, 20, 0, time.UTC),
+	}
+}
+
+func TestKnownSurvives(t *testing.T) {
+	s := mustState(t)
+	if _, ok := s.KnownRelay("relay:1"); ok {
+		t.Error("a relay is known from the start")
+	}
+	if err := s.SetKnownRelay("relay:1", fingerprintA); err != nil {
+		t.Fatal(err)
+	}
+	bob := knownBob()
+	if err := s.SetKnownPeer(bob); err != nil {
+		t.Fatal(err)
+	}
+	again, err := OpenStateRead(s.Dir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, ok := again.KnownRelay("relay:1"); !ok || got != fingerprintA {
+		t.Errorf("the relay is %q %v", got, ok)
+	}
+	if got, ok := again.KnownPeer("bob"); !ok || !reflect.DeepEqual(*got, bob) {
+		t.Errorf("bob is %+v %v", got, ok)
+	}
+	for _, file := range []string{stateRelays, statePeers} {
+		info, err := os.Stat(filepath.Join(s.Dir(), file))
+		if err != nil || info.Mode().Perm() != 0o600 {
+			t.Errorf("%s: %v %v", file, info.Mode(), err)
+		}
+	}
+	const line = `{"v":1,"name":"bob","accepted":true,"identity":"01` // readable, and in the order of PROTOCOL.md
+	data, err := os.ReadFile(filepath.Join(s.Dir(), statePeers))
+	if err != nil || !strings.HasPrefix(string(data), line) || !strings.HasSuffix(string(data), `"first":"2026-11-22T09:58:20Z"}`+"\n") {
+		t.Errorf("the line is %s %v", data, err)
+	}
+}
+
+// TestKnownIsNotReplaced: attacks.md, row 5, and the same of people. Only
+// accept takes another key or person, and only the one that was refused.
+func TestKnownIsNotReplaced(t *testing.T) {
+	s := mustState(t)
+	if err := s.SetKnownRelay("relay:1", fingerprintA); err != nil {
+		t.Fatal(err)
+	}
+	if _, ok, err := s.AcceptRelay("relay:1"); ok || err != nil {
+		t.Errorf("there was nothing to accept: %v %v", ok, err)
+	}
+	if err := s.OfferRelay("relay:1", fingerprintB); err != nil {
+		t.Fatal(err)
+	}
+	if got, _ := s.KnownRelay("relay:1"); got != fingerprintA {
+		t.Errorf("a refused key is known: %s", got)
+	}
+	if got, ok, err := s.AcceptRelay("relay:1"); got != fingerprintB || !ok || err != nil {
+		t.Errorf("accepted is %s %v %v", got, ok, err)
+	}
+	if got, _ := s.KnownRelay("relay:1"); got != fingerprintB {
+		t.Errorf("after accepting, %s is known", got)
+	}
+	if err := s.OfferRelay("stranger:1", fingerprintB); err != nil {
+		t.Fatal(err)
+	}
+	if _, ok := s.KnownRelay("stranger:1"); ok {
+		t.Error("a refused relay that was not known is known")
+	}
+
+	bob := knownBob()
+	if err := s.SetKnownPeer(bob); err != nil {
+		t.Fatal(err)
+	}
+	mallory := bob
+	mallory.Identity = [32]byte{9}
+	if err := s.SetKnownPeer(mallory); ExitStatus(err) != 4 {
+		t.Errorf("another person under the name: %v", err)
+	}
+	if _, ok, err := s.AcceptPeer("bob"); ok || err != nil {
+		t.Errorf("there was nobody to accept: %v %v", ok, err)
+	}
+	if err := s.OfferPeer("BOB", OfferedPeer{Identity: mallory.Identity, CommonName: "M", Leaf: [32]byte{8}}); err != nil {
+		t.Fatal(err)
+	}
+	if got, _ := s.KnownPeer("bob"); got.Identity != bob.Identity || got.Offered == nil || got.Offered.Identity != mallory.Identity {
+		t.Errorf("a refused person is known: %+v", got)
+	}
+	now, ok, err := s.AcceptPeer("Bob")
+	if err != nil || !ok || now.Identity != mallory.Identity || now.CommonName != "M" || !now.Accepted || now.Offered != nil {
+		t.Errorf("accepted is %+v %v %v", now, ok, err)
+	}
+}
+
+func TestKnownPeerIsSeenThenAccepted(t *testing.T) {
+	s := mustState(t)
+	seen := knownBob()
+	seen.Accepted = false
+	if err := s.SetKnownPeer(seen); err != nil {
+		t.Fatal(err)
+	}
+	if now, ok, err := s.AcceptPeer("bob"); err != nil || !ok || now.Identity != seen.Identity || !now.Accepted {
+		t.Errorf("accepted is %+v %v %v", now, ok, err)
+	}
+	// A client that has not heard of it does not take the acceptance back.
+	seen.Leaf = [32]byte{7}
+	if err := s.SetKnownPeer(seen); err != nil {
+		t.Fatal(err)
+	}
+	if got, _ := s.KnownPeer("bob"); !got.Accepted || got.Leaf != seen.Leaf {
+		t.Errorf("after a renewed card: %+v", got)
+	}
+	if ok, err := s.ForgetPeer("BOB"); !ok || err != nil {
+		t.Errorf("forget: %v %v", ok, err)
+	}
+	if _, ok := s.KnownPeer("bob"); ok {
+		t.Error("bob is not forgotten")
+	}
+	if ok, err := s.ForgetPeer("bob"); ok || err != nil {
+		t.Errorf("forget again: %v %v", ok, err)
+	}
+	if ok, err := s.ForgetRelay("relay:1"); ok || err != nil {
+		t.Errorf("forget a relay that is not known: %v %v", ok, err)
+	}
+}
+
+// TestKnownTwoClients: attacks.md, row 29. Two clients on one directory lose
+// none of each other's entries.
+func TestKnownTwoClients(t *testing.T) {
+	s := mustState(t)
+	const clients, each = 4, 8
+	var wg sync.WaitGroup
+	for c := range clients {
+		state, err := OpenState(s.Dir(), "alice")
+		if err != nil {
+			t.Fatal(err)
+		}
+		wg.Go(func() {
+			for i := range each {
+				k := knownBob()
+				k.Name = fmt.Sprintf("peer-%d-%d", c, i)
+				if err := state.SetKnownPeer(k); err != nil {
+					t.Error(err)
+				}
+				if err := state.SetKnownRelay(fmt.Sprintf("relay-%d:%d", c, i), fingerprintA); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	if peers, relays := len(s.KnownPeers()), len(s.KnownRelays()); peers != clients*each || relays != clients*each {
+		t.Errorf("%d peers and %d relays of %d are known", peers, relays, clients*each)
+	}
+}
+
+func TestKnownDamageIsSaid(t *testing.T) {
+	good := mustState(t)
+	if err := good.SetKnownPeer(knownBob()); err != nil {
+		t.Fatal(err)
+	}
+	data, err := os.ReadFile(filepath.Join(good.Dir(), statePeers))
+	if err != nil {
+		t.Fatal(err)
+	}
+	line := string(data)
+	for name, content := range map[string]string{
+		"cut off":           strings.TrimSuffix(line, "\n"),
+		"half":              line[:len(line)/2],
+		"garbage":           line + "garbage\n",
+		"blank line":        line + "\n",
+		"twice":             line + line,
+		"spaces":            strings.Replace(line, ":", ": ", 1),
+		"unknown field":     strings.Replace(line, `"v":1`, `"v":1,"x":1`, 1),
+		"another version":   strings.Replace(line, `"v":1`, `"v":2`, 1),
+		"short identity":    strings.Replace(line, `"identity":"01`, `"identity":"`, 1),
+		"capital digits":    strings.Replace(line, `"identity":"01`, `"identity":"0A`, 1),
+		"no such time":      strings.Replace(line, "2026-11-22", "2026-13-22", 1),
+		"another zone":      strings.Replace(line, "20Z", "20+01:00", 1),
+		"a name in capital": strings.Replace(line, `"name":"bob"`, `"name":"Bob"`, 1),
+		"no name":           strings.Replace(line, `"name":"bob"`, `"name":"b b"`, 1),
+	} {
+		s := mustState(t)
+		path := filepath.Join(s.Dir(), statePeers)
+		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		_, err := OpenState(s.Dir(), "alice")
+		if err == nil || !strings.Contains(err.Error(), path+", line ") || AsError(err).Advice() == "" {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// TestKnownDamagedWhileOpen: what was known before goes on to count, and
+// nothing is written over the damage.
+func TestKnownDamagedWhileOpen(t *testing.T) {
+	s := mustState(t)
+	if err := s.SetKnownPeer(knownBob()); err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(s.Dir(), statePeers)
+	if err := os.WriteFile(path, []byte("garbage\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if k, ok := s.KnownPeer("bob"); !ok || k.Identity != knownBob().Identity {
+		t.Errorf("bob is a stranger now: %+v", k)
+	}
+	carol := knownBob()
+	carol.Name = "carol"
+	if err := s.SetKnownPeer(carol); err == nil {
+		t.Error("a damaged file was written over")
+	}
+	if data, _ := os.ReadFile(path); string(data) != "garbage\n" {
+		t.Errorf("the file has %q now", data)
+	}
+}
+
+func TestKnownFileOfOthersIsRefused(t *testing.T) {
+	s := mustState(t)
+	if err := s.SetKnownRelay("relay:1", fingerprintA); err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(s.Dir(), stateRelays)
+	if err := os.Chmod(path, 0o666); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := OpenState(s.Dir(), "alice"); err == nil || !strings.Contains(AsError(err).Advice(), "chmod 600") {
+		t.Errorf("writable by others: %v", err)
+	}
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink("/etc/hostname", path); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := OpenState(s.Dir(), "alice"); err == nil {
+		t.Error("a link was followed")
+	}
+}
