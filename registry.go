@@ -134,8 +134,9 @@ func (g *registry) apply(l registryLine) error {
 func (g *registry) insert(folded string, e registryEntry) {
 	g.names[folded] = e
 	g.held[e.identity]++
-	look := g.looks[registrySkeleton(folded)]
-	g.looks[registrySkeleton(folded)] = registryLook{e.identity, look.names + 1}
+	for _, skeleton := range registrySkeletons(folded) {
+		g.looks[skeleton] = registryLook{e.identity, g.looks[skeleton].names + 1}
+	}
 }
 
 func (g *registry) remove(folded string, id [32]byte) {
@@ -143,12 +144,13 @@ func (g *registry) remove(folded string, id [32]byte) {
 	if g.held[id]--; g.held[id] == 0 {
 		delete(g.held, id)
 	}
-	skeleton := registrySkeleton(folded)
-	look := g.looks[skeleton]
-	if look.names--; look.names == 0 {
-		delete(g.looks, skeleton)
-	} else {
-		g.looks[skeleton] = look
+	for _, skeleton := range registrySkeletons(folded) {
+		look := g.looks[skeleton]
+		if look.names--; look.names == 0 {
+			delete(g.looks, skeleton)
+		} else {
+			g.looks[skeleton] = look
+		}
 	}
 }
 
@@ -177,8 +179,10 @@ func (g *registry) claimLocked(name, folded string, id [32]byte) (int64, error) 
 	if err := registryCheckScripts(name); err != nil {
 		return 0, err
 	}
-	if look, ok := g.looks[registrySkeleton(folded)]; ok && look.identity != id {
-		return 0, proto.Errorf(proto.NameTaken, "the name %s looks like one that belongs to another identity", name)
+	for _, skeleton := range registrySkeletons(folded) {
+		if look, ok := g.looks[skeleton]; ok && look.identity != id {
+			return 0, proto.Errorf(proto.NameTaken, "the name %s looks like one that belongs to another identity", name)
+		}
 	}
 	if g.held[id] >= registryNamesPerIdentity {
 		return 0, proto.Errorf(proto.NameTaken, "this identity has %d names, which is as many as one may have; give one up with release", registryNamesPerIdentity)

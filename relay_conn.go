@@ -36,7 +36,7 @@ type relayConn struct {
 	bytesIn uint64
 
 	// The writer's, handed from one to the next through queue.writing.
-	writer   lineSealer
+	send     *crypto.Hop
 	bytesOut uint64
 
 	queue relayQueue
@@ -49,8 +49,9 @@ type relayConn struct {
 	checkAgain atomic.Int64 // Unix time at which what its identity rests on ends
 
 	// Guarded by hub.mu.
-	partners map[*relayConn]struct{} // it has exchanged messages with these
-	watches  map[string]struct{}     // folded names
+	partners map[*relayConn]struct{}  // it has exchanged messages with these
+	shares   map[[32]byte]*relayShare // of each identity that has sent to it
+	watches  map[string]struct{}      // folded names
 
 	endMu  sync.Mutex
 	ending *relayEnding // nil while it lives; the first one counts
@@ -117,7 +118,7 @@ func (c *relayConn) serve(lines *proto.LineReader) {
 	}
 	c.conn.Close()
 	c.recv.Erase()
-	c.writer.hop.Erase()
+	c.send.Erase()
 
 	log.Info("left", "reason", c.ending.reason, "in", c.bytesIn, "out", c.bytesOut,
 		"duration", c.relay.cfg.Now().Sub(c.since).Round(time.Second))

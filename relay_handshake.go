@@ -110,7 +110,7 @@ func (h *relayHandshake) run() (*relayConn, error) {
 		return nil, err
 	}
 	line4 := h.welcome(&proto.Welcome{Done: "ok", ID: c.id})
-	c.recv, c.writer.hop = h.transcript.Finish(line4)
+	c.recv, c.send = h.transcript.Finish(line4)
 	if _, err := h.conn.Write(append(line4, '\n')); err != nil {
 		c.end(relayEnding{reason: "lost in the handshake", drop: true})
 	}

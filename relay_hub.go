@@ -124,9 +124,9 @@ func (h *relayHub) tellWatchers(c *relayConn, what string) {
 	}
 }
 
-// meet finds the connection that src is about to send to, and remembers that
-// the two talk.
-func (h *relayHub) meet(src *relayConn, dstID string) *relayConn {
+// meet opens the way from src to a connection, and remembers that the two
+// talk. It returns nil if either is not there.
+func (h *relayHub) meet(src *relayConn, dstID string) *relayRoute {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	dst := h.conns[dstID]
@@ -137,7 +137,15 @@ func (h *relayHub) meet(src *relayConn, dstID string) *relayConn {
 		src.partnerLocked(dst)
 		dst.partnerLocked(src)
 	}
-	return dst
+	share := dst.shares[src.identity]
+	if share == nil {
+		share = new(relayShare)
+		if dst.shares == nil {
+			dst.shares = make(map[[32]byte]*relayShare)
+		}
+		dst.shares[src.identity] = share
+	}
+	return &relayRoute{src: src, dst: dst, share: share}
 }
 
 func (c *relayConn) partnerLocked(other *relayConn) {

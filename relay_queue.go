@@ -42,6 +42,7 @@ const (
 	relayPutOK   relayPut = iota
 	relayPutWake          // and the caller starts the writer
 	relayPutFull          // nothing was put: the queue has reached its bound
+	relayPutHog           // nothing was put: the sender has too much in a crowded queue
 	relayPutOver          // nothing was put: the connection has ended
 )
 
@@ -53,7 +54,10 @@ func (q *relayQueue) put(head, body []byte, e relayEntry) relayPut {
 	if q.ended {
 		return relayPutOver
 	}
-	if q.bytes+size > proto.MaxQueue {
+	switch {
+	case q.bytes+size > relayCrowded && e.route != nil && e.route.share.bytes.Load() > relayHog:
+		return relayPutHog
+	case q.bytes+size > proto.MaxQueue:
 		return relayPutFull
 	}
 	q.buf = append(q.buf, head...)

@@ -25,11 +25,24 @@ type relayRoute struct {
 	// On the way: put there by src's reader, taken off by dst's writer.
 	bytes    atomic.Int64
 	messages atomic.Int64
+	share    *relayShare
 
 	// Guarded by src.queue.mu.
 	ackSeq    uint64
 	ackQueued bool
 }
+
+// relayShare is what all connections of one identity have on the way to one
+// connection.
+type relayShare struct{ bytes atomic.Int64 }
+
+// A person with many connections must not be able to fill somebody's queue and
+// have that connection closed as slow. From a queue half full on, who has more
+// than a quarter of it there is the one to go.
+const (
+	relayCrowded = proto.MaxQueue / 2
+	relayHog     = proto.MaxQueue / 4
+)
 
 // fits tells whether a message may go on its way: those before it and it are
 // within the window, or there is none before it.
@@ -41,11 +54,13 @@ func (rt *relayRoute) fits(body int) bool {
 func (rt *relayRoute) sent(body int) {
 	rt.bytes.Add(int64(body))
 	rt.messages.Add(1)
+	rt.share.bytes.Add(int64(body))
 }
 
 func (rt *relayRoute) written(body int) {
 	rt.bytes.Add(-int64(body))
 	rt.messages.Add(-1)
+	rt.share.bytes.Add(-int64(body))
 }
 
 // relayRefusal is an error that a request is answered with, while the
@@ -174,18 +189,22 @@ func (c *relayConn) forward(rt *relayRoute, seq uint64, head, body []byte) error
 		return proto.Errorf(proto.Flood, "more than %d bytes or %d messages were sent to one connection before the relay's ack", proto.RelayWindow, relayMaxUnacked)
 	}
 	rt.sent(len(body))
-	switch rt.dst.queue.put(head, body, relayEntry{route: rt, seq: seq, body: len(body)}) {
+	put := rt.dst.queue.put(head, body, relayEntry{route: rt, seq: seq, body: len(body)})
+	switch put {
+	case relayPutOK:
+		return nil
 	case relayPutWake:
 		rt.dst.startWriter()
-	case relayPutOver:
-		delete(c.routes, rt.dst.id)
-		return relayGone(rt.dst.id)
+		return nil
 	case relayPutFull:
 		rt.dst.tooSlow()
-		delete(c.routes, rt.dst.id)
-		return relayGone(rt.dst.id)
 	}
-	return nil
+	rt.written(len(body)) // nothing is on its way
+	if put == relayPutHog {
+		return proto.Errorf(proto.Flood, "your connections together have more than %d bytes on the way to one that is busy", relayHog)
+	}
+	delete(c.routes, rt.dst.id)
+	return relayGone(rt.dst.id)
 }
 
 func relayGone(dstID string) error {
@@ -204,11 +223,10 @@ func (c *relayConn) findRoute(dstID string) (*relayRoute, error) {
 			return nil, &relayRefusal{proto.Errorf(proto.Busy, "this connection sends to %d others already", relayMaxRoutes), dstID}
 		}
 	}
-	dst := c.relay.hub.meet(c, dstID)
-	if dst == nil {
+	rt := c.relay.hub.meet(c, dstID)
+	if rt == nil {
 		return nil, relayGone(dstID)
 	}
-	rt := &relayRoute{src: c, dst: dst}
 	if c.routes == nil {
 		c.routes = make(map[string]*relayRoute)
 	}

@@ -23,7 +23,7 @@ type relayWriter struct {
 	out     []byte       // sealed lines
 	sent    []relayEntry // the entries in out
 	payload []byte
-	sealed  []byte
+	sealer  lineSealer
 }
 
 var relayWriters = sync.Pool{New: func() any { return new(relayWriter) }}
@@ -32,8 +32,11 @@ var relayWriters = sync.Pool{New: func() any { return new(relayWriter) }}
 // many lines at once where many wait.
 func (c *relayConn) write() {
 	w := relayWriters.Get().(*relayWriter)
-	c.writer.sealed = w.sealed
+	w.sealer.hop = c.send
 	err := c.writeQueue(w)
+	// If it rests, another writer of this connection may be at work by now.
+	w.sealer.hop = nil
+	w.out, w.sent = w.out[:0], w.sent[:0]
 	clear(w.sent[:cap(w.sent)])
 	clear(w.batch.entries[:cap(w.batch.entries)])
 	if cap(w.out)+cap(w.batch.buf) <= relayKeepBuffer {
@@ -64,16 +67,13 @@ func (c *relayConn) writeQueue(w *relayWriter) error {
 				}
 				continue
 			}
-			// Once at rest the connection may have its next writer.
-			w.sealed, c.writer.sealed = c.writer.sealed, nil
 			ok, ended, last := c.queue.rest()
 			if !ok {
-				c.writer.sealed = w.sealed
 				continue
 			}
 			if ended {
 				if last != nil {
-					w.out = c.writer.append(w.out, last)
+					w.out = w.sealer.append(w.out, last)
 				}
 				err := c.flush(w)
 				if err == nil {
@@ -93,11 +93,11 @@ func (c *relayConn) writeQueue(w *relayWriter) error {
 func (c *relayConn) writeBatch(w *relayWriter) error {
 	for _, ack := range w.batch.acks {
 		w.payload = proto.AppendAck(w.payload[:0], ack.dstID, ack.seq)
-		w.out = c.writer.append(w.out, w.payload)
+		w.out = w.sealer.append(w.out, w.payload)
 	}
 	start := 0
 	for _, e := range w.batch.entries {
-		w.out = c.writer.append(w.out, w.batch.buf[start:e.end])
+		w.out = w.sealer.append(w.out, w.batch.buf[start:e.end])
 		w.sent = append(w.sent, e)
 		start = e.end
 		if len(w.out) >= relayChunk {
