@@ -1,0 +1,278 @@
+package crypto
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"errors"
+	"testing"
+	"time"
+
+	"chatsecure/canon"
+)
+
+// agree fails unless the two ends are mirror images, with nothing on the way.
+func (p *pair) agree(t testing.TB) {
+	t.Helper()
+	for _, ends := range [][2]*Conversation{{p.ca, p.cb}, {p.cb, p.ca}} {
+		x, y := ends[0], ends[1]
+		if !bytes.Equal(x.send.ck, y.recv.ck) || x.send.n != y.recv.n || !bytes.Equal(x.send.info[:len(x.send.info)-8], y.recv.info[:len(y.recv.info)-8]) {
+			t.Errorf("the chain of %s differs", x.SendDirection())
+		}
+		if !bytes.Equal(x.root, y.root) || x.steps != y.steps {
+			t.Errorf("the roots differ, after %d and %d steps", x.steps, y.steps)
+		}
+		if (x.mine != nil) != (y.theirs != nil) || x.mine != nil && !bytes.Equal(x.mine.Public(), y.theirs) {
+			t.Error("the ends do not agree whose turn it is")
+		}
+		sx, dx := x.sent.last()
+		sy, dy := y.received.last()
+		if sx != sy || dx != dy {
+			t.Errorf("%d records sent and %d received, or other digests", sx, sy)
+		}
+	}
+	if (p.ca.mine == nil) == (p.cb.mine == nil) {
+		t.Error("both have the turn, or neither")
+	}
+}
+
+// stepped tells whether a message carries a step.
+func stepped(t testing.TB, s *Sealed) bool {
+	t.Helper()
+	h, err := ParseMessageHeader(s.Header)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return h.Step != nil
+}
+
+// Steps go in turns, B's first, in any kind of message, and both ends follow.
+func TestRatchetTurns(t *testing.T) {
+	eachSuite(t, func(t *testing.T, suite string) {
+		p := newPair(t, suite)
+		now := labNow
+		p.agree(t)
+		for round := range 6 {
+			for _, fromA := range []bool{true, false} {
+				src, dst := p.ca, p.cb
+				if !fromA {
+					src, dst = dst, src
+				}
+				// In the first round B only sets its clock, so that A has its first
+				// turn after the second.
+				want := round > 1 || round == 1 && !fromA
+				var s *Sealed
+				var err error
+				switch round % 4 {
+				case 0:
+					s = p.text(t, fromA, now, "text")
+				case 1:
+					s = receipt(t, src, src.ReceivedSeq(), src.ReceivedSeq(), now)
+				case 2:
+					s, err = src.SealPipe([]byte("chunk"), now)
+				case 3:
+					s, err = src.SealEnd(now)
+				}
+				if err != nil {
+					t.Fatal(err)
+				}
+				if got := stepped(t, s); got != want {
+					t.Errorf("round %d, from A %v: step %v", round, fromA, got)
+				}
+				take(t, dst, s, now)
+				p.agree(t)
+				now = now.Add(stepAgeRSA)
+			}
+		}
+		if p.ca.steps < 9 {
+			t.Errorf("%d steps", p.ca.steps)
+		}
+	})
+}
+
+func TestStepPolicy(t *testing.T) {
+	for _, test := range []struct {
+		name     string
+		suite    string
+		age      time.Duration
+		messages int
+		noKey    bool
+		want     bool
+	}{
+		{"at once", SuiteMLKEM, 0, 0, false, false},
+		{"young", SuiteMLKEM, stepAge - 1, stepMessages - 1, false, false},
+		{"old", SuiteMLKEM, stepAge, 0, false, true},
+		{"many messages", SuiteMLKEM, 0, stepMessages, false, true},
+		{"clock set back", SuiteMLKEM, -1, 0, false, true},
+		{"RSA young", SuiteRSA256, stepAgeRSA - 1, 10 * stepMessages, false, false},
+		{"RSA old", SuiteRSA256, stepAgeRSA, 0, false, true},
+		{"RSA clock set back", SuiteRSA128, -time.Hour, 0, false, true},
+		{"RSA without a key", SuiteRSA256, time.Hour, 0, true, false},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			p := newPair(t, test.suite)
+			// B, who has the turn, says something, which sets its clock.
+			if stepped(t, receipt(t, p.cb, 0, 0, labNow)) {
+				t.Error("a step with the first message of all")
+			}
+			if p.cb.since != 1 || p.cb.last != labNow {
+				t.Errorf("%d messages since %v", p.cb.since, p.cb.last)
+			}
+			p.cb.since = test.messages
+			if test.noKey {
+				p.cb.local.Keys = &KeySource{closed: true}
+			}
+			if got := stepped(t, receipt(t, p.cb, 0, 0, labNow.Add(test.age))); got != test.want {
+				t.Errorf("step: %v", got)
+			}
+			// Who has no turn never steps.
+			p.ca.since = 1000
+			if stepped(t, receipt(t, p.ca, 0, 0, labNow.Add(time.Hour))) {
+				t.Error("a step of the one who has no turn")
+			}
+		})
+	}
+}
+
+// forgeStep is a message with a step as a peer that keeps to no rule makes it:
+// to the given key of the receiver's, with any next key.
+func forgeStep(t testing.TB, c *Conversation, theirs, next []byte, steps uint64, plaintext []byte) []byte {
+	t.Helper()
+	enc, secret, err := c.suite.Encapsulate(theirs, c.T3[:])
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := ratchet{root: c.root, steps: steps}
+	_, ck := r.stepKeys(c, secret, c.SendDirection(), theirs, enc, next)
+	stepped := *c
+	stepped.send = newChain(c.suite, ck, c.T3, c.SendDirection())
+	stepped.send.n = c.send.n
+	return forge(&stepped, KindPipe, plaintext, func(h *MessageHeader) { h.Step = &Step{Enc: enc, Key: next} })
+}
+
+// Row 19: a step with a key that cannot be used fails when it comes, and not
+// when the other side would use it.
+func TestRow19StepKeys(t *testing.T) {
+	eachSuite(t, func(t *testing.T, suite string) {
+		p := newPair(t, suite)
+		for what, key := range badKEMKeys(t, suite) {
+			body := forgeStep(t, p.cb, p.ca.mine.Public(), key, 0, []byte("x"))
+			if err := refused(t, p.ca, body, labNow); !errors.Is(err, ErrDecrypt) {
+				t.Errorf("%s: %v", what, err)
+			}
+		}
+		next := testKEMKey(t, SuiteByName(suite), 2).Public()
+		good := forgeStep(t, p.cb, p.ca.mine.Public(), next, 0, []byte("x"))
+		o, err := p.ca.Open(good, labNow)
+		if err != nil {
+			t.Fatalf("a step with nothing wrong: %v", err)
+		}
+		p.ca.Commit(o)
+		if !bytes.Equal(p.ca.theirs, next) || p.ca.mine != nil || p.ca.steps != 1 {
+			t.Error("the step did not count")
+		}
+	})
+}
+
+// A step out of turn, twice, of another number, or to another key.
+func TestStepOutOfTurn(t *testing.T) {
+	eachSuite(t, func(t *testing.T, suite string) {
+		p := newPair(t, suite)
+		s := SuiteByName(suite)
+		next := testKEMKey(t, s, -1).Public()
+		// It is B's turn. A has no key of B's that is unused; the last that B
+		// had was rpkB, and it may try any.
+		if err := refused(t, p.cb, forgeStep(t, p.ca, next, next, 0, nil), labNow); !errors.Is(err, ErrDecrypt) {
+			t.Errorf("A's step in B's turn: %v", err)
+		}
+		used := p.ca.mine.Public()
+		for name, body := range map[string][]byte{
+			"to another key":    forgeStep(t, p.cb, next, next, 0, nil),
+			"of another number": forgeStep(t, p.cb, used, next, 1, nil),
+		} {
+			if err := refused(t, p.ca, body, labNow); !errors.Is(err, ErrDecrypt) {
+				t.Errorf("a step %s: %v", name, err)
+			}
+		}
+		receipt(t, p.cb, 0, 0, labNow) // sets B's clock; n goes on
+		p.ca.recv.advance()
+		step := receipt(t, p.cb, 0, 0, labNow.Add(stepAgeRSA))
+		take(t, p.ca, step, labNow.Add(stepAgeRSA))
+		if err := refused(t, p.ca, forgeStep(t, p.cb, used, next, 1, nil), labNow); !errors.Is(err, ErrDecrypt) {
+			t.Errorf("a second step in a row: %v", err)
+		}
+		p.agree(t)
+	})
+}
+
+// A step that comes with a message which fails leaves no trace, and the same
+// key serves for the honest one.
+func TestStepIsTentative(t *testing.T) {
+	eachSuite(t, func(t *testing.T, suite string) {
+		p := newPair(t, suite)
+		next := testKEMKey(t, SuiteByName(suite), 0).Public()
+		bad := forgeStep(t, p.cb, p.ca.mine.Public(), next, 0, []byte("chunk"))
+		header, _, sealed := cutBody(t, bad)
+		h, err := ParseMessageHeader(header)
+		if err != nil {
+			t.Fatal(err)
+		}
+		// The step is right; the text under it is none.
+		h.Kind, h.Seq, h.Count, h.Digest = KindText, 1, 1, unknownSecret()
+		wrong := *p.cb
+		refused(t, p.ca, sign(&wrong, canon.MustMarshal(h), sealed), labNow)
+
+		o, err := p.ca.Open(bytes.Clone(bad), labNow)
+		if err != nil {
+			t.Fatal(err)
+		}
+		root, ck := o.step.root, o.step.chain.ck
+		o.Discard()
+		o.Discard()
+		if zero := make([]byte, secretSize); !bytes.Equal(root, zero) || !bytes.Equal(ck, zero) || o.step != nil {
+			t.Error("Discard left keys")
+		}
+		if p.ca.mine == nil || p.ca.steps != 0 {
+			t.Error("a discarded step counted")
+		}
+		receipt(t, p.cb, 0, 0, labNow)
+		p.ca.recv.advance()
+		take(t, p.ca, receipt(t, p.cb, 0, 0, labNow.Add(stepAgeRSA)), labNow.Add(stepAgeRSA))
+		p.agree(t)
+	})
+}
+
+// Everything that a step's derivation names counts.
+func TestStepKeysBindEverything(t *testing.T) {
+	p := newPair(t, SuiteMLKEM)
+	derive := func(edit func(r *ratchet, c *Conversation, args *[3][]byte, direction *string, secret []byte)) [2][32]byte {
+		r := ratchet{root: bytes.Repeat([]byte{1}, 32), steps: 4}
+		c := *p.ca
+		args := [3][]byte{[]byte("used"), []byte("enc"), []byte("next")}
+		direction, secret := DirectionAB, bytes.Repeat([]byte{2}, 32)
+		if edit != nil {
+			edit(&r, &c, &args, &direction, secret)
+		}
+		root, ck := r.stepKeys(&c, secret, direction, args[0], args[1], args[2])
+		return [2][32]byte{[32]byte(root), [32]byte(ck)}
+	}
+	base := derive(nil)
+	if derive(nil) != base || base[0] == base[1] {
+		t.Fatal("the derivation is not one, or gives one key twice")
+	}
+	type edit = func(r *ratchet, c *Conversation, args *[3][]byte, direction *string, secret []byte)
+	for name, f := range map[string]edit{
+		"root":      func(r *ratchet, _ *Conversation, _ *[3][]byte, _ *string, _ []byte) { r.root[0] ^= 1 },
+		"number":    func(r *ratchet, _ *Conversation, _ *[3][]byte, _ *string, _ []byte) { r.steps++ },
+		"suite":     func(_ *ratchet, c *Conversation, _ *[3][]byte, _ *string, _ []byte) { c.suite = suites[1] },
+		"T3":        func(_ *ratchet, c *Conversation, _ *[3][]byte, _ *string, _ []byte) { c.T3 = sha256.Sum256(nil) },
+		"direction": func(_ *ratchet, _ *Conversation, _ *[3][]byte, d *string, _ []byte) { *d = DirectionBA },
+		"secret":    func(_ *ratchet, _ *Conversation, _ *[3][]byte, _ *string, secret []byte) { secret[0] ^= 1 },
+		"used key":  func(_ *ratchet, _ *Conversation, args *[3][]byte, _ *string, _ []byte) { args[0] = []byte("x") },
+		"enc":       func(_ *ratchet, _ *Conversation, args *[3][]byte, _ *string, _ []byte) { args[1] = []byte("x") },
+		"next key":  func(_ *ratchet, _ *Conversation, args *[3][]byte, _ *string, _ []byte) { args[2] = []byte("x") },
+	} {
+		if got := derive(f); got[0] == base[0] || got[1] == base[1] {
+			t.Errorf("another %s gives the same keys", name)
+		}
+	}
+}
