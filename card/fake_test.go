@@ -93,8 +93,8 @@ type fakeToken struct {
 	loggedIn                           bool
 
 	// Hooks run inside the call, with the module unlocked; an error is the answer.
-	onLogin, onSignInit, onSign func() error
-	spoil                       bool // sign something else
+	onOpen, onLogin, onSignInit, onSign func() error
+	spoil                               bool // sign something else
 }
 
 type fakeObject struct {
@@ -254,6 +254,9 @@ func (m *fakeModule) OpenSession(id uint, flags uint) (pkcs11.SessionHandle, err
 	}
 	if s.token.flags&pkcs11.CKF_TOKEN_INITIALIZED == 0 {
 		return 0, ckr(pkcs11.CKR_TOKEN_NOT_RECOGNIZED)
+	}
+	if err := m.hook(s.token.onOpen); err != nil {
+		return 0, err
 	}
 	m.last++
 	m.sessions[m.last] = &fakeSession{slot: s, token: s.token}

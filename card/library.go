@@ -65,7 +65,7 @@ func (l *libraries) acquire(ctx context.Context, path string) (*library, error) 
 		return nil, cancelled(ctx.Err())
 	}
 	if lib.err != nil {
-		lib.leave(ctx)
+		lib.release() // nothing was initialized, so nothing is waited for
 		return nil, lib.err
 	}
 	return lib, nil

@@ -163,11 +163,13 @@ func TestSlowSign(t *testing.T) {
 		}
 		ctx, cancel := context.WithCancel(t.Context())
 		go func() { <-signing; cancel() }()
-		_, err = c.Sign(ctx, []byte("m"))
+		message := []byte("one delegation")
+		_, err = c.Sign(ctx, message)
 		wantKind(t, err, Cancelled)
 		if !errors.Is(err, context.Canceled) {
 			t.Error("the context's error is not reachable")
 		}
+		clear(message) // it is the caller's again: the race detector looks
 
 		// The module is busy: others wait no longer than they want to.
 		_, err = c.Sign(ctx, []byte("m"))
@@ -198,7 +200,7 @@ func TestSlowSign(t *testing.T) {
 		if !bytes.Equal(pin, make([]byte, len(pin))) {
 			t.Error("the PIN was not erased")
 		}
-		token.onSign = nil
+		m.set(func() { token.onSign = nil })
 		pin = []byte(fakePIN)
 		c, err = libs.openFirst(t.Context(), []string{"/fake.so"}, u, Options{PIN: givePIN(fakePIN)})
 		if err != nil {
@@ -230,6 +232,26 @@ func TestCancelledBeforeTheCardIsTried(t *testing.T) {
 	}
 }
 
+// Cancelled once the module has begun to look at the card again.
+func TestCancelledWhileLooking(t *testing.T) {
+	token := newToken("alice", keys.p256())
+	m := newFake(t, token)
+	ctx, cancel := context.WithCancel(t.Context())
+	c := mustOpen(t, m, "", Options{PIN: func(context.Context, PINRequest) ([]byte, error) {
+		m.set(func() { token.onOpen = func() error { cancel(); return nil } })
+		return []byte(fakePIN), nil
+	}})
+	_, err := c.Sign(ctx, nil)
+	wantKind(t, err, Cancelled)
+	m.set(func() { token.onOpen = nil })
+	if err := c.Close(); err != nil { // it waits for what goes on
+		t.Fatal(err)
+	}
+	if m.calls.count("Login")+m.calls.count("Sign") != 0 {
+		t.Error("the card was tried")
+	}
+}
+
 // Cancelled inside C_Login: the login is undone and nothing is signed.
 func TestCancelledAtLogin(t *testing.T) {
 	token := newToken("alice", keys.p256())
@@ -239,7 +261,7 @@ func TestCancelledAtLogin(t *testing.T) {
 	c := mustOpen(t, m, "", Options{})
 	_, err := c.Sign(ctx, nil)
 	wantKind(t, err, Cancelled)
-	token.onLogin = nil
+	m.set(func() { token.onLogin = nil })
 	// The next signature stands behind it in the module's line.
 	if _, err := c.Sign(t.Context(), nil); err != nil {
 		t.Fatal(err)

@@ -98,6 +98,13 @@ func TestURIRefused(t *testing.T) {
 	}
 }
 
+func TestPINInURI(t *testing.T) {
+	_, err := parseURI("pkcs11:token=a?pin-value=1234")
+	if e := wantKind(t, err, BadSpec); !strings.Contains(e.Message, "never taken from an argument") || !strings.Contains(e.Hint, "pin-source") {
+		t.Errorf("said %q, hint %q", e.Message, e.Hint)
+	}
+}
+
 func TestURIWants(t *testing.T) {
 	u, err := parseURI("pkcs11:token=a;serial=")
 	if err != nil {
