@@ -82,12 +82,10 @@ func TestChoice(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			token := bare("alice")
 			for _, o := range tc.objects {
-				if bytes.Equal(o.cert, caCert()) {
+				if bytes.Equal(o.cert, caCert()) || token.has(pkcs11.CKO_PRIVATE_KEY, o.id) {
 					token.addCert(o.label, []byte{o.id}, o.cert)
-				} else if !token.has(pkcs11.CKO_PRIVATE_KEY, o.id) {
-					token.add(o.label, "key of "+o.label, []byte{o.id}, keys.p256(), o.cert)
 				} else {
-					token.addCert(o.label, []byte{o.id}, o.cert)
+					token.add(o.label, "key of "+o.label, []byte{o.id}, keys.p256(), o.cert)
 				}
 			}
 			c, err := openFake(t, newFake(t, token), tc.spec, Options{})

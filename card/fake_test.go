@@ -94,7 +94,8 @@ type fakeToken struct {
 
 	// Hooks run inside the call, with the module unlocked; an error is the answer.
 	onOpen, onLogin, onSignInit, onSign func() error
-	spoil                               bool // sign something else
+	spoil                               bool   // sign something else
+	signed                              []byte // what the last C_Sign was given
 }
 
 type fakeObject struct {
@@ -479,6 +480,7 @@ func (m *fakeModule) Sign(h pkcs11.SessionHandle, input []byte) ([]byte, error) 
 	if s.key.always && !s.ctxOK {
 		return nil, ckr(pkcs11.CKR_USER_NOT_LOGGED_IN)
 	}
+	s.token.signed = bytes.Clone(input)
 	if s.token.spoil {
 		input = append([]byte("not "), input...)
 	}

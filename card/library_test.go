@@ -169,7 +169,7 @@ func TestSlowSign(t *testing.T) {
 		if !errors.Is(err, context.Canceled) {
 			t.Error("the context's error is not reachable")
 		}
-		clear(message) // it is the caller's again: the race detector looks
+		clear(message) // it is the caller's again, and what is signed stays
 
 		// The module is busy: others wait no longer than they want to.
 		_, err = c.Sign(ctx, []byte("m"))
@@ -199,6 +199,9 @@ func TestSlowSign(t *testing.T) {
 		}
 		if !bytes.Equal(pin, make([]byte, len(pin))) {
 			t.Error("the PIN was not erased")
+		}
+		if string(token.signed) != "one delegation" {
+			t.Errorf("what was signed changed to %q", token.signed)
 		}
 		m.set(func() { token.onSign = nil })
 		pin = []byte(fakePIN)
