@@ -65,7 +65,7 @@ func (l *libraries) acquire(ctx context.Context, path string) (*library, error) 
 		return nil, cancelled(ctx.Err())
 	}
 	if lib.err != nil {
-		lib.release() // nothing was initialized, so nothing is waited for
+		lib.leave(ctx) // what is tried next must not find this one still in use
 		return nil, lib.err
 	}
 	return lib, nil

@@ -324,7 +324,7 @@ func TestCloseAndOpenAtOnce(t *testing.T) {
 func TestProxy(t *testing.T) {
 	direct, proxy := newFake(t, newToken("alice", keys.p256())), newFake(t, newToken("bob", keys.p384()))
 	libs := fakeLibraries(map[string]*fakeModule{"/direct.so": direct, "/p11-kit-proxy.so": proxy})
-	both := []string{"/direct.so", "/p11-kit-proxy.so"}
+	both := []string{"/missing.so", "/direct.so", "/p11-kit-proxy.so"}
 	open := func(spec string) (Card, error) {
 		return libs.openFirst(t.Context(), both, must(parseURI(spec)), Options{})
 	}
