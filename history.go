@@ -152,7 +152,7 @@ func (h *History) Begin(c *crypto.Conversation, mine *crypto.Bundle) error {
 		return appendLineJSON(b, "peer", canon.MustMarshal(peer))
 	})
 	if err == nil && h.known != nil {
-		h.known.began(c.T3, peer)
+		h.known.began(flow{c.T3, reverse(c.SendDirection())}, peer)
 	}
 	return err
 }
@@ -188,28 +188,39 @@ func linesSize(records [][]byte) int {
 
 // Taken writes down that the relay has taken our records of a conversation up
 // to seq: they are SENT.
-func (h *History) Taken(t3 [32]byte, seq uint64) error { return h.mark(lineTaken, t3, seq) }
-
-// Shown writes down that the records received in a conversation up to seq have
-// been shown to a person, or flushed to standard output.
-func (h *History) Shown(t3 [32]byte, seq uint64) error {
-	if err := h.mark(lineShown, t3, seq); err != nil {
-		return err
-	}
-	if h.known != nil {
-		h.known.shown(t3, seq)
-	}
-	return nil
-}
-
-func (h *History) mark(typ string, t3 [32]byte, seq uint64) error {
+func (h *History) Taken(t3 [32]byte, seq uint64) error {
 	if seq == 0 {
-		return nil // nothing has been marked; sequence numbers begin at 1
+		return nil // sequence numbers begin at 1
 	}
-	return h.appendLine(typ, func(b []byte) []byte {
+	return h.appendLine(lineTaken, func(b []byte) []byte {
 		b = appendLineBytes(b, "conversation", t3[:])
 		return strconv.AppendUint(appendLineField(b, "seq"), seq, 10)
 	})
+}
+
+// Shown writes down that the records received in a conversation up to seq have
+// been shown to a person, or flushed to standard output. The conversation is
+// one that has begun in this History, or that Unshown returned.
+func (h *History) Shown(t3 [32]byte, seq uint64) error {
+	if seq == 0 {
+		return nil
+	}
+	if h.known == nil {
+		return historyError(nil, "", "a client that takes no messages has shown none")
+	}
+	direction, ok := h.known.from[t3]
+	if !ok {
+		return historyError(nil, "", "records of a conversation that is not in the history have been shown")
+	}
+	err := h.appendLine(lineShown, func(b []byte) []byte {
+		b = appendLineBytes(b, "conversation", t3[:])
+		b = appendLineJSON(b, "direction", quoteJSON(direction))
+		return strconv.AppendUint(appendLineField(b, "seq"), seq, 10)
+	})
+	if err == nil {
+		h.known.shown(flow{t3, direction}, seq)
+	}
+	return err
 }
 
 // Received writes down a text message that Open returned, before it is
@@ -222,7 +233,7 @@ func (h *History) Received(c *crypto.Conversation, o *crypto.Opened) error {
 	})
 	if err == nil && h.known != nil {
 		for _, r := range o.Records {
-			h.known.stored(r.ID, c.T3, r.Seq)
+			h.known.stored(r.ID, flow{c.T3, o.Header.Direction}, r.Seq)
 		}
 	}
 	return err

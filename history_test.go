@@ -132,6 +132,9 @@ func TestHistoryShownElsewhere(t *testing.T) {
 	if again := high.Unshown(); len(again) != 0 || high.Known(left[0].Record.ID) != KnownShown {
 		t.Errorf("unshown is %+v", again)
 	}
+	if err := high.Shown([32]byte{1}, 1); err == nil {
+		t.Error("records of no conversation are marked shown")
+	}
 	p.must(errors.Join(high.Close(), low.Close()))
 	if r := verified(t, p.b.dir, p.verifier); !r.OK() {
 		t.Errorf("findings: %v", r.Findings)
@@ -226,6 +229,76 @@ four Ana>bruno DELIVERED: Bruno/conn-b=DELIVERED
 	}
 	if messages, problems, err := ReadHistory(filepath.Join(p.a.dir, "none")); len(messages)+len(problems) != 0 || err != nil {
 		t.Errorf("no history reads as %v, %v, %v", messages, problems, err)
+	}
+}
+
+// Two clients of one user on one state directory talk with each other.
+func TestHistoryBothSides(t *testing.T) {
+	p := newHistoryPair(t)
+	p.close(p.a)
+	p.a.dir = p.b.dir
+	h, _, err := OpenHistory(p.b.dir, true, p.clock.Now)
+	p.must(err)
+	p.a.h = h // slot 1, beside Bruno's
+	p.ca, p.cb = p.shake(p.a, p.b)
+	p.must(p.a.h.Begin(p.ca, p.a.local.Bundle))
+	p.must(p.b.h.Begin(p.cb, p.b.local.Bundle))
+	ids := p.send("one", "two")
+	p.receipt(2, 1)
+	p.must(p.b.h.Shown(p.cb.T3, 1))
+	if r := verified(t, p.b.dir, p.verifier); !r.OK() || r.Messages != 2 {
+		t.Errorf("%+v", r)
+	}
+	messages, _, err := ReadHistory(p.b.dir)
+	p.must(err)
+	if len(messages) != 4 {
+		t.Errorf("%d messages, want each as sent and as received", len(messages))
+	}
+	for _, m := range messages {
+		if want := map[string]Status{"one": StatusRead, "two": StatusDelivered}[m.Text]; m.Status() != want {
+			t.Errorf("%s (outgoing: %t) is %s, want %s", m.Text, m.Outgoing, m.Status(), want)
+		}
+	}
+	p.exported(p.b, ids[1])
+	p.close(p.a)
+	p.close(p.b)
+	p.open(p.b)
+	if left := p.b.h.Unshown(); len(left) != 1 || left[0].Record.Text != "two" {
+		t.Errorf("unshown is %+v", left)
+	}
+	p.must(p.b.h.Shown(p.cb.T3, 2))
+	if r := verified(t, p.b.dir, p.verifier); !r.OK() {
+		t.Errorf("%+v", r.Findings)
+	}
+}
+
+// The chunks of a pipe leave nothing in the history, and no gap.
+func TestHistoryPipe(t *testing.T) {
+	p := newHistoryPair(t)
+	for i := range 3 {
+		s, err := p.ca.SealPipe([]byte("chunk"), p.clock.Now())
+		p.must(err)
+		o, err := p.cb.Open(s.Body, p.clock.Now())
+		p.must(err)
+		p.cb.Commit(o)
+		if i != 1 {
+			continue
+		}
+		s, err = p.ca.SealReceipt(0, 0, p.clock.Now())
+		p.must(err)
+		o, err = p.cb.Open(s.Body, p.clock.Now())
+		p.must(err)
+		p.must(p.b.h.Receipt(p.cb, o))
+		p.cb.Commit(o)
+	}
+	s, err := p.ca.SealEnd(p.clock.Now())
+	p.must(err)
+	o, err := p.cb.Open(s.Body, p.clock.Now())
+	p.must(err)
+	p.must(p.b.h.Ended(p.cb, o))
+	p.cb.Commit(o)
+	if r := verified(t, p.b.dir, p.verifier); !r.OK() || r.Ends != 1 || r.Receipts != 1 {
+		t.Errorf("%+v", r)
 	}
 }
 
@@ -333,7 +406,7 @@ func FuzzHistoryLine(f *testing.F) {
 		if l.Type == lineConversation && (quick != nil || len(x.convs) != 1) {
 			t.Errorf("the conversation is not known: %v", quick)
 		}
-		v := historyView{convs: make(map[[32]byte]*readConv), shown: make(map[[32]byte]uint64), byID: make(map[string]*HistoryMessage)}
+		v := newHistoryView()
 		if err := v.line("0", 1, line); err != nil || len(v.problems) > 0 {
 			t.Errorf("reading: %v, %v", err, v.problems)
 		}

@@ -46,9 +46,9 @@ type place struct {
 	seq  uint64
 }
 
-// indexedConv is one conversation of the index.
+// indexedConv is one conversation of the index, as it was received.
 type indexedConv struct {
-	t3      [32]byte
+	flow    flow        // of what was received
 	peer    *historyEnd // nil until its line has been read
 	shown   uint64      // records up to here
 	waiting []storedLine
@@ -67,7 +67,8 @@ type storedLine struct {
 // owns it.
 type historyIndex struct {
 	convs []indexedConv
-	byT3  map[[32]byte]uint32
+	flows map[flow]uint32     // to convs
+	from  map[[32]byte]string // conversation to the direction that Shown means
 	ids   map[recordKey]place
 	more  map[recordKey][]place   // of records that were received again
 	tails map[string]*historyTail // of the other slots: read up to here
@@ -75,32 +76,38 @@ type historyIndex struct {
 
 func newHistoryIndex() *historyIndex {
 	return &historyIndex{
-		byT3:  make(map[[32]byte]uint32),
+		flows: make(map[flow]uint32),
+		from:  make(map[[32]byte]string),
 		ids:   make(map[recordKey]place),
 		more:  make(map[recordKey][]place),
 		tails: make(map[string]*historyTail),
 	}
 }
 
-func (x *historyIndex) conv(t3 [32]byte) uint32 {
-	i, ok := x.byT3[t3]
+func (x *historyIndex) conv(of flow) uint32 {
+	i, ok := x.flows[of]
 	if !ok {
 		i = uint32(len(x.convs))
-		x.convs = append(x.convs, indexedConv{t3: t3})
-		x.byT3[t3] = i
+		x.convs = append(x.convs, indexedConv{flow: of})
+		x.flows[of] = i
 	}
 	return i
 }
 
-func (x *historyIndex) began(t3 [32]byte, peer historyEnd) { x.convs[x.conv(t3)].peer = &peer }
+func (x *historyIndex) began(of flow, peer historyEnd) {
+	x.convs[x.conv(of)].peer = &peer
+	if _, ok := x.from[of.t3]; !ok {
+		x.from[of.t3] = of.direction // the own file is read first
+	}
+}
 
-func (x *historyIndex) shown(t3 [32]byte, seq uint64) {
-	c := &x.convs[x.conv(t3)]
+func (x *historyIndex) shown(of flow, seq uint64) {
+	c := &x.convs[x.conv(of)]
 	c.shown = max(c.shown, seq)
 	c.waiting = slices.DeleteFunc(c.waiting, func(l storedLine) bool { return l.last <= c.shown })
 }
 
-func (x *historyIndex) stored(id string, t3 [32]byte, seq uint64) {
+func (x *historyIndex) stored(id string, of flow, seq uint64) {
 	var key recordKey
 	if len(id) != 2*len(key) {
 		return
@@ -108,7 +115,7 @@ func (x *historyIndex) stored(id string, t3 [32]byte, seq uint64) {
 	if _, err := hex.Decode(key[:], []byte(id)); err != nil {
 		return
 	}
-	p := place{x.conv(t3), seq}
+	p := place{x.conv(of), seq}
 	if before, ok := x.ids[key]; !ok {
 		x.ids[key] = p
 	} else if before != p && !slices.Contains(x.more[key], p) {
@@ -173,8 +180,8 @@ func (h *History) RefreshKnown() error {
 	return nil
 }
 
-// readSlot reads what is new in another slot's file. What follows a damage is
-// not read; it is never written on, so nothing new comes there.
+// readSlot reads what is new in another slot's file, as far as it is lines at
+// all: also after a damage, what was received is known.
 func (x *historyIndex) readSlot(dir, slot string, index indexFunc) error {
 	f, err := openHistoryPath(filepath.Join(dir, slot+historyExt), os.O_RDONLY)
 	if errors.Is(err, os.ErrNotExist) {
@@ -189,7 +196,7 @@ func (x *historyIndex) readSlot(dir, slot string, index indexFunc) error {
 		tail = new(historyTail)
 		x.tails[slot] = tail
 	}
-	_, err = tail.scan(f, nil, func(line []byte, offset int64) error { return index(slot, line, offset) })
+	_, err = tail.scan(f, func(*historyDamage) {}, func(line []byte, offset int64) error { return index(slot, line, offset) })
 	if _, ok := errors.AsType[*historyDamage](err); ok {
 		return nil
 	}
@@ -207,32 +214,28 @@ func (x *historyIndex) line(slot string, line []byte, offset int64) error {
 	}
 	switch string(typ) {
 	case lineConversation:
-		l, err := parseHistoryLine(line)
-		if err != nil {
-			return &historyDamage{0, fmt.Sprintf("the line at byte %d: %v", offset, err)}
+		if l, err := parseHistoryLine(line); err == nil {
+			x.began(flow{[32]byte(l.Conversation), reverse(l.Direction)}, *l.Peer)
 		}
-		x.began([32]byte(l.Conversation), *l.Peer)
 	case lineShown:
-		t3, rest, ok := peekConversation(rest, `,"conversation":"`)
+		of, rest, ok := peekFlow(rest, `,"conversation":"`)
 		if !ok {
 			return nil
 		}
 		digits, ok := bytes.CutPrefix(rest, []byte(`,"seq":`))
 		if seq, err := strconv.ParseUint(string(bytes.TrimSuffix(digits, []byte("}"))), 10, 64); ok && err == nil {
-			x.shown(t3, seq)
+			x.shown(of, seq)
 		}
 	case lineReceived:
-		t3, rest, ok := peekConversation(rest, `,"header":{"conversation":"`)
-		if !ok {
-			return nil
+		if of, rest, ok := peekFlow(rest, `,"header":{"conversation":"`); ok {
+			x.receivedLine(slot, offset, of, rest)
 		}
-		x.receivedLine(slot, offset, t3, rest)
 	}
 	return nil
 }
 
 // receivedLine takes in the records of a received line.
-func (x *historyIndex) receivedLine(slot string, offset int64, t3 [32]byte, rest []byte) {
+func (x *historyIndex) receivedLine(slot string, offset int64, of flow, rest []byte) {
 	const recordStart, idLen = `{"id":"`, 2 * len(recordKey{})
 	var last uint64
 	for {
@@ -254,10 +257,10 @@ func (x *historyIndex) receivedLine(slot string, offset int64, t3 [32]byte, rest
 		if err != nil {
 			continue
 		}
-		x.stored(id, t3, seq)
+		x.stored(id, of, seq)
 		last = seq
 	}
-	if c := &x.convs[x.conv(t3)]; last > c.shown {
+	if c := &x.convs[x.conv(of)]; last > c.shown {
 		c.waiting = append(c.waiting, storedLine{slot, offset, last})
 	}
 }
@@ -295,6 +298,7 @@ func (h *History) findUnshown() (found []Stored, notices []string, err error) {
 				hex.Decode(key[:], []byte(s.Record.ID))
 				if s.Seq > c.shown && !seen[key] && h.known.level(key) == KnownStored {
 					seen[key] = true
+					h.known.from[c.flow.t3] = c.flow.direction
 					found = append(found, s)
 				}
 			}
@@ -327,8 +331,8 @@ func (h *History) readShown() error {
 		}
 	}
 	for _, c := range other.convs {
-		if _, ok := h.known.byT3[c.t3]; ok {
-			h.known.shown(c.t3, c.shown)
+		if _, ok := h.known.flows[c.flow]; ok {
+			h.known.shown(c.flow, c.shown)
 		}
 	}
 	return nil
@@ -358,7 +362,7 @@ func (h *History) readStored(c *indexedConv, at storedLine) ([]Stored, error) {
 			return nil, fmt.Errorf("%s: %w", f.Name(), err)
 		}
 		found = append(found, Stored{
-			Conversation: c.t3, Seq: r.Seq, From: crypto.End{Name: c.peer.Name, Conn: c.peer.Conn},
+			Conversation: c.flow.t3, Seq: r.Seq, From: crypto.End{Name: c.peer.Name, Conn: c.peer.Conn},
 			Identity: c.peer.identity(), Sent: time.UnixMilli(r.Time), Record: r,
 		})
 	}
@@ -380,12 +384,23 @@ func peekType(line []byte) (typ, rest []byte, ok bool) {
 
 func cutQuote(b []byte) (value, rest []byte, ok bool) { return bytes.Cut(b, []byte(`"`)) }
 
-func peekConversation(b []byte, start string) (t3 [32]byte, rest []byte, ok bool) {
+// peekFlow reads a conversation and the direction after it.
+func peekFlow(b []byte, start string) (of flow, rest []byte, ok bool) {
 	b, ok = bytes.CutPrefix(b, []byte(start))
 	if !ok {
-		return t3, nil, false
+		return flow{}, nil, false
 	}
-	return peekHash(b)
+	of.t3, b, ok = peekHash(b)
+	if !ok {
+		return flow{}, nil, false
+	}
+	b, ok = bytes.CutPrefix(b, []byte(`,"direction":"`))
+	if !ok {
+		return flow{}, nil, false
+	}
+	direction, rest, ok := cutQuote(b)
+	of.direction = string(direction)
+	return of, rest, ok && (of.direction == crypto.DirectionAB || of.direction == crypto.DirectionBA)
 }
 
 // peekHash decodes 32 bytes of base64 before a quote.

@@ -36,6 +36,21 @@ const (
 	lineGap          = "gap"          // messages of the peer's are missing
 )
 
+// flow is one direction of a conversation. Two clients of one user on one
+// state directory may talk with each other: then the history has both.
+type flow struct {
+	t3        [32]byte
+	direction string
+}
+
+// reverse returns the other direction.
+func reverse(direction string) string {
+	if direction == crypto.DirectionAB {
+		return crypto.DirectionBA
+	}
+	return crypto.DirectionAB
+}
+
 // historyEnd is one end of a conversation as its line has it.
 type historyEnd struct {
 	Name     string `json:"name"`
@@ -60,7 +75,7 @@ type historyLine struct {
 
 	Conversation []byte      `json:"conversation,omitempty"` // T3
 	Suite        string      `json:"suite,omitempty"`
-	Direction    string      `json:"direction,omitempty"` // ours
+	Direction    string      `json:"direction,omitempty"` // conversation: ours; shown: that of the records
 	Me           *historyEnd `json:"me,omitempty"`
 	Peer         *historyEnd `json:"peer,omitempty"`
 
@@ -114,7 +129,7 @@ var historyFields = map[string]uint32{
 	lineSent:         historySigned | fieldBefore | fieldRecords,
 	lineTaken:        fieldConversation | fieldSeq,
 	lineReceived:     historySigned | fieldBefore | fieldRecords,
-	lineShown:        fieldConversation | fieldSeq,
+	lineShown:        fieldConversation | fieldDirection | fieldSeq,
 	lineReceipt:      historySigned | fieldReceipt,
 	lineFailed:       fieldID | fieldName | fieldReason,
 	lineEnd:          historySigned,

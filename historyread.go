@@ -66,6 +66,7 @@ func (m *HistoryMessage) delivered(d HistoryDelivery) {
 
 // readConv is a conversation while the history is read.
 type readConv struct {
+	from                   flow // what is received
 	me, peer               historyEnd
 	sent, received         []readRecord
 	taken, delivered, read uint64
@@ -79,9 +80,10 @@ type readRecord struct {
 
 // historyView collects messages from lines.
 type historyView struct {
-	convs    map[[32]byte]*readConv
-	order    [][32]byte          // of convs
-	shown    map[[32]byte]uint64 // may stand in another file than the conversation
+	convs    map[[32]byte]*readConv // of the present file
+	slot     string                 // of the present file
+	order    []*readConv            // of all files
+	shown    map[flow]uint64        // may stand in another file than the conversation
 	messages []*HistoryMessage
 	byID     map[string]*HistoryMessage // out and in are different messages
 	failed   []*historyLine
@@ -93,7 +95,7 @@ type historyView struct {
 // problems is what is plainly damaged; what could be read is returned all the
 // same. Where there is no history there are no messages.
 func ReadHistory(dir string) (messages []*HistoryMessage, problems []Finding, err error) {
-	v := historyView{convs: make(map[[32]byte]*readConv), shown: make(map[[32]byte]uint64), byID: make(map[string]*HistoryMessage)}
+	v := newHistoryView()
 	walk := historyWalk{
 		dir:   dir,
 		each:  v.line,
@@ -108,6 +110,10 @@ func ReadHistory(dir string) (messages []*HistoryMessage, problems []Finding, er
 	return v.messages, v.problems, nil
 }
 
+func newHistoryView() *historyView {
+	return &historyView{shown: make(map[flow]uint64), byID: make(map[string]*HistoryMessage)}
+}
+
 // historyReadError leaves no error for a history that is not there.
 func historyReadError(dir string, err error) error {
 	if err == nil || errors.Is(err, fs.ErrNotExist) {
@@ -118,6 +124,9 @@ func historyReadError(dir string, err error) error {
 
 // line takes in one line.
 func (v *historyView) line(slot string, number uint64, line []byte) error {
+	if v.convs == nil || slot != v.slot {
+		v.slot, v.convs = slot, make(map[[32]byte]*readConv)
+	}
 	l, err := parseHistoryLine(line)
 	if err != nil {
 		v.problems = append(v.problems, Finding{slot + historyExt, number, err.Error()})
@@ -127,8 +136,9 @@ func (v *historyView) line(slot string, number uint64, line []byte) error {
 	case lineConversation:
 		t3 := [32]byte(l.Conversation)
 		if v.convs[t3] == nil {
-			v.convs[t3] = &readConv{me: *l.Me, peer: *l.Peer}
-			v.order = append(v.order, t3)
+			c := &readConv{from: flow{t3, reverse(l.Direction)}, me: *l.Me, peer: *l.Peer}
+			v.convs[t3] = c
+			v.order = append(v.order, c)
 		}
 	case linePending:
 		v.pending(l)
@@ -139,8 +149,8 @@ func (v *historyView) line(slot string, number uint64, line []byte) error {
 			c.taken = max(c.taken, l.Seq)
 		}
 	case lineShown:
-		t3 := [32]byte(l.Conversation)
-		v.shown[t3] = max(v.shown[t3], l.Seq)
+		of := flow{[32]byte(l.Conversation), l.Direction}
+		v.shown[of] = max(v.shown[of], l.Seq)
 	case lineReceipt:
 		v.receipt(l)
 	case lineFailed:
@@ -219,14 +229,13 @@ func (v *historyView) receipt(l *historyLine) {
 
 // finish turns what is known of conversations into deliveries.
 func (v *historyView) finish() {
-	for _, t3 := range v.order {
-		c := v.convs[t3]
+	for _, c := range v.order {
 		for _, r := range c.sent {
 			r.m.delivered(HistoryDelivery{Name: c.peer.Name, Conn: c.peer.Conn, Status: c.status(r.seq)})
 		}
 		for _, r := range c.received {
 			status := StatusDelivered
-			if r.seq <= v.shown[t3] {
+			if r.seq <= v.shown[c.from] {
 				status = StatusRead
 			}
 			r.m.delivered(HistoryDelivery{Name: c.me.Name, Conn: c.me.Conn, Status: status})

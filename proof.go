@@ -85,10 +85,10 @@ type proofCandidate struct {
 type proofSearch struct {
 	id      string
 	mark    []byte
-	bundles map[[sha256.Size]byte]*crypto.Bundle
-	convs   map[[32]byte]*verifyConv
-	found   []*proofCandidate
-	slot    string
+	slot    string                               // of the present file
+	bundles map[[sha256.Size]byte]*crypto.Bundle // of the present file
+	convs   map[[32]byte]*verifyConv             // of the present file
+	found   []*proofCandidate                    // of all files
 }
 
 // ExportProof returns a proof of the message with this id (32 hexadecimal
@@ -100,7 +100,7 @@ func ExportProof(dir, id string) ([]byte, error) {
 	if !historyHex(id, len(recordKey{})) {
 		return nil, Errorf(proto.Usage, "a message id has %d digits of 0-9 a-f, as `client history` shows it", 2*len(recordKey{}))
 	}
-	s := &proofSearch{id: id, mark: []byte(`{"id":"` + id + `"`), convs: make(map[[32]byte]*verifyConv)}
+	s := &proofSearch{id: id, mark: []byte(`{"id":"` + id + `"`)}
 	walk := historyWalk{dir: dir, each: s.line, found: func(Finding) {}, note: func(string) {}}
 	if err := historyReadError(dir, walk.run()); err != nil {
 		return nil, err
@@ -137,6 +137,7 @@ func (c *proofCandidate) rank() int {
 func (s *proofSearch) line(slot string, _ uint64, line []byte) error {
 	if slot != s.slot {
 		s.slot, s.bundles = slot, make(map[[sha256.Size]byte]*crypto.Bundle)
+		s.convs = make(map[[32]byte]*verifyConv)
 	}
 	typ, rest, ok := peekType(line)
 	if !ok {
@@ -145,8 +146,8 @@ func (s *proofSearch) line(slot string, _ uint64, line []byte) error {
 	switch string(typ) {
 	case lineBundle, lineConversation:
 	case lineSent, lineReceived, lineReceipt:
-		t3, _, ok := peekConversation(rest, `,"header":{"conversation":"`)
-		if !ok || !bytes.Contains(rest, s.mark) && !s.follows(t3) {
+		of, _, ok := peekFlow(rest, `,"header":{"conversation":"`)
+		if !ok || !bytes.Contains(rest, s.mark) && !s.follows(s.convs[of.t3]) {
 			return nil
 		}
 	default:
@@ -161,20 +162,20 @@ func (s *proofSearch) line(slot string, _ uint64, line []byte) error {
 		s.bundles[[sha256.Size]byte(l.Hash)] = l.Bundle
 	case lineConversation:
 		s.convs[[32]byte(l.Conversation)] = &verifyConv{
-			slot: slot, t3: [32]byte(l.Conversation),
+			t3:   [32]byte(l.Conversation),
 			me:   verifyEnd{historyEnd: *l.Me, bundle: s.bundles[[sha256.Size]byte(l.Me.Bundle)]},
 			peer: verifyEnd{historyEnd: *l.Peer, bundle: s.bundles[[sha256.Size]byte(l.Peer.Bundle)]},
 		}
 	default:
-		s.signed(slot, l)
+		s.signed(l)
 	}
 	return nil
 }
 
 // follows reports whether what comes in a conversation belongs to a candidate.
-func (s *proofSearch) follows(t3 [32]byte) bool {
+func (s *proofSearch) follows(conv *verifyConv) bool {
 	for _, c := range s.found {
-		if c.conv.t3 == t3 && c.open() {
+		if c.conv == conv && c.open() {
 			return true
 		}
 	}
@@ -182,13 +183,13 @@ func (s *proofSearch) follows(t3 [32]byte) bool {
 }
 
 // signed takes in a message or a receipt.
-func (s *proofSearch) signed(slot string, l *historyLine) {
+func (s *proofSearch) signed(l *historyLine) {
 	header, err := crypto.ParseMessageHeader(l.Header)
 	if err != nil {
 		return
 	}
 	conv := s.convs[[32]byte(header.Conversation)]
-	if conv == nil || conv.slot != slot || conv.me.bundle == nil || conv.peer.bundle == nil {
+	if conv == nil || conv.me.bundle == nil || conv.peer.bundle == nil {
 		return
 	}
 	for _, c := range s.found {
