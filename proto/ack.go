@@ -36,3 +36,13 @@ func ScanAck(header []byte) (h *Header, ok bool) {
 	}
 	return &Header{Type: TypeAck, DstID: id, Answers: &n}, true
 }
+
+// AppendAck appends the payload by which the relay says that everything up to
+// line answers that went to one connection has been written to it.
+func AppendAck(dst []byte, dstID string, answers uint64) []byte {
+	dst = append(dst, ackPrefix...)
+	dst = append(dst, dstID...)
+	dst = append(dst, ackAnswers...)
+	dst = strconv.AppendUint(dst, answers, 10)
+	return append(dst, "}\n\n"...)
+}

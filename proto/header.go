@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/base64"
 	"fmt"
-	"strconv"
 
 	"chatsecure/canon"
 )
@@ -255,15 +254,17 @@ func DecodeBase64(src []byte) ([]byte, error) {
 }
 
 // A Route is a header that is only forwarded, as the relay's hot path sees it:
-// the same header as ParseClientHeader would give, without its allocations.
+// what ParseClientHeader would give, without its allocations. That name and id
+// are such is not checked: the relay compares them with those it knows.
 type Route struct {
 	Type, Dst, DstID []byte
 }
 
-// ScanRoute recognises the three forwarded headers that fill a busy line, in
+// ScanRoute recognises the two forwarded headers that fill a busy line, in
 // their canonical form with a plain name:
 //
 //	{"type":"client-com","dst":"NAME","dst-id":"ID"}
+//	{"type":"comm-ack","dst":"NAME","dst-id":"ID"}
 //
 // What it does not recognise goes through ParseClientHeader.
 func ScanRoute(header []byte) (r Route, ok bool) {
@@ -318,14 +319,4 @@ func AppendStamped(dst []byte, r Route, src, srcID string) []byte {
 	dst = append(dst, routeDstID...)
 	dst = append(dst, r.DstID...)
 	return append(dst, secureSuffix...)
-}
-
-// AppendAck appends the payload by which the relay says that everything up to
-// line answers that went to one connection has been written to it.
-func AppendAck(dst []byte, dstID string, answers uint64) []byte {
-	dst = append(dst, `{"type":"ack","dst-id":"`...)
-	dst = append(dst, dstID...)
-	dst = append(dst, `","answers":`...)
-	dst = strconv.AppendUint(dst, answers, 10)
-	return append(dst, "}\n\n"...)
 }

@@ -52,11 +52,14 @@ func ignorable(r rune) bool {
 // relay's registry and every `to` list use it.
 func FoldName(name string) string {
 	return strings.Map(func(r rune) rune {
-		// The smallest rune of the orbit stands for all of it, but lower-case
-		// ASCII for ASCII letters, so that people recognise their names.
+		// The smallest letter of the orbit stands for all of it (the smallest
+		// rune of the Greek iota's is a combining mark), but lower-case ASCII
+		// for ASCII letters, so that people recognise their names.
 		least := r
 		for f := unicode.SimpleFold(r); f != r; f = unicode.SimpleFold(f) {
-			least = min(least, f)
+			if f < least && unicode.IsLetter(f) {
+				least = f
+			}
 		}
 		if 'A' <= least && least <= 'Z' {
 			return least + 'a' - 'A'

@@ -1,0 +1,315 @@
+package proto
+
+import (
+	"bytes"
+	"errors"
+	"maps"
+	"strings"
+	"testing"
+
+	"chatsecure/canon"
+)
+
+const testID = "0123456789abcdef"
+
+func answers(n uint64) *uint64 { return &n }
+
+// goodHeaders is at least one header of every form, by who may send it.
+var goodHeaders = map[string][]Header{
+	"client": {
+		{Type: TypeList},
+		{Type: TypeList, Name: "ana", Watch: true},
+		{Type: TypeWhoisGet, Name: "João"},
+		{Type: TypeRelease},
+		{Type: TypeClientConnect, Phase: 1, Dst: "ana", DstID: testID},
+		{Type: TypeClientConnect, Phase: 3, Dst: "ana", DstID: testID},
+		{Type: TypeClientCom, Dst: "ana", DstID: testID},
+		{Type: TypeCommAck, Dst: "João", DstID: testID},
+		{Type: TypeDisconnect},
+		{Type: TypeDisconnect, Dst: "ana", DstID: testID},
+		{Type: TypeAck},
+		{Type: TypeError, Dst: "ana", DstID: testID, Code: NoConversation, Message: "it is not known"},
+	},
+	"relay": {
+		{Type: TypeList, Answers: answers(0)},
+		{Type: TypeList, Answers: answers(1<<64 - 1), Done: "ok"},
+		{Type: TypeWhoisResponse, Answers: answers(7), Name: "ana"},
+		{Type: TypeRelease, Answers: answers(7), Done: "ok"},
+		{Type: TypePeer, Name: "ana", ID: testID, Takes: TakesPipe, Done: Came},
+		{Type: TypePeer, Name: "ana", ID: testID, Takes: TakesNone, Done: Left},
+		{Type: TypeClientConnect, Phase: 2, Src: "ana", SrcID: testID, Dst: "bruno", DstID: testID},
+		{Type: TypeClientCom, Src: "ana", SrcID: testID, Dst: "bruno", DstID: testID},
+		{Type: TypeCommAck, Src: "ana", SrcID: testID, Dst: "bruno", DstID: testID},
+		{Type: TypeDisconnect, Src: "ana", SrcID: testID},
+		{Type: TypeDisconnect, Src: "ana", SrcID: testID, Dst: "bruno", DstID: testID},
+		{Type: TypeAck},
+		{Type: TypeAck, Answers: answers(3), DstID: testID},
+		{Type: TypeError, Code: Shutdown, Message: "the relay is stopping"},
+		{Type: TypeError, Answers: answers(3), DstID: testID, Code: Gone, Message: "it is not there"},
+		{Type: TypeError, Src: "ana", SrcID: testID, Dst: "bruno", DstID: testID, Code: NotTaking, Message: "no"},
+	},
+}
+
+var headerParsers = map[string]func([]byte) (*Header, error){"client": ParseClientHeader, "relay": ParseRelayHeader}
+
+func TestHeadersOfEveryForm(t *testing.T) {
+	for who, parse := range headerParsers {
+		seen := make(map[string]bool)
+		for _, h := range goodHeaders[who] {
+			b := canon.MustMarshal(&h)
+			got, err := parse(b)
+			if err != nil || !bytes.Equal(canon.MustMarshal(got), b) {
+				t.Errorf("%s: %s: %v", who, b, err)
+			}
+			seen[h.Type] = true
+		}
+		forms := fromClient
+		if who == "relay" {
+			forms = fromRelay
+		}
+		for typ := range maps.Keys(forms) {
+			if !seen[typ] {
+				t.Errorf("no %s of a %s is tried", typ, who)
+			}
+		}
+	}
+}
+
+// Every field of every header removed, and every other field added: refused,
+// unless that is another of the type's forms.
+func TestHeaderFieldsMissingOrTooMany(t *testing.T) {
+	set := []func(h *Header, on bool){
+		func(h *Header, on bool) { h.Phase = pick(on, 1, 0) },
+		func(h *Header, on bool) { h.Name = pick(on, "ana", "") },
+		func(h *Header, on bool) { h.ID = pick(on, testID, "") },
+		func(h *Header, on bool) { h.Takes = pick(on, TakesNone, "") },
+		func(h *Header, on bool) { h.Watch = on },
+		func(h *Header, on bool) { h.Src = pick(on, "ana", "") },
+		func(h *Header, on bool) { h.SrcID = pick(on, testID, "") },
+		func(h *Header, on bool) { h.Dst = pick(on, "ana", "") },
+		func(h *Header, on bool) { h.DstID = pick(on, testID, "") },
+		func(h *Header, on bool) { h.Done = pick(on, "ok", "") },
+		func(h *Header, on bool) { h.Answers = pick(on, answers(1), nil) },
+		func(h *Header, on bool) { h.Code = pick(on, Gone, "") },
+		func(h *Header, on bool) { h.Message = pick(on, "x", "") },
+	}
+	for who, parse := range headerParsers {
+		good := make(map[string]map[fieldSet]bool)
+		for _, h := range goodHeaders[who] {
+			if good[h.Type] == nil {
+				good[h.Type] = make(map[fieldSet]bool)
+			}
+			good[h.Type][h.fields()] = true
+		}
+		// Forms whose optional fields the examples do not show one by one.
+		good[TypeList][fName], good[TypeList][fWatch] = who == "client", who == "client"
+		if who == "relay" {
+			for _, s := range []fieldSet{fCode | fMessage | fAnswers, fCode | fMessage | fDstID} {
+				good[TypeError][s] = true
+			}
+		}
+		for _, h := range goodHeaders[who] {
+			for _, f := range set {
+				for _, on := range []bool{false, true} {
+					changed := h
+					f(&changed, on)
+					_, err := parse(canon.MustMarshal(&changed))
+					known := good[changed.Type][changed.fields()]
+					if err == nil && !known {
+						t.Errorf("%s: %s was taken", who, canon.MustMarshal(&changed))
+					}
+					// In another of the type's forms; in the same one the new
+					// value may not fit.
+					if err != nil && known && changed.fields() != h.fields() {
+						t.Errorf("%s: %s: %v", who, canon.MustMarshal(&changed), err)
+					}
+				}
+			}
+		}
+	}
+}
+
+func pick[T any](on bool, yes, no T) T {
+	if on {
+		return yes
+	}
+	return no
+}
+
+// Row 22 of the attacks, as far as headers go.
+func TestHeadersRefused(t *testing.T) {
+	good := `{"type":"client-com","dst":"ana","dst-id":"` + testID + `"}`
+	if _, err := ParseClientHeader([]byte(good)); err != nil {
+		t.Fatal(err)
+	}
+	for why, b := range map[string]string{
+		"empty":              "",
+		"null":               "null",
+		"a number":           "1",
+		"a list":             "[]",
+		"deep nesting":       strings.Repeat(`{"type":`, 100_000),
+		"deep lists":         strings.Repeat("[", 100_000),
+		"bytes after":        good + "x",
+		"two":                good + good,
+		"a space":            strings.Replace(good, ",", ", ", 1),
+		"a field twice":      strings.Replace(good, `"dst":"ana"`, `"dst":"ana","dst":"ana"`, 1),
+		"another case":       strings.Replace(good, `"dst":`, `"dSt":`, 1),
+		"another order":      `{"dst":"ana","dst-id":"` + testID + `","type":"client-com"}`,
+		"an unknown field":   strings.Replace(good, `"dst":`, `"x":1,"dst":`, 1),
+		"an empty field":     strings.Replace(good, `"dst":`, `"src":"","dst":`, 1),
+		"an escape":          strings.Replace(good, "ana", `\u0061na`, 1),
+		"invalid UTF-8":      strings.Replace(good, "ana", "an\xff", 1),
+		"NUL":                strings.Replace(good, "ana", "an\x00", 1),
+		"a name as a number": strings.Replace(good, `"ana"`, "7", 1),
+		"a name with ESC":    strings.Replace(good, "ana", `an\u001b[2J`, 1),
+		"a reserved name":    strings.Replace(good, "ana", "all", 1),
+		"a long name":        strings.Replace(good, "ana", strings.Repeat("a", 10_000), 1),
+		"id too short":       strings.Replace(good, testID, testID[1:], 1),
+		"id too long":        strings.Replace(good, testID, testID+"0", 1),
+		"id in capitals":     strings.Replace(good, testID, strings.ToUpper(testID), 1),
+		"id with a path":     strings.Replace(good, testID, "../../etc/passwd", 1),
+		"id with ESC":        strings.Replace(good, testID, `\u001b[2J0123456789a`, 1),
+		"type unknown":       strings.Replace(good, "client-com", "shout", 1),
+		"type missing":       `{"dst":"ana","dst-id":"` + testID + `"}`,
+		"phase 0":            `{"type":"client-connect","phase":0,"dst":"ana","dst-id":"` + testID + `"}`,
+		"phase 4":            `{"type":"client-connect","phase":4,"dst":"ana","dst-id":"` + testID + `"}`,
+		"phase -1":           `{"type":"client-connect","phase":-1,"dst":"ana","dst-id":"` + testID + `"}`,
+		"phase beyond int64": `{"type":"client-connect","phase":92233720368547758080,"dst":"ana","dst-id":"` + testID + `"}`,
+		"phase 1.0":          `{"type":"client-connect","phase":1.0,"dst":"ana","dst-id":"` + testID + `"}`,
+		"phase as text":      `{"type":"client-connect","phase":"1","dst":"ana","dst-id":"` + testID + `"}`,
+		"watch false":        `{"type":"list","watch":false}`,
+		"watch 1":            `{"type":"list","watch":1}`,
+		"connect":            `{"type":"connect","phase":1}`,
+		"secure":             `{"type":"secure"}`,
+	} {
+		_, err := ParseClientHeader([]byte(b))
+		if e, ok := errors.AsType[*Error](err); !ok || e.Code != Malformed {
+			t.Errorf("%s: %v", why, err)
+		}
+	}
+	for why, h := range map[string]Header{
+		"answers beyond uint64": {},
+		"a peer that dances":    {Type: TypePeer, Name: "ana", ID: testID, Takes: TakesNone, Done: "danced"},
+		"a peer that takes all": {Type: TypePeer, Name: "ana", ID: testID, Takes: "all", Done: Came},
+		"a list done halfway":   {Type: TypeList, Answers: answers(1), Done: "half"},
+		"a long error":          {Type: TypeError, Code: Gone, Message: strings.Repeat("x", MaxMessage+1)},
+		"a long code":           {Type: TypeError, Code: Code(strings.Repeat("x", 65)), Message: "x"},
+	} {
+		b := canon.MustMarshal(&h)
+		if h.Type == "" {
+			b = []byte(`{"type":"ack","dst-id":"` + testID + `","answers":18446744073709551616}`)
+		}
+		if _, err := ParseRelayHeader(b); err == nil {
+			t.Errorf("%s was taken", why)
+		}
+	}
+}
+
+func TestSignedRequests(t *testing.T) {
+	for typ := range fromClient {
+		want := typ == TypeList || typ == TypeWhoisGet || typ == TypeRelease
+		if Signed(typ) != want {
+			t.Errorf("%s: %v", typ, !want)
+		}
+	}
+}
+
+// FuzzHeader: whatever is taken is in its one form and holds what it must.
+func FuzzHeader(f *testing.F) {
+	for _, all := range goodHeaders {
+		for _, h := range all {
+			f.Add(canon.MustMarshal(&h))
+		}
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		for who, parse := range headerParsers {
+			h, err := parse(b)
+			if err != nil {
+				if e, ok := errors.AsType[*Error](err); !ok || len(e.Message) > 2*MaxMessage {
+					t.Fatalf("%s: %T of %d bytes", who, err, len(err.Error()))
+				}
+				continue
+			}
+			if again := canon.MustMarshal(h); !bytes.Equal(again, b) {
+				t.Fatalf("%s: %q was taken for %q", who, b, again)
+			}
+			for _, name := range []string{h.Name, h.Src, h.Dst} {
+				if name != "" && CheckName(name) != nil {
+					t.Fatalf("%s: the name %q was taken", who, name)
+				}
+			}
+			for _, id := range []string{h.ID, h.SrcID, h.DstID} {
+				if id != "" && !ValidConnID(id) {
+					t.Fatalf("%s: the id %q was taken", who, id)
+				}
+			}
+		}
+	})
+}
+
+// FuzzScanRoute holds the relay's scanner against the parser.
+func FuzzScanRoute(f *testing.F) {
+	for _, h := range goodHeaders["client"] {
+		f.Add(canon.MustMarshal(&h))
+	}
+	for _, s := range []string{
+		`{"type":"client-com","dst":"","dst-id":"` + testID + `"}`,
+		`{"type":"client-com","dst":"a\"b","dst-id":"` + testID + `"}`,
+		`{"type":"client-com","dst":"all","dst-id":"` + testID + `"}`,
+		`{"type":"comm-ack","dst":"ana","dst-id":"` + testID + `x"}`,
+		`{"type":"comm-ack","dst":"ana","dst-id":"0123456789abcde\""}`,
+	} {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		h, err := ParseClientHeader(b)
+		r, ok := ScanRoute(b)
+		if !ok {
+			if err == nil && (h.Type == TypeClientCom || h.Type == TypeCommAck) && isPlain(h.Dst) {
+				t.Fatalf("%q was not recognised", b)
+			}
+			return
+		}
+		if err != nil {
+			// Only where name or id is none, which the relay finds out.
+			if CheckName(string(r.Dst)) == nil && ValidConnID(string(r.DstID)) {
+				t.Fatalf("%q was recognised, and the parser says %v", b, err)
+			}
+			return
+		}
+		if h.Type != string(r.Type) || h.Dst != string(r.Dst) || h.DstID != string(r.DstID) {
+			t.Fatalf("%q was scanned as %q", b, r)
+		}
+		stamped := AppendStamped(nil, r, "João", testID)
+		h.Src, h.SrcID = "João", testID
+		if want := canon.MustMarshal(h); !bytes.Equal(stamped, want) {
+			t.Fatalf("stamped %q, want %q", stamped, want)
+		}
+		if _, err := ParseRelayHeader(stamped); err != nil {
+			t.Fatalf("%q: %v", stamped, err)
+		}
+	})
+}
+
+func isPlain(name string) bool {
+	for i := range len(name) {
+		if !plainNameByte(name[i]) {
+			return false
+		}
+	}
+	return true
+}
+
+func TestScanRouteAllocatesNothing(t *testing.T) {
+	header := []byte(`{"type":"client-com","dst":"ana","dst-id":"` + testID + `"}`)
+	room := make([]byte, 0, 512)
+	if n := testing.AllocsPerRun(100, func() {
+		r, ok := ScanRoute(header)
+		if !ok {
+			t.Fatal("not recognised")
+		}
+		room = AppendStamped(room[:0], r, "bruno", testID)
+	}); n != 0 {
+		t.Errorf("%v allocations", n)
+	}
+}

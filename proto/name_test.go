@@ -1,0 +1,87 @@
+package proto
+
+import (
+	"errors"
+	"strings"
+	"testing"
+	"unicode"
+	"unicode/utf8"
+)
+
+// Row 24 of the attacks: what must not be a name.
+func TestCheckName(t *testing.T) {
+	for _, name := range []string{
+		"a", "7", "ana", "Ana", "ana.maria", "a_b-c.d", "João", "Ελένη", "Ιωάννης", "Жанна", "王小明", "김철수", "علي",
+		"x" + strings.Repeat(".", 30) + "x", strings.Repeat("x", MaxName), strings.Repeat("王", MaxName), "listing", "al-l",
+	} {
+		if err := CheckName(name); err != nil {
+			t.Errorf("%q: %v", name, err)
+		}
+	}
+	for _, name := range []string{
+		"", " ", "a b", "ana ", "ana\n", "ana\r", "ana\x00", "a\x1b[2Jb", "a,b", "a:b", "a/b", "..", ".", ".a", "a.", "-a", "a-", "_", "a_",
+		"../etc", "a\u202eb", "a\u200db", "a\u200b", "e\u0301", "a\u0345", "\xff", "a\xc0\xafb", "\ufffd", "a@b", "a+b", "😀", "½", "Ⅷ", "a\u3164", "\u115f\u1160",
+		strings.Repeat("x", MaxName+1), strings.Repeat("x", 10_000), strings.Repeat("王", MaxName+1),
+		"all", "ALL", "list", "whois", "history", "help", "exit", "quit", "Quit", "li\u017ft",
+	} {
+		err := CheckName(name)
+		if e, ok := errors.AsType[*Error](err); !ok || e.Code != NameInvalid {
+			t.Errorf("%.40q: %v, want %s", name, err, NameInvalid)
+		}
+	}
+}
+
+func TestFoldName(t *testing.T) {
+	for _, same := range [][]string{
+		{"ana", "ANA", "aNa"}, {"joão", "JOÃO", "João"}, {"ΣΊΣΥΦΟΣ", "σίσυφος"}, {"ιωάννης", "ΙΩΆΝΝΗΣ"}, {"жанна", "ЖАННА"},
+		{"kelvin", "\u212aelvin"}, {"lasse", "la\u017f\u017fe"}, {"straße", "STRAẞE"},
+	} {
+		for _, name := range same[1:] {
+			if !SameName(same[0], name) {
+				t.Errorf("%s and %s are two names: %q, %q", same[0], name, FoldName(same[0]), FoldName(name))
+			}
+		}
+	}
+	for _, pair := range [][2]string{{"ana", "anna"}, {"joao", "joão"}, {"a.b", "a-b"}, {"strasse", "straße"}} {
+		if SameName(pair[0], pair[1]) {
+			t.Errorf("%s and %s are one name", pair[0], pair[1])
+		}
+	}
+	if got := FoldName("Ana.Maria-7"); got != "ana.maria-7" {
+		t.Errorf("folded to %q", got)
+	}
+}
+
+// FuzzName holds what the registry and the `to` lists rely on: the folded form
+// of a name is a name, and folding again changes nothing.
+func FuzzName(f *testing.F) {
+	for _, s := range []string{"ana", "Ιωάννης", "Ana.Maria-7", "\u0345", "ſ", "王", "", "a\x00", "ǅ", "ᾳ"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, name string) {
+		folded := FoldName(name)
+		if again := FoldName(folded); again != folded {
+			t.Fatalf("%q folds to %q, and that to %q", name, folded, again)
+		}
+		if CheckName(name) != nil {
+			return
+		}
+		if err := CheckName(folded); err != nil {
+			t.Fatalf("%q is a name, and folded, %q, it is none: %v", name, folded, err)
+		}
+		if utf8.RuneCountInString(folded) != utf8.RuneCountInString(name) {
+			t.Fatalf("%q folds to %q", name, folded)
+		}
+	})
+}
+
+// Every letter there is, since the fuzzer does not get to all of them.
+func TestEveryLetterFoldsToALetter(t *testing.T) {
+	for r := rune(0); r <= unicode.MaxRune; r++ {
+		if name := string(r); CheckName(name) == nil {
+			if folded := FoldName(name); CheckName(folded) != nil || FoldName(folded) != folded {
+				t.Errorf("%q (%U) folds to %q (%U)", name, r, folded, []rune(folded))
+			}
+		}
+	}
+}
