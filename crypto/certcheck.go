@@ -68,7 +68,7 @@ func (c *candidates) explain(at time.Time, err error) error {
 		untrusted.Reason = "the certificate of " + leaf + " vouches for itself"
 	} else if len(c.kinds) > 0 {
 		// An anchor was there, and what stands between is not in order.
-		untrusted.Reason += ": " + shownText(err.Error())
+		untrusted.Reason += ": " + shownCause(err)
 	}
 	return untrusted
 }

@@ -122,7 +122,7 @@ func TestIdentityFollowsTheKey(t *testing.T) {
 }
 
 // Where an identity has a path to a pinned root and others, the pinned one
-// decides, so that all verifiers agree.
+// decides, so that all verifiers agree, whatever lists are at hand.
 func TestCitizenPathIsPreferred(t *testing.T) {
 	p := testLab(t)
 	h := issue(t, p, "Ana")
@@ -136,6 +136,20 @@ func TestCitizenPathIsPreferred(t *testing.T) {
 	}
 	if person.Domain != citizenDomain {
 		t.Errorf("domain is %s", person.Domain)
+	}
+	// The other path has all lists, the citizen's not that of the pinned root.
+	store := NewCRLStore()
+	for _, ca := range []*lab.CA{p.Auth, p.CC, other} {
+		list, err := ca.MakeCRL(lab.CRL{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		addCRL(t, store, list, ca.Cert)
+	}
+	c := check{trust: trust, crls: store, policy: PolicyTry}
+	found, revocation, err := c.certificate(h.Leaf, []*x509.Certificate{cross.Cert, p.Auth.Cert, p.CC.Cert, p.Root.Cert}, labNow)
+	if err != nil || !found.isCitizen() || revocation.Status != RevocationUnknown {
+		t.Errorf("citizen is %v with the status %s: %v", found.isCitizen(), revocation.Status, err)
 	}
 	// Without the pinned root the other path holds, for another identity.
 	person, err = lookAt(trust, h.Leaf, []*x509.Certificate{cross.Cert, p.Auth.Cert})

@@ -55,8 +55,12 @@ func NewTrust(mozillaPEM []byte, extraPEM ...[]byte) (*Trust, error) {
 		}
 	}
 	if len(mozillaPEM) > 0 {
-		if n, err := t.addPEM(mozillaPEM, anchorMozilla); err != nil || n == 0 {
-			return nil, fmt.Errorf("Mozilla's CA bundle is damaged: %d certificates read: %w", n, err)
+		n, err := t.addPEM(mozillaPEM, anchorMozilla)
+		if err != nil {
+			return nil, fmt.Errorf("the CA bundle of Mozilla: %w", err)
+		}
+		if n == 0 {
+			return nil, errors.New("the CA bundle of Mozilla: no certificate in PEM in it")
 		}
 	}
 	return t, nil

@@ -36,6 +36,8 @@ func (e *TrustError) Error() string { return e.Reason }
 const (
 	// maxShownName bounds the names of strangers in a sentence, in characters.
 	maxShownName = 64
+	// maxShownCause bounds an error from below, in characters.
+	maxShownCause = 240
 	// civilDigits is how many digits in a row are taken for a number that
 	// identifies somebody. Some countries put it into the CN.
 	civilDigits = 5
@@ -56,10 +58,20 @@ func shownText(s string) string {
 	if s == "" {
 		return "(without a name)"
 	}
-	if utf8.RuneCountInString(s) > maxShownName {
-		s = string([]rune(s)[:maxShownName]) + "..."
+	return `"` + Visible(maskDigits(cutShort(s, maxShownName))) + `"`
+}
+
+// shownCause is how a sentence gives an error of crypto/x509, which has names
+// of strangers in it.
+func shownCause(err error) string {
+	return Visible(maskDigits(cutShort(strings.TrimPrefix(err.Error(), "x509: "), maxShownCause)))
+}
+
+func cutShort(s string, most int) string {
+	if utf8.RuneCountInString(s) <= most {
+		return s
 	}
-	return `"` + Visible(maskDigits(s)) + `"`
+	return string([]rune(s)[:most]) + "..."
 }
 
 // maskDigits replaces every run of civilDigits or more digits by stars. Digits

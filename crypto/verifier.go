@@ -9,6 +9,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 )
@@ -111,6 +112,9 @@ func (v *Verifier) VerifyAt(b *Bundle, name string, at time.Time) (*Person, erro
 	}
 	if err := checkName(b, name); err != nil {
 		return nil, err
+	}
+	if now := v.now(); at.Sub(now) > ClockTolerance {
+		return nil, nameClock(&TrustError{Code: CodeDelegationNotYetValid, Reason: "the time claimed, " + shownTime(at) + ", is still to come"}, now)
 	}
 	check := v.current()
 	check.past = true
@@ -356,6 +360,11 @@ func (c check) certificate(leaf *x509.Certificate, chain []*x509.Certificate, at
 	paths, err := c.trust.gather(leaf, chain).paths(at)
 	if err != nil {
 		return path{}, RevocationResult{}, err
+	}
+	// Who it is must not depend on which lists are at hand: if one path is a
+	// citizen's, only such count.
+	if slices.ContainsFunc(paths, path.isCitizen) {
+		paths = slices.DeleteFunc(paths, func(p path) bool { return !p.isCitizen() })
 	}
 	if c.policy == PolicyOff {
 		return paths[0], RevocationResult{Status: RevocationOff, Reason: "revocation is not looked at"}, nil

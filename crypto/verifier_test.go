@@ -395,6 +395,12 @@ func TestVerifyAt(t *testing.T) {
 	if person.Now != nil {
 		t.Errorf("now: %v", person.Now)
 	}
+	// What claims to be from the future is not history.
+	if _, err := verifierAt(trust, nil, PolicyTry, labNow.Add(-ClockTolerance)).VerifyAt(b, "Ana", labNow); err != nil {
+		t.Error(err)
+	}
+	_, err = verifierAt(trust, nil, PolicyTry, labNow.Add(-ClockTolerance-time.Second)).VerifyAt(b, "Ana", labNow)
+	wantCode(t, err, CodeDelegationNotYetValid)
 	// Not remembered for the live check.
 	_, err = verifierAt(trust, nil, PolicyTry, labNow.AddDate(0, 0, 20)).Verify(b, "Ana")
 	wantCode(t, err, CodeDelegationExpired)
