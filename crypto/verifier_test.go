@@ -331,6 +331,29 @@ func TestVerifierCache(t *testing.T) {
 	wantCode(t, err, CodeCertificateUntrusted)
 }
 
+// What was being checked while something was replaced is not remembered.
+func TestVerifierForgetsTheReplaced(t *testing.T) {
+	p := testLab(t)
+	trust, crls := trustOf(t, p.Root.Cert), NewCRLStore()
+	for name, reload := range map[string]func(v *Verifier){
+		"trust":  func(v *Verifier) { v.Reload(trustOf(t, p.Root.Cert), crls, PolicyTry) },
+		"lists":  func(v *Verifier) { v.Reload(trust, NewCRLStore(), PolicyTry) },
+		"policy": func(v *Verifier) { v.Reload(trust, crls, PolicyRequire) },
+	} {
+		v := verifierAt(trust, crls, PolicyTry, labNow)
+		before := v.current()
+		reload(v)
+		v.remember([32]byte{1}, remembered{}, before)
+		if _, ok := v.recall([32]byte{1}); ok {
+			t.Errorf("%s replaced, and a result of before is remembered", name)
+		}
+		v.remember([32]byte{1}, remembered{}, v.current())
+		if _, ok := v.recall([32]byte{1}); !ok {
+			t.Errorf("%s replaced, and a result of after is not remembered", name)
+		}
+	}
+}
+
 func TestVerifierCacheIsBounded(t *testing.T) {
 	p := testLab(t)
 	ana := issue(t, p, "Ana")
