@@ -1,199 +1,134 @@
 package crypto
 
 import (
-	"crypto"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/sha512"
-	"crypto/x509"
-	mathrand "math/rand/v2"
-	"os"
-	"path/filepath"
-	"runtime"
-	"runtime/debug"
-	"strconv"
+	"bytes"
+	"fmt"
 	"strings"
 	"testing"
-
-	"chatsecure/testdata/lab"
 )
 
-func BenchmarkVerify(b *testing.B) {
-	p := testLab(b)
-	bundle := delegate(b, issue(b, p, "Ana"))
-	trust := trustOf(b, p.Root.Cert)
-	b.Run("cached", func(b *testing.B) {
-		v := verifierAt(trust, nil, PolicyTry, labNow)
-		for b.Loop() {
-			if _, err := v.Verify(bundle, "Ana"); err != nil {
+func benchHops(b *testing.B, suite Suite) (seal, open *Hop) {
+	b.Helper()
+	prk, t4 := bytes.Repeat([]byte{1}, secretSize), [32]byte{2}
+	return newHop(suite, prk, t4, "c2s"), newHop(suite, prk, t4, "c2s")
+}
+
+// A line of 200 bytes between client and relay, sealed and opened.
+func BenchmarkHop(b *testing.B) {
+	for _, suite := range suites {
+		b.Run(suite.Name(), func(b *testing.B) {
+			seal, open := benchHops(b, suite)
+			payload := bytes.Repeat([]byte{'x'}, 200)
+			buf := make([]byte, 0, 512)
+			var random [32]byte
+			b.ReportAllocs()
+			for b.Loop() {
+				seq := seal.Seq()
+				buf = seal.Seal(buf[:0], &random, payload)
+				if _, err := open.Open(seq, &random, buf); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+// A message of n records of 100 bytes of JSON and more, sealed, opened and
+// committed.
+func BenchmarkMessage(b *testing.B) {
+	for _, n := range []int{1, 300} {
+		p := newPair(b, SuiteMLKEM)
+		texts := make([]string, n)
+		for i := range texts {
+			texts[i] = fmt.Sprintf("line %d of a text as people and programs write", i)
+		}
+		records := newRecords(p.a, p.b, texts...)
+		b.Run(fmt.Sprintf("seal-%d", n), func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, _, err := p.ca.SealRecords(records, labNow); err != nil {
+					b.Fatal(err)
+				}
+				p.ca.sent.trim(p.ca.SentSeq())
+			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*n), "ns/record")
+		})
+		b.Run(fmt.Sprintf("open-%d", n), func(b *testing.B) {
+			q := newPair(b, SuiteMLKEM)
+			s, _, err := q.ca.SealRecords(newRecords(q.a, q.b, texts...), labNow)
+			if err != nil {
 				b.Fatal(err)
 			}
-		}
-	})
-	b.Run("uncached", func(b *testing.B) {
-		v := verifierAt(trust, nil, PolicyTry, labNow)
-		for b.Loop() {
-			clear(v.known)
-			if _, err := v.Verify(bundle, "Ana"); err != nil {
-				b.Fatal(err)
-			}
-		}
-	})
-	b.Run("refused", func(b *testing.B) { // what a stranger's good signature and bad chain cost
-		v := verifierAt(trust, nil, PolicyTry, labNow)
-		stranger := delegate(b, issue(b, p, "Ana", lab.Untrusted))
-		for b.Loop() {
-			if _, err := v.Verify(stranger, "Ana"); err == nil {
-				b.Fatal("accepted")
-			}
-		}
-	})
-}
-
-// BenchmarkNewTrust is in every start of a client.
-func BenchmarkNewTrust(b *testing.B) {
-	text := mozillaPEM(b)
-	for b.Loop() {
-		if _, err := NewTrust(text); err != nil {
-			b.Fatal(err)
-		}
-	}
-}
-
-// bigCRL writes a list of n entries with random serials of 16 bytes, of which
-// each has a reason, as a citizen authority's have, and returns the file, its
-// issuer and a serial that is on it.
-func bigCRL(tb testing.TB, n int) (path string, issuer *x509.Certificate, listed []byte) {
-	tb.Helper()
-	key := ecKey(tb, elliptic.P384())
-	issuer = asIssuer(key)
-	r := newRawCRL()
-	r.algorithm = []byte(signatureAlgorithms[4].der)
-	r.outer = r.algorithm
-	random := mathrand.NewChaCha8([32]byte{1})
-	reason := der(derSequence, rawExtension(idReasonCode, false, der(derEnumerated, []byte{4})))
-	entries := make([]byte, 0, 60*n)
-	serial := make([]byte, 16)
-	for range n {
-		random.Read(serial)
-		serial[0] = serial[0]&0x7f | 0x40
-		entries = append(entries, rawEntry(serial, reason)...)
-	}
-	r.entries = der(derSequence, entries)
-	signed := der(derSequence, r.version, r.algorithm, r.issuer, r.this, r.next, r.entries, r.extensions)
-	digest := sha512.Sum384(signed)
-	signature, err := key.Sign(rand.Reader, digest[:], crypto.SHA384)
-	if err != nil {
-		tb.Fatal(err)
-	}
-	list := der(derSequence, signed, r.outer, der(derBitString, []byte{0}, signature))
-	path = filepath.Join(tb.TempDir(), "big.crl")
-	if err := os.WriteFile(path, list, 0o600); err != nil {
-		tb.Fatal(err)
-	}
-	return path, issuer, serial
-}
-
-// peak runs load and returns the most memory that the process had resident
-// meanwhile, in MiB; 0 where the system does not say.
-func peak(load func()) float64 {
-	debug.FreeOSMemory()
-	if err := os.WriteFile("/proc/self/clear_refs", []byte("5"), 0); err != nil {
-		load()
-		return 0
-	}
-	load()
-	status, err := os.ReadFile("/proc/self/status")
-	if err != nil {
-		return 0
-	}
-	_, rest, _ := strings.Cut(string(status), "VmHWM:")
-	kib, _ := strconv.Atoi(strings.Fields(rest)[0])
-	return float64(kib) / 1024
-}
-
-// BenchmarkCRL reads a list of a million entries from a file and looks up
-// certificates in it, beside what crypto/x509 needs for the same file.
-func BenchmarkCRL(b *testing.B) {
-	path, issuer, listed := bigCRL(b, 1_000_000)
-	load := func() *crl {
-		f, err := os.Open(path)
-		if err != nil {
-			b.Fatal(err)
-		}
-		defer f.Close()
-		lists, err := readCRLs(f)
-		if err != nil {
-			b.Fatal(err)
-		}
-		if err := lists[0].verify(issuer); err != nil {
-			b.Fatal(err)
-		}
-		return lists[0]
-	}
-	b.Run("load", func(b *testing.B) {
-		var most float64
-		for b.Loop() {
-			most = max(most, peak(func() { load() }))
-		}
-		b.ReportMetric(most, "MiB-peak")
-	})
-	list := load()
-	b.Run("find", func(b *testing.B) {
-		random := mathrand.NewChaCha8([32]byte{2})
-		serial := make([]byte, 16)
-		for b.Loop() {
-			random.Read(serial)
-			serial[0] = serial[0]&0x7f | 0x40
-			list.entries.find(serial)
-		}
-		if _, ok := list.entries.find(listed); !ok {
-			b.Fatal("not found")
-		}
-	})
-	list = nil
-	b.Run("x509", func(b *testing.B) {
-		var most float64
-		for b.Loop() {
-			most = max(most, peak(func() {
-				data, err := os.ReadFile(path)
+			b.ReportAllocs()
+			body := make([]byte, len(s.Body))
+			for b.Loop() {
+				copy(body, s.Body)
+				o, err := q.cb.Open(body, labNow)
 				if err != nil {
 					b.Fatal(err)
 				}
-				if _, err := x509.ParseRevocationList(data); err != nil {
+				o.Discard()
+			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*n), "ns/record")
+		})
+	}
+}
+
+func BenchmarkRecord(b *testing.B) {
+	alice, bob := newParty(b, "alice", "a1"), newParty(b, "bob", "b1")
+	for _, test := range []struct{ name, text string }{
+		{"plain", strings.Repeat("x", 100)},
+		{"quotes", strings.Repeat(`{"a": "b"}`, 10)},
+		{"accents", strings.Repeat("não há ", 12)},
+	} {
+		r := newRecords(alice, bob, test.text)[0]
+		r.Seq = 12345
+		encoded := r.Encode()
+		b.Run("encode-"+test.name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				r.Encode()
+			}
+		})
+		b.Run("parse-"+test.name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, err := ParseRecord(encoded, alice.Identity); err != nil {
 					b.Fatal(err)
 				}
-			}))
+			}
+		})
+	}
+	b.Run("new", func(b *testing.B) {
+		b.ReportAllocs()
+		list := to(bob)
+		for b.Loop() {
+			NewRecord(alice.Identity, list, "text", labNow)
 		}
-		b.ReportMetric(most, "MiB-peak")
 	})
 }
 
-// A large list is held in little more than its entries take.
-func TestCRLIsCompact(t *testing.T) {
-	const n = 100_000
-	path, issuer, listed := bigCRL(t, n)
-	var before, after runtime.MemStats
-	runtime.GC()
-	runtime.ReadMemStats(&before)
-	f, err := os.Open(path)
-	if err != nil {
-		t.Fatal(err)
+// A whole client-connect handshake, both sides.
+func BenchmarkHandshake(b *testing.B) {
+	alice, bob := newParty(b, "alice", "a1", SuiteMLKEM), newParty(b, "bob", "b1", SuiteMLKEM)
+	b.ReportAllocs()
+	for b.Loop() {
+		shake(b, alice, bob)
 	}
-	defer f.Close()
-	lists, err := readCRLs(f)
-	if err != nil {
-		t.Fatal(err)
-	}
-	runtime.GC()
-	runtime.ReadMemStats(&after)
-	if each := float64(after.HeapAlloc-before.HeapAlloc) / n; each > 2*float64(len(crlEntry{})) {
-		t.Errorf("%.0f bytes an entry", each)
-	}
-	if err := lists[0].verify(issuer); err != nil {
-		t.Error(err)
-	}
-	if _, ok := lists[0].entries.find(listed); !ok || lists[0].entries.count != n {
-		t.Errorf("%d entries; the last is found: %v", lists[0].entries.count, ok)
+}
+
+// A ratchet step, both sides.
+func BenchmarkStep(b *testing.B) {
+	p := newPair(b, SuiteMLKEM)
+	now, fromA := labNow, false
+	b.ReportAllocs()
+	for b.Loop() {
+		now = now.Add(stepAge)
+		dst := p.ca
+		if fromA {
+			dst = p.cb
+		}
+		take(b, dst, p.text(b, fromA, now, "text"), now)
+		fromA = !fromA
 	}
 }

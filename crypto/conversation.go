@@ -124,7 +124,7 @@ type Sealed struct {
 }
 
 // SealRecords seals records under one signature. It gives them their seq, and
-// leaves their exact bytes in exact.
+// leaves their exact bytes in exact, which share one piece of memory.
 func (c *Conversation) SealRecords(records []*Record, now time.Time) (s *Sealed, exact [][]byte, err error) {
 	if len(records) == 0 || len(records) > maxBatch {
 		return nil, nil, fmt.Errorf("a message of %d records, 1 to %d are allowed", len(records), maxBatch)
@@ -138,16 +138,24 @@ func (c *Conversation) SealRecords(records []*Record, now time.Time) (s *Sealed,
 	d := before
 	digests := make([][32]byte, len(records))
 	exact = make([][]byte, len(records))
+	size := 0
+	for _, r := range records {
+		size += r.encodedSize() + 1
+	}
+	plaintext := make([]byte, 0, size)
 	for i, r := range records {
+		if i > 0 {
+			plaintext = append(plaintext, '\n')
+		}
 		r.Seq = seq + 1 + uint64(i)
-		exact[i] = r.Encode()
+		start := len(plaintext)
+		plaintext = r.appendTo(plaintext)
+		exact[i] = plaintext[start:len(plaintext):len(plaintext)]
 		d = NextDigest(d, sha256.Sum256(exact[i]))
 		digests[i] = d
 	}
 	h := MessageHeader{Kind: KindText, Seq: seq + 1, Count: uint64(len(records)), Digest: d[:]}
-	plaintext := bytes.Join(exact, []byte("\n"))
 	s, err = c.seal(&h, plaintext, now)
-	clear(plaintext)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -349,8 +357,12 @@ func (c *Conversation) interpret(o *Opened, plaintext []byte, now time.Time) err
 	}
 	o.Before = d
 	me := hex.EncodeToString(c.local.Identity[:])
+	parser := recordParser{sender: c.Person.Identity}
+	o.digests = make([][32]byte, 0, len(lines))
+	o.Records = make([]*Record, 0, len(lines))
+	o.ExactRecords = lines
 	for i, line := range lines {
-		r, err := ParseRecord(line, c.Person.Identity)
+		r, err := parser.parse(line)
 		if err != nil {
 			return err
 		}
@@ -363,7 +375,6 @@ func (c *Conversation) interpret(o *Opened, plaintext []byte, now time.Time) err
 		d = NextDigest(d, sha256.Sum256(line))
 		o.digests = append(o.digests, d)
 		o.Records = append(o.Records, r)
-		o.ExactRecords = append(o.ExactRecords, line)
 	}
 	if !bytes.Equal(h.Digest, d[:]) {
 		return ErrDecrypt

@@ -37,6 +37,10 @@ const (
 	// maxHeader bounds a message's header in bytes. One with a step of the
 	// largest suite takes 3.7 kB; it is stored with every message.
 	maxHeader = 8 << 10
+	// maxText and maxRecipients bound a record, for senders that keep to no
+	// rule; they are those of package proto, which says why.
+	maxText       = 256 << 10
+	maxRecipients = 256
 )
 
 // MessageHeader is what a message signs and binds as additional data, in its
@@ -124,36 +128,54 @@ func compareRecipients(a, b Recipient) int {
 }
 
 // Encode returns the record's exact bytes.
-func (r *Record) Encode() []byte { return canon.MustMarshal(r) }
+func (r *Record) Encode() []byte { return r.appendTo(make([]byte, 0, r.encodedSize())) }
+
+// appendTo appends the record's exact bytes.
+func (r *Record) appendTo(dst []byte) []byte {
+	if b, ok := appendRecord(dst, r); ok {
+		return b
+	}
+	return append(dst, canon.MustMarshal(r)...)
+}
 
 // ParseRecord decodes a record and checks everything about it that can be
 // checked without knowing who it is for: form, order of `to`, and the id.
 func ParseRecord(b []byte, sender [32]byte) (*Record, error) {
-	var r Record
-	if err := canon.Unmarshal(b, &r); err != nil {
-		return nil, fmt.Errorf("record: %w", err)
-	}
-	if err := r.check(); err != nil {
-		return nil, err
-	}
-	if id := recordID(sender, &r); r.ID != string(id[:]) {
-		return nil, errors.New("record: the id is not that of its content")
-	}
-	return &r, nil
+	p := recordParser{sender: sender}
+	return p.parse(b)
 }
 
-// check looks at the form of everything but the id. A name stands once: an
-// order by name and identity that also refuses a name under two identities.
+// check looks at the form of everything but the id.
 func (r *Record) check() error {
-	if len(r.Salt) != saltSize || len(r.To) == 0 || r.Time < 0 || !utf8.ValidString(r.Text) {
-		return errors.New("record: malformed")
+	if err := checkRecipients(r.To); err != nil {
+		return err
 	}
-	for i := range r.To {
-		rc := &r.To[i]
+	return r.checkOwn()
+}
+
+func (r *Record) checkOwn() error {
+	switch {
+	case len(r.Salt) != saltSize || r.Time < 0 || !utf8.ValidString(r.Text):
+		return errors.New("record: malformed")
+	case len(r.Text) > maxText:
+		return fmt.Errorf("record: a text of %d bytes, at most %d are allowed", len(r.Text), maxText)
+	}
+	return nil
+}
+
+// checkRecipients looks at a `to` list. A name stands once: the order by name
+// and identity becomes one by name, which also refuses a name under two
+// identities.
+func checkRecipients(to []Recipient) error {
+	if len(to) == 0 || len(to) > maxRecipients {
+		return fmt.Errorf("record: %d recipients, 1 to %d are allowed", len(to), maxRecipients)
+	}
+	for i := range to {
+		rc := &to[i]
 		if rc.Name == "" || len(rc.Name) > maxBundleName || !utf8.ValidString(rc.Name) || rc.Identity != "" && !validHash(rc.Identity) {
 			return errors.New("record: malformed recipient")
 		}
-		if i > 0 && r.To[i-1].Name >= rc.Name {
+		if i > 0 && to[i-1].Name >= rc.Name {
 			return errors.New("record: recipients out of order, or one name twice")
 		}
 	}
