@@ -219,6 +219,9 @@ given up >carla FAILED: Carla/=FAILED (nobody came)
 	if got := summary(p.a); got != want {
 		t.Errorf("Ana reads\n%swant\n%s", got, want)
 	}
+	if messages, _, err := ReadHistory(p.a.dir); err != nil || !messages[0].With("BRUNO") || messages[1].With("Carla") || messages[0].With("Ana") {
+		t.Errorf("with whom a message was is %v, %v", messages, err)
+	}
 	want = `to both Ana>bruno,carla READ: Bruno/conn-b=READ
 two Ana>bruno READ: Bruno/conn-b=READ
 three Ana>bruno DELIVERED: Bruno/conn-b=DELIVERED
@@ -373,6 +376,34 @@ func TestHistoryHasNoKeys(t *testing.T) {
 	private := p.b.local.Key.PKCS8()
 	if bytes.Contains(data, []byte(base64.StdEncoding.EncodeToString(private))) {
 		t.Error("the history has the private key")
+	}
+}
+
+// Lines that are JSON of the right fields, and still none of the history's.
+func TestHistoryLineRefused(t *testing.T) {
+	zeros, hash := strings.Repeat("0", 64), base64.StdEncoding.EncodeToString(make([]byte, 32))
+	start := `{"v":1,"prev":"` + zeros + `","time":1,"type":`
+	if _, err := parseHistoryLine([]byte(start + `"file","file":"0.jsonl"}`)); err != nil {
+		t.Fatal(err)
+	}
+	for name, line := range map[string]string{
+		"version":           `{"v":2,"prev":"` + zeros + `","time":1,"type":"file","file":"0.jsonl"}`,
+		"type":              start + `"other","file":"0.jsonl"}`,
+		"field missing":     start + `"file"}`,
+		"field of another":  start + `"file","file":"0.jsonl","seq":1}`,
+		"field unknown":     start + `"file","file":"0.jsonl","key":"AA=="}`,
+		"space":             start + ` "file","file":"0.jsonl"}`,
+		"prev short":        `{"v":1,"prev":"00","time":1,"type":"file","file":"0.jsonl"}`,
+		"prev in capitals":  `{"v":1,"prev":"` + strings.Repeat("A", 64) + `","time":1,"type":"file","file":"0.jsonl"}`,
+		"time before 1970":  `{"v":1,"prev":"` + zeros + `","time":-1,"type":"file","file":"0.jsonl"}`,
+		"conversation":      start + `"taken","conversation":"AA==","seq":1}`,
+		"seq of nothing":    start + `"taken","conversation":"` + hash + `","seq":0}`,
+		"direction":         start + `"shown","conversation":"` + hash + `","direction":"AC","seq":1}`,
+		"no end of the two": start + `"conversation","conversation":"` + hash + `","suite":"s","direction":"AB","me":{"name":"a","conn":"b","identity":"","bundle":""},"peer":{"name":"a","conn":"b","identity":"","bundle":""}}`,
+	} {
+		if l, err := parseHistoryLine([]byte(line)); err == nil {
+			t.Errorf("%s: taken as %+v", name, l)
+		}
 	}
 }
 

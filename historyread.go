@@ -47,6 +47,14 @@ func (m *HistoryMessage) Status() Status {
 	return least
 }
 
+// With reports whether the message came from or went to name.
+func (m *HistoryMessage) With(name string) bool {
+	if !m.Outgoing {
+		return proto.SameName(m.From.Name, name)
+	}
+	return slices.Contains(m.To, proto.FoldName(name))
+}
+
 // delivered notes what is known of one delivery: READ and DELIVERED are final,
 // FAILED says more than SENT, and SENT more than PENDING.
 func (m *HistoryMessage) delivered(d HistoryDelivery) {

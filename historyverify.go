@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"runtime"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -32,6 +33,27 @@ type HistoryReport struct {
 
 // OK reports whether everything holds.
 func (r *HistoryReport) OK() bool { return len(r.Findings) == 0 }
+
+// String says for people what was checked and what does not hold; lines with
+// newlines, safe to print.
+func (r *HistoryReport) String() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "checked: %d files with %d lines, %d bundles, %d conversations, %d messages with %d records, %d receipts, %d ends\n",
+		r.Files, r.Lines, r.Bundles, r.Conversations, r.Messages, r.Records, r.Receipts, r.Ends)
+	for _, note := range r.Notes {
+		fmt.Fprintf(&b, "note: %s\n", note)
+	}
+	for _, f := range r.Findings {
+		fmt.Fprintf(&b, "%v\n", f)
+	}
+	if r.More > 0 {
+		fmt.Fprintf(&b, "and %d more that do not hold\n", r.More)
+	}
+	if r.OK() {
+		b.WriteString("everything holds; the times are what the signers' clocks said\n")
+	}
+	return b.String()
+}
 
 // historyVerify is one verification. Its methods are called by the goroutine
 // that reads; only found and the jobs run beside it.

@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
-	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -67,6 +66,9 @@ func TestVerifyHistory(t *testing.T) {
 		if r.Files != 1 || r.Bundles != 2 || r.Conversations != 2 || r.Messages != 3 || r.Records != 5 {
 			t.Errorf("%s's report counts %+v", who, r)
 		}
+	}
+	if s := a.String(); !strings.Contains(s, "5 records, 2 receipts") || !strings.Contains(s, "everything holds") {
+		t.Errorf("the report says\n%s", s)
 	}
 	if a.Receipts != 2 || b.Ends != 1 {
 		t.Errorf("%d receipts and %d ends were checked, want 2 and 1", a.Receipts, b.Ends)
@@ -310,125 +312,145 @@ func TestHistoryEveryByteCounts(t *testing.T) {
 	}
 }
 
+// A historyEdit changes lines; the rest is made to fit.
+type historyEdit func(t *testing.T, lines [][]byte) [][]byte
+
+// changeLine decodes the n-th line of a type and lets f change it.
+func changeLine(typ string, n int, f func(l *historyLine)) historyEdit {
+	return func(t *testing.T, lines [][]byte) [][]byte {
+		i := nth(t, lines, typ, n)
+		l, err := parseHistoryLine(lines[i])
+		if err != nil {
+			t.Fatal(err)
+		}
+		f(l)
+		lines[i] = canon.MustMarshal(l)
+		return lines
+	}
+}
+
+// changeRecord replaces old by new in the i-th record.
+func changeRecord(l *historyLine, i int, old, new string) {
+	l.Records[i] = bytes.Replace(l.Records[i], []byte(old), []byte(new), 1)
+}
+
+// doubleLine puts the n-th line of a type at another place as well.
+func doubleLine(typ string, n, at int) historyEdit {
+	return func(t *testing.T, lines [][]byte) [][]byte {
+		return slices.Insert(lines, at, lines[nth(t, lines, typ, n)])
+	}
+}
+
+func removeLine(typ string, n int) historyEdit {
+	return func(t *testing.T, lines [][]byte) [][]byte {
+		i := nth(t, lines, typ, n)
+		return slices.Delete(lines, i, i+1)
+	}
+}
+
+// swapLines swaps the n-th line of one type with the m-th of another.
+func swapLines(a string, n int, b string, m int) historyEdit {
+	return func(t *testing.T, lines [][]byte) [][]byte {
+		i, j := nth(t, lines, a, n), nth(t, lines, b, m)
+		lines[i], lines[j] = lines[j], lines[i]
+		return lines
+	}
+}
+
+// batchEdits are those for either side; batch is the type of its messages.
+func batchEdits(batch string) map[string]historyEdit {
+	return map[string]historyEdit{
+		"text edited":          changeLine(batch, 1, func(l *historyLine) { changeRecord(l, 0, `"text":"two"`, `"text":"TWO"`) }),
+		"to edited":            changeLine(batch, 1, func(l *historyLine) { changeRecord(l, 0, `"name":"bruno"`, `"name":"carla"`) }),
+		"id edited":            changeLine(batch, 1, func(l *historyLine) { changeRecord(l, 0, `{"id":"`, `{"id":"00`) }),
+		"record renumbered":    changeLine(batch, 1, func(l *historyLine) { changeRecord(l, 0, `"seq":2`, `"seq":3`) }),
+		"records swapped":      changeLine(batch, 1, func(l *historyLine) { l.Records[0], l.Records[1] = l.Records[1], l.Records[0] }),
+		"record removed":       changeLine(batch, 1, func(l *historyLine) { l.Records = l.Records[:2] }),
+		"signature edited":     changeLine(batch, 0, func(l *historyLine) { l.Signature[0] ^= 1 }),
+		"signature cut":        changeLine(batch, 0, func(l *historyLine) { l.Signature = l.Signature[:63] }),
+		"ciphertext edited":    changeLine(batch, 0, func(l *historyLine) { l.CipherHash[31] ^= 1 }),
+		"before edited":        changeLine(batch, 1, func(l *historyLine) { l.Before[0] ^= 1 }),
+		"header edited":        changeLine(batch, 1, func(l *historyLine) { l.Header = bytes.Replace(l.Header, []byte(`"n":`), []byte(`"n":1`), 1) }),
+		"header of nothing":    changeLine(batch, 1, func(l *historyLine) { l.Header = json.RawMessage(`{"conversation":""}`) }),
+		"message removed":      removeLine(batch, 0),
+		"messages swapped":     swapLines(batch, 0, batch, 1),
+		"conversation moved":   swapLines(lineConversation, 0, lineConversation, 1),
+		"conversation removed": removeLine(lineConversation, 0),
+		"conversation doubled": doubleLine(lineConversation, 0, 5),
+		"peer's identity":      changeLine(lineConversation, 0, func(l *historyLine) { l.Peer.Identity = strings.Repeat("ab", 32) }),
+		"own identity":         changeLine(lineConversation, 0, func(l *historyLine) { l.Me.Identity = strings.Repeat("ab", 32) }),
+		"peer's name":          changeLine(lineConversation, 0, func(l *historyLine) { l.Peer.Name = "Carla" }),
+		"direction":            changeLine(lineConversation, 0, func(l *historyLine) { l.Direction = reverse(l.Direction) }),
+		"parties swapped":      changeLine(lineConversation, 0, func(l *historyLine) { l.Me, l.Peer = l.Peer, l.Me }),
+		"bundle removed":       removeLine(lineBundle, 0),
+		"bundle misnamed":      changeLine(lineBundle, 0, func(l *historyLine) { l.Hash[0] ^= 1 }),
+		"bundle edited":        changeLine(lineBundle, 0, func(l *historyLine) { l.Bundle.NotAfter++ }),
+		"file in the middle":   doubleLine(lineFile, 0, 3),
+	}
+}
+
+// nowhere is a conversation that is in no history.
+var nowhere = bytes.Repeat([]byte{7}, 32)
+
+var receivedEdits = map[string]historyEdit{
+	"end moved up":       doubleLine(lineEnd, 0, 4),
+	"end before a text":  swapLines(lineEnd, 0, lineReceived, 0),
+	"shown too far":      changeLine(lineShown, 0, func(l *historyLine) { l.Seq = 5 }),
+	"shown of nothing":   changeLine(lineShown, 0, func(l *historyLine) { l.Conversation = nowhere }),
+	"shown of what went": changeLine(lineShown, 0, func(l *historyLine) { l.Direction = reverse(l.Direction) }),
+}
+
+var sentEdits = map[string]historyEdit{
+	"receipt removed":  removeLine(lineReceipt, 0),
+	"receipts swapped": swapLines(lineReceipt, 0, lineReceipt, 1),
+	"receipt edited": changeLine(lineReceipt, 0, func(l *historyLine) {
+		l.Receipt = bytes.Replace(l.Receipt, []byte(`"read":1`), []byte(`"read":2`), 1)
+	}),
+	"receipt malformed":   changeLine(lineReceipt, 0, func(l *historyLine) { l.Receipt = json.RawMessage(`{}`) }),
+	"receipt unsigned":    changeLine(lineReceipt, 0, func(l *historyLine) { l.Signature[5] ^= 1 }),
+	"receipt before text": swapLines(lineReceipt, 0, lineSent, 0),
+	"taken too much":      changeLine(lineTaken, 0, func(l *historyLine) { l.Seq = 9 }),
+	"taken back":          swapLines(lineTaken, 0, lineTaken, 1),
+	"taken of nothing":    changeLine(lineTaken, 0, func(l *historyLine) { l.Conversation = nowhere }),
+	"gap of nothing":      changeLine(lineGap, 0, func(l *historyLine) { l.Conversation = nowhere }),
+}
+
 // Whoever can write the file can make it chain again. What was signed still
 // holds only as it was.
 func TestHistoryRechainedIsFound(t *testing.T) {
 	p := newHistoryPair(t)
 	told(p)
-	in := func(l *historyLine, i int, old, new string) {
-		t.Helper()
-		if !bytes.Contains(l.Records[i], []byte(old)) {
-			t.Fatalf("record %d has no %s", i, old)
-		}
-		l.Records[i] = bytes.Replace(l.Records[i], []byte(old), []byte(new), 1)
-	}
-	type edit = func(lines [][]byte) [][]byte
-	change := func(typ string, n int, f func(l *historyLine)) edit {
-		return func(lines [][]byte) [][]byte {
-			i := nth(t, lines, typ, n)
-			l, err := parseHistoryLine(lines[i])
-			p.must(err)
-			f(l)
-			lines[i] = canon.MustMarshal(l)
-			return lines
-		}
-	}
-	remove := func(typ string, n int) edit {
-		return func(lines [][]byte) [][]byte { i := nth(t, lines, typ, n); return slices.Delete(lines, i, i+1) }
-	}
-	exchange := func(typ string, n, m int) edit {
-		return func(lines [][]byte) [][]byte {
-			i, j := nth(t, lines, typ, n), nth(t, lines, typ, m)
-			lines[i], lines[j] = lines[j], lines[i]
-			return lines
-		}
-	}
-	for _, who := range []struct {
+	for _, side := range []struct {
 		user  *historyUser
-		batch string
-		edits map[string]edit
+		edits []map[string]historyEdit
 	}{
-		{p.b, lineReceived, map[string]edit{
-			"end moved up":      func(l [][]byte) [][]byte { i := nth(t, l, lineEnd, 0); return slices.Insert(l, 4, l[i]) },
-			"end before a text": exchangeLines(t, lineEnd, lineReceived),
-			"shown too far":     change(lineShown, 0, func(l *historyLine) { l.Seq = 5 }),
-			"shown of nothing":  change(lineShown, 0, func(l *historyLine) { l.Conversation = bytes.Repeat([]byte{7}, 32) }),
-		}},
-		{p.a, lineSent, map[string]edit{
-			"receipt removed":       remove(lineReceipt, 0),
-			"receipts swapped":      exchange(lineReceipt, 0, 1),
-			"receipt edited":        change(lineReceipt, 0, func(l *historyLine) { l.Receipt = bytes.Replace(l.Receipt, []byte(`"read":1`), []byte(`"read":2`), 1) }),
-			"receipt without right": change(lineReceipt, 0, func(l *historyLine) { l.Signature[5] ^= 1 }),
-			"receipt before text":   exchangeLines(t, lineReceipt, lineSent),
-			"taken too much":        change(lineTaken, 0, func(l *historyLine) { l.Seq = 9 }),
-			"taken back":            exchange(lineTaken, 0, 1),
-			"gap of nothing":        change(lineGap, 0, func(l *historyLine) { l.Conversation = bytes.Repeat([]byte{7}, 32) }),
-		}},
+		{p.a, []map[string]historyEdit{sentEdits, batchEdits(lineSent)}},
+		{p.b, []map[string]historyEdit{receivedEdits, batchEdits(lineReceived)}},
 	} {
-		good := historyFiles(t, who.user.dir)
-		edits := who.edits
-		for name, e := range map[string]edit{
-			"text edited":          change(who.batch, 1, func(l *historyLine) { in(l, 0, `"text":"two"`, `"text":"TWO"`) }),
-			"to edited":            change(who.batch, 1, func(l *historyLine) { in(l, 0, `"name":"bruno"`, `"name":"carla"`) }),
-			"id edited":            change(who.batch, 1, func(l *historyLine) { in(l, 0, `{"id":"`, `{"id":"00`) }),
-			"records swapped":      change(who.batch, 1, func(l *historyLine) { l.Records[0], l.Records[1] = l.Records[1], l.Records[0] }),
-			"record removed":       change(who.batch, 1, func(l *historyLine) { l.Records = l.Records[:2] }),
-			"record renumbered":    change(who.batch, 1, func(l *historyLine) { in(l, 0, `"seq":2`, `"seq":3`) }),
-			"signature edited":     change(who.batch, 0, func(l *historyLine) { l.Signature[0] ^= 1 }),
-			"signature cut":        change(who.batch, 0, func(l *historyLine) { l.Signature = l.Signature[:63] }),
-			"ciphertext edited":    change(who.batch, 0, func(l *historyLine) { l.CipherHash[31] ^= 1 }),
-			"before edited":        change(who.batch, 1, func(l *historyLine) { l.Before[0] ^= 1 }),
-			"header edited":        change(who.batch, 1, func(l *historyLine) { l.Header = bytes.Replace(l.Header, []byte(`"n":`), []byte(`"n":1`), 1) }),
-			"header of another":    change(who.batch, 1, func(l *historyLine) { l.Header = json.RawMessage(`{"conversation":""}`) }),
-			"message removed":      remove(who.batch, 0),
-			"messages swapped":     exchange(who.batch, 0, 1),
-			"conversation moved":   exchange(lineConversation, 0, 1),
-			"conversation removed": remove(lineConversation, 0),
-			"conversation doubled": func(l [][]byte) [][]byte { i := nth(t, l, lineConversation, 0); return slices.Insert(l, i+1, l[i]) },
-			"peer's identity":      change(lineConversation, 0, func(l *historyLine) { l.Peer.Identity = strings.Repeat("ab", 32) }),
-			"own identity":         change(lineConversation, 0, func(l *historyLine) { l.Me.Identity = strings.Repeat("ab", 32) }),
-			"peer's name":          change(lineConversation, 0, func(l *historyLine) { l.Peer.Name = "Carla" }),
-			"direction":            change(lineConversation, 0, func(l *historyLine) { l.Direction = map[string]string{"AB": "BA", "BA": "AB"}[l.Direction] }),
-			"parties swapped":      change(lineConversation, 0, func(l *historyLine) { l.Me, l.Peer = l.Peer, l.Me }),
-			"bundle removed":       remove(lineBundle, 0),
-			"bundles swapped":      change(lineBundle, 0, func(l *historyLine) { l.Hash[0] ^= 1 }),
-			"bundle edited":        change(lineBundle, 0, func(l *historyLine) { l.Bundle.NotAfter++ }),
-			"file in the middle":   func(l [][]byte) [][]byte { return slices.Insert(l, 3, l[0]) },
-		} {
-			edits[name] = e
-		}
-		for name, edit := range edits {
-			t.Run(fmt.Sprintf("%s/%s", who.user.end.Name, name), func(t *testing.T) {
-				files := make(map[string][]byte)
-				rechain(files, "0", edit(slices.Clone(historyLines(good["0.jsonl"]))))
-				if bytes.Equal(files["0.jsonl"], good["0.jsonl"]) {
-					t.Fatal("the edit changed nothing")
-				}
-				r := verified(t, historyPut(t, files), p.verifier)
-				if r.OK() {
-					t.Error("not found")
-				}
-				for _, f := range r.Findings {
-					if strings.Contains(f.What, "does not follow the line before") {
-						t.Errorf("it does not chain, so that this test shows nothing: %v", f)
+		good := historyFiles(t, side.user.dir)
+		for _, edits := range side.edits {
+			for name, edit := range edits {
+				t.Run(side.user.end.Name+"/"+name, func(t *testing.T) {
+					files := make(map[string][]byte)
+					rechain(files, "0", edit(t, historyLines(good["0.jsonl"])))
+					if bytes.Equal(files["0.jsonl"], good["0.jsonl"]) {
+						t.Fatal("the edit changed nothing")
 					}
-				}
-			})
+					r := verified(t, historyPut(t, files), p.verifier)
+					if r.OK() {
+						t.Error("not found")
+					}
+					if strings.Contains(r.String(), "does not follow the line before") {
+						t.Errorf("it does not chain, so that this test shows nothing:\n%v", r)
+					}
+				})
+			}
 		}
 		files := make(map[string][]byte)
 		rechain(files, "0", historyLines(good["0.jsonl"]))
 		if r := verified(t, historyPut(t, files), p.verifier); !r.OK() {
 			t.Errorf("unchanged, it does not hold: %v", r.Findings)
 		}
-	}
-}
-
-// exchangeLines swaps the first lines of two types.
-func exchangeLines(t *testing.T, a, b string) func(lines [][]byte) [][]byte {
-	return func(lines [][]byte) [][]byte {
-		i, j := nth(t, lines, a, 0), nth(t, lines, b, 0)
-		lines[i], lines[j] = lines[j], lines[i]
-		return lines
 	}
 }
 

@@ -541,3 +541,82 @@ func historyKilledChild(t *testing.T, dir string) {
 	}
 	t.Fatal("nobody killed this process")
 }
+
+// A sync that fails in the background ends the writing: what comes after it
+// could not be relied on.
+func TestHistorySyncFails(t *testing.T) {
+	synced := make(chan struct{})
+	h, _, err := openHistory(t.TempDir(), true, time.Now, func(f *os.File) historyStore { return &unsyncable{File: f, synced: synced} })
+	if err != nil {
+		t.Fatal(err)
+	}
+	<-synced // the line that opening wrote
+	<-h.writer.done
+	if err := h.Gap([32]byte{1}, "reason"); !errors.Is(err, syscall.EIO) {
+		t.Errorf("after a failed sync: %v", err)
+	}
+	if err := h.Close(); !errors.Is(err, syscall.EIO) {
+		t.Errorf("closing: %v", err)
+	}
+}
+
+type unsyncable struct {
+	*os.File
+	synced chan struct{}
+	once   sync.Once
+}
+
+func (u *unsyncable) Sync() error {
+	if strings.HasSuffix(u.Name(), historyExt) {
+		u.once.Do(func() { close(u.synced) })
+	}
+	return syscall.EIO
+}
+
+// A one-shot sender's file that is longer than its end, and one whose head
+// lags.
+func TestHistoryOneShotLong(t *testing.T) {
+	dir := t.TempDir()
+	open := func(notices int) *History {
+		t.Helper()
+		h, said, err := OpenHistory(dir, false, time.Now)
+		if err != nil || len(said) != notices || h.Slot() != "s0" {
+			t.Fatalf("%v, notices %q", err, said)
+		}
+		return h
+	}
+	h := open(0)
+	long := strings.Repeat("long ", 100_000)
+	for range 8 {
+		if err := h.Gap([32]byte{1}, long); err != nil {
+			t.Fatal(err)
+		}
+	}
+	lagging, err := os.ReadFile(filepath.Join(dir, "s0.head"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	count := h.writer.tail.count
+	if err := errors.Join(h.Gap([32]byte{1}, "last"), h.Close()); err != nil {
+		t.Fatal(err)
+	}
+	if h = open(0); h.writer.tail.count != count+1 {
+		t.Errorf("it counts %d lines, want %d", h.writer.tail.count, count+1)
+	}
+	if err := h.Gap([32]byte{1}, strings.Repeat("x", maxHistoryLine)); err == nil {
+		t.Error("a line longer than any can be is written")
+	}
+	if err := errors.Join(h.Close(), os.WriteFile(filepath.Join(dir, "s0.head"), lagging, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	h = open(1)
+	if err := errors.Join(h.Gap([32]byte{1}, "after the repair"), h.Close()); err != nil {
+		t.Fatal(err)
+	}
+	// Its conversation is in no history, which is what these lines lack; they
+	// do chain.
+	r := verified(t, dir, cs.NewVerifier(cs.VerifierConfig{}))
+	if r.Lines != 11 || len(r.Findings) != 10 || strings.Contains(r.String(), "follow") {
+		t.Errorf("%+v", r)
+	}
+}
