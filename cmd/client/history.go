@@ -63,7 +63,7 @@ func runHistory(a *app, _ context.Context, args []string) error {
 		a.out.text(string(proof)) // no newline: every byte of a proof counts
 		return nil
 	}
-	return showHistory(a.out, state, o.peer)
+	return showHistory(a.out, historyIn(state), o.peer)
 }
 
 // readState opens the state directory for a command that only looks.
@@ -75,9 +75,18 @@ func (a *app) readState() (*chatsecure.State, error) {
 	return chatsecure.OpenStateRead(dir)
 }
 
+// historySource reads the whole history.
+type historySource func() (messages []*chatsecure.HistoryMessage, problems []chatsecure.Finding, err error)
+
+func historyIn(state *chatsecure.State) historySource {
+	return func() ([]*chatsecure.HistoryMessage, []chatsecure.Finding, error) {
+		return chatsecure.ReadHistory(state.HistoryDir())
+	}
+}
+
 // showHistory writes the history with everyone, or with one peer.
-func showHistory(out *display, state *chatsecure.State, peer string) error {
-	messages, problems, err := chatsecure.ReadHistory(state.HistoryDir())
+func showHistory(out *display, read historySource, peer string) error {
+	messages, problems, err := read()
 	if err != nil {
 		return err
 	}

@@ -20,7 +20,8 @@ func (a *app) runSession(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	s := newSession(a.out, c, c.state, a.opt.timeout, a.now)
+	s := newSession(a.out, c, a.opt.timeout, a.now)
+	s.history = historyIn(c.state)
 	s.presenter.offer = func(err error) { a.offer(c.state, err) }
 	if interactive {
 		s.terminal = a.person()
@@ -50,7 +51,7 @@ func (a *app) interactive() bool {
 type session struct {
 	presenter // of the goroutine that shows what comes, once run has begun
 
-	state    *chatsecure.State
+	history  historySource
 	now      func() time.Time
 	patience time.Duration
 	terminal *terminal  // the prompt; or else
@@ -61,9 +62,9 @@ type session struct {
 	presented chan struct{} // closed when what comes has ended
 }
 
-func newSession(out *display, c talker, state *chatsecure.State, patience time.Duration, now func() time.Time) *session {
+func newSession(out *display, c talker, patience time.Duration, now func() time.Time) *session {
 	return &session{
-		presenter: presenter{out: out, c: c, look: promptLook}, state: state, patience: patience, now: now,
+		presenter: presenter{out: out, c: c, look: promptLook}, patience: patience, now: now,
 		presented: make(chan struct{}),
 	}
 }
@@ -134,7 +135,7 @@ func (s *session) nextLines(ctx context.Context) ([]inputLine, error) {
 	if s.terminal == nil {
 		return s.lines.wait(ctx)
 	}
-	text, err := s.terminal.question(ctx, clock(s.now())+" ["+crypto.Visible(s.c.Name())+"-"+s.c.Conn()+"] ")
+	text, err := s.terminal.question(ctx, func() string { return clock(s.now()) + " [" + crypto.Visible(s.c.Name()) + "-" + s.c.Conn() + "] " })
 	if err != nil {
 		return nil, err
 	}
@@ -166,7 +167,7 @@ func (s *session) execute(ctx context.Context, line string) error {
 		}
 		return showWhois(s.out, w, s.presenter.offerIf)
 	case "history":
-		return showHistory(s.out, s.state, c.arg)
+		return showHistory(s.out, s.history, c.arg)
 	case "say":
 		return s.say(ctx, c)
 	}

@@ -97,7 +97,7 @@ func (a *app) name(ctx context.Context) (string, error) {
 	if t == nil {
 		return "", &chatsecure.Error{Code: proto.Usage, Message: "what goes online needs a name", Hint: "give it with -name NAME, or in CHATSECURE_NAME"}
 	}
-	name, err := t.question(ctx, "Name: ")
+	name, err := t.question(ctx, fixed("Name: "))
 	if err != nil {
 		return "", err
 	}

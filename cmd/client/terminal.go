@@ -20,7 +20,7 @@ import (
 type screen struct {
 	mu     sync.Mutex // guards what follows
 	out    io.Writer
-	prompt string
+	prompt func() string
 	shown  bool // the prompt stands on the last line
 }
 
@@ -32,18 +32,21 @@ func (s *screen) print(text string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.shown {
-		text = clearLine + text + s.prompt
+		text = clearLine + text + s.prompt()
 	}
 	io.WriteString(s.out, text)
 }
 
 // ask shows a prompt; answered says that its line has ended.
-func (s *screen) ask(prompt string) {
+func (s *screen) ask(prompt func() string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.prompt, s.shown = prompt, true
-	io.WriteString(s.out, prompt)
+	io.WriteString(s.out, prompt())
 }
+
+// fixed is a prompt that is the same whenever it is drawn.
+func fixed(prompt string) func() string { return func() string { return prompt } }
 
 // answered: see ask. end is what the terminal has not echoed.
 func (s *screen) answered(end string) {
@@ -102,7 +105,7 @@ func (t *terminal) readLine(ctx context.Context) ([]byte, error) {
 }
 
 // question asks for a line.
-func (t *terminal) question(ctx context.Context, prompt string) (string, error) {
+func (t *terminal) question(ctx context.Context, prompt func() string) (string, error) {
 	t.ask(prompt)
 	line, err := t.readLine(ctx)
 	end := ""
@@ -119,7 +122,7 @@ func (t *terminal) secret(ctx context.Context, prompt string) ([]byte, error) {
 		return nil, fmt.Errorf("the terminal would show what is typed: %w", err)
 	}
 	defer t.echo(true)
-	t.ask(prompt)
+	t.ask(fixed(prompt))
 	line, err := t.readLine(ctx)
 	t.answered("\n")
 	return line, err
@@ -134,7 +137,7 @@ const confirmTries = 3
 func (t *terminal) confirm(ctx context.Context, text string) (bool, error) {
 	t.print(text)
 	for range confirmTries {
-		answer, err := t.question(ctx, "Confirm (y/n)? ")
+		answer, err := t.question(ctx, fixed("Confirm (y/n)? "))
 		if errors.Is(err, io.EOF) {
 			return false, nil
 		}

@@ -46,6 +46,12 @@ func runTrust(a *app, _ context.Context, args []string) error {
 	if f.NArg() != 2 {
 		return usageError("trust %s needs one name, or one HOST:PORT", verb)
 	}
+	// No name has a colon, and every address has.
+	target := f.Arg(1)
+	isRelay := strings.Contains(target, ":")
+	if err := proto.CheckName(target); err != nil && !isRelay {
+		return usageError("%q is neither a name nor HOST:PORT: %v", target, err)
+	}
 	dir, err := a.stateDir()
 	if err != nil {
 		return err
@@ -55,22 +61,17 @@ func runTrust(a *app, _ context.Context, args []string) error {
 		return err
 	}
 	defer state.Close()
-	target := f.Arg(1)
-	// No name has a colon, and every address has.
-	switch isRelay := strings.Contains(target, ":"); {
+	switch {
 	case isRelay && verb == "accept":
 		return a.acceptRelay(state, target)
-	case isRelay:
-		ok, err := state.ForgetRelay(target)
-		return a.forgotten(target, ok, err)
-	}
-	if err := proto.CheckName(target); err != nil {
-		return usageError("%q is neither a name nor HOST:PORT: %v", target, err)
-	}
-	if verb == "accept" {
+	case verb == "accept":
 		return a.acceptPeer(state, target)
 	}
-	ok, err := state.ForgetPeer(target)
+	forget := state.ForgetPeer
+	if isRelay {
+		forget = state.ForgetRelay
+	}
+	ok, err := forget(target)
 	return a.forgotten(target, ok, err)
 }
 

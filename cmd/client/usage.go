@@ -48,8 +48,8 @@ const usageFlags = `Options, which stand before COMMAND (given twice, the last c
   -fetch=false         fetch no certificates and revocation lists
   -fetch-private       fetch from private addresses too
   -fingerprint HEX     the relay's fingerprint, as relay -fingerprint prints it
-  -accept-new          accept an unknown relay and unknown people, never changed ones
-  -keep DURATION       keep a key for so long, so that no card is needed (at most 24h)
+  -accept-new          accept an unknown relay and unknown people; never changed
+  -keep DURATION       keep a key for so long (at most 24h): no card is needed
   -key ed25519|rsa     the kind of that key (default ed25519)
   -ciphers LIST        cipher suites allowed, best first, with commas
   -batch               never ask

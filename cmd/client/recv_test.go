@@ -1,0 +1,179 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"io"
+	"os"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"chatsecure"
+	"chatsecure/proto"
+)
+
+func pipe(t *testing.T) (r, w *os.File) {
+	t.Helper()
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { r.Close(); w.Close() })
+	return r, w
+}
+
+func message(from, text string, to ...string) chatsecure.Event {
+	return chatsecure.Event{Type: chatsecure.EventMessage, Time: time.Unix(0, 0), Message: &chatsecure.Message{
+		ID: "1d", From: from, FromConn: "7f3a", Seq: 7, Sent: time.Unix(1, 0), Text: text, To: to, Identity: [32]byte{1}, Person: fakePerson(from, 1),
+	}}
+}
+
+// recvWith runs recv's loop on a fake client that gets these events at once
+// and then, if close is set, ends.
+func recvWith(c *fakeTalker, opt options, ro recvOptions, stdout io.Writer) (status int, stderr string) {
+	sys, _, errw := fakeSystem("")
+	sys.stdout = stdout
+	a := &app{system: sys, opt: opt, out: newDisplay(sys, opt)}
+	r := &receiver{presenter: presenter{out: a.out, c: c}, opt: ro}
+	return a.finish(r.run(context.Background())), errw.String()
+}
+
+func TestRecvLines(t *testing.T) {
+	c := newFakeTalker()
+	c.events <- []chatsecure.Event{
+		message("Bruno", "Bom dia!", "ana"),
+		message("Bruno", "a\nb\x1b[2J\u202e\u200b", "ana"),
+		message("carla", "to us", "ana", "bruno"),
+	}
+	out := new(paper)
+	status, stderr := recvWith(c, options{quiet: true}, recvOptions{n: 3}, out)
+	want := "Bruno: Bom dia!\nBruno: a\\x0ab\\x1b[2J\\u202e\\u200b\n[carla → ana, bruno] carla: to us\n"
+	if status != 0 || out.String() != want || stderr != "" || len(c.shown) != 3 {
+		t.Errorf("exit status %d, %q %q, %d are READ", status, out.String(), stderr, len(c.shown))
+	}
+}
+
+// TestRecvLeavesTheRest: what is beyond -n, or not -from, is not shown and so
+// not READ.
+func TestRecvLeavesTheRest(t *testing.T) {
+	c := newFakeTalker()
+	c.events <- []chatsecure.Event{
+		message("bruno", "1", "ana"), message("carla", "2", "ana"), message("Bruno", "3", "ana"), message("BRUNO", "4", "ana"),
+	}
+	out := new(paper)
+	status, _ := recvWith(c, options{quiet: true}, recvOptions{n: 2, from: "BRUNO"}, out)
+	if status != 0 || out.String() != "bruno: 1\nBruno: 3\n" || len(c.shown) != 2 || c.shown[1].Text != "3" {
+		t.Errorf("exit status %d, %q, READ are %v", status, out.String(), c.shown)
+	}
+}
+
+func TestRecvFor(t *testing.T) {
+	for _, test := range []struct{ n, come, status int }{{0, 0, 0}, {0, 1, 0}, {2, 1, 6}, {1, 0, 6}} {
+		c := newFakeTalker()
+		for range test.come {
+			c.events <- []chatsecure.Event{message("bruno", "x", "ana")}
+		}
+		out := new(paper)
+		if status, stderr := recvWith(c, options{quiet: true}, recvOptions{n: test.n, time: 50 * time.Millisecond}, out); status != test.status || (status != 0) != (stderr != "") {
+			t.Errorf("%+v: exit status %d, %q", test, status, stderr)
+		}
+		if len(c.shown) != test.come {
+			t.Errorf("%+v: %d are READ", test, len(c.shown))
+		}
+	}
+}
+
+func TestRecvEndsWithTheClient(t *testing.T) {
+	c := &endedTalker{fakeTalker: newFakeTalker(), end: chatsecure.Errorf(proto.CertificateRevoked, "the relay refuses this connection")}
+	sys, _, errw := fakeSystem("")
+	a := &app{system: sys, out: newDisplay(sys, options{})}
+	r := &receiver{presenter: presenter{out: a.out, c: c}}
+	if status := a.finish(r.run(context.Background())); status != 4 || !strings.Contains(errw.String(), "the relay refuses this connection") {
+		t.Errorf("exit status %d, %q", status, errw.String())
+	}
+}
+
+// TestRecvWhenNobodyReads: a message that could not be written is not READ,
+// and the end is quiet.
+func TestRecvWhenNobodyReads(t *testing.T) {
+	c := newFakeTalker()
+	c.events <- []chatsecure.Event{message("bruno", "x", "ana")}
+	status, stderr := recvWith(c, options{}, recvOptions{}, brokenWriter{syscall.EPIPE})
+	if status != 0 || strings.Contains(stderr, "error") || len(c.shown) != 0 {
+		t.Errorf("exit status %d, %q, %d are READ", status, stderr, len(c.shown))
+	}
+	c = newFakeTalker()
+	c.events <- []chatsecure.Event{message("bruno", "x", "ana")}
+	status, stderr = recvWith(c, options{}, recvOptions{}, brokenWriter{syscall.ENOSPC})
+	if status != 1 || !strings.Contains(stderr, "client: hint: make room") || len(c.shown) != 0 {
+		t.Errorf("a full disk: exit status %d, %q, %d are READ", status, stderr, len(c.shown))
+	}
+}
+
+type brokenWriter struct{ err error }
+
+func (b brokenWriter) Write([]byte) (int, error) { return 0, b.err }
+
+func TestRecvNotices(t *testing.T) {
+	c := newFakeTalker()
+	first := message("bruno", "x", "ana")
+	first.Message.First = true
+	again := message("bruno", "y", "ana")
+	again.Message.Again = true
+	c.events <- []chatsecure.Event{
+		first, again,
+		{Type: chatsecure.EventGap, Gap: &chatsecure.Gap{Name: "bruno", Conn: "7f3a", Reason: "a gap"}},
+		{Type: chatsecure.EventLost, Err: chatsecure.Errorf(proto.Lost, "the relay is lost")},
+		{Type: chatsecure.EventBack, Conn: "2"},
+		{Type: chatsecure.EventPeer, Peer: &chatsecure.PeerChange{Name: "m", Conn: "1", What: "refused", Reason: "revoked"}},
+		{Type: chatsecure.EventPeer, Peer: &chatsecure.PeerChange{Name: "bruno", Conn: "7f3a", What: "left", Reason: "cut short"}},
+		{Type: chatsecure.EventNotice, Notice: "the history\x1b was repaired"},
+		message("bruno", "z", "ana"),
+	}
+	out := new(paper)
+	status, stderr := recvWith(c, options{}, recvOptions{n: 3}, out)
+	if status != 0 || out.String() != "bruno: x\nbruno: y\nbruno: z\n" {
+		t.Errorf("exit status %d, %q", status, out.String())
+	}
+	for _, want := range []string{"Nome           : BRUNO", "may have been shown before", "a gap", "the relay is lost", "the relay is back", "m is refused: revoked", "cut short", `the history\x1b was repaired`} {
+		if !strings.Contains(stderr, want) {
+			t.Errorf("nothing says %q in %q", want, stderr)
+		}
+	}
+}
+
+func TestRecvJSON(t *testing.T) {
+	c := newFakeTalker()
+	c.events <- []chatsecure.Event{
+		message("Bruno", "a\nb\x1b<&>\u2028\u202e", "ana", "bruno"),
+		{Type: chatsecure.EventPeer, Peer: &chatsecure.PeerChange{Name: "m", Conn: "1", What: "came"}},
+		{Type: chatsecure.EventGap, Gap: &chatsecure.Gap{Name: "m", Conn: "1", Reason: "r"}},
+		{Type: chatsecure.EventLost, Err: chatsecure.Errorf(proto.Lost, "gone")},
+		{Type: chatsecure.EventBack, Conn: "2"},
+		message("Bruno", "end", "ana"),
+	}
+	out := new(paper)
+	if status, stderr := recvWith(c, options{json: true, quiet: true}, recvOptions{n: 2}, out); status != 0 || stderr != "" {
+		t.Errorf("exit status %d, %q", status, stderr)
+	}
+	var types []string
+	for line := range strings.Lines(out.String()) {
+		var o map[string]any
+		if err := json.Unmarshal([]byte(line), &o); err != nil {
+			t.Fatalf("%q: %v", line, err)
+		}
+		types = append(types, o["type"].(string))
+		if len(types) > 1 {
+			continue
+		}
+		if o["text"] != "a\nb\x1b<&>\u2028\u202e" || o["from"] != "Bruno" || o["conn"] != "7f3a" || o["id"] != "1d" || o["seq"] != 7.0 || len(o["to"].([]any)) != 2 ||
+			o["identity"] != "01"+strings.Repeat("00", 31) || o["time"] != "1970-01-01T00:00:00.000Z" {
+			t.Errorf("the message is %v", o)
+		}
+	}
+	if got := strings.Join(types, " "); got != "message peer gap lost back message" {
+		t.Errorf("the objects are %s", got)
+	}
+}

@@ -1,0 +1,141 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"chatsecure"
+	"chatsecure/proto"
+)
+
+// sendWith runs send's loop on a fake client and returns the exit status.
+func sendWith(t *testing.T, c *fakeTalker, opt options, input string) (status int, stdout, stderr string) {
+	t.Helper()
+	sys, out, errw := fakeSystem("")
+	a := &app{system: sys, opt: opt, out: newDisplay(sys, opt)}
+	s := &sender{out: a.out, c: c, names: []string{"bruno", "carla"}, offer: func(error) {}}
+	p := &presenter{out: a.out, c: c, take: takeNone}
+	ctx := context.Background()
+	reading, followed := p.followAside(ctx)
+	err := s.run(ctx, reading, newPipedLines(strings.NewReader(input)), chatsecure.StatusDelivered, time.Second)
+	c.Close(ctx)
+	<-followed
+	return a.finish(err), out.String(), errw.String()
+}
+
+func TestSendEveryLine(t *testing.T) {
+	c := newFakeTalker()
+	c.outcome = chatsecure.Outcome{Names: []chatsecure.NameOutcome{{Name: "bruno", Reached: 2}, {Name: "carla", Reached: 2}}}
+	status, stdout, stderr := sendWith(t, c, options{quiet: true}, "one\ntwo\n")
+	if status != 0 || stdout != "id1\nid2\n" || stderr != "" {
+		t.Errorf("exit status %d, %q %q", status, stdout, stderr)
+	}
+	if len(c.sent) != 2 || c.sent[1].text != "two" || !slices.Equal(c.sent[0].names, []string{"bruno", "carla"}) || !slices.Equal(c.outcomes, []chatsecure.Status{chatsecure.StatusDelivered}) {
+		t.Errorf("sent was %v, waited for %v", c.sent, c.outcomes)
+	}
+}
+
+// TestSendRefusesLinesByNumber: the others go, and the exit status is 1.
+func TestSendRefusesLinesByNumber(t *testing.T) {
+	c := newFakeTalker()
+	c.outcome = chatsecure.Outcome{Names: []chatsecure.NameOutcome{{Name: "bruno", Reached: 2}}}
+	status, stdout, stderr := sendWith(t, c, options{quiet: true}, "one\n\xff\n"+strings.Repeat("x", proto.MaxText+1)+"\ntwo\n")
+	if status != 1 || stdout != "id1\nid2\n" || !strings.Contains(stderr, "client: error: line 2 is not sent") || !strings.Contains(stderr, "client: error: line 3 is not sent") {
+		t.Errorf("exit status %d, %q %q", status, stdout, stderr)
+	}
+}
+
+func TestSendOutcomes(t *testing.T) {
+	nobody := chatsecure.Errorf(proto.NoSuchName, "nobody by the name of carla is connected")
+	revoked := chatsecure.Errorf(proto.CertificateRevoked, "revoked")
+	reached, failed := chatsecure.NameOutcome{Name: "bruno", Reached: 1}, chatsecure.NameOutcome{Name: "carla", Failed: 1}
+	for name, test := range map[string]struct {
+		outcome chatsecure.Outcome
+		sendErr error
+		status  int
+		says    string
+	}{
+		"some":             {chatsecure.Outcome{Names: []chatsecure.NameOutcome{reached, failed}, Failed: []*chatsecure.Error{nobody}}, nil, 7, "carla"},
+		"none":             {chatsecure.Outcome{Names: []chatsecure.NameOutcome{failed}, Failed: []*chatsecure.Error{nobody}}, nil, 6, "carla"},
+		"one refused":      {chatsecure.Outcome{Names: []chatsecure.NameOutcome{reached, failed}, Failed: []*chatsecure.Error{nobody, revoked}}, nil, 4, "revoked"},
+		"nobody at once":   {chatsecure.Outcome{}, nobody, 6, "carla"},
+		"refused at once":  {chatsecure.Outcome{}, revoked, 4, "revoked"},
+		"said once":        {chatsecure.Outcome{Names: []chatsecure.NameOutcome{failed}, Failed: []*chatsecure.Error{nobody}}, nobody, 6, "carla"},
+		"cut in the midst": {chatsecure.Outcome{Names: []chatsecure.NameOutcome{reached}}, chatsecure.Errorf(proto.Lost, "the relay is lost"), 3, "lost"},
+	} {
+		c := newFakeTalker()
+		c.outcome = test.outcome
+		if test.sendErr != nil {
+			c.sendErr = func([]string, string) error { return test.sendErr }
+		}
+		status, _, stderr := sendWith(t, c, options{quiet: true}, "one\n")
+		if status != test.status || strings.Count(stderr, test.says) == 0 || strings.Count(stderr, nobody.Message) > 1 || !strings.Contains(stderr, "client: hint: ") {
+			t.Errorf("%s: exit status %d, %q", name, status, stderr)
+		}
+	}
+}
+
+// TestSendNoticesTheEndOfTheClient: also while it waits on standard input.
+func TestSendNoticesTheEndOfTheClient(t *testing.T) {
+	c := &endedTalker{fakeTalker: newFakeTalker(), end: chatsecure.Errorf(proto.Lost, "the relay was lost")}
+	sys, _, stderr := fakeSystem("")
+	a := &app{system: sys, out: newDisplay(sys, options{})}
+	s := &sender{out: a.out, c: c, names: []string{"bruno"}, offer: func(error) {}}
+	p := &presenter{out: a.out, c: c, take: takeNone}
+	reading, followed := p.followAside(context.Background())
+	r, w := pipe(t)
+	defer w.Close()
+	err := s.run(context.Background(), reading, newPipedLines(r), chatsecure.StatusDelivered, time.Second)
+	<-followed
+	if status := a.finish(err); status != 3 || !strings.Contains(stderr.String(), "the relay was lost") {
+		t.Errorf("exit status %d, %q", status, stderr.String())
+	}
+}
+
+// endedTalker is a client that has ended by itself.
+type endedTalker struct {
+	*fakeTalker
+	end error
+}
+
+func (e *endedTalker) Next(context.Context) ([]chatsecure.Event, error) { return nil, e.end }
+
+func TestSendJSON(t *testing.T) {
+	c := newFakeTalker()
+	c.events <- []chatsecure.Event{
+		{Type: chatsecure.EventConnected, Time: time.Unix(0, 0), Conn: "1"},
+		{Type: chatsecure.EventReceipt, Time: time.Unix(1, 0), Receipt: &chatsecure.ReceiptChange{ID: "id1", To: "bruno", Conn: "2", Status: chatsecure.StatusRead}},
+	}
+	c.outcome = chatsecure.Outcome{Names: []chatsecure.NameOutcome{{Name: "carla", Failed: 1}}, Failed: []*chatsecure.Error{chatsecure.Errorf(proto.NoSuchName, "nobody <&>")}}
+	status, stdout, stderr := sendWith(t, c, options{json: true, quiet: true}, "one\n")
+	types := map[string]map[string]any{}
+	for line := range strings.Lines(stdout) {
+		var o map[string]any
+		if err := json.Unmarshal([]byte(line), &o); err != nil {
+			t.Fatalf("%q: %v", line, err)
+		}
+		if _, err := time.Parse(time.RFC3339, o["time"].(string)); err != nil || o["v"] != 1.0 || !strings.HasSuffix(o["time"].(string), "Z") {
+			t.Errorf("%q: %v", line, err)
+		}
+		types[o["type"].(string)] = o
+	}
+	if o := types["connected"]; o["name"] != "Ana" || o["conn"] != "1" || o["fingerprint"] == "" || o["suite"] == "" {
+		t.Errorf("connected: %v", o)
+	}
+	if o := types["sent"]; o["id"] != "id1" || len(o["to"].([]any)) != 2 {
+		t.Errorf("sent: %v", o)
+	}
+	if o := types["receipt"]; o["to"] != "bruno" || o["conn"] != "2" || o["id"] != "id1" || o["status"] != "READ" {
+		t.Errorf("receipt: %v", o)
+	}
+	if o := types["error"]; o["code"] != "no-such-name" || o["exit"] != 6.0 || o["message"] != "nobody <&>" {
+		t.Errorf("error: %v", o)
+	}
+	if status != 6 || !strings.Contains(stderr, "client: error: nobody <&>\n") {
+		t.Errorf("exit status %d, %q", status, stderr)
+	}
+}
