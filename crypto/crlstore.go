@@ -59,7 +59,7 @@ type crlFile struct {
 func NewCRLStore() *CRLStore { return &CRLStore{files: make(map[string]crlFile)} }
 
 // LoadDir adds a directory and reads every file in it, in DER or PEM, whatever
-// its name, unless that begins with a dot. Files that cannot be used are
+// its name, unless that begins with a dot. Files of it that cannot be used are
 // reported and do no harm. Refresh reads again what has changed.
 func (s *CRLStore) LoadDir(dir string) []error {
 	s.refresh.Lock()
@@ -67,7 +67,7 @@ func (s *CRLStore) LoadDir(dir string) []error {
 	if !slices.Contains(s.dirs, dir) {
 		s.dirs = append(s.dirs, dir)
 	}
-	_, problems := s.readDirs()
+	_, problems := s.readDirs(dir)
 	return problems
 }
 
@@ -77,14 +77,17 @@ func (s *CRLStore) LoadDir(dir string) []error {
 func (s *CRLStore) Refresh() (changed bool, problems []error) {
 	s.refresh.Lock()
 	defer s.refresh.Unlock()
-	return s.readDirs()
+	return s.readDirs(s.dirs...)
 }
 
-func (s *CRLStore) readDirs() (changed bool, problems []error) {
+// readDirs reads what has changed in all directories; the problems are those of
+// the ones given.
+func (s *CRLStore) readDirs(report ...string) (changed bool, problems []error) {
 	files := make(map[string]crlFile)
 	for _, dir := range s.dirs {
+		tell := slices.Contains(report, dir)
 		names, err := dirNames(dir)
-		if err != nil {
+		if err != nil && tell {
 			problems = append(problems, err)
 		}
 		for _, name := range names {
@@ -102,7 +105,7 @@ func (s *CRLStore) readDirs() (changed bool, problems []error) {
 				file = crlFile{size: info.Size(), modified: info.ModTime()}
 				file.lists, file.problem = readCRLFile(path, info.Size())
 			}
-			if file.problem != nil {
+			if file.problem != nil && tell {
 				problems = append(problems, file.problem)
 			}
 			files[path] = file

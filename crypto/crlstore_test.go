@@ -72,8 +72,11 @@ func TestLoadDir(t *testing.T) {
 			t.Error("the list that was used is not verified")
 		}
 	}
-	if problems := store.LoadDir(filepath.Join(dir, "missing")); len(problems) != 1+3 {
+	if problems := store.LoadDir(filepath.Join(dir, "missing")); len(problems) != 1 {
 		t.Errorf("a directory that is not there: %v", problems)
+	}
+	if _, problems := store.Refresh(); len(problems) != 3+1 {
+		t.Errorf("problems of both directories are %v", problems)
 	}
 }
 
