@@ -106,7 +106,7 @@ func slotText(s card.SlotReport) string {
 		}
 		return b.String()
 	}
-	fmt.Fprintf(&b, "    Token: %s, %s %s, serial %s\n", crypto.Visible(t.Label), crypto.Visible(t.Manufacturer), crypto.Visible(t.Model), crypto.Visible(t.Serial))
+	fmt.Fprintf(&b, "    Token: %q, %s %s, serial %s\n", crypto.Visible(t.Label), crypto.Visible(t.Manufacturer), crypto.Visible(t.Model), orNone(crypto.Visible(t.Serial)))
 	if len(t.Flags) > 0 {
 		fmt.Fprintf(&b, "    Flags: %s\n", crypto.Visible(strings.Join(t.Flags, ", ")))
 	}
@@ -115,6 +115,9 @@ func slotText(s card.SlotReport) string {
 	}
 	for _, k := range t.Keys {
 		fmt.Fprintf(&b, "    Key: %s, id %s, %s\n", crypto.Visible(k.Label), orNone(k.ID), k.Type)
+	}
+	if len(t.Keys) == 0 && len(t.Certificates) > 0 {
+		b.WriteString("    Keys: none is shown without the PIN\n")
 	}
 	if t.Err != nil {
 		fmt.Fprintf(&b, "    not usable: %s\n", crypto.Visible(t.Err.Error()))

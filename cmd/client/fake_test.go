@@ -92,7 +92,7 @@ func (f *fakeTalker) Whois(_ context.Context, name string) (*chatsecure.Whois, e
 	if w := f.whois[name]; w != nil {
 		return w, nil
 	}
-	return nil, chatsecure.Errorf("no-such-name", "nobody by the name of %s is connected", name)
+	return nil, chatsecure.Errorf("no-such-name", "nobody by that name is connected")
 }
 
 func (f *fakeTalker) Watch(context.Context) error   { return nil }

@@ -90,12 +90,21 @@ func runWhois(a *app, ctx context.Context, args []string) error {
 		return usageError("%q is not a name: %v", name, err)
 	}
 	return a.oneShot(ctx, func(ctx context.Context, c *connection) error {
-		w, err := c.Whois(ctx, name)
+		w, err := whois(ctx, c, name)
 		if err != nil {
 			return err
 		}
 		return showWhois(a.out, w, func(err error) { a.offer(c.state, err) })
 	})
+}
+
+// whois asks who a name is, and names it in the answer that nobody is.
+func whois(ctx context.Context, c talker, name string) (*chatsecure.Whois, error) {
+	w, err := c.Whois(ctx, name)
+	if e := chatsecure.AsError(err); e != nil && e.Code == proto.NoSuchName {
+		return nil, chatsecure.Errorf(e.Code, "nobody by the name of %s is connected", crypto.Visible(name))
+	}
+	return w, err
 }
 
 // whoisPerson is one certificate under a name, with the connections that

@@ -161,7 +161,7 @@ func (s *session) execute(ctx context.Context, line string) error {
 		}
 		showList(s.out, online)
 	case "whois":
-		w, err := s.c.Whois(ctx, c.arg)
+		w, err := whois(ctx, s.c, c.arg)
 		if err != nil {
 			return err
 		}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/x509"
 	"encoding/pem"
 	"errors"
 	"io/fs"
@@ -184,6 +185,9 @@ func (a *app) credential(ctx context.Context, state *chatsecure.State, name stri
 		return nil, err
 	}
 	defer c.Close()
+	if err := a.checkValidity(c); err != nil {
+		return nil, err
+	}
 	lifetime := crypto.MaxDelegation
 	if a.opt.keep > 0 {
 		lifetime = a.opt.keep
@@ -200,6 +204,23 @@ func (a *app) credential(ctx context.Context, state *chatsecure.State, name stri
 		}
 	}
 	return cred, nil
+}
+
+// checkValidity refuses a card that is out of its time before a PIN is asked
+// for.
+func (a *app) checkValidity(c card.Card) error {
+	leaf, err := x509.ParseCertificate(c.Leaf())
+	if err != nil {
+		return &chatsecure.Error{Code: proto.Card, Message: "the card's certificate cannot be read", Err: err}
+	}
+	now := a.now()
+	switch {
+	case now.After(leaf.NotAfter):
+		return chatsecure.Errorf(proto.CertificateExpired, "the card's certificate expired on %s UTC", leaf.NotAfter.UTC().Format(time.DateTime))
+	case now.Before(leaf.NotBefore):
+		return chatsecure.Errorf(proto.CertificateNotYet, "the card's certificate begins on %s UTC", leaf.NotBefore.UTC().Format(time.DateTime))
+	}
+	return nil
 }
 
 // openCard opens the card that the options mean.
