@@ -1,0 +1,377 @@
+package crypto
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"os"
+	"strings"
+	"testing"
+
+	"chatsecure/canon"
+)
+
+// vectors.json is for whoever writes another client: one construction at a
+// time, with its inputs. Bytes are hex; JSON inside strings is exact.
+
+type vectors struct {
+	Note       string             `json:"note"`
+	Tuple      []vectorTuple      `json:"tuple"`
+	Delegation vectorDelegation   `json:"delegation"`
+	Bundle     vectorBundle       `json:"bundle"`
+	KEM        []vectorKEM        `json:"kem"`
+	Seal       []vectorSeal       `json:"seal"`
+	Chain      []vectorChain      `json:"chain"`
+	Step       []vectorStep       `json:"step"`
+	Record     []vectorRecord     `json:"record"`
+	Digest     vectorDigest       `json:"digest"`
+	Receipt    vectorReceipt      `json:"receipt"`
+	Message    vectorMessage      `json:"message"`
+	Canonical  []vectorCanonical  `json:"canonical"`
+	Refused    []vectorNotARecord `json:"records_refused"`
+}
+
+type vectorTuple struct {
+	Context string       `json:"context"`
+	Items   []vectorItem `json:"items"`
+	Tuple   string       `json:"tuple"`
+	Hash    string       `json:"hash"`
+}
+
+// vectorItem is one of its fields.
+type vectorItem struct {
+	Bytes   *string       `json:"bytes,omitempty"`
+	String  *string       `json:"string,omitempty"`
+	Integer *uint64       `json:"integer,omitempty"`
+	List    *[]vectorItem `json:"list,omitempty"`
+}
+
+type vectorDelegation struct {
+	Leaf      string `json:"leaf"`
+	Name      string `json:"name"`
+	SPKI      string `json:"spki"`
+	NotBefore int64  `json:"not_before"`
+	NotAfter  int64  `json:"not_after"`
+	Message   string `json:"message"`
+}
+
+type vectorBundle struct {
+	Bundle string `json:"bundle"`
+	Hash   string `json:"hash"`
+}
+
+type vectorKEM struct {
+	Suite   string `json:"suite"`
+	Private string `json:"private"` // the seed, or PKCS #8
+	Public  string `json:"public"`
+	Info    string `json:"info"`
+	Enc     string `json:"enc"`
+	Secret  string `json:"secret"`
+}
+
+type vectorSeal struct {
+	Suite     string `json:"suite"`
+	MK        string `json:"mk"`
+	AAD       string `json:"aad"`
+	Plaintext string `json:"plaintext"`
+	Sealed    string `json:"sealed"`
+}
+
+type vectorChain struct {
+	Suite     string       `json:"suite"`
+	Session   string       `json:"session"`
+	Direction string       `json:"direction"`
+	CK        string       `json:"ck"`
+	Links     []vectorLink `json:"links"`
+}
+
+type vectorLink struct {
+	N      uint64 `json:"n"`
+	Random string `json:"random"`
+	MK     string `json:"mk"`
+	NextCK string `json:"next_ck"`
+}
+
+type vectorStep struct {
+	Suite     string `json:"suite"`
+	T3        string `json:"t3"`
+	Direction string `json:"direction"`
+	Root      string `json:"root"`
+	Secret    string `json:"secret"`
+	Number    uint64 `json:"number"`
+	KeyUsed   string `json:"key_used"`
+	Enc       string `json:"enc"`
+	NewKey    string `json:"new_key"`
+	NextRoot  string `json:"next_root"`
+	NextCK    string `json:"next_ck"`
+}
+
+type vectorRecord struct {
+	Sender string `json:"sender"`
+	Record string `json:"record"`
+	ID     string `json:"id"`
+}
+
+type vectorDigest struct {
+	T3        string   `json:"t3"`
+	Direction string   `json:"direction"`
+	Records   []string `json:"records"`
+	Digests   []string `json:"digests"` // d0, and after each record
+}
+
+type vectorReceipt struct {
+	T3        string `json:"t3"`
+	Direction string `json:"direction"` // of the receipt
+	Receipt   string `json:"receipt"`
+	Digest    string `json:"digest"`
+}
+
+type vectorMessage struct {
+	Header     string `json:"header"`
+	CipherHash string `json:"cipher_hash"`
+	Signed     string `json:"signed"` // what K signs
+}
+
+type vectorCanonical struct {
+	Text string `json:"text"` // hex of UTF-8
+	JSON string `json:"json"` // hex of its canonical JSON string
+}
+
+type vectorNotARecord struct {
+	Why    string `json:"why"`
+	Record string `json:"record"`
+}
+
+// run is n bytes counting up.
+func run(from byte, n int) []byte {
+	b := make([]byte, n)
+	for i := range b {
+		b[i] = from + byte(i)
+	}
+	return b
+}
+
+func run32(from byte) [32]byte { return [32]byte(run(from, 32)) }
+
+const vectorsFile = "testdata/vectors.json"
+
+func TestVectors(t *testing.T) {
+	stored, err := os.ReadFile(vectorsFile)
+	if err != nil && !*Update {
+		t.Fatal(err)
+	}
+	var old vectors
+	if err == nil {
+		if err := json.Unmarshal(stored, &old); err != nil {
+			t.Fatal(err)
+		}
+	}
+	v := &vectors{Note: "Test vectors of PROTOCOL.md, one construction at a time. Bytes are hex; records, receipts, headers and bundles are the exact JSON."}
+	v.identities(t)
+	v.kem(t, old.KEM)
+	v.keys()
+	v.records(t)
+	got, err := json.MarshalIndent(v, "", "  ")
+	if err != nil {
+		t.Fatal(err)
+	}
+	got = append(got, '\n')
+	if *Update {
+		if err := os.WriteFile(vectorsFile, got, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		stored = got
+	}
+	if !bytes.Equal(got, stored) {
+		lines := strings.Split(string(stored), "\n")
+		for i, line := range strings.Split(string(got), "\n") {
+			if i >= len(lines) || line != lines[i] {
+				t.Fatalf("%s, line %d: now %.300s", vectorsFile, i+1, line)
+			}
+		}
+		t.Fatalf("%s: it has more lines than there are vectors", vectorsFile)
+	}
+}
+
+func (v *vectors) identities(t *testing.T) {
+	t.Helper()
+	for _, test := range []struct {
+		context string
+		items   []any
+	}{
+		{"x", nil},
+		{"x", []any{[]byte{}, []byte{1, 2, 3}}},
+		{"x", []any{"texto é", uint64(0), uint64(1795348800), ^uint64(0)}},
+		{"x", []any{list{}, list{"a", []byte{2}}, list{list{"alice", []byte{}}, list{"bob", []byte{3}}}}},
+	} {
+		b := tuple(test.context, test.items...)
+		hash := sha256.Sum256(b)
+		v.Tuple = append(v.Tuple, vectorTuple{contextPrefix + test.context, vectorItems(test.items), hex.EncodeToString(b), hex.EncodeToString(hash[:])})
+	}
+	b := &Bundle{
+		Name: "Bob", PublicKey: edSPKI(run(1, 32)), NotBefore: 1795345200, NotAfter: 1795374000,
+		Signature: run(50, 70), X509: run(100, 20), Chain: [][]byte{run(120, 10), run(130, 5)},
+	}
+	hash := b.Hash()
+	v.Bundle = vectorBundle{string(canon.MustMarshal(b)), hex.EncodeToString(hash[:])}
+	v.Delegation = vectorDelegation{
+		hex.EncodeToString(b.X509), b.Name, hex.EncodeToString(b.PublicKey), b.NotBefore, b.NotAfter,
+		hex.EncodeToString(DelegationMessage(b.X509, b.Name, b.PublicKey, b.NotBefore, b.NotAfter)),
+	}
+}
+
+func vectorItems(items []any) []vectorItem {
+	all := []vectorItem{}
+	for _, it := range items {
+		var item vectorItem
+		switch it := it.(type) {
+		case []byte:
+			s := hex.EncodeToString(it)
+			item.Bytes = &s
+		case string:
+			item.String = &it
+		case uint64:
+			item.Integer = &it
+		case list:
+			sub := vectorItems(it)
+			item.List = &sub
+		}
+		all = append(all, item)
+	}
+	return all
+}
+
+// kem checks the encapsulations that are stored, since no two are the same; it
+// makes them only where there are none yet.
+func (v *vectors) kem(t *testing.T, old []vectorKEM) {
+	t.Helper()
+	for _, suite := range []string{SuiteMLKEM, SuiteRSA256} {
+		s, found := SuiteByName(suite), false
+		for _, k := range old {
+			if k.Suite != suite {
+				continue
+			}
+			found = true
+			key := ParseKEMKey(t, suite, unhex(t, k.Private))
+			secret, err := s.Decapsulate(key, unhex(t, k.Enc), unhex(t, k.Info))
+			if err != nil {
+				t.Fatal(err)
+			}
+			k.Public, k.Secret = hex.EncodeToString(key.Public()), hex.EncodeToString(secret)
+			v.KEM = append(v.KEM, k)
+		}
+		if found || !*Update {
+			continue
+		}
+		key, err := s.GenerateKey()
+		must(t, err)
+		enc, secret, err := s.Encapsulate(key.Public(), []byte("info"))
+		must(t, err)
+		v.KEM = append(v.KEM, vectorKEM{suite, hex.EncodeToString(MarshalKEMKey(t, key)), hex.EncodeToString(key.Public()),
+			hex.EncodeToString([]byte("info")), hex.EncodeToString(enc), hex.EncodeToString(secret)})
+	}
+	if len(v.KEM) != 2 {
+		t.Errorf("%d vectors of encapsulation", len(v.KEM))
+	}
+}
+
+func unhex(t testing.TB, s string) []byte {
+	t.Helper()
+	b, err := hex.DecodeString(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+func (v *vectors) keys() {
+	for _, s := range suites {
+		for _, n := range []int{0, 15, 16, 33} {
+			sealed := s.Seal(nil, run(1, 32), []byte("aad"), run(0, n))
+			v.Seal = append(v.Seal, vectorSeal{s.Name(), hex.EncodeToString(run(1, 32)), hex.EncodeToString([]byte("aad")),
+				hex.EncodeToString(run(0, n)), hex.EncodeToString(sealed)})
+		}
+		chain := newChain(s, run(40, 32), run32(80), DirectionBA)
+		vc := vectorChain{s.Name(), hex.EncodeToString(run(80, 32)), DirectionBA, hex.EncodeToString(chain.ck), nil}
+		for range 3 {
+			random := run(byte(chain.n), 32)
+			link := vectorLink{N: chain.n, Random: hex.EncodeToString(random), MK: hex.EncodeToString(chain.messageKey(random))}
+			chain.advance()
+			link.NextCK = hex.EncodeToString(chain.ck)
+			vc.Links = append(vc.Links, link)
+		}
+		v.Chain = append(v.Chain, vc)
+
+		r := ratchet{root: run(7, 32), steps: 2}
+		c := &Conversation{T3: run32(9), suite: s}
+		used, enc, next := run(1, 40), run(2, 50), run(3, 60)
+		root, ck := r.stepKeys(c, run(5, 32), DirectionAB, used, enc, next)
+		v.Step = append(v.Step, vectorStep{s.Name(), hex.EncodeToString(c.T3[:]), DirectionAB, hex.EncodeToString(run(7, 32)), hex.EncodeToString(run(5, 32)), 3,
+			hex.EncodeToString(used), hex.EncodeToString(enc), hex.EncodeToString(next), hex.EncodeToString(root), hex.EncodeToString(ck)})
+	}
+}
+
+func (v *vectors) records(t *testing.T) {
+	t.Helper()
+	sender, t3 := run32(11), run32(22)
+	d := FirstDigest(t3, DirectionAB)
+	v.Digest = vectorDigest{T3: hex.EncodeToString(t3[:]), Direction: DirectionAB, Digests: []string{hex.EncodeToString(d[:])}}
+	for i, r := range []*Record{
+		{To: []Recipient{{"bob", hex.EncodeToString(run(33, 32))}}, Text: "olá"},
+		{To: []Recipient{{"alice", ""}, {"bob", hex.EncodeToString(run(33, 32))}, {"joão", hex.EncodeToString(run(34, 32))}}, Text: "\"quoted\", \\, <&>\n\t\x00\u007f\u2028😀"},
+		{To: []Recipient{{"bob", ""}}, Text: ""},
+	} {
+		r.Time, r.Salt = 1795348800000+int64(i), run(byte(i), saltSize)
+		r.ID, r.Seq = RecordID(sender, r), uint64(i+1)
+		exact := r.Encode()
+		if _, err := ParseRecord(exact, sender); err != nil {
+			t.Fatal(err)
+		}
+		d = NextDigest(d, sha256.Sum256(exact))
+		v.Record = append(v.Record, vectorRecord{hex.EncodeToString(sender[:]), string(exact), r.ID})
+		v.Digest.Records = append(v.Digest.Records, string(exact))
+		v.Digest.Digests = append(v.Digest.Digests, hex.EncodeToString(d[:]))
+	}
+	d2 := unhex(t, v.Digest.Digests[2])
+	rc := &Receipt{Delivered: 3, DeliveredDigest: d[:], Read: 2, ReadDigest: d2, Time: 1795348801000, Salt: run(60, saltSize)}
+	digest := rc.Digest(t3, DirectionBA)
+	v.Receipt = vectorReceipt{hex.EncodeToString(t3[:]), DirectionBA, string(canon.MustMarshal(rc)), hex.EncodeToString(digest[:])}
+
+	h := &MessageHeader{
+		Conversation: t3[:], Direction: DirectionAB, Kind: KindText, N: 7, Random: run(70, 32), Step: &Step{Enc: run(1, 3), Key: run(2, 4)},
+		SrcBundle: run(71, 32), DstBundle: run(72, 32), Time: 1795348800000, Seq: 1, Count: 3, Digest: d[:],
+	}
+	header := canon.MustMarshal(h)
+	if _, err := ParseMessageHeader(header); err != nil {
+		t.Fatal(err)
+	}
+	cipherHash := run32(90)
+	v.Message = vectorMessage{string(header), hex.EncodeToString(cipherHash[:]), hex.EncodeToString(MessageSigns(header, cipherHash))}
+
+	for _, text := range []string{"a", "\"\\/", "\b\t\n\f\r", "\x00\x1f\u007f", "<>&", "é日😀", "\u2028\u2029"} {
+		v.Canonical = append(v.Canonical, vectorCanonical{hex.EncodeToString([]byte(text)), hex.EncodeToString(canon.MustMarshal(text))})
+	}
+	good := v.Record[0].Record
+	for _, test := range []struct{ why, old, new string }{
+		{"a space", `"seq":1`, `"seq": 1`},
+		{"a field doubled", `"seq":1`, `"seq":1,"seq":1`},
+		{"a field in another case", `"seq"`, `"SEQ"`},
+		{"a field more", `"seq":1`, `"seq":1,"more":1`},
+		{"a needless escape", `olá`, `ol\u00e1`},
+		{"an exponent", `"seq":1`, `"seq":1e0`},
+		{"a leading zero", `"seq":1`, `"seq":01`},
+		{"spare bits in base64", `Dw=="`, `Dx=="`},
+		{"base64 without padding", `Dw=="`, `Dw"`},
+		{"another text than the id's", `olá`, `ola`},
+	} {
+		bad := strings.Replace(good, test.old, test.new, 1)
+		if bad == good {
+			t.Fatalf("%s: nothing changed in %s", test.why, good)
+		}
+		if _, err := ParseRecord([]byte(bad), sender); err == nil {
+			t.Errorf("%s: taken", test.why)
+		}
+		v.Refused = append(v.Refused, vectorNotARecord{test.why, bad})
+	}
+}
