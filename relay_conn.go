@@ -105,12 +105,43 @@ func (c *relayConn) start() {
 
 func (c *relayConn) startWriter() { c.relay.conns.Go(c.write) }
 
-// serve is the reader goroutine, and what ends the connection when it is over.
+// serve is the reader goroutine: it carries out one line after the other until
+// the connection ends. Ten thousand connections wait here for a line, so what
+// else there is to do has its variables in functions of their own.
 func (c *relayConn) serve(lines *proto.LineReader) {
-	log := c.relay.log.With("name", c.name, "conn", c.id)
-	log.Info("connected", "addr", c.conn.RemoteAddr().String(), "takes", c.takes)
+	for c.serveLine(lines.ReadLine(proto.MaxLine)) {
+	}
+	c.finish()
+}
 
-	c.end(c.read(lines))
+// serveLine carries out one line. It returns false when the connection ends.
+func (c *relayConn) serveLine(line []byte, err error) bool {
+	if err != nil {
+		c.end(relayReadEnding(err))
+		return false
+	}
+	if c.ended.Load() {
+		return false
+	}
+	c.bytesIn += uint64(len(line)) + 1
+	c.heard.Store(c.relay.seconds.Load())
+	seq, payload, err := openLine(c.recv, line)
+	if err != nil {
+		c.end(relayReadEnding(err))
+		return false
+	}
+	if err := c.dispatch(seq, payload); err != nil {
+		ending := relayReadEnding(err)
+		ending.answers = &seq
+		c.end(ending)
+		return false
+	}
+	return true
+}
+
+// finish takes a connection that has ended out of the hub, waits for its
+// writer and closes it.
+func (c *relayConn) finish() {
 	c.relay.hub.leave(c)
 	<-c.queue.done
 	if !c.ending.stalled {
@@ -119,37 +150,11 @@ func (c *relayConn) serve(lines *proto.LineReader) {
 	c.conn.Close()
 	c.recv.Erase()
 	c.send.Erase()
-
-	log.Info("left", "reason", c.ending.reason, "in", c.bytesIn, "out", c.bytesOut,
+	c.relay.log.Info("left", "name", c.name, "conn", c.id, "reason", c.ending.reason, "in", c.bytesIn, "out", c.bytesOut,
 		"duration", c.relay.cfg.Now().Sub(c.since).Round(time.Second))
 }
 
-// read carries out one line after the other until the connection ends, and
-// says why it does.
-func (c *relayConn) read(lines *proto.LineReader) relayEnding {
-	for {
-		line, err := lines.ReadLine(proto.MaxLine)
-		if err != nil {
-			return relayReadEnding(err)
-		}
-		if c.ended.Load() {
-			return relayEnding{}
-		}
-		c.bytesIn += uint64(len(line)) + 1
-		c.heard.Store(c.relay.seconds.Load())
-		seq, payload, err := openLine(c.recv, line)
-		if err != nil {
-			return relayReadEnding(err)
-		}
-		if err := c.dispatch(seq, payload); err != nil {
-			ending := relayReadEnding(err)
-			ending.answers = &seq
-			return ending
-		}
-	}
-}
-
-// errLeft is the end that a client asked for.
+// errRelayLeft is the end that a client asked for.
 var errRelayLeft = errors.New("left")
 
 func relayReadEnding(err error) relayEnding {

@@ -50,6 +50,7 @@ func (r *Relay) greet(v *relayVisitor) {
 		// A reader that has only seen the handshake holds a buffer of its size.
 		lines = proto.NewLineReader(v.conn)
 	}
+	r.log.Info("connected", "name", c.name, "conn", c.id, "addr", v.conn.RemoteAddr().String(), "takes", c.takes)
 	r.conns.Go(func() { c.serve(lines) })
 }
 

@@ -14,6 +14,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 
 	"chatsecure"
@@ -180,6 +181,10 @@ func serve(o options, stderr io.Writer) error {
 			return err
 		}
 	}
+	var tending sync.WaitGroup
+	defer tending.Wait()
+	defer stop()
+	tending.Go(func() { tendMemory(ctx) })
 	done := make(chan error, 1)
 	go func() { done <- relay.Serve(ctx, ln) }()
 	for {
