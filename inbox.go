@@ -80,13 +80,15 @@ func (e *engine) onMessage(h *proto.Header, body []byte) {
 	case crypto.KindText:
 		e.onText(pc, o)
 	case crypto.KindReceipt:
-		err = e.history.Receipt(pc.conv, o)
-		pc.conv.Commit(o)
-		e.onReceipt(pc, o.Receipt.Delivered, o.Receipt.Read)
+		if e.stored(pc, o, e.history.Receipt(pc.conv, o)) {
+			pc.conv.Commit(o)
+			e.onReceipt(pc, o.Receipt.Delivered, o.Receipt.Read)
+		}
 	case crypto.KindEnd:
-		err = e.history.Ended(pc.conv, o)
-		pc.conv.Commit(o)
-		pc.ending = true
+		if e.stored(pc, o, e.history.Ended(pc.conv, o)) {
+			pc.conv.Commit(o)
+			pc.ending = true
+		}
 	default:
 		if e.pipe == nil {
 			o.Discard()
@@ -96,9 +98,18 @@ func (e *engine) onMessage(h *proto.Header, body []byte) {
 		pc.conv.Commit(o)
 		e.pipe.onChunk(pc, o.Chunk)
 	}
-	if err != nil {
-		e.event(Event{Type: EventError, Err: AsError(err)})
+}
+
+// stored tells whether the history took a message. Nothing becomes part of a
+// conversation, or is acknowledged, that is not stored.
+func (e *engine) stored(pc *peerConn, o *crypto.Opened, err error) bool {
+	if err == nil {
+		return true
 	}
+	o.Discard()
+	e.event(Event{Type: EventError, Err: AsError(err)})
+	e.breakConversation(pc, "the history cannot be written, so nothing can be received")
+	return false
 }
 
 // kindType is the type of line that each kind of message travels in.
@@ -167,16 +178,12 @@ func (e *engine) onText(pc *peerConn, o *crypto.Opened) {
 	for i, r := range o.Records {
 		levels[i] = e.history.Known(r.ID)
 	}
-	if err := e.history.Received(pc.conv, o); err != nil {
-		// Nothing is acknowledged that is not stored.
-		o.Discard()
-		e.event(Event{Type: EventError, Err: AsError(err)})
-		e.breakConversation(pc, "the history cannot be written, so nothing can be received")
+	if !e.stored(pc, o, e.history.Received(pc.conv, o)) {
 		return
 	}
 	pc.conv.Commit(o)
 	u := pc.user
-	first := !u.greeted && !u.accepted
+	first := !u.greeted && !u.met
 	for i, r := range o.Records {
 		mark := e.pending[r.ID]
 		if mark == nil {

@@ -26,6 +26,7 @@ type user struct {
 	identity [32]byte
 	person   *crypto.Person // the last one proved
 	refusal  error          // why the last attempt with any connection failed
+	met      bool           // the name was known before, accepted or only seen
 	greeted  bool           // a message of this person's has been shown since the start
 
 	orphans   []*delivery // waiting for a connection that takes them
@@ -104,7 +105,7 @@ func (e *engine) userFor(name string) *user {
 	if u == nil {
 		u = &user{name: folded, shown: name}
 		if k, ok := e.cfg.State.KnownPeer(folded); ok {
-			u.accepted, u.identity = k.Accepted, k.Identity
+			u.met, u.accepted, u.identity = true, k.Accepted, k.Identity
 		}
 		e.users[folded] = u
 	}
@@ -488,6 +489,9 @@ func (e *engine) endConversation(pc *peerConn, reason string) {
 func (e *engine) breakConversation(pc *peerConn, reason string) {
 	if pc.conv == nil {
 		return
+	}
+	if err := e.history.Gap(pc.conv.T3, reason); err != nil {
+		e.event(Event{Type: EventError, Err: AsError(err)})
 	}
 	e.endConversation(pc, reason)
 	e.postpone(pc)
