@@ -3,9 +3,9 @@ package main
 import (
 	"context"
 	"crypto/x509"
-	"errors"
+	"encoding/hex"
 	"fmt"
-	"io/fs"
+	"slices"
 	"strings"
 	"time"
 
@@ -37,6 +37,17 @@ type cardCertificate struct {
 	CA          bool   `json:"ca"`
 	Used        bool   `json:"used"` // this is the one that the client would use
 	Error       string `json:"error,omitempty"`
+
+	// Of a person's certificate: why it is refused, or what it proves.
+	Refused    *cardRefusal      `json:"refused,omitempty"`
+	Identity   string            `json:"identity,omitempty"`
+	Chain      [][]byte          `json:"chain,omitempty"` // DER, up to the anchor
+	Revocation *revocationObject `json:"revocation,omitempty"`
+}
+
+type cardRefusal struct {
+	Code    proto.Code `json:"code"`
+	Message string     `json:"message"`
 }
 
 type cardKey struct {
@@ -54,12 +65,21 @@ func runCard(a *app, ctx context.Context, args []string) error {
 	if err := noArguments("card", f.Args()); err != nil {
 		return err
 	}
+	bundle, err := a.readCABundle()
+	if err != nil {
+		return err
+	}
+	verifier, _, err := a.verifier(a.fetchedLists(), bundle)
+	if err != nil {
+		return err
+	}
 	report, err := card.Survey(ctx, a.opt.card, a.cardOptions())
 	if err != nil {
 		return err
 	}
+	s := surveyor{verifier: verifier, extra: certificates(bundle)}
 	for _, m := range report.Modules {
-		a.showModule(m)
+		s.show(a.out, m)
 	}
 	if report.Err != nil {
 		return report.Err
@@ -67,22 +87,38 @@ func runCard(a *app, ctx context.Context, args []string) error {
 	return nil
 }
 
-func (a *app) showModule(m card.ModuleReport) {
-	if !a.out.json {
-		a.out.line("Module: " + crypto.Visible(m.Path) + described(m.Description))
+// surveyor writes what a card.Report has, and what is to be thought of it.
+type surveyor struct {
+	verifier *crypto.Verifier
+	extra    [][]byte // CA certificates beside those on the card
+}
+
+func (s *surveyor) show(out *display, m card.ModuleReport) {
+	if !out.json {
+		out.line("Module: " + crypto.Visible(m.Path) + described(m.Description))
 	}
 	if m.Err != nil {
-		a.out.notice("%s", crypto.Visible(m.Err.Error()))
+		out.notice("%s", crypto.Visible(m.Err.Error()))
 	}
-	for _, s := range m.Slots {
-		if a.out.json {
-			if s.Token != nil {
-				a.out.object(cardJSON(a.out.head("card"), m, s))
-			}
-			continue
+	for _, slot := range m.Slots {
+		if !out.json {
+			out.text(s.slotText(slot))
+		} else if slot.Token != nil {
+			out.object(s.slotJSON(out.head("card"), m, slot))
 		}
-		a.out.text(slotText(s))
 	}
+}
+
+// judge checks a person's certificate with the CA certificates that stand
+// beside it on its token, and the user's own.
+func (s *surveyor) judge(t *card.TokenReport, c card.CertificateReport) (*crypto.Person, error) {
+	chain := slices.Clone(s.extra)
+	for _, other := range t.Certificates {
+		if other.CA && other.Err == nil {
+			chain = append(chain, other.DER)
+		}
+	}
+	return s.verifier.Certificate(c.DER, chain)
 }
 
 func described(s string) string {
@@ -93,7 +129,7 @@ func described(s string) string {
 }
 
 // slotText is a slot for people: the token, its certificates and its keys.
-func slotText(s card.SlotReport) string {
+func (v *surveyor) slotText(s card.SlotReport) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "  Slot %d: %s\n", s.ID, crypto.Visible(s.Description))
 	if s.Err != nil {
@@ -111,7 +147,7 @@ func slotText(s card.SlotReport) string {
 		fmt.Fprintf(&b, "    Flags: %s\n", crypto.Visible(strings.Join(t.Flags, ", ")))
 	}
 	for _, c := range t.Certificates {
-		b.WriteString(certificateLines(c))
+		b.WriteString(v.certificateLines(t, c))
 	}
 	for _, k := range t.Keys {
 		fmt.Fprintf(&b, "    Key: %s, id %s, %s\n", crypto.Visible(k.Label), orNone(k.ID), k.Type)
@@ -125,7 +161,7 @@ func slotText(s card.SlotReport) string {
 	return b.String()
 }
 
-func certificateLines(c card.CertificateReport) string {
+func (v *surveyor) certificateLines(t *card.TokenReport, c card.CertificateReport) string {
 	var b strings.Builder
 	kind := "Certificate"
 	if c.CA {
@@ -148,6 +184,17 @@ func certificateLines(c card.CertificateReport) string {
 		for line := range strings.Lines(crypto.CertificateText(cert)) {
 			b.WriteString("      " + line)
 		}
+		person, err := v.judge(t, c)
+		if err != nil {
+			fmt.Fprintf(&b, "      refused: %s\n", crypto.Visible(err.Error()))
+			return b.String()
+		}
+		var path []string
+		for _, cert := range person.Path[1:] {
+			path = append(path, crypto.Visible(cert.Subject.CommonName))
+		}
+		fmt.Fprintf(&b, "      chain: %s\n      revocation: %s, %s\n      identity: %x\n",
+			strings.Join(path, ", "), person.Revocation.Status, person.Revocation.Reason, person.Identity)
 		return b.String()
 	}
 	fmt.Fprintf(&b, "      %s, to %s\n", crypto.Visible(cert.Subject.CommonName), cert.NotAfter.UTC().Format(time.DateTime))
@@ -161,7 +208,7 @@ func orNone(id string) string {
 	return id
 }
 
-func cardJSON(h head, m card.ModuleReport, s card.SlotReport) cardObject {
+func (v *surveyor) slotJSON(h head, m card.ModuleReport, s card.SlotReport) cardObject {
 	t := s.Token
 	o := cardObject{
 		head: h, Module: m.Path, Slot: s.ID, Reader: s.Description, Token: t.Label, Manufacturer: t.Manufacturer, Model: t.Model, Serial: t.Serial,
@@ -174,6 +221,8 @@ func cardJSON(h head, m card.ModuleReport, s card.SlotReport) cardObject {
 		cc := cardCertificate{Label: c.Label, ID: c.ID, Certificate: c.DER, CA: c.CA, Used: c.Used}
 		if c.Err != nil {
 			cc.Error = c.Err.Error()
+		} else if !c.CA {
+			v.judgeJSON(&cc, t, c)
 		}
 		o.Certificates = append(o.Certificates, cc)
 	}
@@ -181,6 +230,21 @@ func cardJSON(h head, m card.ModuleReport, s card.SlotReport) cardObject {
 		o.Keys = append(o.Keys, cardKey{k.Label, k.ID, k.Type})
 	}
 	return o
+}
+
+func (v *surveyor) judgeJSON(cc *cardCertificate, t *card.TokenReport, c card.CertificateReport) {
+	person, err := v.judge(t, c)
+	if err != nil {
+		e := chatsecure.AsError(err)
+		cc.Refused = &cardRefusal{e.Code, e.Message}
+		return
+	}
+	cc.Identity = hex.EncodeToString(person.Identity[:])
+	for _, cert := range person.Path[1:] {
+		cc.Chain = append(cc.Chain, cert.Raw)
+	}
+	r := revocation(person.Revocation)
+	cc.Revocation = &r
 }
 
 type crlObject struct {
@@ -208,19 +272,7 @@ func runCRL(a *app, _ context.Context, args []string) error {
 	if err := noArguments("crl", f.Args()); err != nil {
 		return err
 	}
-	dir, err := a.stateDir()
-	if err != nil {
-		return err
-	}
-	fetched := ""
-	state, err := chatsecure.OpenStateRead(dir)
-	if err == nil {
-		defer state.Close()
-		fetched = state.CRLDir()
-	} else if !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	lists, err := a.revocationLists(fetched)
+	lists, err := a.revocationLists(a.fetchedLists())
 	if err != nil || lists == nil {
 		return err
 	}
@@ -228,6 +280,17 @@ func runCRL(a *app, _ context.Context, args []string) error {
 		a.showCRL(l)
 	}
 	return nil
+}
+
+// fetchedLists is where lists that were fetched lie, "" if there is no state
+// directory that can be used.
+func (a *app) fetchedLists() string {
+	state, err := a.readState()
+	if err != nil {
+		return ""
+	}
+	defer state.Close()
+	return state.CRLDir()
 }
 
 func (a *app) showCRL(l crypto.CRLInfo) {

@@ -3,7 +3,9 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"crypto/rand"
 	"encoding/json"
+	"io"
 	"net"
 	"os"
 	"path/filepath"
@@ -491,4 +493,55 @@ func TestManyLines(t *testing.T) {
 	if got := strings.ReplaceAll(r.stdout, "alice: ", ""); r.status != 0 || got != in.String() {
 		t.Errorf("bob ended with %d, %d bytes of %d", r.status, len(got), in.Len())
 	}
+}
+
+// TestPipe: binary both ways, and one way.
+func TestPipe(t *testing.T) {
+	w := newTown(t, people("alice", "bob"))
+	there, back := make([]byte, 1<<20+7), make([]byte, 3<<17)
+	rand.Read(there)
+	rand.Read(back)
+	done := make(chan result, 1)
+	bob := w.client("bob", "pipe", "-wait-peer", "30s", "alice")
+	go func() { done <- runCommand(t, bob, string(back)) }()
+	if got := w.must(string(there), "alice", "pipe", "-wait-peer", "30s", "bob"); got != string(back) {
+		t.Errorf("alice got %d bytes of %d, or others", len(got), len(back))
+	}
+	if r := <-done; r.status != 0 || r.stdout != string(there) || r.stderr != "" {
+		t.Errorf("bob got %d bytes of %d, or others; he ended with %d and said %q", len(r.stdout), len(there), r.status, r.stderr)
+	}
+	bob = w.client("bob", "pipe", "-recv", "-wait-peer", "30s", "alice")
+	go func() { done <- runCommand(t, bob, "not this") }()
+	if got := w.must(string(there), "alice", "pipe", "-send", "-wait-peer", "30s", "bob"); got != "" {
+		t.Errorf("alice got %q", got)
+	}
+	if r := <-done; r.status != 0 || r.stdout != string(there) {
+		t.Errorf("bob got %d bytes of %d, or others; he ended with %d and said %q", len(r.stdout), len(there), r.status, r.stderr)
+	}
+	w.fails(6, "alice", []string{"pipe", "bob"}, "pipe")
+	if r := w.run("", "alice", "-json", "pipe", "bob"); r.status != 2 {
+		t.Errorf("-json: %+v", r)
+	}
+	w.fails(2, "alice", []string{"pipe", "-send", "-recv", "bob"})
+}
+
+// TestPipeCutShort ends non-zero, also while standard input gives nothing.
+func TestPipeCutShort(t *testing.T) {
+	w := newTown(t, people("alice", "bob"))
+	bob := w.start("bob", "pipe", "-wait-peer", "30s", "alice")
+	alice := w.start("alice", "pipe", "-wait-peer", "30s", "bob")
+	bob.stdin.Write([]byte("a beginning\n"))
+	if line := alice.line(); line != "a beginning\n" {
+		t.Errorf("alice got %q", line)
+	}
+	bob.cmd.Process.Kill()
+	rest, err := io.ReadAll(alice.out)
+	if err != nil || len(rest) != 0 {
+		t.Errorf("alice got %q %v", rest, err)
+	}
+	alice.cmd.Wait()
+	if status := alice.cmd.ProcessState.ExitCode(); status <= 0 || !strings.Contains(alice.stderr.String(), "client: error: ") {
+		t.Errorf("alice ended with %d and said %q", status, alice.stderr.String())
+	}
+	bob.end()
 }

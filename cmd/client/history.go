@@ -266,7 +266,7 @@ func (a *app) verifyHistory(state *chatsecure.State) error {
 	if err != nil {
 		return err
 	}
-	verifier, err := a.verifier(state.CRLDir(), bundle)
+	verifier, _, err := a.verifier(state.CRLDir(), bundle)
 	if err != nil {
 		return err
 	}
@@ -321,7 +321,7 @@ func runVerify(a *app, _ context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	verifier, err := a.verifier("", bundle)
+	verifier, _, err := a.verifier("", bundle)
 	if err != nil {
 		return err
 	}

@@ -30,8 +30,10 @@ type lineSource interface {
 // input returns standard input as lines. Where it is a terminal, questions and
 // lines come through the same reader.
 func (a *app) input() lineSource {
-	if t := a.person(); t != nil && a.stdinIsTerminal() {
-		return &typedLines{t: t}
+	if a.stdinIsTerminal() {
+		if t := a.person(); t != nil {
+			return &typedLines{t: t}
+		}
 	}
 	return newPipedLines(a.stdin)
 }

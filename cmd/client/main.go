@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -45,10 +46,12 @@ type system struct {
 // app is one run of the program.
 type app struct {
 	system
-	opt   options
-	out   *display
-	tty   *terminal // the person, once somebody must be asked; see person
-	noTTY bool      // nobody is there
+	opt options
+	out *display
+
+	ttyLock sync.Mutex // guards what follows
+	tty     *terminal  // the person, once somebody must be asked; see person
+	noTTY   bool       // nobody is there
 
 	signal atomic.Int32 // the number of the signal that ended the run
 }

@@ -81,6 +81,9 @@ func (p *presenter) note(ev *chatsecure.Event) {
 	case ev.Peer != nil:
 		name, conn = ev.Peer.Name, ev.Peer.Conn
 		gone = ev.Peer.What == proto.Left || ev.Peer.What == whatRefused
+	case ev.Type == chatsecure.EventLost:
+		clear(p.conns) // connection ids end with the connection to the relay
+		return
 	default:
 		return
 	}
@@ -136,7 +139,10 @@ func (p *presenter) tell(ev *chatsecure.Event) {
 func (p *presenter) fail(err error) {
 	p.offerIf(err)
 	p.out.fail(err)
-	p.worst = chatsecure.MostSevere(p.worst, chatsecure.ExitStatus(err))
+	if chatsecure.AsError(err).Code != proto.Card {
+		// A renewal that failed is tried again; the client ends if it has to.
+		p.worst = chatsecure.MostSevere(p.worst, chatsecure.ExitStatus(err))
+	}
 }
 
 // offerIf is offer, where there is one.

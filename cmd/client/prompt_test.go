@@ -1,10 +1,12 @@
 package main
 
 import (
+	"bufio"
 	"context"
 	"flag"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -183,7 +185,7 @@ func TestPromptLine(t *testing.T) {
 	}
 }
 
-// TestPromptQuestions: attacks.md, row 23, and that nothing but a yes is one.
+// TestConfirm: nothing but a yes is one.
 func TestConfirm(t *testing.T) {
 	for typed, want := range map[string]bool{
 		"y": true, "Y": true, "yes": true, " y ": true, "s": true, "sim": true,
@@ -218,5 +220,72 @@ func TestSecretIsNotShown(t *testing.T) {
 	terminal.echo = func(on bool) error { echo = append(echo, on); return nil }
 	if _, err := terminal.secret(ctx, "PIN: "); err != context.Canceled || !slices.Equal(echo, []bool{false, true}) {
 		t.Errorf("interrupted: %v, echo %v", err, echo)
+	}
+}
+
+// TestQuestionAtThePrompt: a question that comes while somebody is at the
+// prompt gets the next line, and the prompt the one after it.
+func TestQuestionAtThePrompt(t *testing.T) {
+	out := new(paper)
+	asked := make(chan struct{})
+	terminal := fakeTerminal(out)
+	lines, typist := pipe(t)
+	terminal.in = bufio.NewReader(lines)
+	type answer struct {
+		line string
+		err  error
+	}
+	prompt, question := make(chan answer), make(chan answer)
+	ctx := context.Background()
+	go func() {
+		line, err := terminal.question(ctx, func() string { return "prompt> " })
+		prompt <- answer{line, err}
+	}()
+	go func() {
+		for !waits(terminal, 1) {
+			runtime.Gosched()
+		}
+		close(asked)
+		line, err := terminal.secret(ctx, "PIN: ")
+		question <- answer{string(line), err}
+	}()
+	<-asked
+	for !waits(terminal, 2) {
+		runtime.Gosched()
+	}
+	terminal.print("a notice\n")
+	typist.WriteString("1234\n")
+	if got := <-question; got.line != "1234" || got.err != nil {
+		t.Errorf("the question got %v", got)
+	}
+	typist.WriteString("list\n")
+	if got := <-prompt; got.line != "list" || got.err != nil {
+		t.Errorf("the prompt got %v", got)
+	}
+	if want := "a notice\nPIN: \nprompt> "; out.String() != want {
+		t.Errorf("shown is %q, want %q", out.String(), want)
+	}
+}
+
+// waits tells whether n wait for a line.
+func waits(t *terminal, n int) bool {
+	t.turn.Lock()
+	defer t.turn.Unlock()
+	return len(t.waiting) == n
+}
+
+// TestLineAfterNobodyWaited is not lost.
+func TestLineAfterNobodyWaited(t *testing.T) {
+	terminal := fakeTerminal(new(paper))
+	lines, typist := pipe(t)
+	terminal.in = bufio.NewReader(lines)
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	if _, err := terminal.readLine(ctx); err != context.Canceled {
+		t.Fatal(err)
+	}
+	typist.WriteString("late\n")
+	if line, err := terminal.readLine(context.Background()); string(line) != "late" || err != nil {
+		t.Errorf("%q %v", line, err)
 	}
 }

@@ -153,6 +153,10 @@ func (s *session) execute(ctx context.Context, line string) error {
 	case "quit":
 		return errQuit
 	case "help":
+		if s.out.json {
+			s.out.say(promptHelp)
+			return nil
+		}
 		s.out.text(promptHelp)
 	case "list":
 		online, err := s.c.List(ctx)

@@ -72,10 +72,11 @@ func (a *app) connect(ctx context.Context, takes string, change func(*chatsecure
 	}
 	bundle, err := a.readCABundle()
 	if err == nil {
-		cfg.Verifier, err = a.verifier(state.CRLDir(), bundle)
+		cfg.Verifier, cfg.Refresh, err = a.verifier(state.CRLDir(), bundle)
 	}
 	if err == nil {
 		cfg.Credential, err = a.credential(ctx, state, name, bundle)
+		cfg.Renew = func(ctx context.Context) (*chatsecure.Credential, error) { return a.sign(ctx, state, name, bundle) }
 	}
 	if err == nil {
 		var client *chatsecure.Client
@@ -122,21 +123,25 @@ func (a *app) readCABundle() ([]byte, error) {
 }
 
 // verifier decides who somebody is, by Mozilla's roots, the pinned anchors and
-// the -ca-bundle file, with the revocation lists at hand. fetched may be empty.
-func (a *app) verifier(fetched string, caBundle []byte) (*crypto.Verifier, error) {
+// the -ca-bundle file, with the revocation lists at hand; refresh looks at
+// these again. fetched may be empty.
+func (a *app) verifier(fetched string, caBundle []byte) (v *crypto.Verifier, refresh func() (bool, []error), err error) {
 	var extra [][]byte
 	if caBundle != nil {
 		extra = append(extra, caBundle)
 	}
 	trust, err := crypto.NewTrust(chatsecure.CABundle, extra...)
 	if err != nil {
-		return nil, &chatsecure.Error{Code: proto.Usage, Message: "-ca-bundle: " + err.Error(), Hint: "give a PEM file with certificates", Err: err}
+		return nil, nil, &chatsecure.Error{Code: proto.Usage, Message: "-ca-bundle: " + err.Error(), Hint: "give a PEM file with certificates", Err: err}
 	}
 	crls, err := a.revocationLists(fetched)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	return crypto.NewVerifier(crypto.VerifierConfig{Trust: trust, CRLs: crls, Policy: a.opt.policy, Now: a.now}), nil
+	if crls != nil {
+		refresh = crls.Refresh
+	}
+	return crypto.NewVerifier(crypto.VerifierConfig{Trust: trust, CRLs: crls, Policy: a.opt.policy, Now: a.now}), refresh, nil
 }
 
 // revocationLists reads those in the -crl directory and those fetched before.
@@ -180,6 +185,11 @@ func (a *app) credential(ctx context.Context, state *chatsecure.State, name stri
 		}
 		kept.Key.Erase()
 	}
+	return a.sign(ctx, state, name, caBundle)
+}
+
+// sign has the card sign a delegation for a new key.
+func (a *app) sign(ctx context.Context, state *chatsecure.State, name string, caBundle []byte) (*chatsecure.Credential, error) {
 	c, err := a.openCard(ctx)
 	if err != nil {
 		return nil, err

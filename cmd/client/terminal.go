@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 
@@ -16,12 +17,12 @@ import (
 )
 
 // screen is the one writer to a terminal. What is printed while somebody types
-// goes above the line being typed, which is drawn again.
+// goes above the line being typed, which is drawn again. A question may come
+// while another prompt waits; that one is drawn again after the answer.
 type screen struct {
-	mu     sync.Mutex // guards what follows
-	out    io.Writer
-	prompt func() string
-	shown  bool // the prompt stands on the last line
+	mu      sync.Mutex // guards what follows
+	out     io.Writer
+	prompts []func() string // the last one stands on the last line
 }
 
 // clearLine goes to the start of the line and clears it (ECMA-48, EL).
@@ -31,8 +32,8 @@ const clearLine = "\r\x1b[K"
 func (s *screen) print(text string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.shown {
-		text = clearLine + text + s.prompt()
+	if len(s.prompts) > 0 {
+		text = clearLine + text + s.prompts[len(s.prompts)-1]()
 	}
 	io.WriteString(s.out, text)
 }
@@ -41,27 +42,40 @@ func (s *screen) print(text string) {
 func (s *screen) ask(prompt func() string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.prompt, s.shown = prompt, true
-	io.WriteString(s.out, prompt())
+	text := prompt()
+	if len(s.prompts) > 0 {
+		text = clearLine + text
+	}
+	s.prompts = append(s.prompts, prompt)
+	io.WriteString(s.out, text)
 }
-
-// fixed is a prompt that is the same whenever it is drawn.
-func fixed(prompt string) func() string { return func() string { return prompt } }
 
 // answered: see ask. end is what the terminal has not echoed.
 func (s *screen) answered(end string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.shown = false
+	s.prompts = s.prompts[:len(s.prompts)-1]
+	if len(s.prompts) > 0 {
+		end += s.prompts[len(s.prompts)-1]()
+	}
 	io.WriteString(s.out, end)
 }
 
-// terminal is the person at a terminal. One goroutine owns it.
+// fixed is a prompt that is the same whenever it is drawn.
+func fixed(prompt string) func() string { return func() string { return prompt } }
+
+// terminal is the person at a terminal. Its methods may be called from any
+// goroutine: of several that wait for a line, the last gets the next one.
 type terminal struct {
 	*screen
-	in      *bufio.Reader
-	echo    func(on bool) error // switches the echo; nil where there is none
-	pending chan typed          // a read that has begun and was not waited for to the end
+	echo func(on bool) error // switches the echo
+
+	in *bufio.Reader // of the goroutine that reads, while reading is set
+
+	turn    sync.Mutex // guards what follows
+	reading bool
+	waiting []chan typed
+	left    *typed // read, when nobody waited any more
 }
 
 // typed is a line as it was typed, without its newline.
@@ -71,9 +85,10 @@ type typed struct {
 }
 
 func newTerminal(in, out *os.File) *terminal {
-	t := &terminal{screen: &screen{out: out}, in: bufio.NewReaderSize(in, maxTyped)}
-	t.echo = func(on bool) error { return setEcho(in.Fd(), on) }
-	return t
+	return &terminal{
+		screen: &screen{out: out}, in: bufio.NewReaderSize(in, maxTyped),
+		echo: func(on bool) error { return setEcho(in.Fd(), on) },
+	}
 }
 
 // maxTyped bounds a typed line in bytes; the kernel's own bound is 4,096.
@@ -82,26 +97,58 @@ const maxTyped = 8 << 10
 // readLine returns the next line. It reads only when it is called, so that a
 // client in the background is not stopped for reading.
 func (t *terminal) readLine(ctx context.Context) ([]byte, error) {
-	if t.pending == nil {
-		t.pending = make(chan typed, 1)
-		go func(to chan<- typed) {
-			line, err := t.in.ReadSlice('\n')
-			// A line without a newline at the end of input is a line.
-			if err == nil || err == io.EOF && len(line) > 0 {
-				to <- typed{line: bytes.Clone(bytes.TrimRight(line, "\r\n"))}
-				clear(line)
-				return
-			}
-			to <- typed{err: err}
-		}(t.pending)
+	mine := make(chan typed, 1)
+	t.turn.Lock()
+	if t.left != nil {
+		got := *t.left
+		t.left = nil
+		t.turn.Unlock()
+		return got.line, got.err
 	}
+	t.waiting = append(t.waiting, mine)
+	if !t.reading {
+		t.reading = true
+		go t.readWhileWanted()
+	}
+	t.turn.Unlock()
 	select {
-	case got := <-t.pending:
-		t.pending = nil
+	case got := <-mine:
 		return got.line, got.err
 	case <-ctx.Done():
+		t.turn.Lock()
+		t.waiting = slices.DeleteFunc(t.waiting, func(c chan typed) bool { return c == mine })
+		t.turn.Unlock()
 		return nil, ctx.Err()
 	}
+}
+
+// readWhileWanted reads lines as long as somebody waits for one.
+func (t *terminal) readWhileWanted() {
+	for {
+		got := t.readOne()
+		t.turn.Lock()
+		if n := len(t.waiting); n > 0 {
+			t.waiting[n-1] <- got
+			t.waiting = t.waiting[:n-1]
+		} else {
+			t.left = &got
+		}
+		t.reading = len(t.waiting) > 0
+		more := t.reading
+		t.turn.Unlock()
+		if !more {
+			return
+		}
+	}
+}
+
+func (t *terminal) readOne() typed {
+	line, err := t.in.ReadSlice('\n')
+	if err != nil && !(err == io.EOF && len(line) > 0) { // a last line without its newline is a line
+		return typed{err: err}
+	}
+	defer clear(line) // it may be a PIN
+	return typed{line: bytes.Clone(bytes.TrimRight(line, "\r\n"))}
 }
 
 // question asks for a line.
@@ -158,6 +205,8 @@ func (t *terminal) confirm(ctx context.Context, text string) (bool, error) {
 // input if it is one, else the controlling terminal, since then standard input
 // is data.
 func (a *app) person() *terminal {
+	a.ttyLock.Lock()
+	defer a.ttyLock.Unlock()
 	if a.opt.batch || a.noTTY {
 		return nil
 	}

@@ -138,8 +138,11 @@ func (w *town) client(name string, args ...string) *exec.Cmd {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	w.t.Cleanup(cancel)
 	base := []string{
-		"-relay", w.addr, "-name", name, "-card", w.path("lab", name), "-state", w.path("state-" + name), "-ca-bundle", w.path("lab", "ca-bundle.pem"),
+		"-relay", w.addr, "-card", w.path("lab", name), "-state", w.path("state-" + name), "-ca-bundle", w.path("lab", "ca-bundle.pem"),
 		"-crl", w.path("lab", "crl"), "-crl-policy", "require", "-fetch=false", "-accept-new", "-batch", "-q",
+	}
+	if name != "" {
+		base = append(base, "-name", name)
 	}
 	cmd := exec.CommandContext(ctx, filepath.Join(w.bin, "client"), append(base, args...)...)
 	// No terminal: nobody can be asked, wherever the tests run.

@@ -23,6 +23,7 @@ func init() { // a table of functions that lead back to it cannot be a plain ini
 		{"send", "send [-wait sent|delivered|read] [-wait-peer D] NAME[,NAME...] [TEXT...]",
 			"send a message; without TEXT, each line of standard input is one", runSend},
 		{"recv", "recv [-n N] [-from NAME] [-for D]", "print messages, one a line", runRecv},
+		{"pipe", "pipe [-send|-recv] [-wait-peer D] NAME", "bytes, both ways unless told, to a pipe of NAME's", runPipe},
 		{"history", "history [-peer NAME] [-verify] [-export ID]", "what was said; check all of it; write a proof of one message", runHistory},
 		{"verify", "verify FILE... | -", "check proofs that history -export wrote", runVerify},
 		{"card", "card", "what is in the reader", runCard},
