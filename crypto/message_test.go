@@ -1,0 +1,264 @@
+package crypto
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"strings"
+	"testing"
+
+	"chatsecure/canon"
+)
+
+// The hot paths compute what the formulas of PROTOCOL.md say.
+func TestDigestFormulas(t *testing.T) {
+	sender, t3 := run32(1), run32(2)
+	identity := run(3, 32)
+	r := &Record{Time: 1795348800000, To: []Recipient{{"alice", ""}, {"bob", hex.EncodeToString(identity)}}, Text: strings.Repeat("text ", 200), Salt: run(4, 16)}
+	want := hashTuple("id", sender, list{list{"alice", []byte{}}, list{"bob", identity}}, uint64(r.Time), r.Salt, r.Text)
+	if got := RecordID(sender, r); got != hex.EncodeToString(want[:16]) {
+		t.Errorf("id %s, want %x", got, want[:16])
+	}
+	if d := FirstDigest(t3, DirectionBA); d != hashTuple("records", t3, "BA") {
+		t.Error("d0")
+	}
+	if NextDigest(sender, t3) != hashTuple("record", sender, t3) {
+		t.Error("d")
+	}
+	if !bytes.Equal(MessageSigns([]byte("header"), t3), tuple("message", "header", t3)) {
+		t.Error("what a message signs")
+	}
+	rc := &Receipt{Delivered: 3, DeliveredDigest: run(5, 32), Read: 2, ReadDigest: run(6, 32), Time: 7, Salt: run(8, 16)}
+	if rc.Digest(t3, "AB") != hashTuple("receipt", t3, "AB", uint64(3), run(5, 32), uint64(2), run(6, 32), uint64(7), run(8, 16)) {
+		t.Error("digest of a receipt")
+	}
+}
+
+// A record id names everything but the seq.
+func TestRecordIDBindsEverything(t *testing.T) {
+	sender := run32(1)
+	base := func() *Record {
+		return &Record{Time: 1, To: []Recipient{{"a", ""}, {"bc", strings.Repeat("00", 32)}}, Text: "text", Salt: run(0, 16)}
+	}
+	id := RecordID(sender, base())
+	for name, edit := range map[string]func(r *Record){
+		"time":                 func(r *Record) { r.Time = 2 },
+		"text":                 func(r *Record) { r.Text = "texts" },
+		"salt":                 func(r *Record) { r.Salt[15]++ },
+		"one recipient less":   func(r *Record) { r.To = r.To[1:] },
+		"name":                 func(r *Record) { r.To[0].Name = "b" },
+		"names divided anew":   func(r *Record) { r.To[0].Name, r.To[1].Name = "ab", "c" },
+		"identity":             func(r *Record) { r.To[1].Identity = strings.Repeat("00", 31) + "01" },
+		"identity known later": func(r *Record) { r.To[0].Identity = strings.Repeat("00", 32) },
+		"order":                func(r *Record) { r.To[0], r.To[1] = r.To[1], r.To[0] },
+		"salt into text":       func(r *Record) { r.Salt, r.Text = r.Salt[:15], "\x0ftext" },
+	} {
+		r := base()
+		edit(r)
+		if RecordID(sender, r) == id {
+			t.Errorf("another %s gives the same id", name)
+		}
+	}
+	if RecordID(run32(2), base()) == id {
+		t.Error("another sender gives the same id")
+	}
+	r := base()
+	r.Seq = 5
+	if RecordID(sender, r) != id {
+		t.Error("the seq is in the id, so that it would change when it is sent again")
+	}
+}
+
+func TestNewRecord(t *testing.T) {
+	a, b, c := newParty(t, "alice", "a1"), newParty(t, "bob", "b1"), newParty(t, "carol", "c1")
+	list := []Recipient{to(c)[0], to(b)[0]}
+	r := NewRecord(a.Identity, list, "text", labNow)
+	if r.To[0].Name != "bob" || r.Seq != 0 || r.Time != labNow.UnixMilli() {
+		t.Errorf("record %+v", r)
+	}
+	if again := NewRecord(a.Identity, list, "text", labNow); again.ID == r.ID {
+		t.Error("two records have one id")
+	}
+	got, err := ParseRecord(r.Encode(), a.Identity)
+	if err != nil || got.ID != r.ID {
+		t.Errorf("%v", err)
+	}
+	if _, err := ParseRecord(r.Encode(), b.Identity); err == nil {
+		t.Error("a record of another sender's was taken")
+	}
+	if !r.Names("bob", hex.EncodeToString(b.Identity[:])) || r.Names("bob", hex.EncodeToString(c.Identity[:])) || r.Names("alice", hex.EncodeToString(a.Identity[:])) {
+		t.Error("Names")
+	}
+}
+
+// The bounds of a record hold for a sender that keeps to no rule.
+func TestRecordBounds(t *testing.T) {
+	sender := run32(1)
+	parse := func(r *Record) error {
+		r.Salt = run(0, 16)
+		r.ID = RecordID(sender, r)
+		_, err := ParseRecord(r.Encode(), sender)
+		return err
+	}
+	many := make([]Recipient, maxRecipients+1)
+	for i := range many {
+		many[i].Name = strings.Repeat("n", i/100+1) + string(rune('a'+i%26)) + string(rune('a'+i/26))
+	}
+	SortRecipients(many)
+	for _, test := range []struct {
+		name string
+		r    *Record
+		good bool
+	}{
+		{"the longest text", &Record{To: many[:1], Text: strings.Repeat("x", maxText)}, true},
+		{"a longer text", &Record{To: many[:1], Text: strings.Repeat("x", maxText+1)}, false},
+		{"the most recipients", &Record{To: many[:maxRecipients]}, true},
+		{"more recipients", &Record{To: many}, false},
+		{"the longest name", &Record{To: []Recipient{{Name: strings.Repeat("n", maxBundleName)}}}, true},
+		{"a longer name", &Record{To: []Recipient{{Name: strings.Repeat("n", maxBundleName+1)}}}, false},
+	} {
+		if err := parse(test.r); (err == nil) != test.good {
+			t.Errorf("%s: %v", test.name, err)
+		}
+	}
+}
+
+func TestPeekConversation(t *testing.T) {
+	p := newPair(t, SuiteMLKEM)
+	s := p.text(t, true, labNow, "text")
+	if got := PeekConversation(s.Body); !bytes.Equal(got, p.ca.T3[:]) {
+		t.Errorf("%x", got)
+	}
+	for _, body := range [][]byte{nil, {}, []byte("{}\n"), s.Header, append([]byte("x"), s.Body...)} {
+		if PeekConversation(body) != nil {
+			t.Errorf("a conversation in %q", body)
+		}
+	}
+}
+
+// messageSeeds are headers, receipts and whole messages of every kind.
+func messageSeeds(t testing.TB) (headers, receipts, bodies [][]byte) {
+	p := newPair(t, SuiteMLKEM)
+	later := labNow.Add(2 * stepAge)
+	var all []*Sealed
+	all = append(all, receipt(t, p.cb, 0, 0, labNow), p.text(t, true, labNow, "one", "two"), receipt(t, p.cb, 0, 0, later))
+	for _, seal := range []func() (*Sealed, error){
+		func() (*Sealed, error) { return p.ca.SealPipe([]byte("chunk"), labNow) },
+		func() (*Sealed, error) { return p.ca.SealEnd(labNow) },
+	} {
+		s, err := seal()
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, s)
+	}
+	for _, s := range all {
+		headers, bodies = append(headers, s.Header), append(bodies, s.Body)
+	}
+	receipts = append(receipts, canon.MustMarshal(&Receipt{1, run(0, 32), 1, run(0, 32), 5, run(0, 16)}), canon.MustMarshal(&Receipt{}), []byte("{}"))
+	return headers, receipts, bodies
+}
+
+func FuzzMessageHeader(f *testing.F) {
+	headers, _, _ := messageSeeds(f)
+	addSeeds(f, append(headers, []byte("{}"), nil))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		h, err := ParseMessageHeader(b)
+		if err != nil {
+			return
+		}
+		if again := canon.MustMarshal(h); !bytes.Equal(again, b) || len(b) > maxHeader {
+			t.Fatalf("%q is %q in canonical form", b, again)
+		}
+		if len(h.Conversation) != 32 || len(h.Random) != 32 || h.Time < 0 || h.Count > maxBatch {
+			t.Fatalf("header %+v", h)
+		}
+	})
+}
+
+func FuzzReceipt(f *testing.F) {
+	_, receipts, _ := messageSeeds(f)
+	addSeeds(f, receipts)
+	f.Fuzz(func(t *testing.T, b []byte) {
+		r, err := ParseReceipt(b)
+		if err != nil {
+			return
+		}
+		if again := canon.MustMarshal(r); !bytes.Equal(again, b) || r.Read > r.Delivered || r.Time < 0 {
+			t.Fatalf("%q is %+v", b, r)
+		}
+	})
+}
+
+// FuzzOpen lets anything arrive as a message, and, with a right signature and
+// seal, anything as its header and plaintext. Nothing of it changes the state,
+// or hurts the message that is next.
+func FuzzOpen(f *testing.F) {
+	_, receipts, bodies := messageSeeds(f)
+	addSeeds(f, append(append(bodies, receipts...), []byte("\n\n"), nil))
+	p := newPair(f, SuiteMLKEM)
+	next := p.text(f, true, labNow, "next")
+	f.Fuzz(func(t *testing.T, b []byte) {
+		before := stateOf(p.cb)
+		p.cb.Open(bytes.Clone(b), labNow)
+		header, rest, _ := bytes.Cut(b, []byte("\n"))
+		p.cb.Open(sign(p.ca, header, rest), labNow)
+		digest := sha256.Sum256(b)
+		p.ca.send.n = 0 // forge goes by it
+		for _, kind := range []string{KindText, KindReceipt, KindEnd, KindPipe} {
+			o, err := p.cb.Open(forge(p.ca, kind, b, func(h *MessageHeader) {
+				h.Digest = digest[:]
+				switch kind {
+				case KindText:
+					h.Seq, h.Count = 1, 1
+				case KindPipe:
+					h.Digest = nil
+				}
+			}), labNow)
+			if err == nil {
+				o.Discard()
+			}
+		}
+		p.ca.send.n = 1
+		if stateOf(p.cb) != before {
+			t.Fatal("the state has changed")
+		}
+		o, err := p.cb.Open(bytes.Clone(next.Body), labNow)
+		if err != nil {
+			t.Fatal(err)
+		}
+		o.Discard()
+	})
+}
+
+// FuzzClientConnect lets anything arrive as each phase of a handshake, and,
+// with a right signature, anything as its JSON. Nothing of it hurts the honest
+// phase.
+func FuzzClientConnect(f *testing.F) {
+	done := begin(f, alice(f), bob(f))
+	done.finish(f)
+	rt, newP1, _ := retryOf(f, alice(f), bob(f, SuiteRSA256))
+	addSeeds(f, [][]byte{done.p1, done.p2, done.p3, rt, newP1, []byte("\n\n"), nil})
+	h := begin(f, alice(f), bob(f))
+	verify := h.verify
+	f.Fuzz(func(t *testing.T, b []byte) {
+		exact, _, _ := bytes.Cut(b, []byte("\n"))
+		for _, body := range [][]byte{b, h.resignP1(exact)} {
+			PeekPhase(body)
+			if offer, err := ReadOffer(body, h.b.end, h.a.end); err == nil {
+				offer.Answer(h.b.Local, nil, verify)
+			}
+		}
+		i := h.spare()
+		if _, _, err := i.Phase2(b, verify); err == nil && !bytes.Equal(b, h.p2) {
+			t.Fatal("a p2 was taken")
+		}
+		h.refusedP2(t, "signed", h.resignP2(t, exact))
+		i.Retry(b, verify)
+		h.refusedP3(t, "as it is", b)
+		h.refusedP3(t, "signed", h.resignP3(t, exact, run(0, 32)))
+		if _, _, err := h.spare().Phase2(h.p2, verify); err != nil {
+			t.Fatalf("the honest p2: %v", err)
+		}
+	})
+}
