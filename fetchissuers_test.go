@@ -1,0 +1,163 @@
+package chatsecure
+
+import (
+	"context"
+	"crypto/x509"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+
+	"chatsecure/crypto"
+	"chatsecure/proto"
+	"chatsecure/testdata/lab"
+)
+
+// issuers fetches those of Alice's certificate.
+func (side *fetchSide) issuers(have ...[]byte) ([][]byte, error) {
+	return side.Issuers(context.Background(), side.scene.alice.Leaf.Raw, have)
+}
+
+func (s *fetchScene) wantIssuers(got [][]byte, want ...*lab.CA) {
+	s.t.Helper()
+	var names, wanted []string
+	for _, der := range got {
+		cert, err := x509.ParseCertificate(der)
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		names = append(names, cert.Subject.CommonName)
+	}
+	for _, ca := range want {
+		wanted = append(wanted, ca.Cert.Subject.CommonName)
+	}
+	if !slices.Equal(names, wanted) {
+		s.t.Errorf("the issuers are %q, not %q", names, wanted)
+	}
+}
+
+func TestFetchIssuers(t *testing.T) {
+	s := newFetchScene(t, lab.NoCA)
+	side := s.open(crypto.PolicyTry)
+	got, err := side.issuers()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.wantIssuers(got, s.pki.Auth, s.pki.CC, s.pki.Root)
+	s.wantRequests("200 /aia/auth.crt", "200 /aia/cc.crt", "200 /aia/root.crt")
+	person, err := side.verifier.Certificate(s.alice.Leaf.Raw, got[:2])
+	if err != nil || person.Leaf.Subject.CommonName != s.alice.Leaf.Subject.CommonName {
+		t.Errorf("%v, %v", person, err)
+	}
+
+	// Again, with the server gone: from the cache.
+	side.Close()
+	s.web.Close()
+	again := s.open(crypto.PolicyTry, func(cfg *FetcherConfig) { cfg.Off = true })
+	got, err = again.issuers()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.wantIssuers(got, s.pki.Auth, s.pki.CC, s.pki.Root)
+	for _, entry := range readDir(t, again.issuerDir()) {
+		if info, err := entry.Info(); err != nil || info.Mode() != 0o600 {
+			t.Errorf("%s has the mode %v (%v)", entry.Name(), info.Mode(), err)
+		}
+	}
+}
+
+// TestFetchIssuersAtHand asks for nothing that is there.
+func TestFetchIssuersAtHand(t *testing.T) {
+	s := newFetchScene(t, lab.NoCA)
+	side := s.open(crypto.PolicyTry)
+	got, err := side.issuers(s.pki.Auth.Cert.Raw, s.pki.Root.Cert.Raw)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.wantIssuers(got, s.pki.Auth, s.pki.CC, s.pki.Root)
+	s.wantRequests("200 /aia/cc.crt")
+}
+
+func TestFetchIssuersFailures(t *testing.T) {
+	other, err := lab.New(lab.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	write := func(data []byte) http.HandlerFunc {
+		return func(w http.ResponseWriter, _ *http.Request) { w.Write(data) }
+	}
+	pkcs7 := append([]byte{0x30, 0x82, 0x10, 0x00}, oidSignedData...)
+	for _, c := range []struct {
+		name   string
+		answer http.HandlerFunc
+		why    string
+	}{
+		{"missing", http.NotFound, "404"},
+		{"redirect", func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, "/aia/root.crt", http.StatusMovedPermanently)
+		}, "not followed"},
+		{"empty", write(nil), "it is not a certificate in DER or PEM"},
+		{"garbage", write([]byte("hello")), "it is not a certificate in DER or PEM"},
+		{"PKCS#7", write(pkcs7), "it is a PKCS#7 file, which is not read here"},
+		{"PKCS#7 in PEM", write(pemOf("PKCS7", pkcs7)), "it is a PKCS#7 file, which is not read here"},
+		{"PEM without one", write(pemOf("PRIVATE KEY", []byte{1})), "there is no authority's certificate in it"},
+		{"another CA of that name", write(other.Auth.Cert.Raw), "did not sign the certificate"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := newFetchScene(t, lab.NoCA)
+			s.serve("/aia/cc.crt", c.answer)
+			side := s.open(crypto.PolicyTry)
+			got, err := side.issuers()
+			wantCode(t, err, proto.CertificateUntrusted, c.why, "Cartão de Cidadão 001", s.web.URL+"/aia/cc.crt")
+			s.wantIssuers(got, s.pki.Auth)
+			if n := len(readDir(t, side.issuerDir())); n != 1 {
+				t.Errorf("%d certificates were kept", n)
+			}
+		})
+	}
+}
+
+func TestFetchIssuersPEM(t *testing.T) {
+	s := newFetchScene(t, lab.NoCA)
+	bag := slices.Concat([]byte("# all\n"), pemOf("CERTIFICATE", s.pki.CC.Cert.Raw), pemOf("CERTIFICATE", s.pki.Auth.Cert.Raw))
+	s.serveFile("/aia/auth.crt", bag)
+	got, err := s.open(crypto.PolicyTry).issuers()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.wantIssuers(got, s.pki.Auth, s.pki.CC, s.pki.Root)
+}
+
+func TestFetchIssuersNoPlace(t *testing.T) {
+	s := newFetchScene(t, lab.NoCA, lab.Mutate(func(c *x509.Certificate) {
+		c.IssuingCertificateURL = []string{"ldap://directory/x", "https://elsewhere/x"}
+	}))
+	_, err := s.open(crypto.PolicyTry).issuers()
+	wantCode(t, err, proto.CertificateUntrusted, "its place is not named")
+	s.wantRequests()
+}
+
+func TestFetchIssuersPoisoned(t *testing.T) {
+	s := newFetchScene(t, lab.NoCA)
+	side := s.open(crypto.PolicyTry)
+	if _, err := side.issuers(); err != nil {
+		t.Fatal(err)
+	}
+	s.requests()
+	for _, entry := range readDir(t, side.issuerDir()) {
+		if err := flipByte(filepath.Join(side.issuerDir(), entry.Name()), 200); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.WriteFile(filepath.Join(side.issuerDir(), "README"), []byte("mine"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := side.issuers(); err != nil {
+		t.Fatal(err)
+	}
+	s.wantRequests("200 /aia/auth.crt", "200 /aia/cc.crt", "200 /aia/root.crt")
+	if n := len(readDir(t, side.issuerDir())); n != 4 {
+		t.Errorf("%d files are there", n)
+	}
+}
