@@ -417,6 +417,9 @@ func TestParseCRLForms(t *testing.T) {
 		{"no nextUpdate", func(r *rawCRL) { r.next = nil }, "next one is due"},
 		{"unknown extension", func(r *rawCRL) { r.extensions = extensionsOf(rawExtension(99, false, []byte{5, 0})) }, ""},
 		{"unknown critical extension", func(r *rawCRL) { r.extensions = extensionsOf(rawExtension(99, true, []byte{5, 0})) }, "critical extension"},
+		{"CRL number of another arc", func(r *rawCRL) {
+			r.extensions = extensionsOf(der(derSequence, der(derOID, []byte{0x55, 0x04, idCRLNumber}), der(derBoolean, yes), der(derOctetString)))
+		}, "critical extension"},
 		{"entry with a reason", func(r *rawCRL) { r.entries = oneEntry(reasonOf(1)) }, ""},
 		{"entry with an unknown extension", func(r *rawCRL) { r.entries = oneEntry(rawExtension(99, false, []byte{5, 0})) }, ""},
 		{"entry with an unknown critical extension", func(r *rawCRL) { r.entries = oneEntry(rawExtension(99, true, []byte{5, 0})) }, "critical extension"},
@@ -483,6 +486,15 @@ func TestParseCRLRefuses(t *testing.T) {
 		{"reason 11", func(r *rawCRL) { r.entries = oneEntry(reasonOf(11)) }},
 		{"reason of two bytes", func(r *rawCRL) { r.entries = oneEntry(reasonOf(0, 1)) }},
 		{"entry of 64 KiB", func(r *rawCRL) { r.entries = oneEntry(rawExtension(99, false, make([]byte, 1<<16))) }},
+		{"critical of 1", func(r *rawCRL) {
+			r.extensions = extensionsOf(der(derSequence, der(derOID, []byte{0x55, 0x1d, 99}), der(derBoolean, []byte{1}), der(derOctetString)))
+		}},
+		{"extension without a value", func(r *rawCRL) { r.extensions = extensionsOf(der(derSequence, der(derOID, []byte{0x55, 0x1d, 99}))) }},
+		{"extension without an OID", func(r *rawCRL) { r.extensions = extensionsOf(der(derSequence, der(derOctetString))) }},
+		{"extension that is no sequence", func(r *rawCRL) {
+			r.extensions = extensionsOf(der(0x31, der(derOID, []byte{0x55, 0x1d, 99}), der(derOctetString)))
+		}},
+		{"entry with an extension that is none", func(r *rawCRL) { r.entries = oneEntry(der(derOctetString)) }},
 		{"extension twice", func(r *rawCRL) {
 			number := rawExtension(idCRLNumber, false, der(derInteger, []byte{9}))
 			r.extensions = extensionsOf(number, number)

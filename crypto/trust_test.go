@@ -318,6 +318,14 @@ func TestAnchors(t *testing.T) {
 		_, err := lookAt(trustOf(t, self.Leaf), self.Leaf, nil)
 		wantCode(t, err, CodeCertificateUntrusted)
 	})
+	t.Run("old root signed with SHA-1 in the own bundle", func(t *testing.T) {
+		sha1 := lab.Mutate(func(c *x509.Certificate) { c.SignatureAlgorithm = x509.SHA1WithRSA })
+		old := newCA(t, p, nil, "Old root", lab.RSA2048, sha1)
+		leaf := issue(t, p, "Ana", lab.By(old))
+		if _, err := lookAt(trustOf(t, old.Cert), leaf.Leaf, nil); err != nil {
+			t.Error(err)
+		}
+	})
 	t.Run("rollover certificate in the own bundle is no anchor", func(t *testing.T) {
 		// New key signed with the old one, both under one name.
 		dn := lab.DN("C", "PT", "CN", "Rollover")

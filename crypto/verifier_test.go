@@ -138,12 +138,19 @@ func TestRow13Times(t *testing.T) {
 	ending := newCA(t, p, p.Root, "Ending", lab.Window(begin.AddDate(-1, 0, 0), begin.Add(2*time.Minute)))
 	between := delegate(t, issue(t, p, "Ana", lab.By(ending), lab.Window(begin.Add(time.Minute), end)), span(begin.Add(time.Minute), end))
 
+	// A leaf that ended, beside a certificate that ended later and has nothing
+	// to do with it.
+	stray := newCA(t, p, p.Root, "Stray", lab.Window(begin.AddDate(-1, 0, 0), end.Add(time.Minute)))
+	beside := delegate(t, issue(t, p, "Ana", lab.Window(begin, end)), span(begin, end),
+		func(b *Bundle) { b.Chain = append(b.Chain, stray.Cert.Raw) })
+
 	for _, test := range []struct {
 		name   string
 		bundle *Bundle
 		at     time.Time
 		code   string
 	}{
+		{"beside a stray", beside, end.Add(2 * time.Minute), ""},
 		{"at its start", delegation, begin, ""},
 		{"at its end", delegation, end, ""},
 		{"5 minutes early", delegation, begin.Add(-edge), ""},
@@ -329,6 +336,20 @@ func TestVerifierCache(t *testing.T) {
 	v.Reload(nil, nil, "")
 	_, err = v.Verify(b, "Ana")
 	wantCode(t, err, CodeCertificateUntrusted)
+}
+
+// Without a clock or policy of its own a verifier has this machine's, and tries.
+func TestVerifierDefaults(t *testing.T) {
+	p, err := lab.New(lab.Options{CAKey: lab.P256})
+	if err != nil {
+		t.Fatal(err)
+	}
+	now := time.Now()
+	b := delegate(t, issue(t, p, "Ana"), func(b *Bundle) { b.NotBefore, b.NotAfter = now.Unix()-60, now.Unix()+60 })
+	person, err := NewVerifier(VerifierConfig{Trust: trustOf(t, p.Root.Cert)}).Verify(b, "Ana")
+	if err != nil || person.Revocation.Status != RevocationUnknown {
+		t.Errorf("%+v, %v", person, err)
+	}
 }
 
 // What was being checked while something was replaced is not remembered.
