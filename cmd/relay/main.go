@@ -38,6 +38,8 @@ type options struct {
 	listen, state, addrFile, logFormat   string
 	ciphers, crlPolicy, caBundle, crlDir string
 	maxConns                             int
+	suites                               []string // of ciphers; nil is all
+	fetch, fetchPrivate                  bool
 	verbose, fingerprint, version        bool
 }
 
@@ -53,10 +55,12 @@ func parse(args []string, stdout, stderr io.Writer) (o options, status int, ok b
 	fs := flag.NewFlagSet("relay", flag.ContinueOnError)
 	fs.SetOutput(io.Discard)
 	fs.StringVar(&o.listen, "listen", ":8080", "`address` to listen on")
-	fs.StringVar(&o.state, "state", "", "`directory` of the relay's key and names (default $XDG_STATE_HOME/chatsecure-relay)")
+	fs.StringVar(&o.state, "state", "", "`directory` of the relay's key and names (default $XDG_STATE_HOME/chatsecure/relay)")
 	fs.StringVar(&o.caBundle, "ca-bundle", "", "PEM `file` with certificate authorities to trust beside Mozilla's")
 	fs.StringVar(&o.crlDir, "crl", "", "`directory` with certificate revocation lists, looked at again when it changes")
 	fs.StringVar(&o.crlPolicy, "crl-policy", "try", "certificates whose revocation is not known: `try` accepts and require refuses them; off does not look")
+	fs.BoolVar(&o.fetch, "fetch", true, "accepted as the client's is, without effect yet: revocation lists come from -crl alone")
+	fs.BoolVar(&o.fetchPrivate, "fetch-private", false, "accepted as the client's is, without effect yet")
 	fs.StringVar(&o.ciphers, "ciphers", "", "cipher suites allowed, a comma-separated `list` (default "+strings.Join(crypto.SuiteNames(), ",")+")")
 	fs.IntVar(&o.maxConns, "max-conns", chatsecure.DefaultMaxConns, "`number` of connections at once")
 	fs.StringVar(&o.addrFile, "addr-file", "", "`file` that gets host:port once the relay listens")
@@ -82,11 +86,28 @@ func parse(args []string, stdout, stderr io.Writer) (o options, status int, ok b
 	if err == nil {
 		_, err = crypto.ParsePolicy(o.crlPolicy)
 	}
+	if err == nil {
+		o.suites, err = parseCiphers(o.ciphers)
+	}
 	if err != nil {
 		complain(stderr, err, "relay -h shows what there is")
 		return o, exitUsage, false
 	}
 	return o, exitDone, true
+}
+
+// parseCiphers reads a list of suites; none is all of them.
+func parseCiphers(list string) ([]string, error) {
+	if list == "" {
+		return nil, nil
+	}
+	names := strings.Split(list, ",")
+	for _, name := range names {
+		if crypto.SuiteByName(name) == nil {
+			return nil, fmt.Errorf("-ciphers: there is no suite %q", name)
+		}
+	}
+	return names, nil
 }
 
 // complain is the one form of an error for people.
@@ -128,13 +149,13 @@ func stateDir(given string) (string, error) {
 		return given, nil
 	}
 	if base := os.Getenv("XDG_STATE_HOME"); filepath.IsAbs(base) {
-		return filepath.Join(base, "chatsecure-relay"), nil
+		return filepath.Join(base, "chatsecure", "relay"), nil
 	}
 	home, err := os.UserHomeDir()
 	if err != nil {
 		return "", fmt.Errorf("no state directory: %w; name one with -state", err)
 	}
-	return filepath.Join(home, ".local", "state", "chatsecure-relay"), nil
+	return filepath.Join(home, ".local", "state", "chatsecure", "relay"), nil
 }
 
 func printFingerprint(stdout io.Writer, state string) error {
@@ -154,10 +175,7 @@ func serve(o options, stderr io.Writer) error {
 	}
 	cfg := chatsecure.RelayConfig{
 		State: o.state, CABundle: o.caBundle, CRLDir: o.crlDir, CRLPolicy: policy,
-		MaxConns: o.maxConns, Log: logger(o, stderr),
-	}
-	if o.ciphers != "" {
-		cfg.Ciphers = strings.Split(o.ciphers, ",")
+		Ciphers: o.suites, MaxConns: o.maxConns, Log: logger(o, stderr),
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
