@@ -119,18 +119,35 @@ func (s *State) KnownRelay(addr string) (fingerprint string, ok bool) {
 	return l.Fingerprint, ok
 }
 
-// SetKnownRelay writes down that the relay at addr has this key.
+// SetKnownRelay writes down that the relay at addr, which was not known, has
+// this key. One that another client has written meanwhile is not replaced.
 func (s *State) SetKnownRelay(addr, fingerprint string) error {
-	return s.updateRelay(addr, func(l *relayLine, ok bool) bool {
-		if ok && l.Fingerprint == fingerprint && l.Offered == "" {
+	known := ""
+	err := s.updateRelay(addr, func(l *relayLine, ok bool) bool {
+		if ok {
+			known = l.Fingerprint
 			return false
 		}
-		if !ok {
-			*l = relayLine{V: knownVersion, Relay: addr, First: knownTime(time.Now())}
-		}
-		l.Fingerprint, l.Offered = fingerprint, ""
+		*l = newRelayLine(addr, fingerprint)
 		return true
 	})
+	if err == nil && known != "" && known != fingerprint {
+		return errRelayChanged(addr, known, fingerprint)
+	}
+	return err
+}
+
+// PinRelay writes down that the relay at addr has this key, whatever was known
+// before: somebody has compared it.
+func (s *State) PinRelay(addr, fingerprint string) error {
+	return s.updateRelay(addr, func(l *relayLine, _ bool) bool {
+		*l = newRelayLine(addr, fingerprint)
+		return true
+	})
+}
+
+func newRelayLine(addr, fingerprint string) relayLine {
+	return relayLine{V: knownVersion, Relay: addr, Fingerprint: normalFingerprint(fingerprint), First: knownTime(time.Now())}
 }
 
 // OfferRelay writes down that a known relay showed another key and was

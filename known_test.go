@@ -80,6 +80,15 @@ func TestKnownIsNotReplaced(t *testing.T) {
 	if got, _ := s.KnownRelay("relay:1"); got != fingerprintB {
 		t.Errorf("after accepting, %s is known", got)
 	}
+	if err := s.SetKnownRelay("relay:1", fingerprintA); ExitStatus(err) != 4 {
+		t.Errorf("a known key was replaced without being asked for: %v", err)
+	}
+	if err := s.PinRelay("relay:1", strings.ToUpper(fingerprintA)); err != nil {
+		t.Fatal(err)
+	}
+	if got, _ := s.KnownRelay("relay:1"); got != fingerprintA {
+		t.Errorf("pinned is %s", got)
+	}
 	if err := s.OfferRelay("stranger:1", fingerprintB); err != nil {
 		t.Fatal(err)
 	}

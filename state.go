@@ -42,6 +42,7 @@ const maxStateName = 256
 // not there. A directory belongs to one name: another one's is refused. With
 // an empty name it opens whoever's it is, which must be there.
 func OpenState(dir, name string) (*State, error) {
+	dir = filepath.Clean(dir) // a final slash would follow a link
 	if name == "" {
 		return openState(dir, false)
 	}
@@ -72,6 +73,7 @@ func OpenState(dir, name string) (*State, error) {
 func OpenStateRead(dir string) (*State, error) { return openState(dir, true) }
 
 func openState(dir string, readOnly bool) (*State, error) {
+	dir = filepath.Clean(dir)
 	if _, err := os.Lstat(dir); errors.Is(err, fs.ErrNotExist) {
 		return nil, &Error{
 			Code:    proto.Internal,

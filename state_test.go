@@ -103,6 +103,7 @@ func TestStateDirRefused(t *testing.T) {
 	}
 	for name, c := range map[string]struct{ dir, says string }{
 		"symbolic link":          {link, "symbolic link"},
+		"symbolic link, slash":   {link + "/", "symbolic link"},
 		"others may write to it": {open, "written by others"},
 		"a file":                 {file, "not a directory"},
 	} {

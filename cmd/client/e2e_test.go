@@ -264,6 +264,8 @@ func TestRelayUnknownAndChanged(t *testing.T) {
 	w.must("", "alice", "trust", "accept", w.addr)
 	w.must("", "alice", "-accept-new=false", "list")
 	w.fails(1, "alice", []string{"trust", "accept", w.addr}, "none to accept")
+	w.must("", "alice", "-fingerprint", strings.Repeat("0A", 32), "trust", "accept", w.addr)
+	w.fails(4, "alice", []string{"list"}, strings.Repeat("0a", 32))
 	w.must("", "alice", "trust", "forget", w.addr)
 	w.fails(4, "alice", []string{"-accept-new=false", "list"})
 }
@@ -315,7 +317,7 @@ func TestPipedPrompt(t *testing.T) {
 	if line := bob.line(); !strings.HasSuffix(line, "] [alice]: Bom dia!\n") {
 		t.Errorf("bob saw %q", line)
 	}
-	bob.stdin.Write([]byte("alice: olá\nalice,bob: x\nnonsense\n"))
+	bob.stdin.Write([]byte("alice: olá\nnonsense\n"))
 	for range 7 {
 		alice.line()
 	}
@@ -325,7 +327,7 @@ func TestPipedPrompt(t *testing.T) {
 	if r := alice.end(); r.status != 0 || r.stderr != "" {
 		t.Errorf("alice: %+v", r)
 	}
-	if r := bob.end(); r.status == 0 || !strings.Contains(r.stderr, `there is no command "nonsense"`) {
+	if r := bob.end(); r.status != 2 || !strings.Contains(r.stderr, `there is no command "nonsense"`) {
 		t.Errorf("bob: %+v", r)
 	}
 	if r := w.run("nobody: hello\n", "alice"); r.status != 6 || !strings.Contains(r.stderr, "nobody by the name") {

@@ -62,7 +62,7 @@ func (a *app) connect(ctx context.Context, takes string, change func(*chatsecure
 	cfg := chatsecure.ClientConfig{
 		Relay: a.opt.relay, Name: name, Takes: takes, State: state,
 		Ciphers: a.opt.ciphers, Fingerprint: a.opt.fingerprint, AcceptNew: a.opt.acceptNew,
-		Timeout: a.opt.timeout, Receipts: a.opt.json, Now: a.now,
+		Timeout: a.opt.timeout, Receipts: a.opt.json || a.opt.verbose, Now: a.now,
 	}
 	if !a.opt.batch {
 		cfg.Asker = asker{a}

@@ -113,11 +113,10 @@ func day(t time.Time) string { return t.Local().Format(time.DateOnly) }
 // the relay showed and was refused for.
 func (a *app) acceptRelay(state *chatsecure.State, addr string) error {
 	if a.opt.fingerprint != "" {
-		fingerprint := strings.ToLower(strings.ReplaceAll(a.opt.fingerprint, ":", ""))
-		if err := state.SetKnownRelay(addr, fingerprint); err != nil {
+		if err := state.PinRelay(addr, a.opt.fingerprint); err != nil {
 			return err
 		}
-		a.out.notice("the relay at %s is known by the fingerprint %s", addr, fingerprint)
+		a.out.notice("the relay at %s is known by that fingerprint now", crypto.Visible(addr))
 		return nil
 	}
 	fingerprint, ok, err := state.AcceptRelay(addr)
@@ -130,7 +129,7 @@ func (a *app) acceptRelay(state *chatsecure.State, addr string) error {
 			Hint: "give its fingerprint: client -fingerprint HEX trust accept " + addr,
 		}
 	}
-	a.out.notice("the relay at %s is known by the fingerprint %s now", addr, fingerprint)
+	a.out.notice("the relay at %s is known by the fingerprint %s now", crypto.Visible(addr), fingerprint)
 	return nil
 }
 
