@@ -10,6 +10,7 @@ import (
 
 	"chatsecure"
 	"chatsecure/canon"
+	"chatsecure/crypto"
 )
 
 // outBuffer is how much data waits for a flush: a burst of lines costs few
@@ -155,9 +156,11 @@ func (d *display) detail(format string, args ...any) {
 func (d *display) fail(err error) {
 	e := chatsecure.AsError(err)
 	var b strings.Builder
-	fmt.Fprintf(&b, "client: error: %s\n", oneLine(e.Message))
+	// Sentences are made safe where they are made; this is the last place where
+	// one that was not could still be stopped from acting on a terminal.
+	fmt.Fprintf(&b, "client: error: %s\n", crypto.Visible(oneLine(e.Message)))
 	if hint := e.Advice(); hint != "" {
-		fmt.Fprintf(&b, "client: hint: %s\n", oneLine(hint))
+		fmt.Fprintf(&b, "client: hint: %s\n", crypto.Visible(oneLine(hint)))
 	}
 	if d.json {
 		d.object(errorObject{d.head("error"), e.Code, chatsecure.ExitStatus(err), e.Message})

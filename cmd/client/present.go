@@ -113,17 +113,13 @@ func (p *presenter) tell(ev *chatsecure.Event) {
 	case ev.Message != nil:
 		p.message(ev.Message, ev.Time)
 	case ev.Receipt != nil:
-		if r := ev.Receipt; r.Status == chatsecure.StatusFailed {
-			p.out.notice("message %s to %s FAILED: %s", r.ID, crypto.Visible(r.To), r.Reason)
-		} else if p.look == promptLook {
-			p.out.detail("message %s to %s is %s", r.ID, crypto.Visible(r.To), r.Status)
-		}
+		p.receipt(ev.Receipt)
 	case ev.Peer != nil:
 		p.peer(ev.Peer)
 	case ev.Gap != nil:
-		p.out.notice("messages of %s may be missing: %s", p.shortName(ev.Gap.Name, ev.Gap.Conn), ev.Gap.Reason)
+		p.out.notice("messages of %s may be missing: %s", p.shortName(ev.Gap.Name, ev.Gap.Conn), crypto.Visible(ev.Gap.Reason))
 	case ev.Err != nil && ev.Type == chatsecure.EventLost:
-		p.out.notice("%s; trying again", ev.Err.Message)
+		p.out.notice("%s; trying again", crypto.Visible(ev.Err.Message))
 	case ev.Err != nil:
 		p.fail(ev.Err)
 	case ev.Type == chatsecure.EventBack:
@@ -132,6 +128,17 @@ func (p *presenter) tell(ev *chatsecure.Event) {
 		p.out.detail("connected as %s-%s with %s to the relay %s", crypto.Visible(p.c.Name()), ev.Conn, p.c.Suite(), p.c.Fingerprint())
 	case ev.Notice != "":
 		p.out.notice("%s", crypto.Visible(ev.Notice))
+	}
+}
+
+// receipt tells at the prompt what became of a message; send says at its end
+// what failed, and not for each of a million lines.
+func (p *presenter) receipt(r *chatsecure.ReceiptChange) {
+	switch {
+	case p.look == promptLook && r.Status == chatsecure.StatusFailed:
+		p.out.notice("message %s to %s FAILED: %s", r.ID, crypto.Visible(r.To), crypto.Visible(r.Reason))
+	case p.look == promptLook || r.Status == chatsecure.StatusFailed:
+		p.out.detail("message %s to %s is %s", r.ID, crypto.Visible(r.To), r.Status)
 	}
 }
 
@@ -156,11 +163,11 @@ func (p *presenter) peer(c *chatsecure.PeerChange) {
 	who := p.shortName(c.Name, c.Conn)
 	switch {
 	case c.What == whatRefused:
-		p.out.notice("%s is refused: %s", who, c.Reason)
+		p.out.notice("%s is refused: %s", who, crypto.Visible(c.Reason))
 	case c.What == whatRenewed:
 		p.out.notice("%s has a renewed card, of the same person", who)
 	case c.What == proto.Left && c.Reason != "":
-		p.out.notice("%s has left, %s", who, c.Reason)
+		p.out.notice("%s has left, %s", who, crypto.Visible(c.Reason))
 	case p.people:
 		p.out.notice("%s: %s", who, c.What)
 	default:

@@ -24,11 +24,15 @@ import (
 // takes on a busy machine.
 const patience = 60 * time.Second
 
+// binaryDir is where binaries has put them, if it was called.
+var binaryDir string
+
 // binaries builds relay and client, once, as they are shipped.
 var binaries = sync.OnceValues(func() (dir string, err error) {
 	if dir, err = os.MkdirTemp("", "chatsecure-bin-"); err != nil {
 		return "", err
 	}
+	binaryDir = dir
 	out, err := exec.Command("go", "build", "-o", dir+string(filepath.Separator), "chatsecure/cmd/relay", "chatsecure/cmd/client").CombinedOutput()
 	if err != nil {
 		return dir, fmt.Errorf("go build: %w\n%s", err, out)
@@ -36,11 +40,10 @@ var binaries = sync.OnceValues(func() (dir string, err error) {
 	return dir, nil
 })
 
-// built is set once binaries has made its directory.
 func TestMain(m *testing.M) {
 	status := m.Run()
-	if dir, err := binaries(); err == nil {
-		os.RemoveAll(dir)
+	if binaryDir != "" {
+		os.RemoveAll(binaryDir)
 	}
 	os.Exit(status)
 }

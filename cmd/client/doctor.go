@@ -1,0 +1,265 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+	"time"
+
+	"chatsecure"
+	"chatsecure/crypto"
+	"chatsecure/proto"
+)
+
+// doctorObject is one check of doctor.
+type doctorObject struct {
+	head
+	Check   string     `json:"check"`
+	Status  string     `json:"status"` // one of the words below
+	Code    proto.Code `json:"code,omitempty"`
+	Exit    int        `json:"exit"`
+	Message string     `json:"message"`
+	Hint    string     `json:"hint,omitempty"`
+}
+
+// How a check ends. Only a failure counts for the exit status.
+const (
+	doctorOK      = "ok"
+	doctorNote    = "note"    // it works, and there is something to know
+	doctorFailed  = "failed"  // what goes online would fail here
+	doctorSkipped = "skipped" // an earlier failure hides it
+)
+
+// doctor looks at everything that a connection needs, in the order in which it
+// is needed. It asks for no PIN, signs nothing and changes nothing.
+type doctor struct {
+	a      *app
+	checks []doctorObject
+
+	state    *chatsecure.State // nil if there is none, or none that can be used
+	stateDir string
+	name     string
+	kept     *chatsecure.Credential // one that makes a card needless for now
+
+	leaf  []byte // the certificate that would be used, in DER
+	chain [][]byte
+	lists *crypto.CRLStore // nil if nobody looks
+}
+
+func runDoctor(a *app, ctx context.Context, args []string) error {
+	f := newFlags("doctor")
+	if err := parseFlags(f, args); err != nil {
+		return err
+	}
+	if err := noArguments("doctor", f.Args()); err != nil {
+		return err
+	}
+	d := &doctor{a: a, name: a.opt.name}
+	stateCheck := d.lookAtState()
+	defer d.close()
+	d.lookAtCard(ctx)
+	bundle, err := a.readCABundle()
+	if err != nil {
+		return err
+	}
+	d.lookAtCertificate()
+	if err := d.lookAtTrust(bundle); err != nil {
+		return err
+	}
+	d.lookAtRelay(ctx)
+	d.lookAtClock()
+	d.checks = append(d.checks, stateCheck)
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	return d.tell()
+}
+
+func (d *doctor) close() {
+	if d.kept != nil {
+		d.kept.Key.Erase()
+	}
+	if d.state != nil {
+		d.state.Close()
+	}
+}
+
+// tell writes all checks, and returns the most severe failure.
+func (d *doctor) tell() error {
+	failed, worst := 0, doctorObject{}
+	for _, c := range d.checks {
+		if c.Status == doctorFailed {
+			failed++
+			if worst.Exit == 0 || chatsecure.MostSevere(c.Exit, worst.Exit) != worst.Exit {
+				worst = c
+			}
+		}
+		if d.a.out.json {
+			d.a.out.objectLater(c)
+			continue
+		}
+		line := fmt.Sprintf("%-8s%-13s%s", c.Status, c.Check, c.Message)
+		if c.Hint != "" {
+			line += " (hint: " + c.Hint + ")"
+		}
+		d.a.out.line(line)
+	}
+	if failed == 0 {
+		return nil
+	}
+	d.a.out.flush() // the checks stand before what sums them up
+	return &chatsecure.Error{Code: worst.Code, Message: fmt.Sprintf("%s, first of all the %s: %s", counted(failed, "check failed", "checks failed"), worst.Check, worst.Message), Hint: worst.Hint}
+}
+
+// counted is a number with the noun that fits it.
+func counted(n int, one, many string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return fmt.Sprintf("%d %s", n, many)
+}
+
+func (d *doctor) add(c doctorObject) { d.checks = append(d.checks, c) }
+
+func (d *doctor) result(check, status, message, hint string) doctorObject {
+	return doctorObject{head: d.a.out.head("doctor"), Check: check, Status: status, Message: oneLine(crypto.Visible(message)), Hint: oneLine(hint)}
+}
+
+func (d *doctor) ok(check, format string, args ...any) {
+	d.add(d.result(check, doctorOK, fmt.Sprintf(format, args...), ""))
+}
+
+func (d *doctor) note(check, hint, format string, args ...any) {
+	d.add(d.result(check, doctorNote, fmt.Sprintf(format, args...), hint))
+}
+
+func (d *doctor) skip(check, why string) { d.add(d.result(check, doctorSkipped, why, "")) }
+
+func (d *doctor) failure(check string, err error) doctorObject {
+	e := chatsecure.AsError(err)
+	c := d.result(check, doctorFailed, e.Message, e.Advice())
+	c.Code, c.Exit = e.Code, chatsecure.ExitStatus(err)
+	return c
+}
+
+func (d *doctor) fail(check string, err error) { d.add(d.failure(check, err)) }
+
+// lookAtState looks at the state directory first, as a kept key makes the card
+// needless, and is told last.
+func (d *doctor) lookAtState() doctorObject {
+	const check = "state"
+	dir, err := d.a.stateDir()
+	if err != nil {
+		return d.failure(check, err)
+	}
+	d.stateDir = dir
+	state, err := chatsecure.OpenStateRead(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return d.result(check, doctorOK, "there is none yet; the first connection makes "+dir, "")
+	}
+	if err != nil {
+		return d.failure(check, err)
+	}
+	d.state = state
+	switch {
+	case d.name == "":
+		d.name = state.Name()
+	case state.Name() != "" && !proto.SameName(d.name, state.Name()):
+		return d.failure(check, &chatsecure.Error{
+			Code: proto.Usage, Message: "the directory " + dir + " belongs to the name " + state.Name() + ", not to " + d.name,
+			Hint: "give another directory with -state, or that name with -name",
+		})
+	}
+	if err := writable(dir); err != nil {
+		return d.failure(check, &chatsecure.Error{Code: proto.Internal, Message: dir + " cannot be written: " + err.Error(), Hint: "look at who owns it, and who may use it", Err: err})
+	}
+	if d.kept, err = state.LoadKept(d.name, d.a.opt.card, d.a.now()); err != nil {
+		return d.failure(check, err)
+	}
+	message := dir + " belongs to " + orNone(state.Name())
+	if free, ok := freeBytes(dir); ok && free < doctorDiskLow {
+		return d.result(check, doctorNote, fmt.Sprintf("%s; %d MiB are free on its disk", message, free>>20), "make room: a message that cannot be stored is refused")
+	}
+	return d.result(check, doctorOK, message, "")
+}
+
+// doctorDiskLow is when a full disk is near, in bytes: some hundred messages
+// of the longest kind.
+const doctorDiskLow = 64 << 20
+
+// lookAtRelay asks the relay for its key, and compares.
+func (d *doctor) lookAtRelay(ctx context.Context) {
+	const check = "relay"
+	opt := &d.a.opt
+	asking, cancel := context.WithTimeout(ctx, opt.timeout)
+	defer cancel()
+	shown, err := chatsecure.ProbeRelay(asking, opt.relay, opt.ciphers)
+	if err != nil {
+		d.fail(check, err)
+		return
+	}
+	known, how := normalHex(opt.fingerprint), "given with -fingerprint"
+	if known == "" && d.state != nil {
+		known, _ = d.state.KnownRelay(opt.relay)
+		how = "known from before"
+	}
+	switch {
+	case known == shown:
+		d.ok(check, "%s answers with the fingerprint %s, %s", opt.relay, shown, how)
+	case known != "":
+		d.fail(check, &chatsecure.Error{
+			Code: proto.RelayChanged, Message: (&chatsecure.RelayChange{Addr: opt.relay, Known: known, Now: shown}).Error(),
+			Hint: "ask whoever runs it, by another way, what relay -fingerprint prints there; only if it is the new one: client -fingerprint " + shown + " trust accept " + opt.relay,
+		})
+	case opt.batch && !opt.acceptNew:
+		d.fail(check, chatsecure.Errorf(proto.UnknownRelay, "%s answers, but its fingerprint is not known: %s", opt.relay, shown))
+	default:
+		d.note(check, "compare it with what relay -fingerprint prints there", "%s answers, for the first time, with the fingerprint %s", opt.relay, shown)
+	}
+}
+
+// lookAtClock compares the clock with what is known to lie in the past. Nobody
+// here can say that it is right, only that it is wrong.
+func (d *doctor) lookAtClock() {
+	const check = "clock"
+	now := d.a.now()
+	says := now.UTC().Format(time.DateTime) + " UTC"
+	what, at := d.latestPast()
+	if at.Sub(now) > crypto.ClockTolerance {
+		d.fail(check, &chatsecure.Error{Code: proto.DelegationNotYet, Message: fmt.Sprintf("it says %s, but %s is of %s UTC", says, what, at.UTC().Format(time.DateTime)), Hint: "set the clock: others refuse what is more than five minutes from theirs"})
+		return
+	}
+	switch synchronized() {
+	case clockAdrift:
+		d.note(check, "let it be set over the network, by timedatectl set-ntp true for example", "it says %s, and nothing keeps it right", says)
+	case clockKept:
+		d.ok(check, "it says %s, and is kept right over the network", says)
+	default:
+		d.ok(check, "it says %s, and nothing here contradicts it", says)
+	}
+}
+
+// latestPast is the latest thing that is known to have happened.
+func (d *doctor) latestPast() (what string, at time.Time) {
+	later := func(thing string, t time.Time) {
+		if t.After(at) {
+			what, at = thing, t
+		}
+	}
+	later("this program", buildTime())
+	if d.lists != nil {
+		for _, l := range d.lists.List() {
+			if l.Verified {
+				later("the revocation list of "+l.Issuer, l.ThisUpdate)
+			}
+		}
+	}
+	if d.state != nil {
+		for _, path := range []string{d.stateDir, d.state.HistoryDir()} {
+			later(filepath.Base(path)+" in the state directory", modified(path))
+		}
+	}
+	return what, at
+}
