@@ -96,7 +96,9 @@ func dial(ctx context.Context, cfg ClientConfig) (*Client, error) {
 	c := &Client{cfg: cfg, events: newEventQueue()}
 
 	// Who we are is checked as any peer would, before anybody is told.
-	self, err := cfg.Verifier.Verify(cfg.Credential.Bundle, cfg.Name)
+	looking, cancel := context.WithTimeout(ctx, fetchWait)
+	defer cancel()
+	self, err := cfg.Fetcher.VerifyWait(looking, cfg.Verifier, cfg.Credential.Bundle, cfg.Name)
 	if err != nil {
 		return nil, err
 	}
@@ -382,7 +384,7 @@ func (e *engine) onError(h *proto.Header, body []byte) {
 		e.event(Event{Type: EventNotice, Notice: "the relay says that it stops"})
 	default:
 		// A live connection that is refused does not come back.
-		if ExitStatus(perr) == 4 {
+		if final(perr) {
 			e.end(&Error{Code: h.Code, Message: "the relay refuses this connection: " + h.Message, Err: perr})
 			return
 		}
@@ -461,7 +463,7 @@ func (e *engine) retried(sess *session, cred *Credential, err error) {
 	if errors.As(err, &ask) {
 		err = errRelayUnknown(e.cfg.Relay, ask.fingerprint)
 	}
-	if ExitStatus(err) == 4 {
+	if final(err) {
 		e.end(AsError(err))
 		return
 	}

@@ -128,7 +128,10 @@ func (e *engine) live(pc *peerConn) error {
 	if d := now.Sub(pc.checked); d >= 0 && d < liveEvery {
 		return nil
 	}
-	_, err := e.cfg.Verifier.Verify(pc.conv.PeerBundle, pc.name)
+	_, err := e.cfg.Fetcher.Verify(e.cfg.Verifier, pc.conv.PeerBundle, pc.name)
+	if errors.Is(err, errFetching) {
+		err = nil // who was let in stays while the next list is fetched
+	}
 	if err == nil {
 		pc.checked = now
 	}
@@ -150,7 +153,7 @@ func (e *engine) refuseMessage(pc *peerConn, err error) {
 	default:
 		reason = "a message is refused: " + AsError(err).Message
 	}
-	refused := ExitStatus(err) == 4
+	refused := final(err)
 	if refused {
 		e.refusePeer(pc, err)
 	}

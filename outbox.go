@@ -237,7 +237,7 @@ func (e *engine) takeOutbox() {
 		for _, r := range out.to {
 			u := r.user
 			u.counts.total++
-			if u.refusal != nil && ExitStatus(u.refusal) == 4 {
+			if final(u.refusal) {
 				e.failed(r, AsError(u.refusal))
 				continue
 			}

@@ -116,6 +116,9 @@ func (e *engine) userFor(name string) *user {
 // returns nil for one that is our own, or one too many.
 func (e *engine) connFor(id, name string) *peerConn {
 	if pc := e.conns[id]; pc != nil {
+		if pc.user.name != proto.FoldName(name) {
+			return nil // a connection has one name for life; the relay lies
+		}
 		return pc
 	}
 	if id == e.sess.id || len(e.conns) >= maxConns {
@@ -247,7 +250,7 @@ func (e *engine) onRelayAck(dstID string, line uint64) {
 // verifyPeer is the crypto.VerifyFunc of this client: who the bundle proves,
 // and whether that is who the name was before.
 func (e *engine) verifyPeer(b *crypto.Bundle, name string) (*crypto.Person, error) {
-	person, err := e.cfg.Verifier.Verify(b, name)
+	person, err := e.cfg.Fetcher.Verify(e.cfg.Verifier, b, name)
 	if err != nil {
 		return nil, err
 	}
@@ -269,7 +272,7 @@ func (e *engine) onClientConnect(h *proto.Header, body []byte) {
 	}
 	pc := e.connFor(h.SrcID, h.Src)
 	if pc == nil || pc.name != h.Src && pc.conv != nil {
-		return
+		return // what its conversation binds is the name as it was
 	}
 	pc.name = h.Src
 	switch typ := crypto.PeekPhase(body); {
@@ -360,6 +363,9 @@ func (e *engine) refusePeer(pc *peerConn, err error) {
 		ee = Errorf(proto.DecryptFailed, "the handshake does not hold")
 	}
 	e.sendHeader(pc, &proto.Header{Type: proto.TypeError, Dst: pc.name, DstID: pc.id, Code: ee.Code, Message: clip(ee.Message, proto.MaxMessage)}, nil, 0)
+	if errors.Is(err, errFetching) {
+		return // the peer comes again, and nobody need know
+	}
 	e.event(Event{Type: EventPeer, Peer: &PeerChange{Name: pc.name, Conn: pc.id, What: "refused", Reason: AsError(err).Message}})
 }
 
@@ -385,8 +391,11 @@ func (e *engine) attemptFailed(pc *peerConn, err error) {
 		ee = &Error{Code: proto.Malformed, Message: fmt.Sprintf("the handshake with %s: %v", pc.name, err), Err: err}
 	}
 	pc.user.refusal = ee
+	if ee.Code == proto.Busy {
+		return // it begins anew by itself
+	}
 	e.event(Event{Type: EventPeer, Peer: &PeerChange{Name: pc.name, Conn: pc.id, What: "refused", Reason: ee.Message}})
-	if ExitStatus(ee) == 4 {
+	if final(ee) {
 		e.failUser(pc.user, ee)
 	}
 }

@@ -163,7 +163,7 @@ func (e *engine) openPipe(ctx context.Context, p *pipe, name string) error {
 		switch {
 		case agreed:
 			return nil
-		case refusal != nil && ExitStatus(refusal) == 4:
+		case final(refusal):
 			return refusal
 		case person != nil && !accepted && !asked:
 			asked = true

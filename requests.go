@@ -170,6 +170,8 @@ func (e *engine) whois(ctx context.Context, name string) (*Whois, error) {
 	if k, ok := e.cfg.State.KnownPeer(proto.FoldName(name)); ok {
 		w.Known = k
 	}
+	looking, cancel := context.WithTimeout(ctx, fetchWait)
+	defer cancel()
 	for _, entry := range entries {
 		if entry.Bundle == nil || !proto.ValidConnID(entry.ID) {
 			return nil, Errorf(proto.Malformed, "the relay's answer to whois is malformed")
@@ -179,7 +181,7 @@ func (e *engine) whois(ctx context.Context, name string) (*Whois, error) {
 		case !proto.SameName(entry.Bundle.Name, name):
 			c.Err = Errorf(proto.NameMismatch, "the relay showed a bundle of another name")
 		default:
-			c.Person, c.Err = e.cfg.Verifier.Verify(entry.Bundle, entry.Bundle.Name)
+			c.Person, c.Err = e.cfg.Fetcher.VerifyWait(looking, e.cfg.Verifier, entry.Bundle, entry.Bundle.Name)
 			w.Name = entry.Bundle.Name
 		}
 		w.Conns = append(w.Conns, c)
@@ -306,7 +308,7 @@ func (e *engine) awaitSettled(ctx context.Context, users []*user) error {
 		err := e.do(ctx, func() {
 			for _, u := range users {
 				there := false
-				done := u.refusal != nil
+				done := final(u.refusal)
 				for _, pc := range e.connsOf(u) {
 					if pc.takes != proto.TakesMessages {
 						continue
@@ -314,7 +316,7 @@ func (e *engine) awaitSettled(ctx context.Context, users []*user) error {
 					there = true
 					done = done || pc.conv != nil
 				}
-				anybody = anybody || there || u.refusal != nil
+				anybody = anybody || there || done
 				if !u.listed || there && !done {
 					settled = false
 				}
@@ -336,6 +338,10 @@ func (e *engine) awaitSettled(ctx context.Context, users []*user) error {
 		}
 	}
 }
+
+// final tells whether a refusal stays: of who somebody is. What else may fail
+// in a handshake, a lost or spoiled line, is tried again.
+func final(refusal error) bool { return refusal != nil && ExitStatus(refusal) == exitRefused }
 
 // confirmAll asks about those who are new, and returns for each user why
 // nothing can be sent to it, or nil.

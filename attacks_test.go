@@ -1,0 +1,400 @@
+package chatsecure
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"chatsecure/card"
+	"chatsecure/crypto"
+	"chatsecure/proto"
+)
+
+// The attacks of a malicious relay or network, against real clients. Each name
+// begins with the number of its row in the list of what must be tried; rows
+// that need no client are in package crypto, and those about the relay in
+// relay_*_test.go.
+
+// evilTown is a town whose relay is evil.
+func evilTown(t testing.TB, names ...string) (*testTown, *evilRelay) {
+	t.Helper()
+	town := newTown(t, names...)
+	town.stop()
+	r := newEvilRelay(t)
+	town.addr = r.ln.Addr().String()
+	return town, r
+}
+
+// honest passes lines on as they are.
+func honest(l evilLine) []evilLine { return []evilLine{l} }
+
+// sees waits until all that was sent so far is READ, and checks that the
+// receiver has seen exactly these texts, in order.
+func sees(t *testing.T, from, to *testClient, want ...string) {
+	t.Helper()
+	from.mustSettle(StatusRead)
+	if got := to.texts(); !slices.Equal(got, want) {
+		t.Errorf("%s saw %q, want %q", to.Name(), got, want)
+	}
+}
+
+func TestAttack01KeySubstitution(t *testing.T) {
+	town, relay := evilTown(t, "alice", "bob", "mallory")
+	alice, bob := town.client("alice"), town.client("bob")
+	alice.mustSend("first", "bob")
+	sees(t, alice, bob, "first")
+	alice.leave()
+
+	// The relay answers as Bob, with a card that it does have, under Bob's name.
+	c, err := card.Open(context.Background(), filepath.Join(town.dir, "lab", "mallory"), card.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	cred, err := NewCredential(context.Background(), c, "bob", crypto.KeyEd25519, time.Hour, nil, time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	relay.tampering(func(l evilLine) []evilLine {
+		if crypto.PeekPhase(l.body) != "p1" || l.to.hello.Name != "bob" {
+			return honest(l)
+		}
+		mallory := &crypto.Local{Key: cred.Key, Bundle: cred.Bundle, FoldedName: "bob", Suites: crypto.SuiteNames(), Keys: &relay.keys}
+		offer, err := crypto.ReadOffer(l.body, crypto.End{Name: "bob", Conn: l.to.id}, crypto.End{Name: l.from.hello.Name, Conn: l.from.id})
+		if err != nil {
+			t.Error(err)
+			return nil
+		}
+		body, _, _, err := offer.Answer(mallory, nil, func(*crypto.Bundle, string) (*crypto.Person, error) { return &crypto.Person{}, nil })
+		if err != nil {
+			t.Error(err)
+			return nil
+		}
+		answer := evilLine{from: l.to, to: l.from, header: proto.Header{Type: proto.TypeClientConnect, Phase: 2}, body: body}
+		return []evilLine{answer}
+	})
+	alice = town.client("alice")
+	_, err = alice.Send(context.Background(), []string{"bob"}, "for bob only")
+	if AsError(err) == nil || AsError(err).Code != proto.IdentityChanged || ExitStatus(err) != 4 {
+		t.Errorf("another person under a known name: %v", err)
+	}
+}
+
+// TestAttack07Replay repeats every message at once, and the first ones again
+// much later and in a new conversation.
+func TestAttack07Replay(t *testing.T) {
+	town, relay := evilTown(t, "alice", "bob")
+	alice, bob := town.client("alice"), town.client("bob")
+	var old []evilLine
+	var repeat atomic.Bool
+	relay.tampering(func(l evilLine) []evilLine {
+		if l.header.Type != proto.TypeClientCom {
+			return honest(l)
+		}
+		old = append(old, l)
+		if repeat.CompareAndSwap(true, false) {
+			return []evilLine{l, l}
+		}
+		return honest(l)
+	})
+	alice.mustSend("one", "bob")
+	sees(t, alice, bob, "one")
+	repeat.Store(true)
+	alice.mustSend("two", "bob")
+	bob.await("that a repeat is refused", func(ev Event) bool { return ev.Gap != nil })
+	alice.mustSend("three", "bob")
+	sees(t, alice, bob, "one", "two", "three")
+	relay.do(func() {
+		for _, l := range old {
+			relay.forward(l)
+		}
+	})
+	alice.mustSend("four", "bob")
+	sees(t, alice, bob, "one", "two", "three", "four")
+}
+
+// TestAttack08Drop loses each line in turn, of either direction and of each
+// type: the conversation recovers, and nothing is lost or shown twice.
+func TestAttack08Drop(t *testing.T) {
+	for _, drop := range []struct {
+		name string
+		what func(l evilLine) bool
+	}{
+		{"a message", func(l evilLine) bool { return l.header.Type == proto.TypeClientCom }},
+		{"p1", func(l evilLine) bool { return crypto.PeekPhase(l.body) == "p1" }},
+		{"p2", func(l evilLine) bool { return crypto.PeekPhase(l.body) == "p2" }},
+		{"p3", func(l evilLine) bool { return crypto.PeekPhase(l.body) == "p3" }},
+		{"a receipt", func(l evilLine) bool { return l.header.Type == proto.TypeCommAck }},
+	} {
+		t.Run(drop.name, func(t *testing.T) {
+			t.Parallel()
+			town, relay := evilTown(t, "alice", "bob")
+			longer := func(cfg *ClientConfig) { cfg.Timeout = 30 * time.Second }
+			alice, bob := town.client("alice", longer), town.client("bob", longer)
+			dropped := false
+			relay.tampering(func(l evilLine) []evilLine {
+				if !dropped && drop.what(l) {
+					dropped = true
+					return nil
+				}
+				return honest(l)
+			})
+			for i := range 3 {
+				alice.mustSend(fmt.Sprintf("line %d", i), "bob")
+			}
+			// What follows shows the gap.
+			ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+			defer cancel()
+			for i := 3; ; i++ {
+				short, stop := context.WithTimeout(ctx, time.Second)
+				out := alice.Wait(short, StatusRead)
+				stop()
+				if len(out.Failed) == 0 {
+					break
+				}
+				if ctx.Err() != nil {
+					t.Fatalf("%v: %v%s", out.Names, out.Failed, describe(alice.events))
+				}
+				alice.mustSend(fmt.Sprintf("line %d", i), "bob")
+			}
+			for i, text := range bob.texts() {
+				if text != fmt.Sprintf("line %d", i) {
+					t.Fatalf("line %d is %q", i, text)
+				}
+			}
+			relay.do(func() {
+				if !dropped {
+					t.Error("nothing was dropped")
+				}
+			})
+		})
+	}
+}
+
+// TestAttack08LostTail drops everything from some message on: it never shows
+// as DELIVERED.
+func TestAttack08LostTail(t *testing.T) {
+	town, relay := evilTown(t, "alice", "bob")
+	alice, bob := town.client("alice", func(cfg *ClientConfig) { cfg.Timeout = 2 * time.Second }), town.client("bob")
+	alice.mustSend("one", "bob")
+	sees(t, alice, bob, "one")
+	relay.tampering(func(l evilLine) []evilLine {
+		if l.header.Type == proto.TypeClientCom {
+			return nil
+		}
+		return honest(l)
+	})
+	id := alice.mustSend("the tail", "bob")
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+	defer cancel()
+	if out := alice.Wait(ctx, StatusDelivered); len(out.Failed) == 0 || ExitStatus(out.Failed[0]) != 6 {
+		t.Errorf("the tail was dropped, and Wait says %v", out.Failed)
+	}
+	for _, ev := range alice.events {
+		if ev.Receipt != nil && ev.Receipt.ID == id && ev.Receipt.Status.AtLeast(StatusDelivered) {
+			t.Errorf("the tail was dropped, and is %s", ev.Receipt.Status)
+		}
+	}
+}
+
+// TestAttack09Reflection sends Alice's own lines back to her as Bob's.
+func TestAttack09Reflection(t *testing.T) {
+	town, relay := evilTown(t, "alice", "bob")
+	longer := func(cfg *ClientConfig) { cfg.Timeout = 30 * time.Second }
+	alice, bob := town.client("alice", longer), town.client("bob", longer)
+	reflections := 0
+	relay.tampering(func(l evilLine) []evilLine {
+		if l.from.hello.Name != "alice" || reflections >= 6 {
+			return honest(l)
+		}
+		reflections++
+		back := l
+		back.from, back.to = l.to, l.from
+		return []evilLine{back, l}
+	})
+	alice.mustSend("mine", "bob")
+	bob.awaitText("mine")
+	relay.tampering(honest)
+	alice.mustSend("more", "bob")
+	bob.awaitText("more")
+	alice.mustSettle(StatusRead)
+	if got := alice.texts(); len(got) != 0 {
+		t.Errorf("alice was shown her own words: %q", got)
+	}
+	if got := bob.texts(); !slices.Equal(got, []string{"mine", "more"}) {
+		t.Errorf("bob saw %q", got)
+	}
+	if reflections == 0 {
+		t.Error("nothing was reflected")
+	}
+}
+
+// TestAttack10Splice puts messages of one conversation into another, and under
+// another type of line.
+func TestAttack10Splice(t *testing.T) {
+	town, relay := evilTown(t, "alice", "bob", "carol")
+	alice, bob, carol := town.client("alice"), town.client("bob"), town.client("carol")
+	alice.mustSend("to bob", "bob")
+	alice.mustSend("to carol", "carol")
+	sees(t, alice, bob, "to bob")
+	carol.awaitText("to carol")
+	var spliced bool
+	relay.tampering(func(l evilLine) []evilLine {
+		if spliced || l.header.Type != proto.TypeClientCom || l.to.hello.Name != "bob" {
+			return honest(l)
+		}
+		spliced = true
+		other, typed := l, l
+		for _, c := range relay.conns {
+			if c.hello.Name == "carol" {
+				other.to = c
+			}
+		}
+		typed.header.Type = proto.TypeCommAck
+		return []evilLine{other, typed, l}
+	})
+	alice.mustSend("again to bob", "bob")
+	alice.mustSend("again to carol", "carol")
+	bob.awaitText("again to bob")
+	carol.awaitText("again to carol")
+	alice.mustSettle(StatusRead)
+	if got := carol.texts(); !slices.Equal(got, []string{"to carol", "again to carol"}) {
+		t.Errorf("carol saw %q", got)
+	}
+	if !spliced {
+		t.Error("nothing was spliced")
+	}
+}
+
+// TestAttack12Flips flips one byte at a stride of every kind of body that
+// passes: what is shown is always what was sent.
+func TestAttack12Flips(t *testing.T) {
+	town, relay := evilTown(t, "alice", "bob")
+	longer := func(cfg *ClientConfig) { cfg.Timeout = 60 * time.Second }
+	alice, bob := town.client("alice", longer), town.client("bob", longer)
+	flips := map[string]int{}
+	relay.tampering(func(l evilLine) []evilLine {
+		kind := l.header.Type + crypto.PeekPhase(l.body)
+		if kind == proto.TypeClientConnect+"p1" || len(l.body) == 0 || flips[kind] >= 2 || l.header.Type == proto.TypeError {
+			return honest(l)
+		}
+		at := (flips[kind]*7919 + 101) % len(l.body)
+		flips[kind]++
+		bad := bytes.Clone(l.body)
+		bad[at] ^= 0x20
+		return []evilLine{l.with(bad)}
+	})
+	for i := range 5 {
+		alice.mustSend(fmt.Sprintf("line %d", i), "bob")
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second)
+	defer cancel()
+	if out := alice.Wait(ctx, StatusRead); len(out.Failed) > 0 {
+		t.Fatalf("%v: %v%s", out.Names, out.Failed, describe(alice.events))
+	}
+	sees(t, alice, bob, "line 0", "line 1", "line 2", "line 3", "line 4")
+	if len(flips) < 4 {
+		t.Errorf("flipped only in %v", flips)
+	}
+}
+
+// TestAttack13Ghost adds connections under Bob's name that are not Bob.
+func TestAttack13Ghost(t *testing.T) {
+	town, relay := evilTown(t, "alice", "bob", "mallory")
+	alice, bob := town.client("alice"), town.client("bob")
+	alice.mustSend("first", "bob")
+	sees(t, alice, bob, "first")
+	relay.do(func() { relay.alias = map[string]string{"mallory": "bob"} })
+	mallory := town.client("mallory")
+	alice.await("that the ghost is refused", func(ev Event) bool {
+		return ev.Peer != nil && ev.Peer.What == "refused" && ev.Peer.Conn == mallory.Conn()
+	})
+	alice.mustSend("second", "bob")
+	sees(t, alice, bob, "first", "second")
+	if got := mallory.texts(); len(got) != 0 {
+		t.Errorf("the ghost was shown %q", got)
+	}
+}
+
+// TestAttack15ListAndWhoisLies shows Mallory's bundle for Bob in whois: what
+// counts is what Bob proves end to end.
+func TestAttack15ListAndWhoisLies(t *testing.T) {
+	town, relay := evilTown(t, "alice", "bob", "mallory")
+	alice, bob, mallory := town.client("alice"), town.client("bob"), town.client("mallory")
+	relay.do(func() {
+		relay.listed = func(conns []*evilConn) []*evilConn {
+			var lie []*evilConn
+			for _, c := range conns {
+				if c.hello.Name == "bob" {
+					for _, m := range conns {
+						if m.hello.Name == "mallory" {
+							fake := *c
+							fake.hello.Bundle = m.hello.Bundle
+							c = &fake
+						}
+					}
+				}
+				lie = append(lie, c)
+			}
+			return lie
+		}
+	})
+	w, err := alice.Whois(context.Background(), "bob")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(w.Conns) != 1 || w.Conns[0].Err == nil || AsError(w.Conns[0].Err).Code != proto.NameMismatch {
+		t.Errorf("whois with another's bundle: %+v", w.Conns)
+	}
+	alice.mustSend("to the real one", "bob")
+	sees(t, alice, bob, "to the real one")
+	if len(mallory.texts()) != 0 {
+		t.Error("mallory was shown what was for bob")
+	}
+	list, err := alice.List(context.Background())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, o := range list {
+		if want := o.Name == "alice" || o.Name == "bob"; (o.Level == 1) != want {
+			t.Errorf("the list shows %s with level %d", o.Name, o.Level)
+		}
+		if o.Name == "bob" && o.Identity == strings.Repeat("0", 64) {
+			t.Error("the list shows the relay's word in the place of what bob proved")
+		}
+	}
+}
+
+// TestAttack30Clock sets one clock an hour wrong: it is said which, and
+// nothing is shown.
+func TestAttack30Clock(t *testing.T) {
+	town, _ := evilTown(t, "alice", "bob")
+	bob := town.client("bob")
+	var off atomic.Int64
+	clock := func() time.Time { return time.Now().Add(time.Duration(off.Load())) }
+	alice := town.client("alice", func(cfg *ClientConfig) { cfg.Now = clock; cfg.Timeout = 3 * time.Second })
+	alice.mustSend("in time", "bob")
+	sees(t, alice, bob, "in time")
+	off.Store(int64(-30 * time.Minute)) // and backwards
+	alice.mustSend("late", "bob")
+	ev := bob.await("that a clock is wrong", func(ev Event) bool { return ev.Gap != nil })
+	if !strings.Contains(ev.Gap.Reason, "clock") {
+		t.Errorf("bob is told %q", ev.Gap.Reason)
+	}
+	if got := bob.texts(); !slices.Equal(got, []string{"in time"}) {
+		t.Errorf("bob saw %q", got)
+	}
+	off.Store(0)
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	out := alice.Wait(ctx, StatusRead)
+	if len(out.Failed) == 0 && !slices.Equal(bob.texts(), []string{"in time", "late"}) {
+		t.Errorf("with the clock right again bob saw %q", bob.texts())
+	}
+}
