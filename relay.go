@@ -28,9 +28,13 @@ type RelayConfig struct {
 	CABundle  string        // PEM file with authorities to trust beside Mozilla's; optional
 	CRLDir    string        // directory with revocation lists; optional
 	CRLPolicy crypto.Policy // default crypto.PolicyTry
+	Fetch     bool          // fetch revocation lists that certificates name, by HTTP
 	Ciphers   []string      // suites allowed; default all
 	MaxConns  int           // connections at once; default DefaultMaxConns
 	Log       *slog.Logger  // default: nothing is logged
+
+	// FetchPrivate fetches from loopback, link-local and private addresses too.
+	FetchPrivate bool
 
 	Now func() time.Time // tests own the clock; default time.Now
 }
@@ -121,6 +125,9 @@ func (r *Relay) open() error {
 // Close gives back what NewRelay took. Serve must have returned.
 func (r *Relay) Close() error {
 	r.keys.Close()
+	if r.trust != nil {
+		r.trust.fetcher.Close()
+	}
 	var err error
 	if r.names != nil {
 		err = r.names.close()
@@ -166,6 +173,7 @@ func (r *Relay) Serve(ctx context.Context, ln net.Listener) error {
 	}
 	r.log.Info("stopping", "conns", r.hub.count())
 	r.halfOpen.close()
+	r.trust.fetcher.Close() // who waits for a list waits no longer
 	for _, c := range r.hub.close() {
 		c.end(relayEnding{reason: "shutdown", tell: proto.Errorf(proto.Shutdown, "the relay is stopping")})
 	}

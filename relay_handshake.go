@@ -1,6 +1,7 @@
 package chatsecure
 
 import (
+	"context"
 	"crypto/rand"
 	"encoding/hex"
 	"errors"
@@ -96,11 +97,19 @@ func (h *relayHandshake) run() (*relayConn, error) {
 	if err := h.startWork(); err != nil {
 		return nil, err
 	}
-	c, err := h.identify(key, line3, &p3)
+	hi, k, err := h.open(key, line3, &p3)
+	var person *crypto.Person
+	if err == nil {
+		person, err = h.relay.trust.verify(hi.Bundle, hi.Name)
+	}
 	h.endWork()
+	if errors.Is(err, errFetching) {
+		person, err = h.awaitLists(hi)
+	}
 	if err != nil {
 		return nil, err
 	}
+	c := newRelayConn(h.relay, h.conn, hi, k, person)
 
 	// Phase 4: welcome. The name is stored before, and no worker waits for the
 	// disk.
@@ -145,43 +154,48 @@ func (h *relayHandshake) answer(suite crypto.Suite) (crypto.KEMKey, error) {
 	return key, nil
 }
 
-// identify opens phase 3 and finds out whose connection it is.
-func (h *relayHandshake) identify(key crypto.KEMKey, line3 []byte, p3 *proto.Connect3) (*relayConn, error) {
+// open opens phase 3 and checks all that needs no certificate.
+func (h *relayHandshake) open(key crypto.KEMKey, line3 []byte, p3 *proto.Connect3) (*hello, *crypto.PublicKey, error) {
 	unopened := proto.Errorf(proto.DecryptFailed, "what connect phase 3 seals cannot be opened")
 	if err := h.transcript.Decapsulate(h.suite, key, p3.Data); err != nil {
-		return nil, unopened
+		return nil, nil, unopened
 	}
 	h.transcript.Line3(line3)
 	opened, err := h.transcript.OpenHello(p3.Payload)
 	if err != nil {
-		return nil, unopened
+		return nil, nil, unopened
 	}
 	h.sealed = true
 
 	var hi hello
 	if err := canon.Unmarshal(opened, &hi); err != nil || hi.Bundle == nil || !proto.ValidTakes(hi.Takes) {
-		return nil, proto.Errorf(proto.Malformed, "what connect phase 3 seals is malformed")
+		return nil, nil, proto.Errorf(proto.Malformed, "what connect phase 3 seals is malformed")
 	}
 	if err := hi.Bundle.Check(); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	k, err := crypto.ParsePublicKey(hi.Bundle.PublicKey)
 	if err != nil {
-		return nil, proto.Errorf(proto.BundleMalformed, "the client's key cannot be used: %v", err)
+		return nil, nil, proto.Errorf(proto.BundleMalformed, "the client's key cannot be used: %v", err)
 	}
 	// Whoever makes the relay build a chain has at least signed for it.
 	if !k.Verify(h.transcript.ClientSigns(hi.Name, hi.Bundle.Hash()), hi.Signature) {
-		return nil, proto.Errorf(proto.SignatureInvalid, "the client's signature does not hold")
+		return nil, nil, proto.Errorf(proto.SignatureInvalid, "the client's signature does not hold")
 	}
 	if err := proto.CheckName(hi.Name); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	h.name = hi.Name
-	person, err := h.relay.trust.verifier.Verify(hi.Bundle, hi.Name)
-	if err != nil {
-		return nil, err
-	}
-	return newRelayConn(h.relay, h.conn, &hi, k, person), nil
+	return &hi, k, nil
+}
+
+// awaitLists verifies a client again once what its revocation depends on has
+// been fetched. It leaves time to tell that it was not.
+func (h *relayHandshake) awaitLists(hi *hello) (*crypto.Person, error) {
+	ctx, cancel := context.WithDeadline(context.Background(), h.deadline.Add(-relayLastWord))
+	defer cancel()
+	t := h.relay.trust
+	return t.fetcher.VerifyWait(ctx, t.verifier, hi.Bundle, hi.Name)
 }
 
 // welcome seals line 4.
@@ -245,12 +259,19 @@ func relayError(err error) *proto.Error {
 	if e, ok := errors.AsType[*proto.Error](err); ok {
 		return e
 	}
+	// Hints are for whoever runs the side that checked, not for the client.
 	if e, ok := errors.AsType[*crypto.TrustError](err); ok {
-		// Its hint is for whoever runs the side that checked, not the client.
-		reason := e.Reason[:min(len(e.Reason), proto.MaxMessage)]
-		return proto.Errorf(proto.Code(e.Code), "%s", strings.ToValidUTF8(reason, ""))
+		return relayTold(proto.Code(e.Code), e.Reason)
+	}
+	if e, ok := errors.AsType[*Error](err); ok {
+		return relayTold(e.Code, e.Message)
 	}
 	return nil
+}
+
+func relayTold(code proto.Code, reason string) *proto.Error {
+	reason = reason[:min(len(reason), proto.MaxMessage)]
+	return &proto.Error{Code: code, Message: strings.ToValidUTF8(reason, "")}
 }
 
 // newRelayConnID draws a connection id. With 64 random bits none comes twice

@@ -2,6 +2,7 @@ package chatsecure
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"chatsecure/crypto"
@@ -94,9 +95,13 @@ func (c *relayConn) recheck() {
 	if c.ended.Load() {
 		return
 	}
-	person, err := c.relay.trust.verifier.Verify(c.bundle, c.name)
+	person, err := c.relay.trust.verify(c.bundle, c.name)
 	if err == nil {
 		c.checkAgain.Store(relayCheckTime(person))
+		return
+	}
+	if errors.Is(err, errFetching) {
+		c.checkAgain.Store(0) // at the next look
 		return
 	}
 	told := relayError(err)

@@ -13,6 +13,7 @@ import (
 type relayTrust struct {
 	cfg      *RelayConfig
 	lists    *crypto.CRLStore
+	fetcher  *Fetcher
 	verifier *crypto.Verifier
 }
 
@@ -26,6 +27,19 @@ func newRelayTrust(cfg *RelayConfig) (*relayTrust, error) {
 		for _, problem := range t.lists.LoadDir(cfg.CRLDir) {
 			cfg.Log.Warn("revocation lists", "problem", problem)
 		}
+	}
+	t.fetcher, err = OpenFetcher(FetcherConfig{
+		State: cfg.State, Lists: t.lists, Off: !cfg.Fetch || cfg.CRLPolicy == crypto.PolicyOff, Private: cfg.FetchPrivate, Now: cfg.Now,
+		Notice: func(what string, err error) {
+			if err != nil {
+				cfg.Log.Warn("not fetched", "what", what, "reason", err.Error())
+			} else {
+				cfg.Log.Info("fetched", "what", what)
+			}
+		},
+	})
+	if err != nil {
+		return nil, err
 	}
 	t.verifier = crypto.NewVerifier(crypto.VerifierConfig{Trust: trust, CRLs: t.lists, Policy: cfg.CRLPolicy, Now: cfg.Now})
 	return t, nil
@@ -43,9 +57,16 @@ func (t *relayTrust) readBundle() (*crypto.Trust, error) {
 	return crypto.NewTrust(CABundle, extra...)
 }
 
-// reload reads everything again. If the bundle cannot be read the old one
-// stays.
+// verify says whose a bundle is, without waiting. An error that is errFetching
+// passes when a list has been fetched.
+func (t *relayTrust) verify(b *crypto.Bundle, name string) (*crypto.Person, error) {
+	return t.fetcher.Verify(t.verifier, b, name)
+}
+
+// reload reads everything again, and has the lists fetched again. If the bundle
+// cannot be read the old one stays.
 func (t *relayTrust) reload(log *slog.Logger) error {
+	t.fetcher.Refetch()
 	t.listsChanged(log)
 	trust, err := t.readBundle()
 	if err != nil {
@@ -55,8 +76,8 @@ func (t *relayTrust) reload(log *slog.Logger) error {
 	return nil
 }
 
-// listsChanged reads the directory of revocation lists again where it has
-// changed.
+// listsChanged reads again what has changed in the directories of revocation
+// lists: the operator's and the one of those fetched.
 func (t *relayTrust) listsChanged(log *slog.Logger) bool {
 	changed, problems := t.lists.Refresh()
 	if changed {

@@ -59,8 +59,8 @@ func parse(args []string, stdout, stderr io.Writer) (o options, status int, ok b
 	fs.StringVar(&o.caBundle, "ca-bundle", "", "PEM `file` with certificate authorities to trust beside Mozilla's")
 	fs.StringVar(&o.crlDir, "crl", "", "`directory` with certificate revocation lists, looked at again when it changes")
 	fs.StringVar(&o.crlPolicy, "crl-policy", "try", "certificates whose revocation is not known: `try` accepts and require refuses them; off does not look")
-	fs.BoolVar(&o.fetch, "fetch", true, "accepted as the client's is, without effect yet: revocation lists come from -crl alone")
-	fs.BoolVar(&o.fetchPrivate, "fetch-private", false, "accepted as the client's is, without effect yet")
+	fs.BoolVar(&o.fetch, "fetch", true, "fetch revocation lists that trusted certificates name, by HTTP")
+	fs.BoolVar(&o.fetchPrivate, "fetch-private", false, "fetch from private, link-local and loopback addresses too")
 	fs.StringVar(&o.ciphers, "ciphers", "", "cipher suites allowed, a comma-separated `list` (default "+strings.Join(crypto.SuiteNames(), ",")+")")
 	fs.IntVar(&o.maxConns, "max-conns", chatsecure.DefaultMaxConns, "`number` of connections at once")
 	fs.StringVar(&o.addrFile, "addr-file", "", "`file` that gets host:port once the relay listens")
@@ -175,6 +175,7 @@ func serve(o options, stderr io.Writer) error {
 	}
 	cfg := chatsecure.RelayConfig{
 		State: o.state, CABundle: o.caBundle, CRLDir: o.crlDir, CRLPolicy: policy,
+		Fetch: o.fetch, FetchPrivate: o.fetchPrivate,
 		Ciphers: o.suites, MaxConns: o.maxConns, Log: logger(o, stderr),
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
