@@ -22,6 +22,10 @@ type ClientConfig struct {
 	// Verifier decides who a peer is.
 	Verifier *crypto.Verifier
 
+	// Fetcher fetches the revocation lists that the Verifier lacks. Optional; the
+	// caller closes it after the Client.
+	Fetcher *Fetcher
+
 	// Refresh looks whether the revocation lists have changed and reads them
 	// again; it is called every few seconds. Optional.
 	Refresh func() (changed bool, problems []error)

@@ -24,6 +24,9 @@ const (
 	fetchTimeout = 10 * time.Second
 	// fetchDialTimeout leaves time for a second address of the same name.
 	fetchDialTimeout = 5 * time.Second
+	// fetchWait bounds how long somebody waits for lists: two fetches that fail
+	// one after the other.
+	fetchWait = 20 * time.Second
 	// fetchMaxURL bounds an address; real ones have some hundred characters.
 	fetchMaxURL = 1024
 	// fetchMaxHeader bounds an answer's header.
@@ -192,26 +195,9 @@ func (f *Fetcher) fetchAhead(now time.Time) {
 // more of the certificate's revocation. Where the policy refuses what is not
 // known, and it is being fetched, the error has the code busy: try again.
 func (f *Fetcher) Verify(v *crypto.Verifier, b *crypto.Bundle, name string) (*crypto.Person, error) {
-	person, err := v.Verify(b, name)
-	if f == nil {
-		return person, err
-	}
-	underway := f.lookFor(v, b, person, err)
-	if !isRevocationUnknown(err) {
-		return person, err
-	}
+	person, underway, err := f.look(v, b, name)
 	if len(underway) > 0 {
 		return nil, &Error{Code: proto.Busy, Message: err.Error() + "; its revocation list is being fetched", Err: errFetching}
-	}
-	return f.verifyLast(v, b, name)
-}
-
-// verifyLast is the last look where nothing more is fetched: something may have
-// come since the one before.
-func (f *Fetcher) verifyLast(v *crypto.Verifier, b *crypto.Bundle, name string) (*crypto.Person, error) {
-	person, err := v.Verify(b, name)
-	if isRevocationUnknown(err) {
-		err = f.unfetched(v, b, err)
 	}
 	return person, err
 }
@@ -223,27 +209,50 @@ var errFetching = errors.New("a revocation list is being fetched")
 // where the policy refuses what is not known.
 func (f *Fetcher) VerifyWait(ctx context.Context, v *crypto.Verifier, b *crypto.Bundle, name string) (*crypto.Person, error) {
 	for {
-		person, err := v.Verify(b, name)
-		if f == nil {
-			return person, err
-		}
-		underway := f.lookFor(v, b, person, err)
-		if !isRevocationUnknown(err) {
-			return person, err
-		}
+		person, underway, err := f.look(v, b, name)
 		if len(underway) == 0 {
-			return f.verifyLast(v, b, name)
+			return person, err
 		}
 		// Each time something has been tried, and is then left alone for a
 		// while: this ends.
-		for _, done := range underway {
-			select {
-			case <-done:
-			case <-ctx.Done():
-				return nil, addReason(err, "its revocation list is still being fetched")
-			}
+		if err := awaitFetches(ctx, underway, err); err != nil {
+			return nil, err
 		}
 	}
+}
+
+// awaitFetches waits for fetches. Its error is that of the look that they were
+// begun for, where ctx ends first.
+func awaitFetches(ctx context.Context, underway []<-chan struct{}, refusal error) error {
+	for _, done := range underway {
+		select {
+		case <-done:
+		case <-ctx.Done():
+			return addReason(refusal, "its revocation list is still being fetched")
+		}
+	}
+	return nil
+}
+
+// look verifies, and begins to fetch. What is underway is returned only where
+// it could make an error pass.
+func (f *Fetcher) look(v *crypto.Verifier, b *crypto.Bundle, name string) (person *crypto.Person, underway []<-chan struct{}, err error) {
+	person, err = v.Verify(b, name)
+	if f == nil {
+		return person, nil, err
+	}
+	underway = f.lookFor(v, b, person, err)
+	if !isRevocationUnknown(err) {
+		return person, nil, err
+	}
+	if len(underway) > 0 {
+		return nil, underway, err
+	}
+	// Something may have come since.
+	if person, err = v.Verify(b, name); isRevocationUnknown(err) {
+		err = f.unfetched(v, b, err)
+	}
+	return person, nil, err
 }
 
 func isRevocationUnknown(err error) bool {

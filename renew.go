@@ -1,6 +1,7 @@
 package chatsecure
 
 import (
+	"errors"
 	"fmt"
 	"time"
 
@@ -54,7 +55,7 @@ func (e *engine) recheck(now time.Time) {
 		if pc.conv == nil {
 			continue
 		}
-		if _, err := e.cfg.Verifier.Verify(pc.conv.PeerBundle, pc.name); err != nil {
+		if _, err := e.cfg.Fetcher.Verify(e.cfg.Verifier, pc.conv.PeerBundle, pc.name); err != nil && !errors.Is(err, errFetching) {
 			e.refuseMessage(pc, err)
 		}
 	}
