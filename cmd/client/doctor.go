@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"chatsecure"
@@ -178,7 +179,10 @@ func (d *doctor) lookAtState() doctorObject {
 	if d.kept, err = state.LoadKept(d.name, d.a.opt.card, d.a.now()); err != nil {
 		return d.failure(check, err)
 	}
-	message := dir + " belongs to " + orNone(state.Name())
+	message := dir + ", of nobody yet"
+	if state.Name() != "" {
+		message = dir + ", of " + state.Name()
+	}
 	if free, ok := freeBytes(dir); ok && free < doctorDiskLow {
 		return d.result(check, doctorNote, fmt.Sprintf("%s; %d MiB are free on its disk", message, free>>20), "make room: a message that cannot be stored is refused")
 	}
@@ -200,7 +204,7 @@ func (d *doctor) lookAtRelay(ctx context.Context) {
 		d.fail(check, err)
 		return
 	}
-	known, how := normalHex(opt.fingerprint), "given with -fingerprint"
+	known, how := strings.ToLower(strings.ReplaceAll(opt.fingerprint, ":", "")), "given with -fingerprint"
 	if known == "" && d.state != nil {
 		known, _ = d.state.KnownRelay(opt.relay)
 		how = "known from before"

@@ -50,7 +50,9 @@ func (d *doctor) lookAtCard(ctx context.Context) {
 		return
 	}
 	d.module(report)
-	if !d.reader(report) {
+	if spec := d.a.opt.card; spec != "" && !strings.HasPrefix(strings.ToLower(spec), "pkcs11:") {
+		d.ok("reader", "not needed for a software card")
+	} else if !d.reader(report) {
 		d.skip("card", "there is no reader for it")
 		return
 	}

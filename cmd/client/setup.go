@@ -223,6 +223,11 @@ func (a *app) checkValidity(c card.Card) error {
 	if err != nil {
 		return &chatsecure.Error{Code: proto.Card, Message: "the card's certificate cannot be read", Err: err}
 	}
+	return a.timely(leaf)
+}
+
+// timely refuses a certificate that is out of its time.
+func (a *app) timely(leaf *x509.Certificate) error {
 	now := a.now()
 	switch {
 	case now.After(leaf.NotAfter):

@@ -30,6 +30,7 @@ func init() { // a table of functions that lead back to it cannot be a plain ini
 		{"crl", "crl", "the revocation lists at hand", runCRL},
 		{"trust", "trust [accept|forget NAME|HOST:PORT]", "the relays and people that are known", runTrust},
 		{"logout", "logout", "erase what -keep has stored", runLogout},
+		{"doctor", "doctor", "look at all that a connection needs, and say what is missing", runDoctor},
 		{"release", "release", "give up your name at the relay", runRelease},
 	}
 }
