@@ -37,6 +37,8 @@ type RelayConfig struct {
 	FetchPrivate bool
 
 	Now func() time.Time // tests own the clock; default time.Now
+
+	patience time.Duration // for one handshake; tests have less than proto.HandshakeTimeout
 }
 
 // Relay passes lines between the connections of clients. It knows who they
@@ -66,6 +68,9 @@ func NewRelay(cfg RelayConfig) (*Relay, error) {
 	}
 	if cfg.Now == nil {
 		cfg.Now = time.Now
+	}
+	if cfg.patience == 0 {
+		cfg.patience = proto.HandshakeTimeout
 	}
 	if cfg.MaxConns <= 0 {
 		cfg.MaxConns = DefaultMaxConns

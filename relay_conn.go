@@ -132,7 +132,8 @@ func (c *relayConn) serveLine(line []byte, err error) bool {
 	}
 	if err := c.dispatch(seq, payload); err != nil {
 		ending := relayReadEnding(err)
-		ending.answers = &seq
+		answers := seq
+		ending.answers = &answers
 		c.end(ending)
 		return false
 	}

@@ -34,7 +34,7 @@ func (r *Relay) greet(v *relayVisitor) {
 	defer v.leave()
 	h := &relayHandshake{
 		relay: r, visitor: v, conn: v.conn, lines: proto.NewLineReader(v.conn),
-		deadline: time.Now().Add(proto.HandshakeTimeout),
+		deadline: time.Now().Add(r.cfg.patience),
 	}
 	c, err := h.run()
 	if err != nil {
@@ -233,7 +233,7 @@ func (h *relayHandshake) refuse(err error) {
 		log = log.With("name", h.name)
 	}
 	if ne, ok := errors.AsType[net.Error](err); ok && ne.Timeout() {
-		err = proto.Errorf(proto.Timeout, "the handshake took longer than %v", proto.HandshakeTimeout)
+		err = proto.Errorf(proto.Timeout, "the handshake took longer than %v", h.relay.cfg.patience)
 	}
 	told := relayError(err)
 	if told == nil {

@@ -3,6 +3,7 @@ package chatsecure
 import (
 	"bytes"
 	"fmt"
+	"io"
 	"net"
 	"strings"
 	"testing"
@@ -365,4 +366,86 @@ func TestRelayHalfOpen(t *testing.T) {
 		conn.Close()
 	}
 	rt.join("bruno")
+}
+
+// Row 22: a byte now and then does not make a handshake last longer.
+func TestRelaySlowHandshake(t *testing.T) {
+	const patience = 300 * time.Millisecond
+	rt := startRelayTest(t, func(cfg *RelayConfig) { cfg.patience = patience })
+	conn := rt.dial()
+	answered := make(chan struct{})
+	go func() {
+		defer close(answered)
+		line, err := proto.NewLineReader(conn).ReadLine(proto.MaxHandshakeLine)
+		var e proto.ClearError
+		if err != nil || canon.Unmarshal(line, &e) != nil || e.Code != proto.Timeout {
+			t.Errorf("got %s, %v", line, err)
+		}
+	}()
+	ticker := time.NewTicker(patience / 10)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ticker.C:
+			conn.Write([]byte("{"))
+		case <-answered:
+			return
+		}
+	}
+}
+
+// Row 26: hundreds that connect and vanish at every point of the handshake are
+// gone, and those who are there notice nothing.
+func TestRelayVisitorsVanish(t *testing.T) {
+	rt := startRelayTest(t)
+	ana, bruno := rt.join("ana"), rt.join("bruno")
+	cred := relayTestDelegate(t, relayTestPerson(t, "carla"), "carla")
+	for i := range 200 {
+		conn := rt.dial()
+		switch i % 5 {
+		case 0: // says nothing
+		case 1:
+			conn.Write([]byte(`{"type":"connect"`))
+		case 2: // does not wait for phase 2
+			conn.Write(append(canon.MustMarshal(&proto.Connect1{Type: proto.TypeConnect, Phase: 1, Ciphers: crypto.SuiteNames(), Data: make([]byte, proto.RandomSize)}), '\n'))
+		case 3: // in the middle of phase 3
+			_, err := relayTestHandshake(t, conn, &relayTestHandshakePlan{cred: cred, takes: proto.TakesNone, line3: func(b []byte) []byte {
+				conn.Write(b[:len(b)/2])
+				conn.Close()
+				return b
+			}})
+			if err == nil {
+				t.Error("let in without having waited")
+			}
+		case 4: // does not wait for phase 4
+			_, err := relayTestHandshake(t, &relayTestDeaf{conn, 1}, &relayTestHandshakePlan{cred: cred, takes: proto.TakesNone})
+			if err == nil {
+				t.Error("let in without having waited")
+			}
+		}
+		conn.Close()
+		if i%10 == 0 {
+			ana.to(bruno, "hello")
+			bruno.want(proto.TypeClientCom)
+			ana.want(proto.TypeAck)
+		}
+	}
+	relayTestUntil(t, "the end of all", func() bool {
+		rt.halfOpen.mu.Lock()
+		defer rt.halfOpen.mu.Unlock()
+		return rt.halfOpen.order.Len() == 0 && rt.hub.count() == 2
+	})
+}
+
+// relayTestDeaf is a connection that fails after some reads.
+type relayTestDeaf struct {
+	net.Conn
+	reads int
+}
+
+func (d *relayTestDeaf) Read(p []byte) (int, error) {
+	if d.reads--; d.reads < 0 {
+		return 0, io.ErrUnexpectedEOF
+	}
+	return d.Conn.Read(p)
 }

@@ -108,7 +108,8 @@ func (c *relayConn) dispatch(seq uint64, payload []byte) error {
 	if !ok {
 		return err
 	}
-	return c.say(relayErrorPayload(refusal.told, &seq, refusal.dstID), nil)
+	answers := seq // a copy, so that not every line has its number on the heap
+	return c.say(relayErrorPayload(refusal.told, &answers, refusal.dstID), nil)
 }
 
 func (c *relayConn) carryOut(seq uint64, payload []byte) error {
