@@ -188,24 +188,30 @@ func (r *Relay) Serve(ctx context.Context, ln net.Listener) error {
 	return err
 }
 
-// relayAcceptPause is how long accepting rests after a failure such as a lack
-// of file descriptors, which only others can end.
-const relayAcceptPause = 50 * time.Millisecond
+// Accepting rests after a failure such as a lack of descriptors, which only
+// others can end: for relayAcceptPause, twice as long after each further one.
+const (
+	relayAcceptPause    = 10 * time.Millisecond
+	relayMaxAcceptPause = time.Second
+)
 
 func (r *Relay) accept(ctx context.Context, ln net.Listener) error {
+	pause := relayAcceptPause
 	for {
 		conn, err := ln.Accept()
 		if err != nil {
 			if ctx.Err() != nil || errors.Is(err, net.ErrClosed) {
 				return err
 			}
-			r.log.Warn("accept", "error", err)
+			r.log.Warn("no connection can be taken for a moment", "error", err)
 			select {
-			case <-time.After(relayAcceptPause):
+			case <-time.After(pause):
 			case <-ctx.Done():
 			}
+			pause = min(2*pause, relayMaxAcceptPause)
 			continue
 		}
+		pause = relayAcceptPause
 		v := r.halfOpen.enter(ctx, conn)
 		if v == nil {
 			conn.Close()

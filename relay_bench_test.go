@@ -79,7 +79,7 @@ func BenchmarkRelayThroughput(b *testing.B) {
 	done := make(chan error, 1)
 	go func() { done <- relayBenchCount(to.conn, b.N) }()
 	for i, line := range lines {
-		for int64(i)-acked.Load() >= min(window, relayMaxUnacked) {
+		for int64(i)-acked.Load() >= min(window, proto.RelayMessages) {
 			<-more
 		}
 		if _, err := from.conn.Write(line); err != nil {

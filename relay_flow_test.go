@@ -99,7 +99,7 @@ func TestRelayWindow(t *testing.T) {
 		{"full", []int{quarter, quarter, quarter, quarter}, 1},
 		{"one large message", []int{proto.MaxBody}, 0},
 		{"a large one after a small one", []int{1}, proto.RelayWindow},
-		{"empty ones", make([]int, relayMaxUnacked), 0},
+		{"empty ones", make([]int, proto.RelayMessages), 0},
 	} {
 		t.Run(c.why, func(t *testing.T) {
 			rt := startRelayTest(t)

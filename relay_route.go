@@ -8,14 +8,9 @@ import (
 	"chatsecure/proto"
 )
 
-const (
-	// relayMaxUnacked bounds the messages that a sender may have on the way to
-	// one destination, beside proto.RelayWindow: an end-to-end message is
-	// longer than 256 bytes, so who sends no empty ones never meets it.
-	relayMaxUnacked = proto.RelayWindow / 256
-	// relayMaxRoutes bounds the destinations that one connection sends to.
-	relayMaxRoutes = 4096
-)
+// relayMaxRoutes bounds the destinations that one connection sends to: their
+// windows are what it may make the relay hold.
+const relayMaxRoutes = 4096
 
 // relayRoute is one connection's way to another: what it has sent there that
 // the relay has not acked yet.
@@ -48,7 +43,7 @@ const (
 // within the window, or there is none before it.
 func (rt *relayRoute) fits(body int) bool {
 	n := rt.messages.Load()
-	return n == 0 || n < relayMaxUnacked && rt.bytes.Load()+int64(body) <= proto.RelayWindow
+	return n == 0 || n < proto.RelayMessages && rt.bytes.Load()+int64(body) <= proto.RelayWindow
 }
 
 func (rt *relayRoute) sent(body int) {
@@ -187,7 +182,7 @@ func (c *relayConn) pass(req relayRequest) error {
 // forward queues a message for its destination.
 func (c *relayConn) forward(rt *relayRoute, seq uint64, head, body []byte) error {
 	if !rt.fits(len(body)) {
-		return proto.Errorf(proto.Flood, "more than %d bytes or %d messages were sent to one connection before the relay's ack", proto.RelayWindow, relayMaxUnacked)
+		return proto.Errorf(proto.Flood, "more than %d bytes or %d messages were sent to one connection before the relay's ack", proto.RelayWindow, proto.RelayMessages)
 	}
 	rt.sent(len(body))
 	put := rt.dst.queue.put(head, body, relayEntry{route: rt, seq: seq, body: len(body)})

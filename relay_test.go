@@ -1,11 +1,13 @@
 package chatsecure
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -409,6 +411,54 @@ func TestRelayConfig(t *testing.T) {
 		if r, err := NewRelay(cfg); err == nil {
 			r.Close()
 			t.Errorf("%+v was accepted", cfg)
+		}
+	}
+}
+
+// relayTestListener fails a few times before it accepts.
+type relayTestListener struct {
+	net.Listener
+	failures int
+}
+
+func (l *relayTestListener) Accept() (net.Conn, error) {
+	if l.failures > 0 {
+		l.failures--
+		return nil, syscall.EMFILE
+	}
+	return l.Listener.Accept()
+}
+
+// A lack of descriptors passes; a listener that is broken ends Serve.
+func TestRelayAcceptFails(t *testing.T) {
+	rt := startRelayTest(t) // for its files; another relay serves
+	rt.shutdown()
+	relay, err := NewRelay(RelayConfig{State: rt.cfg.State, CABundle: rt.cfg.CABundle})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan error, 1)
+	go func() { done <- relay.Serve(t.Context(), &relayTestListener{ln, 3}) }()
+	rt.addr = ln.Addr().String()
+	rt.join("ana").close()
+	ln.Close()
+	if err := <-done; !errors.Is(err, net.ErrClosed) {
+		t.Errorf("Serve: %v", err)
+	}
+	if err := relay.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
+// The client signs what the relay wants signed.
+func TestRelaySignedRequests(t *testing.T) {
+	for typ, handler := range relayHandlers {
+		if proto.Signed(typ) != handler.signed {
+			t.Errorf("%s: the client signs it: %v, the relay wants that: %v", typ, !handler.signed, handler.signed)
 		}
 	}
 }

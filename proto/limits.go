@@ -53,6 +53,12 @@ const (
 	// bounds what one sender can make the relay hold for a slow reader.
 	RelayWindow = 256 << 10
 
+	// RelayMessages is how many messages may be on the way so, whatever their
+	// length: one takes the relay more memory than its bytes. An end-to-end
+	// message is longer than 256 bytes, so who sends no empty ones never meets
+	// this bound.
+	RelayMessages = RelayWindow / 256
+
 	// MaxQueue bounds the bytes the relay holds for one destination from all
 	// senders together; a destination beyond it is closed as slow.
 	MaxQueue = 16 << 20
