@@ -231,21 +231,40 @@ func (f *Fetcher) dropFilesLocked(l *fetchList) {
 	os.Remove(f.listPath(l.url))
 }
 
-// FetchedFrom returns the address that a file of the cache in a state
-// directory was fetched from, and when the server last confirmed it.
-func FetchedFrom(path string) (address string, at time.Time, ok bool) {
-	dir, name := filepath.Split(path)
-	hash, isList := strings.CutSuffix(name, fetchListSuffix)
-	if !isList {
-		return "", time.Time{}, false
-	}
-	data, err := readStateFile(filepath.Join(dir, "."+hash+fetchSideSuffix), fetchMaxSide)
+// LoadFetched adds to lists the revocation lists that were fetched before into
+// a state directory, and changes nothing there. It returns when the server of
+// each last said that this is its list, by address.
+func LoadFetched(state string, lists *crypto.CRLStore) (fetched map[string]time.Time, problems []error) {
+	fetched = make(map[string]time.Time)
+	f := &Fetcher{cfg: FetcherConfig{State: state}}
+	entries, err := os.ReadDir(f.listDir())
 	if err != nil {
-		return "", time.Time{}, false
+		return fetched, nil // nothing has been fetched yet
 	}
-	side, _, err := parseFetchSidecar(data)
-	if err != nil || fetchHash(side.URL) != hash {
-		return "", time.Time{}, false
+	for _, entry := range entries {
+		hash, ok := strings.CutSuffix(entry.Name(), fetchListSuffix)
+		if !ok {
+			continue
+		}
+		l, err := f.openList(hash)
+		if err == nil {
+			err = addFile(lists, f.listPath(l.url), l)
+		}
+		if err != nil {
+			problems = append(problems, fmt.Errorf("%s: %w", filepath.Join(f.listDir(), entry.Name()), err))
+			continue
+		}
+		fetched[l.url] = time.Unix(l.cached.Fetched, 0)
 	}
-	return side.URL, time.Unix(side.Fetched, 0), true
+	return fetched, problems
+}
+
+func addFile(lists *crypto.CRLStore, path string, l *fetchList) error {
+	file, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	_, err = lists.Add(file, l.url, l.issuer)
+	return err
 }

@@ -36,7 +36,10 @@ const (
 	fetchIssuersTimeout = 30 * time.Second
 )
 
-func (f *Fetcher) issuerDir() string { return filepath.Join(f.cfg.State, "issuers") }
+// stateIssuers is where they are in a state directory.
+const stateIssuers = "issuers"
+
+func (f *Fetcher) issuerDir() string { return filepath.Join(f.cfg.State, stateIssuers) }
 
 // Issuers returns certificates that lead from one's own certificate leaf up to
 // a self-signed one, beside those that are at hand: from the cache, else from
@@ -58,7 +61,7 @@ func (f *Fetcher) Issuers(ctx context.Context, leaf []byte, have [][]byte) ([][]
 	defer stop()
 
 	var known []*x509.Certificate
-	for _, der := range slices.Concat(have, f.cachedIssuers()) {
+	for _, der := range slices.Concat(have, CachedIssuers(f.cfg.State)) {
 		if cert, err := x509.ParseCertificate(der); err == nil && cert.IsCA {
 			known = append(known, cert)
 		}
@@ -176,9 +179,12 @@ func parseIssuers(data []byte) (certs []*x509.Certificate, err error) {
 	return certs, nil
 }
 
-// cachedIssuers returns the certificates that were fetched before.
-func (f *Fetcher) cachedIssuers() (ders [][]byte) {
-	entries, err := os.ReadDir(f.issuerDir())
+// CachedIssuers returns the certificates that were fetched before, into a state
+// directory. A file that is not what was fetched is not read; the next fetch
+// replaces it.
+func CachedIssuers(state string) (ders [][]byte) {
+	dir := filepath.Join(state, stateIssuers)
+	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return nil // none is there yet, or they are fetched again
 	}
@@ -187,14 +193,10 @@ func (f *Fetcher) cachedIssuers() (ders [][]byte) {
 		if !ok || len(ders) >= fetchMaxIssuers {
 			continue
 		}
-		path := filepath.Join(f.issuerDir(), entry.Name())
-		der, err := readStateFile(path, fetchMaxIssuer)
-		if sum := sha256.Sum256(der); err != nil || hex.EncodeToString(sum[:]) != hash {
-			f.notice("the certificate "+hash+" in the cache", errors.New("it is removed: it is not what was fetched"))
-			os.Remove(path)
-			continue
+		der, err := readStateFile(filepath.Join(dir, entry.Name()), fetchMaxIssuer)
+		if sum := sha256.Sum256(der); err == nil && hex.EncodeToString(sum[:]) == hash {
+			ders = append(ders, der)
 		}
-		ders = append(ders, der)
 	}
 	return ders
 }
@@ -204,7 +206,7 @@ func (f *Fetcher) keepIssuer(der []byte) error {
 	if err := makeStateDir(f.issuerDir()); err != nil {
 		return err
 	}
-	if len(f.cachedIssuers()) >= fetchMaxIssuers {
+	if len(CachedIssuers(f.cfg.State)) >= fetchMaxIssuers {
 		return fmt.Errorf("%s has %d certificates already", f.issuerDir(), fetchMaxIssuers)
 	}
 	sum := sha256.Sum256(der)

@@ -77,7 +77,7 @@ func runCard(a *app, ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	s := surveyor{verifier: verifier, extra: certificates(bundle)}
+	s := surveyor{verifier: verifier, extra: append(certificates(bundle), a.fetchedIssuers()...)}
 	for _, m := range report.Modules {
 		s.show(a.out, m)
 	}
@@ -247,39 +247,14 @@ func (v *surveyor) judgeJSON(cc *cardCertificate, t *card.TokenReport, c card.Ce
 	cc.Revocation = &r
 }
 
-type crlObject struct {
-	head
-	Issuer     string `json:"issuer"`
-	Kind       string `json:"kind"`
-	Number     string `json:"number"`
-	Base       string `json:"base,omitempty"`
-	Entries    int    `json:"entries"`
-	ThisUpdate string `json:"this_update"`
-	NextUpdate string `json:"next_update,omitempty"`
-	Source     string `json:"source"`
-	Problem    string `json:"problem,omitempty"`
-}
-
-// runCRL shows the revocation lists at hand.
-func runCRL(a *app, _ context.Context, args []string) error {
-	f := newFlags("crl")
-	if err := parseFlags(f, args); err != nil {
-		return err
+// fetchedIssuers is the CA certificates that were fetched for a card before.
+func (a *app) fetchedIssuers() [][]byte {
+	state, err := a.readState()
+	if err != nil {
+		return nil
 	}
-	if f.NArg() == 1 && f.Arg(0) == "refresh" {
-		return &chatsecure.Error{Code: proto.Internal, Message: "revocation lists are not fetched yet in this version", Hint: "put them into a directory, and give it with -crl"}
-	}
-	if err := noArguments("crl", f.Args()); err != nil {
-		return err
-	}
-	lists, err := a.revocationLists(a.fetchedLists())
-	if err != nil || lists == nil {
-		return err
-	}
-	for _, l := range lists.List() {
-		a.showCRL(l)
-	}
-	return nil
+	defer state.Close()
+	return chatsecure.CachedIssuers(state.Dir())
 }
 
 // fetchedLists is where lists that were fetched lie, "" if there is no state
@@ -291,29 +266,4 @@ func (a *app) fetchedLists() string {
 	}
 	defer state.Close()
 	return state.CRLDir()
-}
-
-func (a *app) showCRL(l crypto.CRLInfo) {
-	if a.out.json {
-		o := crlObject{
-			head: a.out.head("crl"), Issuer: l.Issuer, Kind: l.Kind, Number: l.Number, Base: l.Base, Entries: l.Entries,
-			ThisUpdate: formatTime(l.ThisUpdate), Source: l.Source, Problem: l.Problem,
-		}
-		if !l.NextUpdate.IsZero() {
-			o.NextUpdate = formatTime(l.NextUpdate)
-		}
-		a.out.objectLater(o)
-		return
-	}
-	next := "does not say when the next is due"
-	if !l.NextUpdate.IsZero() {
-		next = "next by " + l.NextUpdate.UTC().Format(time.DateTime)
-		if l.NextUpdate.Before(a.now()) {
-			next += " (overdue)"
-		}
-	}
-	a.out.line(fmt.Sprintf("%s: %s list %s of %s, %d entries, %s; %s", crypto.Visible(l.Issuer), l.Kind, orNone(l.Number), l.ThisUpdate.UTC().Format(time.DateTime), l.Entries, next, crypto.Visible(l.Source)))
-	if l.Problem != "" {
-		a.out.line("  not used: " + crypto.Visible(l.Problem))
-	}
 }

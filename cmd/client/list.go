@@ -152,7 +152,11 @@ func showWhois(out *display, w *chatsecure.Whois, offer func(error)) error {
 			tell = out.notice
 		}
 		tell("%s is %s here; identity %x", crypto.Visible(w.Name), known, person.Identity)
-		out.detail("revocation %s: %s", person.Revocation.Status, person.Revocation.Reason)
+		tell = out.detail
+		if person.Revocation.Status == crypto.RevocationUnknown {
+			tell = out.notice
+		}
+		tell("revocation %s: %s", person.Revocation.Status, person.Revocation.Reason)
 	}
 	var worst error
 	for i := range w.Conns {

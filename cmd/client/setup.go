@@ -7,6 +7,7 @@ import (
 	"errors"
 	"io/fs"
 	"os"
+	"strings"
 	"time"
 
 	"chatsecure"
@@ -22,8 +23,9 @@ const maxCABundle = 8 << 20
 // connection is a client that is online, and what must be closed after it.
 type connection struct {
 	*chatsecure.Client
-	state *chatsecure.State
-	cred  *chatsecure.Credential
+	state   *chatsecure.State
+	cred    *chatsecure.Credential
+	fetcher *chatsecure.Fetcher
 }
 
 // closeWait bounds how long a client that leaves waits for the relay to take
@@ -40,6 +42,7 @@ func (c *connection) leave() error {
 
 func (c *connection) leaveWithin(ctx context.Context) error {
 	err := c.Close(ctx)
+	c.fetcher.Close()
 	c.cred.Key.Erase()
 	return errors.Join(err, c.state.Close())
 }
@@ -70,22 +73,24 @@ func (a *app) connect(ctx context.Context, takes string, change func(*chatsecure
 	if change != nil {
 		change(&cfg)
 	}
-	bundle, err := a.readCABundle()
-	if err == nil {
-		cfg.Verifier, cfg.Refresh, err = a.verifier(state.CRLDir(), bundle)
+	s := signer{app: a, state: state, name: name}
+	if s.bundle, err = a.readCABundle(); err == nil {
+		err = a.trust(&cfg, s.bundle)
 	}
 	if err == nil {
-		cfg.Credential, err = a.credential(ctx, state, name, bundle)
-		cfg.Renew = func(ctx context.Context) (*chatsecure.Credential, error) { return a.sign(ctx, state, name, bundle) }
+		s.verifier, s.fetcher = cfg.Verifier, cfg.Fetcher
+		cfg.Renew = s.sign
+		cfg.Credential, err = s.credential(ctx)
 	}
 	if err == nil {
 		var client *chatsecure.Client
 		if client, err = chatsecure.Dial(ctx, cfg); err == nil {
-			return &connection{client, state, cfg.Credential}, nil
+			return &connection{client, state, cfg.Credential, cfg.Fetcher}, nil
 		}
 		cfg.Credential.Key.Erase()
 	}
 	a.offer(state, err)
+	cfg.Fetcher.Close()
 	state.Close()
 	return nil, err
 }
@@ -122,10 +127,24 @@ func (a *app) readCABundle() ([]byte, error) {
 	return data, nil
 }
 
+// trust sets up who is believed, and what is fetched to know more.
+func (a *app) trust(cfg *chatsecure.ClientConfig, caBundle []byte) error {
+	verifier, lists, err := a.verifier("", caBundle)
+	if err != nil {
+		return err
+	}
+	if lists != nil {
+		cfg.Refresh = lists.Refresh
+	}
+	cfg.Verifier = verifier
+	cfg.Fetcher, err = a.fetcher(cfg.State.Dir(), lists)
+	return err
+}
+
 // verifier decides who somebody is, by Mozilla's roots, the pinned anchors and
-// the -ca-bundle file, with the revocation lists at hand; refresh looks at
-// these again. fetched may be empty.
-func (a *app) verifier(fetched string, caBundle []byte) (v *crypto.Verifier, refresh func() (bool, []error), err error) {
+// the -ca-bundle file, with the revocation lists at hand, nil if nobody looks.
+// fetched may be empty.
+func (a *app) verifier(fetched string, caBundle []byte) (v *crypto.Verifier, lists *crypto.CRLStore, err error) {
 	var extra [][]byte
 	if caBundle != nil {
 		extra = append(extra, caBundle)
@@ -134,14 +153,11 @@ func (a *app) verifier(fetched string, caBundle []byte) (v *crypto.Verifier, ref
 	if err != nil {
 		return nil, nil, &chatsecure.Error{Code: proto.Usage, Message: "-ca-bundle: " + err.Error(), Hint: "give a PEM file with certificates", Err: err}
 	}
-	crls, err := a.revocationLists(fetched)
+	lists, err = a.revocationLists(fetched)
 	if err != nil {
 		return nil, nil, err
 	}
-	if crls != nil {
-		refresh = crls.Refresh
-	}
-	return crypto.NewVerifier(crypto.VerifierConfig{Trust: trust, CRLs: crls, Policy: a.opt.policy, Now: a.now}), refresh, nil
+	return crypto.NewVerifier(crypto.VerifierConfig{Trust: trust, CRLs: lists, Policy: a.opt.policy, Now: a.now}), lists, nil
 }
 
 // revocationLists reads those in the -crl directory and those fetched before.
@@ -151,11 +167,8 @@ func (a *app) revocationLists(fetched string) (*crypto.CRLStore, error) {
 		return nil, nil
 	}
 	crls := crypto.NewCRLStore()
-	if a.opt.crlDir != "" {
-		if _, err := os.ReadDir(a.opt.crlDir); err != nil {
-			return nil, &chatsecure.Error{Code: proto.Usage, Message: "-crl: " + err.Error(), Hint: "give a directory with revocation lists", Err: err}
-		}
-		a.tellProblems(crls.LoadDir(a.opt.crlDir))
+	if err := a.loadLists(crls); err != nil {
+		return nil, err
 	}
 	if fetched != "" {
 		if _, err := os.Lstat(fetched); !errors.Is(err, fs.ErrNotExist) {
@@ -165,50 +178,84 @@ func (a *app) revocationLists(fetched string) (*crypto.CRLStore, error) {
 	return crls, nil
 }
 
+// loadLists reads those in the -crl directory.
+func (a *app) loadLists(crls *crypto.CRLStore) error {
+	if a.opt.crlDir == "" {
+		return nil
+	}
+	if _, err := os.ReadDir(a.opt.crlDir); err != nil {
+		return &chatsecure.Error{Code: proto.Usage, Message: "-crl: " + err.Error(), Hint: "give a directory with revocation lists", Err: err}
+	}
+	a.tellProblems(crls.LoadDir(a.opt.crlDir))
+	return nil
+}
+
 func (a *app) tellProblems(problems []error) {
 	for _, p := range problems {
 		a.out.notice("a revocation list is not used: %s", crypto.Visible(p.Error()))
 	}
 }
 
-// credential is what the client proves itself with: one that was kept, or a
-// new one that the card signs.
-func (a *app) credential(ctx context.Context, state *chatsecure.State, name string, caBundle []byte) (*chatsecure.Credential, error) {
-	kept, err := state.LoadKept(name, a.opt.card, a.now())
+// signer gets what the client proves itself with.
+type signer struct {
+	*app
+	state    *chatsecure.State
+	name     string
+	bundle   []byte // -ca-bundle
+	verifier *crypto.Verifier
+	fetcher  *chatsecure.Fetcher
+
+	failed error // why the PIN in the file must not be given to the card again
+}
+
+// credential is one that was kept, or a new one that the card signs.
+func (s *signer) credential(ctx context.Context) (*chatsecure.Credential, error) {
+	kept, err := s.state.LoadKept(s.name, s.opt.card, s.now())
 	if err != nil {
 		return nil, err
 	}
 	if kept != nil {
-		if !a.opt.keyGiven || kept.Key.Kind() == a.opt.key {
-			a.out.detail("the key that was kept is used, until %s", time.Unix(kept.Bundle.NotAfter, 0).Local().Format(time.DateTime))
+		if !s.opt.keyGiven || kept.Key.Kind() == s.opt.key {
+			s.out.detail("the key that was kept is used, until %s", time.Unix(kept.Bundle.NotAfter, 0).Local().Format(time.DateTime))
 			return kept, nil
 		}
 		kept.Key.Erase()
 	}
-	return a.sign(ctx, state, name, caBundle)
+	return s.sign(ctx)
 }
 
-// sign has the card sign a delegation for a new key.
-func (a *app) sign(ctx context.Context, state *chatsecure.State, name string, caBundle []byte) (*chatsecure.Credential, error) {
-	c, err := a.openCard(ctx)
+// sign has the card sign a delegation for a new key. It is called again before
+// that ends, by one goroutine at a time.
+func (s *signer) sign(ctx context.Context) (*chatsecure.Credential, error) {
+	if s.failed != nil {
+		return nil, s.failed
+	}
+	c, err := s.openCard(ctx)
 	if err != nil {
 		return nil, err
 	}
 	defer c.Close()
-	if err := a.checkValidity(c); err != nil {
+	if err := s.checkValidity(c); err != nil {
 		return nil, err
 	}
-	lifetime := crypto.MaxDelegation
-	if a.opt.keep > 0 {
-		lifetime = a.opt.keep
-	}
-	a.out.detail("%s signs", crypto.Visible(c.Describe()))
-	cred, err := chatsecure.NewCredential(ctx, c, name, a.opt.key, lifetime, certificates(caBundle), a.now())
+	issuers, err := s.issuers(ctx, c, s.fetcher, s.verifier, s.bundle)
 	if err != nil {
 		return nil, err
 	}
-	if a.opt.keep > 0 {
-		if err := state.Keep(cred, a.opt.card); err != nil {
+	lifetime := crypto.MaxDelegation
+	if s.opt.keep > 0 {
+		lifetime = s.opt.keep
+	}
+	s.out.detail("%s signs", crypto.Visible(c.Describe()))
+	cred, err := chatsecure.NewCredential(ctx, c, s.name, s.opt.key, lifetime, issuers, s.now())
+	if errors.Is(err, card.PINIncorrect) && (s.opt.pinFile != "" || strings.Contains(s.opt.card, "pin-source=")) {
+		s.failed = err
+	}
+	if err != nil {
+		return nil, err
+	}
+	if s.opt.keep > 0 {
+		if err := s.state.Keep(cred, s.opt.card); err != nil {
 			cred.Key.Erase()
 			return nil, err
 		}

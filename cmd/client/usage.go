@@ -27,7 +27,7 @@ func init() { // a table of functions that lead back to it cannot be a plain ini
 		{"history", "history [-peer NAME] [-verify] [-export ID]", "what was said; check all of it; write a proof of one message", runHistory},
 		{"verify", "verify FILE... | -", "check proofs that history -export wrote", runVerify},
 		{"card", "card", "what is in the reader", runCard},
-		{"crl", "crl", "the revocation lists at hand", runCRL},
+		{"crl", "crl [refresh]", "the revocation lists at hand; fetch them anew", runCRL},
 		{"trust", "trust [accept|forget NAME|HOST:PORT]", "the relays and people that are known", runTrust},
 		{"logout", "logout", "erase what -keep has stored", runLogout},
 		{"doctor", "doctor", "look at all that a connection needs, and say what is missing", runDoctor},
