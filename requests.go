@@ -364,7 +364,7 @@ func (e *engine) confirmAll(ctx context.Context, users []*user) ([]*Error, error
 		switch {
 		case person == nil && refusal != nil:
 			refusals[i] = AsError(refusal)
-		case !there && e.cfg.WaitPeer == 0:
+		case person == nil && !there && e.cfg.WaitPeer == 0:
 			refusals[i] = errNobody(shown)
 		case person == nil && !there && accepted, person == nil && !there && e.cfg.AcceptNew:
 			// Absent, and waited for: the record is bound to who is known, or

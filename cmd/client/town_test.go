@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -50,17 +51,18 @@ func TestMain(m *testing.M) {
 
 // town is a lab, a relay that runs, and people with cards.
 type town struct {
-	t    *testing.T
+	t    testing.TB
 	dir  string
 	bin  string
 	pki  *lab.PKI
 	addr string
 	env  []string
 	stop func() // ends the relay
+	kill func() // ends it by SIGKILL
 }
 
 // newTown starts a relay and issues cards as the holders say.
-func newTown(t *testing.T, holders map[string][]lab.IssueOption) *town {
+func newTown(t testing.TB, holders map[string][]lab.IssueOption) *town {
 	t.Helper()
 	bin, err := binaries()
 	if err != nil {
@@ -111,7 +113,16 @@ func (w *town) startRelay(state string) {
 	}
 	done := make(chan error, 1)
 	go func() { done <- cmd.Wait() }()
+	var killed atomic.Bool
+	w.kill = func() {
+		killed.Store(true)
+		cmd.Process.Kill()
+		<-done
+	}
 	w.stop = sync.OnceFunc(func() {
+		if killed.Load() {
+			return
+		}
 		cmd.Process.Signal(syscall.SIGTERM)
 		select {
 		case err := <-done:
@@ -166,7 +177,7 @@ func (w *town) run(stdin, name string, args ...string) result {
 	return runCommand(w.t, w.client(name, args...), stdin)
 }
 
-func runCommand(t *testing.T, cmd *exec.Cmd, stdin string) result {
+func runCommand(t testing.TB, cmd *exec.Cmd, stdin string) result {
 	t.Helper()
 	var stdout, stderr bytes.Buffer
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(stdin), &stdout, &stderr
@@ -195,7 +206,7 @@ func (w *town) fails(status int, name string, args []string, says ...string) {
 	checkFails(w.t, w.run("", name, args...), status, says...)
 }
 
-func checkFails(t *testing.T, r result, status int, says ...string) {
+func checkFails(t testing.TB, r result, status int, says ...string) {
 	t.Helper()
 	if r.status != status || r.stdout != "" || !strings.HasPrefix(r.stderr, "client: error: ") || !strings.Contains(r.stderr, "\nclient: hint: ") {
 		t.Errorf("exit status %d, want %d; wrote %q, said %q", r.status, status, r.stdout, r.stderr)
@@ -209,7 +220,7 @@ func checkFails(t *testing.T, r result, status int, says ...string) {
 
 // running is a client in the background.
 type running struct {
-	t      *testing.T
+	t      testing.TB
 	cmd    *exec.Cmd
 	stdin  io.WriteCloser
 	out    *bufio.Reader

@@ -1,0 +1,235 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+)
+
+// feed writes numbered lines to a running send, and calls between at each of
+// cuts places.
+func feed(t *testing.T, p *running, lines, cuts int, between func(cut int)) {
+	t.Helper()
+	for i := range lines {
+		if i > 0 && i%(lines/(cuts+1)) == 0 && i/(lines/(cuts+1)) <= cuts {
+			between(i / (lines / (cuts + 1)))
+		}
+		if _, err := fmt.Fprintf(p.stdin, "line %d\n", i); err != nil {
+			t.Fatalf("line %d: %v; it said %s", i, err, p.stderr.String())
+		}
+	}
+}
+
+// drain reads a command's output in the background, so that it never waits.
+func (p *running) drain() *bytes.Buffer {
+	out := new(bytes.Buffer)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		io.Copy(out, p.out)
+	}()
+	p.t.Cleanup(func() { <-done })
+	return out
+}
+
+// collector reads a recv -json in the background and keeps the texts.
+type collector struct {
+	*running
+	mu    sync.Mutex
+	cond  *sync.Cond
+	texts []string
+	err   error // of a line that is no object
+	over  bool
+}
+
+func (p *running) collect() *collector {
+	c := &collector{running: p}
+	c.cond = sync.NewCond(&c.mu)
+	go func() {
+		for {
+			line, err := p.out.ReadBytes('\n')
+			c.mu.Lock()
+			var o struct{ Type, Text string }
+			if err == nil {
+				c.err = errors.Join(c.err, json.Unmarshal(line, &o))
+			}
+			if o.Type == "message" {
+				c.texts = append(c.texts, o.Text)
+			}
+			c.over = err != nil
+			c.mu.Unlock()
+			c.cond.Broadcast()
+			if err != nil {
+				return
+			}
+		}
+	}()
+	return c
+}
+
+// more waits until there is at least one message more than n, or the end.
+func (c *collector) more(n int) int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for len(c.texts) <= n && !c.over {
+		c.cond.Wait()
+	}
+	return len(c.texts)
+}
+
+// rest waits for the end of the command and returns all texts.
+func (c *collector) rest() []string {
+	c.mu.Lock()
+	for !c.over {
+		c.cond.Wait()
+	}
+	c.mu.Unlock()
+	c.cmd.Wait()
+	if c.err != nil {
+		c.t.Fatal(c.err)
+	}
+	return c.texts
+}
+
+// TestRelayKilledFiveTimes sends 10,000 lines while the relay is killed and
+// restarted five times: each line comes exactly once and in order.
+func TestRelayKilledFiveTimes(t *testing.T) {
+	w := newTown(t, people("alice", "bob"))
+	const lines = 10000
+	bob := w.receive("bob", "-n", fmt.Sprint(lines)).collect()
+	alice := w.start("alice", "send", "-wait", "read", "bob")
+	ids := alice.drain()
+	n := 0
+	feed(t, alice, lines, 5, func(int) {
+		n = bob.more(n)
+		w.kill()
+		w.startRelay("relay")
+	})
+	alice.stdin.Close()
+	if err := alice.cmd.Wait(); err != nil {
+		t.Fatalf("send: %v: %s", err, alice.stderr.String())
+	}
+	texts := bob.rest()
+	if status := bob.cmd.ProcessState.ExitCode(); status != 0 {
+		t.Errorf("recv ended with %d: %s", status, bob.stderr.String())
+	}
+	if n := strings.Count(ids.String(), "\n"); n != lines {
+		t.Errorf("send wrote %d ids", n)
+	}
+	if len(texts) != lines {
+		t.Errorf("%d lines came", len(texts))
+	}
+	for i, text := range texts {
+		if text != fmt.Sprintf("line %d", i) {
+			t.Fatalf("line %d is %q", i, text)
+		}
+	}
+	w.run("", "alice", "history", "-verify").verified(t)
+	w.run("", "bob", "history", "-verify").verified(t)
+}
+
+// verified checks that a verification held.
+func (r result) verified(t *testing.T) {
+	t.Helper()
+	if r.status != 0 {
+		t.Errorf("verification ended with %d: %s%s", r.status, r.stdout, r.stderr)
+	}
+}
+
+// TestReceiverKilledThreeTimes kills Bob's client three times under recv: all
+// that Alice's history calls DELIVERED is in Bob's, and nothing is half.
+func TestReceiverKilledThreeTimes(t *testing.T) {
+	w := newTown(t, people("alice", "bob"))
+	const lines = 6000
+	bob := w.receive("bob").collect()
+	seen := map[string]int{}
+	count := func() {
+		for _, text := range bob.rest() {
+			seen[text]++
+		}
+	}
+	alice := w.start("alice", "send", "-wait", "read", "bob")
+	alice.drain()
+	feed(t, alice, lines, 3, func(int) {
+		bob.more(0)
+		bob.cmd.Process.Kill()
+		count()
+		bob = w.receive("bob").collect()
+	})
+	alice.stdin.Close()
+	if err := alice.cmd.Wait(); err != nil {
+		t.Fatalf("send: %v: %s", err, alice.stderr.String())
+	}
+	bob.cmd.Process.Signal(syscall.SIGTERM)
+	count()
+	// A client killed between showing and marking may show a line twice.
+	for i := range lines {
+		if n := seen[fmt.Sprintf("line %d", i)]; n < 1 || n > 4 {
+			t.Fatalf("line %d was shown %d times", i, n)
+		}
+	}
+	w.run("", "alice", "history", "-verify").verified(t)
+	w.run("", "bob", "history", "-verify").verified(t)
+	his := w.must("", "bob", "history")
+	for _, line := range strings.Split(w.must("", "alice", "history"), "\n") {
+		id, _, _ := strings.Cut(line, " ")
+		if len(id) == 32 && (strings.Contains(line, "READ") || strings.Contains(line, "DELIVERED")) && !strings.Contains(his, id) {
+			t.Fatalf("%s is delivered with alice, and not in bob's history", id)
+		}
+	}
+}
+
+// TestBobTwiceAndCarol sends to two users, one of them on two connections.
+func TestBobTwiceAndCarol(t *testing.T) {
+	w := newTown(t, people("alice", "bob", "carol"))
+	bob1 := w.receive("bob", "-n", "2")
+	bob2 := w.receive("bob", "-n", "2")
+	carol := w.receive("carol", "-n", "1")
+	id := strings.TrimSpace(w.must("", "alice", "send", "-wait", "read", "bob,carol", "all three"))
+	conns := map[any]bool{}
+	for _, p := range []*running{bob1, bob2, carol} {
+		m := p.object("message")
+		if m["id"] != id || m["text"] != "all three" || fmt.Sprint(m["to"]) != "[bob carol]" {
+			t.Errorf("it came as %v", m)
+		}
+		conns[m["conn"]] = true
+	}
+	if len(conns) != 1 {
+		t.Errorf("alice spoke from the connections %v", conns)
+	}
+	if r := carol.end(); r.status != 0 {
+		t.Errorf("carol's recv ended with %d", r.status)
+	}
+	r := w.run("", "alice", "send", "-wait", "read", "bob,carol", "carol is away")
+	if r.status != 7 || !strings.Contains(r.stderr, "carol") {
+		t.Errorf("with carol away: exit status %d, said %q", r.status, r.stderr)
+	}
+	bob1.object("message")
+	bob2.object("message")
+	for _, p := range []*running{bob1, bob2} {
+		if r := p.end(); r.status != 0 {
+			t.Errorf("bob's recv ended with %d", r.status)
+		}
+	}
+	// The two histories of one message agree when they are compared.
+	var proofs []string
+	for _, name := range []string{"bob", "carol"} {
+		file := w.path(name + ".proof")
+		if err := os.WriteFile(file, []byte(w.must("", name, "history", "-export", id)), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		proofs = append(proofs, file)
+	}
+	r = w.run("", "alice", append([]string{"verify"}, proofs...)...)
+	r.verified(t)
+	if !strings.Contains(r.stderr, "both prove the same message") {
+		t.Errorf("of two proofs of one message verify says %q", r.stderr)
+	}
+}
