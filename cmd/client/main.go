@@ -88,10 +88,10 @@ func (a *app) command(ctx context.Context, args []string) error {
 		return a.runSession(ctx)
 	}
 	for _, c := range commands {
-		if c.name == args[0] {
+		if c.Name == args[0] {
 			err := c.run(a, ctx, args[1:])
 			if errors.Is(err, errHelp) {
-				a.out.text("usage: client [options] " + c.usage + "\n")
+				a.out.text(c.Help("client"))
 				return nil
 			}
 			return err

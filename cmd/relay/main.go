@@ -43,38 +43,28 @@ type options struct {
 	verbose, fingerprint, version        bool
 }
 
-const usage = `usage: relay [-listen ADDR] [-state DIR] [options]
-       relay -fingerprint [-state DIR]
-
-Passes messages between clients. What they say is encrypted end to end; the
-relay knows who talks to whom, and when.
-
-`
-
 func parse(args []string, stdout, stderr io.Writer) (o options, status int, ok bool) {
 	fs := flag.NewFlagSet("relay", flag.ContinueOnError)
 	fs.SetOutput(io.Discard)
-	fs.StringVar(&o.listen, "listen", ":8080", "`address` to listen on")
-	fs.StringVar(&o.state, "state", "", "`directory` of the relay's key and names (default $XDG_STATE_HOME/chatsecure/relay)")
-	fs.StringVar(&o.caBundle, "ca-bundle", "", "PEM `file` with certificate authorities to trust beside Mozilla's")
-	fs.StringVar(&o.crlDir, "crl", "", "`directory` with certificate revocation lists, looked at again when it changes")
-	fs.StringVar(&o.crlPolicy, "crl-policy", "try", "certificates whose revocation is not known: `try` accepts and require refuses them; off does not look")
-	fs.BoolVar(&o.fetch, "fetch", true, "fetch revocation lists that trusted certificates name, by HTTP")
-	fs.BoolVar(&o.fetchPrivate, "fetch-private", false, "fetch from private, link-local and loopback addresses too")
-	fs.StringVar(&o.ciphers, "ciphers", "", "cipher suites allowed, a comma-separated `list` (default "+strings.Join(crypto.SuiteNames(), ",")+")")
-	fs.IntVar(&o.maxConns, "max-conns", chatsecure.DefaultMaxConns, "`number` of connections at once")
-	fs.StringVar(&o.addrFile, "addr-file", "", "`file` that gets host:port once the relay listens")
-	fs.StringVar(&o.logFormat, "log", "text", "log format, `text` or json, on standard error")
-	fs.BoolVar(&o.verbose, "v", false, "log more")
-	fs.BoolVar(&o.fingerprint, "fingerprint", false, "print the fingerprint of the relay's key, made if need be, and exit")
-	fs.BoolVar(&o.version, "version", false, "print the version and exit")
+	fs.StringVar(&o.listen, "listen", ":8080", "")
+	fs.StringVar(&o.state, "state", "", "")
+	fs.StringVar(&o.caBundle, "ca-bundle", "", "")
+	fs.StringVar(&o.crlDir, "crl", "", "")
+	fs.StringVar(&o.crlPolicy, "crl-policy", "try", "")
+	fs.BoolVar(&o.fetch, "fetch", true, "")
+	fs.BoolVar(&o.fetchPrivate, "fetch-private", false, "")
+	fs.StringVar(&o.ciphers, "ciphers", "", "")
+	fs.IntVar(&o.maxConns, "max-conns", chatsecure.DefaultMaxConns, "")
+	fs.StringVar(&o.addrFile, "addr-file", "", "")
+	fs.StringVar(&o.logFormat, "log", "text", "")
+	fs.BoolVar(&o.verbose, "v", false, "")
+	fs.BoolVar(&o.fingerprint, "fingerprint", false, "")
+	fs.BoolVar(&o.version, "version", false, "")
 
 	err := fs.Parse(args)
 	switch {
 	case errors.Is(err, flag.ErrHelp):
-		fmt.Fprint(stdout, usage)
-		fs.SetOutput(stdout)
-		fs.PrintDefaults()
+		fmt.Fprint(stdout, manpage().Help())
 		return o, exitDone, false
 	case err == nil && fs.NArg() > 0:
 		err = fmt.Errorf("unexpected argument %q", fs.Arg(0))

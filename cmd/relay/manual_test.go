@@ -1,0 +1,47 @@
+package main
+
+import (
+	"flag"
+	"os"
+	"regexp"
+	"slices"
+	"testing"
+)
+
+var update = flag.Bool("update", false, "write the man page anew")
+
+// TestManPageIsOfToday: doc/relay.1 is what the table makes.
+func TestManPageIsOfToday(t *testing.T) {
+	const path = "../../doc/relay.1"
+	want := manpage().Man()
+	if *update {
+		if err := os.WriteFile(path, []byte(want), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got, err := os.ReadFile(path); err != nil || string(got) != want {
+		t.Errorf("%s is not what the table makes (%v): go test ./cmd/client ./cmd/relay -run ManPage -update", path, err)
+	}
+}
+
+// TestManualHasEveryFlag: the table has the flags that are parsed, no more and
+// no fewer.
+func TestManualHasEveryFlag(t *testing.T) {
+	source, err := os.ReadFile("main.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []string{"h"}
+	for _, m := range regexp.MustCompile(`fs\.\w+Var\(&o\.\w+, "([^"]+)"`).FindAllSubmatch(source, -1) {
+		want = append(want, string(m[1]))
+	}
+	var got []string
+	for _, f := range flags {
+		got = append(got, f.Name)
+	}
+	slices.Sort(want)
+	slices.Sort(got)
+	if !slices.Equal(got, want) {
+		t.Errorf("the manual has %q, the program takes %q", got, want)
+	}
+}
