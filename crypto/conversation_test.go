@@ -612,3 +612,32 @@ func TestSealWithErasedKey(t *testing.T) {
 		t.Error("sealed without a signature")
 	}
 }
+
+// With an RSA K signatures have another length; all else is the same.
+func TestConversationWithRSAKey(t *testing.T) {
+	a, b := newParty(t, "alice", "a1", SuiteRSA128), newParty(t, "bob", "b1", SuiteRSA128)
+	local := *a.Local
+	local.Key = newTestKey(t, KeyRSA)
+	local.Bundle = delegate(t, issue(t, testLab(t), "alice"), func(b *Bundle) { b.PublicKey = local.Key.Public().SPKI() })
+	person, err := labVerify(t)(local.Bundle, "alice")
+	if err != nil {
+		t.Fatal(err)
+	}
+	local.Identity = person.Identity
+	p := &pair{a: &party{Local: &local, end: a.end, person: person}, b: b}
+	p.ca, p.cb = shake(t, p.a, p.b)
+	later := labNow.Add(stepAgeRSA)
+	take(t, p.ca, receipt(t, p.cb, 0, 0, labNow), labNow)
+	s := p.text(t, true, labNow, "text")
+	if len(s.Signature) != keyRSABits/8 {
+		t.Errorf("a signature of %d bytes", len(s.Signature))
+	}
+	take(t, p.cb, s, labNow)
+	take(t, p.ca, receipt(t, p.cb, 1, 1, later), later)
+	p.agree(t)
+	header, signature, sealed := cutBody(t, p.text(t, true, later, "text").Body)
+	signature[5] ^= 1
+	if err := refused(t, p.cb, bytes.Join([][]byte{header, signature, sealed}, []byte("\n")), later); !errors.Is(err, ErrDecrypt) {
+		t.Errorf("a wrong signature: %v", err)
+	}
+}

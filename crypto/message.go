@@ -281,11 +281,9 @@ func ParseReceipt(b []byte) (*Receipt, error) {
 	return &r, nil
 }
 
-// splitRecords cuts a text message's plaintext into its records.
+// splitRecords cuts a text message's plaintext into its records, as many as its
+// header says, which ParseMessageHeader has bounded.
 func splitRecords(plaintext []byte, count uint64) ([][]byte, error) {
-	if count > maxBatch {
-		return nil, fmt.Errorf("message: %d records, at most %d are allowed", count, maxBatch)
-	}
 	lines := bytes.SplitN(plaintext, []byte("\n"), int(count)+1) // one more than there may be
 	if uint64(len(lines)) != count {
 		return nil, fmt.Errorf("message: %d records where its header says %d", len(lines), count)

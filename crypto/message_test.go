@@ -123,6 +123,40 @@ func TestRecordBounds(t *testing.T) {
 	}
 }
 
+// What a header is refused for by itself, as it is read back from a history.
+func TestMessageHeaderAlone(t *testing.T) {
+	for _, test := range []struct {
+		name string
+		edit func(h *MessageHeader)
+		good bool
+	}{
+		{"as it should be", func(h *MessageHeader) {}, true},
+		{"the largest numbers", func(h *MessageHeader) { h.N, h.Seq, h.Time = ^uint64(0), ^uint64(0), 1<<63-1 }, true},
+		{"a step of the largest suite", func(h *MessageHeader) { h.Step = &Step{make([]byte, 1120), make([]byte, 1216)} }, true},
+		{"a time before 1970", func(h *MessageHeader) { h.Time = -1 }, false},
+		{"a header over the limit", func(h *MessageHeader) { h.Step = &Step{make([]byte, maxHeader), nil} }, false},
+		{"a batch over the limit", func(h *MessageHeader) { h.Count = maxBatch + 1 }, false},
+		{"no records", func(h *MessageHeader) { h.Count = 0 }, false},
+		{"seq 0", func(h *MessageHeader) { h.Seq = 0 }, false},
+		{"a short T3", func(h *MessageHeader) { h.Conversation = run(0, 31) }, false},
+		{"a short bundle of the sender", func(h *MessageHeader) { h.SrcBundle = run(0, 31) }, false},
+		{"a long bundle of the receiver", func(h *MessageHeader) { h.DstBundle = run(0, 33) }, false},
+		{"a short random", func(h *MessageHeader) { h.Random = run(0, 31) }, false},
+		{"a short digest", func(h *MessageHeader) { h.Digest = run(0, 31) }, false},
+		{"an unknown direction", func(h *MessageHeader) { h.Direction = "ab" }, false},
+		{"an unknown kind", func(h *MessageHeader) { h.Kind = "call" }, false},
+	} {
+		h := &MessageHeader{
+			Conversation: run(0, 32), Direction: DirectionAB, Kind: KindText, Random: run(1, 32), SrcBundle: run(2, 32), DstBundle: run(3, 32),
+			Time: 1, Seq: 1, Count: 1, Digest: run(4, 32),
+		}
+		test.edit(h)
+		if _, err := ParseMessageHeader(canon.MustMarshal(h)); (err == nil) != test.good {
+			t.Errorf("%s: %v", test.name, err)
+		}
+	}
+}
+
 func TestPeekConversation(t *testing.T) {
 	p := newPair(t, SuiteMLKEM)
 	s := p.text(t, true, labNow, "text")

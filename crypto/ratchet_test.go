@@ -124,6 +124,10 @@ func TestStepPolicy(t *testing.T) {
 			if got := stepped(t, receipt(t, p.cb, 0, 0, labNow.Add(test.age))); got != test.want {
 				t.Errorf("step: %v", got)
 			}
+			// The message with the step is the first since.
+			if want := map[bool]int{true: 1, false: test.messages + 1}[test.want]; p.cb.since != want {
+				t.Errorf("%d messages since the step, want %d", p.cb.since, want)
+			}
 			// Who has no turn never steps.
 			p.ca.since = 1000
 			if stepped(t, receipt(t, p.ca, 0, 0, labNow.Add(time.Hour))) {
