@@ -1,0 +1,165 @@
+package main
+
+import (
+	"crypto/rand"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// Benchmarks of the binaries as people run them, each beside something that
+// does less, in the same run.
+
+// median returns the middle of the times, in milliseconds.
+func median(times []time.Duration) float64 {
+	slices.Sort(times)
+	return float64(times[len(times)/2].Microseconds()) / 1e3
+}
+
+// openTLS starts openssl s_server on a free port with a lab certificate and
+// returns its address. sink says whether what comes is written to /dev/null.
+func openTLS(b *testing.B, w *town) (addr string) {
+	b.Helper()
+	card := w.path("lab", "alice")
+	for range 20 {
+		ln, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			b.Fatal(err)
+		}
+		addr = ln.Addr().String()
+		ln.Close()
+		cmd := exec.Command("openssl", "s_server", "-quiet", "-tls1_3", "-accept", addr, "-cert", filepath.Join(card, "cert.pem"), "-key", filepath.Join(card, "key.pem"))
+		// It ends a connection when its own input ends.
+		hold, err := cmd.StdinPipe()
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.Cleanup(func() { hold.Close() })
+		if err := cmd.Start(); err != nil {
+			b.Fatalf("openssl is needed for comparison: %v", err)
+		}
+		b.Cleanup(func() { cmd.Process.Kill(); cmd.Wait() })
+		for range 200 {
+			if conn, err := net.Dial("tcp", addr); err == nil {
+				conn.Close()
+				return addr
+			}
+			time.Sleep(5 * time.Millisecond)
+		}
+	}
+	b.Fatal("openssl s_server does not listen")
+	return ""
+}
+
+// BenchmarkColdSend times `client send -wait read` with a software card from
+// process start to exit, against an openssl s_client that shakes hands by TLS
+// 1.3 and ends.
+func BenchmarkColdSend(b *testing.B) {
+	w := newTown(b, people("alice", "bob"))
+	bob := w.receive("bob").collect()
+	w.must("", "alice", "send", "-wait", "read", "bob", "warm")
+	addr := openTLS(b, w)
+	var ours, tls []time.Duration
+	for range b.N {
+		cmd := w.client("alice", "send", "-wait", "read", "bob", "hello")
+		start := time.Now()
+		if err := cmd.Run(); err != nil {
+			b.Fatal(err)
+		}
+		ours = append(ours, time.Since(start))
+		cmd = exec.Command("openssl", "s_client", "-tls1_3", "-quiet", "-no_ign_eof", "-connect", addr)
+		cmd.Stdin = strings.NewReader("")
+		start = time.Now()
+		cmd.Run() // its status says that the lab's root is not known
+		tls = append(tls, time.Since(start))
+	}
+	bob.cmd.Process.Signal(syscall.SIGTERM)
+	b.ReportMetric(median(ours), "median-ms")
+	b.ReportMetric(float64(slices.Max(ours).Microseconds())/1e3, "max-ms")
+	b.ReportMetric(median(tls), "openssl-ms")
+	b.ReportMetric(median(ours)/median(tls), "of-openssl")
+}
+
+// BenchmarkPipeBinaries carries random bytes through `client pipe`, from a file
+// to /dev/null, against nc and openssl s_client in the same run.
+func BenchmarkPipeBinaries(b *testing.B) {
+	const size = 256 << 20
+	w := newTown(b, people("alice", "bob"))
+	file := w.path("random")
+	f, err := os.Create(file)
+	if err != nil {
+		b.Fatal(err)
+	}
+	block := make([]byte, 1<<20)
+	for range size / len(block) {
+		rand.Read(block)
+		for i := range block {
+			block[i] |= 0x80 // s_client takes some letters for commands
+		}
+		if _, err := f.Write(block); err != nil {
+			b.Fatal(err)
+		}
+	}
+	f.Close()
+	null, err := os.OpenFile(os.DevNull, os.O_WRONLY, 0)
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer null.Close()
+	// carry runs a receiver and a sender that reads the file, and returns MB/s.
+	carry := func(recv, send *exec.Cmd, afterListen func()) (rate float64, rss int64) {
+		b.Helper()
+		in, err := os.Open(file)
+		if err != nil {
+			b.Fatal(err)
+		}
+		defer in.Close()
+		recv.Stdout, send.Stdin = null, in
+		start := time.Now()
+		if err := recv.Start(); err != nil {
+			b.Fatal(err)
+		}
+		if afterListen != nil {
+			afterListen()
+			start = time.Now()
+		}
+		if err := send.Run(); err != nil {
+			b.Logf("%s: %v", send.Path, err)
+		}
+		took := time.Since(start)
+		recv.Process.Signal(syscall.SIGTERM)
+		recv.Wait()
+		for _, c := range []*exec.Cmd{recv, send} {
+			rss = max(rss, c.ProcessState.SysUsage().(*syscall.Rusage).Maxrss)
+		}
+		return size / 1e6 / took.Seconds(), rss
+	}
+	for range b.N {
+		for _, suite := range []string{"MLKEM768X25519_AES256_GCM", "RSA_AES256_CBC_HMAC"} {
+			rate, rss := carry(
+				w.client("bob", "-ciphers", suite, "pipe", "-recv", "-wait-peer", "20s", "alice"),
+				w.client("alice", "-ciphers", suite, "pipe", "-send", "-wait-peer", "20s", "bob"), nil)
+			name, _, _ := strings.Cut(suite, "_")
+			b.ReportMetric(rate, name+"-MB/s")
+			b.ReportMetric(float64(rss)/1024, name+"-MiB")
+		}
+		if _, err := exec.LookPath("nc"); err != nil {
+			b.Log("nc is not installed: no comparison with it (apt-get install netcat-openbsd)")
+		} else {
+			port := fmt.Sprint(20000 + os.Getpid()%20000)
+			nc, _ := carry(exec.Command("nc", "-l", "127.0.0.1", port), exec.Command("nc", "-N", "127.0.0.1", port), func() { time.Sleep(200 * time.Millisecond) })
+			b.ReportMetric(nc, "nc-MB/s")
+		}
+		addr := openTLS(b, w)
+		client := exec.Command("openssl", "s_client", "-tls1_3", "-quiet", "-no_ign_eof", "-connect", addr)
+		tls, _ := carry(exec.Command("true"), client, nil)
+		b.ReportMetric(tls, "tls-MB/s")
+	}
+}
