@@ -24,10 +24,11 @@ type user struct {
 	listed   bool   // the relay has answered once
 	accepted bool   // somebody said yes to this person, now or earlier
 	identity [32]byte
-	person   *crypto.Person // the last one proved
-	refusal  error          // why the last attempt with any connection failed
-	met      bool           // the name was known before, accepted or only seen
-	greeted  bool           // a message of this person's has been shown since the start
+	person   *crypto.Person    // the last one proved
+	refusal  error             // why the last attempt with any connection failed
+	met      bool              // the name was known before, accepted or only seen
+	bundles  map[[32]byte]bool // that have been proved since the start, up to maxBundles
+	greeted  bool              // a message of this person's has been shown since the start
 
 	orphans   []*delivery // waiting for a connection that takes them
 	counts    statusCounts
@@ -94,6 +95,10 @@ const maxConns = 1 << 15
 // maxAnswering is how many bytes may be on the way to a connection before
 // what is not known is no longer answered: a flood earns silence.
 const maxAnswering = 32 << 10
+
+// maxBundles bounds how many of a user's bundles are remembered, to tell a new
+// one: devices and delegations of a day are far fewer.
+const maxBundles = 256
 
 // maxHalfOpen bounds the handshakes that others began here and have not
 // finished.
@@ -450,11 +455,19 @@ func (e *engine) converse(pc *peerConn, conv *crypto.Conversation) {
 	}
 	e.adopt(pc)
 	e.outbox.changed()
-	what := "authenticated"
+	change := &PeerChange{Name: pc.name, Conn: pc.id, What: "authenticated", Person: conv.Person}
 	if renewed {
-		what = "renewed"
+		change.What = "renewed"
 	}
-	e.event(Event{Type: EventPeer, Peer: &PeerChange{Name: pc.name, Conn: pc.id, What: what, Person: conv.Person}})
+	if !u.bundles[pc.bundle] && len(u.bundles) < maxBundles {
+		if u.bundles == nil {
+			u.bundles = map[[32]byte]bool{}
+		} else {
+			change.Reason = "with another key, which a card of the same person signed"
+		}
+		u.bundles[pc.bundle] = true
+	}
+	e.event(Event{Type: EventPeer, Peer: change})
 }
 
 // remember keeps who was met, as seen, where the name is new; it tells whether

@@ -168,6 +168,8 @@ func (p *presenter) peer(c *chatsecure.PeerChange) {
 		p.out.notice("%s has a renewed card, of the same person", who)
 	case c.What == proto.Left && c.Reason != "":
 		p.out.notice("%s has left, %s", who, crypto.Visible(c.Reason))
+	case p.people && c.Reason != "":
+		p.out.notice("%s: %s, %s", who, c.What, crypto.Visible(c.Reason))
 	case p.people:
 		p.out.notice("%s: %s", who, c.What)
 	default:
