@@ -161,11 +161,7 @@ const doctorCardSoon = 60 * 24 * time.Hour
 // lookAtTrust checks the chain, whatever is known of revocation, and then the
 // revocation. An error is one of the command line.
 func (d *doctor) lookAtTrust(bundle []byte) error {
-	fetched := ""
-	if d.state != nil {
-		fetched = d.state.CRLDir()
-	}
-	lists, err := d.a.revocationLists(fetched)
+	lists, err := d.a.revocationLists(d.a.fetchedLists())
 	if err != nil {
 		return err
 	}
@@ -183,7 +179,7 @@ func (d *doctor) lookAtTrust(bundle []byte) error {
 		d.skip("crl", "there is no certificate to look at")
 		return nil
 	}
-	d.chain = append(d.chain, certificates(bundle)...)
+	d.chain = append(append(d.chain, certificates(bundle)...), d.a.fetchedIssuers()...)
 	cfg := crypto.VerifierConfig{Trust: trust, CRLs: lists, Policy: crypto.PolicyOff, Now: d.a.now}
 	person, err := crypto.NewVerifier(cfg).Certificate(d.leaf, d.chain)
 	if err != nil {
@@ -215,6 +211,6 @@ func (d *doctor) revocation(cfg crypto.VerifierConfig) {
 	case person.Revocation.Status == crypto.RevocationGood:
 		d.ok(check, "%s", person.Revocation.Reason)
 	default:
-		d.note(check, "give the revocation lists with -crl DIR, or let them be fetched", "whether it is revoked is not known: %s", person.Revocation.Reason)
+		d.note(check, "client crl refresh fetches them; or give them with -crl DIR", "whether it is revoked is not known: %s", person.Revocation.Reason)
 	}
 }

@@ -15,6 +15,9 @@ import (
 // runSession is the client without a command: the prompt, at a terminal, or
 // the same commands from a pipe, one a line.
 func (a *app) runSession(ctx context.Context) error {
+	if err := a.firstMinutes(ctx); err != nil {
+		return err
+	}
 	interactive := a.interactive()
 	c, err := a.connect(ctx, proto.TakesMessages, func(cfg *chatsecure.ClientConfig) { cfg.Persistent = interactive })
 	if err != nil {

@@ -94,7 +94,7 @@ func (p *Program) Help() string {
 		for _, s := range p.Statuses {
 			parts = append(parts, s.Term+" "+s.Text)
 		}
-		b.WriteString("\n" + wrap("Exit status: "+strings.Join(parts, ", ")+".", 0))
+		b.WriteString("\n" + wrap("Exit status: "+strings.Join(parts, "; ")+".", 0))
 	}
 	return b.String()
 }
