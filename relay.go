@@ -38,6 +38,7 @@ type RelayConfig struct {
 
 	Now func() time.Time // tests own the clock; default time.Now
 
+	maxHeld  int64         // tests have less than relayMaxHeld
 	patience time.Duration // for one handshake; tests have less than proto.HandshakeTimeout
 }
 
@@ -55,6 +56,7 @@ type Relay struct {
 	halfOpen *relayHalfOpen
 	workers  chan struct{} // a token for each handshake that may compute at once
 	hub      *relayHub
+	memory   *relayMemory
 	seconds  atomic.Int64   // the keeper's clock, from 1 on
 	reload   chan struct{}  // asks the keeper to read bundle and lists again
 	conns    sync.WaitGroup // every goroutine that serves a connection
@@ -71,6 +73,9 @@ func NewRelay(cfg RelayConfig) (*Relay, error) {
 	}
 	if cfg.patience == 0 {
 		cfg.patience = proto.HandshakeTimeout
+	}
+	if cfg.maxHeld == 0 {
+		cfg.maxHeld = relayMaxHeld
 	}
 	if cfg.MaxConns <= 0 {
 		cfg.MaxConns = DefaultMaxConns
@@ -90,6 +95,7 @@ func NewRelay(cfg RelayConfig) (*Relay, error) {
 		// leaves the other half to those who talk.
 		workers: make(chan struct{}, (runtime.GOMAXPROCS(0)+1)/2),
 		hub:     newRelayHub(cfg.MaxConns),
+		memory:  newRelayMemory(cfg.maxHeld),
 		reload:  make(chan struct{}, 1),
 	}
 	r.seconds.Store(1)

@@ -31,6 +31,7 @@ type relayConn struct {
 	since    time.Time
 
 	// The reader's.
+	lines   *proto.LineReader
 	recv    *crypto.Hop
 	routes  map[string]*relayRoute // by destination id
 	bytesIn uint64
@@ -45,6 +46,8 @@ type relayConn struct {
 	heard   atomic.Int64 // when the last line came
 	wrote   atomic.Int64 // when the last bytes were taken
 	writing atomic.Int64 // since when a Write waits, 0 when none does
+
+	reading atomic.Int64 // what waits for the rest of a line, in bytes
 
 	checkAgain atomic.Int64 // Unix time at which what its identity rests on ends
 
@@ -90,6 +93,8 @@ func newRelayConn(r *Relay, conn net.Conn, hi *hello, key *crypto.PublicKey, per
 	// As if a writer were at work: nothing may be written before line 4.
 	c.queue.active = true
 	c.queue.done = make(chan struct{})
+	c.queue.memory = r.memory
+	c.lines = proto.NewLineReader(c)
 	return c
 }
 
@@ -108,8 +113,8 @@ func (c *relayConn) startWriter() { c.relay.conns.Go(c.write) }
 // serve is the reader goroutine: it carries out one line after the other until
 // the connection ends. Ten thousand connections wait here for a line, so what
 // else there is to do has its variables in functions of their own.
-func (c *relayConn) serve(lines *proto.LineReader) {
-	for c.serveLine(lines.ReadLine(proto.MaxLine)) {
+func (c *relayConn) serve() {
+	for c.serveLine(c.lines.ReadLine(proto.MaxLine)) {
 	}
 	c.finish()
 }
@@ -149,6 +154,8 @@ func (c *relayConn) finish() {
 		relayFarewell(c.conn)
 	}
 	c.conn.Close()
+	c.relay.memory.add(-int(c.reading.Swap(0)))
+	c.queue.letGo()
 	c.recv.Erase()
 	c.send.Erase()
 	c.relay.log.Info("left", "name", c.name, "conn", c.id, "reason", c.ending.reason, "in", c.bytesIn, "out", c.bytesOut,

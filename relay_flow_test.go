@@ -311,6 +311,7 @@ func TestRelayPassesWithoutAllocating(t *testing.T) {
 	src := &relayConn{id: "0123456789abcdef", name: "ana"}
 	dst := &relayConn{id: "fedcba9876543210", name: "bruno", folded: "bruno"}
 	dst.queue.active = true // its writer is this test
+	dst.queue.memory = newRelayMemory(relayMaxHeld)
 	src.routes = map[string]*relayRoute{dst.id: {src: src, dst: dst, share: new(relayShare)}}
 	src.queue.active = true
 	payload := append([]byte(`{"type":"client-com","dst":"bruno","dst-id":"fedcba9876543210"}`+"\n\n"), strings.Repeat("x", 700)...)
@@ -340,4 +341,50 @@ func TestRelayPassesWithoutAllocating(t *testing.T) {
 	if n := testing.AllocsPerRun(100, line); n != 0 {
 		t.Errorf("%v allocations for ten lines", n)
 	}
+}
+
+// Row 26: however many send half a line or read nothing, what they make the
+// relay hold is bounded; those who do neither stay.
+func TestRelayHoldsNoMoreThanItMay(t *testing.T) {
+	const maxHeld = 8 << 20
+	rt := startRelayTest(t, func(cfg *RelayConfig) { cfg.maxHeld = maxHeld })
+	ana, bruno := rt.join("ana"), rt.join("bruno")
+	chat := func() {
+		t.Helper()
+		ana.to(bruno, "hello")
+		bruno.want(proto.TypeClientCom)
+		ana.want(proto.TypeAck)
+	}
+	mallory := relayTestDelegate(t, relayTestPerson(t, "mallory"), "mallory")
+	settled := func() bool { return rt.memory.held.Load() <= maxHeld }
+
+	half := strings.Repeat("x", 3*proto.MaxLine/4)
+	for range 20 {
+		c := rt.connect(mallory, proto.TakesNone)
+		c.conn.Write([]byte(half)) // fails once the relay has had enough
+		chat()
+		rt.tick()
+	}
+	relayTestUntil(t, "room", settled)
+	sender := rt.connect(mallory, proto.TakesNone)
+	for range 20 {
+		deaf := rt.pipe(mallory, proto.TakesNone)
+		sender.to(deaf, half[:proto.MaxBody])
+		sender.ask(&proto.Header{Type: proto.TypeList, Name: "bruno"})
+		for m := sender.next(); m.Type != proto.TypeList; m = sender.next() {
+		}
+		chat()
+		rt.tick() // who has waited longer goes first
+	}
+	relayTestUntil(t, "room", settled)
+	ended := 0
+	for _, c := range rt.hub.named("mallory") {
+		if c.ended.Load() {
+			ended++
+		}
+	}
+	if n := len(rt.hub.named("mallory")) - ended; n > 30 {
+		t.Errorf("%d of 41 are still there", n)
+	}
+	chat()
 }

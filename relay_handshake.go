@@ -46,13 +46,10 @@ func (r *Relay) greet(v *relayVisitor) {
 	if err != nil {
 		return
 	}
-	lines := h.lines
-	if !lines.Buffered() {
-		// A reader that has only seen the handshake holds a buffer of its size.
-		lines = proto.NewLineReader(v.conn)
-	}
 	r.log.Info("connected", "name", c.name, "conn", c.id, "addr", v.conn.RemoteAddr().String(), "takes", c.takes)
-	r.conns.Go(func() { c.serve(lines) })
+	// Its LineReader is a new one, small and without what a client has sent
+	// before it could have known what to: at most a blank line.
+	r.conns.Go(c.serve)
 }
 
 // run is the handshake from top to bottom, under one deadline and the cheap

@@ -27,6 +27,8 @@ func (r *Relay) keep(ctx context.Context) {
 			return
 		case <-r.reload:
 			r.reloadTrust()
+		case <-r.memory.pressure:
+			r.relieve()
 		case <-ticker.C:
 			r.tick()
 		}

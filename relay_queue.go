@@ -10,6 +10,8 @@ import (
 // the other in one buffer, and which routes have an ack to come. Putting never
 // waits.
 type relayQueue struct {
+	memory *relayMemory
+
 	mu      sync.Mutex // guards what follows
 	buf     []byte
 	entries []relayEntry
@@ -65,6 +67,7 @@ func (q *relayQueue) put(head, body []byte, e relayEntry) relayPut {
 	e.end, e.size = len(q.buf), size
 	q.entries = append(q.entries, e)
 	q.bytes += size
+	q.memory.add(size)
 	return q.wake()
 }
 
@@ -151,6 +154,15 @@ func (q *relayQueue) wrote(size int) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.bytes -= size
+	q.memory.add(-size)
+}
+
+// letGo gives up what was not written, at the very end.
+func (q *relayQueue) letGo() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.memory.add(-q.bytes)
+	q.bytes, q.buf, q.entries, q.acks = 0, nil, nil, nil
 }
 
 // rest is how a writer stops: it is not active any more, and the queue lets go

@@ -3,22 +3,56 @@ package proto
 import (
 	"bytes"
 	"io"
+	"sync"
 )
 
 // Buffer sizes of a LineReader: small while a connection is idle, because the
 // relay holds thousands of those, large while lines stream in, because a read
-// costs more than the bytes it brings.
+// costs more than the bytes it brings. Readers lend each other the large ones,
+// and have one only while it is in use.
 const (
-	minReadBuffer = 1 << 10
-	maxReadAhead  = 256 << 10
+	minReadBuffer    = 1 << 10
+	maxOwnBuffer     = 4 << 10
+	streamReadBuffer = 128 << 10
+	longReadBuffer   = MaxLine + maxOwnBuffer
 )
+
+var (
+	streamBuffers = sync.Pool{New: func() any { return new([streamReadBuffer]byte) }}
+	longBuffers   = sync.Pool{New: func() any { return new([longReadBuffer]byte) }}
+)
+
+// takeBuffer returns a buffer that is larger than size, by one step.
+func takeBuffer(size int) []byte {
+	switch {
+	case size < minReadBuffer:
+		return make([]byte, minReadBuffer)
+	case size < maxOwnBuffer:
+		return make([]byte, 2*size)
+	case size < streamReadBuffer:
+		return streamBuffers.Get().(*[streamReadBuffer]byte)[:]
+	case size < longReadBuffer:
+		return longBuffers.Get().(*[longReadBuffer]byte)[:]
+	}
+	return make([]byte, 2*size) // no line of the protocol's
+}
+
+func giveBuffer(b []byte) {
+	switch len(b) {
+	case streamReadBuffer:
+		streamBuffers.Put((*[streamReadBuffer]byte)(b))
+	case longReadBuffer:
+		longBuffers.Put((*[longReadBuffer]byte)(b))
+	}
+}
 
 // LineReader reads newline-terminated lines of bounded length. Blank lines are
 // skipped. It is used by one goroutine.
 type LineReader struct {
 	r      io.Reader
 	buf    []byte
-	lo, hi int // unread bytes are buf[lo:hi]
+	lo, hi int    // unread bytes are buf[lo:hi]
+	own    []byte // of maxOwnBuffer, while buf is a lent one
 	full   bool
 	small  int // consecutive reads that used little of buf
 }
@@ -29,6 +63,15 @@ func NewLineReader(r io.Reader) *LineReader { return &LineReader{r: r} }
 // Buffered tells whether bytes are waiting that need no further read. A sender
 // flushes when this is false: the other side is waiting for us.
 func (l *LineReader) Buffered() bool { return l.hi > l.lo }
+
+// Holding returns how many bytes of memory an incomplete line takes, beyond
+// the little that every reader has.
+func (l *LineReader) Holding() int {
+	if l.hi == l.lo || len(l.buf) <= maxOwnBuffer {
+		return 0
+	}
+	return len(l.buf)
+}
 
 // ReadLine returns the next line that is not blank, without its newline. The
 // slice is valid, and may be written to, until the next call. A line longer
@@ -66,28 +109,21 @@ func (l *LineReader) ReadLine(limit int) ([]byte, error) {
 	}
 }
 
-// fill reads once, after making room: it doubles the buffer when the last read
-// filled it or one line needs more, and lets a large one go when reads have
-// been small for a while.
+// fill reads once, after making room: it takes a larger buffer when the last
+// read filled this one or one line needs more, gives a large one back when the
+// stream pauses, and lets a middling one go when reads have been small for a
+// while.
 func (l *LineReader) fill() error {
 	pending := l.hi - l.lo
 	size := len(l.buf)
 	switch {
-	case size == 0:
-		size = minReadBuffer
-	case pending == size:
-		size *= 2
-	case l.full && size < maxReadAhead:
-		size *= 2
-	case pending < minReadBuffer/2 && l.small >= 2 && size > minReadBuffer:
-		size = minReadBuffer
-	}
-	if size != len(l.buf) {
-		buf := make([]byte, size)
-		copy(buf, l.buf[l.lo:l.hi])
-		l.buf = buf
-		l.lo, l.hi, l.small = 0, pending, 0
-	} else if l.lo > 0 {
+	case pending == size, l.full && size < streamReadBuffer:
+		l.move(takeBuffer(size))
+	case pending == 0 && !l.full && size > maxOwnBuffer:
+		l.move(l.own)
+	case pending < minReadBuffer/2 && l.small >= 2 && size > minReadBuffer && size <= maxOwnBuffer:
+		l.move(make([]byte, minReadBuffer))
+	case l.lo > 0:
 		copy(l.buf, l.buf[l.lo:l.hi])
 		l.lo, l.hi = 0, pending
 	}
@@ -108,4 +144,17 @@ func (l *LineReader) fill() error {
 		}
 	}
 	return io.ErrNoProgress
+}
+
+// move goes on in another buffer.
+func (l *LineReader) move(buf []byte) {
+	pending := copy(buf, l.buf[l.lo:l.hi])
+	giveBuffer(l.buf)
+	if len(l.buf) == maxOwnBuffer {
+		l.own = l.buf
+	}
+	if len(buf) < len(l.own) {
+		l.own = nil
+	}
+	l.buf, l.lo, l.hi, l.small = buf, 0, pending, 0
 }

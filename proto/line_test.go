@@ -94,7 +94,7 @@ func TestLineReaderLetsMemoryGo(t *testing.T) {
 			t.Fatalf("a buffer of %d bytes held a line of %d", len(l.buf), MaxLine)
 		}
 	}
-	if len(l.buf) != minReadBuffer {
+	if len(l.buf) != minReadBuffer { // after two more that were small
 		t.Errorf("after short lines the buffer has %d bytes", len(l.buf))
 	}
 }
