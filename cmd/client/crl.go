@@ -106,7 +106,7 @@ func (a *app) refreshLists(ctx context.Context, dir string) (failed, err error) 
 	var own []crypto.CRLFetch
 	if leaf != nil {
 		if own, err = verifier.Due(leaf, chain); err != nil {
-			return nil, err
+			a.out.notice("for the own certificate nothing is fetched: %s", err)
 		}
 	}
 	results := fetcher.Refresh(ctx, own)
@@ -158,8 +158,9 @@ func (a *app) ownCertificate(ctx context.Context, state *chatsecure.State, f *ch
 		return nil, nil, err
 	}
 	defer c.Close()
-	issuers, err := a.issuers(ctx, c, f, v, bundle)
-	return c.Leaf(), append(c.Chain(), issuers...), err
+	// Also the lists about one that is refused may be looked for.
+	issuers, _ := a.issuers(ctx, c, f, v, bundle)
+	return c.Leaf(), append(c.Chain(), issuers...), nil
 }
 
 // fetcher fetches revocation lists and keeps them in a state directory. lists
