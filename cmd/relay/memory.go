@@ -14,7 +14,7 @@ import (
 const (
 	// garbageFloor is how many bytes of garbage may gather however little is
 	// alive.
-	garbageFloor = 32 << 20
+	garbageFloor = 16 << 20
 	// garbageLeast and garbageMost bound it in per cent of what is alive.
 	garbageLeast = 50
 	garbageMost  = 400
