@@ -252,7 +252,7 @@ func TestRow06ConnectDowngrade(t *testing.T) {
 func TestRow12ConnectBytes(t *testing.T) {
 	eachSuite(t, func(t *testing.T, suite string) {
 		every := 1
-		if testing.Short() {
+		if testing.Short() || raceEnabled {
 			every = 17
 		}
 		flip := func(line []byte, i int) []byte {

@@ -350,9 +350,9 @@ func TestKeysAreCleared(t *testing.T) {
 		now := labNow
 		for round := range 8 {
 			fromA := round%2 == 1
-			src, dst := ca, cb
-			if !fromA {
-				src, dst = dst, src
+			dst := ca
+			if fromA {
+				dst = cb
 			}
 			var used KEMKey
 			before := secrets(ca, cb)
