@@ -49,7 +49,7 @@ func TestEveryExitStatus(t *testing.T) {
 		{4, "untrusted", "", []string{"list"}},
 		{4, "revoked", "", []string{"list"}},
 		{4, "alice", "", []string{"-crl", empty, "list"}},
-		{4, "revoked", "", []string{"-crl-policy", "off", "list"}}, // by the relay
+		{4, "revoked", "", []string{"-crl-policy", "off", "list"}},                   // by the relay
 		{4, "bob", "", []string{"-name", "alice", "-state", w.path("bobs"), "list"}}, // the name is taken
 		{5, "alice", "", []string{"-card", w.path("none"), "list"}},
 		{5, "alice", "", []string{"-card", "pkcs11:?module-path=/none.so", "list"}},
