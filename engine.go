@@ -113,6 +113,9 @@ func dial(ctx context.Context, cfg ClientConfig) (*Client, error) {
 		backoff: backoffMin,
 	}
 	e.ctx, e.abort = context.WithCancel(context.Background())
+	if cfg.Ciphers[0] != crypto.SuiteMLKEM {
+		e.local.Keys.Fill()
+	}
 	c.engine = e
 	sess, err := e.connect(ctx)
 	if err != nil {

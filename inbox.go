@@ -15,6 +15,7 @@ type shownMark struct {
 	id    string
 	t3    [32]byte // where the history has it
 	seq   uint64
+	size  int // bytes of text
 	shown bool
 }
 
@@ -177,6 +178,12 @@ func (e *engine) onText(pc *peerConn, o *crypto.Opened) {
 		e.refuseMessage(pc, Errorf(proto.NotTaking, "this connection takes no messages"))
 		return
 	}
+	// A peer that keeps to the windows never comes here.
+	if pc.conv.ReceivedSeq()+uint64(len(o.Records)) > pc.saidN+maxUnackedRecords || pc.waiting > maxWaiting+maxUnackedBytes {
+		o.Discard()
+		e.refuseMessage(pc, Errorf(proto.Flood, "more records than the window allows"))
+		return
+	}
 	levels := make([]KnownLevel, len(o.Records))
 	for i, r := range o.Records {
 		levels[i] = e.history.Known(r.ID)
@@ -188,12 +195,13 @@ func (e *engine) onText(pc *peerConn, o *crypto.Opened) {
 	u := pc.user
 	first := !u.greeted && !u.met
 	for i, r := range o.Records {
-		mark := e.pending[r.ID]
-		if mark == nil {
-			mark = &shownMark{id: r.ID, t3: pc.conv.T3, seq: r.Seq, shown: levels[i] == KnownShown}
+		mark, waits := e.pending[r.ID]
+		if !waits {
+			mark = &shownMark{id: r.ID, t3: pc.conv.T3, seq: r.Seq, size: len(r.Text), shown: levels[i] == KnownShown}
 		}
 		pc.arrived = append(pc.arrived, mark)
-		if levels[i] != KnownNot {
+		pc.waiting += mark.size
+		if waits || levels[i] != KnownNot {
 			continue
 		}
 		e.pending[r.ID] = mark
@@ -257,6 +265,7 @@ func (e *engine) takeMarks() {
 func (e *engine) advanceRead(pc *peerConn) {
 	n := 0
 	for n < len(pc.arrived) && pc.arrived[n].shown {
+		pc.waiting -= pc.arrived[n].size
 		n++
 	}
 	if n == 0 {

@@ -75,6 +75,7 @@ type peerConn struct {
 	// Incoming.
 	arrived    []*shownMark // not yet READ in order, from readSeq+1
 	readSeq    uint64
+	waiting    int    // bytes of text in arrived
 	saidN      uint64 // delivered and read of our last receipt
 	saidM      uint64
 	owesAnswer bool // B answers p3 at once
@@ -322,10 +323,13 @@ func (e *engine) onPhase1(pc *peerConn, body []byte) {
 			return // our own nonce, reflected
 		}
 	}
+	if pc.resp != nil && pc.resp.Answers(offer) {
+		return // one p2 for a p1
+	}
 	if pc.init != nil {
 		// Two p1 have crossed: the lower one goes on, at both ends.
 		mine, theirs := pc.init.Order(), offer.Order()
-		if pc.retried != nil {
+		if pc.retried != nil && offer.Retried() {
 			theirs = pc.retried.Order()
 		}
 		if bytes.Compare(mine[:], theirs[:]) <= 0 {
@@ -364,8 +368,11 @@ func (e *engine) halfOpen() int {
 // refused, and shows it here.
 func (e *engine) refusePeer(pc *peerConn, err error) {
 	ee := AsError(err)
-	if errors.Is(err, crypto.ErrDecrypt) || errors.Is(err, crypto.ErrHandshake) {
+	switch {
+	case errors.Is(err, crypto.ErrDecrypt), errors.Is(err, crypto.ErrHandshake):
 		ee = Errorf(proto.DecryptFailed, "the handshake does not hold")
+	case errors.Is(err, crypto.ErrBusy):
+		ee = Errorf(proto.Busy, "the keys for this suite are used up for the moment")
 	}
 	e.sendHeader(pc, &proto.Header{Type: proto.TypeError, Dst: pc.name, DstID: pc.id, Code: ee.Code, Message: clip(ee.Message, proto.MaxMessage)}, nil, 0)
 	if errors.Is(err, errFetching) {
@@ -502,7 +509,7 @@ func (e *engine) endConversation(pc *peerConn, reason string) {
 	pc.conv = nil
 	pc.queue = append(slices.Clone(pc.sent), pc.queue...)
 	pc.sent, pc.sentBase, pc.delivered, pc.taken, pc.takenMark, pc.unackBytes = nil, 0, 0, 0, 0, 0
-	pc.arrived, pc.readSeq, pc.saidN, pc.saidM, pc.owesAnswer = nil, 0, 0, 0, false
+	pc.arrived, pc.readSeq, pc.waiting, pc.saidN, pc.saidM, pc.owesAnswer = nil, 0, 0, 0, 0, false
 	pc.deadline = time.Time{}
 }
 

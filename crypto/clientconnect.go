@@ -352,6 +352,9 @@ const maxSuites = 16
 // Order returns H of this very p1: of two first ones that cross, the lower goes on.
 func (o *Offer) Order() [32]byte { return sha256.Sum256(o.exact) }
 
+// Retried tells whether this p1 says that it answers a retry.
+func (o *Offer) Retried() bool { return len(o.p.Retry) > 0 }
+
 // Nonce returns the offer's nonce.
 func (o *Offer) Nonce() []byte { return o.p.Nonce }
 

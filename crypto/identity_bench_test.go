@@ -6,13 +6,16 @@ import (
 	"crypto/rand"
 	"crypto/sha512"
 	"crypto/x509"
+	"encoding/pem"
 	mathrand "math/rand/v2"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"runtime"
 	"runtime/debug"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 
 	"chatsecure/testdata/lab"
@@ -152,6 +155,33 @@ func BenchmarkCRL(b *testing.B) {
 		}
 	})
 	list = nil
+	// What everybody has does the same: reads the list, checks its signature
+	// and looks one certificate up.
+	b.Run("openssl", func(b *testing.B) {
+		dir := b.TempDir()
+		write := func(name, typ string, der []byte) string {
+			file := filepath.Join(dir, name)
+			if err := os.WriteFile(file, pem.EncodeToMemory(&pem.Block{Type: typ, Bytes: der}), 0o600); err != nil {
+				b.Fatal(err)
+			}
+			return file
+		}
+		data, err := os.ReadFile(path)
+		if err != nil {
+			b.Fatal(err)
+		}
+		crlFile, ca := write("crl.pem", "X509 CRL", data), write("ca.pem", "CERTIFICATE", issuer.Raw)
+		var most float64
+		for b.Loop() {
+			cmd := exec.Command("openssl", "verify", "-crl_check", "-partial_chain", "-CAfile", ca, "-CRLfile", crlFile, ca)
+			out, err := cmd.CombinedOutput()
+			if cmd.ProcessState == nil {
+				b.Fatalf("openssl is needed for comparison: %v %s", err, out)
+			}
+			most = max(most, float64(cmd.ProcessState.SysUsage().(*syscall.Rusage).Maxrss)/1024)
+		}
+		b.ReportMetric(most, "MiB-peak")
+	})
 	b.Run("x509", func(b *testing.B) {
 		var most float64
 		for b.Loop() {
