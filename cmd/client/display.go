@@ -141,7 +141,7 @@ func (d *display) say(s string) {
 // safe to show. -q silences it.
 func (d *display) notice(format string, args ...any) {
 	if !d.quiet {
-		d.say("client: notice: " + fmt.Sprintf(format, args...) + "\n")
+		d.say(d.in(faint, "client: notice: "+fmt.Sprintf(format, args...)) + "\n")
 	}
 }
 

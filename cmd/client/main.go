@@ -106,6 +106,7 @@ func (a *app) awaitSignal(cancel context.CancelFunc) {
 	for s := range a.signals {
 		number, _ := s.(syscall.Signal)
 		if !a.signal.CompareAndSwap(0, int32(number)) {
+			a.restoreTerminal()
 			os.Exit(exitSignal + int(number))
 		}
 		cancel()

@@ -223,7 +223,7 @@ func (p *presenter) promptMessage(m *chatsecure.Message, now time.Time) string {
 	if len(m.To) > 1 {
 		who += " → " + visibleNames(m.To)
 	}
-	return clock(now) + " [" + who + "]: " + crypto.Visible(m.Text)
+	return clock(now) + " " + p.out.in(strong, "["+who+"]") + ": " + crypto.Visible(m.Text)
 }
 
 func visibleNames(names []string) string { return crypto.Visible(strings.Join(names, ", ")) }

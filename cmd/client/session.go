@@ -19,15 +19,24 @@ func (a *app) runSession(ctx context.Context) error {
 		return err
 	}
 	interactive := a.interactive()
-	c, err := a.connect(ctx, proto.TakesMessages, func(cfg *chatsecure.ClientConfig) { cfg.Persistent = interactive })
+	c, err := a.connect(ctx, proto.TakesMessages, func(cfg *chatsecure.ClientConfig) {
+		cfg.Persistent = interactive
+		cfg.Receipts = cfg.Receipts || interactive
+	})
 	if err != nil {
 		return err
 	}
 	s := newSession(a.out, c, a.opt.timeout, a.now)
 	s.history = historyIn(c.state)
 	s.presenter.offer = func(err error) { a.offer(c.state, err) }
+	stop := func() {}
 	if interactive {
 		s.terminal = a.person()
+		for _, p := range c.state.KnownPeers() {
+			s.desk.names.add(p.Name)
+		}
+		stop = s.terminal.startEditing(a.env, &s.desk.names)
+		defer stop() // also if it panics
 		a.out.onScreen(s.terminal.screen)
 		s.people = true
 		err = c.Watch(ctx)
@@ -37,6 +46,7 @@ func (a *app) runSession(ctx context.Context) error {
 	if err == nil {
 		err = s.run(ctx)
 	}
+	stop()
 	err = errors.Join(err, c.leave())
 	<-s.presented
 	a.out.onScreen(nil)
@@ -58,6 +68,7 @@ type session struct {
 	now      func() time.Time
 	patience time.Duration
 	terminal *terminal  // the prompt; or else
+	desk     desk       // what the prompt knows
 	lines    lineSource // a pipe
 	failed   int        // exit status of the most severe failure of a line
 	sent     bool       // something was
@@ -92,8 +103,14 @@ func (s *session) run(ctx context.Context) error {
 // show shows what comes until the client ends, and tells its senders so.
 func (s *session) show(stop context.CancelCauseFunc) {
 	defer close(s.presented)
+	if s.terminal != nil {
+		defer s.terminal.editing.Load().restoreOnPanic()
+	}
 	for {
 		events, err := s.c.Next(context.Background())
+		if s.terminal != nil {
+			s.desk.note(s.terminal, events)
+		}
 		shown, writeErr := s.present(events)
 		if writeErr == nil {
 			s.c.Shown(shown...)
@@ -138,11 +155,11 @@ func (s *session) nextLines(ctx context.Context) ([]inputLine, error) {
 	if s.terminal == nil {
 		return s.lines.wait(ctx)
 	}
-	text, err := s.terminal.question(ctx, func() string { return clock(s.now()) + " [" + crypto.Visible(s.c.Name()) + "-" + s.c.Conn() + "] " })
-	if err != nil {
+	text, err := s.terminal.command(ctx, func() string { return clock(s.now()) + " [" + crypto.Visible(s.c.Name()) + "-" + s.c.Conn() + "] " })
+	if err != nil && !errors.Is(err, errLineTooLong) {
 		return nil, err
 	}
-	line := checkLine(0, []byte(text), false)
+	line := checkLine(0, []byte(text), err != nil)
 	return []inputLine{line}, nil
 }
 
@@ -193,6 +210,9 @@ func (s *session) say(ctx context.Context, c promptCommand) error {
 		return err
 	}
 	s.sent = true
+	if s.terminal != nil {
+		s.desk.sent(s.terminal, id, names)
+	}
 	if s.out.json {
 		s.out.objectLater(sentObject{s.out.head("sent"), id, names})
 	}

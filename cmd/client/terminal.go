@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"chatsecure/card"
 	"chatsecure/crypto"
@@ -23,6 +24,10 @@ type screen struct {
 	mu      sync.Mutex // guards what follows
 	out     io.Writer
 	prompts []func() string // the last one stands on the last line
+
+	dumb    bool                    // it knows no control sequences
+	paint   palette                 // whether it has colour
+	editing atomic.Pointer[editing] // has the terminal instead, unless it is nil
 }
 
 // clearLine goes to the start of the line and clears it (ECMA-48, EL).
@@ -30,27 +35,39 @@ const clearLine = "\r\x1b[K"
 
 // print writes whole lines.
 func (s *screen) print(text string) {
+	if e := s.editing.Load(); e != nil {
+		e.print(text)
+		return
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if len(s.prompts) > 0 {
-		text = clearLine + text + s.prompts[len(s.prompts)-1]()
+		text = s.clear() + text + s.prompts[len(s.prompts)-1]()
 	}
 	io.WriteString(s.out, text)
 }
 
-// ask shows a prompt; answered says that its line has ended.
-func (s *screen) ask(prompt func() string) {
+// clear makes room for a line where a prompt stands.
+func (s *screen) clear() string {
+	if s.dumb {
+		return "\n"
+	}
+	return clearLine
+}
+
+// show shows a prompt; answered says that its line has ended.
+func (s *screen) show(prompt func() string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	text := prompt()
 	if len(s.prompts) > 0 {
-		text = clearLine + text
+		text = s.clear() + text
 	}
 	s.prompts = append(s.prompts, prompt)
 	io.WriteString(s.out, text)
 }
 
-// answered: see ask. end is what the terminal has not echoed.
+// answered: see show. end is what the terminal has not echoed.
 func (s *screen) answered(end string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -69,6 +86,7 @@ func fixed(prompt string) func() string { return func() string { return prompt }
 type terminal struct {
 	*screen
 	echo func(on bool) error // switches the echo
+	fd   uintptr
 
 	in *bufio.Reader // of the goroutine that reads, while reading is set
 
@@ -86,7 +104,7 @@ type typed struct {
 
 func newTerminal(in, out *os.File) *terminal {
 	return &terminal{
-		screen: &screen{out: out}, in: bufio.NewReaderSize(in, maxTyped),
+		screen: &screen{out: out}, in: bufio.NewReaderSize(in, maxTyped), fd: in.Fd(),
 		echo: func(on bool) error { return setEcho(in.Fd(), on) },
 	}
 }
@@ -153,7 +171,20 @@ func (t *terminal) readOne() typed {
 
 // question asks for a line.
 func (t *terminal) question(ctx context.Context, prompt func() string) (string, error) {
-	t.ask(prompt)
+	return t.ask(ctx, questionField, prompt)
+}
+
+// command asks for a line at the prompt.
+func (t *terminal) command(ctx context.Context, prompt func() string) (string, error) {
+	return t.ask(ctx, commandField, prompt)
+}
+
+func (t *terminal) ask(ctx context.Context, kind fieldKind, prompt func() string) (string, error) {
+	if e := t.editing.Load(); e != nil {
+		line, err := e.read(ctx, newField(kind, prompt))
+		return string(line), err
+	}
+	t.show(prompt)
 	line, err := t.readLine(ctx)
 	end := ""
 	if err != nil {
@@ -165,11 +196,14 @@ func (t *terminal) question(ctx context.Context, prompt func() string) (string, 
 
 // secret asks for a line that is not shown while it is typed.
 func (t *terminal) secret(ctx context.Context, prompt string) ([]byte, error) {
+	if e := t.editing.Load(); e != nil {
+		return e.read(ctx, newField(secretField, fixed(prompt)))
+	}
 	if err := t.echo(false); err != nil {
 		return nil, fmt.Errorf("the terminal would show what is typed: %w", err)
 	}
 	defer t.echo(true)
-	t.ask(fixed(prompt))
+	t.show(fixed(prompt))
 	line, err := t.readLine(ctx)
 	t.answered("\n")
 	return line, err
