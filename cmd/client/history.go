@@ -103,7 +103,7 @@ func showHistory(out *display, read historySource, peer string) error {
 		out.say("client: error: " + p.String() + "\n")
 	}
 	if len(problems) > 0 {
-		return &chatsecure.Error{Code: proto.SignatureInvalid, Message: fmt.Sprintf("the history is damaged in %d places", len(problems)), Hint: "client history -verify tells more"}
+		return &chatsecure.Error{Code: proto.SignatureInvalid, Message: "the history is damaged in " + counted(len(problems), "place", "places"), Hint: "client history -verify tells more"}
 	}
 	return nil
 }
@@ -278,10 +278,11 @@ func (a *app) verifyHistory(state *chatsecure.State) error {
 	for _, f := range r.Findings {
 		o.Findings = append(o.Findings, f.String())
 	}
-	a.tellVerified(o, fmt.Sprintf("history: %d lines in %d files; %d messages with %d records, %d receipts, %d conversations",
-		r.Lines, r.Files, r.Messages, r.Records, r.Receipts, r.Conversations))
+	a.tellVerified(o, fmt.Sprintf("history: %s in %s; %s with %s, %s, %s",
+		counted(r.Lines, "line", "lines"), counted(r.Files, "file", "files"), counted(r.Messages, "message", "messages"),
+		counted(r.Records, "record", "records"), counted(r.Receipts, "receipt", "receipts"), counted(r.Conversations, "conversation", "conversations")))
 	if !r.OK() {
-		return &chatsecure.Error{Code: proto.SignatureInvalid, Message: fmt.Sprintf("the history does not verify: %d findings", len(r.Findings)+r.More), Hint: "something other than this program has changed the files, or lost some of them; a backup may have them whole"}
+		return &chatsecure.Error{Code: proto.SignatureInvalid, Message: "the history does not verify: " + counted(len(r.Findings)+r.More, "finding", "findings"), Hint: "something other than this program has changed the files, or lost some of them; a backup may have them whole"}
 	}
 	return nil
 }
