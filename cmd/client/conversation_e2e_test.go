@@ -28,15 +28,20 @@ func feed(t *testing.T, p *running, lines, cuts int, between func(cut int)) {
 }
 
 // drain reads a command's output in the background, so that it never waits.
-func (p *running) drain() *bytes.Buffer {
-	out := new(bytes.Buffer)
+// The function it returns waits for the command and gives what was read.
+func (p *running) drain() (rest func() string) {
+	var out bytes.Buffer
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		io.Copy(out, p.out)
+		io.Copy(&out, p.out)
 	}()
-	p.t.Cleanup(func() { <-done })
-	return out
+	return func() string {
+		p.stdin.Close()
+		<-done // the output ends when the command does, and before Wait closes it
+		p.cmd.Wait()
+		return out.String()
+	}
 }
 
 // collector reads a recv -json in the background and keeps the texts.
@@ -112,15 +117,15 @@ func TestRelayKilledFiveTimes(t *testing.T) {
 		w.kill()
 		w.startRelay("relay")
 	})
-	alice.stdin.Close()
-	if err := alice.cmd.Wait(); err != nil {
-		t.Fatalf("send: %v: %s", err, alice.stderr.String())
+	sent := ids()
+	if status := alice.cmd.ProcessState.ExitCode(); status != 0 {
+		t.Fatalf("send ended with %d: %s", status, alice.stderr.String())
 	}
 	texts := bob.rest()
 	if status := bob.cmd.ProcessState.ExitCode(); status != 0 {
 		t.Errorf("recv ended with %d: %s", status, bob.stderr.String())
 	}
-	if n := strings.Count(ids.String(), "\n"); n != lines {
+	if n := strings.Count(sent, "\n"); n != lines {
 		t.Errorf("send wrote %d ids", n)
 	}
 	if len(texts) != lines {
@@ -156,16 +161,16 @@ func TestReceiverKilledThreeTimes(t *testing.T) {
 		}
 	}
 	alice := w.start("alice", "send", "-wait", "read", "bob")
-	alice.drain()
+	ids := alice.drain()
 	feed(t, alice, lines, 3, func(int) {
 		bob.more(0)
 		bob.cmd.Process.Kill()
 		count()
 		bob = w.receive("bob").collect()
 	})
-	alice.stdin.Close()
-	if err := alice.cmd.Wait(); err != nil {
-		t.Fatalf("send: %v: %s", err, alice.stderr.String())
+	ids()
+	if status := alice.cmd.ProcessState.ExitCode(); status != 0 {
+		t.Fatalf("send ended with %d: %s", status, alice.stderr.String())
 	}
 	bob.cmd.Process.Signal(syscall.SIGTERM)
 	count()
