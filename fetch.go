@@ -193,11 +193,14 @@ func (f *Fetcher) fetchAhead(now time.Time) {
 
 // Verify is v.Verify, and begins to fetch in the background what would tell
 // more of the certificate's revocation. Where the policy refuses what is not
-// known, and it is being fetched, the error has the code busy: try again.
+// known, and it is being fetched, errFetching stands behind the error.
 func (f *Fetcher) Verify(v *crypto.Verifier, b *crypto.Bundle, name string) (*crypto.Person, error) {
 	person, underway, err := f.look(v, b, name)
 	if len(underway) > 0 {
-		return nil, &Error{Code: proto.Busy, Message: err.Error() + "; its revocation list is being fetched", Err: errFetching}
+		return nil, &Error{
+			Code: proto.RevocationUnknown, Message: err.Error() + "; its revocation list is being fetched",
+			Hint: "try again in a moment, or allow more time with -timeout", Err: errFetching,
+		}
 	}
 	return person, err
 }

@@ -1,263 +1,22 @@
 package chatsecure
 
 import (
-	"bytes"
 	"context"
-	"crypto/sha256"
 	"crypto/x509"
-	"encoding/hex"
 	"encoding/pem"
 	"errors"
 	"fmt"
 	"net/http"
-	"net/http/httptest"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
-	"chatsecure/card"
 	"chatsecure/crypto"
 	"chatsecure/proto"
 	"chatsecure/testdata/lab"
 )
-
-// fetchScene is a lab, the server that its certificates name, and a holder
-// whose lists are fetched.
-type fetchScene struct {
-	t     *testing.T
-	dir   string
-	pki   *lab.PKI
-	alice *lab.Holder
-	trust *crypto.Trust
-	web   *httptest.Server
-
-	mu     sync.Mutex // guards what follows
-	files  map[string][]byte
-	answer map[string]http.HandlerFunc // by path, instead of a file
-	asked  []string                    // "200 /crl/auth.crl", as they were answered
-	clock  time.Time
-}
-
-func newFetchScene(t *testing.T, opts ...lab.IssueOption) *fetchScene {
-	t.Helper()
-	s := &fetchScene{t: t, dir: t.TempDir(), answer: make(map[string]http.HandlerFunc), clock: time.Now()}
-	s.web = httptest.NewServer(s)
-	t.Cleanup(s.web.Close)
-	var err error
-	if s.pki, err = lab.New(lab.Options{BaseURL: s.web.URL}); err != nil {
-		t.Fatal(err)
-	}
-	if s.alice, err = s.pki.Issue("alice", opts...); err != nil {
-		t.Fatal(err)
-	}
-	if err := s.pki.Write(filepath.Join(s.dir, "lab")); err != nil {
-		t.Fatal(err)
-	}
-	root, err := os.ReadFile(filepath.Join(s.dir, "lab", "ca-bundle.pem"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if s.trust, err = crypto.NewTrust(nil, root); err != nil {
-		t.Fatal(err)
-	}
-	s.publish()
-	return s
-}
-
-// publish puts new lists on the server.
-func (s *fetchScene) publish() {
-	s.t.Helper()
-	files, err := s.pki.Served()
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.files = files
-}
-
-// serve has one path answered in another way.
-func (s *fetchScene) serve(path string, answer http.HandlerFunc) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.answer[path] = answer
-}
-
-func (s *fetchScene) serveFile(path string, data []byte) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.files[path] = data
-}
-
-// ServeHTTP is the authority's server. It knows ETags.
-func (s *fetchScene) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	s.mu.Lock()
-	answer, data, ok := s.answer[r.URL.Path], s.files[r.URL.Path], false
-	_, ok = s.files[r.URL.Path]
-	s.mu.Unlock()
-	said := &statusWriter{ResponseWriter: w, status: http.StatusOK}
-	switch {
-	case answer != nil:
-		answer(said, r)
-	case !ok:
-		http.NotFound(said, r)
-	default:
-		sum := sha256.Sum256(data)
-		said.Header().Set("ETag", `"`+hex.EncodeToString(sum[:4])+`"`)
-		http.ServeContent(said, r, "", time.Time{}, bytes.NewReader(data))
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.asked = append(s.asked, fmt.Sprintf("%d %s", said.status, r.URL.Path))
-}
-
-type statusWriter struct {
-	http.ResponseWriter
-	status int
-}
-
-func (w *statusWriter) WriteHeader(status int) {
-	w.status = status
-	w.ResponseWriter.WriteHeader(status)
-}
-
-// requests returns what was asked since the last call, in the order of paths.
-func (s *fetchScene) requests() []string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	asked := s.asked
-	s.asked = nil
-	slices.Sort(asked)
-	return asked
-}
-
-func (s *fetchScene) wantRequests(want ...string) {
-	s.t.Helper()
-	if got := s.requests(); !slices.Equal(got, want) {
-		s.t.Errorf("the server was asked %q, not %q", got, want)
-	}
-}
-
-func (s *fetchScene) now() time.Time {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.clock
-}
-
-func (s *fetchScene) pass(d time.Duration) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.clock = s.clock.Add(d)
-}
-
-// fetchSide is one program that fetches: a Fetcher, and a Verifier for what it
-// has fetched.
-type fetchSide struct {
-	*Fetcher
-	scene    *fetchScene
-	lists    *crypto.CRLStore
-	verifier *crypto.Verifier
-	bundle   *crypto.Bundle
-
-	mu      sync.Mutex // guards what follows
-	notices []string
-}
-
-// open starts a program under a policy, on the state directory that all of a
-// scene have.
-func (s *fetchScene) open(policy crypto.Policy, change ...func(*FetcherConfig)) *fetchSide {
-	s.t.Helper()
-	side := &fetchSide{scene: s, lists: crypto.NewCRLStore(), bundle: s.bundle()}
-	cfg := FetcherConfig{State: filepath.Join(s.dir, "state"), Lists: side.lists, Private: true, Now: s.now}
-	cfg.Notice = func(what string, err error) {
-		side.mu.Lock()
-		defer side.mu.Unlock()
-		side.notices = append(side.notices, fmt.Sprintf("%s: %v", what, err))
-	}
-	for _, f := range change {
-		f(&cfg)
-	}
-	var err error
-	if side.Fetcher, err = OpenFetcher(cfg); err != nil {
-		s.t.Fatal(err)
-	}
-	s.t.Cleanup(side.Close)
-	side.verifier = crypto.NewVerifier(crypto.VerifierConfig{Trust: s.trust, CRLs: side.lists, Policy: policy, Now: s.now})
-	return side
-}
-
-// bundle is Alice's, with a long delegation.
-func (s *fetchScene) bundle() *crypto.Bundle {
-	s.t.Helper()
-	c, err := card.Open(context.Background(), filepath.Join(s.dir, "lab", "alice"), card.Options{})
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	defer c.Close()
-	cred, err := NewCredential(context.Background(), c, "alice", crypto.KeyEd25519, crypto.MaxDelegation, nil, s.now())
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	defer cred.Key.Erase()
-	return cred.Bundle
-}
-
-func (side *fetchSide) verify() (*crypto.Person, error) {
-	return side.Verify(side.verifier, side.bundle, "alice")
-}
-
-func (side *fetchSide) verifyWait() (*crypto.Person, error) {
-	return side.VerifyWait(context.Background(), side.verifier, side.bundle, "alice")
-}
-
-// settle waits until nothing is being fetched.
-func (side *fetchSide) settle() {
-	for {
-		var done []<-chan struct{}
-		side.Fetcher.mu.Lock()
-		for _, l := range side.Fetcher.lists {
-			if l.done != nil {
-				done = append(done, l.done)
-			}
-		}
-		side.Fetcher.mu.Unlock()
-		if len(done) == 0 {
-			return
-		}
-		for _, d := range done {
-			<-d
-		}
-	}
-}
-
-func (side *fetchSide) wantStatus(want crypto.RevocationStatus) {
-	side.scene.t.Helper()
-	person, err := side.verify()
-	if err != nil {
-		side.scene.t.Fatalf("verify: %v", err)
-	}
-	if person.Revocation.Status != want {
-		side.scene.t.Errorf("the revocation is %s (%s), not %s", person.Revocation.Status, person.Revocation.Reason, want)
-	}
-}
-
-// wantCode checks that an error has a code and that its sentence names all of
-// these.
-func wantCode(t *testing.T, err error, code proto.Code, words ...string) {
-	t.Helper()
-	if err == nil || AsError(err).Code != code {
-		t.Fatalf("the error is %v, and its code should be %s", err, code)
-	}
-	for _, w := range words {
-		if !strings.Contains(err.Error(), w) {
-			t.Errorf("%q is not in the error %q", w, err)
-		}
-	}
-}
 
 // allLists is how the server is asked for every list of Alice's path.
 var allLists = []string{"200 /crl/auth.crl", "200 /crl/cc.crl", "200 /crl/root.crl"}
@@ -278,7 +37,7 @@ func TestFetchUnderRequire(t *testing.T) {
 	s := newFetchScene(t)
 	side := s.open(crypto.PolicyRequire)
 	_, err := side.verify()
-	wantCode(t, err, proto.Busy, "is being fetched")
+	wantCode(t, err, proto.RevocationUnknown, "is being fetched")
 	if !errors.Is(err, errFetching) {
 		t.Errorf("%v is not one that passes", err)
 	}
@@ -475,7 +234,7 @@ func TestFetchSlow(t *testing.T) {
 
 	require := s.open(crypto.PolicyRequire)
 	_, err := require.verify()
-	wantCode(t, err, proto.Busy)
+	wantCode(t, err, proto.RevocationUnknown, "is being fetched")
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
 	_, err = require.VerifyWait(ctx, require.verifier, require.bundle, "alice")
@@ -585,168 +344,6 @@ func TestFetchAhead(t *testing.T) {
 	side.fetchAhead(s.now())
 	side.settle()
 	s.wantRequests(allLists...)
-}
-
-func TestFetchConditional(t *testing.T) {
-	s := newFetchScene(t)
-	side := s.open(crypto.PolicyTry)
-	side.verify()
-	side.settle()
-	s.wantRequests(allLists...)
-	s.pass(time.Hour)
-	for _, r := range side.Refresh(context.Background(), nil) {
-		if r.Err != nil || r.Changed {
-			t.Errorf("%s: changed %v, error %v", r.URL, r.Changed, r.Err)
-		}
-	}
-	s.wantRequests("304 /crl/auth.crl", "304 /crl/cc.crl", "304 /crl/root.crl")
-	address := s.web.URL + "/crl/auth.crl"
-	lists := crypto.NewCRLStore()
-	fetched, problems := LoadFetched(filepath.Join(s.dir, "state"), lists)
-	if fetched[address].Unix() != s.now().Unix() || len(problems) > 0 {
-		t.Errorf("it was fetched at %v; %v", fetched[address], problems)
-	}
-	for _, l := range lists.List() {
-		if _, ok := fetched[l.Source]; !ok || !l.Verified {
-			t.Errorf("%s is from %s, verified %v", l.Issuer, l.Source, l.Verified)
-		}
-	}
-
-	// What the file is not any more is not compared with.
-	if err := os.WriteFile(side.listPath(address), []byte("spoiled"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	side.Refresh(context.Background(), nil)
-	s.wantRequests("200 /crl/auth.crl", "304 /crl/cc.crl", "304 /crl/root.crl")
-
-	// Without an ETag the time serves.
-	s.serve("/crl/cc.crl", func(w http.ResponseWriter, r *http.Request) {
-		http.ServeContent(w, r, "", time.Unix(1e9, 0), bytes.NewReader(s.files["/crl/cc.crl"]))
-	})
-	if err := os.Remove(side.listPath(s.web.URL + "/crl/cc.crl")); err != nil {
-		t.Fatal(err)
-	}
-	side.Refresh(context.Background(), nil)
-	side.Refresh(context.Background(), nil)
-	s.wantRequests("200 /crl/cc.crl", "304 /crl/auth.crl", "304 /crl/auth.crl", "304 /crl/cc.crl", "304 /crl/root.crl", "304 /crl/root.crl")
-}
-
-// TestFetchCacheSurvives starts again without the server.
-func TestFetchCacheSurvives(t *testing.T) {
-	s := newFetchScene(t)
-	first := s.open(crypto.PolicyRequire)
-	if _, err := first.verifyWait(); err != nil {
-		t.Fatal(err)
-	}
-	first.Close()
-	for _, entry := range readDir(t, first.listDir()) {
-		if info, err := entry.Info(); err != nil || info.Mode() != 0o600 {
-			t.Errorf("%s has the mode %v (%v)", entry.Name(), info.Mode(), err)
-		}
-	}
-	s.web.Close()
-	for _, off := range []bool{false, true} {
-		again := s.open(crypto.PolicyRequire, func(cfg *FetcherConfig) { cfg.Off = off })
-		again.wantStatus(crypto.RevocationGood)
-		if len(again.notices) > 0 {
-			t.Errorf("told: %q", again.notices)
-		}
-		again.Close()
-	}
-}
-
-func readDir(t *testing.T, dir string) []os.DirEntry {
-	t.Helper()
-	entries, err := os.ReadDir(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return entries
-}
-
-// TestFetchPoisonedCache changes the cache behind the program's back. What was
-// changed is removed, told of, and fetched again.
-func TestFetchPoisonedCache(t *testing.T) {
-	for _, c := range []struct {
-		name   string
-		poison func(list, side string) error
-	}{
-		{"list changed", func(list, _ string) error { return flipByte(list, 100) }},
-		{"list cut short", func(list, _ string) error { return os.Truncate(list, 100) }},
-		{"list gone", func(list, _ string) error { return os.Remove(list) }},
-		{"sidecar changed", func(_, side string) error { return flipByte(side, 20) }},
-		{"sidecar cut short", func(_, side string) error { return os.Truncate(side, 20) }},
-		{"sidecar of another", func(_, side string) error {
-			others, err := filepath.Glob(filepath.Join(filepath.Dir(side), ".*.json"))
-			others = slices.DeleteFunc(others, func(o string) bool { return o == side })
-			return errors.Join(err, os.Rename(others[0], side))
-		}},
-		{"sidecar gone", func(_, side string) error { return os.Remove(side) }},
-		{"sidecar a link", func(_, side string) error {
-			return errors.Join(os.Rename(side, side+".real"), os.Symlink(side+".real", side))
-		}},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			s := newFetchScene(t)
-			first := s.open(crypto.PolicyRequire)
-			if _, err := first.verifyWait(); err != nil {
-				t.Fatal(err)
-			}
-			first.Close()
-			s.requests()
-			address := s.web.URL + "/crl/auth.crl"
-			if err := c.poison(first.listPath(address), first.sidePath(address)); err != nil {
-				t.Fatal(err)
-			}
-			again := s.open(crypto.PolicyRequire)
-			if _, err := os.Stat(again.listPath(address)); err == nil {
-				t.Error("the list is still there")
-			}
-			if _, err := again.verifyWait(); err != nil {
-				t.Fatal(err)
-			}
-			if !slices.Contains(s.requests(), "200 /crl/auth.crl") {
-				t.Error("it was not fetched again")
-			}
-			if told := strings.Join(again.notices, "\n"); !strings.Contains(told, "it is removed") && c.name != "sidecar gone" {
-				t.Errorf("nobody was told: %s", told)
-			}
-		})
-	}
-}
-
-func flipByte(path string, at int64) error {
-	data, err := os.ReadFile(path)
-	if err != nil {
-		return err
-	}
-	data[at] ^= 1
-	return os.WriteFile(path, data, 0o600)
-}
-
-// TestFetchCrash leaves what a crash leaves: files that are half-written are
-// removed once nobody can be at work on them.
-func TestFetchCrash(t *testing.T) {
-	s := newFetchScene(t)
-	first := s.open(crypto.PolicyTry)
-	first.Close()
-	for _, name := range []string{".new-1", ".new-2", fetchHash("x") + fetchListSuffix, "notes.txt"} {
-		if err := os.WriteFile(filepath.Join(first.listDir(), name), []byte("half"), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	old := s.now().Add(-2 * fetchStale)
-	if err := os.Chtimes(filepath.Join(first.listDir(), ".new-1"), old, old); err != nil {
-		t.Fatal(err)
-	}
-	s.open(crypto.PolicyTry)
-	var left []string
-	for _, entry := range readDir(t, first.listDir()) {
-		left = append(left, entry.Name())
-	}
-	if want := []string{".new-2", "notes.txt"}; !slices.Equal(left, want) {
-		t.Errorf("%q is left, not %q", left, want)
-	}
 }
 
 func TestFetchOff(t *testing.T) {

@@ -2,11 +2,18 @@ package chatsecure
 
 import (
 	"bytes"
+	"context"
+	"errors"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"chatsecure/canon"
+	"chatsecure/crypto"
 	"chatsecure/testdata/lab"
 )
 
@@ -71,4 +78,166 @@ func FuzzFetchSidecar(f *testing.F) {
 			t.Fatalf("the next fetch is at %v, before now", at)
 		}
 	})
+}
+
+func TestFetchConditional(t *testing.T) {
+	s := newFetchScene(t)
+	side := s.open(crypto.PolicyTry)
+	side.verify()
+	side.settle()
+	s.wantRequests(allLists...)
+	s.pass(time.Hour)
+	for _, r := range side.Refresh(context.Background(), nil) {
+		if r.Err != nil || r.Changed {
+			t.Errorf("%s: changed %v, error %v", r.URL, r.Changed, r.Err)
+		}
+	}
+	s.wantRequests("304 /crl/auth.crl", "304 /crl/cc.crl", "304 /crl/root.crl")
+	address := s.web.URL + "/crl/auth.crl"
+	lists := crypto.NewCRLStore()
+	fetched, problems := LoadFetched(filepath.Join(s.dir, "state"), lists)
+	if fetched[address].Unix() != s.now().Unix() || len(problems) > 0 {
+		t.Errorf("it was fetched at %v; %v", fetched[address], problems)
+	}
+	for _, l := range lists.List() {
+		if _, ok := fetched[l.Source]; !ok || !l.Verified {
+			t.Errorf("%s is from %s, verified %v", l.Issuer, l.Source, l.Verified)
+		}
+	}
+
+	// What the file is not any more is not compared with.
+	if err := os.WriteFile(side.listPath(address), []byte("spoiled"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	side.Refresh(context.Background(), nil)
+	s.wantRequests("200 /crl/auth.crl", "304 /crl/cc.crl", "304 /crl/root.crl")
+
+	// Without an ETag the time serves.
+	s.serve("/crl/cc.crl", func(w http.ResponseWriter, r *http.Request) {
+		http.ServeContent(w, r, "", time.Unix(1e9, 0), bytes.NewReader(s.files["/crl/cc.crl"]))
+	})
+	if err := os.Remove(side.listPath(s.web.URL + "/crl/cc.crl")); err != nil {
+		t.Fatal(err)
+	}
+	side.Refresh(context.Background(), nil)
+	side.Refresh(context.Background(), nil)
+	s.wantRequests("200 /crl/cc.crl", "304 /crl/auth.crl", "304 /crl/auth.crl", "304 /crl/cc.crl", "304 /crl/root.crl", "304 /crl/root.crl")
+}
+
+// TestFetchCacheSurvives starts again without the server.
+func TestFetchCacheSurvives(t *testing.T) {
+	s := newFetchScene(t)
+	first := s.open(crypto.PolicyRequire)
+	if _, err := first.verifyWait(); err != nil {
+		t.Fatal(err)
+	}
+	first.Close()
+	for _, entry := range readDir(t, first.listDir()) {
+		if info, err := entry.Info(); err != nil || info.Mode() != 0o600 {
+			t.Errorf("%s has the mode %v (%v)", entry.Name(), info.Mode(), err)
+		}
+	}
+	s.web.Close()
+	for _, off := range []bool{false, true} {
+		again := s.open(crypto.PolicyRequire, func(cfg *FetcherConfig) { cfg.Off = off })
+		again.wantStatus(crypto.RevocationGood)
+		if len(again.notices) > 0 {
+			t.Errorf("told: %q", again.notices)
+		}
+		again.Close()
+	}
+}
+
+func readDir(t *testing.T, dir string) []os.DirEntry {
+	t.Helper()
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return entries
+}
+
+// TestFetchPoisonedCache changes the cache behind the program's back. What was
+// changed is removed, told of, and fetched again.
+func TestFetchPoisonedCache(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		poison func(list, side string) error
+	}{
+		{"list changed", func(list, _ string) error { return flipByte(list, 100) }},
+		{"list cut short", func(list, _ string) error { return os.Truncate(list, 100) }},
+		{"list gone", func(list, _ string) error { return os.Remove(list) }},
+		{"sidecar changed", func(_, side string) error { return flipByte(side, 20) }},
+		{"sidecar cut short", func(_, side string) error { return os.Truncate(side, 20) }},
+		{"sidecar of another", func(_, side string) error {
+			others, err := filepath.Glob(filepath.Join(filepath.Dir(side), ".*.json"))
+			others = slices.DeleteFunc(others, func(o string) bool { return o == side })
+			return errors.Join(err, os.Rename(others[0], side))
+		}},
+		{"sidecar gone", func(_, side string) error { return os.Remove(side) }},
+		{"sidecar a link", func(_, side string) error {
+			return errors.Join(os.Rename(side, side+".real"), os.Symlink(side+".real", side))
+		}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := newFetchScene(t)
+			first := s.open(crypto.PolicyRequire)
+			if _, err := first.verifyWait(); err != nil {
+				t.Fatal(err)
+			}
+			first.Close()
+			s.requests()
+			address := s.web.URL + "/crl/auth.crl"
+			if err := c.poison(first.listPath(address), first.sidePath(address)); err != nil {
+				t.Fatal(err)
+			}
+			again := s.open(crypto.PolicyRequire)
+			if _, err := os.Stat(again.listPath(address)); err == nil {
+				t.Error("the list is still there")
+			}
+			if _, err := again.verifyWait(); err != nil {
+				t.Fatal(err)
+			}
+			if !slices.Contains(s.requests(), "200 /crl/auth.crl") {
+				t.Error("it was not fetched again")
+			}
+			if told := strings.Join(again.notices, "\n"); !strings.Contains(told, "it is removed") && c.name != "sidecar gone" {
+				t.Errorf("nobody was told: %s", told)
+			}
+		})
+	}
+}
+
+func flipByte(path string, at int64) error {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	data[at] ^= 1
+	return os.WriteFile(path, data, 0o600)
+}
+
+// TestFetchCrash leaves what a crash leaves: files that are half-written are
+// removed once nobody can be at work on them.
+func TestFetchCrash(t *testing.T) {
+	s := newFetchScene(t)
+	first := s.open(crypto.PolicyTry)
+	first.Close()
+	for _, name := range []string{".new-1", ".new-2", fetchHash("x") + fetchListSuffix, "notes.txt"} {
+		if err := os.WriteFile(filepath.Join(first.listDir(), name), []byte("half"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	old := s.now().Add(-2 * fetchStale)
+	if err := os.Chtimes(filepath.Join(first.listDir(), ".new-1"), old, old); err != nil {
+		t.Fatal(err)
+	}
+	s.open(crypto.PolicyTry)
+	var left []string
+	for _, entry := range readDir(t, first.listDir()) {
+		left = append(left, entry.Name())
+	}
+	if want := []string{".new-2", "notes.txt"}; !slices.Equal(left, want) {
+		t.Errorf("%q is left, not %q", left, want)
+	}
 }

@@ -374,8 +374,12 @@ func (e *engine) refusePeer(pc *peerConn, err error) {
 	case errors.Is(err, crypto.ErrBusy):
 		ee = Errorf(proto.Busy, "the keys for this suite are used up for the moment")
 	}
+	fetching := errors.Is(err, errFetching)
+	if fetching {
+		ee = &Error{Code: proto.Busy, Message: ee.Message, Err: err}
+	}
 	e.sendHeader(pc, &proto.Header{Type: proto.TypeError, Dst: pc.name, DstID: pc.id, Code: ee.Code, Message: clip(ee.Message, proto.MaxMessage)}, nil, 0)
-	if errors.Is(err, errFetching) {
+	if fetching {
 		return // the peer comes again, and nobody need know
 	}
 	e.event(Event{Type: EventPeer, Peer: &PeerChange{Name: pc.name, Conn: pc.id, What: "refused", Reason: AsError(err).Message}})
@@ -403,7 +407,7 @@ func (e *engine) attemptFailed(pc *peerConn, err error) {
 		ee = &Error{Code: proto.Malformed, Message: fmt.Sprintf("the handshake with %s: %v", pc.name, err), Err: err}
 	}
 	pc.user.refusal = ee
-	if ee.Code == proto.Busy {
+	if ee.Code == proto.Busy || errors.Is(err, errFetching) {
 		return // it begins anew by itself
 	}
 	e.event(Event{Type: EventPeer, Peer: &PeerChange{Name: pc.name, Conn: pc.id, What: "refused", Reason: ee.Message}})

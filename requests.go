@@ -3,6 +3,7 @@ package chatsecure
 import (
 	"context"
 	"crypto/sha256"
+	"errors"
 	"slices"
 	"time"
 
@@ -340,8 +341,11 @@ func (e *engine) awaitSettled(ctx context.Context, users []*user) error {
 }
 
 // final tells whether a refusal stays: of who somebody is. What else may fail
-// in a handshake, a lost or spoiled line, is tried again.
-func final(refusal error) bool { return refusal != nil && ExitStatus(refusal) == exitRefused }
+// in a handshake, a lost or spoiled line or a revocation list that is still
+// being fetched, is tried again.
+func final(refusal error) bool {
+	return refusal != nil && ExitStatus(refusal) == exitRefused && !errors.Is(refusal, errFetching)
+}
 
 // confirmAll asks about those who are new, and returns for each user why
 // nothing can be sent to it, or nil.
