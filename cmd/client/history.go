@@ -9,7 +9,6 @@ import (
 	"os"
 	"slices"
 	"strings"
-	"unicode/utf8"
 
 	"chatsecure"
 	"chatsecure/crypto"
@@ -182,29 +181,27 @@ func historyTables(messages []*chatsecure.HistoryMessage, peer string) string {
 			b.WriteByte('\n')
 		}
 		var rows []*historyRow
-		idWidth, textWidth := historyIDWidth, historyTextWidth
+		idWidth, column := historyIDWidth, historyTextWidth
 		for _, m := range messages {
 			if row := historyWith(m, name); row != nil {
 				rows = append(rows, row)
 				idWidth = max(idWidth, len(row.id)+2)
-				textWidth = max(textWidth, min(utf8.RuneCountInString(row.text)+2, historyTextMax))
+				column = max(column, min(textWidth(row.text)+2, historyTextMax))
 			}
 		}
 		fmt.Fprintf(&b, "History for %s:\n", crypto.Visible(name))
-		fmt.Fprintf(&b, "%-*s%-*sStatus\n", idWidth, "ID", textWidth, "Message")
+		fmt.Fprintf(&b, "%-*s%-*sStatus\n", idWidth, "ID", column, "Message")
 		for _, row := range rows {
-			fmt.Fprintf(&b, "%-*s%-*s%s  %s\n", idWidth, row.id, textWidth, padded(row.text, textWidth), row.status, row.when)
+			fmt.Fprintf(&b, "%-*s%s%s  %s\n", idWidth, row.id, padded(row.text, column), row.status, row.when)
 		}
 	}
 	return b.String()
 }
 
-// padded keeps a text that fills its column apart from the next.
-func padded(text string, width int) string {
-	if utf8.RuneCountInString(text) >= width {
-		return text + "  "
-	}
-	return text
+// padded fills a text up to its column by what it takes on a screen, and keeps
+// one that is wider apart from the next.
+func padded(text string, column int) string {
+	return text + strings.Repeat(" ", max(column-textWidth(text), 2))
 }
 
 type historyObject struct {
