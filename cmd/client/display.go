@@ -158,7 +158,7 @@ func (d *display) fail(err error) {
 	var b strings.Builder
 	// Sentences are made safe where they are made; this is the last place where
 	// one that was not could still be stopped from acting on a terminal.
-	fmt.Fprintf(&b, "client: error: %s\n", crypto.Visible(oneLine(e.Message)))
+	b.WriteString(d.in(alarm, "client: error: "+crypto.Visible(oneLine(e.Message))) + "\n")
 	if hint := e.Advice(); hint != "" {
 		fmt.Fprintf(&b, "client: hint: %s\n", crypto.Visible(oneLine(hint)))
 	}

@@ -58,7 +58,7 @@ type field struct {
 	prompt func() string
 	shown  string // the prompt as it was drawn
 	line   editLine
-	cut    bool       // some of a paste did not fit in
+	cut    bool       // some of what was pasted did not fit in
 	done   chan typed // capacity 1
 }
 
@@ -86,15 +86,7 @@ func newField(kind fieldKind, prompt func() string) *field {
 // asked for while another is being typed comes first; the other is drawn again
 // after it, as it was.
 func (e *editor) read(ctx context.Context, f *field) ([]byte, error) {
-	e.change(func() {
-		if e.ended != nil && (f.kind != commandField || len(e.ahead) == 0) {
-			f.done <- typed{err: e.ended}
-			return
-		}
-		e.fields = append(e.fields, f)
-		f.shown = f.prompt()
-		e.takeAhead()
-	})
+	e.begin(f)
 	select {
 	case got := <-f.done:
 		return got.line, got.err
@@ -103,6 +95,22 @@ func (e *editor) read(ctx context.Context, f *field) ([]byte, error) {
 		got := <-f.done // that, or a line that came just before
 		return got.line, got.err
 	}
+}
+
+// begin is read up to where it waits.
+func (e *editor) begin(f *field) {
+	e.change(func() {
+		if e.ended != nil && (f.kind != commandField || len(e.ahead) == 0) {
+			f.done <- typed{err: e.ended}
+			return
+		}
+		e.fields = append(e.fields, f)
+		f.shown = f.prompt()
+		e.takeAhead()
+		if e.ended != nil {
+			e.end(e.ended)
+		}
+	})
 }
 
 // print writes whole lines above the one being typed.
@@ -132,6 +140,9 @@ func (e *editor) resized(cols, rows int, breaks bool) {
 func (e *editor) leaveTerminal() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	if e.away {
+		return
+	}
 	e.painter.erase(&e.buf)
 	if len(e.fields) > 0 {
 		e.painter.leave(&e.buf, e.block())
@@ -154,18 +165,17 @@ func (e *editor) readAll() {
 	buf := make([]byte, 4<<10)
 	for {
 		n, err := e.in.Read(buf)
-		e.change(func() {
-			e.decoder.decode(buf[:n], e.key)
-			if err != nil {
-				e.end(err)
-			}
-		})
+		e.feed(buf[:n])
 		clear(buf[:n]) // it may be a PIN
 		if err != nil {
+			e.change(func() { e.end(err) })
 			return
 		}
 	}
 }
+
+// feed takes what a terminal sends.
+func (e *editor) feed(b []byte) { e.change(func() { e.decoder.decode(b, e.key) }) }
 
 // end ends every field: nothing more is typed. What was typed ahead is there
 // for the prompt still to come.
@@ -246,6 +256,9 @@ func (e *editor) close(f *field, got typed) {
 	e.fields = slices.Delete(e.fields, at, at+1)
 	f.line.clear()
 	f.done <- got
+	if f.kind != commandField {
+		e.takeAhead() // the prompt may be back
+	}
 }
 
 // key takes one key. What belongs to the prompt waits until that is there, so

@@ -3,6 +3,7 @@ package main
 import (
 	"io"
 	"strings"
+	"unicode/utf8"
 )
 
 // act does what a key asks for.
@@ -37,7 +38,9 @@ func (e *editor) act(f *field, k key) {
 		}
 		e.edit(f, k.kind, killing)
 	}
-	f.cut = f.cut && len(f.line.text) > 0
+	if k.kind != keyText && len(f.line.text) == 0 {
+		f.cut = false // it has been taken back
+	}
 }
 
 // edit is act for what needs the line to be seen.
@@ -85,12 +88,12 @@ func (e *editor) edit(f *field, kind keyKind, killing bool) {
 	}
 }
 
-// insert puts characters into the line. Of a paste that does not fit, nothing
-// is sent: see enter.
+// insert puts characters into the line. A character that does not fit is
+// refused; of many at once, a paste, nothing is sent then: see enter.
 func (e *editor) insert(f *field, k key) {
 	if !f.line.insert(k.text) {
 		e.bell()
-		f.cut = f.cut || k.pasted
+		f.cut = f.cut || len(k.text) > utf8.UTFMax
 	}
 }
 
