@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"chatsecure/card"
 	"chatsecure/crypto"
 	"chatsecure/proto"
 )
@@ -14,8 +15,10 @@ import (
 const (
 	// renewBefore is how long before its end a delegation is made anew: a
 	// person needs time to find the card and type the PIN. It is at most a
-	// quarter of the delegation's life.
+	// quarter of the delegation's life, and at least renewShort.
 	renewBefore = 10 * time.Minute
+	// renewShort leaves a delegation of seconds time for one card without a PIN.
+	renewShort = 2 * time.Second
 	// renewAgain is how long a renewal that failed waits for the next try.
 	renewAgain = time.Minute
 	// recheckEvery is how often every peer is looked at again, also one that is
@@ -66,13 +69,13 @@ func (e *engine) recheck(now time.Time) {
 func (e *engine) renewIfDue(now time.Time) {
 	b := e.local.Bundle
 	end := time.Unix(b.NotAfter, 0)
-	life := end.Sub(time.Unix(b.NotBefore, 0))
+	life := end.Sub(time.Unix(b.NotBefore, 0)) - startsBefore
 	clock := e.now()
 	if clock.After(end) && !e.renewing {
 		e.end(&Error{Code: proto.Card, Message: "the delegation that the card signed has ended", Hint: "start again with the card; -keep makes one that lasts longer, up to 24h"})
 		return
 	}
-	if e.cfg.Renew == nil || e.renewing || now.Before(e.renewNext) || clock.Before(end.Add(-min(renewBefore, life/4))) {
+	if e.cfg.Renew == nil || e.renewing || now.Before(e.renewNext) || clock.Before(end.Add(-min(renewBefore, max(life/4, renewShort)))) {
 		return
 	}
 	e.renewing = true
@@ -98,6 +101,9 @@ func (e *engine) renewed(cred *Credential, err error) {
 	}
 	if err != nil {
 		e.renewNext = time.Now().Add(renewAgain)
+		if errors.Is(err, card.PINNeeded) || errors.Is(err, card.PINLocked) {
+			e.cfg.Renew = nil // asking again would not find anybody
+		}
 		e.event(Event{Type: EventError, Err: &Error{Code: proto.Card, Message: fmt.Sprintf("the delegation ends soon and could not be made anew: %v", err), Err: err}})
 		return
 	}

@@ -49,6 +49,7 @@ func TestTrustByPrograms(t *testing.T) {
 		"ListsAreFetched":     testTrustListsAreFetched,
 		"RevokedWhileTalking": testTrustRevokedWhileTalking,
 		"PeerRevokesAlone":    testTrustPeerRevokesAlone,
+		"DelegationIsRenewed": testTrustDelegationIsRenewed,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, &trustPrograms{t: t, bin: bin, dir: t.TempDir()}) })
 	}
@@ -439,6 +440,33 @@ func testTrustPeerRevokesAlone(t *testing.T, p *trustPrograms) {
 		t.Errorf("alice's client ended with %+v", r)
 	}
 	if r := b.end(); r.status != 4 {
+		t.Errorf("bob's client ended with %+v", r)
+	}
+}
+
+// testTrustDelegationIsRenewed has delegations of seconds: a client with nobody
+// to ask has the card sign again, and what is sent afterwards still comes.
+func testTrustDelegationIsRenewed(t *testing.T, p *trustPrograms) {
+	lab.NeedSoftHSM(t)
+	s, dir := trustLab(t, p)
+	bob := trustIssue(s, "bob", dir)
+	tokens, err := s.pki.SoftHSM(dir, bob)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.env = []string{tokens.Env()}
+	addr, _, _ := p.relay("-fetch=false")
+	b := p.start(p.client("bob", tokens.URI("bob"), addr, "-fetch=false", "-keep", "5s", "-pin-file", tokens.PINFile("bob"), "-json", "recv", "-n", "1"))
+	first := b.object("connected")["conn"]
+	if second := b.object("back")["conn"]; second == first {
+		t.Errorf("the connection is %v still", second)
+	}
+	send := p.run(p.client("alice", filepath.Join(dir, "alice"), addr, "-fetch=false", "-crl-policy", "off", "send", "-wait-peer", "20s", "bob", "hello"))
+	p.wantOK("alice", send)
+	if m := b.object("message"); m["text"] != "hello" {
+		t.Errorf("bob got %v", m)
+	}
+	if r := b.end(); r.status != 0 {
 		t.Errorf("bob's client ended with %+v", r)
 	}
 }

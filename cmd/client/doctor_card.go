@@ -183,7 +183,11 @@ func (d *doctor) lookAtTrust(bundle []byte) error {
 	cfg := crypto.VerifierConfig{Trust: trust, CRLs: lists, Policy: crypto.PolicyOff, Now: d.a.now}
 	person, err := crypto.NewVerifier(cfg).Certificate(d.leaf, d.chain)
 	if err != nil {
-		d.fail("chain", err)
+		if place := d.issuerPlace(); place != "" && hasCode(err, proto.CertificateUntrusted) {
+			d.note("chain", "or give it with -ca-bundle FILE", "its authority's certificate is not on the card; the first connection fetches it from %s", place)
+		} else {
+			d.fail("chain", err)
+		}
 		d.skip("crl", "there is no chain to look at")
 		return nil
 	}
@@ -195,6 +199,26 @@ func (d *doctor) lookAtTrust(bundle []byte) error {
 	cfg.Policy = d.a.opt.policy
 	d.revocation(cfg)
 	return nil
+}
+
+// issuerPlace is where the authority's certificate would be fetched from, ""
+// if it is at hand or would not be.
+func (d *doctor) issuerPlace() string {
+	leaf, err := x509.ParseCertificate(d.leaf)
+	if err != nil || !d.a.opt.fetch {
+		return ""
+	}
+	for _, der := range d.chain {
+		if above, err := x509.ParseCertificate(der); err == nil && leaf.CheckSignatureFrom(above) == nil {
+			return ""
+		}
+	}
+	for _, address := range leaf.IssuingCertificateURL {
+		if strings.HasPrefix(address, "http://") {
+			return address
+		}
+	}
+	return ""
 }
 
 // revocation checks the certificate against the lists at hand.
