@@ -1,0 +1,65 @@
+package main
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+	"time"
+
+	"chatsecure/testdata/lab"
+)
+
+func TestAge(t *testing.T) {
+	for d, want := range map[time.Duration]string{
+		-time.Second: "still to come", 0: "just now", 59 * time.Second: "just now", time.Minute: "1 minute ago", 59 * time.Minute: "59 minutes ago",
+		time.Hour: "1 hour ago", 47 * time.Hour: "47 hours ago", 48 * time.Hour: "2 days ago", 1000 * time.Hour: "41 days ago",
+	} {
+		if got := age(d); got != want {
+			t.Errorf("%v is %q, not %q", d, got, want)
+		}
+	}
+}
+
+// TestCRL lists what stands in a directory; nothing has been fetched yet.
+func TestCRL(t *testing.T) {
+	w := newTown(t, map[string][]lab.IssueOption{"alice": nil, "mallory": {lab.Revoked}})
+	text := w.must("", "", "crl")
+	for _, want := range []string{
+		`"EC de Autenticação do Cartão de Cidadão 0001": base list 01 of `, "(1 hour ago), 1 entry, next by ", `"Lab Raiz do Estado 001": base list`,
+		w.path("lab", "crl", "auth.crl") + ", signature not checked yet",
+	} {
+		if !strings.Contains(text, want) {
+			t.Errorf("crl does not show %q: %s", want, text)
+		}
+	}
+	found := 0
+	for line := range strings.Lines(w.must("", "", "-json", "crl")) {
+		var o crlObject
+		if err := json.Unmarshal([]byte(line), &o); err != nil {
+			t.Fatal(err)
+		}
+		if o.Type != "crl" || o.Kind != "base" || o.Number != "01" || o.ThisUpdate == "" || o.NextUpdate == "" || o.Source == "" || o.Verified || o.Fetched != "" {
+			t.Errorf("an object is %s", line)
+		}
+		found++
+	}
+	if found != 3 {
+		t.Errorf("%d lists are shown", found)
+	}
+	w.fails(2, "", []string{"crl", "nonsense"}, `"nonsense"`)
+	w.fails(2, "", []string{"crl", "refresh"}, "-fetch=false")
+	w.fails(1, "", []string{"-fetch", "crl", "refresh"}, "there is no state directory")
+}
+
+// TestDoctorBeforeIssuersAreFetched looks at a card of 2024: what the first
+// connection will fetch is no failure.
+func TestDoctorBeforeIssuersAreFetched(t *testing.T) {
+	w := newTown(t, map[string][]lab.IssueOption{"alice": {lab.NoCA}})
+	if text := w.run("", "alice", "-fetch", "doctor").stdout; !strings.Contains(text, "the first connection fetches it from "+lab.DefaultBaseURL+"/aia/auth.crt") {
+		t.Errorf("doctor says %s", text)
+	}
+	off := w.run("", "alice", "doctor")
+	if off.status != 4 || !strings.Contains(off.stdout, "does not lead to a trusted authority") {
+		t.Errorf("with -fetch=false doctor says %+v", off)
+	}
+}
