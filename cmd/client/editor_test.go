@@ -32,7 +32,9 @@ func newBench(t testing.TB, cols, rows int) *bench {
 	b := &bench{t: t, vt: newEmulator(t, cols, rows), prompt: fixed("> ")}
 	b.editor = &editor{
 		out: b.vt, interrupt: func() { b.interrupts++ }, suspend: func() { b.suspends++ },
-		complete: func(before string) (int, []option) { return complete(before, []string{"Ana", "Bruno", "bruna", "José"}) },
+		complete: func(before string) (int, []option) {
+			return complete(before, []string{"Ana", "Bruno", "bruna", "José"})
+		},
 	}
 	b.painter.cols, b.painter.rows = cols, rows
 	return b
