@@ -106,6 +106,9 @@ func (h *relayHandshake) run() (*relayConn, error) {
 	if err != nil {
 		return nil, err
 	}
+	if person.Revocation.Status == crypto.RevocationUnknown {
+		h.relay.log.Warn("let in, though its revocation is not known", "name", h.name, "reason", person.Revocation.Reason)
+	}
 	c := newRelayConn(h.relay, h.conn, hi, k, person)
 
 	// Phase 4: welcome. The name is stored before, and no worker waits for the
