@@ -1,0 +1,392 @@
+package chatsecure
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"reflect"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"chatsecure/canon"
+	"chatsecure/crypto"
+	"chatsecure/proto"
+)
+
+// These tests hold the tables and field lists of PROTOCOL.md against the code.
+// That the text is enough to talk is for the second client to show.
+
+func protocolText(t *testing.T) string {
+	t.Helper()
+	text, err := os.ReadFile("PROTOCOL.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+// protocolTable returns the rows of the first table below a heading, without
+// its own heading.
+func protocolTable(t *testing.T, heading string) (rows [][]string) {
+	t.Helper()
+	_, section, ok := strings.Cut(protocolText(t), "\n"+heading+"\n")
+	if !ok {
+		t.Fatalf("PROTOCOL.md has no heading %q", heading)
+	}
+	section, _, _ = strings.Cut(section, "\n## ")
+	for line := range strings.Lines(section) {
+		line = strings.TrimSpace(line)
+		if !strings.HasPrefix(line, "|") {
+			if rows != nil {
+				break
+			}
+			continue
+		}
+		var row []string
+		for _, cell := range strings.Split(strings.Trim(line, "|"), "|") {
+			row = append(row, strings.TrimSpace(cell))
+		}
+		rows = append(rows, row)
+	}
+	if len(rows) < 3 {
+		t.Fatalf("no table below %q", heading)
+	}
+	return rows[2:]
+}
+
+var protocolWord = regexp.MustCompile("`([^`]+)`")
+
+// protocolWords returns what stands in backquotes.
+func protocolWords(s string) (words []string) {
+	for _, m := range protocolWord.FindAllStringSubmatch(s, -1) {
+		words = append(words, m[1])
+	}
+	return words
+}
+
+func TestProtocolErrorCodes(t *testing.T) {
+	told := map[proto.Code]string{}
+	for _, row := range protocolTable(t, "## Error codes") {
+		for _, code := range protocolWords(row[0]) {
+			if _, twice := told[proto.Code(code)]; twice {
+				t.Errorf("%s stands in the table twice", code)
+			}
+			told[proto.Code(code)] = row[2]
+		}
+	}
+	for code, entry := range codes {
+		want := strconv.Itoa(entry.exit)
+		if code == proto.History {
+			want = "1, 8" // ExitStatus tells the two apart
+		}
+		if told[code] != want {
+			t.Errorf("%s: the exit status in PROTOCOL.md is %q, in the code %q", code, told[code], want)
+		}
+		delete(told, code)
+	}
+	for code := range told {
+		t.Errorf("%s is no code", code)
+	}
+}
+
+func TestProtocolSuites(t *testing.T) {
+	var names []string
+	for _, row := range protocolTable(t, "## Suites") {
+		names = append(names, protocolWords(row[0])...)
+	}
+	if !slices.Equal(names, crypto.SuiteNames()) {
+		t.Errorf("the suites in PROTOCOL.md are %q", names)
+	}
+}
+
+func TestProtocolLimits(t *testing.T) {
+	size := func(n int) string {
+		if n%(1<<20) == 0 {
+			return fmt.Sprintf("%d MiB", n>>20)
+		}
+		return fmt.Sprintf("%d KiB", n>>10)
+	}
+	count := func(n int) string {
+		if n < 1000 {
+			return strconv.Itoa(n)
+		}
+		return fmt.Sprintf("%d,%03d", n/1000, n%1000)
+	}
+	const header, batch = 8 << 10, 1024
+	checkMessageBounds(t, header, batch)
+	want := map[string]string{
+		"line":               size(proto.MaxLine) + "; " + size(proto.MaxHandshakeLine) + " until the handshake is over",
+		"blank lines on end": count(proto.MaxBlankLines),
+		"records of a message, or a pipe chunk, before sealing": size(proto.MaxBody),
+		"header of a message":                      size(header),
+		"records of a message":                     count(batch),
+		"text of a record":                         size(proto.MaxText),
+		"recipients of a record":                   count(proto.MaxRecipients),
+		"bundle":                                   fmt.Sprintf("%d certificates, %s of DER", crypto.MaxCertificates, size(crypto.MaxChainBytes)),
+		"suites offered":                           count(proto.MaxCiphers),
+		"un-acked bodies for one destination":      fmt.Sprintf("%s in %s messages, or one message", size(proto.RelayWindow), count(proto.RelayMessages)),
+		"sent and not delivered in a conversation": fmt.Sprintf("%s records, %s", count(maxUnackedRecords), size(maxUnackedBytes)),
+		"sentence of an error":                     size(proto.MaxMessage),
+		"handshake":                                fmt.Sprintf("%d s", proto.HandshakeTimeout/time.Second),
+		"delegation":                               fmt.Sprintf("%d h", crypto.MaxDelegation/time.Hour),
+	}
+	got := map[string]string{}
+	for _, row := range protocolTable(t, "## Limits") {
+		got[row[0]] = row[1]
+	}
+	if !maps.Equal(got, want) {
+		t.Errorf("the limits in PROTOCOL.md are\n%q, in the code\n%q", got, want)
+	}
+	text := protocolText(t)
+	for _, sentence := range []string{
+		fmt.Sprintf("for %d s or has %s waiting", proto.StalledAfter/time.Second, size(proto.MaxQueue)),
+		fmt.Sprintf("more than %s on the way to one that has %s waiting", size(relayHog), size(relayCrowded)),
+		fmt.Sprintf("more than %s destinations", count(relayMaxRoutes)),
+		fmt.Sprintf("at most %s a page", count(proto.ListPage)),
+		fmt.Sprintf("the newest %d;", proto.MaxWhois),
+		fmt.Sprintf("at most %d names", proto.MaxWatches),
+		fmt.Sprintf("after %d s of silence; %d s without", proto.KeepAlive/time.Second, proto.LostAfter/time.Second),
+		fmt.Sprintf("A client without an ack for %d s", proto.AckTimeout/time.Second),
+		fmt.Sprintf("without an answer for %d s", proto.PhaseTimeout/time.Second),
+		fmt.Sprintf("bytes, at most %s |", size(pipeChunk)),
+		fmt.Sprintf("At most %s are sent beyond the credit", size(pipeWindow)),
+		fmt.Sprintf("Credit follows every %s ", size(pipeWindow/4)),
+		fmt.Sprintf("from 0 to %d,", maxHistorySlots-1),
+		fmt.Sprintf("canonical JSON of at most %s and a newline", size(maxHistoryLine)),
+		fmt.Sprintf("a final newline, at most %s:", size(maxProof)),
+	} {
+		if !strings.Contains(text, sentence) {
+			t.Errorf("PROTOCOL.md does not say %q", sentence)
+		}
+	}
+}
+
+// checkMessageBounds finds the bounds on a message's header by trying.
+func checkMessageBounds(t *testing.T, header, batch int) {
+	t.Helper()
+	h := crypto.MessageHeader{
+		Conversation: make([]byte, 32), Direction: crypto.DirectionAB, Kind: crypto.KindText, Random: make([]byte, 32),
+		Step:      &crypto.Step{Enc: []byte{}, Key: []byte{}},
+		SrcBundle: make([]byte, 32), DstBundle: make([]byte, 32), Seq: 1, Count: uint64(batch), Digest: make([]byte, 32),
+	}
+	try := func() (int, error) {
+		b := canon.MustMarshal(&h)
+		_, err := crypto.ParseMessageHeader(b)
+		return len(b), err
+	}
+	if _, err := try(); err != nil {
+		t.Errorf("a message of %d records: %v", batch, err)
+	}
+	h.Count++
+	if _, err := try(); err == nil {
+		t.Errorf("a message of %d records is taken", batch+1)
+	}
+	h.Count--
+	n, err := try()
+	h.Step.Enc = make([]byte, (header-n)/4*3)
+	if n, err = try(); err != nil || n <= header-4 {
+		t.Errorf("a header of %d bytes: %v", n, err)
+	}
+	h.Step.Key = make([]byte, 3)
+	if n, err = try(); err == nil || n > header+4 {
+		t.Errorf("a header of %d bytes: %v", n, err)
+	}
+}
+
+// jsonKeys returns the names of a struct's fields in JSON, in order, those of
+// structs inside included, but for bundles.
+func jsonKeys(typ reflect.Type) (keys []string) {
+	for i := range typ.NumField() {
+		f := typ.Field(i)
+		inner := f.Type
+		if inner.Kind() == reflect.Pointer {
+			inner = inner.Elem()
+		}
+		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+		if !f.Anonymous {
+			keys = append(keys, name)
+		}
+		if inner.Kind() == reflect.Struct && (f.Anonymous || inner != reflect.TypeFor[crypto.Bundle]()) && inner != reflect.TypeFor[crypto.Step]() {
+			keys = append(keys, jsonKeys(inner)...)
+		}
+	}
+	return keys
+}
+
+var (
+	protocolObject = regexp.MustCompile(`(?s)(?:\x60|\n    )(\{".*?)(?:\x60|\n\n)`)
+	protocolKey    = regexp.MustCompile(`(^|[^:])"([a-z0-9_-]+)"`)
+)
+
+// protocolObjects returns the keys of every JSON object that PROTOCOL.md shows.
+func protocolObjects(t *testing.T) (objects [][]string) {
+	t.Helper()
+	for _, m := range protocolObject.FindAllStringSubmatch(protocolText(t), -1) {
+		var keys []string
+		for _, k := range protocolKey.FindAllStringSubmatch(m[1], -1) {
+			keys = append(keys, k[2])
+		}
+		objects = append(objects, keys)
+	}
+	return objects
+}
+
+func TestProtocolFields(t *testing.T) {
+	objects := protocolObjects(t)
+	check := func(what string, keys []string) {
+		if !slices.ContainsFunc(objects, func(o []string) bool { return slices.Equal(o, keys) }) {
+			t.Errorf("PROTOCOL.md shows no object with the fields of %s: %q", what, keys)
+		}
+	}
+	for _, v := range []any{
+		proto.Connect1{}, proto.Connect2{}, proto.Connect3{}, proto.Connect4{}, proto.ClearError{}, proto.Listed{},
+		hello{}, whoisEntry{}, crypto.Bundle{}, crypto.MessageHeader{}, crypto.Step{}, crypto.Record{}, crypto.Recipient{}, crypto.Receipt{},
+		historyHead{}, historyEnd{}, proof{}, relayLine{}, peerLine{},
+	} {
+		typ := reflect.TypeOf(v)
+		check(typ.Name(), jsonKeys(typ))
+	}
+
+	var random [proto.RandomSize]byte
+	secure := protocolKey.FindAllStringSubmatch(string(proto.AppendSecure(nil, 0, &random, nil)), -1)
+	var keys []string
+	for _, k := range secure {
+		keys = append(keys, k[2])
+	}
+	check("a secure line", keys)
+
+	// The phases of client-connect, by what is recorded of them.
+	golden, err := os.ReadFile(filepath.Join("crypto", "testdata", "golden-"+crypto.SuiteRSA256+".txt"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, phase := range []string{"p1", "p2", "p3"} {
+		_, line, _ := strings.Cut(string(golden), "\n"+phase+": ")
+		line, _, _ = strings.Cut(line, "\n")
+		keys := topKeys(t, line)
+		if phase == "p1" {
+			keys = append(keys, "retry")
+		}
+		check(phase, keys)
+	}
+
+	header := strings.Join(jsonKeys(reflect.TypeFor[proto.Header]()), " ")
+	if want := "Header fields, in order: `" + header + "`."; !strings.Contains(protocolText(t), want) {
+		t.Errorf("PROTOCOL.md does not say %q", want)
+	}
+}
+
+// topKeys returns the keys of a JSON object, in order.
+func topKeys(t *testing.T, object string) (keys []string) {
+	t.Helper()
+	dec := json.NewDecoder(strings.NewReader(object))
+	if _, err := dec.Token(); err != nil {
+		t.Fatalf("%.60q: %v", object, err)
+	}
+	for dec.More() {
+		key, err := dec.Token()
+		if err != nil {
+			t.Fatal(err)
+		}
+		keys = append(keys, key.(string))
+		var value json.RawMessage
+		if err := dec.Decode(&value); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return keys
+}
+
+func TestProtocolHistoryLines(t *testing.T) {
+	var names []string // in the order of the bits of historyFields
+	line := reflect.TypeFor[historyLine]()
+	for i := range line.NumField() {
+		name, _, optional := strings.Cut(line.Field(i).Tag.Get("json"), ",")
+		if optional {
+			names = append(names, name)
+		}
+	}
+	told := map[string][]string{}
+	for _, row := range protocolTable(t, "## History") {
+		for _, typ := range protocolWords(row[0]) {
+			told[typ] = protocolWords(row[1])
+		}
+	}
+	for typ, set := range historyFields {
+		var want []string
+		for i, name := range names {
+			if set&(1<<i) != 0 {
+				want = append(want, name)
+			}
+		}
+		if !slices.Equal(told[typ], want) {
+			t.Errorf("a line of type %s has in PROTOCOL.md the fields %q, in the code %q", typ, told[typ], want)
+		}
+		delete(told, typ)
+	}
+	for typ := range told {
+		t.Errorf("%s is no type of line", typ)
+	}
+}
+
+// TestProtocolContexts compares the contexts of everything that is hashed or
+// signed, and the labels of what is derived.
+func TestProtocolContexts(t *testing.T) {
+	files, err := filepath.Glob("crypto/*.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	inCode := regexp.MustCompile(`(?:\btuple\(|hashTuple\(|appendContext\([a-z\[\]:0]+, )"([^"]+)"`)
+	labels := regexp.MustCompile(`expandLabel\([^"]*"([^"]+)"`)
+	contexts, text := map[string]bool{}, protocolText(t)
+	for _, file := range files {
+		if strings.HasSuffix(file, "_test.go") {
+			continue
+		}
+		code, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for line := range strings.Lines(string(code)) {
+			if strings.HasPrefix(strings.TrimSpace(line), "//") {
+				continue
+			}
+			for _, m := range inCode.FindAllStringSubmatch(line, -1) {
+				contexts[m[1]] = true
+			}
+			for _, m := range labels.FindAllStringSubmatch(line, -1) {
+				if !strings.Contains(text, `"chatsecure/1 `+m[1]+`"`) {
+					t.Errorf("PROTOCOL.md does not have the label %q", m[1])
+				}
+			}
+		}
+	}
+	told := map[string]bool{}
+	for _, m := range regexp.MustCompile(`tuple\("([^"]+)"`).FindAllStringSubmatch(text, -1) {
+		told[m[1]] = true
+	}
+	if !maps.Equal(told, contexts) {
+		t.Errorf("the contexts in PROTOCOL.md are\n%q, in the code\n%q", slices.Sorted(maps.Keys(told)), slices.Sorted(maps.Keys(contexts)))
+	}
+}
+
+func TestProtocolAnchors(t *testing.T) {
+	code, err := os.ReadFile("crypto/anchors.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	hash := regexp.MustCompile(`[0-9a-f]{64}`)
+	var told []string
+	for _, row := range protocolTable(t, "## Identity") {
+		told = append(told, hash.FindAllString(strings.Join(row, " "), -1)...)
+	}
+	if want := hash.FindAllString(string(code), -1); !slices.Equal(told, want) {
+		t.Errorf("the hashes in PROTOCOL.md are %q, in the code %q", told, want)
+	}
+}
