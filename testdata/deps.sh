@@ -12,7 +12,7 @@ done
 command -v openssl >/dev/null || missing="$missing openssl"
 command -v gcc >/dev/null || command -v clang >/dev/null || missing="$missing gcc libc6-dev"
 # The system's own Python, whose packages these are, whatever python3 leads to.
-/usr/bin/python3 -c 'import cryptography' 2>/dev/null || missing="$missing python3-cryptography"
+[ "${CHATSECURE_NO_PYTHON:-}" = 1 ] || /usr/bin/python3 -c 'import cryptography' 2>/dev/null || missing="$missing python3-cryptography"
 [ -z "$missing" ] && exit 0
 
 if ! command -v apt-get >/dev/null; then
