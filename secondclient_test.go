@@ -26,6 +26,8 @@ import (
 
 const secondPython = "/usr/bin/python3" // the system's, which has Debian's python3-cryptography
 
+var secondScript = filepath.Join("testdata", "second_client.py")
+
 // secondTown is a town in which the second client can run. Without its Python
 // library the tests fail; whoever cannot have it says so.
 func secondTown(t *testing.T, names ...string) *testTown {
@@ -35,6 +37,11 @@ func secondTown(t *testing.T, names ...string) *testTown {
 	}
 	if out, err := exec.Command(secondPython, "-c", "import cryptography").CombinedOutput(); err != nil {
 		t.Fatalf("the second client needs %s with python3-cryptography: %v\n%sInstall it with testdata/deps.sh, or set CHATSECURE_NO_PYTHON=1", secondPython, err, out)
+	}
+	for _, file := range []string{secondScript, filepath.Join("testdata", "second_crypto.py")} {
+		if _, err := os.ReadFile(file); err != nil { // so that go test sees that they change
+			t.Fatal(err)
+		}
 	}
 	t.Parallel() // it is mostly Python and its RSA keys that take the time
 	return newTown(t, names...)
@@ -63,7 +70,7 @@ func (town *testTown) secondAt(t *testing.T, addr, fingerprint, name string, arg
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	lab := filepath.Join(town.dir, "lab")
-	s := &secondClient{t: t, cmd: exec.CommandContext(ctx, secondPython, append([]string{"testdata/second_client.py",
+	s := &secondClient{t: t, cmd: exec.CommandContext(ctx, secondPython, append([]string{secondScript,
 		"-relay", addr, "-fingerprint", fingerprint, "-name", name, "-card", filepath.Join(lab, name), "-ca-bundle", filepath.Join(lab, "ca-bundle.pem"),
 	}, args...)...)}
 	s.cmd.Stdout = &s.out

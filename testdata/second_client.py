@@ -416,6 +416,7 @@ def main():
     args = parser.parse_args()
     second_crypto.spoiled = args.spoil
     ciphers, me = args.ciphers.split(","), Me(args.name, args.card, pem(args.ca_bundle))
+    ready.extend(make_key() for _ in range({"list": 0, "send": 2, "recv": 3 if args.step else 1}[args.command]))
     relay = connect(args.relay, args.fingerprint, me, "messages" if args.command == "recv" else "none", ciphers)
     if args.command == "list":
         for row in relay.list():
