@@ -308,7 +308,7 @@ func (e *engine) flushReceipts() {
 		if !pc.owesAnswer && n == pc.saidN && m == pc.saidM {
 			continue
 		}
-		if pc.inflightN > proto.RelayWindow-receiptRoom {
+		if pc.inflightN > proto.RelayWindow-receiptRoom || len(pc.inflight) > proto.RelayMessages-receiptLines {
 			e.owe(pc)
 			continue
 		}

@@ -34,7 +34,10 @@ const recordOverhead = 256
 
 // receiptRoom is what records leave free of the relay's window, so that
 // receipts and answers always find room.
-const receiptRoom = 32 << 10
+const (
+	receiptRoom  = 32 << 10 // bytes
+	receiptLines = 32       // messages
+)
 
 // hopelessTries is after how many failed handshakes on end records are no
 // longer queued for a connection.
@@ -296,13 +299,20 @@ func (e *engine) pump(pc *peerConn) {
 			size += pc.queue[n].r.out.size
 			n++
 		}
-		if len(pc.inflight) > 0 && pc.inflightN+size+size/4 > proto.RelayWindow-2*receiptRoom {
+		if !pc.roomFor(size + size/4) {
 			return
 		}
 		if !e.sendBatch(pc, n, size) {
 			return
 		}
 	}
+}
+
+// roomFor tells whether the relay's window takes so many bytes of body more,
+// and leaves room for receipts. One message always goes when nothing is un-acked.
+func (pc *peerConn) roomFor(n int) bool {
+	return len(pc.inflight) == 0 ||
+		pc.inflightN+n <= proto.RelayWindow-2*receiptRoom && len(pc.inflight) < proto.RelayMessages-2*receiptLines
 }
 
 // sendBatch seals the first n of a connection's queue under one signature,

@@ -35,7 +35,7 @@ const (
 	frameHeader = 1 + 8
 	// pipeChunk is how many bytes one message carries: two are on their way to
 	// the relay at once, within its window.
-	pipeChunk = 112 << 10
+	pipeChunk = 88 << 10
 	// pipeWindow is how many bytes may be sent and not written out by the
 	// other side: it bounds the receiver's memory.
 	pipeWindow = 2 << 20
@@ -338,7 +338,7 @@ func (p *pipe) pump() {
 			break
 		}
 		n := uint64(len(p.chunk) - frameHeader)
-		if p.sent+n > p.credited+pipeWindow || len(pc.inflight) > 0 && pc.inflightN+len(p.chunk)+4096 > proto.RelayWindow-receiptRoom {
+		if p.sent+n > p.credited+pipeWindow || !pc.roomFor(len(p.chunk)) {
 			return
 		}
 		p.sendFrame(pc, p.stream, frameData, p.chunk)
