@@ -31,7 +31,7 @@ lint: lint-go
 	go run $(STATICCHECK) ./... $(TESTDATA)
 
 bench: build
-	go test -run '^$$' -bench . -benchtime 1s -timeout 30m . ./crypto
+	go test -run '^$$' -bench . -benchtime 1s -timeout 60m . ./crypto ./cmd/client
 
 # Every fuzz target, one after the other.
 fuzz:
