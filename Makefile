@@ -7,7 +7,7 @@ TESTDATA := ./testdata/lab ./testdata/pki
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 FUZZTIME := 30s
 
-.PHONY: build demo deps test test-short bench fuzz lint clean
+.PHONY: build demo deps test bench fuzz lint clean
 
 build:
 	go build $(GOFLAGS_BUILD) -o bin/ ./cmd/relay ./cmd/client
