@@ -10,6 +10,7 @@ for module in /usr/lib/softhsm/libsofthsm2.so /usr/lib/*/softhsm/libsofthsm2.so 
 done
 [ -n "${found:-}" ] && command -v softhsm2-util >/dev/null || missing="$missing softhsm2"
 command -v openssl >/dev/null || missing="$missing openssl"
+[ "${CHATSECURE_NO_TMUX:-}" = 1 ] || command -v tmux >/dev/null || missing="$missing tmux"
 command -v gcc >/dev/null || command -v clang >/dev/null || missing="$missing gcc libc6-dev"
 # The system's own Python, whose packages these are, whatever python3 leads to.
 [ "${CHATSECURE_NO_PYTHON:-}" = 1 ] || /usr/bin/python3 -c 'import cryptography' 2>/dev/null || missing="$missing python3-cryptography"

@@ -156,7 +156,8 @@ func (e *editor) takeTerminal(cols, rows int) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.away = false
-	e.painter.cols, e.painter.rows, e.painter.above = cols, rows, 0
+	e.painter.cols, e.painter.rows = cols, rows
+	e.painter.forget()
 	e.redraw(func() {})
 }
 

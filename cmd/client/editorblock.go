@@ -105,13 +105,15 @@ func (l *layout) endRow() {
 // goes to a buffer, so that a terminal gets a change in one piece.
 type painter struct {
 	paint      palette
-	cols, rows int // of the terminal
-	above      int // rows of what is drawn above the cursor's
+	cols, rows int  // of the terminal
+	above      int  // rows of what is drawn above the cursor's
+	tall       bool // what is drawn has several rows
 }
 
 // Control sequences (ECMA-48): see clearLine.
 const (
-	clearBelow  = "\x1b[J"        // from the cursor to the end of the screen
+	clearRight  = "\x1b[K"        // from the cursor to the end of the row
+	clearBelow  = "\x1b[J"        // and to the end of the screen
 	clearScreen = "\x1b[H\x1b[2J" // all, and to the first row
 )
 
@@ -133,7 +135,7 @@ func (p *painter) draw(out *bytes.Buffer, b *block) {
 		fmt.Fprintf(out, "\x1b[%dA", up)
 	}
 	fmt.Fprintf(out, "\x1b[%dG", l.cursor.col+1)
-	p.above = l.cursor.row - top
+	p.above, p.tall = l.cursor.row-top, last > top
 }
 
 // leave draws a block whole, to stay, and goes to the row below it.
@@ -145,17 +147,25 @@ func (p *painter) leave(out *bytes.Buffer, b *block) {
 	if l.cursor.col > 0 || len(l.rows) == 1 {
 		out.WriteString("\r\n")
 	}
-	p.above = 0
+	p.forget()
 }
 
-// erase takes away what was drawn.
+// forget takes it that nothing is drawn.
+func (p *painter) forget() { p.above, p.tall = 0, false }
+
+// erase takes away what was drawn. It clears to the end of the screen from the
+// second row on: from the first row of the screen, some terminals take that for
+// a new screen, and keep the old one for who scrolls back.
 func (p *painter) erase(out *bytes.Buffer) {
 	out.WriteByte('\r')
 	if p.above > 0 {
 		fmt.Fprintf(out, "\x1b[%dA", p.above)
 	}
-	out.WriteString(clearBelow)
-	p.above = 0
+	out.WriteString(clearRight)
+	if p.tall {
+		out.WriteString("\n" + clearBelow + "\x1b[1A")
+	}
+	p.forget()
 }
 
 // resize takes note of a new size. b is what is drawn. Most terminals break
@@ -163,10 +173,11 @@ func (p *painter) erase(out *bytes.Buffer) {
 // them off.
 func (p *painter) resize(b *block, cols, rows int, breaks bool) {
 	if breaks && cols != p.cols {
-		p.above = lay(b, cols, p.paint).cursor.row
+		l := lay(b, cols, p.paint)
+		p.above, p.tall = l.cursor.row, p.tall || len(l.rows) > 1
 	}
 	p.cols, p.rows = cols, rows
-	p.above = min(p.above, max(rows-1, 0))
+	p.above, p.tall = min(p.above, max(rows-1, 0)), p.tall && rows > 1
 }
 
 // fitting cuts a text off where it would not fit.

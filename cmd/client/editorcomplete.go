@@ -165,8 +165,3 @@ func (r *roster) sorted() []string {
 	slices.SortFunc(names, func(a, b string) int { return strings.Compare(proto.FoldName(a), proto.FoldName(b)) })
 	return names
 }
-
-// complete is what Tab finds.
-func (r *roster) complete(before string) (from int, options []option) {
-	return complete(before, r.sorted())
-}

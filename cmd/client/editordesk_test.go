@@ -67,10 +67,10 @@ func TestRoster(t *testing.T) {
 	if got := r.sorted(); len(got) != maxRoster || got[1] != "BRUNO" {
 		t.Errorf("%d names, %q", len(got), got[:3])
 	}
-	if _, options := r.complete("bru"); len(options) != 1 || options[0] != (option{"BRUNO", ": "}) {
+	if _, options := complete("bru", r.sorted()); len(options) != 1 || options[0] != (option{"BRUNO", ": "}) {
 		t.Errorf("options %q", options)
 	}
-	_, options := r.complete("")
+	_, options := complete("", r.sorted())
 	text := listOptions(options, 80)
 	if strings.Count(text, "name") > maxOptions || !strings.Contains(text, fmt.Sprintf("and %d more", len(options)-maxOptions)) {
 		t.Errorf("the options are %q", text)
@@ -168,6 +168,59 @@ func TestReceipts(t *testing.T) {
 	}
 }
 
+// TestDeskAsksWhoIsOnline in the background, one question at a time.
+func TestDeskAsksWhoIsOnline(t *testing.T) {
+	c := &slowTalker{fakeTalker: newFakeTalker(), asked: make(chan struct{}), answer: make(chan struct{})}
+	c.online = []chatsecure.Online{{Name: "Bruno"}, {Name: "Ana", Self: true}}
+	var d desk
+	if _, options := d.complete("b"); len(options) != 0 {
+		t.Errorf("options %q of nowhere", options)
+	}
+	stop := d.open(context.Background(), c)
+	<-c.asked
+	for range 3 { // no second question: nobody would receive it
+		if _, options := d.complete("b"); len(options) != 0 {
+			t.Errorf("options %q before the answer", options)
+		}
+	}
+	close(c.answer)
+	d.waiting.Wait()
+	if _, options := d.complete("b"); len(options) != 1 || options[0].word != "Bruno" {
+		t.Errorf("options %q", options)
+	}
+	if _, options := d.complete("an"); len(options) != 0 {
+		t.Errorf("options %q: oneself", options)
+	}
+	d.asked = time.Time{}
+	d.complete("b")
+	<-c.asked
+	stop()
+	d.asked = time.Time{}
+	d.complete("b") // nobody is asked any more
+
+	// One who does not answer does not keep the desk open.
+	c = &slowTalker{fakeTalker: newFakeTalker(), asked: make(chan struct{}), answer: make(chan struct{})}
+	stop = d.open(context.Background(), c)
+	<-c.asked
+	stop()
+}
+
+// slowTalker answers when it may.
+type slowTalker struct {
+	*fakeTalker
+	asked, answer chan struct{}
+}
+
+func (s *slowTalker) List(ctx context.Context) ([]chatsecure.Online, error) {
+	s.asked <- struct{}{}
+	select {
+	case <-s.answer:
+		return s.online, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
 // TestSessionInTheEditor plays a session on an emulator, with the editor in the
 // terminal's place: receipts below the prompt, colour, a line too long.
 func TestSessionInTheEditor(t *testing.T) {
@@ -185,7 +238,7 @@ func TestSessionInTheEditor(t *testing.T) {
 	a.out.onScreen(terminal.screen)
 	s := newSession(a.out, c, 0, a.now)
 	s.terminal = terminal
-	e.complete = s.desk.names.complete
+	e.complete = s.desk.complete
 	ended := make(chan error, 1)
 	go func() { ended <- s.run(context.Background()) }()
 
@@ -292,7 +345,7 @@ func TestDumbTerminal(t *testing.T) {
 	if got := out.String(); got != "> \nmessage\n> \n" {
 		t.Errorf("shown is %q", got)
 	}
-	stop := fakeTerminal(&out).startEditing(func(string) string { return "" }, new(roster))
+	stop := fakeTerminal(&out).startEditing(func(string) string { return "" }, new(desk))
 	stop()
 	stop()
 }

@@ -196,17 +196,19 @@ func (t *editing) die(s os.Signal) {
 	syscall.Kill(syscall.Getpid(), s.(syscall.Signal))
 }
 
-// stopSoon is how long a stop takes at most to come about. Nothing stops a
-// program that no shell could continue.
+// stopSoon is how long a stop takes at most to come about.
 const stopSoon = 200 * time.Millisecond
 
 // stopUntilContinued is Ctrl-Z: it stops the program, with the terminal as it
 // was.
 func (t *editing) stopUntilContinued() {
+	if !hasJobControl() {
+		return
+	}
 	t.leaveTerminal()
 	t.release(false)
-	signal.Reset(syscall.SIGTSTP)
-	syscall.Kill(syscall.Getpid(), syscall.SIGTSTP)
+	// Not SIGTSTP once more: package signal does not give its default back.
+	syscall.Kill(syscall.Getpid(), syscall.SIGSTOP)
 	soon := time.After(stopSoon)
 	for stopped := true; stopped; {
 		select {
@@ -221,8 +223,15 @@ func (t *editing) stopUntilContinued() {
 			return
 		}
 	}
-	signal.Notify(t.signals, syscall.SIGTSTP)
 	t.resume()
+}
+
+// hasJobControl reports whether a shell is there that could continue a program
+// which stops: one that gave it a process group of its own. The kernel does not
+// stop others either (POSIX, orphaned process groups).
+func hasJobControl() bool {
+	session, _, errno := syscall.Syscall(syscall.SYS_GETSID, 0, 0, 0)
+	return errno == 0 && int(session) != syscall.Getpgrp()
 }
 
 // resume takes the terminal from whoever had it meanwhile.

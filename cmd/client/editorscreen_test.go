@@ -130,7 +130,12 @@ func (e *emulator) control(args string, final byte) {
 			}
 			return
 		}
-		e.lines = e.lines[:e.row+1]
+		if e.row == e.top() && e.col == 0 {
+			e.t.Fatal("a terminal may keep what is cleared from its first place on")
+		}
+		for row := e.row + 1; row < len(e.lines); row++ {
+			e.lines[row] = emulated{cells: blank(e.cols)}
+		}
 		e.clearRow()
 	case 'K':
 		e.clearRow()
@@ -265,12 +270,12 @@ func TestEmulator(t *testing.T) {
 	if e.all() != "a|bcdefgh王" {
 		t.Errorf("joined: %q", e.all())
 	}
-	fmt.Fprint(e, "\r\x1b[J王e\u0301x\n1\n2\n3\n4")
+	fmt.Fprint(e, "\r\x1b[K王e\u0301x\n1\n2\n3\n4")
 	if e.all() != "王e\u0301x\n1\n2\n3\n4|" || e.screen() != "2\n3\n4|" {
 		t.Errorf("scrolled: %q %q", e.all(), e.screen())
 	}
-	fmt.Fprint(e, "\x1b[9A\x1b[J.")
-	if e.all() != "王e\u0301x\n1\n2.|" {
+	fmt.Fprint(e, "\x1b[9A\n\x1b[J\x1b[9A.")
+	if e.all() != "王e\u0301x\n1\n.|" {
 		t.Errorf("no way off the screen: %q", e.all())
 	}
 }

@@ -1,15 +1,18 @@
 package main
 
 import (
+	"context"
+	"sync"
+	"time"
+
 	"chatsecure"
-	"chatsecure/crypto"
 )
 
 // startEditing gives the terminal to an editor, if it can be had: else lines
 // are read as the terminal gives them. stop ends that, and may be called again.
-func (t *terminal) startEditing(env func(string) string, names *roster) (stop func()) {
+func (t *terminal) startEditing(env func(string) string, d *desk) (stop func()) {
 	t.dumb, t.paint = isDumb(env), colours(env)
-	e := startEditing(t.fd, t.in, t.out, env, names.complete)
+	e := startEditing(t.fd, t.in, t.out, env, d.complete)
 	if e == nil {
 		return func() {}
 	}
@@ -38,6 +41,61 @@ func (a *app) restoreTerminal() {
 type desk struct {
 	names    roster
 	receipts receipts
+
+	mu      sync.Mutex // guards what follows
+	list    func() ([]chatsecure.Online, error)
+	asking  bool
+	asked   time.Time // when the last answer came
+	waiting sync.WaitGroup
+}
+
+// askAgain is how long an answer of who is online is good for completion.
+const askAgain = 2 * time.Second
+
+// open lets the desk ask who is online, now and whenever a name is to be
+// completed, until the function it returns is called.
+func (d *desk) open(ctx context.Context, c talker) (close func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	d.mu.Lock()
+	d.list = func() ([]chatsecure.Online, error) { return c.List(ctx) }
+	d.mu.Unlock()
+	d.ask()
+	return func() {
+		cancel()
+		d.mu.Lock()
+		d.list = nil
+		d.mu.Unlock()
+		d.waiting.Wait()
+	}
+}
+
+// ask asks who is online, aside. One question at a time is enough, and an
+// answer that does not come is not missed.
+func (d *desk) ask() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	list := d.list
+	if list == nil || d.asking || time.Since(d.asked) < askAgain {
+		return
+	}
+	d.asking = true
+	d.waiting.Go(func() {
+		online, _ := list()
+		for _, o := range online {
+			if !o.Self {
+				d.names.add(o.Name)
+			}
+		}
+		d.mu.Lock()
+		d.asking, d.asked = false, time.Now()
+		d.mu.Unlock()
+	})
+}
+
+// complete is what Tab finds.
+func (d *desk) complete(before string) (from int, options []option) {
+	d.ask()
+	return complete(before, d.names.sorted())
 }
 
 // note takes note of what is about to be shown on t.
@@ -60,6 +118,6 @@ func (d *desk) sent(t *terminal, id string, names []string) {
 // setStatus shows where the last message is, if there is an editor to do so.
 func (t *terminal) setStatus(status string) {
 	if e := t.editing.Load(); e != nil {
-		e.setStatus(crypto.Visible(status))
+		e.setStatus(status)
 	}
 }

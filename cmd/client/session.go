@@ -35,7 +35,7 @@ func (a *app) runSession(ctx context.Context) error {
 		for _, p := range c.state.KnownPeers() {
 			s.desk.names.add(p.Name)
 		}
-		stop = s.terminal.startEditing(a.env, &s.desk.names)
+		stop = s.terminal.startEditing(a.env, &s.desk)
 		defer stop() // also if it panics
 		a.out.onScreen(s.terminal.screen)
 		s.people = true
@@ -90,6 +90,9 @@ func (s *session) run(ctx context.Context) error {
 	reading, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 	go s.show(stop)
+	if s.terminal != nil {
+		defer s.desk.open(ctx, s.c)()
+	}
 	err := s.readAll(reading)
 	if ctx.Err() != nil {
 		return ctx.Err()
