@@ -229,41 +229,6 @@ func BenchmarkRelayPingPongBare(b *testing.B) {
 	}
 }
 
-// BenchmarkRelayConnect is the whole handshake, four clients at a time, with an
-// RSA-2048 certificate under two authorities and a bundle that the relay has
-// not seen before. The clients' half of the work is in it.
-func BenchmarkRelayConnect(b *testing.B) {
-	rt := startRelayTest(b, relayBenchSuite)
-	h := relayTestPerson(b, "ana", lab.RSA2048)
-	creds := make([]*relayTestCred, b.N)
-	for i := range creds {
-		creds[i] = relayTestDelegate(b, h, "ana")
-	}
-	rt.connect(relayTestDelegate(b, h, "ana"), proto.TakesNone).close() // takes the name
-	b.ResetTimer()
-	var next atomic.Int64
-	var wg sync.WaitGroup
-	for range 4 {
-		wg.Go(func() {
-			for i := next.Add(1) - 1; i < int64(b.N); i = next.Add(1) - 1 {
-				conn, err := net.Dial("tcp", rt.addr)
-				if err != nil {
-					b.Error(err)
-					return
-				}
-				_, err = relayTestHandshake(b, conn, &relayTestHandshakePlan{cred: creds[i], takes: proto.TakesNone})
-				conn.Close()
-				if err != nil {
-					b.Error(err)
-					return
-				}
-			}
-		})
-	}
-	wg.Wait()
-	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "connects/s")
-}
-
 // BenchmarkRelayIdle is what a connection at rest costs the real program in
 // resident memory, everybody with a certificate of their own. RELAY_IDLE says
 // how many there are; two descriptors each, so 10,000 need ulimit -n 20100.

@@ -33,10 +33,20 @@ func BenchmarkVerify(b *testing.B) {
 			}
 		}
 	})
+	b.Run("known-path", func(b *testing.B) { // another K of somebody's who was here
+		v := verifierAt(trust, nil, PolicyTry, labNow)
+		for b.Loop() {
+			clear(v.known)
+			if _, err := v.Verify(bundle, "Ana"); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
 	b.Run("uncached", func(b *testing.B) {
 		v := verifierAt(trust, nil, PolicyTry, labNow)
 		for b.Loop() {
 			clear(v.known)
+			clear(trust.cache.known)
 			if _, err := v.Verify(bundle, "Ana"); err != nil {
 				b.Fatal(err)
 			}

@@ -26,6 +26,7 @@ const (
 type Trust struct {
 	bySubject map[string][]*bundled // raw subject to certificates; extra ones first
 	pinned    []Anchor
+	cache     pathCache
 }
 
 // bundled is one certificate of a CA bundle. It is parsed when a path first

@@ -357,7 +357,7 @@ func verifyLeaf(public any, message, signature []byte) bool {
 // is known to be revoked from. One good path is enough; among several, one
 // whose status is known is preferred to one whose is not.
 func (c check) certificate(leaf *x509.Certificate, chain []*x509.Certificate, at time.Time) (path, RevocationResult, error) {
-	paths, err := c.trust.gather(leaf, chain).paths(at)
+	paths, err := c.trust.paths(leaf, chain, at)
 	if err != nil {
 		return path{}, RevocationResult{}, err
 	}
