@@ -151,6 +151,11 @@ func (town *testTown) clientIn(name, stateDir string, opts ...clientOption) *tes
 func (town *testTown) dial(cfg ClientConfig) *testClient {
 	town.t.Helper()
 	c, err := Dial(context.Background(), cfg)
+	// RSA keys are made one after the other, and the relay's may not be there yet.
+	for deadline := time.Now().Add(time.Minute); err != nil && AsError(err).Code == proto.Busy && time.Now().Before(deadline); {
+		time.Sleep(10 * time.Millisecond)
+		c, err = Dial(context.Background(), cfg)
+	}
 	if err != nil {
 		town.t.Fatalf("%s: %v", cfg.Name, err)
 	}

@@ -487,7 +487,7 @@ func (e *engine) onTick(now time.Time) {
 			e.retry()
 		}
 	} else if now.Sub(e.lastSent) > proto.KeepAlive {
-		e.sendLine([]byte(`{"type":"ack"}`), nil, nil)
+		e.sendLine([]byte(`{"type":"ack"}`+"\n\n"), nil)
 	}
 	if e.renewIfDue(now); e.fatal != nil {
 		return
@@ -503,14 +503,13 @@ func (e *engine) onTick(now time.Time) {
 	}
 }
 
-// sendLine queues a payload to the relay and returns its line's number.
-func (e *engine) sendLine(header, signature, body []byte) uint64 {
-	payload := make([]byte, 0, len(header)+proto.Base64.EncodedLen(len(signature))+len(body)+2)
-	payload = proto.AppendPayload(payload, header, signature, body)
+// sendLine queues a payload to the relay and returns its line's number. Nobody
+// changes head and body any more.
+func (e *engine) sendLine(head, body []byte) uint64 {
 	seq := e.nextLine
 	e.nextLine++
 	e.lastSent = time.Now()
-	e.sess.send(payload)
+	e.sess.send(outLine{head, body})
 	return seq
 }
 
@@ -581,6 +580,6 @@ func (e *engine) finishLeaving() {
 		}
 	}
 	e.goodbye = true
-	e.sendLine([]byte(`{"type":"client-disconnect"}`), nil, nil)
+	e.sendLine([]byte(`{"type":"client-disconnect"}`+"\n\n"), nil)
 	e.sess.finish()
 }

@@ -10,7 +10,6 @@ import (
 	"slices"
 	"time"
 
-	"chatsecure/canon"
 	"chatsecure/crypto"
 	"chatsecure/proto"
 )
@@ -43,7 +42,7 @@ type peerConn struct {
 	user  *user
 	takes string // empty until the relay has said
 
-	headers     map[string][]byte // to this connection, by type: always the same bytes
+	headers     map[string][]byte // header and signature lines to this connection, by type: always the same bytes
 	headersName string            // the name they were made for
 
 	// At most one of init and resp is set, beside conv, which a new handshake
@@ -218,20 +217,20 @@ func (e *engine) sendTo(pc *peerConn, typ string, body []byte, seq uint64) {
 	if pc.headers == nil || pc.headersName != pc.name {
 		pc.headers, pc.headersName = map[string][]byte{}, pc.name
 	}
-	header := pc.headers[typ]
-	if header == nil {
-		header = canon.MustMarshal(&proto.Header{Type: typ, Dst: pc.name, DstID: pc.id})
-		pc.headers[typ] = header
+	head := pc.headers[typ]
+	if head == nil {
+		head = relayPayload(&proto.Header{Type: typ, Dst: pc.name, DstID: pc.id})
+		pc.headers[typ] = head
 	}
-	e.sendBytes(pc, header, body, seq)
+	e.sendBytes(pc, head, body, seq)
 }
 
 func (e *engine) sendHeader(pc *peerConn, h *proto.Header, body []byte, seq uint64) {
-	e.sendBytes(pc, canon.MustMarshal(h), body, seq)
+	e.sendBytes(pc, relayPayload(h), body, seq)
 }
 
-func (e *engine) sendBytes(pc *peerConn, header, body []byte, seq uint64) {
-	line := e.sendLine(header, nil, body)
+func (e *engine) sendBytes(pc *peerConn, head, body []byte, seq uint64) {
+	line := e.sendLine(head, body)
 	pc.inflight = append(pc.inflight, inflightLine{line, len(body), seq, time.Now()})
 	pc.inflightN += len(body)
 }

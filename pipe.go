@@ -59,7 +59,7 @@ func (c *Client) Pipe(ctx context.Context, name string, in io.Reader, out io.Wri
 	e := c.engine
 	p := &pipe{
 		e: e, out: out, progress: progress,
-		chunks: make(chan []byte, 2), done: make(chan struct{}),
+		chunks: make(chan []byte, 2), spent: make(chan []byte, 2), done: make(chan struct{}),
 	}
 	p.cond = sync.NewCond(&p.mu)
 	if err := e.openPipe(ctx, p, name); err != nil {
@@ -105,6 +105,7 @@ type pipe struct {
 	out      io.Writer
 	progress func(PipeProgress)
 	chunks   chan []byte // from readIn
+	spent    chan []byte // back to readIn, which uses them again
 	done     chan struct{}
 	err      error // set before done is closed
 	writer   sync.WaitGroup
@@ -193,7 +194,12 @@ func (p *pipe) readIn(in io.Reader) {
 		return
 	}
 	for {
-		buf := make([]byte, frameHeader+pipeChunk)
+		var buf []byte
+		select {
+		case buf = <-p.spent:
+		default:
+			buf = make([]byte, frameHeader+pipeChunk)
+		}
 		n, err := io.ReadAtLeast(in, buf[frameHeader:], 1)
 		if n > 0 {
 			select {
@@ -342,6 +348,10 @@ func (p *pipe) pump() {
 			return
 		}
 		p.sendFrame(pc, p.stream, frameData, p.chunk)
+		select {
+		case p.spent <- p.chunk[:cap(p.chunk)]:
+		default:
+		}
 		p.chunk = nil
 		p.sent += n
 	}

@@ -62,6 +62,7 @@ func (q *relayQueue) put(head, body []byte, e relayEntry) relayPut {
 	case q.bytes+size > proto.MaxQueue:
 		return relayPutFull
 	}
+	q.makeRoom(len(head) + len(body))
 	q.buf = append(q.buf, head...)
 	q.buf = append(q.buf, body...)
 	e.end, e.size = len(q.buf), size
@@ -69,6 +70,32 @@ func (q *relayQueue) put(head, body []byte, e relayEntry) relayPut {
 	q.bytes += size
 	q.memory.add(size)
 	return q.wake()
+}
+
+// relayStream is the size of the buffers that queues lend each other for what
+// streams, so that no message of a pipe needs memory of its own.
+const (
+	relayStream = 256 << 10
+	relayLong   = 4 << 10 // a message that is worth one
+)
+
+var relayStreams = sync.Pool{New: func() any { return new([relayStream]byte) }}
+
+// makeRoom takes a lent buffer where a long message would not fit.
+func (q *relayQueue) makeRoom(size int) {
+	need := len(q.buf) + size
+	if need <= cap(q.buf) || size < relayLong || need > relayStream || cap(q.buf) >= relayStream {
+		return
+	}
+	q.buf = append(relayStreams.Get().(*[relayStream]byte)[:0], q.buf...)
+}
+
+// dropBuffers lets go of a queue's memory, which others can use.
+func (q *relayQueue) dropBuffers() {
+	if cap(q.buf) == relayStream {
+		relayStreams.Put((*[relayStream]byte)(q.buf[:relayStream]))
+	}
+	q.buf, q.entries, q.acks = nil, nil, nil
 }
 
 // putAck notes that everything up to line seq of a route has been written to
@@ -174,7 +201,7 @@ func (q *relayQueue) rest() (ok, ended bool, last []byte) {
 		return false, false, nil
 	}
 	if cap(q.buf) > relayIdleBytes || cap(q.entries) > relayIdleEntries || cap(q.acks) > relayIdleEntries {
-		q.buf, q.entries, q.acks = nil, nil, nil
+		q.dropBuffers()
 	}
 	if q.ended {
 		return true, true, q.last

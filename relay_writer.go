@@ -39,7 +39,7 @@ func (c *relayConn) write() {
 	w.out, w.sent = w.out[:0], w.sent[:0]
 	clear(w.sent[:cap(w.sent)])
 	clear(w.batch.entries[:cap(w.batch.entries)])
-	if cap(w.out)+cap(w.batch.buf) <= relayKeepBuffer {
+	if cap(w.out)+cap(w.batch.buf)+cap(w.sealer.sealed) <= relayKeepBuffer {
 		relayWriters.Put(w)
 	}
 	if err != nil {

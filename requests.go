@@ -22,7 +22,7 @@ func (e *engine) request(h *proto.Header, answer func(inbound, error)) {
 	header := canon.MustMarshal(h)
 	sig := e.local.Key.Sign(e.sess.sends.RequestSigns(e.nextLine, header))
 	e.answers[e.nextLine] = answer
-	e.sendLine(header, sig, nil)
+	e.sendLine(proto.AppendPayload(nil, header, sig, nil), nil)
 }
 
 // ask is request from another goroutine, with its answers collected until the

@@ -34,12 +34,16 @@ type session struct {
 	sends  *crypto.Hop // for RequestSigns only, which reads what does not change
 
 	mu      sync.Mutex
-	queue   [][]byte // payloads
+	queue   []outLine
 	bytes   int
 	closing bool // the writer ends once the queue is empty
 	err     error
 	signal  chan struct{} // capacity 1
 }
+
+// outLine is one payload for the relay: its header and signature lines with
+// their newlines, which may serve for many payloads, and its body.
+type outLine struct{ head, body []byte }
 
 // inbound is one payload from the relay. The body is the receiver's own copy.
 type inbound struct {
@@ -260,7 +264,7 @@ const maxWrite = 256 << 10
 // writes it at once, so that a burst costs few system calls and a single line
 // waits for nothing.
 func (s *session) write() {
-	var out []byte
+	var out, payload []byte
 	for {
 		s.mu.Lock()
 		queue, closing := s.queue, s.closing
@@ -270,8 +274,10 @@ func (s *session) write() {
 			n := 0
 			out = out[:0]
 			for len(queue) > 0 && len(out) < maxWrite {
-				n += len(queue[0])
-				out = s.sealer.append(out, queue[0])
+				payload = append(append(payload[:0], queue[0].head...), queue[0].body...)
+				n += len(payload)
+				out = s.sealer.append(out, payload)
+				queue[0] = outLine{}
 				queue = queue[1:]
 			}
 			s.conn.SetWriteDeadline(time.Now().Add(proto.LostAfter))
@@ -302,10 +308,10 @@ func (s *session) write() {
 }
 
 // send queues a payload. The engine alone calls it.
-func (s *session) send(payload []byte) {
+func (s *session) send(line outLine) {
 	s.mu.Lock()
-	s.queue = append(s.queue, payload)
-	s.bytes += len(payload)
+	s.queue = append(s.queue, line)
+	s.bytes += len(line.head) + len(line.body)
 	over := s.bytes > maxSendQueue
 	s.mu.Unlock()
 	if over {

@@ -23,7 +23,7 @@ type whoisEntry struct {
 }
 
 // lineSealer makes secure lines out of payloads. The goroutine that writes a
-// connection owns it.
+// connection owns it, with the memory it keeps: that of the longest line.
 type lineSealer struct {
 	hop    *crypto.Hop
 	random [proto.RandomSize]byte
@@ -34,16 +34,8 @@ type lineSealer struct {
 func (s *lineSealer) append(dst, payload []byte) []byte {
 	seq := s.hop.Seq()
 	s.sealed = s.hop.Seal(s.sealed[:0], &s.random, payload)
-	dst = proto.AppendSecure(dst, seq, &s.random, s.sealed)
-	if cap(s.sealed) > maxIdleBuffer {
-		s.sealed = nil
-	}
-	return dst
+	return proto.AppendSecure(dst, seq, &s.random, s.sealed)
 }
-
-// maxIdleBuffer is the largest scratch buffer that a connection keeps between
-// lines: a pipe's 640 KiB must not stay with every idle connection.
-const maxIdleBuffer = 64 << 10
 
 // openLine returns the payload of a secure line, in the line's own memory, and
 // the line's number. Every error means that the connection must be closed.

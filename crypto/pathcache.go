@@ -1,6 +1,7 @@
 package crypto
 
 import (
+	"crypto/sha256"
 	"crypto/x509"
 	"slices"
 	"sync"
@@ -28,11 +29,11 @@ type knownPaths struct {
 // paths returns every path that holds at the time, best first; the error is a
 // TrustError. Errors are not remembered: strangers could fill the memory.
 func (t *Trust) paths(leaf *x509.Certificate, chain []*x509.Certificate, at time.Time) ([]path, error) {
-	raw := make(list, len(chain))
-	for i, cert := range chain {
-		raw[i] = cert.Raw
+	raw := append([]byte(nil), leaf.Raw...) // DER says itself where it ends
+	for _, cert := range chain {
+		raw = append(raw, cert.Raw...)
 	}
-	key := hashTuple("paths", leaf.Raw, raw)
+	key := sha256.Sum256(raw)
 	if paths, ok := t.cache.recall(key, at); ok {
 		return paths, nil
 	}

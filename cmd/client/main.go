@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -24,6 +25,9 @@ func main() {
 	// A reader that has had enough is an error of Write, not the end: the
 	// client still leaves in order.
 	signal.Ignore(syscall.SIGPIPE)
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(garbagePercent)
+	}
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
 	os.Exit(run(os.Args[1:], system{
@@ -32,6 +36,11 @@ func main() {
 		openTTY: func() (*os.File, error) { return os.OpenFile("/dev/tty", os.O_RDWR, 0) },
 	}))
 }
+
+// garbagePercent is how much garbage may gather, in per cent of what is alive.
+// A client holds a few MiB: Go's own 100 would have it collect many times a
+// second while lines or a pipe stream, and for no memory that matters.
+const garbagePercent = 300
 
 // system is what the program has around it. Tests put their own in its place.
 type system struct {
