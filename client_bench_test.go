@@ -93,7 +93,7 @@ func percentile(times []time.Duration, p int) float64 {
 // BenchmarkSendToRead times one message from Send until its READ receipt has
 // come, warm, against the bare line relay's ping-pong in the same run.
 func BenchmarkSendToRead(b *testing.B) {
-	town := newTown(b, "alice", "bob")
+	town := newBenchTown(b, "alice", "bob")
 	alice, bob := town.client("alice", quiet), town.client("bob", quiet)
 	text := strings.Repeat("x", 200)
 	ctx := context.Background()
@@ -128,7 +128,7 @@ func quiet(cfg *ClientConfig) { cfg.Receipts = false }
 // receipted and in both histories. One operation is one line. The bare line
 // relay carries the same lines, flushed one by one, in the same run.
 func BenchmarkSendLines(b *testing.B) {
-	town := newTown(b, "alice", "bob")
+	town := newBenchTown(b, "alice", "bob")
 	alice, bob := town.client("alice", quiet), town.client("bob", quiet)
 	text := strings.Repeat("x", 100)
 	ctx := context.Background()

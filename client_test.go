@@ -28,15 +28,28 @@ type testTown struct {
 	pki  *lab.PKI
 	addr string
 	stop func() // ends the relay as SIGTERM does
+
+	suites []string // that the relay allows; nil for all
 }
 
 func newTown(t testing.TB, names ...string) *testTown {
+	t.Helper()
+	return newTownOf(t, nil, names...)
+}
+
+// newBenchTown has a relay that makes no RSA keys meanwhile.
+func newBenchTown(b *testing.B, names ...string) *testTown {
+	b.Helper()
+	return newTownOf(b, []string{crypto.SuiteMLKEM}, names...)
+}
+
+func newTownOf(t testing.TB, suites []string, names ...string) *testTown {
 	t.Helper()
 	pki, err := lab.New(lab.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	town := &testTown{t: t, dir: t.TempDir(), pki: pki, addr: "127.0.0.1:0"}
+	town := &testTown{t: t, dir: t.TempDir(), pki: pki, addr: "127.0.0.1:0", suites: suites}
 	for _, name := range names {
 		if _, err := pki.Issue(name); err != nil {
 			t.Fatal(err)
@@ -55,6 +68,7 @@ func (town *testTown) startRelay() {
 	town.t.Helper()
 	relay, err := NewRelay(RelayConfig{
 		State: filepath.Join(town.dir, "relay"), CABundle: filepath.Join(town.dir, "lab", "ca-bundle.pem"), CRLDir: filepath.Join(town.dir, "lab", "crl"),
+		Ciphers: town.suites,
 	})
 	if err != nil {
 		town.t.Fatal(err)

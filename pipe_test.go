@@ -142,7 +142,7 @@ func (b *lockedBuffer) await(t *testing.T, want string) {
 
 // BenchmarkPipe carries 64 MiB one way. The bytes are counted, not kept.
 func BenchmarkPipe(b *testing.B) {
-	town := newTown(b, "alice", "bob")
+	town := newBenchTown(b, "alice", "bob")
 	const size = 64 << 20
 	b.SetBytes(size)
 	zeros := make([]byte, 1<<20)
