@@ -4,14 +4,12 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
 
-	"chatsecure/card"
 	"chatsecure/crypto"
 	"chatsecure/proto"
 )
@@ -52,15 +50,7 @@ func TestAttack01KeySubstitution(t *testing.T) {
 	alice.leave()
 
 	// The relay answers as Bob, with a card that it does have, under Bob's name.
-	c, err := card.Open(context.Background(), filepath.Join(town.dir, "lab", "mallory"), card.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close()
-	cred, err := NewCredential(context.Background(), c, "bob", crypto.KeyEd25519, time.Hour, nil, time.Now())
-	if err != nil {
-		t.Fatal(err)
-	}
+	cred := town.credentialAs("mallory", "bob", time.Now())
 	relay.tampering(func(l evilLine) []evilLine {
 		if crypto.PeekPhase(l.body) != "p1" || l.to.hello.Name != "bob" {
 			return honest(l)
@@ -80,7 +70,7 @@ func TestAttack01KeySubstitution(t *testing.T) {
 		return []evilLine{answer}
 	})
 	alice = town.client("alice")
-	_, err = alice.Send(context.Background(), []string{"bob"}, "for bob only")
+	_, err := alice.Send(context.Background(), []string{"bob"}, "for bob only")
 	if AsError(err) == nil || AsError(err).Code != proto.IdentityChanged || ExitStatus(err) != 4 {
 		t.Errorf("another person under a known name: %v", err)
 	}

@@ -123,12 +123,19 @@ type clientOption func(*ClientConfig)
 
 func (town *testTown) credential(name string) *Credential {
 	town.t.Helper()
-	c, err := card.Open(context.Background(), filepath.Join(town.dir, "lab", name), card.Options{})
+	return town.credentialAs(name, name, time.Now())
+}
+
+// credentialAs has the card of holder sign a delegation under name, for an
+// hour from then on.
+func (town *testTown) credentialAs(holder, name string, then time.Time) *Credential {
+	town.t.Helper()
+	c, err := card.Open(context.Background(), filepath.Join(town.dir, "lab", holder), card.Options{})
 	if err != nil {
 		town.t.Fatal(err)
 	}
 	defer c.Close()
-	cred, err := NewCredential(context.Background(), c, name, crypto.KeyEd25519, time.Hour, nil, time.Now())
+	cred, err := NewCredential(context.Background(), c, name, crypto.KeyEd25519, time.Hour, nil, then)
 	if err != nil {
 		town.t.Fatal(err)
 	}

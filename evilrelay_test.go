@@ -28,6 +28,8 @@ type evilRelay struct {
 	// tamper is asked about each end-to-end line that passes and returns what
 	// goes on in its place: usually the line itself. mu is held.
 	tamper func(l evilLine) []evilLine
+	// dropAck withholds the ack of a line, if set and true. mu is held.
+	dropAck func(h *proto.Header) bool
 	// alias makes the relay call one user by another's name. mu is held.
 	alias map[string]string
 	// listed changes what list and whois say, if set. mu is held.
@@ -228,6 +230,7 @@ func (r *evilRelay) take(c *evilConn, seq uint64, h *proto.Header, body []byte) 
 	case proto.TypeClientConnect, proto.TypeClientCom, proto.TypeCommAck, proto.TypeDisconnect, proto.TypeError:
 		to := r.byID(h.DstID)
 		if to == nil {
+			r.write(c, &proto.Header{Type: proto.TypeError, DstID: h.DstID, Answers: &seq, Code: proto.Gone, Message: "there is no such connection"}, nil)
 			return
 		}
 		l := evilLine{from: c, to: to, header: *h, body: body}
@@ -238,7 +241,9 @@ func (r *evilRelay) take(c *evilConn, seq uint64, h *proto.Header, body []byte) 
 		for _, l := range out {
 			r.forward(l)
 		}
-		r.write(c, &proto.Header{Type: proto.TypeAck, DstID: h.DstID, Answers: &seq}, nil)
+		if r.dropAck == nil || !r.dropAck(h) {
+			r.write(c, &proto.Header{Type: proto.TypeAck, DstID: h.DstID, Answers: &seq}, nil)
+		}
 	}
 }
 

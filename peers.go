@@ -405,7 +405,11 @@ func (e *engine) attemptFailed(pc *peerConn, err error) {
 	} else if errors.Is(err, crypto.ErrHandshake) {
 		ee = &Error{Code: proto.Malformed, Message: fmt.Sprintf("the handshake with %s: %v", pc.name, err), Err: err}
 	}
-	pc.user.refusal = ee
+	// Who has proved itself over another connection is not refused over this
+	// one, which anybody between could have added.
+	if !final(ee) || !e.proved(pc.user) {
+		pc.user.refusal = ee
+	}
 	if ee.Code == proto.Busy || errors.Is(err, errFetching) {
 		return // it begins anew by itself
 	}
@@ -413,6 +417,11 @@ func (e *engine) attemptFailed(pc *peerConn, err error) {
 	if final(ee) {
 		e.failUser(pc.user, ee)
 	}
+}
+
+// proved tells whether there is a conversation with a user.
+func (e *engine) proved(u *user) bool {
+	return slices.ContainsFunc(e.connsOf(u), func(pc *peerConn) bool { return pc.conv != nil })
 }
 
 // postpone sets when the next attempt may begin: doubling from a second, with

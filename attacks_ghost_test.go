@@ -1,0 +1,148 @@
+package chatsecure
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"chatsecure/crypto"
+	"chatsecure/proto"
+)
+
+// Row 13: connections under Bob's name that the relay adds, and that prove too
+// little.
+
+// ghosts are what an evil relay could let in under Bob's name, and the code
+// that Alice refuses each with.
+func ghosts(town *testTown) map[proto.Code]*Credential {
+	now := time.Now()
+	bare := town.credential("bob")
+	bare.Bundle.Signature = []byte{}
+	own := town.credential("bob")
+	b := own.Bundle
+	b.Signature = own.Key.Sign(crypto.DelegationMessage(b.X509, b.Name, b.PublicKey, b.NotBefore, b.NotAfter))
+	stretched := town.credentialAs("bob", "bob", now.Add(-3*time.Hour))
+	stretched.Bundle.NotAfter += (4 * time.Hour).Nanoseconds() / 1e9
+	return map[proto.Code]*Credential{
+		proto.BundleMalformed:   bare,
+		proto.DelegationInvalid: own,
+		"stretched":             stretched,
+		proto.DelegationExpired: town.credentialAs("bob", "bob", now.Add(-3*time.Hour)),
+		proto.DelegationNotYet:  town.credentialAs("bob", "bob", now.Add(3*time.Hour)),
+		proto.IdentityChanged:   town.credentialAs("mallory", "bob", now),
+		proto.NameMismatch:      town.credentialAs("bob", "bobby", now),
+	}
+}
+
+// haunt has a ghost answer the p1 that Alice sends to whoever comes under
+// Bob's name, and then call her itself until she says why she refuses.
+func (p *evilPeer) haunt(alice *testClient) *proto.Header {
+	p.t.Helper()
+	answer := func(offer *crypto.Offer) {
+		p2, _, _, err := offer.Answer(p.local, nil, trusts)
+		if err != nil {
+			p.t.Fatal(err)
+		}
+		p.phase(end(alice), 2, p2)
+	}
+	answer(p.nextOffer(end(alice)))
+	alice.await("that the ghost is refused", func(ev Event) bool {
+		return ev.Peer != nil && ev.Peer.What == "refused" && ev.Peer.Conn == p.id
+	})
+	p.offer(end(alice))
+	for {
+		m := p.next()
+		switch {
+		case m.Type == proto.TypeError:
+			return m.Header
+		case m.Type == proto.TypeClientConnect && crypto.PeekPhase(m.body) == "p1": // the two have crossed
+			offer, err := crypto.ReadOffer(m.body, p.me(), end(alice))
+			if err != nil {
+				p.t.Fatal(err)
+			}
+			answer(offer)
+			p.offer(end(alice))
+		}
+	}
+}
+
+func TestAttack13GhostBundles(t *testing.T) {
+	town, relay := evilTown(t, "alice", "bob", "mallory")
+	relay.do(func() { relay.alias = map[string]string{"bobby": "bob"} })
+	alice, bob := town.client("alice"), town.client("bob")
+	alice.mustSend("first", "bob")
+	sees(t, alice, bob, "first")
+	want := []string{"first"}
+	for code, cred := range ghosts(town) {
+		ghost := town.evilPeer(town.addr, "bob", cred)
+		ghost.name = "bob" // as the relay says it
+		h := ghost.haunt(alice)
+		if code == "stretched" {
+			code = proto.DelegationInvalid
+		}
+		if h.Code != code {
+			t.Errorf("the ghost is refused with %s %q, want %s", h.Code, h.Message, code)
+		}
+		text := "with a ghost: " + string(code)
+		alice.mustSend(text, "bob")
+		want = append(want, text)
+		bob.awaitText(text)
+		alice.mustSettle(StatusRead)
+		if got := alice.met("bob"); !slices.Equal(got, []string{bob.Conn()}) {
+			t.Errorf("%s: alice took %v for Bob, who is %s", code, got, bob.Conn())
+		}
+		// Nothing but offers goes to it.
+		ghost.conn.SetReadDeadline(time.Now().Add(10 * time.Millisecond))
+		for {
+			m, err := ghost.read()
+			if err != nil {
+				break
+			}
+			if m.Type == proto.TypeClientCom {
+				t.Errorf("%s: the ghost is sent %q", code, m.body)
+			}
+		}
+		ghost.close()
+	}
+	if got := bob.texts(); !slices.Equal(got, want) {
+		t.Errorf("bob saw %q, want %q", got, want)
+	}
+	if got := alice.gaps(); len(got) != 0 {
+		t.Errorf("gaps: %q", got)
+	}
+}
+
+// ghostAsker says yes to everybody, after something has happened.
+type ghostAsker struct{ before func() }
+
+func (a *ghostAsker) ConfirmRelay(context.Context, string, string) (bool, error) { return true, nil }
+
+func (a *ghostAsker) ConfirmPeer(context.Context, string, *crypto.Person) (bool, error) {
+	a.before()
+	return true, nil
+}
+
+// TestAttack13GhostWhileAsked has the ghost come and be refused while Alice
+// looks at Bob's certificate: the refusal is the ghost's, not Bob's.
+func TestAttack13GhostWhileAsked(t *testing.T) {
+	town, _ := evilTown(t, "alice", "bob", "mallory")
+	bob := town.client("bob")
+	asker := &ghostAsker{}
+	alice := town.client("alice", func(cfg *ClientConfig) { cfg.AcceptNew, cfg.Asker = false, asker })
+	asker.before = func() {
+		ghost := town.evilPeer(town.addr, "bob", ghosts(town)[proto.DelegationExpired])
+		if h := ghost.haunt(alice); h.Code != proto.DelegationExpired {
+			t.Errorf("the ghost is refused with %s %q", h.Code, h.Message)
+		}
+	}
+	id := alice.mustSend("for Bob", "bob")
+	sees(t, alice, bob, "for Bob")
+	alice.await("READ", func(ev Event) bool {
+		return ev.Receipt != nil && ev.Receipt.ID == id && ev.Receipt.Status == StatusRead
+	})
+	if got := strings.Join(alice.met("bob"), ","); got != bob.Conn() {
+		t.Errorf("alice took %s for Bob, who is %s", got, bob.Conn())
+	}
+}
