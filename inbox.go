@@ -144,7 +144,7 @@ func (e *engine) refuseMessage(pc *peerConn, err error) {
 	var reason string
 	switch {
 	case errors.Is(err, crypto.ErrGap):
-		reason = "messages are missing; what was not read is sent again"
+		reason = e.then("messages are missing", "what was not read is sent again")
 	case errors.Is(err, crypto.ErrReplay):
 		reason = "an old message was repeated, and refused"
 	case errors.Is(err, crypto.ErrClock):

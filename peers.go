@@ -539,6 +539,14 @@ func (e *engine) breakConversation(pc *peerConn, reason string) {
 	e.event(Event{Type: EventGap, Gap: &Gap{Name: pc.name, Conn: pc.id, Reason: reason}})
 }
 
+// then adds to a reason what follows from it. A pipe is never resumed.
+func (e *engine) then(reason, next string) string {
+	if e.cfg.Takes == proto.TakesPipe {
+		return reason
+	}
+	return reason + "; " + next
+}
+
 // connGone takes the relay's word, or the peer's end, that a connection is
 // not there any more.
 func (e *engine) connGone(id, reason string) {
@@ -580,7 +588,7 @@ func (e *engine) onPeerError(h *proto.Header, perr *proto.Error, body []byte) {
 		return
 	}
 	if pc.conv != nil && bytes.Equal(body, pc.conv.T3[:]) {
-		e.breakConversation(pc, "the other side does not know the conversation any more; it begins anew")
+		e.breakConversation(pc, e.then("the other side does not know the conversation any more", "it begins anew"))
 	}
 }
 
@@ -597,11 +605,11 @@ func (e *engine) tickConn(pc *peerConn, now time.Time) {
 			pc.dropAttempt()
 			e.postpone(pc)
 		case pc.conv != nil && !pc.confirmed:
-			e.breakConversation(pc, "the other side did not confirm the conversation; it begins anew")
+			e.breakConversation(pc, e.then("the other side did not confirm the conversation", "it begins anew"))
 		}
 	case pc.conv != nil && len(pc.inflight) > 0 && now.Sub(pc.inflight[0].since) > proto.AckTimeout:
 		pc.inflight, pc.inflightN = nil, 0
-		e.breakConversation(pc, "the relay does not pass messages on; the conversation begins anew")
+		e.breakConversation(pc, e.then("the relay does not pass messages on", "the conversation begins anew"))
 	}
 	if e.sess != nil {
 		if pc.conv == nil && (len(pc.queue) > 0 || len(pc.user.orphans) > 0 || pc.user.watching) {
