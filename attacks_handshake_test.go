@@ -34,6 +34,16 @@ func (town *testTown) bundleOver(name string, spki []byte, now time.Time) *crypt
 	return &b
 }
 
+// sending sends in the background, for whoever plays the receiver meanwhile.
+func (tc *testClient) sending(text, name string) <-chan error {
+	ended := make(chan error, 1)
+	go func() {
+		_, err := tc.Send(context.Background(), []string{name}, text)
+		ended <- err
+	}()
+	return ended
+}
+
 // TestAttack02BobsKUnderHerCertificate has Mallory's card delegate to Bob's K:
 // a good bundle, whose K she does not have.
 func TestAttack02BobsKUnderHerCertificate(t *testing.T) {
@@ -62,11 +72,7 @@ func TestAttack02BobsKUnderHerCertificate(t *testing.T) {
 	alice.await("that Mallory is refused", refused)
 
 	// And whom she answers.
-	ended := make(chan error, 1)
-	go func() {
-		_, err := alice.Send(context.Background(), []string{"mallory"}, "for whoever that is")
-		ended <- err
-	}()
+	ended := alice.sending("for whoever that is", "mallory")
 	p2, _, _, err := mallory.nextOffer(end(alice)).Answer(mallory.local, nil, trusts)
 	if err != nil {
 		t.Fatal(err)
@@ -120,11 +126,7 @@ func TestAttack02BobsHandshakeAsHers(t *testing.T) {
 			return phaseBody(hers, mallory.local.Key.Sign(evilTuple("cc-2", evilHash("cc-T2", t1, hers))), with[1])
 		},
 	} {
-		ended := make(chan error, 1)
-		go func() {
-			_, err := alice.Send(context.Background(), []string{"mallory"}, "for Mallory")
-			ended <- err
-		}()
+		ended := alice.sending("for Mallory", "mallory")
 		mallory.nextOffer(end(alice))
 		p1, sig := phaseParts(t, mallory.first)
 		p2, with := phaseParts(t, bobs)
@@ -324,11 +326,7 @@ func TestAttack06SuiteOfAPeer(t *testing.T) {
 	alice := town.client("alice", func(cfg *ClientConfig) { cfg.Timeout = 2 * time.Second })
 	mallory := town.evilPeer(town.addr, "mallory", town.credential("mallory"))
 	for _, suite := range []string{crypto.SuiteRSA128, "NULL", ""} {
-		ended := make(chan error, 1)
-		go func() {
-			_, err := alice.Send(context.Background(), []string{"mallory"}, "under a good suite")
-			ended <- err
-		}()
+		ended := alice.sending("under a good suite", "mallory")
 		p2, _, _, err := mallory.nextOffer(end(alice)).Answer(mallory.local, nil, trusts)
 		if err != nil {
 			t.Fatal(err)

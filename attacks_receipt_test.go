@@ -36,10 +36,11 @@ func TestAttack11ForgedReceipts(t *testing.T) {
 	town := newTown(t, "alice", "mallory")
 	alice := town.client("alice")
 	mallory := town.evilPeer(town.addr, "mallory", town.credential("mallory"))
-	answered := make(chan struct{})
-	go func() { mallory.answer(end(alice)); close(answered) }()
-	alice.mustSend("hello", "mallory")
-	<-answered
+	ended := alice.sending("hello", "mallory")
+	mallory.answer(end(alice))
+	if err := <-ended; err != nil {
+		t.Fatal(err)
+	}
 	mallory.takeText()
 	mallory.receipt(end(alice), 1, 1)
 	alice.mustSettle(StatusRead)

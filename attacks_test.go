@@ -51,29 +51,57 @@ func TestAttack01KeySubstitution(t *testing.T) {
 
 	// The relay answers as Bob, with a card that it does have, under Bob's name.
 	cred := town.credentialAs("mallory", "bob", time.Now())
-	relay.tampering(func(l evilLine) []evilLine {
-		if crypto.PeekPhase(l.body) != "p1" || l.to.hello.Name != "bob" {
-			return honest(l)
-		}
-		mallory := &crypto.Local{Key: cred.Key, Bundle: cred.Bundle, FoldedName: "bob", Suites: crypto.SuiteNames(), Keys: &relay.keys}
-		offer, err := crypto.ReadOffer(l.body, crypto.End{Name: "bob", Conn: l.to.id}, crypto.End{Name: l.from.hello.Name, Conn: l.from.id})
-		if err != nil {
-			t.Error(err)
-			return nil
-		}
-		body, _, _, err := offer.Answer(mallory, nil, func(*crypto.Bundle, string) (*crypto.Person, error) { return &crypto.Person{}, nil })
-		if err != nil {
-			t.Error(err)
-			return nil
-		}
-		answer := evilLine{from: l.to, to: l.from, header: proto.Header{Type: proto.TypeClientConnect, Phase: 2}, body: body}
-		return []evilLine{answer}
-	})
+	relay.answersAs("bob", cred)
 	alice = town.client("alice")
 	_, err := alice.Send(context.Background(), []string{"bob"}, "for bob only")
 	if AsError(err) == nil || AsError(err).Code != proto.IdentityChanged || ExitStatus(err) != 4 {
 		t.Errorf("another person under a known name: %v", err)
 	}
+}
+
+// answersAs has the relay itself answer each p1 to a name, with what it proves
+// itself by.
+func (r *evilRelay) answersAs(name string, cred *Credential) {
+	local := &crypto.Local{Key: cred.Key, Bundle: cred.Bundle, FoldedName: name, Suites: crypto.SuiteNames(), Keys: &r.keys}
+	r.tampering(func(l evilLine) []evilLine {
+		if crypto.PeekPhase(l.body) != "p1" || l.to.hello.Name != name {
+			return honest(l)
+		}
+		offer, err := crypto.ReadOffer(l.body, crypto.End{Name: name, Conn: l.to.id}, crypto.End{Name: l.from.hello.Name, Conn: l.from.id})
+		if err != nil {
+			r.t.Error(err)
+			return nil
+		}
+		body, _, _, err := offer.Answer(local, nil, trusts)
+		if err != nil {
+			r.t.Error(err)
+			return nil
+		}
+		answer := evilLine{from: l.to, to: l.from, header: proto.Header{Type: proto.TypeClientConnect, Phase: 2}, body: body}
+		return []evilLine{answer}
+	})
+}
+
+// TestAttack01OwnKeyInHisBundle has the relay put its own K into Bob's bundle,
+// at the first contact, where every person would be accepted.
+func TestAttack01OwnKeyInHisBundle(t *testing.T) {
+	town, relay := evilTown(t, "alice", "bob")
+	bob := town.client("bob")
+	var bundle crypto.Bundle
+	relay.do(func() { bundle = *relay.named("bob").hello.Bundle })
+	bundle.PublicKey = relay.key.Public().SPKI()
+	relay.answersAs("bob", &Credential{Key: relay.key, Bundle: &bundle})
+	alice := town.client("alice")
+	_, err := alice.Send(context.Background(), []string{"bob"}, "for bob only")
+	if AsError(err) == nil || AsError(err).Code != proto.DelegationInvalid || ExitStatus(err) != 4 {
+		t.Errorf("the relay's key in Bob's bundle: %v", err)
+	}
+	if known, ok := alice.state.KnownPeer("bob"); ok || len(alice.met("bob")) != 0 {
+		t.Errorf("alice knows Bob now as %+v", known)
+	}
+	relay.tampering(honest)
+	alice.mustSend("and now", "bob")
+	sees(t, alice, bob, "and now")
 }
 
 // TestAttack07Replay repeats every message at once, and the first ones again
