@@ -226,49 +226,62 @@ func TestAttack03Moved(t *testing.T) {
 	})
 }
 
-// TestAttack03PhasesSwapped sends the messages of each phase in the others
-// too, before the honest one.
+// TestAttack03PhasesSwapped holds back each phase of a handshake and sends it
+// under the numbers of the others, and as other types of line: nobody goes on
+// before the honest line has come.
 func TestAttack03PhasesSwapped(t *testing.T) {
-	town, relay := evilTown(t, "alice", "bob")
-	longer := func(cfg *ClientConfig) { cfg.Timeout = 30 * time.Second }
-	alice, bob := town.client("alice", longer), town.client("bob", longer)
-	tried := 0
+	town, relay := evilTown(t, "alice", "bob", "carol")
+	alice, bob, carol := town.client("alice"), town.client("bob"), town.client("carol")
+	carol.mustSend("ready", "bob", "alice")
+	bob.awaitText("ready")
+	alice.awaitText("ready")
+	held := make(chan evilLine, 3)
+	passed := map[string]bool{}
 	relay.tampering(func(l evilLine) []evilLine {
-		if crypto.PeekPhase(l.body) == "" || tried > 6 {
+		phase := crypto.PeekPhase(l.body)
+		if phase == "" || passed[phase] {
 			return honest(l)
 		}
+		passed[phase] = true
+		held <- l
 		var out []evilLine
-		for phase := 1; phase <= 3; phase++ {
-			if phase == l.header.Phase {
-				continue
+		for n := 1; n <= 3; n++ {
+			if n != l.header.Phase {
+				m, back := l, l
+				m.header.Phase, back.header.Phase = n, n
+				back.from, back.to = l.to, l.from
+				out = append(out, m, back)
 			}
-			m, back := l, l
-			m.header.Phase, back.header.Phase = phase, phase
-			back.from, back.to = l.to, l.from
-			out = append(out, m, back)
-			tried++
 		}
 		for _, typ := range []string{proto.TypeClientCom, proto.TypeCommAck, proto.TypeDisconnect} {
 			m := l
 			m.header = proto.Header{Type: typ}
 			out = append(out, m)
 		}
-		return append(out, l)
+		return out
 	})
-	alice.mustSend("one", "bob")
-	bob.mustSend("two", "alice")
-	bob.awaitText("one")
-	alice.awaitText("two")
-	alice.mustSettle(StatusRead)
-	bob.mustSettle(StatusRead)
-	if a, b := alice.texts(), bob.texts(); !slices.Equal(a, []string{"two"}) || !slices.Equal(b, []string{"one"}) {
-		t.Errorf("alice saw %q, bob %q", a, b)
-	}
-	relay.do(func() {
-		if tried < 6 {
-			t.Errorf("%d phases were tried", tried)
+	ended := alice.sending("one", "bob")
+	receiver := map[string]*testClient{"p1": bob, "p2": alice, "p3": bob}
+	for _, phase := range []string{"p1", "p2", "p3"} {
+		l := <-held
+		if crypto.PeekPhase(l.body) != phase {
+			t.Fatalf("held is %.80q, want %s", l.body, phase)
 		}
-	})
+		carol.mustSend("after "+phase, receiver[phase].Name()) // all that came before has been looked at then
+		receiver[phase].awaitText("after " + phase)
+		carol.mustSettle(StatusRead) // and what it sent has passed the relay
+		if len(held) > 0 || len(alice.met("bob")) > 0 && phase != "p3" || len(bob.met("alice")) > 0 {
+			t.Errorf("a %s under other numbers was taken", phase)
+		}
+		relay.do(func() { relay.forward(l) })
+	}
+	if err := <-ended; err != nil {
+		t.Fatal(err)
+	}
+	sees(t, alice, bob, "ready", "after p1", "after p3", "one")
+	if got := alice.texts(); !slices.Equal(got, []string{"ready", "after p2"}) {
+		t.Errorf("alice saw %q", got)
+	}
 }
 
 // TestAttack06Suites has the relay change the suites of p1 and p2, and ask for
