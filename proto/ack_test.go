@@ -4,14 +4,19 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+
+	"chatsecure/testdata/corpus"
 )
 
 // FuzzScanAck holds the scanner against the parser: what it recognises the
 // parser accepts, with the same meaning.
 func FuzzScanAck(f *testing.F) {
+	good := [][]byte{
+		[]byte(`{"type":"ack","dst-id":"0123456789abcdef","answers":0}`),
+		[]byte(`{"type":"ack","dst-id":"0123456789abcdef","answers":18446744073709551615}`),
+	}
+	corpus.Add(f, func(b []byte) bool { _, ok := ScanAck(b); return ok }, good)
 	for _, s := range []string{
-		`{"type":"ack","dst-id":"0123456789abcdef","answers":0}`,
-		`{"type":"ack","dst-id":"0123456789abcdef","answers":18446744073709551615}`,
 		`{"type":"ack","dst-id":"0123456789abcdef","answers":18446744073709551616}`,
 		`{"type":"ack","dst-id":"0123456789abcdeF","answers":1}`,
 		`{"type":"ack","dst-id":"0123456789abcdef","answers":01}`,
@@ -32,6 +37,9 @@ func FuzzScanAck(f *testing.F) {
 		want, err := ParseRelayHeader(header)
 		if err != nil || !reflect.DeepEqual(h, want) {
 			t.Fatalf("%q: scanned %+v, parsed %+v, %v", header, h, want, err)
+		}
+		if again := AppendAck(nil, h.DstID, *h.Answers); string(again) != string(header)+"\n\n" {
+			t.Fatalf("%q becomes %q", header, again)
 		}
 	})
 }

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"chatsecure/canon"
+	"chatsecure/testdata/corpus"
 )
 
 const testID = "0123456789abcdef"
@@ -216,10 +217,12 @@ func TestSignedRequests(t *testing.T) {
 
 // FuzzHeader: whatever is taken is in its one form and holds what it must.
 func FuzzHeader(f *testing.F) {
-	for _, all := range goodHeaders {
+	for who, all := range goodHeaders {
+		var good [][]byte
 		for _, h := range all {
-			f.Add(canon.MustMarshal(&h))
+			good = append(good, canon.MustMarshal(&h))
 		}
+		corpus.Add(f, func(b []byte) bool { _, err := headerParsers[who](b); return err == nil }, good)
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
 		for who, parse := range headerParsers {
@@ -249,9 +252,15 @@ func FuzzHeader(f *testing.F) {
 
 // FuzzScanRoute holds the relay's scanner against the parser.
 func FuzzScanRoute(f *testing.F) {
+	taken := 0
 	for _, h := range goodHeaders["client"] {
-		f.Add(canon.MustMarshal(&h))
+		b := canon.MustMarshal(&h)
+		f.Add(b)
+		if _, ok := ScanRoute(b); ok {
+			taken++
+		}
 	}
+	corpus.Check(f, taken)
 	for _, s := range []string{
 		`{"type":"client-com","dst":"","dst-id":"` + testID + `"}`,
 		`{"type":"client-com","dst":"a\"b","dst-id":"` + testID + `"}`,

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"testing/iotest"
+
+	"chatsecure/testdata/corpus"
 )
 
 // readLines reads to the end and returns copies of the lines.
@@ -139,6 +141,11 @@ func FuzzLineReader(f *testing.F) {
 	f.Add([]byte(strings.Repeat("x", 3000)+"\n"+strings.Repeat("y", 100)+"\n"), []byte{255, 1})
 	f.Add([]byte(strings.Repeat("\n", 100)), []byte{7})
 	f.Add([]byte("no end"), []byte{})
+	lines, err := readLines(strings.NewReader("a\nbc\n\n\nd\n"), 2000)
+	if err != io.EOF {
+		f.Fatal(err)
+	}
+	corpus.Check(f, len(lines))
 	f.Fuzz(func(t *testing.T, input, steps []byte) {
 		const limit = 2000
 		var sizes []int

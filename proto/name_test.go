@@ -6,6 +6,8 @@ import (
 	"testing"
 	"unicode"
 	"unicode/utf8"
+
+	"chatsecure/testdata/corpus"
 )
 
 // Row 24 of the attacks: what must not be a name.
@@ -55,9 +57,8 @@ func TestFoldName(t *testing.T) {
 // FuzzName holds what the registry and the `to` lists rely on: the folded form
 // of a name is a name, and folding again changes nothing.
 func FuzzName(f *testing.F) {
-	for _, s := range []string{"ana", "Ιωάννης", "Ana.Maria-7", "\u0345", "ſ", "王", "", "a\x00", "ǅ", "ᾳ"} {
-		f.Add(s)
-	}
+	corpus.Add(f, func(s string) bool { return CheckName(s) == nil },
+		[]string{"ana", "Ιωάννης", "Ana.Maria-7", "ſ", "王", "ǅ", "ᾳ"}, "\u0345", "", "a\x00")
 	f.Fuzz(func(t *testing.T, name string) {
 		folded := FoldName(name)
 		if again := FoldName(folded); again != folded {

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"chatsecure/canon"
+	"chatsecure/testdata/corpus"
 )
 
 // secureLine is a secure line as encoding/json sees it: the scanner's oracle.
@@ -125,9 +126,11 @@ func TestScanSecureAllocatesNothing(t *testing.T) {
 // FuzzScanSecure holds the scanner against canonical JSON: both take the same
 // lines, and read the same in them.
 func FuzzScanSecure(f *testing.F) {
+	var good [][]byte
 	for n := range 5 {
-		f.Add(secureExample(uint64(n), []byte("abcd")[:n]))
+		good = append(good, secureExample(uint64(n), []byte("abcd")[:n]))
 	}
+	corpus.Add(f, func(b []byte) bool { _, _, _, err := ScanSecure(bytes.Clone(b)); return err == nil }, good)
 	f.Add([]byte(`{"type":"secure","sa-data":{"seq":18446744073709551616,"random":""},"payload":"AA=="}`))
 	f.Add([]byte(fmt.Sprintf(`{"type":"secure","sa-data":{"seq":1,"random":"%044d"},"payload":"\r\r\r\r"}`, 0)))
 	f.Fuzz(func(t *testing.T, line []byte) {
@@ -139,16 +142,17 @@ func FuzzScanSecure(f *testing.F) {
 		if ok && (seq != want.SAData.Seq || !bytes.Equal(random[:], want.SAData.Random) || !bytes.Equal(payload, want.Payload)) {
 			t.Fatalf("%q: scanned %d %x %x", line, seq, random, payload)
 		}
+		if again := AppendSecure(nil, seq, &random, payload); ok && string(again) != string(line)+"\n" {
+			t.Fatalf("%q becomes %q", line, again)
+		}
 	})
 }
 
 // FuzzPayload takes payloads apart and puts them together again.
 func FuzzPayload(f *testing.F) {
-	f.Add([]byte(`{"type":"ack"}` + "\n\n"))
-	f.Add([]byte("h\nQUJD\nbody\nwith\nlines"))
-	f.Add([]byte("h\n*\n"))
-	f.Add([]byte("h\nQUJ=\n"))
-	f.Add([]byte("no newline"))
+	corpus.Add(f, func(b []byte) bool { _, _, _, err := SplitPayload(b); return err == nil },
+		[][]byte{[]byte(`{"type":"ack"}` + "\n\n"), []byte("h\nQUJD\nbody\nwith\nlines")},
+		[]byte("h\n*\n"), []byte("h\nQUJ=\n"), []byte("no newline"))
 	f.Fuzz(func(t *testing.T, payload []byte) {
 		header, signature, body, err := SplitPayload(payload)
 		if err != nil {
