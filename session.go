@@ -165,20 +165,14 @@ func handshake(ctx context.Context, conn net.Conn, ciphers []string, cred *Crede
 	if err != nil {
 		return nil, Errorf(proto.DecryptFailed, "the relay's answer cannot be opened")
 	}
-	var w proto.Welcome
-	if err := canon.Unmarshal(opened, &w); err != nil {
-		return nil, Errorf(proto.Malformed, "the relay's answer is malformed")
-	}
-	if w.Error != nil {
-		return nil, w.Error
-	}
-	if w.Done != "ok" || !proto.ValidConnID(w.ID) {
-		return nil, Errorf(proto.Malformed, "the relay's answer is malformed")
+	id, err := proto.ReadWelcome(opened)
+	if err != nil {
+		return nil, err
 	}
 	c2s, s2c := transcript.Finish(line4)
 	conn.SetDeadline(time.Time{})
 	s := &session{
-		conn: conn, id: w.ID, fingerprint: fingerprint, suite: p2.Cipher,
+		conn: conn, id: id, fingerprint: fingerprint, suite: p2.Cipher,
 		in: make(chan inbound, 64), done: make(chan struct{}),
 		recv: s2c, sealer: lineSealer{hop: c2s}, sends: c2s,
 		signal: make(chan struct{}, 1),

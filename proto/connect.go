@@ -65,15 +65,32 @@ type Listed struct {
 	Identity string `json:"identity"` // hex; the relay's word, proved by no one
 }
 
+// ReadWelcome decodes what connect phase 4 seals. It returns the connection id,
+// or the *Error in it.
+func ReadWelcome(opened []byte) (id string, err error) {
+	var w Welcome
+	if err := canon.Unmarshal(opened, &w); err == nil {
+		switch {
+		case w.Error != nil && w.Error.inBounds() && w.Done == "" && w.ID == "":
+			return "", w.Error
+		case w.Error == nil && w.Done == "ok" && ValidConnID(w.ID):
+			return w.ID, nil
+		}
+	}
+	return "", Errorf(Malformed, "connect phase 4 seals what is malformed")
+}
+
 // ReadConnect decodes a connect line of the given phase into v, one of the
 // ConnectN types, or returns the *Error that a clear error line holds.
 func ReadConnect(line []byte, phase int, v any) error {
 	if bytes.HasPrefix(line, []byte(`{"type":"error"`)) {
-		var e ClearError
-		if err := canon.Unmarshal(line, &e); err != nil || e.Code == "" || len(e.Message) > MaxMessage {
+		var c ClearError
+		err := canon.Unmarshal(line, &c)
+		e := &Error{Code: c.Code, Message: c.Message}
+		if err != nil || !e.inBounds() {
 			return Errorf(Malformed, "an error line that cannot be read")
 		}
-		return &Error{Code: e.Code, Message: e.Message}
+		return e
 	}
 	if err := canon.Unmarshal(line, v); err != nil {
 		return Errorf(Malformed, "connect phase %d is not in its canonical form", phase)

@@ -1,11 +1,13 @@
 package proto
 
 import (
+	"bytes"
 	"errors"
 	"strings"
 	"testing"
 
 	"chatsecure/canon"
+	"chatsecure/testdata/corpus"
 )
 
 func TestReadConnect(t *testing.T) {
@@ -32,6 +34,7 @@ func TestReadConnect(t *testing.T) {
 		{"an error instead, at the end", busy, 4, Busy},
 		{"an error with more", strings.Replace(busy, "}", `,"x":1}`, 1), 2, Malformed},
 		{"an error without code", `{"type":"error","code":"","message":"x"}`, 2, Malformed},
+		{"a long code", strings.Replace(busy, "busy", strings.Repeat("x", MaxCode+1), 1), 2, Malformed},
 		{"a long error", strings.Replace(busy, "try again", strings.Repeat("x", MaxMessage+1), 1), 2, Malformed},
 		{"phase 1 for 3", strings.Replace(line3, `"phase":3`, `"phase":1`, 1), 3, Unexpected},
 		{"phase 2 where 4 is due", line2, 4, Malformed},
@@ -53,4 +56,104 @@ func TestReadConnect(t *testing.T) {
 			t.Errorf("%s: %v, want %s", c.why, err, c.code)
 		}
 	}
+}
+
+func TestReadWelcome(t *testing.T) {
+	good := string(canon.MustMarshal(&Welcome{Done: "ok", ID: testID}))
+	refusal := string(canon.MustMarshal(&Welcome{Error: &Error{NameTaken, "it is another's"}}))
+	if id, err := ReadWelcome([]byte(good)); err != nil || id != testID {
+		t.Errorf("%q, %v", id, err)
+	}
+	for _, c := range []struct {
+		why, text string
+		code      Code
+	}{
+		{"a refusal", refusal, NameTaken},
+		{"both", strings.Replace(good, "}", `,"error":{"code":"busy","message":""}}`, 1), Malformed},
+		{"neither", `{}`, Malformed},
+		{"a refusal without code", strings.Replace(refusal, "name-taken", "", 1), Malformed},
+		{"a long code", strings.Replace(refusal, "name-taken", strings.Repeat("x", MaxCode+1), 1), Malformed},
+		{"a long sentence", strings.Replace(refusal, "it is another's", strings.Repeat("x", MaxMessage+1), 1), Malformed},
+		{"another done", strings.Replace(good, "ok", "OK", 1), Malformed},
+		{"no id", `{"done":"ok"}`, Malformed},
+		{"an id that is none", strings.Replace(good, "0", "O", 1), Malformed},
+		{"a space", good + " ", Malformed},
+	} {
+		id, err := ReadWelcome([]byte(c.text))
+		if e, ok := errors.AsType[*Error](err); !ok || e.Code != c.code || id != "" {
+			t.Errorf("%s: %q, %v", c.why, id, err)
+		}
+	}
+}
+
+// connectForms are the four phases, as ReadConnect takes them.
+var connectForms = []func() any{
+	func() any { return new(Connect1) }, func() any { return new(Connect2) }, func() any { return new(Connect3) }, func() any { return new(Connect4) },
+}
+
+func FuzzConnect(f *testing.F) {
+	random := make([]byte, RandomSize)
+	corpus.Add(f, func(line []byte) bool {
+		for i, form := range connectForms {
+			if ReadConnect(line, i+1, form()) == nil {
+				return true
+			}
+		}
+		return false
+	}, [][]byte{
+		canon.MustMarshal(&Connect1{TypeConnect, 1, []string{"A", "B"}, random}),
+		canon.MustMarshal(&Connect2{TypeConnect, 2, "A", []byte("k"), []byte("p"), []byte("s")}),
+		canon.MustMarshal(&Connect3{TypeConnect, 3, []byte("e"), []byte("p")}),
+		canon.MustMarshal(&Connect4{TypeConnect, 4, []byte("p")}),
+	},
+		canon.MustMarshal(&ClearError{TypeError, Busy, "try again"}), []byte(`{"type":"error"`),
+		canon.MustMarshal(&ClearError{TypeError, Code(strings.Repeat("c", MaxCode+1)), "it is long"}))
+	f.Fuzz(func(t *testing.T, line []byte) {
+		taken := 0
+		for i, form := range connectForms {
+			v := form()
+			err := ReadConnect(line, i+1, v)
+			if err == nil {
+				taken++
+				if again := canon.MustMarshal(v); !bytes.Equal(again, line) {
+					t.Fatalf("%q was taken for %q", line, again)
+				}
+				continue
+			}
+			e, ok := errors.AsType[*Error](err)
+			if !ok || e.Code == "" || len(e.Code) > MaxCode || len(e.Message) > MaxMessage {
+				t.Fatalf("%q: %#v", line, err)
+			}
+			own := e.Code == Malformed || e.Code == Unexpected
+			if again := canon.MustMarshal(&ClearError{TypeError, e.Code, e.Message}); !own && !bytes.Equal(again, line) {
+				t.Fatalf("%q was taken for the error %q", line, again)
+			}
+		}
+		if taken > 1 {
+			t.Fatalf("%q is of %d phases", line, taken)
+		}
+	})
+}
+
+func FuzzWelcome(f *testing.F) {
+	corpus.Add(f, func(b []byte) bool { id, _ := ReadWelcome(b); return id != "" },
+		[][]byte{canon.MustMarshal(&Welcome{Done: "ok", ID: testID})},
+		canon.MustMarshal(&Welcome{Error: &Error{NameTaken, "it is another's"}}), []byte("{}"))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		id, err := ReadWelcome(b)
+		w := Welcome{Done: "ok", ID: id}
+		if err != nil {
+			e, ok := errors.AsType[*Error](err)
+			if !ok || e.Code == "" || len(e.Code) > MaxCode || len(e.Message) > MaxMessage {
+				t.Fatalf("%q: %#v", b, err)
+			}
+			if e.Code == Malformed {
+				return
+			}
+			w = Welcome{Error: e}
+		}
+		if again := canon.MustMarshal(&w); !bytes.Equal(again, b) {
+			t.Fatalf("%q was taken for %q", b, again)
+		}
+	})
 }

@@ -61,6 +61,11 @@ type Error struct {
 // Error returns the sentence.
 func (e *Error) Error() string { return e.Message }
 
+// inBounds tells whether an error that came is one to repeat to people.
+func (e *Error) inBounds() bool {
+	return e.Code != "" && len(e.Code) <= MaxCode && len(e.Message) <= MaxMessage
+}
+
 // Errorf makes an Error.
 func Errorf(code Code, format string, args ...any) *Error {
 	return &Error{Code: code, Message: fmt.Sprintf(format, args...)}

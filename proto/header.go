@@ -181,14 +181,17 @@ func (h *Header) check() error {
 		return Errorf(Malformed, "a peer that takes %.20q", h.Takes)
 	case h.Type == TypePeer && h.Done != Came && h.Done != Left, h.Type != TypePeer && h.Done != "" && h.Done != "ok":
 		return Errorf(Malformed, "a %s header with an unknown done", h.Type)
-	case len(h.Message) > MaxMessage || len(h.Code) > 64:
+	case len(h.Message) > MaxMessage || len(h.Code) > MaxCode:
 		return Errorf(TooLong, "an error longer than %d bytes", MaxMessage)
 	}
 	return nil
 }
 
-// MaxMessage bounds the sentence of an error in bytes.
-const MaxMessage = 1 << 10
+// MaxMessage bounds the sentence of an error in bytes, MaxCode its code.
+const (
+	MaxMessage = 1 << 10
+	MaxCode    = 64
+)
 
 // ConnIDLen is the length of a connection id: 16 lower-case hex digits, drawn
 // at random by the relay and never used again by it.
