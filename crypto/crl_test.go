@@ -22,6 +22,7 @@ import (
 	"testing/iotest"
 	"time"
 
+	"chatsecure/testdata/corpus"
 	"chatsecure/testdata/lab"
 )
 
@@ -576,7 +577,7 @@ func FuzzParseCRL(f *testing.F) {
 			lab.DeltaIndicator(3), lab.IDP{URLs: []string{"http://a/b"}, OnlyUser: true, Reasons: []int{1, 2}}.Extension(), lab.FreshestCRL("http://a/d"),
 		}}, issuer, key),
 	}
-	addSeeds(f, seeds)
+	corpus.Add(f, func(der []byte) bool { _, err := parseCRL(bytes.NewReader(der)); return err == nil }, seeds)
 	f.Fuzz(func(t *testing.T, data []byte) {
 		c, err := parseCRL(bytes.NewReader(data))
 		slow, slowErr := parseCRL(iotest.OneByteReader(bytes.NewReader(data)))

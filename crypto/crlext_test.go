@@ -7,6 +7,7 @@ import (
 	"slices"
 	"testing"
 
+	"chatsecure/testdata/corpus"
 	"chatsecure/testdata/lab"
 )
 
@@ -112,15 +113,17 @@ func TestCRLURLs(t *testing.T) {
 // CRLDistributionPoints is found here as well.
 func FuzzDistributionPoints(f *testing.F) {
 	point := func(parts ...[]byte) []byte { return der(derSequence, parts...) }
-	addSeeds(f, [][]byte{
+	corpus.Add(f, func(value []byte) bool {
+		_, err := parseIssuingPoint(value)
+		_, err2 := parsePoints(value)
+		return err == nil || err2 == nil
+	}, [][]byte{
 		lab.IDP{}.Extension().Value,
 		lab.IDP{URLs: []string{"http://a", "ldap://b"}, OnlyUser: true, OnlyCA: true, Reasons: []int{1, 8}, Indirect: true, OnlyAttr: true}.Extension().Value,
 		lab.CDP(lab.Point{URLs: []string{"http://a/1", "http://b"}}, lab.Point{URLs: []string{"http://c"}, Reasons: []int{1, 2}}).Value,
 		lab.CDP(lab.Point{URLs: []string{"http://c"}, Issuer: lab.DN("CN", "Other")}).Value,
 		lab.FreshestCRL("http://a/d").Value,
-		point(point(der(0xa0, der(0xa1, der(derSequence))))),
-		nil,
-	})
+	}, point(point(der(0xa0, der(0xa1, der(derSequence))))), nil)
 	f.Fuzz(func(t *testing.T, value []byte) {
 		p, err := parseIssuingPoint(value)
 		if err == nil {

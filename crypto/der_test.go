@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"encoding/asn1"
 	"testing"
+
+	"chatsecure/testdata/corpus"
 )
 
 func TestDERHeader(t *testing.T) {
@@ -40,7 +42,8 @@ func TestDERHeader(t *testing.T) {
 
 // FuzzDER: encoding/asn1 agrees about every element that is accepted.
 func FuzzDER(f *testing.F) {
-	addSeeds(f, [][]byte{newRawCRL().bytes(), {0x30, 0}, {0x81, 1, 0xff}, der(derSequence, make([]byte, 300)), der(derSequence, make([]byte, 70000))})
+	corpus.Add(f, func(data []byte) bool { _, _, ok := derNext(data); return ok },
+		[][]byte{newRawCRL().bytes(), {0x30, 0}, {0x81, 1, 0xff}, der(derSequence, make([]byte, 300)), der(derSequence, make([]byte, 70000))}, []byte{0x30, 1})
 	f.Fuzz(func(t *testing.T, data []byte) {
 		e, rest, ok := derNext(data)
 		if !ok {

@@ -187,17 +187,6 @@ func wantSentence(t *testing.T, s string) {
 	}
 }
 
-// addSeeds fills the corpus of a fuzz target, and fails if there is nothing.
-func addSeeds(f *testing.F, seeds [][]byte) {
-	f.Helper()
-	if len(seeds) == 0 {
-		f.Fatal("no seeds: the target would test nothing")
-	}
-	for _, seed := range seeds {
-		f.Add(seed)
-	}
-}
-
 // addCRL adds a list as if it had been fetched.
 func addCRL(t testing.TB, s *CRLStore, der []byte, issuer *x509.Certificate) CRLInfo {
 	t.Helper()

@@ -4,10 +4,12 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
+	"slices"
 	"strings"
 	"testing"
 
 	"chatsecure/canon"
+	"chatsecure/testdata/corpus"
 )
 
 // The hot paths compute what the formulas of PROTOCOL.md say.
@@ -195,7 +197,7 @@ func messageSeeds(t testing.TB) (headers, receipts, bodies [][]byte) {
 
 func FuzzMessageHeader(f *testing.F) {
 	headers, _, _ := messageSeeds(f)
-	addSeeds(f, append(headers, []byte("{}"), nil))
+	corpus.Add(f, func(b []byte) bool { _, err := ParseMessageHeader(b); return err == nil }, headers, []byte("{}"), nil)
 	f.Fuzz(func(t *testing.T, b []byte) {
 		h, err := ParseMessageHeader(b)
 		if err != nil {
@@ -212,7 +214,7 @@ func FuzzMessageHeader(f *testing.F) {
 
 func FuzzReceipt(f *testing.F) {
 	_, receipts, _ := messageSeeds(f)
-	addSeeds(f, receipts)
+	corpus.Add(f, func(b []byte) bool { _, err := ParseReceipt(b); return err == nil }, receipts[:1], receipts[1:]...)
 	f.Fuzz(func(t *testing.T, b []byte) {
 		r, err := ParseReceipt(b)
 		if err != nil {
@@ -229,31 +231,53 @@ func FuzzReceipt(f *testing.F) {
 // or hurts the message that is next.
 func FuzzOpen(f *testing.F) {
 	_, receipts, bodies := messageSeeds(f)
-	addSeeds(f, append(append(bodies, receipts...), []byte("\n\n"), nil))
 	p := newPair(f, SuiteMLKEM)
+	start := *p.ca.send
+	start.ck = slices.Clone(start.ck)
 	next := p.text(f, true, labNow, "next")
+	p.ca.send = &start // what is forged has the place of that message
+	// forged is what A would send if it sealed b as a message of that kind.
+	forged := func(kind string, b []byte) (*Opened, error) {
+		return p.cb.Open(forge(p.ca, kind, b, func(h *MessageHeader) {
+			d := FirstDigest(p.ca.T3, p.ca.SendDirection())
+			switch kind {
+			case KindText:
+				h.Seq, h.Count = 1, 1
+				d = NextDigest(d, sha256.Sum256(b))
+			case KindReceipt:
+				if r, err := ParseReceipt(b); err == nil {
+					d = r.Digest(p.ca.T3, p.ca.SendDirection())
+				}
+			}
+			if kind != KindPipe {
+				h.Digest = d[:]
+			}
+		}), labNow)
+	}
+	record := newRecords(p.a, p.b, "text")[0]
+	record.Seq = 1
+	d0 := FirstDigest(p.cb.T3, p.cb.SendDirection())
+	for kind, plaintext := range map[string][]byte{
+		KindText: record.Encode(), KindReceipt: canon.MustMarshal(&Receipt{0, d0[:], 0, d0[:], labNow.UnixMilli(), run(0, 16)}), KindEnd: nil, KindPipe: []byte("chunk"),
+	} {
+		corpus.Add(f, func(b []byte) bool { _, err := forged(kind, b); return err == nil }, [][]byte{plaintext})
+	}
+	corpus.Add(f, func(b []byte) bool { return PeekConversation(b) != nil }, bodies, receipts...)
 	f.Fuzz(func(t *testing.T, b []byte) {
 		before := stateOf(p.cb)
 		p.cb.Open(bytes.Clone(b), labNow)
 		header, rest, _ := bytes.Cut(b, []byte("\n"))
 		p.cb.Open(sign(p.ca, header, rest), labNow)
-		digest := sha256.Sum256(b)
-		p.ca.send.n = 0 // forge goes by it
 		for _, kind := range []string{KindText, KindReceipt, KindEnd, KindPipe} {
-			o, err := p.cb.Open(forge(p.ca, kind, b, func(h *MessageHeader) {
-				h.Digest = digest[:]
-				switch kind {
-				case KindText:
-					h.Seq, h.Count = 1, 1
-				case KindPipe:
-					h.Digest = nil
-				}
-			}), labNow)
-			if err == nil {
-				o.Discard()
+			o, err := forged(kind, b)
+			if err != nil {
+				continue
 			}
+			if exact := slices.Concat(o.Chunk, o.ExactReceipt, bytes.Join(o.ExactRecords, nil)); !bytes.Equal(exact, b) {
+				t.Fatalf("a %s of %q was taken for %q", kind, b, exact)
+			}
+			o.Discard()
 		}
-		p.ca.send.n = 1
 		if stateOf(p.cb) != before {
 			t.Fatal("the state has changed")
 		}
@@ -272,9 +296,15 @@ func FuzzClientConnect(f *testing.F) {
 	done := begin(f, alice(f), bob(f))
 	done.finish(f)
 	rt, newP1, _ := retryOf(f, alice(f), bob(f, SuiteRSA256))
-	addSeeds(f, [][]byte{done.p1, done.p2, done.p3, rt, newP1, []byte("\n\n"), nil})
 	h := begin(f, alice(f), bob(f))
 	verify := h.verify
+	corpus.Add(f, func(b []byte) bool {
+		offer, err := ReadOffer(b, h.b.end, h.a.end)
+		if err == nil {
+			_, _, _, err = offer.Answer(h.b.Local, nil, verify)
+		}
+		return err == nil
+	}, [][]byte{done.p1}, done.p2, done.p3, rt, newP1, []byte("\n\n"), nil)
 	f.Fuzz(func(t *testing.T, b []byte) {
 		exact, _, _ := bytes.Cut(b, []byte("\n"))
 		for _, body := range [][]byte{b, h.resignP1(exact)} {

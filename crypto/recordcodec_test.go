@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"chatsecure/canon"
+	"chatsecure/testdata/corpus"
 )
 
 // codecTexts are texts whose JSON is in some way special.
@@ -162,9 +163,9 @@ func FuzzRecord(f *testing.F) {
 		seeds = append(seeds, canon.MustMarshal(r))
 	}
 	seeds = append(seeds, []byte(`{"id":"","seq":01,"time":0,"to":[],"text":"","salt":""}`), []byte("{}"), nil)
-	addSeeds(f, seeds)
 	sender := newParty(f, "alice", "a1").Identity
 	good := newRecords(newParty(f, "alice", "a1"), newParty(f, "bob", "b1"), "text")[0].Encode()
+	corpus.Add(f, func(b []byte) bool { _, err := ParseRecord(b, sender); return err == nil }, [][]byte{good}, seeds...)
 	f.Fuzz(func(t *testing.T, b []byte) {
 		p := &recordParser{sender: sender}
 		sameAsCanon(t, p, b)
