@@ -6,7 +6,9 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode"
 
+	"chatsecure/testdata/corpus"
 	"chatsecure/testdata/lab"
 )
 
@@ -110,4 +112,24 @@ func TestMaskDigits(t *testing.T) {
 			t.Errorf("maskDigits(%q) = %q, want %q", in, got, want)
 		}
 	}
+}
+
+// FuzzVisible: what is shown acts on nothing, and stands for one text.
+func FuzzVisible(f *testing.F) {
+	corpus.Add(f, func(s string) bool { return Visible(s) == s }, []string{"João, 日本語, ❤\ufe0f"},
+		"\x1b]52;c;AAAA\a", "\u202e\u200b\u00ad\U000e0041", "\xff\xc3", "a\r\nb", "e\u0301", "\u2028")
+	f.Fuzz(func(t *testing.T, s string) {
+		shown := Visible(s)
+		if again := Visible(shown); again != shown {
+			t.Fatalf("%q is shown as %q, and that as %q", s, shown, again)
+		}
+		if len(shown) > 4*len(s) {
+			t.Fatalf("%d bytes are shown in %d", len(s), len(shown))
+		}
+		for _, r := range shown {
+			if r < ' ' || r == 0x7f || !unicode.IsGraphic(r) && unicode.In(r, unicode.Cc, unicode.Cf, unicode.Zl, unicode.Zp) || unicode.Is(unicode.Bidi_Control, r) {
+				t.Fatalf("%q is shown as %q, with %U", s, shown, r)
+			}
+		}
+	})
 }

@@ -145,3 +145,10 @@ var Update = flag.Bool("update", false, "write the golden files anew")
 func AsSent(src, dst *Conversation) {
 	src.sent = digestLog{base: dst.received.base, d: slices.Clone(dst.received.d)}
 }
+
+// Copy is the hop as it stands, so that what comes next can be opened again.
+func (h *Hop) Copy() *Hop {
+	chain := *h.chain
+	chain.ck, chain.info = slices.Clone(chain.ck), slices.Clone(chain.info)
+	return &Hop{chain: &chain, t4: h.t4, aad: slices.Clone(h.aad)}
+}

@@ -387,3 +387,30 @@ func FuzzParsePublicKey(f *testing.F) {
 		p.Verify([]byte("message"), make([]byte, 64)) // must not panic
 	})
 }
+
+// FuzzParseKey: a private key that is taken is one of ours, and is written as
+// it was read or in the one form that reads the same.
+func FuzzParseKey(f *testing.F) {
+	ed, large := newTestKey(f, KeyEd25519), newTestKey(f, KeyRSA)
+	corpus.Add(f, func(pkcs8 []byte) bool { _, err := ParseKey(pkcs8); return err == nil },
+		[][]byte{ed.PKCS8(), large.PKCS8()}, nil, append(ed.PKCS8(), 0), ed.PKCS8()[:40])
+	f.Fuzz(func(t *testing.T, pkcs8 []byte) {
+		k, err := ParseKey(pkcs8)
+		if err != nil {
+			if k != nil {
+				t.Fatal("an error, and a key with it")
+			}
+			return
+		}
+		if _, err := x509.ParsePKCS8PrivateKey(pkcs8); err != nil {
+			t.Fatalf("crypto/x509 refuses what was accepted: %v", err)
+		}
+		if !k.Public().Verify([]byte("m"), k.Sign([]byte("m"))) {
+			t.Fatal("its signature does not hold")
+		}
+		again, err := ParseKey(k.PKCS8())
+		if err != nil || !bytes.Equal(again.Public().SPKI(), k.Public().SPKI()) {
+			t.Fatalf("it comes back as another, %v", err)
+		}
+	})
+}

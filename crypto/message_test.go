@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"slices"
 	"strings"
 	"testing"
@@ -323,6 +324,34 @@ func FuzzClientConnect(f *testing.F) {
 		h.refusedP3(t, "signed", h.resignP3(t, exact, run(0, 32)))
 		if _, _, err := h.spare().Phase2(h.p2, verify); err != nil {
 			t.Fatalf("the honest p2: %v", err)
+		}
+	})
+}
+
+// FuzzBody: the parts of a handshake's body have one form.
+func FuzzBody(f *testing.F) {
+	good := joinBody([]byte(`{"type":"p2"}`), run(0, 64), run(1, 32))
+	_, _, err := splitBody(good, 2)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(good, uint8(2))
+	f.Add(joinBody([]byte(`{"type":"p1"}`), nil), uint8(1))
+	f.Add([]byte("p\nQUJ=\n"), uint8(2))
+	f.Add([]byte("p\nQU\rJD"), uint8(1))
+	f.Fuzz(func(t *testing.T, body []byte, n uint8) {
+		p, with, err := splitBody(body, int(n%4))
+		if err != nil {
+			if !errors.Is(err, ErrHandshake) {
+				t.Fatal(err)
+			}
+			return
+		}
+		if again := joinBody(p, with...); !bytes.Equal(again, body) || len(with) != int(n%4) {
+			t.Fatalf("%q becomes %q", body, again)
+		}
+		if phase := PeekPhase(body); phase != "" && !strings.Contains(string(p), phase) {
+			t.Fatalf("%q looks like %s", body, phase)
 		}
 	})
 }
