@@ -3,9 +3,12 @@ package card
 import (
 	"errors"
 	"maps"
+	"net/url"
 	"os"
 	"strings"
 	"testing"
+
+	"chatsecure/testdata/corpus"
 )
 
 func TestURIAccepted(t *testing.T) {
@@ -134,6 +137,9 @@ func FuzzURI(f *testing.F) {
 	if seeds, err := os.ReadDir("testdata/fuzz/FuzzURI"); err != nil || len(seeds) == 0 {
 		f.Fatalf("the corpus is empty: %v", err)
 	}
+	corpus.Add(f, func(s string) bool { _, err := parseURI(s); return err == nil }, []string{
+		"pkcs11:token=Cart%C3%A3o%20de%20Cidad%C3%A3o;object=a;id=%45%00?module-path=/usr/local/lib/libpteidpkcs11.so&pin-source=file:/run/pin",
+	})
 	f.Fuzz(func(t *testing.T, s string) {
 		if s != "" && !isURI(s) {
 			return
@@ -144,6 +150,18 @@ func FuzzURI(f *testing.F) {
 				t.Fatalf("%q: %v", s, err)
 			}
 			return
+		}
+		if u.pinSource != "" {
+			path, err := pinSourcePath(u.pinSource)
+			if err != nil || path == "" {
+				t.Fatalf("%q was taken, and names the file %q, %v", u.pinSource, path, err)
+			}
+		}
+		for attr := range strings.SplitSeq(strings.SplitN(s[min(len(s), len(uriScheme)):], "?", 2)[0], ";") {
+			name, raw, _ := strings.Cut(attr, "=")
+			if want, err := url.PathUnescape(raw); name != "" && (err != nil || u.path[name] != want) {
+				t.Fatalf("%q: %s is %q, and net/url says %q, %v", s, name, u.path[name], want, err)
+			}
 		}
 		var path, query []string
 		for name, value := range u.path {
