@@ -123,11 +123,10 @@ func (g *registry) apply(l registryLine) error {
 	if l.Identity == "" {
 		return nil
 	}
-	var id [32]byte
-	if n, err := hex.Decode(id[:], []byte(l.Identity)); err != nil || n != len(id) || len(l.Identity) != hex.EncodedLen(n) {
+	if !isHash(l.Identity) {
 		return errors.New("not an identity")
 	}
-	g.insert(l.Name, registryEntry{id, l.Since})
+	g.insert(l.Name, registryEntry{unhex32(l.Identity), l.Since})
 	return nil
 }
 

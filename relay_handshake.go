@@ -167,11 +167,8 @@ func (h *relayHandshake) open(key crypto.KEMKey, line3 []byte, p3 *proto.Connect
 	}
 	h.sealed = true
 
-	var hi hello
-	if err := canon.Unmarshal(opened, &hi); err != nil || hi.Bundle == nil || !proto.ValidTakes(hi.Takes) {
-		return nil, nil, proto.Errorf(proto.Malformed, "what connect phase 3 seals is malformed")
-	}
-	if err := hi.Bundle.Check(); err != nil {
+	hi, err := readHello(opened)
+	if err != nil {
 		return nil, nil, err
 	}
 	k, err := crypto.ParsePublicKey(hi.Bundle.PublicKey)
@@ -186,7 +183,7 @@ func (h *relayHandshake) open(key crypto.KEMKey, line3 []byte, p3 *proto.Connect
 		return nil, nil, err
 	}
 	h.name = hi.Name
-	return &hi, k, nil
+	return hi, k, nil
 }
 
 // awaitLists verifies a client again once what its revocation depends on has

@@ -79,6 +79,22 @@ func readListed(body []byte) ([]proto.Listed, error) {
 	return page, nil
 }
 
+// readWhois decodes an answer to whois and refuses what is malformed. Whose the
+// bundles are has not been checked.
+func readWhois(body []byte) ([]whoisEntry, error) {
+	var entries []whoisEntry
+	malformed := Errorf(proto.Malformed, "the relay's answer to whois is malformed")
+	if err := canon.Unmarshal(body, &entries); err != nil || len(entries) > proto.MaxWhois {
+		return nil, malformed
+	}
+	for _, entry := range entries {
+		if entry.Bundle == nil || !proto.ValidConnID(entry.ID) {
+			return nil, malformed
+		}
+	}
+	return entries, nil
+}
+
 // list is Client.List.
 func (e *engine) list(ctx context.Context) ([]Online, error) {
 	pages, err := e.ask(ctx, &proto.Header{Type: proto.TypeList})
@@ -163,9 +179,9 @@ func (e *engine) whois(ctx context.Context, name string) (*Whois, error) {
 	if err != nil {
 		return nil, err
 	}
-	var entries []whoisEntry
-	if err := canon.Unmarshal(answer[0].body, &entries); err != nil || len(entries) > proto.MaxWhois {
-		return nil, Errorf(proto.Malformed, "the relay's answer to whois is malformed")
+	entries, err := readWhois(answer[0].body)
+	if err != nil {
+		return nil, err
 	}
 	w := &Whois{Name: name}
 	if k, ok := e.cfg.State.KnownPeer(proto.FoldName(name)); ok {
@@ -174,9 +190,6 @@ func (e *engine) whois(ctx context.Context, name string) (*Whois, error) {
 	looking, cancel := context.WithTimeout(ctx, fetchWait)
 	defer cancel()
 	for _, entry := range entries {
-		if entry.Bundle == nil || !proto.ValidConnID(entry.ID) {
-			return nil, Errorf(proto.Malformed, "the relay's answer to whois is malformed")
-		}
 		c := WhoisConn{Conn: entry.ID, Takes: entry.Takes, Since: time.Unix(entry.Since, 0), Bundle: entry.Bundle}
 		switch {
 		case !proto.SameName(entry.Bundle.Name, name):

@@ -1,6 +1,7 @@
 package chatsecure
 
 import (
+	"chatsecure/canon"
 	"chatsecure/crypto"
 	"chatsecure/proto"
 )
@@ -11,6 +12,15 @@ type hello struct {
 	Takes     string         `json:"takes"`
 	Bundle    *crypto.Bundle `json:"bundle"`
 	Signature []byte         `json:"data_signature"` // K over crypto.Connect.ClientSigns
+}
+
+// readHello decodes what connect phase 3 seals. Who it is has not been checked.
+func readHello(opened []byte) (*hello, error) {
+	var hi hello
+	if err := canon.Unmarshal(opened, &hi); err != nil || hi.Bundle == nil || !proto.ValidTakes(hi.Takes) {
+		return nil, proto.Errorf(proto.Malformed, "what connect phase 3 seals is malformed")
+	}
+	return &hi, hi.Bundle.Check()
 }
 
 // whoisEntry is one connection in the body of a whois answer, which is a JSON
