@@ -13,7 +13,7 @@ import (
 
 // keepable is a credential as far as Keep looks: its times and its key. Who
 // signed it is for the relay and the peers to check.
-func keepable(t *testing.T, name, kind string, ends time.Time) *Credential {
+func keepable(t testing.TB, name, kind string, ends time.Time) *Credential {
 	t.Helper()
 	key, err := crypto.GenerateKey(kind)
 	if err != nil {
