@@ -72,7 +72,7 @@ func readListed(body []byte) ([]proto.Listed, error) {
 		return nil, Errorf(proto.Malformed, "the relay's list is malformed")
 	}
 	for _, l := range page {
-		if proto.CheckName(l.Name) != nil || !proto.ValidConnID(l.ID) || !proto.ValidTakes(l.Takes) {
+		if proto.CheckName(l.Name) != nil || !proto.ValidConnID(l.ID) || !proto.ValidTakes(l.Takes) || !isHash(l.Identity) {
 			return nil, Errorf(proto.Malformed, "the relay's list is malformed")
 		}
 	}
@@ -88,7 +88,7 @@ func readWhois(body []byte) ([]whoisEntry, error) {
 		return nil, malformed
 	}
 	for _, entry := range entries {
-		if entry.Bundle == nil || !proto.ValidConnID(entry.ID) {
+		if entry.Bundle == nil || !proto.ValidConnID(entry.ID) || !proto.ValidTakes(entry.Takes) {
 			return nil, malformed
 		}
 	}
