@@ -60,14 +60,14 @@ func FuzzKnown(f *testing.F) {
 		p, _ := parseKnown[peerLine]("", b)
 		return len(r)+len(p) == 2
 	}, [][]byte{append(relays, append(canon.MustMarshal(offered), '\n')...), append(peers, append(canon.MustMarshal(bob), '\n')...)},
-		nil, peers[:100], append(peers, peers...), append(relays, '\n'))
+		nil, peers[:100], append(peers, peers...), append(relays, '\n'), bytes.Replace(peers, []byte("bob"), []byte("Bob"), 1))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		rewritten[relayLine](t, b)
 		rewritten[peerLine](t, b)
 		lines, _ := parseKnown[peerLine]("file", b)
 		for _, l := range lines {
 			k := l.peer()
-			if hex.EncodeToString(k.Identity[:]) != l.Identity || knownTime(k.First) != l.First || proto.CheckName(k.Name) != nil {
+			if hex.EncodeToString(k.Identity[:]) != l.Identity || knownTime(k.First) != l.First || proto.CheckName(k.Name) != nil || proto.FoldName(k.Name) != k.Name {
 				t.Fatalf("%+v is %+v", l, k)
 			}
 		}
@@ -165,7 +165,7 @@ func FuzzKept(f *testing.F) {
 	ed := kept(keepable(f, "alice", crypto.KeyEd25519, now.Add(time.Hour)))
 	corpus.Add(f, func(data []byte) bool { c, _ := load(data); return c != nil },
 		[][]byte{ed, kept(keepable(f, "alice", crypto.KeyRSA, now.Add(time.Hour)))},
-		nil, []byte("{}"), ed[:200], kept(keepable(f, "alice", crypto.KeyEd25519, now.Add(-time.Hour))), kept(keepable(f, "bob", crypto.KeyEd25519, now.Add(time.Hour))))
+		nil, []byte("{}"), ed[:200], bytes.Replace(ed, []byte(`"v":1`), []byte(`"v":2`), 1), kept(keepable(f, "alice", crypto.KeyEd25519, now.Add(-time.Hour))), kept(keepable(f, "bob", crypto.KeyEd25519, now.Add(time.Hour))))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		c, err := load(data)
 		if c == nil {
@@ -208,7 +208,7 @@ func FuzzRelayKey(f *testing.F) {
 			return
 		}
 		again, err := read(pem.EncodeToMemory(&pem.Block{Type: relayKeyType, Bytes: key.PKCS8()}))
-		if err != nil || !bytes.Equal(again.Public().SPKI(), key.Public().SPKI()) {
+		if err != nil || !bytes.Equal(again.Public().SPKI(), key.Public().SPKI()) || bytes.Count(text, []byte("\n-----END ")) != 1 {
 			t.Fatalf("it comes back as another, %v", err)
 		}
 	})
