@@ -3,7 +3,7 @@
 VERSION := $(shell git describe --always --dirty --tags 2>/dev/null || echo dev)
 GOFLAGS_BUILD := -trimpath -ldflags "-X main.version=$(VERSION)"
 # ./... does not reach into testdata.
-TESTDATA := ./testdata/lab ./testdata/pki
+TESTDATA := ./testdata/corpus ./testdata/lab ./testdata/pki
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 FUZZTIME := 30s
 
@@ -35,7 +35,7 @@ bench: build
 
 # Every fuzz target, one after the other.
 fuzz:
-	sh testdata/fuzz.sh $(FUZZTIME)
+	sh testdata/fuzz.sh $(FUZZTIME) ./... $(TESTDATA)
 
 clean:
 	rm -rf bin lab

@@ -14,6 +14,7 @@ import (
 
 	"chatsecure/canon"
 	"chatsecure/crypto"
+	"chatsecure/testdata/corpus"
 	"chatsecure/testdata/lab"
 )
 
@@ -60,8 +61,7 @@ func TestFetchSidecar(t *testing.T) {
 
 func FuzzFetchSidecar(f *testing.F) {
 	good := testSidecar(f)
-	f.Add(canon.MustMarshal(good))
-	f.Add([]byte(`{"v":1,"url":"http://x/"}`))
+	corpus.Add(f, func(b []byte) bool { _, _, err := parseFetchSidecar(b); return err == nil }, [][]byte{canon.MustMarshal(good)}, []byte(`{"v":1,"url":"http://x/"}`))
 	now := time.Unix(1795000000, 0)
 	f.Fuzz(func(t *testing.T, data []byte) {
 		side, issuer, err := parseFetchSidecar(data)

@@ -14,6 +14,7 @@ import (
 
 	"chatsecure/canon"
 	cs "chatsecure/crypto"
+	"chatsecure/testdata/corpus"
 )
 
 func TestHistoryKnown(t *testing.T) {
@@ -410,13 +411,13 @@ func TestHistoryLineRefused(t *testing.T) {
 func FuzzHistoryLine(f *testing.F) {
 	p := newHistoryPair(f)
 	told(p)
+	var good [][]byte
 	for _, u := range []*historyUser{p.a, p.b} {
 		data, err := os.ReadFile(filepath.Join(u.dir, "0.jsonl"))
 		p.must(err)
-		for _, line := range historyLines(data) {
-			f.Add(line)
-		}
+		good = append(good, historyLines(data)...)
 	}
+	corpus.Add(f, func(line []byte) bool { _, err := parseHistoryLine(line); return err == nil }, good)
 	f.Fuzz(func(t *testing.T, line []byte) {
 		// The quick look and the whole decoding agree on what they both read.
 		x := newHistoryIndex()
@@ -450,6 +451,10 @@ func FuzzHistoryFile(f *testing.F) {
 	p := newHistoryPair(f)
 	told(p)
 	files := historyFiles(f, p.b.dir)
+	if r, err := VerifyHistory(p.b.dir, p.verifier); err != nil || !r.OK() {
+		f.Fatalf("the history that is the seed: %v", err)
+	}
+	corpus.Check(f, len(files["0.jsonl"]))
 	f.Add(files["0.jsonl"], files["0.head"])
 	f.Add(files["0.jsonl"][:1000], files["0.head"])
 	f.Add([]byte("\n"), []byte("{}"))

@@ -11,6 +11,7 @@ import (
 	"chatsecure/canon"
 	cs "chatsecure/crypto"
 	"chatsecure/proto"
+	"chatsecure/testdata/corpus"
 )
 
 // exported is a proof of the record out of a user's history, which must hold.
@@ -274,10 +275,8 @@ func FuzzVerifyProof(f *testing.F) {
 	ids := p.send("one", "two")
 	p.receipt(2, 1)
 	data, _ := p.exported(p.a, ids[0])
-	f.Add(data)
 	received, _ := p.exported(p.b, ids[1])
-	f.Add(received)
-	f.Add([]byte("{}"))
+	corpus.Add(f, func(b []byte) bool { _, err := VerifyProof(b, p.verifier); return err == nil }, [][]byte{data, received}, []byte("{}"))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		r, err := VerifyProof(b, p.verifier)
 		if err != nil {

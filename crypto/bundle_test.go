@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"chatsecure/canon"
+	"chatsecure/testdata/corpus"
 )
 
 // bytesBundle is a bundle of fixed bytes, for what does not look inside.
@@ -139,6 +140,7 @@ func FuzzBundleJSON(f *testing.F) {
 		f.Fatal(err)
 	}
 	bare := canon.MustMarshal(bytesBundle())
+	corpus.Check(f, len(text)) // what is spliced into holds, as Verify has just said
 	seeds := [][]byte{
 		text, bare, []byte("{}"), []byte("null"), []byte("[]"), []byte("00"), []byte("A"), []byte(`"name":"Bruno",`),
 		bytes.Replace(bare, []byte("1000"), []byte("-1"), 1),

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 	"unicode/utf8"
+
+	"chatsecure/testdata/corpus"
 )
 
 // keysOf feeds a decoder piece by piece. Runs of characters are joined, since
@@ -103,9 +105,7 @@ var keySeeds = []string{
 // FuzzKeys: however a stream is split, the keys are the same, and no more than
 // a bounded rest waits.
 func FuzzKeys(f *testing.F) {
-	if len(keySeeds) == 0 {
-		f.Fatal("no seeds: the target would test nothing")
-	}
+	corpus.Check(f, len(keySeeds))
 	for i, seed := range keySeeds {
 		f.Add([]byte(seed), []byte{byte(i)})
 	}
@@ -130,9 +130,7 @@ func FuzzKeys(f *testing.F) {
 // terminal is written but the editor's own sequences, and what is shown is what
 // an editor shows that never showed anything else.
 func FuzzEditor(f *testing.F) {
-	if len(keySeeds) == 0 {
-		f.Fatal("no seeds: the target would test nothing")
-	}
+	corpus.Check(f, len(keySeeds))
 	for i, seed := range keySeeds {
 		f.Add([]byte(seed), uint8(3*i))
 	}
