@@ -214,8 +214,11 @@ func FuzzRelayKey(f *testing.F) {
 			}
 			return
 		}
+		if _, rest := pem.Decode(text); len(rest) > 0 {
+			t.Fatalf("%q comes after the key", rest)
+		}
 		again, err := read(pem.EncodeToMemory(&pem.Block{Type: relayKeyType, Bytes: key.PKCS8()}))
-		if err != nil || !bytes.Equal(again.Public().SPKI(), key.Public().SPKI()) || bytes.Count(text, []byte("\n-----END ")) != 1 {
+		if err != nil || !bytes.Equal(again.Public().SPKI(), key.Public().SPKI()) {
 			t.Fatalf("it comes back as another, %v", err)
 		}
 	})
