@@ -6,8 +6,9 @@ GOFLAGS_BUILD := -trimpath -ldflags "-X main.version=$(VERSION)"
 TESTDATA := ./testdata/corpus ./testdata/lab ./testdata/pki
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 FUZZTIME := 30s
+SOAK := 1h
 
-.PHONY: build demo deps test bench fuzz lint clean
+.PHONY: build demo deps test soak bench fuzz lint clean
 
 build:
 	go build $(GOFLAGS_BUILD) -o bin/ ./cmd/relay ./cmd/client
@@ -25,6 +26,7 @@ test: deps build lint-go
 lint-go:
 	test -z "$$(gofmt -s -l $$(git ls-files '*.go'))"
 	go vet ./... $(TESTDATA)
+	go vet -tags soak ./cmd/client
 	CGO_ENABLED=0 go build -o /dev/null ./cmd/client
 
 lint: lint-go
@@ -32,6 +34,11 @@ lint: lint-go
 
 bench: build
 	go test -run '^$$' -bench . -benchtime 1s -timeout 60m . ./crypto ./cmd/client
+
+# 200 clients that come, talk, pipe, leave and are killed: SOAK=2m for a try,
+# CHATSECURE_SOAK_SEED=N for the clients of another run.
+soak:
+	CHATSECURE_SOAK=$(SOAK) go test -tags soak -run '^TestSoak$$' -count 1 -v -timeout 0 ./cmd/client
 
 # Every fuzz target, one after the other.
 fuzz:

@@ -28,13 +28,18 @@ const patience = 60 * time.Second
 // binaryDir is where binaries has put them, if it was called.
 var binaryDir string
 
+// buildFlags is what a test that is alone adds to go build before it calls
+// binaries.
+var buildFlags []string
+
 // binaries builds relay and client, once, as they are shipped.
 var binaries = sync.OnceValues(func() (dir string, err error) {
 	if dir, err = os.MkdirTemp("", "chatsecure-bin-"); err != nil {
 		return "", err
 	}
 	binaryDir = dir
-	out, err := exec.Command("go", "build", "-o", dir+string(filepath.Separator), "chatsecure/cmd/relay", "chatsecure/cmd/client").CombinedOutput()
+	args := append(append([]string{"build"}, buildFlags...), "-o", dir+string(filepath.Separator), "chatsecure/cmd/relay", "chatsecure/cmd/client")
+	out, err := exec.Command("go", args...).CombinedOutput()
 	if err != nil {
 		return dir, fmt.Errorf("go build: %w\n%s", err, out)
 	}
@@ -57,6 +62,7 @@ type town struct {
 	pki  *lab.PKI
 	addr string
 	env  []string
+	pid  int    // the relay's
 	stop func() // ends the relay
 	kill func() // ends it by SIGKILL
 }
@@ -111,6 +117,7 @@ func (w *town) startRelay(state string) {
 	if err := cmd.Start(); err != nil {
 		w.t.Fatal(err)
 	}
+	w.pid = cmd.Process.Pid
 	done := make(chan error, 1)
 	go func() { done <- cmd.Wait() }()
 	var killed atomic.Bool
@@ -151,6 +158,11 @@ func (w *town) startRelay(state string) {
 func (w *town) client(name string, args ...string) *exec.Cmd {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	w.t.Cleanup(cancel)
+	return w.clientFor(ctx, name, args...)
+}
+
+// clientFor is client that is killed when ctx ends.
+func (w *town) clientFor(ctx context.Context, name string, args ...string) *exec.Cmd {
 	base := []string{
 		"-relay", w.addr, "-card", w.path("lab", name), "-state", w.path("state-" + name), "-ca-bundle", w.path("lab", "ca-bundle.pem"),
 		"-crl", w.path("lab", "crl"), "-crl-policy", "require", "-fetch=false", "-accept-new", "-batch", "-q",

@@ -1,0 +1,245 @@
+//go:build soak
+
+package main
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"chatsecure/testdata/lab"
+)
+
+// The soak: make soak, for CHATSECURE_SOAK of time. So many clients at a time,
+// each a process of the built client: some stay from the beginning to the end,
+// the others come, talk, pipe, and leave or are killed.
+const (
+	soakReceivers = 40 // stay, and receive
+	soakTalkers   = 10 // stay, and talk to those who stay
+	soakMovers    = 150
+)
+
+// soak is one run. Which client does what with whom is drawn from the seed;
+// when it comes to it is not.
+type soak struct {
+	town      *town
+	ledger    *soakLedger
+	residents []string
+	everybody []string
+	stop      chan struct{} // closed when it is time to end
+	running   atomic.Int64
+	starts    atomic.Int64
+}
+
+func (s *soak) over() bool {
+	select {
+	case <-s.stop:
+		return true
+	default:
+		return false
+	}
+}
+
+// rest waits, but not beyond the end.
+func (s *soak) rest(d time.Duration) {
+	select {
+	case <-time.After(d):
+	case <-s.stop:
+	}
+}
+
+// soakSettings are from the environment, as make soak sets it.
+func soakSettings(t *testing.T) (length time.Duration, seed uint64) {
+	t.Helper()
+	length, err := time.ParseDuration(os.Getenv("CHATSECURE_SOAK"))
+	if err != nil || length < time.Minute {
+		t.Fatalf("CHATSECURE_SOAK says how long, at least 1m: make soak SOAK=1h (%v)", err)
+	}
+	seed = rand.Uint64()
+	if text := os.Getenv("CHATSECURE_SOAK_SEED"); text != "" {
+		if seed, err = strconv.ParseUint(text, 10, 64); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return length, seed
+}
+
+func TestSoak(t *testing.T) {
+	length, seed := soakSettings(t)
+	fmt.Printf("soak: %v with %d clients, CHATSECURE_SOAK_SEED=%d\n", length, soakReceivers+soakTalkers+soakMovers, seed)
+	meter := newSoakMeter(t)
+	s := &soak{ledger: newSoakLedger(), stop: make(chan struct{})}
+	names := s.settle(t)
+	s.town.must("", "m000", "list") // the relay has all that it keeps from its first client
+	before := s.relayAtRest(t, meter)
+
+	begin := time.Now()
+	var staying, moving sync.WaitGroup
+	var stayers []*soakClient
+	for i, name := range s.residents {
+		var c *soakClient
+		if i < soakReceivers {
+			c = s.talk(name, "recv")
+		} else {
+			c = s.talk(name)
+			staying.Go(func() { s.chat(c, rand.New(rand.NewPCG(seed, uint64(i)))) })
+		}
+		stayers = append(stayers, c)
+	}
+	for i := range soakMovers {
+		m := &soakMover{soak: s, name: fmt.Sprintf("m%03d", i), other: fmt.Sprintf("p%03d", i), rng: rand.New(rand.NewPCG(seed, uint64(1000+i)))}
+		moving.Go(m.rounds)
+	}
+	relay, clients := s.watch(t, meter, stayers, begin, length)
+
+	close(s.stop)
+	moving.Wait()
+	staying.Wait()
+	for i, c := range stayers {
+		if i < soakReceivers {
+			c.terminate()
+		}
+		c.end(0)
+	}
+	s.backTo(t, meter, before)
+	s.town.stop()
+	s.cost(t, time.Since(begin))
+
+	relay.flat(t)
+	clients.flat(t)
+	s.ledger.check(t, s.town, names)
+}
+
+// settle makes the town and its people, and returns their names.
+func (s *soak) settle(t *testing.T) (names []string) {
+	t.Helper()
+	holders := make(map[string][]lab.IssueOption)
+	add := func(name string) {
+		holders[name] = []lab.IssueOption{lab.P256}
+		names = append(names, name)
+	}
+	for i := range soakReceivers + soakTalkers {
+		name := fmt.Sprintf("s%03d", i)
+		add(name)
+		s.residents = append(s.residents, name)
+	}
+	s.everybody = append(s.everybody, s.residents...)
+	for i := range soakMovers {
+		add(fmt.Sprintf("m%03d", i))
+		add(fmt.Sprintf("p%03d", i))
+		s.everybody = append(s.everybody, fmt.Sprintf("m%03d", i))
+	}
+	s.town = newTown(t, holders)
+	return names
+}
+
+// chat has one who stays talk to others who do.
+func (s *soak) chat(c *soakClient, rng *rand.Rand) {
+	s.rest(5 * time.Second) // until the others are there
+	for !s.over() {
+		if to := s.residents[rng.IntN(len(s.residents))]; to != c.name {
+			c.say("%s: %s is still here, %x", to, c.name, rng.Uint64())
+		}
+		s.rest(2*time.Second + time.Duration(rng.Int64N(int64(4*time.Second))))
+	}
+}
+
+// watch measures until the end, and says every minute how it stands. The
+// readings of the first tenth are left out.
+func (s *soak) watch(t *testing.T, meter *soakMeter, stayers []*soakClient, begin time.Time, length time.Duration) (relay, clients *soakSeries) {
+	t.Helper()
+	relay, clients = &soakSeries{what: "relay"}, &soakSeries{what: fmt.Sprintf("the %d clients that stay", len(stayers))}
+	var pids []int
+	for _, c := range stayers {
+		pids = append(pids, c.cmd.Process.Pid)
+	}
+	ticker := time.NewTicker(length / 360)
+	defer ticker.Stop()
+	warm := max(length/10, 2*soakLife)
+	said := begin
+	for now := range ticker.C {
+		elapsed := now.Sub(begin)
+		if elapsed > length {
+			return relay, clients
+		}
+		if elapsed < 5*time.Second {
+			continue // a process that has just started is killed by the signal
+		}
+		r, err := meter.read(s.town.pid)
+		if err != nil {
+			t.Fatalf("relay: %v", err)
+		}
+		c, err := meter.read(pids...)
+		if err != nil {
+			s.ledger.fault("a client that stays: %v", err)
+			continue
+		}
+		if elapsed > warm {
+			relay.readings, clients.readings = append(relay.readings, r), append(clients.readings, c)
+		}
+		if now.Sub(said) >= min(time.Minute, length/6) {
+			said = now
+			s.ledger.mu.Lock()
+			fmt.Printf("soak: %v: %d clients run, %d have been started; %d messages sent, %d shown, %d pipes, %d wrong\nsoak:   relay: %v\nsoak:   stay:  %v\n", elapsed.Round(time.Second),
+				s.running.Load(), s.starts.Load(), s.ledger.counts["sent"], s.ledger.counts["shown"], s.ledger.counts["pipes"], s.ledger.counts["wrong"], r, c)
+			s.ledger.mu.Unlock()
+		}
+	}
+	return relay, clients
+}
+
+// relayAtRest reads the relay twice until it does not change.
+func (s *soak) relayAtRest(t *testing.T, meter *soakMeter) soakReading {
+	t.Helper()
+	last := soakReading{}
+	for deadline := time.Now().Add(patience); ; time.Sleep(100 * time.Millisecond) { // nothing says that it rests
+		r, err := meter.read(s.town.pid)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if r.goroutines == last.goroutines && r.descriptors == last.descriptors {
+			return r
+		}
+		if last = r; time.Now().After(deadline) {
+			t.Fatalf("the relay does not come to rest: %v", r)
+		}
+	}
+}
+
+// backTo fails the test unless the relay, when all have left, has the
+// goroutines and descriptors that it had before they came: not one more.
+func (s *soak) backTo(t *testing.T, meter *soakMeter, before soakReading) {
+	t.Helper()
+	var now soakReading
+	for deadline := time.Now().Add(patience); ; time.Sleep(100 * time.Millisecond) { // nothing says that it rests
+		now = s.relayAtRest(t, meter)
+		if now.goroutines <= before.goroutines && now.descriptors <= before.descriptors {
+			t.Logf("relay, before anybody came: %v; when all had left: %v", before, now)
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Errorf("relay, before anybody came: %v; when all had left: %v", before, now)
+			return
+		}
+	}
+}
+
+// cost says what it took of the processors.
+func (s *soak) cost(t *testing.T, wall time.Duration) {
+	t.Helper()
+	var sum float64
+	for _, who := range []int{syscall.RUSAGE_SELF, syscall.RUSAGE_CHILDREN} {
+		var u syscall.Rusage
+		if err := syscall.Getrusage(who, &u); err != nil {
+			t.Fatal(err)
+		}
+		sum += time.Duration(u.Utime.Nano() + u.Stime.Nano()).Seconds()
+	}
+	t.Logf("%d clients started; %.0f s of processor in %.0f s, that is %.2f processors, with the building", s.starts.Load(), sum, wall.Seconds(), sum/wall.Seconds())
+}

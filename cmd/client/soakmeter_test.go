@@ -1,0 +1,151 @@
+//go:build soak
+
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// soakReading is what a process, or several together, hold at one time.
+type soakReading struct{ rss, live, goroutines, descriptors int64 }
+
+func (r soakReading) String() string {
+	return fmt.Sprintf("%.1f MiB resident, %.1f MiB live heap, %d goroutines, %d descriptors", float64(r.rss)/(1<<20), float64(r.live)/(1<<20), r.goroutines, r.descriptors)
+}
+
+func (r soakReading) plus(o soakReading) soakReading {
+	return soakReading{r.rss + o.rss, r.live + o.live, r.goroutines + o.goroutines, r.descriptors + o.descriptors}
+}
+
+// soakMeter reads what processes hold. The counts that only they know come
+// from testdata/soak/count.go.
+type soakMeter struct{ dir string }
+
+// newSoakMeter has the commands built with count.go laid over them.
+func newSoakMeter(t *testing.T) *soakMeter {
+	t.Helper()
+	dir := t.TempDir()
+	count, err := filepath.Abs("testdata/soak/count.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var over []string
+	for _, command := range []string{"../relay", "."} {
+		to, err := filepath.Abs(filepath.Join(command, "soakcount.go"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		over = append(over, fmt.Sprintf("%q: %q", to, count))
+	}
+	overlay := filepath.Join(dir, "overlay.json")
+	if err := os.WriteFile(overlay, fmt.Appendf(nil, `{"Replace": {%s}}`, strings.Join(over, ", ")), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	buildFlags = []string{"-overlay", overlay}
+	t.Setenv("CHATSECURE_SOAK_COUNTS", dir)
+	return &soakMeter{dir}
+}
+
+// read returns what the processes hold together. All are asked before the
+// first answer is waited for.
+func (m *soakMeter) read(pids ...int) (sum soakReading, err error) {
+	for _, pid := range pids {
+		os.Remove(m.answer(pid))
+		if err := syscall.Kill(pid, syscall.SIGUSR1); err != nil {
+			return sum, fmt.Errorf("process %d: %w", pid, err)
+		}
+	}
+	for _, pid := range pids {
+		one, err := m.readOne(pid)
+		if err != nil {
+			return sum, fmt.Errorf("process %d: %w", pid, err)
+		}
+		sum = sum.plus(one)
+	}
+	return sum, nil
+}
+
+func (m *soakMeter) answer(pid int) string { return filepath.Join(m.dir, strconv.Itoa(pid)) }
+
+func (m *soakMeter) readOne(pid int) (r soakReading, err error) {
+	var text []byte
+	for deadline := time.Now().Add(patience); ; time.Sleep(time.Millisecond) { // the file is the barrier
+		if text, err = os.ReadFile(m.answer(pid)); err == nil {
+			break
+		}
+		if time.Now().After(deadline) {
+			return r, err
+		}
+	}
+	if _, err := fmt.Sscan(string(text), &r.goroutines, &r.live); err != nil {
+		return r, err
+	}
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		return r, err
+	}
+	_, rest, _ := strings.Cut(string(status), "VmRSS:")
+	if _, err := fmt.Sscan(rest, &r.rss); err != nil {
+		return r, err
+	}
+	r.rss <<= 10
+	open, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", pid))
+	r.descriptors = int64(len(open))
+	return r, err
+}
+
+// soakSeries is the readings of one process or group, from the end of the
+// warm-up on.
+type soakSeries struct {
+	what     string
+	readings []soakReading
+}
+
+// soakAllowed is how much higher than in the first quarter the median of the
+// last quarter may be: so much of it, and so many more. The number of clients
+// that are there at once differs by some.
+var soakAllowed = []struct {
+	what     string
+	of       func(soakReading) int64
+	part     float64
+	absolute int64
+}{
+	{"bytes resident", func(r soakReading) int64 { return r.rss }, 0.10, 2 << 20},
+	{"bytes of live heap", func(r soakReading) int64 { return r.live }, 0.10, 1 << 20},
+	{"goroutines", func(r soakReading) int64 { return r.goroutines }, 0.05, 10},
+	{"descriptors", func(r soakReading) int64 { return r.descriptors }, 0.05, 10},
+}
+
+// flat fails the test unless the last quarter is as the first.
+func (s *soakSeries) flat(t *testing.T) {
+	t.Helper()
+	quarter := len(s.readings) / 4
+	if quarter < 2 {
+		t.Fatalf("%s: only %d readings", s.what, len(s.readings))
+	}
+	for _, a := range soakAllowed {
+		first, last := soakMedian(s.readings[:quarter], a.of), soakMedian(s.readings[len(s.readings)-quarter:], a.of)
+		most := first + int64(float64(first)*a.part) + a.absolute
+		t.Logf("%s: %s: %d in the first quarter, %d in the last, %d allowed", s.what, a.what, first, last, most)
+		if last > most {
+			t.Errorf("%s: %s are not flat", s.what, a.what)
+		}
+	}
+}
+
+func soakMedian(readings []soakReading, of func(soakReading) int64) int64 {
+	values := make([]int64, len(readings))
+	for i, r := range readings {
+		values[i] = of(r)
+	}
+	slices.Sort(values)
+	return values[len(values)/2]
+}
