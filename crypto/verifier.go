@@ -9,6 +9,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -20,7 +21,8 @@ const (
 	// validity or a new revocation list counts at once by human measure.
 	cacheFor = 5 * time.Second
 	// cacheSize bounds the identities remembered, at some 20 kB each: those that
-	// are at work within cacheFor, not all that are connected.
+	// are at work within cacheFor, not all that are connected. Older ones go when
+	// the next one is verified.
 	cacheSize = 256
 )
 
@@ -47,6 +49,13 @@ type remembered struct {
 	person *Person
 	at     time.Time
 	lists  uint64 // CRLStore.generation then
+}
+
+// holds tells whether a result may still be believed. A clock that was set back
+// makes its age negative: look again.
+func (r remembered) holds(now time.Time) bool {
+	age := now.Sub(r.at)
+	return age >= 0 && age < cacheFor
 }
 
 // NewVerifier returns a Verifier.
@@ -90,8 +99,7 @@ func (v *Verifier) Verify(b *Bundle, name string) (*Person, error) {
 	check := v.current()
 	lists := check.crls.generation()
 	if known, ok := v.recall(hash); ok && known.lists == lists {
-		// A clock that was set back makes the age negative: look again.
-		if age := now.Sub(known.at); age >= 0 && age < cacheFor && !now.After(known.person.Expires) {
+		if known.holds(now) && !now.After(known.person.Expires) {
 			return known.person, nil
 		}
 	}
@@ -186,6 +194,7 @@ func (v *Verifier) remember(hash [32]byte, r remembered, c check) {
 	if v.trust != c.trust || v.crls != c.crls || v.policy != c.policy {
 		return
 	}
+	maps.DeleteFunc(v.known, func(_ [32]byte, old remembered) bool { return !old.holds(r.at) })
 	if len(v.known) >= cacheSize {
 		clear(v.known)
 	}

@@ -390,6 +390,25 @@ func TestVerifierCacheIsBounded(t *testing.T) {
 	}
 }
 
+// TestVerifierForgetsWhatIsOld: an identity that nobody believes any more does
+// not keep its 20 kB until 256 others have come.
+func TestVerifierForgetsWhatIsOld(t *testing.T) {
+	p := testLab(t)
+	ana := issue(t, p, "Ana")
+	now := labNow
+	v := NewVerifier(VerifierConfig{Trust: trustOf(t, p.Root.Cert), Now: func() time.Time { return now }})
+	for i, want := range []int{1, 2, 2, 2} { // the last is of now, and that before it was two thirds as old as it may be
+		b := delegate(t, ana, func(b *Bundle) { b.NotAfter -= int64(i) })
+		if _, err := v.Verify(b, "Ana"); err != nil {
+			t.Fatal(err)
+		}
+		if len(v.known) != want {
+			t.Errorf("after %d identities %d are remembered, want %d", i+1, len(v.known), want)
+		}
+		now = now.Add(cacheFor * 2 / 3)
+	}
+}
+
 // What is valid may be asked while it is replaced (run with -race).
 func TestVerifierConcurrency(t *testing.T) {
 	p := testLab(t)
