@@ -109,15 +109,20 @@ type soakSeries struct {
 	readings []soakReading
 }
 
-// soakAllowed is how much higher than in the first quarter the median of the
-// last quarter may be: so much of it, and so many more. The number of clients
-// that are there at once differs by some.
-var soakAllowed = []struct {
+type soakAllowance struct {
 	what     string
 	of       func(soakReading) int64
 	part     float64
 	absolute int64
-}{
+}
+
+// soakMemory is how many of soakAllowed are about memory.
+const soakMemory = 2
+
+// soakAllowed is how much higher than in the first quarter the median of the
+// last quarter may be: so much of it, and so many more. The number of clients
+// that are there at once differs by some.
+var soakAllowed = []soakAllowance{
 	{"bytes resident", func(r soakReading) int64 { return r.rss }, 0.10, 2 << 20},
 	{"bytes of live heap", func(r soakReading) int64 { return r.live }, 0.10, 1 << 20},
 	{"goroutines", func(r soakReading) int64 { return r.goroutines }, 0.05, 10},
@@ -125,13 +130,13 @@ var soakAllowed = []struct {
 }
 
 // flat fails the test unless the last quarter is as the first.
-func (s *soakSeries) flat(t *testing.T) {
+func (s *soakSeries) flat(t *testing.T, allowed []soakAllowance) {
 	t.Helper()
 	quarter := len(s.readings) / 4
 	if quarter < 2 {
 		t.Fatalf("%s: only %d readings", s.what, len(s.readings))
 	}
-	for _, a := range soakAllowed {
+	for _, a := range allowed {
 		first, last := soakMedian(s.readings[:quarter], a.of), soakMedian(s.readings[len(s.readings)-quarter:], a.of)
 		most := first + int64(float64(first)*a.part) + a.absolute
 		t.Logf("%s: %s: %d in the first quarter, %d in the last, %d allowed", s.what, a.what, first, last, most)
