@@ -31,10 +31,11 @@ type relayConn struct {
 	since    time.Time
 
 	// The reader's.
-	lines   *proto.LineReader
-	recv    *crypto.Hop
-	routes  map[string]*relayRoute // by destination id
-	bytesIn uint64
+	lines       *proto.LineReader
+	recv        *crypto.Hop
+	routes      map[string]*relayRoute // by destination id
+	routesSwept int                    // at so many, those that lead nowhere go
+	bytesIn     uint64
 
 	// The writer's, handed from one to the next through queue.writing.
 	send     *crypto.Hop
@@ -156,6 +157,7 @@ func (c *relayConn) finish() {
 	c.conn.Close()
 	c.relay.memory.add(-int(c.reading.Swap(0)))
 	c.queue.letGo()
+	c.routes = nil // who still has a way here keeps nobody else
 	c.recv.Erase()
 	c.send.Erase()
 	c.relay.log.Info("left", "name", c.name, "conn", c.id, "reason", c.ending.reason, "in", c.bytesIn, "out", c.bytesOut,

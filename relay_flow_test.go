@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"weak"
 
 	"chatsecure/proto"
 )
@@ -302,6 +303,42 @@ func TestRelayRoutesAreBounded(t *testing.T) {
 	conn.routes["0"].dst = gone
 	ana.to(carla, "instead of one who left")
 	carla.want(proto.TypeClientCom)
+}
+
+// TestRelayForgetsWhoLeft: of connections that come, talk and leave, one that
+// stays keeps only a few, and these keep no others.
+func TestRelayForgetsWhoLeft(t *testing.T) {
+	rt := startRelayTest(t)
+	ana := rt.join("ana")
+	bruno := relayTestPerson(t, "bruno")
+	var conns []weak.Pointer[relayConn]
+	var before *relayTestClient
+	for range 4 * relayFewRoutes {
+		c := rt.connect(relayTestDelegate(t, bruno, "bruno"), proto.TakesMessages)
+		conns = append(conns, weak.Make(rt.conn(c)))
+		ana.to(c, "x")
+		c.want(proto.TypeClientCom)
+		ana.want(proto.TypeAck)
+		if before != nil {
+			c.to(before, "x")
+			before.want(proto.TypeClientCom)
+			c.want(proto.TypeAck)
+			before.close()
+			ana.want(proto.TypeDisconnect)
+			c.want(proto.TypeDisconnect)
+		}
+		before = c
+	}
+	left := func() (n int) {
+		runtime.GC()
+		for _, c := range conns {
+			if c.Value() != nil {
+				n++
+			}
+		}
+		return n
+	}
+	relayTestUntil(t, "the relay to forget who left", func() bool { return left() <= relayFewRoutes+1 })
 }
 
 // The busiest way allocates nothing for a line beside what the cryptography

@@ -12,6 +12,11 @@ import (
 // windows are what it may make the relay hold.
 const relayMaxRoutes = 4096
 
+// relayFewRoutes is how many ways a connection may have without any of them
+// being looked at. Those to connections that have ended keep what these held,
+// so there are at most as many of them as of the others, and so few.
+const relayFewRoutes = 16
+
 // relayRoute is one connection's way to another: what it has sent there that
 // the relay has not acked yet.
 type relayRoute struct {
@@ -209,12 +214,13 @@ func relayGone(dstID string) error {
 
 // findRoute opens the way to a connection that this one has not sent to.
 func (c *relayConn) findRoute(dstID string) (*relayRoute, error) {
-	if len(c.routes) >= relayMaxRoutes {
+	if len(c.routes) >= max(c.routesSwept, relayFewRoutes) {
 		for id, rt := range c.routes {
 			if rt.dst.ended.Load() {
 				delete(c.routes, id)
 			}
 		}
+		c.routesSwept = min(2*len(c.routes), relayMaxRoutes)
 		if len(c.routes) >= relayMaxRoutes {
 			return nil, &relayRefusal{proto.Errorf(proto.Busy, "this connection sends to %d others already", relayMaxRoutes), dstID}
 		}
