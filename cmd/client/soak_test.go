@@ -93,8 +93,7 @@ func TestSoak(t *testing.T) {
 		stayers = append(stayers, c)
 	}
 	for i := range soakMovers {
-		m := &soakMover{soak: s, name: fmt.Sprintf("m%03d", i), other: fmt.Sprintf("p%03d", i), rng: rand.New(rand.NewPCG(seed, uint64(1000+i)))}
-		moving.Go(m.rounds)
+		moving.Go(newSoakMover(s, i, seed).rounds)
 	}
 	relay, clients := s.watch(t, meter, stayers, begin, length)
 
@@ -189,6 +188,7 @@ func (s *soak) watch(t *testing.T, meter *soakMeter, stayers []*soakClient, begi
 			s.ledger.fault("a client that stays: %v", err)
 			continue
 		}
+		c.messages = s.ledger.received(s.residents)
 		if elapsed > warm {
 			relay.readings, clients.readings = append(relay.readings, r), append(clients.readings, c)
 		}

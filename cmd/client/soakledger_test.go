@@ -20,6 +20,7 @@ type soakLedger struct {
 	read      map[soakCopy]bool   // told DELIVERED and then READ
 	seen      map[soakCopy]bool   // shown to the receiver
 	killed    map[string]bool     // these names, while something could be shown to them
+	shown     map[string]int      // messages, by receiver
 	counts    map[string]int
 	wrong     []string
 }
@@ -30,7 +31,7 @@ type soakCopy struct{ id, to string }
 func newSoakLedger() *soakLedger {
 	return &soakLedger{
 		delivered: make(map[soakCopy]string), read: make(map[soakCopy]bool), seen: make(map[soakCopy]bool),
-		killed: make(map[string]bool), counts: make(map[string]int),
+		killed: make(map[string]bool), shown: make(map[string]int), counts: make(map[string]int),
 	}
 }
 
@@ -81,6 +82,7 @@ func (l *soakLedger) hear(name, line string) {
 		l.counts["sent"]++
 	case "message":
 		l.counts["shown"]++
+		l.shown[name]++
 		c := soakCopy{o.ID, name}
 		switch {
 		case l.seen[c] && o.Again && l.killed[name]:
@@ -103,6 +105,16 @@ func (l *soakLedger) hear(name, line string) {
 		l.counts[o.Type]++
 		l.faultLocked("%s: %s", name, line)
 	}
+}
+
+// received is how many messages those who stay have got.
+func (l *soakLedger) received(residents []string) (n int64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, name := range residents {
+		n += int64(l.shown[name])
+	}
+	return n
 }
 
 // check compares what was told with what the histories of all have.

@@ -16,8 +16,22 @@ import (
 // the seed, each a client process or several.
 type soakMover struct {
 	*soak
-	name, other string // other is at the other end of its pipes
-	rng         *rand.Rand
+	name, other   string // other is at the other end of its pipes
+	stay, friends []string
+	rng           *rand.Rand
+}
+
+// soakFriends is how many of those who stay, and how many of all, one talks to:
+// what a client knows of each person stays as long as the client.
+const soakFriends = 4
+
+func newSoakMover(s *soak, i int, seed uint64) *soakMover {
+	m := &soakMover{soak: s, name: fmt.Sprintf("m%03d", i), other: fmt.Sprintf("p%03d", i), rng: rand.New(rand.NewPCG(seed, uint64(1000+i)))}
+	for range soakFriends {
+		m.stay = append(m.stay, s.residents[m.rng.IntN(len(s.residents))])
+		m.friends = append(m.friends, s.everybody[m.rng.IntN(len(s.everybody))])
+	}
+	return m
 }
 
 // The lives, by how many of a hundred are so, and how many of a hundred end by
@@ -77,9 +91,9 @@ func (m *soakMover) fate() soakFate {
 // whom draws whom to talk to, and says whether these are all there to stay.
 func (m *soakMover) whom() (names string, stay bool) {
 	stay = m.rng.IntN(2) == 0
-	crowd := m.residents
+	crowd := m.stay
 	if !stay {
-		crowd = m.everybody
+		crowd = m.friends
 	}
 	var to []string
 	for range 1 + m.rng.IntN(3)*m.rng.IntN(2) {
@@ -88,7 +102,7 @@ func (m *soakMover) whom() (names string, stay bool) {
 		}
 	}
 	if len(to) == 0 {
-		return m.residents[0], true
+		return m.stay[0], true
 	}
 	return strings.Join(to, ","), stay
 }
