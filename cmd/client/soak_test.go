@@ -156,7 +156,7 @@ func (s *soak) chat(c *soakClient, rng *rand.Rand) {
 
 // soakWarm is how long everybody needs to have come once and talked to most
 // others. A run that is not several times as long cannot tell what memory does.
-const soakWarm = 5 * time.Minute
+const soakWarm = 10 * time.Minute
 
 // watch measures until the end, and says every minute how it stands. The
 // readings of the warm-up are left out.
