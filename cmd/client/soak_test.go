@@ -58,8 +58,8 @@ func (s *soak) rest(d time.Duration) {
 func soakSettings(t *testing.T) (length time.Duration, seed uint64) {
 	t.Helper()
 	length, err := time.ParseDuration(os.Getenv("CHATSECURE_SOAK"))
-	if err != nil || length < time.Minute {
-		t.Fatalf("CHATSECURE_SOAK says how long, at least 1m: make soak SOAK=1h (%v)", err)
+	if err != nil || length < 2*time.Minute {
+		t.Fatalf("CHATSECURE_SOAK says how long, at least 2m: make soak SOAK=1h (%v)", err)
 	}
 	seed = rand.Uint64()
 	if text := os.Getenv("CHATSECURE_SOAK_SEED"); text != "" {
