@@ -3,7 +3,7 @@
 VERSION := $(shell git describe --always --dirty --tags 2>/dev/null || echo dev)
 GOFLAGS_BUILD := -trimpath -ldflags "-X main.version=$(VERSION)"
 # ./... does not reach into testdata.
-TESTDATA := ./testdata/corpus ./testdata/lab ./testdata/pki
+TESTDATA := ./testdata/corpus ./testdata/lab ./testdata/pki ./testdata/spoil
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 FUZZTIME := 30s
 SOAK := 1h

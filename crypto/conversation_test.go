@@ -486,54 +486,6 @@ func TestHeaderForms(t *testing.T) {
 	}
 }
 
-// Row 12: every byte of a message flipped: on the way, where the signature does
-// not hold, and by one who has K, where it does.
-func TestRow12MessageBytes(t *testing.T) {
-	eachSuite(t, func(t *testing.T, suite string) {
-		p := newPair(t, suite)
-		later := labNow.Add(2 * stepAgeRSA)
-		take(t, p.ca, receipt(t, p.cb, 0, 0, labNow), labNow)
-		s := p.text(t, false, later, "with a step")
-		header, signature, sealed := cutBody(t, s.Body)
-		if !bytes.Contains(header, []byte(`"step":{`)) {
-			t.Fatal("the message carries no step")
-		}
-		every := 1
-		if suite != SuiteMLKEM {
-			every = 13 // the messages have the same form
-		}
-		if testing.Short() || raceEnabled {
-			every = 31
-		}
-		for i := 0; i < len(s.Body); i += every {
-			bad := bytes.Clone(s.Body)
-			bad[i] ^= 1 << (i % 8)
-			refused(t, p.ca, bad, later)
-		}
-		for i := 0; i < len(header); i += every {
-			bad := bytes.Clone(header)
-			bad[i] ^= 1 << (i % 7) // ASCII stays ASCII: more of it still parses
-			refused(t, p.ca, sign(p.cb, bad, sealed), later)
-		}
-		for i := 0; i < len(sealed); i += every {
-			bad := bytes.Clone(sealed)
-			bad[i] ^= 0x80
-			if err := refused(t, p.ca, sign(p.cb, header, bad), later); !errors.Is(err, ErrDecrypt) {
-				t.Errorf("ciphertext byte %d: %v", i, err)
-			}
-		}
-		for n := 0; n < len(sealed); n += every {
-			if err := refused(t, p.ca, sign(p.cb, header, sealed[:n]), later); !errors.Is(err, ErrDecrypt) {
-				t.Errorf("ciphertext cut to %d: %v", n, err)
-			}
-		}
-		refused(t, p.ca, append(bytes.Clone(s.Body), 0), later)
-		refused(t, p.ca, bytes.Join([][]byte{header, append(signature, '='), sealed}, []byte("\n")), later)
-		refused(t, p.ca, bytes.Join([][]byte{header, append(signature, '\r'), sealed}, []byte("\n")), later)
-		take(t, p.ca, s, later)
-	})
-}
-
 // A message is committed once, and only while it is the next.
 func TestCommit(t *testing.T) {
 	p := newPair(t, SuiteMLKEM)
