@@ -34,6 +34,8 @@ type evilRelay struct {
 	alias map[string]string
 	// listed changes what list and whois say, if set. mu is held.
 	listed func(conns []*evilConn) []*evilConn
+	// welcome spoils what connect phase 4 seals, if set. mu is held.
+	welcome func(opened []byte) []byte
 }
 
 type evilConn struct {
@@ -42,6 +44,7 @@ type evilConn struct {
 	conn   net.Conn
 	sealer lineSealer
 	gone   bool
+	inbox  chan evilLine // of one that the relay plays itself
 }
 
 // evilLine is one line on its way between two connections.
@@ -163,7 +166,13 @@ func (r *evilRelay) handshake(conn net.Conn, lines *proto.LineReader) (*evilConn
 	id := make([]byte, proto.ConnIDLen/2)
 	rand.Read(id)
 	c.id = hex.EncodeToString(id)
-	line4 := canon.MustMarshal(&proto.Connect4{Type: proto.TypeConnect, Phase: 4, Payload: transcript.SealWelcome(canon.MustMarshal(&proto.Welcome{Done: "ok", ID: c.id}))})
+	welcome := canon.MustMarshal(&proto.Welcome{Done: "ok", ID: c.id})
+	r.do(func() {
+		if r.welcome != nil {
+			welcome = r.welcome(welcome)
+		}
+	})
+	line4 := canon.MustMarshal(&proto.Connect4{Type: proto.TypeConnect, Phase: 4, Payload: transcript.SealWelcome(welcome)})
 	writeLine(conn, line4)
 	c2s, s2c := transcript.Finish(line4)
 	c.sealer.hop = s2c
@@ -268,6 +277,14 @@ func (r *evilRelay) named(name string) *evilConn {
 
 // forward stamps a line and sends it on. mu is held.
 func (r *evilRelay) forward(l evilLine) {
+	if l.to.inbox != nil {
+		select {
+		case l.to.inbox <- l:
+		default:
+			r.t.Error("more lines than anybody takes out of an inbox")
+		}
+		return
+	}
 	h := l.header
 	h.Src, h.SrcID = l.from.hello.Name, l.from.id
 	h.Dst, h.DstID = l.to.hello.Name, l.to.id

@@ -40,6 +40,10 @@ type RelayConfig struct {
 
 	maxHeld  int64         // tests have less than relayMaxHeld
 	patience time.Duration // for one handshake; tests have less than proto.HandshakeTimeout
+
+	// readyKey gives the KEM key of a handshake; tests that shake hands ten
+	// thousand times have no time to make RSA keys. Default KeySource.Ready.
+	readyKey func(crypto.Suite) (crypto.KEMKey, bool)
 }
 
 // Relay passes lines between the connections of clients. It knows who they
@@ -97,6 +101,9 @@ func NewRelay(cfg RelayConfig) (*Relay, error) {
 		hub:     newRelayHub(cfg.MaxConns),
 		memory:  newRelayMemory(cfg.maxHeld),
 		reload:  make(chan struct{}, 1),
+	}
+	if r.cfg.readyKey == nil {
+		r.cfg.readyKey = r.keys.Ready
 	}
 	r.seconds.Store(1)
 	if err := r.open(); err != nil {

@@ -133,7 +133,7 @@ func (h *relayHandshake) answer(suite crypto.Suite) (crypto.KEMKey, error) {
 	if err := h.startWork(); err != nil {
 		return nil, err
 	}
-	key, ok := h.relay.keys.Ready(suite)
+	key, ok := h.relay.cfg.readyKey(suite)
 	if !ok {
 		h.endWork()
 		return nil, proto.Errorf(proto.Busy, "no key of that cipher suite is ready; try again")

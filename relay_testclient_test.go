@@ -242,6 +242,7 @@ type relayTestHandshakePlan struct {
 	ciphers []string
 	line1   func([]byte) []byte
 	hello   func(*hello)
+	sealed  func([]byte) []byte // what is sealed of hello
 	line3   func([]byte) []byte
 }
 
@@ -290,7 +291,11 @@ func relayTestHandshake(t testing.TB, conn net.Conn, plan *relayTestHandshakePla
 	if plan.hello != nil {
 		plan.hello(&h)
 	}
-	line3 := canon.MustMarshal(&proto.Connect3{Type: proto.TypeConnect, Phase: 3, Data: enc, Payload: transcript.SealHello(canon.MustMarshal(&h))})
+	sealed := canon.MustMarshal(&h)
+	if plan.sealed != nil {
+		sealed = plan.sealed(sealed)
+	}
+	line3 := canon.MustMarshal(&proto.Connect3{Type: proto.TypeConnect, Phase: 3, Data: enc, Payload: transcript.SealHello(sealed)})
 	if plan.line3 != nil {
 		line3 = plan.line3(line3)
 	}

@@ -56,11 +56,17 @@ func NewSweep(t testing.TB, what string) *Sweep {
 // Positions are 0 to n-1, or a sample of about that many at equal distances,
 // which begins elsewhere in every run.
 func (s *Sweep) Positions(n, sample int) iter.Seq[int] {
-	s.of += n
-	step := 1
-	if !Whole() {
-		step = max(1, n/sample)
+	if Whole() {
+		return s.every(1, n)
 	}
+	return s.Some(n, sample)
+}
+
+// Some is the sample, whether or not everything is to be tried.
+func (s *Sweep) Some(n, sample int) iter.Seq[int] { return s.every(max(1, n/sample), n) }
+
+func (s *Sweep) every(step, n int) iter.Seq[int] {
+	s.of += n
 	return func(yield func(int) bool) {
 		for i := rand.N(step); i < n; i += step {
 			s.tried++

@@ -1,0 +1,470 @@
+package chatsecure
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"reflect"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"chatsecure/canon"
+	"chatsecure/crypto"
+	"chatsecure/proto"
+	"chatsecure/testdata/spoil"
+)
+
+// Row 12 between a real client and the real relay: every byte of every line of
+// connect, and of the first secure line of either direction, flipped on the
+// way, and every field spoiled. go test tries a sample, `make attack` all of
+// it. The lines end to end are in attacks_flips_peer_test.go.
+
+// The lines that a tap counts: the four of connect, by phase, and the first
+// secure line of either direction.
+const (
+	tapToRelay  = 5
+	tapToClient = 6
+)
+
+// tap is a man in the middle between clients and a real relay, one handshake at
+// a time: it passes lines on, and may spoil one.
+type tap struct {
+	relay string // address
+	ln    net.Listener
+	wg    sync.WaitGroup
+
+	mu    sync.Mutex // guards what follows
+	at    int        // the line to spoil, 0 for none
+	spoil func(line []byte) []byte
+	conns map[net.Conn]bool
+}
+
+func newTap(t testing.TB, relay string) *tap {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := &tap{relay: relay, ln: ln, conns: map[net.Conn]bool{}}
+	m.wg.Go(func() {
+		for {
+			c, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			m.wg.Go(func() { m.serve(c) })
+		}
+	})
+	t.Cleanup(func() {
+		ln.Close()
+		m.mu.Lock()
+		for c := range m.conns {
+			c.Close()
+		}
+		m.mu.Unlock()
+		m.wg.Wait()
+	})
+	return m
+}
+
+func (m *tap) addr() string { return m.ln.Addr().String() }
+
+// set says which line of the connections to come is spoiled.
+func (m *tap) set(at int, spoil func(line []byte) []byte) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.at, m.spoil = at, spoil
+}
+
+// pass reads one line, spoils it if it is the one, and passes it on. Of one
+// spoiled to nothing it withholds the end, and cuts the connection there.
+func (m *tap) pass(dst net.Conn, lines *proto.LineReader, at int) bool {
+	line, err := lines.ReadLine(proto.MaxLine)
+	if err != nil {
+		return false
+	}
+	m.mu.Lock()
+	spoiled := line
+	if m.at == at {
+		spoiled = m.spoil(bytes.Clone(line))
+	}
+	m.mu.Unlock()
+	if spoiled == nil {
+		dst.Write(line)
+		return false
+	}
+	return writeLine(dst, spoiled) == nil
+}
+
+func (m *tap) serve(client net.Conn) {
+	defer client.Close()
+	relay, err := net.Dial("tcp", m.relay)
+	if err != nil {
+		return
+	}
+	defer relay.Close()
+	m.mu.Lock()
+	m.conns[client], m.conns[relay] = true, true
+	m.mu.Unlock()
+	defer func() {
+		m.mu.Lock()
+		delete(m.conns, client)
+		delete(m.conns, relay)
+		m.mu.Unlock()
+	}()
+
+	fromClient, fromRelay := proto.NewLineReader(client), proto.NewLineReader(relay)
+	if !m.pass(relay, fromClient, 1) || !m.pass(client, fromRelay, 2) || !m.pass(relay, fromClient, 3) || !m.pass(client, fromRelay, 4) {
+		return
+	}
+	go func() {
+		for at := tapToClient; m.pass(client, fromRelay, at); at = 0 {
+		}
+		client.Close()
+	}()
+	for at := tapToRelay; m.pass(relay, fromClient, at); at = 0 {
+	}
+}
+
+// copiedKeys is a readyKey that makes a few RSA keys and hands out copies: one
+// that erases its copy leaves the others. What is flipped does not mind.
+func copiedKeys(t testing.TB) func(crypto.Suite) (crypto.KEMKey, bool) {
+	t.Helper()
+	var mu sync.Mutex
+	made := map[string]crypto.KEMKey{}
+	return func(s crypto.Suite) (crypto.KEMKey, bool) {
+		mu.Lock()
+		defer mu.Unlock()
+		if made[s.Name()] == nil {
+			key, err := s.GenerateKey()
+			if err != nil {
+				return nil, false
+			}
+			made[s.Name()] = key
+		}
+		key := reflect.ValueOf(made[s.Name()]).Elem()
+		spare := reflect.New(key.Type())
+		spare.Elem().Set(key)
+		return spare.Interface().(crypto.KEMKey), true
+	}
+}
+
+// flipScene is a real relay, a man in the middle, what a real client needs, and
+// a witness who is told by the relay who comes and leaves.
+type flipScene struct {
+	*tap
+	t       testing.TB
+	suite   string
+	cred    *Credential
+	print   string // the relay's fingerprint
+	rt      *relayTest
+	witness *relayTestClient
+}
+
+func newFlipScene(t *testing.T, suite string) *flipScene {
+	t.Helper()
+	rt := startRelayTest(t, func(cfg *RelayConfig) { cfg.readyKey = copiedKeys(t) })
+	who := relayTestDelegate(t, relayTestPerson(t, "flipped"), "flipped")
+	s := &flipScene{
+		tap: newTap(t, rt.addr), t: t, suite: suite, rt: rt, print: crypto.Fingerprint(rt.key.Public().SPKI()),
+		cred: &Credential{Key: who.key, Bundle: who.bundle}, witness: rt.join("witness"),
+	}
+	return s
+}
+
+// connect is the client's own, as Dial and every reconnect call it.
+func (s *flipScene) connect(ctx context.Context) (*session, error) {
+	return connect(ctx, s.addr(), []string{s.suite}, s.cred, proto.TakesMessages, func(fingerprint string) error {
+		if fingerprint != s.print {
+			return errRelayChanged(s.addr(), s.print, fingerprint)
+		}
+		return nil
+	})
+}
+
+// leave ends a session and waits for its goroutines.
+func (s *flipScene) leave(sess *session) {
+	sess.fail(nil)
+	for range sess.in {
+	}
+	sess.wg.Wait()
+}
+
+// wants connects with one line spoiled, and checks that the client fails with
+// one of these codes.
+func (s *flipScene) wants(what string, at int, spoil func([]byte) []byte, codes ...proto.Code) {
+	s.t.Helper()
+	s.set(at, spoil)
+	sess, err := s.connect(context.Background())
+	if err == nil {
+		s.leave(sess)
+		s.t.Errorf("%s: connected", what)
+		return
+	}
+	if e := AsError(err); !slices.Contains(codes, e.Code) || e.Code == "" {
+		s.t.Errorf("%s: %s (%v), want %v", what, e.Code, err, codes)
+	}
+}
+
+// honest connects with nothing spoiled, and returns the lines that crossed.
+func (s *flipScene) honest() (lines [7][]byte) {
+	s.t.Helper()
+	for at := 1; at <= 4; at++ {
+		s.set(at, func(line []byte) []byte { lines[at] = line; return line })
+		sess, err := s.connect(context.Background())
+		if err != nil {
+			s.t.Fatalf("an honest connection: %v", err)
+		}
+		s.leave(sess)
+	}
+	return lines
+}
+
+// alone waits until the relay has none but the witness.
+func (s *flipScene) alone() {
+	s.t.Helper()
+	deadline := time.Now().Add(relayTestTimeout)
+	for {
+		list := s.witness.list("")
+		if list == "witness messages" {
+			return
+		}
+		if time.Now().After(deadline) {
+			s.t.Fatalf("the relay has %s", list)
+		}
+	}
+}
+
+// left reads, as the witness, until the other connection has left. Acks may
+// stand before it, or not, by when the relay had written what they are for.
+func (s *flipScene) left() {
+	s.t.Helper()
+	m := s.witness.next()
+	for m.Type == proto.TypeAck {
+		m = s.witness.next()
+	}
+	if m.Type != proto.TypeDisconnect {
+		s.t.Fatalf("the witness got %s", canon.MustMarshal(m.Header))
+	}
+}
+
+// The codes that a client may fail with when a byte of a line's field has been
+// changed on the way, "" being what stands between the values. The relay's own
+// codes reach it in clear.
+var flipCodes = [5]map[string][]proto.Code{
+	1: {
+		"": {proto.Malformed}, "type": {proto.Malformed, proto.Unexpected}, "phase": {proto.Malformed, proto.Unexpected},
+		"ciphers": {proto.Malformed, proto.NoCommonSuite}, "data": {proto.Malformed, proto.SignatureInvalid},
+	},
+	2: {
+		"": {proto.Malformed}, "type": {proto.Malformed, proto.Unexpected}, "phase": {proto.Malformed, proto.Unexpected},
+		"cipher": {proto.Malformed, proto.NoCommonSuite}, "data": {proto.Malformed, proto.SignatureInvalid},
+		"public_key": {proto.Malformed, proto.SignatureInvalid}, "signature": {proto.Malformed, proto.SignatureInvalid},
+	},
+	3: {
+		"": {proto.Malformed}, "type": {proto.Malformed, proto.Unexpected}, "phase": {proto.Malformed, proto.Unexpected},
+		"data": {proto.Malformed, proto.DecryptFailed}, "payload": {proto.Malformed, proto.DecryptFailed},
+	},
+	4: {
+		"": {proto.Malformed}, "type": {proto.Malformed, proto.Unexpected}, "phase": {proto.Malformed, proto.Unexpected},
+		"payload": {proto.Malformed, proto.DecryptFailed},
+	},
+}
+
+// eachSuiteAtOnce runs a test for every suite, one beside the other.
+func eachSuiteAtOnce(t *testing.T, f func(t *testing.T, suite string)) {
+	for _, suite := range crypto.SuiteNames() {
+		t.Run(suite, func(t *testing.T) {
+			t.Parallel()
+			f(t, suite)
+		})
+	}
+}
+
+func TestAttack12ConnectBytes(t *testing.T) {
+	eachSuiteAtOnce(t, func(t *testing.T, suite string) {
+		s := newFlipScene(t, suite)
+		lines := s.honest()
+		for at := 1; at <= 4; at++ {
+			sweep := spoil.NewSweep(t, fmt.Sprintf("%s, connect phase %d: bytes", suite, at))
+			for i := range sweep.Positions(len(lines[at]), 50) {
+				codes := flipCodes[at][spoil.FieldAt(t, lines[at], i)]
+				s.wants(fmt.Sprintf("phase %d, byte %d", at, i), at, func(line []byte) []byte { return spoil.Byte(line, min(i, len(line)-1)) }, codes...)
+			}
+			if at < 4 { // the relay tells who is there only before line 4
+				if list := s.witness.list(""); list != "witness messages" {
+					t.Errorf("with line %d spoiled the relay let in %s", at, list)
+				}
+			}
+		}
+		s.alone()
+		s.honest()
+	})
+}
+
+func TestAttack12ConnectFields(t *testing.T) {
+	eachSuiteAtOnce(t, func(t *testing.T, suite string) {
+		s := newFlipScene(t, suite)
+		lines := s.honest()
+		for at := 1; at <= 4; at++ {
+			sweep := spoil.NewSweep(t, fmt.Sprintf("%s, connect phase %d: fields", suite, at))
+			// What is of the right type and another value goes as far as a byte
+			// flipped in that field.
+			var codes []proto.Code
+			for _, c := range flipCodes[at] {
+				codes = append(codes, c...)
+			}
+			for what, bad := range sweep.Forms(t, lines[at], 20) {
+				s.wants(fmt.Sprintf("phase %d, %s", at, what), at, func([]byte) []byte { return bad }, codes...)
+			}
+		}
+		s.alone()
+		s.honest()
+	})
+}
+
+// What phase 3 seals, spoiled by a client that has a card, and what phase 4
+// seals, by a relay.
+func TestAttack12SealedFields(t *testing.T) {
+	rt := startRelayTest(t)
+	cred := relayTestDelegate(t, relayTestPerson(t, "ana"), "ana")
+	var exact []byte
+	try := func(sealed func([]byte) []byte) error {
+		conn := rt.dial()
+		defer conn.Close()
+		_, err := relayTestHandshake(t, conn, &relayTestHandshakePlan{cred: cred, takes: proto.TakesNone, sealed: sealed})
+		return err
+	}
+	if err := try(func(b []byte) []byte { exact = bytes.Clone(b); return b }); err != nil {
+		t.Fatal(err)
+	}
+	refused := []proto.Code{proto.Malformed, proto.BundleMalformed, proto.DelegationInvalid, proto.SignatureInvalid}
+	check := func(what string, err error) {
+		t.Helper()
+		if told, ok := err.(*proto.Error); !ok || !slices.Contains(refused, told.Code) {
+			t.Errorf("%s: %v, want one of %v", what, err, refused)
+		}
+	}
+	sweep := spoil.NewSweep(t, "what connect phase 3 seals: fields")
+	for what, bad := range sweep.Forms(t, exact, 60) {
+		check(what, try(func([]byte) []byte { return bad }))
+	}
+	sweep = spoil.NewSweep(t, "what connect phase 3 seals: bytes")
+	for i := range sweep.Positions(len(exact), 60) {
+		check(fmt.Sprint("byte ", i), try(func(b []byte) []byte { return spoil.Byte(b, min(i, len(b)-1)) }))
+	}
+	if list := rt.join("bruno").list(""); list != "bruno messages" {
+		t.Errorf("the relay let in %s", list)
+	}
+
+	relay := newEvilRelay(t)
+	person := &Credential{Key: cred.key, Bundle: cred.bundle}
+	dial := func() error {
+		sess, err := connect(context.Background(), relay.ln.Addr().String(), []string{crypto.SuiteMLKEM}, person, proto.TakesNone, func(string) error { return nil })
+		if err == nil {
+			(&flipScene{}).leave(sess)
+		}
+		return err
+	}
+	spoilWelcome := func(f func([]byte) []byte) { relay.do(func() { relay.welcome = f }) }
+	spoilWelcome(func(b []byte) []byte { exact = bytes.Clone(b); return b })
+	if err := dial(); err != nil {
+		t.Fatal(err)
+	}
+	sweep = spoil.NewSweep(t, "what connect phase 4 seals: fields")
+	for what, bad := range sweep.Forms(t, exact, 60) {
+		spoilWelcome(func([]byte) []byte { return bad })
+		if err := dial(); err == nil || AsError(err).Code != proto.Malformed {
+			t.Errorf("phase 4, %s: %v", what, err)
+		}
+	}
+}
+
+// A line whose end does not come before the connection's.
+func TestAttack12ConnectUnended(t *testing.T) {
+	s := newFlipScene(t, crypto.SuiteMLKEM)
+	for at := 1; at <= 4; at++ {
+		s.wants(fmt.Sprintf("phase %d without its end", at), at, func([]byte) []byte { return nil }, proto.Lost)
+	}
+	s.alone()
+	s.honest()
+}
+
+// secureBody is what the line that TestAttack12SecureBytes flips carries.
+const secureBody = "this is what would be sealed end to end"
+
+// The first secure line of either direction flipped: it ends the connection,
+// and what it carried reaches nobody.
+func TestAttack12SecureBytes(t *testing.T) {
+	eachSuiteAtOnce(t, func(t *testing.T, suite string) {
+		s := newFlipScene(t, suite)
+		header := canon.MustMarshal(&proto.Header{Type: proto.TypeClientCom, Dst: s.witness.name, DstID: s.witness.id})
+		payload := proto.AppendPayload(nil, header, nil, []byte(secureBody))
+		var size int
+		talk := func(at int, spoil func([]byte) []byte) (*session, []inbound) {
+			s.set(at, spoil)
+			sess, err := s.connect(context.Background())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if at == tapToClient {
+				s.witness.say(&proto.Header{Type: proto.TypeClientCom, Dst: s.cred.Bundle.Name, DstID: sess.id}, []byte(secureBody))
+			} else {
+				sess.send(outLine{head: payload})
+			}
+			var got []inbound
+			for in := range sess.in {
+				got = append(got, in)
+				if in.header.Type == proto.TypeClientCom || in.header.Type == proto.TypeAck {
+					break // the honest one
+				}
+			}
+			return sess, got
+		}
+		for _, at := range []int{tapToRelay, tapToClient} {
+			honest := func() {
+				t.Helper()
+				sess, got := talk(at, func(line []byte) []byte { size = len(line); return line })
+				if len(got) != 1 || at == tapToClient && string(got[0].body) != secureBody {
+					t.Fatalf("an honest line: %v, %v", got, sess.reason())
+				}
+				if at == tapToRelay {
+					m := s.witness.next()
+					for m.Type == proto.TypeAck {
+						m = s.witness.next()
+					}
+					if m.Type != proto.TypeClientCom || string(m.body) != secureBody {
+						t.Fatalf("an honest line: %+v", m)
+					}
+				}
+				s.leave(sess)
+				s.left()
+			}
+			honest()
+			sweep := spoil.NewSweep(t, fmt.Sprintf("%s, secure line %d: bytes", suite, at))
+			for i := range sweep.Positions(size, 30) {
+				sess, got := talk(at, func(line []byte) []byte { return spoil.Byte(line, min(i, len(line)-1)) })
+				var told *proto.Error
+				if at == tapToRelay {
+					if len(got) == 1 && got[0].header.Type == proto.TypeError {
+						told = &proto.Error{Code: got[0].header.Code}
+					}
+					if told == nil || told.Code != proto.DecryptFailed && told.Code != proto.Malformed {
+						t.Errorf("to the relay, byte %d: the client got %v", i, got)
+					}
+				} else {
+					if len(got) != 0 || sess.reason() == nil || sess.reason() == io.EOF {
+						t.Errorf("to the client, byte %d: it got %v, and ended with %v", i, got, sess.reason())
+					}
+					s.left()
+				}
+				s.leave(sess)
+			}
+			honest() // and nothing before it has come
+		}
+	})
+}
