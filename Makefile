@@ -8,7 +8,7 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 FUZZTIME := 30s
 SOAK := 1h
 
-.PHONY: build demo deps test soak bench fuzz lint clean
+.PHONY: build demo deps test attack soak bench fuzz lint clean
 
 build:
 	go build $(GOFLAGS_BUILD) -o bin/ ./cmd/relay ./cmd/client
@@ -31,6 +31,10 @@ lint-go:
 
 lint: lint-go
 	go run $(STATICCHECK) ./... $(TESTDATA)
+
+# Every attack, and all of those of which make test tries a sample.
+attack: deps
+	sh testdata/attack.sh 30m
 
 bench: build
 	go test -run '^$$' -bench . -benchtime 1s -timeout 60m . ./crypto ./cmd/client
