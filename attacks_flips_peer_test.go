@@ -36,7 +36,7 @@ type puppet struct {
 var puppets atomic.Uint64
 
 // puppet adds a connection of cred's, under its own name. Nobody is told.
-func (r *evilRelay) puppet(cred *Credential, person *crypto.Person, suites ...string) *puppet {
+func (r *evilRelay) puppet(t testing.TB, cred *Credential, person *crypto.Person, suites ...string) *puppet {
 	ours, theirs := net.Pipe()
 	theirs.Close()
 	c := &evilConn{
@@ -46,7 +46,7 @@ func (r *evilRelay) puppet(cred *Credential, person *crypto.Person, suites ...st
 	r.do(func() { r.conns = append(r.conns, c) })
 	keys := new(crypto.KeySource)
 	keys.Close() // makes what is needed, and nothing in the background
-	return &puppet{t: r.t, relay: r, conn: c, local: &crypto.Local{
+	return &puppet{t: t, relay: r, conn: c, local: &crypto.Local{
 		Key: cred.Key, Bundle: cred.Bundle, Identity: person.Identity, FoldedName: proto.FoldName(cred.Bundle.Name),
 		Suites: suites, Keys: keys,
 	}}
@@ -137,8 +137,8 @@ func newInsider(t *testing.T, real, played string, opts ...clientOption) *inside
 	return s
 }
 
-func (s *insider) puppet(suites ...string) *puppet {
-	return s.relay.puppet(s.cred, s.person, suites...)
+func (s *insider) puppet(t testing.TB, suites ...string) *puppet {
+	return s.relay.puppet(t, s.cred, s.person, suites...)
 }
 
 // offer begins a handshake with the real client.
@@ -207,17 +207,21 @@ func (s *insider) honest(p *puppet, conv *crypto.Conversation) {
 // authenticated checks whom the client has said to be authenticated.
 func (s *insider) authenticated(t testing.TB) {
 	t.Helper()
-	n := 0
+	if n := s.said("authenticated") + s.said("renewed"); n != s.authentic {
+		t.Errorf("%d conversations are authentic, and %d were taken for it", s.authentic, n)
+	}
+}
+
+// said counts what the client has said of its peer.
+func (s *insider) said(what string) (n int) {
 	s.real.mu.Lock()
 	defer s.real.mu.Unlock()
 	for _, ev := range s.real.events {
-		if ev.Peer != nil && (ev.Peer.What == "authenticated" || ev.Peer.What == "renewed") {
+		if ev.Peer != nil && ev.Peer.What == what {
 			n++
 		}
 	}
-	if n != s.authentic {
-		t.Errorf("%d conversations are authentic, and %d were taken for it", s.authentic, n)
-	}
+	return n
 }
 
 func (s *insider) text(p *puppet, conv *crypto.Conversation, text string) *crypto.Sealed {
@@ -281,7 +285,7 @@ func TestAttack12Phase1(t *testing.T) {
 	s := newInsider(t, "bob", "alice")
 	for _, suite := range peerSuites() {
 		t.Run(suite, func(t *testing.T) {
-			p := s.puppet(suite)
+			p := s.puppet(t, suite)
 			defer p.goes()
 			i, p1 := s.offer(p)
 			try(t, s, p, suite+", p1", p1)
@@ -293,7 +297,7 @@ func TestAttack12Phase1(t *testing.T) {
 	}
 	t.Run("retried", func(t *testing.T) {
 		s := newInsider(t, "bob", "alice", func(cfg *ClientConfig) { cfg.Ciphers = []string{crypto.SuiteRSA256} })
-		p := s.puppet(crypto.SuiteNames()...)
+		p := s.puppet(t, crypto.SuiteNames()...)
 		i, p1 := s.offer(p)
 		p.say(s.conn, proto.TypeClientConnect, 1, p1)
 		again, err := i.Retry(p.want(proto.TypeClientConnect).body, s.verifier.Verify)
@@ -321,7 +325,7 @@ func TestAttack12Phase3(t *testing.T) {
 			var conv *crypto.Conversation
 			tried := 0
 			begin := func() {
-				p = s.puppet(suite)
+				p = s.puppet(t, suite)
 				i, p1 := s.offer(p)
 				p.say(s.conn, proto.TypeClientConnect, 1, p1)
 				p3, conv = s.p3(p, i, p.want(proto.TypeClientConnect))
@@ -376,7 +380,7 @@ func TestAttack12Phase2(t *testing.T) {
 			// answer is what Bob says to the p1 of a new attempt.
 			answer := func() (*puppet, []byte, *crypto.Responder) {
 				t.Helper()
-				p := s.puppet(test.bob...)
+				p := s.puppet(t, test.bob...)
 				p.comes()
 				offer, err := crypto.ReadOffer(p.want(proto.TypeClientConnect).body, p.end(), endOf(s.conn))
 				if err != nil {
@@ -419,15 +423,8 @@ func TestAttack12Phase2(t *testing.T) {
 				}
 			})
 			s.real.await("the last refusal", func(ev Event) bool { return ev.Peer != nil && ev.Peer.Conn == last && ev.Peer.What == "refused" })
-			s.real.mu.Lock()
-			for _, ev := range s.real.events {
-				if ev.Peer != nil && ev.Peer.What == "refused" {
-					refused--
-				}
-			}
-			s.real.mu.Unlock()
-			if refused != 0 {
-				t.Errorf("%d refusals more than were said", refused)
+			if n := s.said("refused"); n != refused {
+				t.Errorf("%d refusals were said, of %d", n, refused)
 			}
 			s.authenticated(t)
 
@@ -477,7 +474,7 @@ func TestAttack12MessageBytes(t *testing.T) {
 	s := newInsider(t, "bob", "alice")
 	for _, suite := range peerSuites() {
 		t.Run(suite, func(t *testing.T) {
-			p := s.puppet(suite)
+			p := s.puppet(t, suite)
 			defer p.goes()
 			sample, rsa := 20, suite != crypto.SuiteMLKEM
 			kinds := []string{crypto.KindText, crypto.KindPipe, crypto.KindReceipt, crypto.KindEnd}
