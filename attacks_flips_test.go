@@ -224,9 +224,22 @@ func (s *flipScene) honest() (lines [7][]byte) {
 	return lines
 }
 
+// nobody checks that the relay has let in none of those whose line was spoiled.
+func (s *flipScene) nobody(at int) {
+	s.t.Helper()
+	s.patient()
+	if list := s.witness.list(""); list != "witness messages" {
+		s.t.Errorf("with line %d spoiled the relay let in %s", at, list)
+	}
+}
+
+// patient gives the witness time for what comes next.
+func (s *flipScene) patient() { s.witness.conn.SetDeadline(time.Now().Add(relayTestTimeout)) }
+
 // alone waits until the relay has none but the witness.
 func (s *flipScene) alone() {
 	s.t.Helper()
+	s.patient()
 	deadline := time.Now().Add(relayTestTimeout)
 	for {
 		list := s.witness.list("")
@@ -291,14 +304,16 @@ func TestAttack12ConnectBytes(t *testing.T) {
 		lines := s.honest()
 		for at := 1; at <= 4; at++ {
 			sweep := spoil.NewSweep(t, fmt.Sprintf("%s, connect phase %d: bytes", suite, at))
+			tried := 0
 			for i := range sweep.Positions(len(lines[at]), 50) {
+				if tried++; tried%500 == 0 && at < 4 {
+					s.nobody(at)
+				}
 				codes := flipCodes[at][spoil.FieldAt(t, lines[at], i)]
 				s.wants(fmt.Sprintf("phase %d, byte %d", at, i), at, func(line []byte) []byte { return spoil.Byte(line, min(i, len(line)-1)) }, codes...)
 			}
 			if at < 4 { // the relay tells who is there only before line 4
-				if list := s.witness.list(""); list != "witness messages" {
-					t.Errorf("with line %d spoiled the relay let in %s", at, list)
-				}
+				s.nobody(at)
 			}
 		}
 		s.alone()
@@ -406,6 +421,7 @@ func TestAttack12SecureBytes(t *testing.T) {
 		payload := proto.AppendPayload(nil, header, nil, []byte(secureBody))
 		var size int
 		talk := func(at int, spoil func([]byte) []byte) (*session, []inbound) {
+			s.patient()
 			s.set(at, spoil)
 			sess, err := s.connect(context.Background())
 			if err != nil {
