@@ -102,17 +102,7 @@ func dial(ctx context.Context, cfg ClientConfig) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	e := &engine{
-		cfg: &c.cfg, events: c.events, self: self.Identity,
-		local: &crypto.Local{
-			Key: cfg.Credential.Key, Bundle: cfg.Credential.Bundle, Identity: self.Identity,
-			FoldedName: proto.FoldName(cfg.Name), Suites: cfg.Ciphers, Keys: new(crypto.KeySource),
-		},
-		cmds: make(chan func(), 16), wake: make(chan struct{}, 1), ended: make(chan struct{}),
-		answers: map[uint64]func(inbound, error){}, users: map[string]*user{}, conns: map[string]*peerConn{}, pending: map[string]*shownMark{},
-		backoff: backoffMin,
-	}
-	e.ctx, e.abort = context.WithCancel(context.Background())
+	e := newEngine(&c.cfg, c.events, self.Identity)
 	if cfg.Ciphers[0] != crypto.SuiteMLKEM {
 		e.local.Keys.Fill()
 	}
@@ -141,6 +131,23 @@ func dial(ctx context.Context, cfg ClientConfig) (*Client, error) {
 	}
 	go e.run()
 	return c, nil
+}
+
+// newEngine is an engine without a session and without a history yet. self is
+// the identity that the credential proves.
+func newEngine(cfg *ClientConfig, events *eventQueue, self [32]byte) *engine {
+	e := &engine{
+		cfg: cfg, events: events, self: self,
+		local: &crypto.Local{
+			Key: cfg.Credential.Key, Bundle: cfg.Credential.Bundle, Identity: self,
+			FoldedName: proto.FoldName(cfg.Name), Suites: cfg.Ciphers, Keys: new(crypto.KeySource),
+		},
+		cmds: make(chan func(), 16), wake: make(chan struct{}, 1), ended: make(chan struct{}),
+		answers: map[uint64]func(inbound, error){}, users: map[string]*user{}, conns: map[string]*peerConn{}, pending: map[string]*shownMark{},
+		backoff: backoffMin,
+	}
+	e.ctx, e.abort = context.WithCancel(context.Background())
+	return e
 }
 
 // connect dials once, and once more after a question about the fingerprint: a

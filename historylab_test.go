@@ -88,13 +88,19 @@ func newHistoryPair(t testing.TB) *historyPair {
 // newHistoryPairIn is newHistoryPair in a lab of the test's own.
 func newHistoryPairIn(t testing.TB, pki *lab.PKI) *historyPair {
 	t.Helper()
-	clock := newHistoryClock()
-	p := &historyPair{t: t, clock: clock, pki: pki, verifier: historyVerifier(t, pki, clock), keys: new(cs.KeySource)}
-	t.Cleanup(p.keys.Close)
+	p := newHistoryLab(t, pki)
 	p.a, p.b = p.user("Ana", "conn-a"), p.user("Bruno", "conn-b")
 	p.open(p.a)
 	p.open(p.b)
 	p.connect()
+	return p
+}
+
+// newHistoryLab is a pair without its users.
+func newHistoryLab(t testing.TB, pki *lab.PKI) *historyPair {
+	clock := newHistoryClock()
+	p := &historyPair{t: t, clock: clock, pki: pki, verifier: historyVerifier(t, pki, clock), keys: new(cs.KeySource)}
+	t.Cleanup(p.keys.Close)
 	return p
 }
 
@@ -105,6 +111,12 @@ func (p *historyPair) user(name, conn string) *historyUser {
 	if err != nil {
 		p.t.Fatal(err)
 	}
+	return p.delegate(holder, name, conn)
+}
+
+// delegate has a card say that a new K is name's.
+func (p *historyPair) delegate(holder *lab.Holder, name, conn string) *historyUser {
+	p.t.Helper()
 	key, err := cs.GenerateKey(cs.KeyEd25519)
 	if err != nil {
 		p.t.Fatal(err)

@@ -1,0 +1,290 @@
+package chatsecure
+
+import (
+	"bytes"
+	"encoding/base64"
+	"maps"
+	"net"
+	"reflect"
+	"slices"
+	"testing"
+	"time"
+
+	"chatsecure/canon"
+	cs "chatsecure/crypto"
+	"chatsecure/proto"
+)
+
+// scheduledClient is an honest client of the search: the engine that is
+// shipped, given lines by hand in the place of a relay, without sockets,
+// timers or goroutines of its own. What it does is a function of what it is
+// given and in which order, if random numbers are.
+type scheduledClient struct {
+	t     testing.TB
+	e     *engine
+	cast  *scheduleCast
+	sc    *scenario
+	acked uint64 // lines, by the relay
+	clock time.Time
+	sent  []scheduledLine // and not fetched
+	facts scheduledFacts
+	print uint64 // its fingerprint
+}
+
+// scheduledFacts is what is to be seen of a player at some point: what a
+// client has shown, what Mallory has learnt.
+type scheduledFacts struct {
+	wrote   []writtenText // to be sent, in order
+	convs   []shownConv   // that were shown as authenticated, in order
+	shown   []shownText
+	status  map[[2]string]Status // by id and name
+	secrets map[string][32]byte  // keys of what is open, and with whom
+}
+
+type writtenText struct{ id, to, text string }
+
+// shownConv is one event that says who somebody is.
+type shownConv struct {
+	t3        [32]byte
+	me, peer  cs.End
+	name      string
+	identity  [32]byte
+	initiated bool
+	on        *scheduledLine // what it came of
+}
+
+// shownText is one text that was shown as authentic.
+type shownText struct {
+	id, name, text string
+	to             []string
+	identity       [32]byte
+	t3             [32]byte
+	on             *scheduledLine // what it came in
+}
+
+// clockStep is how far a client's clock goes with each line, so that every
+// turn of the ratchet takes its step.
+const clockStep = 2 * time.Second
+
+// keepsNothing is a history's file that keeps nothing.
+type keepsNothing struct{}
+
+func (keepsNothing) WriteAt(b []byte, _ int64) (int, error) { return len(b), nil }
+func (keepsNothing) Truncate(int64) error                   { return nil }
+func (keepsNothing) Sync() error                            { return nil }
+func (keepsNothing) Close() error                           { return nil }
+
+// noConn is the connection of a session that only queues.
+type noConn struct{ net.Conn }
+
+func (noConn) Close() error { return nil }
+
+func newScheduledClient(t testing.TB, cast *scheduleCast, sc *scenario, who int) *scheduledClient {
+	c := &scheduledClient{t: t, cast: cast, sc: sc, clock: historyTime}
+	c.facts.status = map[[2]string]Status{}
+	u := cast.users[who]
+	now := func() time.Time { return c.clock }
+	cfg := &ClientConfig{
+		Name: u.end.Name, Takes: proto.TakesMessages, State: cast.state(who, sc.strangers), Verifier: cast.pair.verifier,
+		Credential: &Credential{Key: u.local.Key, Bundle: u.local.Bundle}, Ciphers: []string{cs.SuiteMLKEM},
+		AcceptNew: true, Timeout: 10 * time.Second, Persistent: true, Receipts: true, Now: now,
+	}
+	c.e = newEngine(cfg, newEventQueue(), u.local.Identity)
+	c.e.history = &History{
+		dir: cast.noHistory, slot: "0", now: now, known: newHistoryIndex(),
+		writer: newHistoryWriter(keepsNothing{}, keepsNothing{}, "nowhere", historyTail{}),
+	}
+	c.e.begin(&session{id: u.end.Conn, conn: noConn{}, done: make(chan struct{}), signal: make(chan struct{}, 1)})
+	for _, text := range sc.texts[who] {
+		c.write(text)
+	}
+	for _, told := range sc.told[who] {
+		end := cast.end(told.end)
+		c.e.userFor(end.Name).watching = told.begin
+		c.relay(&proto.Header{Type: proto.TypePeer, Name: end.Name, ID: end.Conn, Takes: proto.TakesMessages, Done: proto.Came}, nil)
+	}
+	c.settle(nil)
+	c.print = c.fingerprint()
+	return c
+}
+
+// close lets go of what the garbage collector does not.
+func (c *scheduledClient) close() { c.e.history.Close() }
+
+// write is what Client.Send does once it knows who the name is.
+func (c *scheduledClient) write(text scheduledText) {
+	u := c.e.userFor(c.cast.users[text.to].end.Name)
+	rc := cs.Recipient{Name: u.name}
+	if u.identity != [32]byte{} {
+		rc.Identity = hexIdentity(u.identity)
+	}
+	record := cs.NewRecord(c.e.self, []cs.Recipient{rc}, text.text, c.clock)
+	out := &outgoing{record: record, size: encodedLen(text.text) + recordOverhead}
+	out.to = []*recipient{{out: out, user: u, status: StatusPending}}
+	if err := c.e.outbox.add(c.t.Context(), out); err != nil {
+		c.t.Fatal(err)
+	}
+	c.facts.wrote = append(c.facts.wrote, writtenText{record.ID, u.name, text.text})
+}
+
+// relay hands the engine what the relay says, in the form in which it comes.
+func (c *scheduledClient) relay(h *proto.Header, body []byte) {
+	parsed, err := proto.ParseRelayHeader(canon.MustMarshal(h))
+	if err != nil {
+		c.t.Fatalf("%+v: %v", h, err)
+	}
+	c.e.onInbound(inbound{parsed, bytes.Clone(body)}, true)
+}
+
+// deliver hands over a line as the relay stamps it.
+func (c *scheduledClient) deliver(l *scheduledLine, from cs.End) {
+	c.clock = c.clock.Add(clockStep)
+	h := l.header
+	h.Src, h.SrcID, h.Dst, h.DstID = from.Name, from.Conn, c.e.cfg.Name, c.e.sess.id
+	c.relay(&h, l.body)
+	c.settle(l)
+}
+
+// wait lets so much time pass that every attempt under way is given up, and
+// begun anew.
+func (c *scheduledClient) wait() {
+	c.clock = c.clock.Add(clockStep)
+	for range 2 { // given up, begun anew
+		for _, pc := range c.inOrder() {
+			pc.again = time.Time{}
+			c.e.tickConn(pc, time.Now().Add(proto.PhaseTimeout+time.Second))
+		}
+	}
+	c.settle(nil)
+}
+
+func (c *scheduledClient) inOrder() []*peerConn {
+	var conns []*peerConn
+	for _, u := range c.e.users {
+		conns = append(conns, c.e.connsOf(u)...)
+	}
+	slices.SortFunc(conns, func(a, b *peerConn) int { return bytes.Compare([]byte(a.id), []byte(b.id)) })
+	return conns
+}
+
+// settle does what run does after each line, shows what is to be shown, and
+// has the relay take what goes out, until nothing more happens.
+func (c *scheduledClient) settle(on *scheduledLine) {
+	for busy := true; busy; {
+		c.e.takeMarks()
+		c.e.takeOutbox()
+		if !c.e.receiptAt.IsZero() {
+			c.e.receiptAt = time.Now()
+		}
+		c.e.flush()
+		busy = c.fetchLines()
+		if c.e.fatal != nil {
+			c.t.Fatalf("%s ended: %v", c.e.cfg.Name, c.e.fatal)
+		}
+		busy = c.show(on) || busy
+	}
+	c.look()
+}
+
+// fetchLines takes what the engine has queued, and acks it.
+func (c *scheduledClient) fetchLines() bool {
+	queue := c.e.sess.queue
+	c.e.sess.queue, c.e.sess.bytes = nil, 0
+	for _, out := range queue {
+		header, _, body, err := proto.SplitPayload(slices.Concat(out.head, out.body))
+		if err != nil {
+			c.t.Fatal(err)
+		}
+		h, err := proto.ParseClientHeader(header)
+		if err != nil {
+			c.t.Fatal(err)
+		}
+		line := c.acked
+		c.acked++
+		c.sent = append(c.sent, scheduledLine{header: *h, body: body, to: cs.End{Name: h.Dst, Conn: h.DstID}, from: cs.End{Name: c.e.cfg.Name, Conn: c.e.sess.id}})
+		c.relay(&proto.Header{Type: proto.TypeAck, DstID: h.DstID, Answers: &line}, nil)
+	}
+	return len(queue) > 0
+}
+
+// show does what a terminal does with events, and remembers them.
+func (c *scheduledClient) show(on *scheduledLine) bool {
+	events := c.e.events.events
+	c.e.events.events, c.e.events.bytes = nil, 0
+	for _, ev := range events {
+		switch {
+		case ev.Message != nil:
+			m := ev.Message
+			c.facts.shown = append(c.facts.shown, shownText{m.ID, m.From, m.Text, m.To, m.Identity, m.mark.t3, on})
+			c.e.shown([]*Message{m})
+		case ev.Receipt != nil:
+			c.facts.status[[2]string{ev.Receipt.ID, ev.Receipt.To}] = ev.Receipt.Status
+		case ev.Peer != nil && (ev.Peer.What == "authenticated" || ev.Peer.What == "renewed"):
+			conv := c.e.conns[ev.Peer.Conn].conv
+			c.facts.convs = append(c.facts.convs, shownConv{conv.T3, conv.Me, conv.Peer, ev.Peer.Name, ev.Peer.Person.Identity, conv.Initiated(), on})
+		}
+	}
+	return len(events) > 0
+}
+
+// look takes down what does not come as an event.
+func (c *scheduledClient) look() {
+	before := c.facts.secrets
+	c.facts.secrets = map[string][32]byte{}
+	for _, pc := range c.e.conns {
+		addSecrets(c.facts.secrets, pc.conv)
+		addSecrets(c.facts.secrets, pc.resp)
+	}
+	for _, l := range c.sent {
+		for _, secrets := range [...]map[string][32]byte{before, c.facts.secrets} {
+			for s := range secrets {
+				if bytes.Contains(l.body, []byte(s)) || bytes.Contains(l.body, []byte(base64.StdEncoding.EncodeToString([]byte(s)))) {
+					c.t.Fatalf("%s sends a secret of its own: %s", c.e.cfg.Name, l.body)
+				}
+			}
+		}
+		for _, w := range c.facts.wrote {
+			if bytes.Contains(l.body, []byte(w.text)) {
+				c.t.Fatalf("%s sends %q in clear: %s", c.e.cfg.Name, w.text, l.body)
+			}
+		}
+	}
+}
+
+// addSecrets adds the root and chain keys of a conversation or of a handshake,
+// if it is there. They stand in package crypto, where no test of this package's
+// reaches them but by reflection.
+func addSecrets(secrets map[string][32]byte, of any) {
+	v := reflect.ValueOf(of)
+	if v.IsNil() {
+		return
+	}
+	v = v.Elem()
+	var keys []reflect.Value
+	var person reflect.Value
+	switch of.(type) {
+	case *cs.Conversation:
+		person = v.FieldByName("Person")
+		keys = append(keys, v.FieldByName("root"), v.FieldByName("send").Elem().FieldByName("ck"), v.FieldByName("recv").Elem().FieldByName("ck"))
+	case *cs.Responder:
+		person = v.FieldByName("person")
+		keys = append(keys, v.FieldByName("root0"))
+	}
+	var with [32]byte
+	for i := range with {
+		with[i] = byte(person.Elem().FieldByName("Identity").Index(i).Uint())
+	}
+	for _, key := range keys {
+		if key.Len() > 0 {
+			secrets[string(key.Bytes())] = with
+		}
+	}
+}
+
+// clone is the facts as they are now.
+func (f *scheduledFacts) clone() *scheduledFacts {
+	c := *f
+	c.wrote, c.convs, c.shown = slices.Clone(f.wrote), slices.Clone(f.convs), slices.Clone(f.shown)
+	c.status, c.secrets = maps.Clone(f.status), maps.Clone(f.secrets)
+	return &c
+}

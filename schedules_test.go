@@ -1,0 +1,85 @@
+package chatsecure
+
+import (
+	"os"
+	"strconv"
+	"testing"
+)
+
+// A scenario is what the two clients have to say, and whom the relay names to
+// them at the start.
+type scenario struct {
+	name      string
+	strangers bool               // nobody is known to anybody
+	breaks    bool               // the relay may also let time pass, and deny and refuse in everybody's name
+	cross     bool               // both begin, and
+	lower     int                // whose p1 is the lower
+	texts     [2][]scheduledText // to be sent, when it begins
+	told      [2][]toldEnd
+	talk      []scheduledText // written once all of that is READ: here the search begins
+	sample    int             // steps from each world of the honest schedule
+	whole     int             // steps from its first, in make attack
+}
+
+type scheduledText struct {
+	to   int
+	text string
+}
+
+type toldEnd struct {
+	end   int
+	begin bool // the client has reason to begin a handshake with that name
+}
+
+var (
+	aliceTexts = []scheduledText{{bob, "alice writes to bob"}}
+	bobTexts   = []scheduledText{{alice, "bob writes to alice"}}
+	bothTexts  = [2][]scheduledText{aliceTexts, bobTexts}
+	talk       = []scheduledText{{bob, "the second of alice"}, {bob, "the third of alice"}, {alice, "the second of bob"}, {alice, "the third of bob"}}
+	oneBegins  = [2][]toldEnd{{{bob, true}, {mallory, false}}, {{alice, false}, {mallory, false}}}
+	bothBegin  = [2][]toldEnd{{{bob, true}, {mallory, false}}, {{alice, true}, {mallory, false}}}
+)
+
+var scenarios = []scenario{
+	{name: "one begins", sample: 2, whole: 8, texts: bothTexts, told: oneBegins},
+	{name: "both begin", sample: 1, whole: 7, cross: true, lower: alice, texts: bothTexts, told: bothBegin},
+	{name: "both begin, the other goes on", sample: 1, whole: 7, cross: true, lower: bob, texts: bothTexts, told: bothBegin},
+	{name: "they talk", sample: 1, whole: 8, texts: bothTexts, told: oneBegins, talk: talk},
+	{name: "they are strangers", sample: 1, whole: 6, strangers: true, texts: bothTexts, told: oneBegins},
+	{
+		name: "mallory is bob to alice, too", sample: 1, whole: 7, texts: bothTexts,
+		told: [2][]toldEnd{{{bob, true}, {ghostBob, true}}, {{alice, false}, {mallory, false}}},
+	},
+	{
+		name: "alice also writes to mallory", sample: 1, whole: 7,
+		texts: [2][]scheduledText{{{mallory, "alice writes to mallory"}, {bob, "alice writes to bob"}}, bobTexts},
+		told:  [2][]toldEnd{{{bob, true}, {mallory, true}}, {{alice, false}, {mallory, false}}},
+	},
+	{name: "they talk, time passes and the relay lies", sample: 1, whole: 4, breaks: true, texts: bothTexts, told: oneBegins, talk: talk},
+	{name: "time passes and the relay lies", sample: 1, whole: 5, breaks: true, texts: bothTexts, told: oneBegins},
+}
+
+// TestSchedules plays the network and the insider between two honest clients,
+// in every way there is, up to a number of steps.
+func TestSchedules(t *testing.T) {
+	for i := range scenarios {
+		sc := &scenarios[i]
+		t.Run(sc.name, func(t *testing.T) {
+			depth := sc.sample
+			if os.Getenv("CHATSECURE_ATTACK") != "" {
+				depth = sc.whole
+			}
+			if n, err := strconv.Atoi(os.Getenv("DEPTH")); err == nil {
+				depth = n
+			}
+			s := newSearch(t, sc)
+			s.explore(depth)
+			r := s.tally
+			t.Logf("%d schedules of up to %d steps lead to %d worlds, looked at in %d runs of %d states of a player; "+
+				"after %d somebody is authenticated, after %d a text is shown, after %d all are", r.schedules, depth, r.worlds, r.runs, r.plays, r.talking, r.showing, r.complete)
+			if r.talking == 0 || r.showing == 0 || r.complete == 0 {
+				t.Error("a search in which nothing good happens proves nothing")
+			}
+		})
+	}
+}
