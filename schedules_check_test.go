@@ -40,22 +40,23 @@ func (s *search) whose(identity [32]byte) (who int, ok bool) {
 
 // checkWho: whoever is shown as authenticated is that one, has the same
 // conversation with this one and nobody else, under the same names and
-// connections, and did what makes it one; and no conversation begins twice.
+// connections, and did what makes it one; no conversation begins twice, and no
+// two of one line.
 func (s *search) checkWho(w *world, who int) error {
-	seen := map[[32]byte]bool{}
+	seen, used := map[[32]byte]bool{}, map[string]bool{}
 	for _, c := range w.players[who].facts.convs {
 		peer, ok := s.whose(c.identity)
 		switch {
 		case !ok || peer == who:
 			return fmt.Errorf("%s is shown as one who is not in this", c.name)
-		case seen[c.t3]:
+		case seen[c.t3] || used[string(c.on.body)]:
 			return fmt.Errorf("the conversation with %s has begun twice", c.name)
 		case c.name != c.peer.Name || c.me != s.cast.ends[who]:
 			return fmt.Errorf("%s is shown in a conversation of %v with %v", c.name, c.me, c.peer)
 		case c.name != s.cast.ends[peer].Name && !(s.sc.strangers && peer == mallory):
 			return fmt.Errorf("%s is shown as %s", s.cast.ends[peer].Name, c.name)
 		}
-		seen[c.t3] = true
+		seen[c.t3], used[string(c.on.body)] = true, true
 		if peer == mallory {
 			continue
 		}

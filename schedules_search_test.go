@@ -8,9 +8,11 @@ import (
 	"strings"
 	"testing"
 	"testing/cryptotest"
+	"time"
 
 	cs "chatsecure/crypto"
 	"chatsecure/proto"
+	"chatsecure/testdata/lab"
 )
 
 // scheduledLine is one line that somebody has sent.
@@ -127,8 +129,9 @@ type scheduleTally struct {
 	talking, showing, complete uint64 // schedules after which somebody is authenticated, a text is shown, all texts are
 }
 
-func newSearch(t *testing.T, sc *scenario) *search {
-	return &search{t: t, cast: newScheduleCast(t), sc: sc, worlds: map[[2]int]*world{}}
+func newSearch(t *testing.T, cast *scheduleCast, sc *scenario) *search {
+	cast.lines, cast.made, cast.opened = nil, nil, map[int]*cs.Record{}
+	return &search{t: t, cast: cast, sc: sc, worlds: map[[2]int]*world{}}
 }
 
 func (c *scheduledClient) give(m move, l *scheduledLine, as cs.End) bool {
@@ -464,8 +467,9 @@ func (s *search) explore(depth int) {
 	s.cast.made = s.cast.keep(s.cast.refusals(), nil)
 	honest := s.honest()
 	s.from(honest[0], depth, 1)
+	sample := min(depth, s.sc.sample)
 	for _, w := range honest[1:] {
-		s.from(w, s.sc.sample, s.sc.sample)
+		s.from(w, sample, sample)
 	}
 	for _, p := range s.lives {
 		if p.live != nil {
@@ -654,12 +658,13 @@ const (
 	ghostBob
 )
 
-func newScheduleCast(t testing.TB) *scheduleCast {
-	pki, err := historyLab()
+func newScheduleCast(t *testing.T) *scheduleCast {
+	cryptotest.SetGlobalRandom(t, 0)
+	pki, err := lab.New(lab.Options{CAKey: lab.P256, Now: func() time.Time { return historyTime }})
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := &scheduleCast{pair: newHistoryLab(t, pki), noHistory: t.TempDir(), states: map[bool][3]*State{}, opened: map[int]*cs.Record{}}
+	c := &scheduleCast{pair: newHistoryLab(t, pki), noHistory: t.TempDir(), states: map[bool][3]*State{}}
 	conns := [3]string{strings.Repeat("a", proto.ConnIDLen), strings.Repeat("b", proto.ConnIDLen), strings.Repeat("c", proto.ConnIDLen)}
 	for i, name := range [...]string{"alice", "bob"} {
 		c.users[i] = c.pair.user(name, conns[i])

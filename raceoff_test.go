@@ -1,0 +1,5 @@
+//go:build !race
+
+package chatsecure
+
+const raceEnabled = false
