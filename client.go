@@ -2,6 +2,7 @@ package chatsecure
 
 import (
 	"context"
+	"os"
 	"time"
 
 	"chatsecure/crypto"
@@ -47,6 +48,11 @@ type ClientConfig struct {
 	Receipts    bool          // report every change of a message's status as an event
 
 	Now func() time.Time // tests own the clock
+
+	// Tests have a network and a disk that fail, and less patience.
+	dial    dialFunc                    // default a net.Dialer's
+	through func(*os.File) historyStore // the history is written through this; default the file itself
+	again   time.Duration               // the first wait before another try; default backoffMin
 }
 
 // Asker is the person, where there is one. Answers are yes or no; an error

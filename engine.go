@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
+	"net"
+	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -93,6 +95,15 @@ func dial(ctx context.Context, cfg ClientConfig) (*Client, error) {
 	if len(cfg.Ciphers) == 0 {
 		cfg.Ciphers = crypto.SuiteNames()
 	}
+	if cfg.dial == nil {
+		cfg.dial = new(net.Dialer).DialContext
+	}
+	if cfg.through == nil {
+		cfg.through = func(f *os.File) historyStore { return f }
+	}
+	if cfg.again == 0 {
+		cfg.again = backoffMin
+	}
 	c := &Client{cfg: cfg, events: newEventQueue()}
 
 	// Who we are is checked as any peer would, before anybody is told.
@@ -112,7 +123,7 @@ func dial(ctx context.Context, cfg ClientConfig) (*Client, error) {
 		return nil, err
 	}
 	receiving := cfg.Takes == proto.TakesMessages
-	history, notices, err := OpenHistory(cfg.State.HistoryDir(), receiving, cfg.Now)
+	history, notices, err := openHistory(cfg.State.HistoryDir(), receiving, cfg.Now, cfg.through)
 	if err != nil {
 		sess.fail(nil)
 		return nil, err
@@ -144,7 +155,7 @@ func newEngine(cfg *ClientConfig, events *eventQueue, self [32]byte) *engine {
 		},
 		cmds: make(chan func(), 16), wake: make(chan struct{}, 1), ended: make(chan struct{}),
 		answers: map[uint64]func(inbound, error){}, users: map[string]*user{}, conns: map[string]*peerConn{}, pending: map[string]*shownMark{},
-		backoff: backoffMin,
+		backoff: cfg.again,
 	}
 	e.ctx, e.abort = context.WithCancel(context.Background())
 	return e
@@ -154,7 +165,7 @@ func newEngine(cfg *ClientConfig, events *eventQueue, self [32]byte) *engine {
 // handshake does not wait for a person.
 func (e *engine) connect(ctx context.Context) (*session, error) {
 	for asked := false; ; asked = true {
-		sess, err := connect(ctx, e.cfg.Relay, e.cfg.Ciphers, e.cfg.Credential, e.cfg.Takes, e.checkRelay)
+		sess, err := connect(ctx, e.cfg.dial, e.cfg.Relay, e.cfg.Ciphers, e.cfg.Credential, e.cfg.Takes, e.checkRelay)
 		var ask *errAskRelay
 		if !errors.As(err, &ask) {
 			return sess, err
@@ -240,7 +251,7 @@ func (e *engine) endError() error {
 func (e *engine) begin(sess *session) {
 	e.sess = sess
 	e.nextLine = 0
-	e.lostAt, e.retryAt, e.backoff = time.Time{}, time.Time{}, backoffMin
+	e.lostAt, e.retryAt, e.backoff = time.Time{}, time.Time{}, e.cfg.again
 	e.lastSent = time.Now()
 	e.facts.Store(&sessionInfo{sess.id, sess.fingerprint, sess.suite})
 	if e.watchAll {
@@ -259,7 +270,7 @@ func (e *engine) begin(sess *session) {
 
 // run is the engine's goroutine.
 func (e *engine) run() {
-	ticker := time.NewTicker(tick)
+	ticker := time.NewTicker(min(tick, e.cfg.again))
 	receipts := time.NewTimer(time.Hour)
 	defer ticker.Stop()
 	defer receipts.Stop()
@@ -445,7 +456,7 @@ func (e *engine) retry() {
 	e.dialing = true
 	cred := e.cfg.Credential
 	e.wg.Go(func() {
-		sess, err := connect(e.ctx, e.cfg.Relay, e.cfg.Ciphers, cred, e.cfg.Takes, e.checkRelay)
+		sess, err := connect(e.ctx, e.cfg.dial, e.cfg.Relay, e.cfg.Ciphers, cred, e.cfg.Takes, e.checkRelay)
 		done := func() { e.retried(sess, cred, err) }
 		select {
 		case e.cmds <- done:

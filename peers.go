@@ -427,7 +427,7 @@ func (e *engine) proved(u *user) bool {
 // postpone sets when the next attempt may begin: doubling from a second, with
 // chance in it, so that two sides that failed do not meet again at once.
 func (e *engine) postpone(pc *peerConn) {
-	wait := min(time.Second<<min(pc.tries, 5), backoffMax)
+	wait := min(e.cfg.again<<min(pc.tries, 5), backoffMax)
 	pc.tries++
 	pc.again = time.Now().Add(wait/2 + rand.N(wait/2+1))
 }

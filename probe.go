@@ -3,6 +3,7 @@ package chatsecure
 import (
 	"context"
 	"errors"
+	"net"
 
 	"chatsecure/crypto"
 )
@@ -15,7 +16,7 @@ func ProbeRelay(ctx context.Context, addr string, ciphers []string) (fingerprint
 	if len(ciphers) == 0 {
 		ciphers = crypto.SuiteNames()
 	}
-	_, err = connect(ctx, addr, ciphers, nil, "", func(shown string) error { return &errAskRelay{shown} })
+	_, err = connect(ctx, new(net.Dialer).DialContext, addr, ciphers, nil, "", func(shown string) error { return &errAskRelay{shown} })
 	if ask, ok := errors.AsType[*errAskRelay](err); ok {
 		return ask.fingerprint, nil
 	}

@@ -64,12 +64,14 @@ func (e *errAskRelay) Error() string { return "the relay's key is not known: " +
 // anything that names a person leaves.
 type relayCheck func(fingerprint string) error
 
+// dialFunc opens a connection, as net.Dialer.DialContext does.
+type dialFunc func(ctx context.Context, network, addr string) (net.Conn, error)
+
 // connect runs the connect handshake, phases 1 to 4, under one deadline.
-func connect(ctx context.Context, addr string, ciphers []string, cred *Credential, takes string, check relayCheck) (*session, error) {
+func connect(ctx context.Context, dial dialFunc, addr string, ciphers []string, cred *Credential, takes string, check relayCheck) (*session, error) {
 	ctx, cancel := context.WithTimeout(ctx, proto.HandshakeTimeout)
 	defer cancel()
-	var d net.Dialer
-	conn, err := d.DialContext(ctx, "tcp", addr)
+	conn, err := dial(ctx, "tcp", addr)
 	if err != nil {
 		return nil, &Error{Code: proto.Lost, Message: fmt.Sprintf("the relay at %s cannot be reached: %v", addr, plainNetError(err)), Err: err}
 	}
