@@ -29,7 +29,8 @@ type testTown struct {
 	addr string
 	stop func() // ends the relay as SIGTERM does
 
-	suites []string // that the relay allows; nil for all
+	suites []string                        // that the relay allows; nil for all
+	listen func(net.Listener) net.Listener // what the relay listens through, if set
 }
 
 func newTown(t testing.TB, names ...string) *testTown {
@@ -45,6 +46,7 @@ func newBenchTown(b *testing.B, names ...string) *testTown {
 
 func newTownOf(t testing.TB, suites []string, names ...string) *testTown {
 	t.Helper()
+	checkLeaks(t)
 	pki, err := lab.New(lab.Options{})
 	if err != nil {
 		t.Fatal(err)
@@ -78,6 +80,9 @@ func (town *testTown) startRelay() {
 		town.t.Fatal(err)
 	}
 	town.addr = ln.Addr().String()
+	if town.listen != nil {
+		ln = town.listen(ln)
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- relay.Serve(ctx, ln) }()
@@ -180,6 +185,11 @@ func (town *testTown) dial(cfg ClientConfig) *testClient {
 	if err != nil {
 		town.t.Fatalf("%s: %v", cfg.Name, err)
 	}
+	return town.watch(c, cfg)
+}
+
+// watch collects a client's events, and closes it when the test ends.
+func (town *testTown) watch(c *Client, cfg ClientConfig) *testClient {
 	tc := &testClient{Client: c, t: town.t, state: cfg.State}
 	tc.cond = sync.NewCond(&tc.mu)
 	go tc.collect()

@@ -213,9 +213,12 @@ func TestHistoryRepairs(t *testing.T) {
 			if r := verified(t, dir, p.verifier); !r.OK() || strings.Contains(strings.Join(r.Notes, "\n"), "behind") {
 				t.Errorf("after the repair: %v, %q", r.Findings, r.Notes)
 			}
-			if _, notices, err = OpenHistory(dir, true, p.clock.Now); err != nil || len(notices) > 0 {
-				t.Errorf("opened again: %q, %v", notices, err)
+			h, notices, err = OpenHistory(dir, true, p.clock.Now)
+			p.must(err)
+			if len(notices) > 0 {
+				t.Errorf("opened again: %q", notices)
 			}
+			p.must(h.Close())
 		})
 	}
 }

@@ -13,7 +13,6 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -108,7 +107,7 @@ func startRelayTest(t testing.TB, change ...func(*RelayConfig)) *relayTest {
 
 func startRelayTestIn(t testing.TB, dir string, change ...func(*RelayConfig)) *relayTest {
 	t.Helper()
-	before := runtime.NumGoroutine()
+	checkLeaks(t)
 	cfg := RelayConfig{State: filepath.Join(dir, "relay-state"), CABundle: filepath.Join(dir, "ca-bundle.pem"), CRLDir: filepath.Join(dir, "crl")}
 	if os.Getenv("RELAY_TEST_LOG") != "" {
 		cfg.Log = slog.New(slog.NewTextHandler(os.Stderr, nil))
@@ -127,10 +126,7 @@ func startRelayTestIn(t testing.TB, dir string, change ...func(*RelayConfig)) *r
 	ctx, stop := context.WithCancel(context.Background())
 	rt := &relayTest{Relay: relay, t: t, addr: ln.Addr().String(), dir: dir, stop: stop, done: make(chan error, 1)}
 	go func() { rt.done <- relay.Serve(ctx, ln) }()
-	t.Cleanup(func() {
-		rt.shutdown()
-		relayTestLeaks(t, before)
-	})
+	t.Cleanup(rt.shutdown)
 	return rt
 }
 
@@ -153,21 +149,6 @@ func (rt *relayTest) shutdown() {
 		rt.t.Errorf("Close: %v", err)
 	}
 	rt.done = nil
-}
-
-// relayTestLeaks fails if more goroutines are there than before. Some take a
-// moment to end after what they did is over.
-func relayTestLeaks(t testing.TB, before int) {
-	t.Helper()
-	deadline := time.Now().Add(10 * time.Second)
-	for runtime.NumGoroutine() > before {
-		if time.Now().After(deadline) {
-			buf := make([]byte, 1<<20)
-			t.Errorf("%d goroutines, %d before:\n%s", runtime.NumGoroutine(), before, buf[:runtime.Stack(buf, true)])
-			return
-		}
-		runtime.Gosched()
-	}
 }
 
 // relayTestClient speaks the relay's protocol and nothing else: no windows, no
