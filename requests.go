@@ -331,7 +331,10 @@ func (e *engine) awaitSettled(ctx context.Context, users []*user) error {
 					done = done || pc.conv != nil
 				}
 				anybody = anybody || there || done
-				if !u.listed || there && !done {
+				// Without the relay nobody knows who is there; who has proved
+				// himself before can be written to all the same.
+				away := e.sess == nil && u.person == nil
+				if away || !u.listed || there && !done {
 					settled = false
 				}
 			}
@@ -366,11 +369,12 @@ func (e *engine) confirmAll(ctx context.Context, users []*user) ([]*Error, error
 	refusals := make([]*Error, len(users))
 	for i, u := range users {
 		var person *crypto.Person
-		var accepted, there bool
+		var accepted, there, away bool
 		var refusal error
 		var shown string
 		err := e.do(ctx, func() {
 			person, accepted, refusal, shown = u.person, u.accepted, u.refusal, u.shown
+			away = e.sess == nil
 			for _, pc := range e.connsOf(u) {
 				there = there || pc.takes == proto.TakesMessages
 			}
@@ -378,16 +382,20 @@ func (e *engine) confirmAll(ctx context.Context, users []*user) ([]*Error, error
 		if err != nil {
 			return nil, err
 		}
+		absent := errNobody(shown)
+		if away {
+			absent = Errorf(proto.Lost, "the relay at %s is lost, so nobody knows whether %s is there", e.cfg.Relay, shown)
+		}
 		switch {
 		case person == nil && refusal != nil:
 			refusals[i] = AsError(refusal)
 		case person == nil && !there && e.cfg.WaitPeer == 0:
-			refusals[i] = errNobody(shown)
+			refusals[i] = absent
 		case person == nil && !there && accepted, person == nil && !there && e.cfg.AcceptNew:
 			// Absent, and waited for: the record is bound to who is known, or
 			// to the first who is accepted.
 		case person == nil:
-			refusals[i] = errNobody(shown)
+			refusals[i] = absent
 		case !accepted:
 			if err := e.accept(ctx, u, shown, person); err != nil {
 				refusals[i] = AsError(err)
