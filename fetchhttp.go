@@ -259,7 +259,7 @@ func (f *Fetcher) tryList(want fetchWant) (*fetchSidecar, error) {
 		Fetched: now.Unix(), ThisUpdate: info.ThisUpdate.Unix(), NextUpdate: info.NextUpdate.Unix(), Delta: want.delta,
 		Size: n, SHA256: hex.EncodeToString(sum.Sum(nil)), Issuer: want.issuer.Raw,
 	}
-	if err := temp.Sync(); err != nil {
+	if err := syncFile(temp); err != nil {
 		return nil, err
 	}
 	return side, f.place(temp, side)

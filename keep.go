@@ -128,5 +128,5 @@ func overwrite(path string, size int64) error {
 		return err
 	}
 	_, err = f.WriteAt(make([]byte, min(size, maxKept)), 0)
-	return errors.Join(err, f.Sync(), f.Close())
+	return errors.Join(err, syncFile(f), f.Close())
 }

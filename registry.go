@@ -227,11 +227,15 @@ func (g *registry) releaseLocked(name, folded string, id [32]byte) (int64, error
 
 // append adds a line to the file, whole or not at all.
 func (g *registry) append(l registryLine) error {
-	if g.broken == nil && g.lines >= 2*len(g.names)+registrySpareLines {
-		g.broken = g.rewrite()
-	}
 	if g.broken != nil {
 		return g.unwritable(g.broken)
+	}
+	if g.lines >= 2*len(g.names)+registrySpareLines {
+		// What fails here, on a full disk, is tried again at the next change:
+		// the file that is there has all names.
+		if err := g.rewrite(); err != nil {
+			return g.unwritable(err)
+		}
 	}
 	line := append(canon.MustMarshal(l), '\n')
 	n, err := g.file.Write(line)
@@ -268,7 +272,7 @@ func (g *registry) sync(line int64) error {
 	if broken != nil {
 		return g.unwritable(broken)
 	}
-	err := file.Sync()
+	err := syncFile(file)
 	if err != nil {
 		g.mu.Lock()
 		defer g.mu.Unlock()
@@ -297,8 +301,13 @@ func (g *registry) rewrite() error {
 	if err := replaceStateFile(g.path, data); err != nil {
 		return err
 	}
+	// Until the new file is open, what is appended would go to one that has no
+	// name any more: g.lines stays, and the next change comes here first.
+	if err := g.openFile(); err != nil {
+		return err
+	}
 	g.lines = len(lines)
-	return g.openFile()
+	return nil
 }
 
 // openFile opens the file to append to it.

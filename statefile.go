@@ -18,6 +18,9 @@ const (
 	stateTemp     = ".new-*" // what a crash may leave behind; never read
 )
 
+// syncFile forces a file to the disk; tests have one that fails.
+var syncFile = (*os.File).Sync
+
 // makeStateDir makes dir and what is missing above it, and refuses one that
 // somebody else could change: a symbolic link, another user's, or one that
 // others may write to.
@@ -64,7 +67,7 @@ func placeStateFile(path string, data []byte, place func(from, to string) error)
 	defer os.Remove(f.Name()) // after a rename there is nothing left to remove
 	_, err = f.Write(data)
 	if err == nil {
-		err = f.Sync()
+		err = syncFile(f)
 	}
 	if err = errors.Join(err, f.Close()); err != nil {
 		return fmt.Errorf("%s: %w", path, err)
@@ -81,7 +84,7 @@ func syncStateDir(dir string) error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(d.Sync(), d.Close())
+	return errors.Join(syncFile(d), d.Close())
 }
 
 // readStateFile reads a file of ours that is at most max bytes long. What is
