@@ -189,10 +189,14 @@ func (f *Fetcher) place(temp *os.File, side *fetchSidecar) error {
 	f.mu.Lock()
 	f.makeRoomLocked(side)
 	f.mu.Unlock()
-	if err := os.Rename(temp.Name(), f.listPath(side.URL)); err != nil {
-		return err
-	}
-	return replaceStateFile(f.sidePath(side.URL), canon.MustMarshal(side))
+	// Both are written before either takes its place: a full disk leaves the
+	// older list as it was.
+	return placeStateFile(f.sidePath(side.URL), canon.MustMarshal(side), func(from, to string) error {
+		if err := os.Rename(temp.Name(), f.listPath(side.URL)); err != nil {
+			return err
+		}
+		return os.Rename(from, to)
+	})
 }
 
 // makeRoomLocked removes the lists that nobody has named for longest, until
