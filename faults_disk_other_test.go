@@ -1,0 +1,7 @@
+//go:build !linux
+
+package chatsecure
+
+import "errors"
+
+func (d *tinyDisk) mount() { d.cannot(errors.ErrUnsupported) }
