@@ -410,3 +410,123 @@ func (d *tinyDisk) cannot(err error) {
 	fmt.Fprintf(os.Stderr, "*** %s is SKIPPED: no small file system can be mounted here (%s, %v); it takes Linux and root. Full disks are tested with stand-ins only. ***\n", d.t.Name(), runtime.GOOS, err)
 	d.t.Skip("no small file system")
 }
+
+// onceFull is a disk on which one write to a file of lines finds no room, when
+// it is armed.
+type onceFull struct{ armed, happened atomic.Bool }
+
+func (d *onceFull) through(f *os.File) historyStore { return &onceFullFile{f, d} }
+
+type onceFullFile struct {
+	*os.File
+	disk *onceFull
+}
+
+func (f *onceFullFile) WriteAt(b []byte, at int64) (int, error) {
+	if strings.HasSuffix(f.Name(), historyExt) && f.disk.armed.CompareAndSwap(true, false) {
+		f.disk.happened.Store(true)
+		n, err := f.File.WriteAt(b[:len(b)/2], at)
+		return n, errors.Join(err, syscall.ENOSPC)
+	}
+	return f.File.WriteAt(b, at)
+}
+
+// onDisk gives a client a history on a disk of the test's.
+func onDisk(through func(*os.File) historyStore) clientOption {
+	return func(cfg *ClientConfig) { cfg.through = through }
+}
+
+func isHistoryError(ev Event) bool { return ev.Type == EventError && ev.Err.Code == proto.History }
+
+// TestReceiverDiskFullOnce lets one message find no room: it is not
+// acknowledged, that is said, and it comes again by itself.
+func TestReceiverDiskFullOnce(t *testing.T) {
+	town := newTown(t, "alice", "bob")
+	disk := new(onceFull)
+	alice, bob := town.client("alice"), town.client("bob", onDisk(disk.through))
+	alice.mustSend("before", "bob")
+	alice.mustSettle(StatusRead)
+	disk.armed.Store(true)
+	alice.mustSend("on the full disk", "bob")
+	bob.await("that the history cannot be written", isHistoryError)
+	sees(t, alice, bob, "before", "on the full disk")
+	alice.leave()
+	bob.leave()
+	town.historiesHold("alice", "bob")
+}
+
+// TestReceiverDiskFull leaves the receiver without room: its client ends and
+// says why. What it had not stored was not called delivered, and comes when it
+// starts again with room.
+func TestReceiverDiskFull(t *testing.T) {
+	town := newTown(t, "alice", "bob")
+	disk := &fullDisk{room: 1 << 30}
+	alice, bob := town.client("alice"), town.client("bob", onDisk(disk.through))
+	alice.mustSend("before", "bob")
+	alice.mustSettle(StatusRead)
+	disk.set(100, false)
+	alice.mustSend("on the full disk", "bob")
+	if err := bob.ends(); AsError(err) == nil || AsError(err).Code != proto.History || ExitStatus(err) != 1 {
+		t.Errorf("bob's client ended with %v", err)
+	}
+	if slices.ContainsFunc(bob.texts(), func(s string) bool { return s != "before" }) {
+		t.Errorf("bob saw %q", bob.texts())
+	}
+	bob.leave()
+	again := town.client("bob")
+	sees(t, alice, again, "on the full disk")
+	alice.leave()
+	again.leave()
+	town.historiesHold("alice", "bob")
+}
+
+// TestSenderDiskFull leaves the sender without room: what it cannot write down
+// it does not send.
+func TestSenderDiskFull(t *testing.T) {
+	town := newTown(t, "alice", "bob")
+	disk := &fullDisk{room: 1 << 30}
+	alice, bob := town.client("alice", onDisk(disk.through)), town.client("bob")
+	alice.mustSend("before", "bob")
+	alice.mustSettle(StatusRead)
+	disk.set(100, false)
+	id := alice.mustSend("on the full disk", "bob")
+	if err := alice.ends(); AsError(err) == nil || AsError(err).Code != proto.History || ExitStatus(err) != 1 {
+		t.Errorf("alice's client ended with %v", err)
+	}
+	out := alice.settle(StatusRead)
+	if !slices.ContainsFunc(out.Failed, func(e *Error) bool { return e.Code == proto.History }) || out.ExitStatus() == 0 {
+		t.Errorf("the wait ended with %v, exit status %d", out, out.ExitStatus())
+	}
+	for _, ev := range alice.seen() {
+		if ev.Receipt != nil && ev.Receipt.ID == id && ev.Receipt.Status.AtLeast(StatusSent) {
+			t.Errorf("it was called %s", ev.Receipt.Status)
+		}
+	}
+	alice.leave()
+	again := town.client("alice")
+	again.mustSend("with room", "bob")
+	sees(t, again, bob, "before", "with room")
+	again.leave()
+	bob.leave()
+	town.historiesHold("alice", "bob")
+}
+
+// ends waits until a client has ended by itself, and returns why.
+func (tc *testClient) ends() error {
+	tc.t.Helper()
+	timer := time.AfterFunc(30*time.Second, func() { tc.mu.Lock(); tc.end = errors.New("it does not end"); tc.mu.Unlock(); tc.cond.Broadcast() })
+	defer timer.Stop()
+	tc.mu.Lock()
+	defer tc.mu.Unlock()
+	for tc.end == nil {
+		tc.cond.Wait()
+	}
+	return tc.end
+}
+
+// seen returns the events that have come.
+func (tc *testClient) seen() []Event {
+	tc.mu.Lock()
+	defer tc.mu.Unlock()
+	return slices.Clone(tc.events)
+}

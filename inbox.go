@@ -109,8 +109,16 @@ func (e *engine) stored(pc *peerConn, o *crypto.Opened, err error) bool {
 	}
 	o.Discard()
 	e.event(Event{Type: EventError, Err: AsError(err)})
+	t3 := pc.conv.T3
 	e.breakConversation(pc, "the history cannot be written, so nothing can be received")
+	e.sayEnded(pc, t3)
 	return false
+}
+
+// sayEnded tells a peer that a conversation has ended here, so that it begins
+// anew and sends again what was not READ.
+func (e *engine) sayEnded(pc *peerConn, t3 [32]byte) {
+	e.sendHeader(pc, &proto.Header{Type: proto.TypeError, Dst: pc.name, DstID: pc.id, Code: proto.NoConversation, Message: "the conversation has ended here"}, t3[:], 0)
 }
 
 // kindType is the type of line that each kind of message travels in.
@@ -163,7 +171,7 @@ func (e *engine) refuseMessage(pc *peerConn, err error) {
 		e.pipe.cut(pc, &Error{Code: proto.DecryptFailed, Message: "the pipe was cut: " + reason, Err: err})
 	}
 	e.breakConversation(pc, reason)
-	e.sendHeader(pc, &proto.Header{Type: proto.TypeError, Dst: pc.name, DstID: pc.id, Code: proto.NoConversation, Message: "the conversation has ended here"}, t3[:], 0)
+	e.sayEnded(pc, t3)
 	if refused {
 		pc.user.refusal = AsError(err)
 		e.failUser(pc.user, AsError(err))
