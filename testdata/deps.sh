@@ -12,6 +12,8 @@ done
 command -v openssl >/dev/null || missing="$missing openssl"
 [ "${CHATSECURE_NO_TMUX:-}" = 1 ] || command -v tmux >/dev/null || missing="$missing tmux"
 command -v gcc >/dev/null || command -v clang >/dev/null || missing="$missing gcc libc6-dev"
+# For networks that delay and lose; who may make none skips those tests.
+[ "$(uname)" != Linux ] || { command -v ip && command -v tc; } >/dev/null || missing="$missing iproute2"
 # The system's own Python, whose packages these are, whatever python3 leads to.
 [ "${CHATSECURE_NO_PYTHON:-}" = 1 ] || /usr/bin/python3 -c 'import cryptography' 2>/dev/null || missing="$missing python3-cryptography"
 [ -z "$missing" ] && exit 0

@@ -65,6 +65,8 @@ type town struct {
 	pid  int    // the relay's
 	stop func() // ends the relay
 	kill func() // ends it by SIGKILL
+
+	relayIn, clientsIn string // network namespaces; "": this process's own
 }
 
 // newTown starts a relay and issues cards as the holders say.
@@ -112,6 +114,7 @@ func (w *town) startRelay(state string) {
 	os.Remove(addrFile)
 	cmd := exec.Command(filepath.Join(w.bin, "relay"), "-listen", w.addr, "-addr-file", addrFile, "-state", w.path(state),
 		"-ca-bundle", w.path("lab", "ca-bundle.pem"), "-crl", w.path("lab", "crl"))
+	inNetns(cmd, w.relayIn)
 	log := new(bytes.Buffer)
 	cmd.Stderr = log
 	if err := cmd.Start(); err != nil {
@@ -170,7 +173,7 @@ func (w *town) clientFor(ctx context.Context, name string, args ...string) *exec
 	if name != "" {
 		base = append(base, "-name", name)
 	}
-	cmd := exec.CommandContext(ctx, filepath.Join(w.bin, "client"), append(base, args...)...)
+	cmd := inNetns(exec.CommandContext(ctx, filepath.Join(w.bin, "client"), append(base, args...)...), w.clientsIn)
 	// No terminal: nobody can be asked, wherever the tests run.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	cmd.Env = append(append(os.Environ(), w.env...), "CHATSECURE_RELAY=", "CHATSECURE_NAME=", "CHATSECURE_CARD=", "CHATSECURE_STATE=", "HOME="+w.dir)
