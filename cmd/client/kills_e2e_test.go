@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -24,6 +25,15 @@ func (w *town) deliveredIsThere(from, to string) {
 	}
 }
 
+// await waits until a text has come, or the end.
+func (c *collector) await(text string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for !slices.Contains(c.texts, text) && !c.over {
+		c.cond.Wait()
+	}
+}
+
 // TestKilledAtRandom kills relay, sender and receiver in turn, at moments that
 // nothing chooses but chance, while lines pass.
 func TestKilledAtRandom(t *testing.T) {
@@ -37,9 +47,10 @@ func TestKilledAtRandom(t *testing.T) {
 	feeds, whole := map[string]bool{}, []string{}
 	for round := range rounds {
 		victim := []string{"relay", "sender", "receiver"}[round%3]
-		alice := w.start("alice", "send", "-wait", "read", "bob")
+		// A relay that is back may have Alice before it has Bob again.
+		alice := w.start("alice", "send", "-wait", "read", "-wait-peer", "30s", "bob")
 		rest := alice.drain()
-		at, after := chance.IntN(lines), time.Duration(chance.IntN(200_000))*time.Microsecond
+		at, after := 1+chance.IntN(lines-1), time.Duration(chance.IntN(200_000))*time.Microsecond
 		kill := func() {
 			time.Sleep(after) // the moment is chance's
 			switch victim {
@@ -56,6 +67,10 @@ func TestKilledAtRandom(t *testing.T) {
 		}
 		for i := range lines {
 			if i == at {
+				// Who cannot reach the relay at first ends at once.
+				if victim == "relay" {
+					bob.await(fmt.Sprintf("round %d line 0", round))
+				}
 				kill()
 			}
 			line := fmt.Sprintf("round %d line %d", round, i)
