@@ -178,7 +178,7 @@ func newFlipScene(t *testing.T, suite string) *flipScene {
 
 // connect is the client's own, as Dial and every reconnect call it.
 func (s *flipScene) connect(ctx context.Context) (*session, error) {
-	return connect(ctx, s.addr(), []string{s.suite}, s.cred, proto.TakesMessages, func(fingerprint string) error {
+	return connect(ctx, new(net.Dialer).DialContext, s.addr(), []string{s.suite}, s.cred, proto.TakesMessages, func(fingerprint string) error {
 		if fingerprint != s.print {
 			return errRelayChanged(s.addr(), s.print, fingerprint)
 		}
@@ -379,7 +379,7 @@ func TestAttack12SealedFields(t *testing.T) {
 	relay := newEvilRelay(t)
 	person := &Credential{Key: cred.key, Bundle: cred.bundle}
 	dial := func() error {
-		sess, err := connect(context.Background(), relay.ln.Addr().String(), []string{crypto.SuiteMLKEM}, person, proto.TakesNone, func(string) error { return nil })
+		sess, err := connect(context.Background(), new(net.Dialer).DialContext, relay.ln.Addr().String(), []string{crypto.SuiteMLKEM}, person, proto.TakesNone, func(string) error { return nil })
 		if err == nil {
 			(&flipScene{}).leave(sess)
 		}

@@ -77,11 +77,11 @@ func descriptors() map[string]bool {
 	return open
 }
 
-// TestMain looks, when all tests are over and nothing runs beside it any more,
+// checkDescriptors looks, when all tests are over and nothing runs beside it any more,
 // whether a descriptor was left open.
-func TestMain(m *testing.M) {
+func checkDescriptors(run func() int) int {
 	before := descriptors()
-	status := m.Run()
+	status := run()
 	for fd := range descriptors() {
 		_, target, _ := strings.Cut(fd, " ")
 		// What the runtime and the testing package open once is theirs.
@@ -92,7 +92,7 @@ func TestMain(m *testing.M) {
 		fmt.Fprintf(os.Stderr, "*** a descriptor is left open: %s ***\n", fd)
 		status = max(status, 1)
 	}
-	os.Exit(status)
+	return status
 }
 
 // TestLeaksAreSeen keeps the check honest: it sees a goroutine that a

@@ -43,7 +43,7 @@ func TestMain(m *testing.M) {
 	if name := os.Getenv(loadEnv); name != "" {
 		os.Exit(runLoad(name))
 	}
-	os.Exit(m.Run())
+	os.Exit(checkDescriptors(m.Run))
 }
 
 // load is one kind of load. start returns when it is there; it goes on until
