@@ -95,52 +95,58 @@ func TestAttack02BobsKUnderHerCertificate(t *testing.T) {
 // what Bob says to Alice is given out as Mallory's answer, as it is and under
 // her own bundle and signature.
 func TestAttack02BobsHandshakeAsHers(t *testing.T) {
-	t.Parallel() // it waits, mostly
-	town, relay := evilTown(t, "alice", "bob", "mallory")
-	alice, bob := town.client("alice", func(cfg *ClientConfig) { cfg.Timeout = 2 * time.Second }), town.client("bob")
-	mallory := town.evilPeer(town.addr, "mallory", town.credential("mallory"))
-	var bobs []byte
-	relay.tampering(func(l evilLine) []evilLine {
-		if crypto.PeekPhase(l.body) == "p2" && l.from.hello.Name == "bob" {
-			bobs = l.body
-		}
-		if crypto.PeekPhase(l.body) == "p1" && l.to.hello.Name == "mallory" {
-			toBob := l // and Bob is asked to answer Alice's offer to Mallory
-			toBob.to = relay.named("bob")
-			return []evilLine{l, toBob}
-		}
-		return honest(l)
-	})
-	alice.mustSend("first", "bob")
-	sees(t, alice, bob, "first")
-	hisBundle := canon.MustMarshal(alice.conversation("bob").PeerBundle)
-	herBundle := canon.MustMarshal(mallory.local.Bundle)
-
-	for name, answer := range map[string]func(p2 []byte, with [][]byte, t1 []byte) []byte{
-		"as it is": func(p2 []byte, with [][]byte, t1 []byte) []byte { return phaseBody(p2, with...) },
-		"with her bundle": func(p2 []byte, with [][]byte, t1 []byte) []byte {
-			return phaseBody(swapped(t, p2, hisBundle, herBundle), with...)
-		},
-		"with her bundle and signature": func(p2 []byte, with [][]byte, t1 []byte) []byte {
-			hers := swapped(t, p2, hisBundle, herBundle)
-			return phaseBody(hers, mallory.local.Key.Sign(evilTuple("cc-2", evilHash("cc-T2", t1, hers))), with[1])
-		},
+	for _, test := range []struct {
+		name         string
+		bundle, sign bool
+	}{
+		{"as it is", false, false},
+		{"with her bundle", true, false},
+		{"with her bundle and signature", true, true},
 	} {
-		ended := alice.sending("for Mallory", "mallory")
-		mallory.nextOffer(end(alice))
-		p1, sig := phaseParts(t, mallory.first)
-		p2, with := phaseParts(t, bobs)
-		mallory.phase(end(alice), 2, answer(p2, with, evilHash("cc-T1", p1, sig[0])))
-		if err := <-ended; ExitStatus(err) != 8 || AsError(err).Code != proto.DecryptFailed {
-			t.Errorf("Bob's answer %s: sending to Mallory gives %v, exit status %d", name, err, ExitStatus(err))
-		}
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel() // it waits, mostly
+			town, relay := evilTown(t, "alice", "bob", "mallory")
+			alice, bob := town.client("alice"), town.client("bob")
+			mallory := town.evilPeer(town.addr, "mallory", town.credential("mallory"))
+			var bobs []byte
+			relay.tampering(func(l evilLine) []evilLine {
+				if crypto.PeekPhase(l.body) == "p2" && l.from.hello.Name == "bob" {
+					bobs = l.body
+				}
+				if crypto.PeekPhase(l.body) == "p1" && l.to.hello.Name == "mallory" {
+					toBob := l // and Bob is asked to answer Alice's offer to Mallory
+					toBob.to = relay.named("bob")
+					return []evilLine{l, toBob}
+				}
+				return honest(l)
+			})
+			alice.mustSend("first", "bob")
+			sees(t, alice, bob, "first")
+			hisBundle := canon.MustMarshal(alice.conversation("bob").PeerBundle)
+			herBundle := canon.MustMarshal(mallory.local.Bundle)
+
+			ended := alice.sending("for Mallory", "mallory")
+			mallory.nextOffer(end(alice))
+			p1, sig := phaseParts(t, mallory.first)
+			p2, with := phaseParts(t, bobs)
+			if test.bundle {
+				p2 = swapped(t, p2, hisBundle, herBundle)
+			}
+			if test.sign {
+				with[0] = mallory.local.Key.Sign(evilTuple("cc-2", evilHash("cc-T2", evilHash("cc-T1", p1, sig[0]), p2)))
+			}
+			mallory.phase(end(alice), 2, phaseBody(p2, with...))
+			if err := <-ended; ExitStatus(err) != 8 || AsError(err).Code != proto.DecryptFailed {
+				t.Errorf("sending to Mallory gives %v, exit status %d", err, ExitStatus(err))
+			}
+			bob.await("that an offer to Mallory is refused", func(ev Event) bool { return ev.Peer != nil && ev.Peer.What == "refused" })
+			if got := alice.met("mallory"); len(got) != 0 {
+				t.Errorf("alice took %v for Mallory", got)
+			}
+			alice.mustSend("second", "bob")
+			sees(t, alice, bob, "first", "second")
+		})
 	}
-	bob.await("that an offer to Mallory is refused", func(ev Event) bool { return ev.Peer != nil && ev.Peer.What == "refused" })
-	if got := alice.met("mallory"); len(got) != 0 {
-		t.Errorf("alice took %v for Mallory", got)
-	}
-	alice.mustSend("second", "bob")
-	sees(t, alice, bob, "first", "second")
 }
 
 // TestAttack03Moved has the relay carry phases of the handshake of Alice and
