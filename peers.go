@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"time"
 
 	"chatsecure/crypto"
@@ -384,11 +385,11 @@ func (e *engine) refusePeer(pc *peerConn, err error) {
 	e.event(Event{Type: EventPeer, Peer: &PeerChange{Name: pc.name, Conn: pc.id, What: "refused", Reason: AsError(err).Message}})
 }
 
+// clip keeps the first n bytes of a sentence, less what is left of a character
+// at the cut: invalid UTF-8 has no canonical form, and the relay closes whoever
+// sends it.
 func clip(s string, n int) string {
-	if len(s) > n {
-		return s[:n]
-	}
-	return s
+	return strings.ToValidUTF8(s[:min(len(s), n)], "")
 }
 
 // attemptFailed ends our attempt at a conversation. What may pass is tried

@@ -6,7 +6,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"net"
-	"strings"
 	"time"
 
 	"chatsecure/canon"
@@ -267,8 +266,7 @@ func relayError(err error) *proto.Error {
 }
 
 func relayTold(code proto.Code, reason string) *proto.Error {
-	reason = reason[:min(len(reason), proto.MaxMessage)]
-	return &proto.Error{Code: code, Message: strings.ToValidUTF8(reason, "")}
+	return &proto.Error{Code: code, Message: clip(reason, proto.MaxMessage)}
 }
 
 // newRelayConnID draws a connection id. With 64 random bits none comes twice
