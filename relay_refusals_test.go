@@ -95,6 +95,31 @@ func TestRelayRefusesHellos(t *testing.T) {
 	}
 }
 
+// relayTestPair is two who talk while a relay is attacked.
+type relayTestPair [2]*relayTestClient
+
+// others connects two who have nothing to do with the attack.
+func (rt *relayTest) others() relayTestPair {
+	rt.t.Helper()
+	return relayTestPair{rt.join("other"), rt.join("another")}
+}
+
+// served checks that a message goes through each way, and that nothing else
+// has come.
+func (p relayTestPair) served(after string) {
+	for i, from := range p {
+		to := p[1-i]
+		from.t.Helper()
+		seq := from.to(to, after)
+		if m := to.want(proto.TypeClientCom); string(m.body) != after {
+			from.t.Errorf("after %s, the others got %q", after, m.body)
+		}
+		if m := from.want(proto.TypeAck); m.Answers == nil || *m.Answers != seq {
+			from.t.Errorf("after %s, the others got the ack %+v", after, m.Header)
+		}
+	}
+}
+
 func (rt *relayTest) dial() net.Conn {
 	rt.t.Helper()
 	conn, err := net.Dial("tcp", rt.addr)
@@ -106,9 +131,11 @@ func (rt *relayTest) dial() net.Conn {
 	return conn
 }
 
-// What strangers send instead of connect phase 1 is answered in clear.
-func TestRelayRefusesFirstLines(t *testing.T) {
+// TestAttack22FirstLines: what strangers send instead of connect phase 1 is
+// answered in clear, and those who are there notice nothing.
+func TestAttack22FirstLines(t *testing.T) {
 	rt := startRelayTest(t)
+	others := rt.others()
 	line1 := func(ciphers []string, random int) string {
 		return string(canon.MustMarshal(&proto.Connect1{Type: proto.TypeConnect, Phase: 1, Ciphers: ciphers, Data: make([]byte, random)}))
 	}
@@ -129,7 +156,14 @@ func TestRelayRefusesFirstLines(t *testing.T) {
 		{"a field too many", strings.Replace(good, `"phase":1`, `"phase":1,"name":"ana"`, 1), proto.Malformed},
 		{"phase 3", strings.Replace(good, `"phase":1`, `"phase":3`, 1), proto.Unexpected},
 		{"a secure line", `{"type":"secure","sa-data":{"seq":0,"random":"AAAA"},"payload":""}`, proto.Malformed},
+		{"a phase beyond int64", strings.Replace(good, `"phase":1`, `"phase":9223372036854775808`, 1), proto.Malformed},
+		{"base64 with junk", strings.Replace(good, `"data":"AAAA`, `"data":"A!AA`, 1), proto.Malformed},
+		{"base64 with a newline escaped", strings.Replace(good, `"data":"AAAA`, `"data":"AAAA\n`, 1), proto.Malformed},
+		{"NUL in a string", strings.Replace(good, `"connect"`, "\"connect\x00\"", 1), proto.Malformed},
+		{"invalid UTF-8 in a string", strings.Replace(good, `"connect"`, "\"connect\xff\"", 1), proto.Malformed},
 		{"deep nesting", strings.Repeat("[", proto.MaxHandshakeLine-1), proto.Malformed},
+		{"deep objects", strings.Repeat(`{"type":`, proto.MaxHandshakeLine/8-1), proto.Malformed},
+		{"100,000 deep", strings.Repeat("[", 100_000), proto.TooLong},
 		{"NUL", "\x00", proto.Malformed},
 		{"invalid UTF-8", "\xff\xfe", proto.Malformed},
 		{"oversize", strings.Repeat("x", proto.MaxHandshakeLine+1), proto.TooLong},
@@ -152,6 +186,7 @@ func TestRelayRefusesFirstLines(t *testing.T) {
 		if extra, err := lines.ReadLine(proto.MaxHandshakeLine); err == nil {
 			t.Errorf("%s: and then %s", c.why, extra)
 		}
+		others.served(c.why)
 	}
 	// Lines that end twice are no fault.
 	conn := rt.dial()
@@ -204,13 +239,19 @@ func TestRelayRefusesHandshakeReplay(t *testing.T) {
 	}
 }
 
-// After phase 4, what a client does wrong ends its connection, with the reason.
-func TestRelayEndsConnections(t *testing.T) {
+// TestAttack22SecureLines: after phase 4, what a client does wrong ends its
+// connection, with the reason, and nobody else's.
+func TestAttack22SecureLines(t *testing.T) {
 	rt := startRelayTest(t)
+	others := rt.others()
 	bruno := rt.join("bruno")
 	ping := proto.AppendPayload(nil, canon.MustMarshal(&proto.Header{Type: proto.TypeAck}), nil, nil)
 	payload := func(s string) []byte { return []byte(s) }
 	header := func(h proto.Header) []byte { return proto.AppendPayload(nil, canon.MustMarshal(&h), nil, nil) }
+	sealed := func(header, signature string) func(c *relayTestClient) {
+		return func(c *relayTestClient) { c.write(c.line(payload(header + "\n" + signature + "\n"))) }
+	}
+	com := `{"type":"client-com","dst":"bruno","dst-id":"` + bruno.id + `"}`
 	for i, c := range []struct {
 		why  string
 		do   func(c *relayTestClient)
@@ -265,6 +306,20 @@ func TestRelayEndsConnections(t *testing.T) {
 		{"an ack with a body", func(c *relayTestClient) { c.say(&proto.Header{Type: proto.TypeAck}, []byte("x")) }, proto.Malformed},
 		{"a good-bye with a body", func(c *relayTestClient) { c.say(&proto.Header{Type: proto.TypeDisconnect}, []byte("x")) }, proto.Malformed},
 		{"too many blank lines", func(c *relayTestClient) { c.write(bytes.Repeat([]byte("\n"), 2*proto.MaxBlankLines)) }, proto.Malformed},
+		{"100,000 deep", func(c *relayTestClient) { c.write(append(bytes.Repeat([]byte("["), 100_000), '\n')) }, proto.Malformed},
+		{"100,000 deep in a header", sealed(strings.Repeat(`{"a":`, 100_000), ""), proto.Malformed},
+		{"a field twice", sealed(strings.Replace(com, `"dst":`, `"dst":"bruno","dst":`, 1), ""), proto.Malformed},
+		{"invalid UTF-8", sealed(strings.Replace(com, "bruno", "brun\xff", 1), ""), proto.Malformed},
+		{"NUL", sealed(strings.Replace(com, "bruno", "brun\x00", 1), ""), proto.Malformed},
+		{"a phase beyond int64", sealed(`{"type":"client-connect","phase":9223372036854775809,"dst":"bruno","dst-id":"`+bruno.id+`"}`, ""), proto.Malformed},
+		{"a seq beyond uint64", func(c *relayTestClient) {
+			c.write(bytes.Replace(c.line(ping), []byte(`"seq":0`), []byte(`"seq":18446744073709551616`), 1))
+		}, proto.Malformed},
+		{"base64 with junk", func(c *relayTestClient) {
+			c.write(bytes.Replace(c.line(ping), []byte(`"payload":"`), []byte(`"payload":"*`), 1))
+		}, proto.Malformed},
+		{"base64 with junk in the signature line", sealed(`{"type":"list"}`, "A*AA"), proto.Malformed},
+		{"base64 without padding in the signature line", sealed(`{"type":"list"}`, "AA"), proto.Malformed},
 	} {
 		c2 := rt.join(fmt.Sprintf("user%d", i))
 		c.do(c2)
@@ -275,6 +330,7 @@ func TestRelayEndsConnections(t *testing.T) {
 			t.Errorf("%s: and then %+v", c.why, m.Header)
 		}
 		c2.close()
+		others.served(c.why)
 	}
 	// None of it was the others' business.
 	if got := bruno.list("bruno"); got != "bruno messages" {
@@ -282,10 +338,22 @@ func TestRelayEndsConnections(t *testing.T) {
 	}
 }
 
-// A connection that ends inside a line, or half, leaves.
-func TestRelayHalfClosed(t *testing.T) {
+// TestAttack22HalfClosed: a connection that ends inside a line, or half, leaves.
+func TestAttack22HalfClosed(t *testing.T) {
 	rt := startRelayTest(t)
 	bruno := rt.join("bruno")
+	// A visitor that closes its half has the answer to what it sent, if anything,
+	// and is gone.
+	for _, rest := range []string{"", `{"type":"conn`} {
+		conn := rt.dial()
+		conn.Write([]byte(rest))
+		conn.(*net.TCPConn).CloseWrite()
+		if line, err := proto.NewLineReader(conn).ReadLine(proto.MaxHandshakeLine); err == nil {
+			t.Errorf("half a handshake is answered %s", line)
+		} else if ne, ok := err.(net.Error); ok && ne.Timeout() {
+			t.Errorf("half a handshake stays open: %v", err)
+		}
+	}
 	for _, rest := range []string{"", `{"type":"sec`} {
 		ana := rt.join("ana" + fmt.Sprint(len(rest)))
 		ana.to(bruno, "hello")
@@ -368,8 +436,9 @@ func TestRelayHalfOpen(t *testing.T) {
 	rt.join("bruno")
 }
 
-// Row 22: a byte now and then does not make a handshake last longer.
-func TestRelaySlowHandshake(t *testing.T) {
+// TestAttack22SlowHandshake: a byte now and then does not make a handshake last
+// longer.
+func TestAttack22SlowHandshake(t *testing.T) {
 	const patience = 300 * time.Millisecond
 	rt := startRelayTest(t, func(cfg *RelayConfig) { cfg.patience = patience })
 	conn := rt.dial()
@@ -394,9 +463,32 @@ func TestRelaySlowHandshake(t *testing.T) {
 	}
 }
 
-// Row 26: hundreds that connect and vanish at every point of the handshake are
-// gone, and those who are there notice nothing.
-func TestRelayVisitorsVanish(t *testing.T) {
+// TestAttack22SlowLine: nor does it keep a connection, once it is there.
+func TestAttack22SlowLine(t *testing.T) {
+	rt := startRelayTest(t)
+	others, ana := rt.others(), rt.join("ana")
+	line := ana.line(proto.AppendPayload(nil, canon.MustMarshal(&proto.Header{Type: proto.TypeAck}), nil, nil))
+	for i := range int(proto.LostAfter/time.Second) + 2 {
+		ana.conn.Write(line[i : i+1]) // fails in the end
+		if i%10 == 0 {
+			others.served("a byte a second")
+		}
+		rt.tick()
+	}
+	m := ana.next()
+	for m.Type == proto.TypeAck { // the relay keeps its own side alive
+		m = ana.next()
+	}
+	if m.Type != proto.TypeError || m.Code != proto.Timeout {
+		t.Errorf("got %+v", m.Header)
+	}
+	ana.wantClosed()
+	others.served("the end of it")
+}
+
+// TestAttack26VisitorsVanish: hundreds that connect and vanish at every point
+// of the handshake are gone, and those who are there notice nothing.
+func TestAttack26VisitorsVanish(t *testing.T) {
 	rt := startRelayTest(t)
 	ana, bruno := rt.join("ana"), rt.join("bruno")
 	cred := relayTestDelegate(t, relayTestPerson(t, "carla"), "carla")
