@@ -256,6 +256,17 @@ func (r *evilRelay) take(c *evilConn, seq uint64, h *proto.Header, body []byte) 
 	}
 }
 
+// named returns a connection of that name. mu is held.
+func (r *evilRelay) named(name string) *evilConn {
+	for _, c := range r.conns {
+		if c.hello.Name == name {
+			return c
+		}
+	}
+	r.t.Errorf("nobody is connected as %s", name)
+	return nil
+}
+
 func (r *evilRelay) byID(id string) *evilConn {
 	for _, c := range r.conns {
 		if c.id == id {
