@@ -95,7 +95,11 @@ func (town *testTown) startRelay() {
 	})
 }
 
-func (town *testTown) verifier() *crypto.Verifier {
+func (town *testTown) verifier() *crypto.Verifier { return town.verifierBy(crypto.PolicyRequire, nil) }
+
+// verifierBy is a verifier with a policy, and a clock of the test's.
+func (town *testTown) verifierBy(policy crypto.Policy, now func() time.Time) *crypto.Verifier {
+	town.t.Helper()
 	root, err := os.ReadFile(filepath.Join(town.dir, "lab", "ca-bundle.pem"))
 	if err != nil {
 		town.t.Fatal(err)
@@ -108,7 +112,7 @@ func (town *testTown) verifier() *crypto.Verifier {
 	if problems := crls.LoadDir(filepath.Join(town.dir, "lab", "crl")); len(problems) > 0 {
 		town.t.Fatal(problems)
 	}
-	return crypto.NewVerifier(crypto.VerifierConfig{Trust: trust, CRLs: crls, Policy: crypto.PolicyRequire})
+	return crypto.NewVerifier(crypto.VerifierConfig{Trust: trust, CRLs: crls, Policy: policy, Now: now})
 }
 
 // testClient is a client whose events a goroutine collects. It marks messages
