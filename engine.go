@@ -384,7 +384,8 @@ func (e *engine) onInbound(m inbound, ok bool) {
 
 // onError takes an error from the relay or, relayed, from a peer.
 func (e *engine) onError(h *proto.Header, body []byte) {
-	perr := &proto.Error{Code: h.Code, Message: h.Message}
+	// What it says may stand in any event, and be shown by any program.
+	perr := &proto.Error{Code: h.Code, Message: crypto.Visible(h.Message)}
 	if h.SrcID != "" {
 		e.onPeerError(h, perr, body)
 		return
@@ -398,7 +399,7 @@ func (e *engine) onError(h *proto.Header, body []byte) {
 	}
 	switch {
 	case h.DstID != "" && (h.Code == proto.Gone || h.Code == proto.Slow):
-		e.connGone(h.DstID, h.Message)
+		e.connGone(h.DstID, perr.Message)
 	case h.DstID != "":
 		e.attemptFailed(e.conns[h.DstID], perr)
 	case h.Code == proto.Shutdown:
@@ -406,7 +407,7 @@ func (e *engine) onError(h *proto.Header, body []byte) {
 	default:
 		// A live connection that is refused does not come back.
 		if final(perr) {
-			e.end(&Error{Code: h.Code, Message: "the relay refuses this connection: " + h.Message, Err: perr})
+			e.end(&Error{Code: h.Code, Message: "the relay refuses this connection: " + perr.Message, Err: perr})
 			return
 		}
 		e.event(Event{Type: EventError, Err: AsError(perr)})

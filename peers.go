@@ -585,7 +585,7 @@ func (e *engine) onPeerError(h *proto.Header, perr *proto.Error, body []byte) {
 		return
 	}
 	if h.Code != proto.NoConversation {
-		e.attemptFailed(pc, &Error{Code: perr.Code, Message: fmt.Sprintf("%s refuses: %s", pc.name, crypto.Visible(perr.Message)), Err: perr})
+		e.attemptFailed(pc, &Error{Code: perr.Code, Message: fmt.Sprintf("%s refuses: %s", pc.name, perr.Message), Err: perr})
 		return
 	}
 	if pc.conv != nil && bytes.Equal(body, pc.conv.T3[:]) {
