@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"chatsecure/canon"
-	"chatsecure/card"
 	"chatsecure/crypto"
 	"chatsecure/proto"
 )
@@ -212,11 +211,13 @@ func TestAttack18NobodyIsBobToAlice(t *testing.T) {
 		if exit := ExitStatus(err); exit != 4 && exit != 8 {
 			t.Errorf("%s: %v", what, err)
 		}
+		alice.mu.Lock()
 		for _, ev := range alice.events {
 			if ev.Peer != nil && ev.Peer.What == "authenticated" {
 				t.Errorf("%s: it was taken for bob's", what)
 			}
 		}
+		alice.mu.Unlock()
 		if tried == 0 {
 			t.Errorf("%s: nothing was tried", what)
 		}
@@ -233,16 +234,8 @@ func TestAttack18NobodyIsBobToAlice(t *testing.T) {
 // help, with Bob.
 func TestAttack18EndsWithTheDelegation(t *testing.T) {
 	town := newTown(t, "alice", "bob")
-	c, err := card.Open(context.Background(), town.dir+"/lab/alice", card.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close()
 	begin := time.Now().Add(-2 * time.Hour)
-	stolen, err := NewCredential(context.Background(), c, "alice", crypto.KeyEd25519, time.Hour, nil, begin)
-	if err != nil {
-		t.Fatal(err)
-	}
+	stolen := town.credentialAt("alice", begin, time.Hour)
 	cfg := town.config("alice", "state-mallory")
 	cfg.Credential = stolen
 	// A thief's clock says what the thief wants.
@@ -262,7 +255,7 @@ func TestAttack18EndsWithTheDelegation(t *testing.T) {
 	cfg.Now = func() time.Time { return begin.Add(time.Minute) }
 	cfg.Verifier = town.verifierBy(crypto.PolicyOff, cfg.Now)
 	mallory := town.dial(cfg)
-	_, err = mallory.Send(context.Background(), []string{"bob"}, "it is me, alice")
+	_, err := mallory.Send(context.Background(), []string{"bob"}, "it is me, alice")
 	if e := AsError(err); e == nil || e.Code != proto.DelegationExpired {
 		t.Errorf("with bob: %v", err)
 	}

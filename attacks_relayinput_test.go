@@ -274,3 +274,48 @@ func TestAttack22SlowRelay(t *testing.T) {
 	s.wg.Wait()
 	wg.Wait()
 }
+
+// TestAttack24Lists has the relay list what is no name, no connection id, or
+// takes what there is not: the list is refused as a whole, and the connection
+// goes on.
+func TestAttack24Lists(t *testing.T) {
+	town, relay := evilTown(t, "alice", "bob")
+	alice, bob := town.client("alice"), town.client("bob")
+	lie := func(spoil func(c *evilConn)) {
+		relay.do(func() {
+			relay.listed = func(conns []*evilConn) (listed []*evilConn) {
+				for _, c := range conns {
+					fake := *c
+					if c.hello.Name == "bob" && spoil != nil {
+						spoil(&fake)
+					}
+					listed = append(listed, &fake)
+				}
+				return listed
+			}
+		})
+	}
+	refused := func(what string, spoil func(c *evilConn)) {
+		t.Helper()
+		lie(spoil)
+		list, err := alice.List(context.Background())
+		if e := AsError(err); e == nil || e.Code != proto.Malformed || ExitStatus(err) != 1 {
+			t.Errorf("%.40q: %v, %v", what, list, err)
+		}
+	}
+	for _, name := range []string{
+		"", "bob,carol", "bob:", "bob\n", "bo/b", "..", "../bob", "all", "list", "LIST", strings.Repeat("b", 10_000), "bo\x1b[2Jb", "bo\u202eb", "bo\u200bb", "bob ", "bo\x00b", "e\u0301",
+	} {
+		refused(name, func(c *evilConn) { c.hello.Name = name })
+	}
+	for _, id := range []string{"", "../../etc/passwd", "0123456789ABCDEF", "0123456789abcdef0", "\x1b]52;c;AAAA\x07aaa"} {
+		refused(id, func(c *evilConn) { c.id = id })
+	}
+	refused("takes", func(c *evilConn) { c.hello.Takes = "\x1b[2J" })
+	lie(nil)
+	if list, err := alice.List(context.Background()); err != nil || len(list) != 2 {
+		t.Errorf("the true list: %v, %v", list, err)
+	}
+	alice.mustSend("hello", "bob")
+	sees(t, alice, bob, "hello")
+}

@@ -92,8 +92,10 @@ func clean(t *testing.T, out string, says ...string) {
 	}
 }
 
+func waitsForPeers(cfg *ClientConfig) { cfg.WaitPeer = relayTestTimeout }
+
 func terminalMessage(t *testing.T, w *terminalTown) {
-	alice := w.testTown.client("alice")
+	alice := w.testTown.client("alice", waitsForPeers)
 	whois := w.programs.run(w.client("bob", "whois", "alice"))
 	clean(t, whois.stdout, shown)
 	clean(t, whois.stderr)
@@ -101,7 +103,6 @@ func terminalMessage(t *testing.T, w *terminalTown) {
 		t.Errorf("whois: %+v", whois)
 	}
 	bob := w.programs.start(w.client("bob", "recv", "-n", "1"))
-	alice.engine.cfg.WaitPeer = relayTestTimeout
 	alice.mustSend(hostile, "bob")
 	out, _ := io.ReadAll(bob.out)
 	bob.cmd.Wait()
@@ -147,9 +148,8 @@ func terminalRelaySealed(t *testing.T, w *terminalTown) {
 // peer that is gone, of something that passes, and of what is final.
 func terminalRelayLive(t *testing.T, w *terminalTown) {
 	relay := w.evil()
-	alice := w.testTown.client("alice")
+	alice := w.testTown.client("alice", waitsForPeers)
 	bob := w.programs.start(w.client("bob", "recv"))
-	alice.engine.cfg.WaitPeer = relayTestTimeout
 	alice.mustSend("hello", "bob")
 	alice.mustSettle(StatusRead)
 	relay.do(func() {

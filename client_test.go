@@ -132,19 +132,30 @@ type clientOption func(*ClientConfig)
 
 func (town *testTown) credential(name string) *Credential {
 	town.t.Helper()
-	return town.credentialAs(name, name, time.Now())
+	return town.credentialAt(name, time.Now(), time.Hour)
+}
+
+// credentialAt is what name's card signs when the clock says then.
+func (town *testTown) credentialAt(name string, then time.Time, lifetime time.Duration) *Credential {
+	town.t.Helper()
+	return town.credentialOf(name, name, then, lifetime)
 }
 
 // credentialAs has the card of holder sign a delegation under name, for an
 // hour from then on.
 func (town *testTown) credentialAs(holder, name string, then time.Time) *Credential {
 	town.t.Helper()
+	return town.credentialOf(holder, name, then, time.Hour)
+}
+
+func (town *testTown) credentialOf(holder, name string, then time.Time, lifetime time.Duration) *Credential {
+	town.t.Helper()
 	c, err := card.Open(context.Background(), filepath.Join(town.dir, "lab", holder), card.Options{})
 	if err != nil {
 		town.t.Fatal(err)
 	}
 	defer c.Close()
-	cred, err := NewCredential(context.Background(), c, name, crypto.KeyEd25519, time.Hour, nil, then)
+	cred, err := NewCredential(context.Background(), c, name, crypto.KeyEd25519, lifetime, nil, then)
 	if err != nil {
 		town.t.Fatal(err)
 	}

@@ -169,7 +169,7 @@ func TestOutcomeExitStatus(t *testing.T) {
 	}
 }
 
-// TestChangesAreExplained: attacks.md, row 5. Who reads the refusal must learn
+// TestChangesAreExplained: row 5. Who reads the refusal must learn
 // both readings of it, and how to go on.
 func TestChangesAreExplained(t *testing.T) {
 	old, now := strings.Repeat("0a", 32), strings.Repeat("0b", 32)

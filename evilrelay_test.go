@@ -276,16 +276,6 @@ func (r *evilRelay) byID(id string) *evilConn {
 	return nil
 }
 
-// named returns a connection under a name. mu is held.
-func (r *evilRelay) named(name string) *evilConn {
-	for _, c := range r.conns {
-		if c.hello.Name == name {
-			return c
-		}
-	}
-	return nil
-}
-
 // forward stamps a line and sends it on. mu is held.
 func (r *evilRelay) forward(l evilLine) {
 	if l.to.inbox != nil {

@@ -162,9 +162,9 @@ func nth(t testing.TB, lines [][]byte, typ string, n int) int {
 	return 0
 }
 
-// Row 25 of the attacks: edited, truncated, swapped. Nobody but the file has
+// Row 25: edited, truncated, swapped. Nobody but the file has
 // been changed.
-func TestHistoryDamageIsFound(t *testing.T) {
+func TestRow25HistoryDamage(t *testing.T) {
 	p := newHistoryPair(t)
 	told(p)
 	other, _, err := OpenHistory(p.b.dir, true, p.clock.Now)

@@ -76,8 +76,8 @@ func (d *fullDisk) open(p *historyPair, u *historyUser) {
 	u.h = h
 }
 
-// Row 25 of the attacks: a full disk in the middle of a write, at every place.
-func TestHistoryFullDisk(t *testing.T) {
+// Row 25: a full disk in the middle of a write, at every place.
+func TestRow25FullDisk(t *testing.T) {
 	p := newHistoryPair(t)
 	p.close(p.b)
 	disk := &fullDisk{room: 1 << 30}
@@ -386,7 +386,7 @@ const historyChild = "CHATSECURE_TEST_HISTORY_CHILD"
 
 // Two processes never have one slot, also when both begin at once; a killed
 // one leaves its slot.
-func TestHistoryTwoProcesses(t *testing.T) {
+func TestRow29HistorySlots(t *testing.T) {
 	if dir := os.Getenv(historyChild); dir != "" {
 		h, _, err := OpenHistory(dir, true, time.Now)
 		if err != nil {
@@ -402,7 +402,7 @@ func TestHistoryTwoProcesses(t *testing.T) {
 	var children []*exec.Cmd
 	var outs []*bufio.Reader
 	for range n {
-		cmd := exec.Command(os.Args[0], "-test.run=^TestHistoryTwoProcesses$")
+		cmd := exec.Command(os.Args[0], "-test.run=^TestRow29HistorySlots$")
 		cmd.Env = append(os.Environ(), historyChild+"="+dir)
 		cmd.Stderr = os.Stderr
 		in, err := cmd.StdinPipe()
@@ -453,16 +453,16 @@ func TestHistoryTwoProcesses(t *testing.T) {
 	}
 }
 
-// Row 28 of the attacks: a client killed at any moment has in its history all
+// Row 28: a client killed at any moment has in its history all
 // that it acknowledged, and nothing half.
-func TestHistoryKilled(t *testing.T) {
+func TestAttack28HistoryKilled(t *testing.T) {
 	if dir := os.Getenv(historyChild); dir != "" {
 		historyKilledChild(t, dir)
 		return
 	}
 	for round, after := range []int{1, 2, 50, 333} {
 		dir := t.TempDir()
-		cmd := exec.Command(os.Args[0], "-test.run=^TestHistoryKilled$")
+		cmd := exec.Command(os.Args[0], "-test.run=^TestAttack28HistoryKilled$")
 		cmd.Env = append(os.Environ(), historyChild+"="+dir)
 		cmd.Stderr = os.Stderr
 		out, err := cmd.StdoutPipe()

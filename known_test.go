@@ -58,7 +58,7 @@ func TestKnownSurvives(t *testing.T) {
 	}
 }
 
-// TestKnownIsNotReplaced: attacks.md, row 5, and the same of people. Only
+// TestKnownIsNotReplaced: row 5, and the same of people. Only
 // accept takes another key or person, and only the one that was refused.
 func TestKnownIsNotReplaced(t *testing.T) {
 	s := mustState(t)
@@ -152,9 +152,9 @@ func TestKnownPeerIsSeenThenAccepted(t *testing.T) {
 	}
 }
 
-// TestKnownTwoClients: attacks.md, row 29. Two clients on one directory lose
+// TestRow29KnownFiles: row 29. Two clients on one directory lose
 // none of each other's entries.
-func TestKnownTwoClients(t *testing.T) {
+func TestRow29KnownFiles(t *testing.T) {
 	s := mustState(t)
 	const clients, each = 4, 8
 	var wg sync.WaitGroup

@@ -224,7 +224,7 @@ func TestRegistryManyAtOnce(t *testing.T) {
 	}
 }
 
-func TestRegistryLookalikes(t *testing.T) {
+func TestRow24Lookalikes(t *testing.T) {
 	for _, c := range []struct{ taken, name string }{
 		{"alice", "aIice"}, {"AIice", "alice"}, {"alice", "a1ice"}, {"alice", "ALICE"}, {"alice", "alıce"},
 		{"bob", "b0b"}, {"bob", "BOB"}, {"bob", "ｂｏｂ"}, {"bob", "ＢＯＢ"}, {"bob", "ʙᴏʙ"}, {"bob", "ьоь"},

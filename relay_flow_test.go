@@ -135,7 +135,7 @@ func TestRelayWindowOpensAgain(t *testing.T) {
 	}
 }
 
-func TestRelayClosesWhoTakesNothing(t *testing.T) {
+func TestAttack26NeverReads(t *testing.T) {
 	rt := startRelayTest(t)
 	ana, slow, bruno := rt.join("ana"), rt.joinPipe("slow"), rt.join("bruno")
 	ana.to(slow, "never read")
@@ -206,7 +206,7 @@ func TestRelayClosesWhoseQueueIsFull(t *testing.T) {
 }
 
 // One person cannot, with however many connections.
-func TestRelayClosesWhoFillsAQueue(t *testing.T) {
+func TestAttack26Flood(t *testing.T) {
 	rt := startRelayTest(t)
 	slow := rt.joinPipe("slow")
 	ana := rt.join("ana")
@@ -380,9 +380,35 @@ func TestRelayPassesWithoutAllocating(t *testing.T) {
 	}
 }
 
+// TestAttack26Idle: hundreds that only sit there hold no buffer, and others are
+// served.
+func TestAttack26Idle(t *testing.T) {
+	rt := startRelayTest(t)
+	others := rt.others()
+	const idle = 300
+	mallory := relayTestDelegate(t, relayTestPerson(t, "mallory"), "mallory")
+	for i := range idle {
+		rt.connect(mallory, proto.TakesMessages)
+		if i%50 == 0 {
+			others.served("more who sit there")
+		}
+	}
+	for range proto.KeepAlive / time.Second {
+		rt.tick()
+	}
+	if n := rt.hub.count(); n != idle+2 {
+		t.Errorf("%d are connected", n)
+	}
+	relayTestUntil(t, "memory to be let go", func() bool { return rt.memory.held.Load() == 0 })
+	p := others[0]
+	p.ask(&proto.Header{Type: proto.TypeList, Name: p.name})
+	for m := p.next(); m.Type != proto.TypeList; m = p.next() { // keep-alives
+	}
+}
+
 // Row 26: however many send half a line or read nothing, what they make the
 // relay hold is bounded; those who do neither stay.
-func TestRelayHoldsNoMoreThanItMay(t *testing.T) {
+func TestAttack26HoldsNoMoreThanItMay(t *testing.T) {
 	const maxHeld = 8 << 20
 	rt := startRelayTest(t, func(cfg *RelayConfig) { cfg.maxHeld = maxHeld })
 	ana, bruno := rt.join("ana"), rt.join("bruno")

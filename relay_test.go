@@ -278,7 +278,7 @@ func TestRelayRefusesOneMessage(t *testing.T) {
 	bruno.want(proto.TypeClientCom)
 }
 
-func TestRelayNames(t *testing.T) {
+func TestAttack24RelayNames(t *testing.T) {
 	rt := startRelayTest(t)
 	ana, other := relayTestPerson(t, "ana"), relayTestPerson(t, "other")
 	rt.connect(relayTestDelegate(t, ana, "Ana"), proto.TakesMessages).close()

@@ -79,8 +79,8 @@ func listing(t *testing.T, dir string) string {
 	return strings.Join(names, " ")
 }
 
-// TestStateDirRefused: attacks.md, row 25.
-func TestStateDirRefused(t *testing.T) {
+// TestRow25StateDirectory: row 25.
+func TestRow25StateDirectory(t *testing.T) {
 	base := t.TempDir()
 	real := filepath.Join(base, "real")
 	if err := os.Mkdir(real, 0o700); err != nil {

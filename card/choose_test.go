@@ -18,7 +18,7 @@ func bare(label string) *fakeToken {
 }
 
 // Which certificate is chosen, by its label; "" and a kind where none is.
-func TestChoice(t *testing.T) {
+func TestRow21Choice(t *testing.T) {
 	auth := func(name string) []byte { return newCert(keys.p256(), name, forAuthentication) }
 	sign := func(name string) []byte { return newCert(keys.p256(), name, forSignature) }
 	both := func(name string) []byte { return newCert(keys.p256(), name, forAuthentication|forSignature) }
@@ -119,7 +119,7 @@ func (k *fakeToken) has(class uint, id byte) bool {
 }
 
 // The key is found by the exact bytes of CKA_ID, and by nothing else.
-func TestKeyByID(t *testing.T) {
+func TestRow21KeyOfTheCertificate(t *testing.T) {
 	cert := newCert(keys.p256(), "alice", forAuthentication)
 	build := func(certID []byte, more func(*fakeToken)) *fakeToken {
 		k := bare("alice")

@@ -44,7 +44,7 @@ func TestCardPutBack(t *testing.T) {
 
 // The card goes at every step of a signature; whatever the module answers, it
 // is said that the card was taken out.
-func TestCardTakenOutWhileSigning(t *testing.T) {
+func TestRow21TakenOutWhileSigning(t *testing.T) {
 	for _, answer := range []error{nil, ckr(pkcs11.CKR_DEVICE_REMOVED), ckr(pkcs11.CKR_GENERAL_ERROR),
 		ckr(pkcs11.CKR_OBJECT_HANDLE_INVALID), ckr(pkcs11.CKR_PIN_LOCKED), ckr(pkcs11.CKR_FUNCTION_CANCELED)} {
 		for _, where := range []string{"pin", "login", "signinit", "sign"} {
@@ -71,7 +71,7 @@ func TestCardTakenOutWhileSigning(t *testing.T) {
 }
 
 // Another card is put in while the PIN is being typed: it never sees that PIN.
-func TestAnotherCardPutIn(t *testing.T) {
+func TestRow21AnotherCardPutIn(t *testing.T) {
 	alice := newToken("alice", keys.p256())
 	bob := newToken("bob", keys.p384())
 	sameSerial := newToken("alice", keys.p256b()) // a clone with another certificate

@@ -113,7 +113,7 @@ func TestPINNeededAndNobodyToAsk(t *testing.T) {
 	}
 }
 
-func TestWrongPINIsTriedOnce(t *testing.T) {
+func TestRow21WrongPIN(t *testing.T) {
 	for _, tc := range []struct {
 		tries int
 		kind  Kind
@@ -178,7 +178,7 @@ func TestPINRequest(t *testing.T) {
 	}
 }
 
-func TestLockedIsNotTried(t *testing.T) {
+func TestRow21Locked(t *testing.T) {
 	for name, token := range map[string]*fakeToken{"login": newToken("alice", keys.p256()), "dialog": newCC2()} {
 		token.flags |= pkcs11.CKF_USER_PIN_LOCKED
 		m := newFake(t, token)

@@ -137,8 +137,8 @@ func pick[T any](on bool, yes, no T) T {
 	return no
 }
 
-// Row 22 of the attacks, as far as headers go.
-func TestHeadersRefused(t *testing.T) {
+// Row 22, as far as headers go.
+func TestRow22Headers(t *testing.T) {
 	good := `{"type":"client-com","dst":"ana","dst-id":"` + testID + `"}`
 	if _, err := ParseClientHeader([]byte(good)); err != nil {
 		t.Fatal(err)

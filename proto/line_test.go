@@ -23,8 +23,8 @@ func readLines(r io.Reader, limit int) (lines []string, err error) {
 	}
 }
 
-// Row 22 of the attacks, as far as lines go.
-func TestLineReader(t *testing.T) {
+// Row 22, as far as lines go.
+func TestRow22Lines(t *testing.T) {
 	long := strings.Repeat("x", 5000)
 	for _, c := range []struct {
 		why, input string

@@ -10,8 +10,8 @@ import (
 	"chatsecure/testdata/corpus"
 )
 
-// Row 24 of the attacks: what must not be a name.
-func TestCheckName(t *testing.T) {
+// Row 24: what must not be a name.
+func TestRow24Names(t *testing.T) {
 	for _, name := range []string{
 		"a", "7", "ana", "Ana", "ana.maria", "a_b-c.d", "João", "Ελένη", "Ιωάννης", "Жанна", "王小明", "김철수", "علي",
 		"x" + strings.Repeat(".", 30) + "x", strings.Repeat("x", MaxName), strings.Repeat("王", MaxName), "listing", "al-l",

@@ -53,8 +53,8 @@ func TestSecureRoundTrip(t *testing.T) {
 	}
 }
 
-// Row 22 of the attacks, as far as secure lines go.
-func TestScanSecureRefuses(t *testing.T) {
+// Row 22, as far as secure lines go.
+func TestRow22SecureLines(t *testing.T) {
 	good := string(secureExample(7, []byte("payload!")))
 	change := func(old, new string) string {
 		changed := strings.Replace(good, old, new, 1)

@@ -103,9 +103,9 @@ func (c *collector) rest() []string {
 	return c.texts
 }
 
-// TestRelayKilledFiveTimes sends 10,000 lines while the relay is killed and
+// TestAttack27RelayKilled sends 10,000 lines while the relay is killed and
 // restarted five times: each line comes exactly once and in order.
-func TestRelayKilledFiveTimes(t *testing.T) {
+func TestAttack27RelayKilled(t *testing.T) {
 	w := newTown(t, people("alice", "bob"))
 	const lines = 10000
 	bob := w.receive("bob", "-n", fmt.Sprint(lines)).collect()
@@ -148,9 +148,9 @@ func (r result) verified(t testing.TB) {
 	}
 }
 
-// TestReceiverKilledThreeTimes kills Bob's client three times under recv: all
+// TestAttack28ReceiverKilled kills Bob's client three times under recv: all
 // that Alice's history calls DELIVERED is in Bob's, and nothing is half.
-func TestReceiverKilledThreeTimes(t *testing.T) {
+func TestAttack28ReceiverKilled(t *testing.T) {
 	w := newTown(t, people("alice", "bob"))
 	const lines = 6000
 	bob := w.receive("bob").collect()

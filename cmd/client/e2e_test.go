@@ -192,9 +192,9 @@ func TestRelayNotThere(t *testing.T) {
 	w.fails(3, "alice", []string{"-relay", "nowhere.invalid:1", "send", "bob", "x"}, "nowhere.invalid:1")
 }
 
-// TestGarbageOnThePort: attacks.md, row 22. Whoever sends it is closed; the
+// TestAttack22GarbageOnThePort: row 22. Whoever sends it is closed; the
 // next honest client works.
-func TestGarbageOnThePort(t *testing.T) {
+func TestAttack22GarbageOnThePort(t *testing.T) {
 	w := newTown(t, people("alice"))
 	for name, garbage := range map[string]string{
 		"http":          "GET / HTTP/1.1\r\nHost: x\r\n\r\n",
@@ -217,8 +217,8 @@ func TestGarbageOnThePort(t *testing.T) {
 	w.must("", "alice", "list")
 }
 
-// TestNotARelay: a port that answers something else.
-func TestNotARelay(t *testing.T) {
+// TestAttack22NotARelay: a port that answers something else.
+func TestAttack22NotARelay(t *testing.T) {
 	w := newTown(t, people("alice"))
 	for name, answer := range map[string]string{
 		"http": "HTTP/1.1 400 Bad Request\r\n\r\n", "oversize": strings.Repeat("a", 1<<20), "nothing": "", "half a line": `{"type":"connect"`,
@@ -246,7 +246,7 @@ func TestNotARelay(t *testing.T) {
 	}
 }
 
-// TestRelayUnknownAndChanged: attacks.md, row 5.
+// TestRelayUnknownAndChanged: row 5.
 func TestRelayUnknownAndChanged(t *testing.T) {
 	w := newTown(t, people("alice"))
 	w.fails(4, "alice", []string{"-accept-new=false", "list"}, "-fingerprint")
@@ -359,7 +359,7 @@ func TestTalkBetweenTokens(t *testing.T) {
 		t.Errorf("card shows %q", out)
 	}
 
-	// attacks.md, row 21: a wrong PIN is not tried again.
+	// row 21: a wrong PIN is not tried again.
 	wrong := w.path("wrong")
 	if err := os.WriteFile(wrong, []byte("999999\n"), 0o600); err != nil {
 		t.Fatal(err)
@@ -430,7 +430,7 @@ func TestHistoryAndProof(t *testing.T) {
 	w.fails(1, "nobody", []string{"verify", w.path("none")}, "none")
 	w.fails(1, "nobody", []string{"history"}, "no state directory")
 
-	// attacks.md, row 25: an edited history is found.
+	// row 25: an edited history is found.
 	file := ""
 	for _, name := range []string{"0.jsonl", "s0.jsonl"} {
 		if path := filepath.Join(w.path("state-alice"), "history", name); file == "" {
