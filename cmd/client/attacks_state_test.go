@@ -194,10 +194,12 @@ func TestAttack25FullDisk(t *testing.T) {
 	bob.object("connected")
 	rest := bob.drain()
 	w.must("first\n", "alice", append(onDisk("alice"), "send", "-wait", "read", "bob")...)
-	room := fill(t, w.path("disk-bob"), 100<<10)
+	// There is room for a message and its conversation, and for another
+	// conversation.
+	room := fill(t, w.path("disk-bob"), 80<<10)
 	var delivered []string
 	for {
-		r := w.run("", "alice", append(onDisk("alice"), "send", "-wait", "delivered", "bob", strings.Repeat("x", 4<<10))...)
+		r := w.run("", "alice", append(onDisk("alice"), "send", "-wait", "delivered", "bob", strings.Repeat("x", 40<<10))...)
 		if r.status != 0 {
 			break
 		}
