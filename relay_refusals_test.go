@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -15,7 +16,8 @@ import (
 	"chatsecure/testdata/lab"
 )
 
-func TestRelayRefusesIdentities(t *testing.T) {
+// TestAttack20Identities: certificates and delegations that the relay refuses.
+func TestAttack20Identities(t *testing.T) {
 	good := relayTestPerson(t, "good")
 	now := time.Now()
 	cases := []struct {
@@ -41,8 +43,8 @@ func TestRelayRefusesIdentities(t *testing.T) {
 	}
 }
 
-// What connect phase 3 seals, spoiled one by one.
-func TestRelayRefusesHellos(t *testing.T) {
+// TestAttack20Hellos: what connect phase 3 seals, spoiled one by one.
+func TestAttack20Hellos(t *testing.T) {
 	rt := startRelayTest(t)
 	cred := relayTestDelegate(t, relayTestPerson(t, "ana"), "ana")
 	mallory := relayTestDelegate(t, relayTestPerson(t, "mallory"), "mallory")
@@ -64,6 +66,11 @@ func TestRelayRefusesHellos(t *testing.T) {
 			for i := range b.Chain {
 				b.Chain[i] = []byte("x")
 			}
+			h.Bundle = &b
+		}, proto.BundleMalformed},
+		{"a thousand certificates", func(h *hello) {
+			b := *h.Bundle
+			b.Chain = slices.Repeat([][]byte{{0x30}}, 1000)
 			h.Bundle = &b
 		}, proto.BundleMalformed},
 		{"key of small order", func(h *hello) {
