@@ -100,7 +100,7 @@ func TestAttack19RelayKeys(t *testing.T) {
 	refused := func(what, addr, suite string) {
 		t.Helper()
 		accept := func(string) error { return nil }
-		_, err := connect(t.Context(), addr, []string{suite}, cred, proto.TakesNone, accept)
+		_, err := connect(t.Context(), new(net.Dialer).DialContext, addr, []string{suite}, cred, proto.TakesNone, accept)
 		if e := AsError(err); e == nil || e.Code != proto.Malformed || ExitStatus(err) != 1 {
 			t.Errorf("%s: %v", what, err)
 		}

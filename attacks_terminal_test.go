@@ -135,7 +135,7 @@ func terminalRelaySealed(t *testing.T, w *terminalTown) {
 		"an error":        {proto.Welcome{Error: &proto.Error{Code: proto.NameTaken, Message: hostile}}, shown},
 		"a connection id": {proto.Welcome{Done: "ok", ID: hostile}, "malformed"},
 	} {
-		relay.do(func() { relay.welcome = func(w *proto.Welcome) { *w = c.welcome } })
+		relay.do(func() { relay.welcome = func([]byte) []byte { return canon.MustMarshal(&c.welcome) } })
 		r := w.programs.run(w.client("bob", "list"))
 		clean(t, r.stderr, "client: error: ", c.says)
 		if r.status == 0 || r.stdout != "" {
