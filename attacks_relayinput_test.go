@@ -319,3 +319,28 @@ func TestAttack24Lists(t *testing.T) {
 	alice.mustSend("hello", "bob")
 	sees(t, alice, bob, "hello")
 }
+
+// TestAttack24InventedNames has the relay tell of ever new people who come and
+// leave: the client keeps nothing of who is not there.
+func TestAttack24InventedNames(t *testing.T) {
+	town, relay := evilTown(t, "alice", "bob")
+	alice, bob := town.client("alice"), town.client("bob")
+	alice.mustSend("before", "bob")
+	sees(t, alice, bob, "before")
+	relay.do(func() {
+		for i := range 2000 {
+			for _, what := range []string{proto.Came, proto.Left} {
+				relay.write(relay.named("alice"), &proto.Header{
+					Type: proto.TypePeer, Name: fmt.Sprintf("nobody%d", i), ID: fmt.Sprintf("%016x", i), Takes: proto.TakesNone, Done: what,
+				}, nil)
+			}
+		}
+	})
+	alice.mustSend("after", "bob") // what comes back comes behind all those lines
+	sees(t, alice, bob, "before", "after")
+	alice.engine.do(context.Background(), func() {
+		if users, conns := len(alice.engine.users), len(alice.engine.conns); users > 2 || conns > 2 {
+			t.Errorf("%d people and %d connections are kept", users, conns)
+		}
+	})
+}

@@ -20,6 +20,7 @@ import (
 type user struct {
 	name     string // folded
 	shown    string // as the user's own bundle has it
+	conns    int    // connections that are known of
 	watching bool   // the relay tells who comes and leaves
 	listed   bool   // the relay has answered once
 	accepted bool   // somebody said yes to this person, now or earlier
@@ -132,6 +133,7 @@ func (e *engine) connFor(id, name string) *peerConn {
 	}
 	pc := &peerConn{id: id, name: name, user: e.userFor(name)}
 	e.conns[id] = pc
+	pc.user.conns++
 	return pc
 }
 
@@ -573,7 +575,18 @@ func (e *engine) dropConn(id, reason string) {
 	e.endConversation(pc, reason)
 	pc.eraseAll()
 	delete(e.conns, id)
+	pc.user.conns--
 	e.orphan(pc)
+	e.forgetUser(pc.user)
+}
+
+// forgetUser lets go of a name that means nothing here: the relay could invent
+// any number. Who is watched, was met or has something waiting stays.
+func (e *engine) forgetUser(u *user) {
+	if u.watching || u.met || u.accepted || u.person != nil || len(u.orphans) > 0 || u.counts.total > 0 || u.conns > 0 {
+		return
+	}
+	delete(e.users, u.name)
 }
 
 // onPeerError takes an error that a peer sent through the relay. Anybody
