@@ -24,13 +24,16 @@ test: deps build lint-go
 	go test -race -timeout 15m ./... $(TESTDATA)
 
 lint-go:
-	test -z "$$(gofmt -s -l $$(git ls-files '*.go'))"
+	test -z "$$(gofmt -s -l $$(git ls-files '*.go') | tee /dev/stderr)"
 	go vet ./... $(TESTDATA)
 	go vet -tags soak ./cmd/client
 	CGO_ENABLED=0 go build -o /dev/null ./cmd/client
 
+# Also what the programs are made of: see testdata/supply.sh.
 lint: lint-go
 	go run $(STATICCHECK) ./... $(TESTDATA)
+	go run $(STATICCHECK) -tags soak ./cmd/client
+	sh testdata/supply.sh
 
 # Every attack, and all of those of which make test tries a sample.
 attack: deps

@@ -401,7 +401,7 @@ func TestAttack12Phase2(t *testing.T) {
 				}
 				return phase, line
 			}
-			p, honest, r := answer()
+			p, honest, _ := answer()
 			p.goes()
 			sample := 40
 			if test.keyNeeded {
@@ -428,7 +428,7 @@ func TestAttack12Phase2(t *testing.T) {
 			}
 			s.authenticated(t)
 
-			p, honest, r = answer()
+			p, honest, r := answer()
 			phase, line := expect(p, honest)
 			if phase != proto.TypeClientConnect+" "+test.want {
 				t.Fatalf("the honest one is answered with %q", phase)
@@ -552,7 +552,7 @@ func TestAttack12PipeBytes(t *testing.T) {
 	data := make([]byte, 1000) // more than any other chunk has
 	rand.Read(data)
 	// run pipes data once, with the chunk that carries it spoiled.
-	run := func(spoil func([]byte) []byte) (sent, got error, wrote []byte) {
+	run := func(spoil func([]byte) []byte) (wrote []byte, sent, got error) {
 		relay.tampering(func(l evilLine) []evilLine {
 			if l.header.Type == proto.TypeClientCom && len(l.body) > len(data) {
 				return []evilLine{l.with(spoil(l.body))}
@@ -566,20 +566,21 @@ func TestAttack12PipeBytes(t *testing.T) {
 		go func() { done <- alice.Pipe(context.Background(), "bob", bytes.NewReader(data), nil, nil) }()
 		var out bytes.Buffer
 		got = bob.Pipe(context.Background(), "alice", nil, &out, nil)
-		return <-done, got, out.Bytes()
+		sent = <-done
+		return out.Bytes(), sent, got
 	}
 	size := 0
-	if sent, got, wrote := run(func(b []byte) []byte { size = len(b); return b }); sent != nil || got != nil || !bytes.Equal(wrote, data) {
+	if wrote, sent, got := run(func(b []byte) []byte { size = len(b); return b }); sent != nil || got != nil || !bytes.Equal(wrote, data) {
 		t.Fatalf("an honest pipe: %v, %v, %d bytes", sent, got, len(wrote))
 	}
 	sweep := spoil.NewSweep(t, "pipe between two clients: bytes")
 	for i := range sweep.Positions(size, 8) {
-		sent, got, wrote := run(func(b []byte) []byte { return spoil.Byte(b, min(i, len(b)-1)) })
+		wrote, sent, got := run(func(b []byte) []byte { return spoil.Byte(b, min(i, len(b)-1)) })
 		if sent == nil || got == nil || len(wrote) > 0 {
 			t.Errorf("byte %d: sent %v, got %v, wrote %q", i, sent, got, wrote)
 		}
 	}
-	if sent, got, wrote := run(func(b []byte) []byte { return b }); sent != nil || got != nil || !bytes.Equal(wrote, data) {
+	if wrote, sent, got := run(func(b []byte) []byte { return b }); sent != nil || got != nil || !bytes.Equal(wrote, data) {
 		t.Fatalf("an honest pipe after all that: %v, %v, %d bytes", sent, got, len(wrote))
 	}
 }

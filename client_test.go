@@ -2,7 +2,6 @@ package chatsecure
 
 import (
 	"context"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
@@ -442,18 +441,6 @@ func TestCloseEndsNext(t *testing.T) {
 	if alice.end != io.EOF {
 		t.Errorf("after Close, Next gives %v", alice.end)
 	}
-}
-
-func pemCertificates(t testing.TB, path string) (ders [][]byte) {
-	t.Helper()
-	data, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for block, rest := pem.Decode(data); block != nil; block, rest = pem.Decode(rest) {
-		ders = append(ders, block.Bytes)
-	}
-	return ders
 }
 
 func TestSuitesAndKeys(t *testing.T) {

@@ -31,9 +31,8 @@ type user struct {
 	bundles  map[[32]byte]bool // that have been proved since the start, up to maxBundles
 	greeted  bool              // a message of this person's has been shown since the start
 
-	orphans   []*delivery // waiting for a connection that takes them
-	counts    statusCounts
-	openUntil time.Time // an absent user's records wait until then
+	orphans []*delivery // waiting for a connection that takes them
+	counts  statusCounts
 }
 
 // peerConn is one connection of a user's, from the time that the relay or the

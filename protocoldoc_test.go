@@ -189,6 +189,9 @@ func checkMessageBounds(t *testing.T, header, batch int) {
 	}
 	h.Count--
 	n, err := try()
+	if err != nil {
+		t.Fatal(err)
+	}
 	h.Step.Enc = make([]byte, (header-n)/4*3)
 	if n, err = try(); err != nil || n <= header-4 {
 		t.Errorf("a header of %d bytes: %v", n, err)
