@@ -25,6 +25,9 @@ for package in $(go list "$@"); do
 			fi
 		fi
 		n=$(sed -n 's/.*execs: \([0-9]*\).*/\1/p' "$out" | tail -n 1)
+		if [ "${n:-0}" -eq 0 ]; then # there were not more than the seeds
+			n=$(sed -n 's/.*baseline coverage: \([0-9]*\)\/.*/\1/p' "$out" | tail -n 1)
+		fi
 		printf '%10s  %s %s\n' "${n:-0}" "$package" "$target"
 		if [ "${n:-0}" -eq 0 ]; then
 			cat "$out"
