@@ -38,6 +38,7 @@ func relayBenchSuite(cfg *RelayConfig) { cfg.Ciphers = []string{crypto.SuiteMLKE
 // that has its machine to itself; their ratio is what sealing, checking and
 // acknowledging every line costs.
 func BenchmarkRelayThroughput(b *testing.B) {
+	checkLeaks(b) // of the bare relay, too
 	lines := make([][]byte, b.N)
 	text := bytes.Repeat([]byte("x"), relayBenchText)
 	for i := range lines {
