@@ -133,6 +133,7 @@ func TestProtocolLimits(t *testing.T) {
 		"un-acked bodies for one destination":      fmt.Sprintf("%s in %s messages, or one message", size(proto.RelayWindow), count(proto.RelayMessages)),
 		"sent and not delivered in a conversation": fmt.Sprintf("%s records, %s", count(maxUnackedRecords), size(maxUnackedBytes)),
 		"sentence of an error":                     size(proto.MaxMessage),
+		"code of an error":                         fmt.Sprintf("%d bytes", proto.MaxCode),
 		"handshake":                                fmt.Sprintf("%d s", proto.HandshakeTimeout/time.Second),
 		"delegation":                               fmt.Sprintf("%d h", crypto.MaxDelegation/time.Hour),
 	}
