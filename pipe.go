@@ -43,6 +43,8 @@ const (
 	pipeRetry = 200 * time.Millisecond
 )
 
+const hintPipeCut = "what was written is a true beginning; a pipe is never resumed: start both sides again"
+
 // PipeProgress is how far a pipe is.
 type PipeProgress struct {
 	Peer           string
@@ -460,7 +462,8 @@ func (p *pipe) onStream(kind byte, rest []byte) *Error {
 		p.mu.Unlock()
 		p.report(wrote)
 	case frameAbort:
-		return Errorf(proto.Lost, "the pipe was cut short by %s: %s", p.user.shown, crypto.Visible(clip(string(rest), proto.MaxMessage)))
+		said := crypto.Visible(clip(string(rest), proto.MaxMessage))
+		return &Error{Code: proto.Lost, Message: fmt.Sprintf("the pipe was cut short by %s: %s", p.user.shown, said), Hint: hintPipeCut}
 	default:
 		return Errorf(proto.Malformed, "an unknown pipe frame")
 	}
@@ -482,6 +485,6 @@ func (p *pipe) gone(pc *peerConn, reason string) {
 	}
 	p.settle() // it may have said all there is to say just before
 	if pc == p.peer && !p.over {
-		p.finish(Errorf(proto.Lost, "the pipe with %s was cut short: %s", p.user.shown, reason))
+		p.finish(&Error{Code: proto.Lost, Message: fmt.Sprintf("the pipe with %s was cut short: %s", p.user.shown, reason), Hint: hintPipeCut})
 	}
 }
