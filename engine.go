@@ -61,6 +61,7 @@ type engine struct {
 	waiters   []*waiter
 	pipe      *pipe // of a connection that takes one
 	rechecked time.Time
+	departed  []departed
 	renewing  bool
 	renewNext time.Time
 	pending   map[string]*shownMark // received, stored, not shown, by record id

@@ -557,6 +557,9 @@ func (e *engine) connGone(id, reason string) {
 		return
 	}
 	talked, ended := pc.conv != nil, pc.ending
+	if talked && !ended && len(e.departed) < maxDeparted {
+		e.departed = append(e.departed, departed{pc.name, id, pc.conv.PeerBundle, time.Now()})
+	}
 	e.dropConn(id, reason)
 	e.outbox.changed()
 	if talked {

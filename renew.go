@@ -3,6 +3,7 @@ package chatsecure
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"chatsecure/card"
@@ -62,6 +63,33 @@ func (e *engine) recheck(now time.Time) {
 			e.refuseMessage(pc, err)
 		}
 	}
+	e.recheckDeparted(now)
+}
+
+// departed is somebody whose connection ended without a word: perhaps the relay
+// sent them away, for a reason that the lists here will show as well.
+type departed struct {
+	name, conn string
+	bundle     *crypto.Bundle
+	at         time.Time
+}
+
+const (
+	// departedFor is how long lists may take to say why somebody is gone.
+	departedFor = refreshEvery + 2*recheckEvery
+	// maxDeparted bounds them; a whole relay that is lost is not among them.
+	maxDeparted = 64
+)
+
+func (e *engine) recheckDeparted(now time.Time) {
+	e.departed = slices.DeleteFunc(e.departed, func(d departed) bool {
+		_, err := e.cfg.Fetcher.Verify(e.cfg.Verifier, d.bundle, d.name)
+		if err != nil && final(err) {
+			e.event(Event{Type: EventPeer, Peer: &PeerChange{Name: d.name, Conn: d.conn, What: "refused", Reason: AsError(err).Message}})
+			return true
+		}
+		return now.Sub(d.at) > departedFor
+	})
 }
 
 // renewIfDue makes a new K and delegation before the present one ends, or ends

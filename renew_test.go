@@ -4,12 +4,12 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
 	"chatsecure/card"
 	"chatsecure/crypto"
-	"chatsecure/proto"
 )
 
 // shortCredential is one whose delegation ends after d.
@@ -108,7 +108,7 @@ func TestRevokedWhileTalking(t *testing.T) {
 		t.Fatal(err)
 	}
 	alice.await("that bob is revoked", func(ev Event) bool {
-		return ev.Peer != nil && ev.Peer.Name == "bob" && (ev.Peer.What == "refused" || ev.Peer.What == proto.Left)
+		return ev.Peer != nil && ev.Peer.Name == "bob" && ev.Peer.What == "refused" && strings.Contains(ev.Peer.Reason, "revoked")
 	})
 	// Bob hears it from Alice or from the relay, whichever reads the lists first.
 	bob.mu.Lock()
