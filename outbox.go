@@ -608,8 +608,26 @@ func (e *engine) failOpen(code proto.Code, reason string) {
 
 // waiter is one Client.Wait under way.
 type waiter struct {
-	level Status
-	done  chan struct{}
+	level   Status
+	done    chan struct{}
+	settled time.Time // since when there is nothing to wait for but handOver
+}
+
+// handOver is how long a wait that has all it asked for goes on for the other
+// connections of the same people: whoever has two devices is to have a message
+// on both, and the sender is about to leave. One that does not answer must not
+// keep it long.
+const handOver = 2 * time.Second
+
+// handedOver tells whether every connection that takes messages has been sent
+// what is for it, but for those that seem to be beyond reach.
+func (e *engine) handedOver() bool {
+	for _, pc := range e.conns {
+		if len(pc.queue) > 0 && !pc.ending && pc.tries == 0 && pc.user.accepted && !final(pc.user.refusal) {
+			return false
+		}
+	}
+	return true
 }
 
 func (e *engine) wait(ctx context.Context, level Status) Outcome {
@@ -648,6 +666,12 @@ func (e *engine) checkWaiters() {
 		e.outbox.mu.Lock()
 		settled = settled && len(e.outbox.fresh) == 0
 		e.outbox.mu.Unlock()
+		if settled && e.fatal == nil && !e.handedOver() {
+			if w.settled.IsZero() {
+				w.settled = time.Now()
+			}
+			settled = time.Since(w.settled) > handOver
+		}
 		if settled {
 			select {
 			case <-w.done:
