@@ -121,6 +121,7 @@ func dial(ctx context.Context, cfg ClientConfig) (*Client, error) {
 	c.engine = e
 	sess, err := e.connect(ctx)
 	if err != nil {
+		e.local.Keys.Close() // RSA keys may still be in the making
 		return nil, err
 	}
 	receiving := cfg.Takes == proto.TakesMessages

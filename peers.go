@@ -221,14 +221,14 @@ func (e *engine) sendTo(pc *peerConn, typ string, body []byte, seq uint64) {
 	}
 	head := pc.headers[typ]
 	if head == nil {
-		head = relayPayload(&proto.Header{Type: typ, Dst: pc.name, DstID: pc.id})
+		head = unsignedPayload(&proto.Header{Type: typ, Dst: pc.name, DstID: pc.id})
 		pc.headers[typ] = head
 	}
 	e.sendBytes(pc, head, body, seq)
 }
 
 func (e *engine) sendHeader(pc *peerConn, h *proto.Header, body []byte, seq uint64) {
-	e.sendBytes(pc, relayPayload(h), body, seq)
+	e.sendBytes(pc, unsignedPayload(h), body, seq)
 }
 
 func (e *engine) sendBytes(pc *peerConn, head, body []byte, seq uint64) {

@@ -92,7 +92,7 @@ func (h *relayHub) leave(c *relayConn) {
 	}
 	delete(h.watchers, c)
 	h.shared.drop(c.bundle)
-	gone := relayPayload(&proto.Header{Type: proto.TypeDisconnect, Src: c.name, SrcID: c.id})
+	gone := unsignedPayload(&proto.Header{Type: proto.TypeDisconnect, Src: c.name, SrcID: c.id})
 	for p := range c.partners {
 		delete(p.partners, c)
 		if !h.closed {
@@ -111,7 +111,7 @@ func (h *relayHub) tellWatchers(c *relayConn, what string) {
 	if len(h.watchers) == 0 && len(h.watched[c.folded]) == 0 {
 		return
 	}
-	push := relayPayload(&proto.Header{Type: proto.TypePeer, Name: c.name, ID: c.id, Takes: c.takes, Done: what})
+	push := unsignedPayload(&proto.Header{Type: proto.TypePeer, Name: c.name, ID: c.id, Takes: c.takes, Done: what})
 	for w := range h.watchers {
 		if w != c {
 			w.say(push, nil)

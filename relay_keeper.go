@@ -76,7 +76,7 @@ func (c *relayConn) tick(now int64) {
 	}
 }
 
-var relayKeepAlive = relayPayload(&proto.Header{Type: proto.TypeAck})
+var relayKeepAlive = unsignedPayload(&proto.Header{Type: proto.TypeAck})
 
 // reloadTrust reads bundle and lists again and checks everybody against them.
 func (r *Relay) reloadTrust() {

@@ -33,7 +33,7 @@ func (c *relayConn) sayList(seq uint64, found []*relayConn) {
 		if len(found) == 0 {
 			h.Done = "ok"
 		}
-		c.say(relayPayload(h), canon.MustMarshal(page))
+		c.say(unsignedPayload(h), canon.MustMarshal(page))
 		if len(found) == 0 {
 			return
 		}
@@ -52,7 +52,7 @@ func (c *relayConn) whois(req relayRequest) error {
 	for i, o := range found {
 		entries[i] = whoisEntry{ID: o.id, Takes: o.takes, Since: o.since.Unix(), Bundle: o.bundle}
 	}
-	return c.say(relayPayload(&proto.Header{Type: proto.TypeWhoisResponse, Answers: &req.seq, Name: req.header.Name}), canon.MustMarshal(entries))
+	return c.say(unsignedPayload(&proto.Header{Type: proto.TypeWhoisResponse, Answers: &req.seq, Name: req.header.Name}), canon.MustMarshal(entries))
 }
 
 // release gives the connection's name up. While connections of that name are
@@ -61,5 +61,5 @@ func (c *relayConn) release(req relayRequest) error {
 	if err := c.relay.names.release(c.name, c.identity); err != nil {
 		return &relayRefusal{told: relayError(err)}
 	}
-	return c.say(relayPayload(&proto.Header{Type: proto.TypeRelease, Answers: &req.seq, Done: "ok"}), nil)
+	return c.say(unsignedPayload(&proto.Header{Type: proto.TypeRelease, Answers: &req.seq, Done: "ok"}), nil)
 }

@@ -275,9 +275,6 @@ func (c *relayConn) tooSlow() {
 	})
 }
 
-// relayPayload makes a payload of a header and no signature; a body may follow.
-func relayPayload(h *proto.Header) []byte { return append(canon.MustMarshal(h), "\n\n"...) }
-
 func relayErrorPayload(e *proto.Error, answers *uint64, dstID string) []byte {
-	return relayPayload(&proto.Header{Type: proto.TypeError, Answers: answers, DstID: dstID, Code: e.Code, Message: e.Message})
+	return unsignedPayload(&proto.Header{Type: proto.TypeError, Answers: answers, DstID: dstID, Code: e.Code, Message: e.Message})
 }

@@ -32,6 +32,10 @@ type whoisEntry struct {
 	Bundle *crypto.Bundle `json:"bundle"`
 }
 
+// unsignedPayload makes a payload of a header and no signature; a body may
+// follow.
+func unsignedPayload(h *proto.Header) []byte { return append(canon.MustMarshal(h), "\n\n"...) }
+
 // lineSealer makes secure lines out of payloads. The goroutine that writes a
 // connection owns it, with the memory it keeps: that of the longest line.
 type lineSealer struct {
