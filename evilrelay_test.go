@@ -173,11 +173,11 @@ func (r *evilRelay) handshake(conn net.Conn, lines *proto.LineReader) (*evilConn
 		}
 	})
 	line4 := canon.MustMarshal(&proto.Connect4{Type: proto.TypeConnect, Phase: 4, Payload: transcript.SealWelcome(welcome)})
+	r.mu.Lock() // whoever has been let in is there
+	defer r.mu.Unlock()
 	writeLine(conn, line4)
 	c2s, s2c := transcript.Finish(line4)
 	c.sealer.hop = s2c
-	r.mu.Lock()
-	defer r.mu.Unlock()
 	if other, ok := r.alias[c.hello.Name]; ok {
 		c.hello.Name = other
 	}
