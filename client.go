@@ -250,7 +250,8 @@ func (c *Client) Send(ctx context.Context, names []string, text string) (id stri
 func (c *Client) Everyone() []string { return c.engine.everyone() }
 
 // Wait waits until everything sent has reached level or failed for every
-// recipient, or ctx ends.
+// recipient, or ctx ends; then up to two seconds more until the recipients'
+// other connections have been sent it, too.
 func (c *Client) Wait(ctx context.Context, level Status) Outcome { return c.engine.wait(ctx, level) }
 
 // List asks the relay who is connected, sorted as the relay gives it.

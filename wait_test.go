@@ -1,0 +1,50 @@
+package chatsecure
+
+import (
+	"context"
+	"testing"
+
+	"chatsecure/crypto"
+)
+
+// TestBothDevicesGetIt: the wait for one of Bob's connections to read goes on
+// until the other has been sent it, though its handshake is slower; not for one
+// that never answers.
+func TestBothDevicesGetIt(t *testing.T) {
+	town, relay := evilTown(t, "alice", "bob")
+	one, two := town.clientIn("bob", "bob-1"), town.clientIn("bob", "bob-2")
+	var held []evilLine // what the second one answers p1 with
+	deaf := false
+	relay.tampering(func(l evilLine) []evilLine {
+		if l.from.id == two.Conn() && crypto.PeekPhase(l.body) == "p2" && !deaf {
+			held = append(held, l)
+			return nil
+		}
+		if deaf && l.to.id == two.Conn() {
+			return nil
+		}
+		return honest(l)
+	})
+	alice := town.client("alice")
+	alice.mustSend("to both", "bob")
+	one.awaitText("to both")
+	done := make(chan Outcome, 1)
+	go func() { done <- alice.Wait(context.Background(), StatusRead) }()
+	alice.await("READ by the first", func(ev Event) bool { return ev.Receipt != nil && ev.Receipt.Status == StatusRead })
+	relay.do(func() {
+		for _, l := range held {
+			relay.forward(l)
+		}
+	})
+	if out := <-done; len(out.Failed) > 0 {
+		t.Error(out.Failed)
+	}
+	alice.leave()
+	two.awaitText("to both")
+
+	relay.do(func() { deaf = true })
+	alice = town.client("alice")
+	alice.mustSend("to who hears", "bob")
+	alice.mustSettle(StatusRead)
+	one.awaitText("to who hears")
+}
