@@ -198,6 +198,7 @@ func TestAttack03Moved(t *testing.T) {
 	town.clientIn("alice", "state-alice-2", longer).mustSend("from elsewhere", "bob")
 	bob.awaitText("from elsewhere")
 	other := town.clientIn("bob", "state-bob-2", longer)
+	alice.awaitConn(other)
 	alice.mustSend("two", "bob")
 	other.awaitText("two")
 	bob.awaitText("two")

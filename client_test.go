@@ -283,6 +283,16 @@ func (tc *testClient) awaitText(text string) *Message {
 	return tc.await("the text "+text, func(ev Event) bool { return ev.Message != nil && ev.Message.Text == text }).Message
 }
 
+// awaitConn waits until this client has a conversation with another one, and
+// sends to it what it sends to the user.
+func (tc *testClient) awaitConn(other *testClient) {
+	tc.t.Helper()
+	conn := other.Conn()
+	tc.await("the connection "+conn, func(ev Event) bool {
+		return ev.Peer != nil && ev.Peer.Conn == conn && ev.Peer.What == "authenticated"
+	})
+}
+
 func (tc *testClient) texts() []string {
 	tc.mu.Lock()
 	defer tc.mu.Unlock()
@@ -540,9 +550,7 @@ func TestDeviceTurnsUpAndLeaves(t *testing.T) {
 	bob1.awaitText("to one")
 	bob2 := town.clientIn("bob", "state-bob-2")
 	second := bob2.Conn()
-	alice.await("bob's other connection", func(ev Event) bool {
-		return ev.Peer != nil && ev.Peer.Conn == second && ev.Peer.What == "authenticated"
-	})
+	alice.awaitConn(bob2)
 	alice.mustSend("to both", "bob")
 	bob1.awaitText("to both")
 	bob2.awaitText("to both")
