@@ -77,8 +77,8 @@ func (l *layout) putVisible(cluster []byte) {
 	if l.col+width > l.cols {
 		l.endRow()
 	}
-	if l.marked {
-		l.cursor, l.marked = spot{len(l.rows), l.col}, false
+	if l.marked { // what has no width can stand behind a full row
+		l.cursor, l.marked = spot{len(l.rows), min(l.col, l.cols-1)}, false
 	}
 	l.row = append(l.row, cluster...)
 	l.col += width
