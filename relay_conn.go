@@ -150,6 +150,7 @@ func (c *relayConn) serveLine(line []byte, err error) bool {
 // writer and closes it.
 func (c *relayConn) finish() {
 	c.relay.hub.leave(c)
+	c.lines.Close()
 	<-c.queue.done
 	if !c.ending.stalled {
 		relayFarewell(c.conn)

@@ -36,6 +36,7 @@ func (r *Relay) greet(v *relayVisitor) {
 		deadline: time.Now().Add(r.cfg.patience),
 	}
 	c, err := h.run()
+	h.lines.Close()
 	if err != nil {
 		h.refuse(err) // sealed under the handshake's secret, so before it is erased
 	}

@@ -192,6 +192,7 @@ func writeLine(w io.Writer, line []byte) error {
 // read is the reader goroutine. It never waits for the writer.
 func (s *session) read(lines *proto.LineReader) {
 	defer close(s.in)
+	defer lines.Close()
 	var armed time.Time
 	seen := headerCache{}
 	for {

@@ -13,7 +13,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 )
 
 // ErrNotCanonical is in the chain of every error about input that is valid
@@ -42,15 +41,11 @@ func MustMarshal(v any) []byte {
 }
 
 // Unmarshal decodes data into the zero value that v points to. It refuses
-// unknown fields, trailing bytes and every encoding but the canonical one.
+// unknown fields, trailing bytes and every encoding but the canonical one: none
+// of them comes back.
 func Unmarshal(data []byte, v any) error {
-	dec := json.NewDecoder(bytes.NewReader(data))
-	dec.DisallowUnknownFields()
-	if err := dec.Decode(v); err != nil {
+	if err := json.Unmarshal(data, v); err != nil {
 		return err
-	}
-	if _, err := dec.Token(); err != io.EOF {
-		return fmt.Errorf("bytes after the value: %w", ErrNotCanonical)
 	}
 	again, err := Marshal(v)
 	if err != nil {

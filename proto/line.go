@@ -146,6 +146,13 @@ func (l *LineReader) fill() error {
 	return io.ErrNoProgress
 }
 
+// Close gives back what the reader was lent. The reader, and the lines that it
+// returned, are not used after it.
+func (l *LineReader) Close() {
+	giveBuffer(l.buf)
+	*l = LineReader{}
+}
+
 // move goes on in another buffer.
 func (l *LineReader) move(buf []byte) {
 	pending := copy(buf, l.buf[l.lo:l.hi])

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"runtime"
 	"strings"
 	"testing"
 	"testing/iotest"
@@ -98,6 +99,31 @@ func TestLineReaderLetsMemoryGo(t *testing.T) {
 	}
 	if len(l.buf) != minReadBuffer { // after two more that were small
 		t.Errorf("after short lines the buffer has %d bytes", len(l.buf))
+	}
+}
+
+// TestLineReaderGivesBack: readers of one long line each have the same buffer
+// one after the other.
+func TestLineReaderGivesBack(t *testing.T) {
+	input := strings.Repeat("x", 2*maxOwnBuffer) + "\n"
+	read := func() {
+		l := NewLineReader(strings.NewReader(input))
+		if _, err := l.ReadLine(MaxLine); err != nil || len(l.buf) != streamReadBuffer {
+			t.Fatalf("%v, in a buffer of %d bytes", err, len(l.buf))
+		}
+		l.Close()
+	}
+	read()
+	const rounds = 200
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	for range rounds {
+		read()
+	}
+	runtime.ReadMemStats(&after)
+	// The pool may drop some: at a collection, and by chance under -race.
+	if n := (after.TotalAlloc - before.TotalAlloc) / rounds; n > streamReadBuffer/2 {
+		t.Errorf("each reader takes %d bytes of new memory", n)
 	}
 }
 
