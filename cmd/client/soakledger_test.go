@@ -47,7 +47,9 @@ func (l *soakLedger) fault(format string, args ...any) {
 
 func (l *soakLedger) faultLocked(format string, args ...any) {
 	if l.counts["wrong"]++; len(l.wrong) < soakMostWrong {
-		l.wrong = append(l.wrong, fmt.Sprintf(format, args...))
+		text := fmt.Sprintf(format, args...)
+		fmt.Printf("soak: wrong: %s\n", text) // also at once: an hour is long
+		l.wrong = append(l.wrong, text)
 	}
 }
 
