@@ -47,12 +47,27 @@ func Unmarshal(data []byte, v any) error {
 	if err := json.Unmarshal(data, v); err != nil {
 		return err
 	}
-	again, err := Marshal(v)
-	if err != nil {
+	want := match{data}
+	enc := json.NewEncoder(&want)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(v); err != nil {
 		return err
 	}
-	if !bytes.Equal(again, data) {
+	if len(want.rest) > 0 {
 		return ErrNotCanonical
 	}
 	return nil
+}
+
+// match is a Writer that takes only what is next in rest, so that comparing
+// with an encoding needs no copy of it.
+type match struct{ rest []byte }
+
+func (m *match) Write(p []byte) (int, error) {
+	rest, ok := bytes.CutPrefix(m.rest, bytes.TrimSuffix(p, []byte("\n"))) // Encode adds it
+	if !ok {
+		return 0, ErrNotCanonical
+	}
+	m.rest = rest
+	return len(p), nil
 }
