@@ -634,10 +634,13 @@ func (e *engine) tickConn(pc *peerConn, now time.Time) {
 	}
 }
 
-// replyUnknown answers a message of a conversation that is not known here.
+// replyUnknown answers a message of a conversation that is not known here. Who
+// leaves takes no phase 3 any more, and does not answer what follows it: the
+// relay says in a moment that the connection is gone, and beginning anew with
+// it is no use.
 func (e *engine) replyUnknown(h *proto.Header, t3 []byte) {
 	pc := e.connFor(h.SrcID, h.Src)
-	if pc == nil || len(t3) != 32 || pc.inflightN > maxAnswering {
+	if pc == nil || e.leaving || len(t3) != 32 || pc.inflightN > maxAnswering {
 		return
 	}
 	e.sendHeader(pc, &proto.Header{Type: proto.TypeError, Dst: h.Src, DstID: h.SrcID, Code: proto.NoConversation, Message: "the conversation is not known here"}, t3, 0)

@@ -211,7 +211,7 @@ func nextPEM(in *bufio.Reader) (found bool, err error) {
 		case bytes.Equal(text, []byte("-----BEGIN X509 CRL-----")):
 			return true, nil
 		case bytes.HasPrefix(text, []byte("-----BEGIN ")):
-			return false, fmt.Errorf("it holds %s, not a revocation list", Visible(string(bytes.Trim(text[11:], "-"))))
+			return false, fmt.Errorf("it holds %s, not a revocation list", shownText(string(bytes.Trim(text[11:], "-"))))
 		}
 		if err == io.EOF {
 			return false, nil
