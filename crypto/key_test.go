@@ -13,7 +13,6 @@ import (
 	"encoding/asn1"
 	"encoding/hex"
 	"math/big"
-	"strings"
 	"testing"
 
 	"chatsecure/testdata/corpus"
@@ -199,29 +198,43 @@ func TestRow19Ed25519Encodings(t *testing.T) {
 	}
 	for y := int64(0); y < 19; y++ { // the 19 values that have a second encoding
 		for sign := range byte(2) {
-			if _, err := ParsePublicKey(edSPKI(le(new(big.Int).Add(edPrime, big.NewInt(y)), sign))); err == nil {
+			if _, err := ParsePublicKey(edSPKI(le(new(big.Int).Add(edField, big.NewInt(y)), sign))); err == nil {
 				t.Errorf("y = p + %d is accepted", y)
 			}
 		}
 	}
-	// About half of all y are those of a point; the others are refused.
-	on := 0
+	// About half of all y are those of a point. Under the others no signature
+	// holds, not even the one that does for every point of small order.
+	forged, off := make([]byte, 64), 0
+	forged[0] = 1
 	for y := int64(2); y < 66; y++ {
 		point := le(big.NewInt(y), 0)
-		_, err := ParsePublicKey(edSPKI(point))
-		if err == nil {
-			on++
-		} else if !strings.Contains(err.Error(), "not a point") {
+		p, err := ParsePublicKey(edSPKI(point))
+		if err != nil {
 			t.Errorf("y = %d: %v", y, err)
+			continue
 		}
-		if _, decodes := decodeEd25519(point); decodes != (err == nil) {
-			t.Errorf("y = %d: accepted is %v, decodes is %v", y, err == nil, decodes)
+		if _, decodes := decodeEd25519(point); decodes {
+			continue
+		}
+		off++
+		for n := range 256 {
+			if p.Verify([]byte{byte(n)}, forged) {
+				t.Fatalf("y = %d is not on the curve, and a signature holds", y)
+			}
 		}
 	}
-	if on < 20 || on > 44 {
-		t.Errorf("%d of 64 small y are on the curve; about half should be", on)
+	if off < 20 || off > 44 {
+		t.Errorf("%d of 64 small y are not on the curve; about half should be", off)
 	}
 }
+
+// edField is the field's prime 2^255 - 19, edD the curve's constant d (RFC
+// 8032, section 5.1).
+var (
+	edField, _ = new(big.Int).SetString("7fffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffed", 16)
+	edD, _     = new(big.Int).SetString("52036cee2b6ffe738cc740797779e89800700a4d4141d8ab75eb4dca135978a3", 16)
+)
 
 // decodeEd25519 recovers x by RFC 8032, section 5.1.3, step by step.
 func decodeEd25519(point []byte) (x *big.Int, ok bool) {
@@ -234,9 +247,9 @@ func decodeEd25519(point []byte) (x *big.Int, ok bool) {
 	y2.Mul(y2, y2)
 	u := new(big.Int).Sub(y2, big.NewInt(1))
 	v := new(big.Int).Mul(edD, y2)
-	v.Add(v, big.NewInt(1)).Mod(v, edPrime)
-	u.Mul(u, new(big.Int).ModInverse(v, edPrime)).Mod(u, edPrime)
-	x = new(big.Int).ModSqrt(u, edPrime)
+	v.Add(v, big.NewInt(1)).Mod(v, edField)
+	u.Mul(u, new(big.Int).ModInverse(v, edField)).Mod(u, edField)
+	x = new(big.Int).ModSqrt(u, edField)
 	return x, x != nil
 }
 
@@ -374,8 +387,10 @@ func FuzzParsePublicKey(f *testing.F) {
 		}
 		switch public := public.(type) {
 		case ed25519.PublicKey:
-			if _, ok := decodeEd25519(public); !ok {
-				t.Error("a key that is no point is accepted")
+			forged := make([]byte, 64)
+			forged[0] = 1
+			if _, ok := decodeEd25519(public); !ok && p.Verify([]byte("message"), forged) {
+				t.Error("a signature holds under a key that is no point")
 			}
 		case *rsa.PublicKey:
 			if public.Size() != 256 || public.E != 65537 {

@@ -341,9 +341,15 @@ func TestRow19OneError(t *testing.T) {
 		check("other data", mk, []byte("aae"), sealed)
 		check("no data", mk, nil, sealed)
 		check("nothing", mk, aad, nil)
+		// A message key is of one suite: the two of AES-CBC would have one MAC
+		// key of it.
+		ck := unknownSecret()
+		keyOf := func(s Suite) []byte {
+			return newChain(s, ck, [32]byte{}, "a2b").messageKey(make([]byte, secretSize))
+		}
 		for _, other := range suites {
 			if other != s {
-				check("sealed by "+other.Name(), mk, aad, other.Seal(nil, mk, aad, []byte("text")))
+				check("sealed by "+other.Name(), keyOf(s), aad, other.Seal(nil, keyOf(other), aad, []byte("text")))
 			}
 		}
 	})
