@@ -137,7 +137,7 @@ func BenchmarkPipeBinaries(b *testing.B) {
 		recv.Process.Signal(syscall.SIGTERM)
 		recv.Wait()
 		for _, c := range []*exec.Cmd{recv, send} {
-			rss = max(rss, c.ProcessState.SysUsage().(*syscall.Rusage).Maxrss)
+			rss = max(rss, int64(c.ProcessState.SysUsage().(*syscall.Rusage).Maxrss)) // 32 bits on some machines
 		}
 		return size / 1e6 / took.Seconds(), rss
 	}
