@@ -3,6 +3,7 @@ package main
 import (
 	"os"
 	"os/exec"
+	"os/signal"
 	"strings"
 	"syscall"
 	"testing"
@@ -125,6 +126,11 @@ func (w *town) atPrompt(p *pty, name, term string) *exec.Cmd {
 // TestPromptEnds: however it ends, the terminal is as before, and the status
 // says how.
 func TestPromptEnds(t *testing.T) {
+	// Under nohup SIGHUP is ignored, and a client would inherit that; what is
+	// caught here is as usual there.
+	hup := make(chan os.Signal, 1)
+	signal.Notify(hup, syscall.SIGHUP)
+	defer signal.Stop(hup)
 	w := newTown(t, people("alice"))
 	for _, test := range []struct {
 		name   string
