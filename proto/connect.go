@@ -92,6 +92,9 @@ func ReadConnect(line []byte, phase int, v any) error {
 		}
 		return e
 	}
+	if v, ok := v.(*Connect3); ok && phase == 3 && scanConnect3(line, v) {
+		return nil
+	}
 	if err := canon.Unmarshal(line, v); err != nil {
 		return Errorf(Malformed, "connect phase %d is not in its canonical form", phase)
 	}
@@ -114,4 +117,34 @@ func ReadConnect(line []byte, phase int, v any) error {
 		return Errorf(Unexpected, "connect phase %d was expected", phase)
 	}
 	return nil
+}
+
+const (
+	connect3Data    = `{"type":"connect","phase":3,"data":"`
+	connect3Payload = `","payload":"`
+	connect3End     = `"}`
+)
+
+// scanConnect3 decodes connect phase 3 in its canonical form, and tells whether
+// it was that. It is a client's certificates, and encoding/json was a tenth of
+// what a relay spends on a handshake.
+func scanConnect3(line []byte, v *Connect3) bool {
+	rest, ok := bytes.CutPrefix(line, []byte(connect3Data))
+	if !ok {
+		return false
+	}
+	data, rest, ok := bytes.Cut(rest, []byte(connect3Payload))
+	if !ok {
+		return false
+	}
+	payload, ok := bytes.CutSuffix(rest, []byte(connect3End))
+	if !ok {
+		return false
+	}
+	c := Connect3{TypeConnect, 3, make([]byte, DecodedLen(data)), make([]byte, DecodedLen(payload))}
+	if !decodeExact(c.Data, data) || !decodeExact(c.Payload, payload) {
+		return false
+	}
+	*v = c
+	return true
 }

@@ -3,6 +3,7 @@ package proto
 import (
 	"bytes"
 	"errors"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -104,8 +105,10 @@ func FuzzConnect(f *testing.F) {
 		canon.MustMarshal(&Connect1{TypeConnect, 1, []string{"A", "B"}, random}),
 		canon.MustMarshal(&Connect2{TypeConnect, 2, "A", []byte("k"), []byte("p"), []byte("s")}),
 		canon.MustMarshal(&Connect3{TypeConnect, 3, []byte("e"), []byte("p")}),
+		canon.MustMarshal(&Connect3{TypeConnect, 3, []byte{}, []byte{}}),
 		canon.MustMarshal(&Connect4{TypeConnect, 4, []byte("p")}),
 	},
+		[]byte(`{"type":"connect","phase":3,"data":"","payload":""},"payload":""}`), []byte(`{"type":"connect","phase":3,"data":"QQ==","payload":"QR=="}`),
 		canon.MustMarshal(&ClearError{TypeError, Busy, "try again"}), []byte(`{"type":"error"`),
 		canon.MustMarshal(&ClearError{TypeError, Code(strings.Repeat("c", MaxCode+1)), "it is long"}))
 	f.Fuzz(func(t *testing.T, line []byte) {
@@ -113,6 +116,15 @@ func FuzzConnect(f *testing.F) {
 		for i, form := range connectForms {
 			v := form()
 			err := ReadConnect(line, i+1, v)
+			if v, ok := v.(*Connect3); ok {
+				// The scanner takes what encoding/json does, and nothing else.
+				var scanned, slow Connect3
+				fast := scanConnect3(line, &scanned)
+				same := canon.Unmarshal(line, &slow) == nil && slow.Type == TypeConnect && slow.Phase == 3 && slow.Data != nil && slow.Payload != nil
+				if fast != same || fast && !reflect.DeepEqual(scanned, slow) || fast && !reflect.DeepEqual(*v, slow) {
+					t.Fatalf("%q: scanned: %v, %+v; decoded: %v, %+v", line, fast, scanned, same, slow)
+				}
+			}
 			if err == nil {
 				taken++
 				if again := canon.MustMarshal(v); !bytes.Equal(again, line) {
