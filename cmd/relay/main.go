@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"syscall"
@@ -179,6 +180,7 @@ func serve(o options, stderr io.Writer) error {
 		return err
 	}
 	defer relay.Close()
+	widen()
 	// Silence is the protocol's business: an ack every 30 seconds.
 	ln, err := (&net.ListenConfig{KeepAlive: -1}).Listen(ctx, "tcp", o.listen)
 	if err != nil {
@@ -205,6 +207,17 @@ func serve(o options, stderr io.Writer) error {
 		}
 	}
 }
+
+// widen has the Go scheduler use two threads more than there are processors.
+// It looks at sockets when it has nothing else to run; under a flood that was
+// up to ten milliseconds later, for everybody. Those two have nothing to run,
+// and between busy threads the kernel is fair. It comes after NewRelay, which
+// gives handshakes half of the processors there are.
+var widen = sync.OnceFunc(func() {
+	if os.Getenv("GOMAXPROCS") == "" {
+		runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + 2)
+	}
+})
 
 func logger(o options, w io.Writer) *slog.Logger {
 	opts := &slog.HandlerOptions{}
