@@ -107,7 +107,7 @@ type Event struct {
 	Gap     *Gap           // EventGap
 	Err     *Error         // EventLost, EventError
 	Notice  string         // EventNotice: a sentence for people
-	Conn    string         // EventConnected, EventBack: our connection id
+	Conn    string         // EventBack: our new connection id
 }
 
 // EventType says which kind of Event it is, in the words of -json.
@@ -115,15 +115,14 @@ type EventType string
 
 // The kinds of Event.
 const (
-	EventConnected EventType = "connected" // once, when the relay is first there
-	EventMessage   EventType = "message"
-	EventReceipt   EventType = "receipt"
-	EventPeer      EventType = "peer"
-	EventGap       EventType = "gap"
-	EventLost      EventType = "lost" // the relay is gone; the client tries again
-	EventBack      EventType = "back" // and has it again
-	EventError     EventType = "error"
-	EventNotice    EventType = "notice"
+	EventMessage EventType = "message"
+	EventReceipt EventType = "receipt"
+	EventPeer    EventType = "peer"
+	EventGap     EventType = "gap"
+	EventLost    EventType = "lost" // the relay is gone; the client tries again
+	EventBack    EventType = "back" // and has it again
+	EventError   EventType = "error"
+	EventNotice  EventType = "notice"
 )
 
 // Message is a text that was received, checked and stored. It is READ once
@@ -147,6 +146,7 @@ type Message struct {
 // ReceiptChange is a change of one message's status for one recipient.
 type ReceiptChange struct {
 	ID     string
+	No     uint64 // which of the client's Sends it is, from 1: it may come before Send returns
 	To     string // name
 	Conn   string // the connection that reached it, if one did
 	Status Status

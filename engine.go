@@ -65,8 +65,7 @@ type engine struct {
 	renewing  bool
 	renewNext time.Time
 	pending   map[string]*shownMark // received, stored, not shown, by record id
-	recordNo  uint64
-	fatal     error // set once: why the client ended by itself
+	fatal     error                 // set once: why the client ended by itself
 }
 
 type sessionInfo struct{ conn, fingerprint, suite string }
@@ -132,7 +131,6 @@ func dial(ctx context.Context, cfg ClientConfig) (*Client, error) {
 	}
 	e.history = history
 	e.begin(sess)
-	e.event(Event{Type: EventConnected, Conn: sess.id})
 	for _, n := range notices {
 		e.event(Event{Type: EventNotice, Notice: n})
 	}

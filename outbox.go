@@ -50,7 +50,7 @@ const (
 
 // outgoing is one record on its way to every recipient.
 type outgoing struct {
-	no     uint64 // order of writing
+	no     uint64 // order of Send, from 1
 	record *crypto.Record
 	size   int // about, in bytes, of the encoded record
 	to     []*recipient
@@ -83,6 +83,7 @@ type statusCounts struct {
 type outbox struct {
 	mu      sync.Mutex
 	fresh   []*outgoing
+	last    uint64 // number given
 	records int
 	bytes   int
 	room    chan struct{} // closed and replaced when there is room again
@@ -106,6 +107,8 @@ func (o *outbox) add(ctx context.Context, out *outgoing) error {
 			return Errorf(proto.Lost, "the client is closed")
 		}
 		if o.records < maxQueuedRecords && (o.bytes < maxQueuedBytes || o.records == 0) {
+			o.last++
+			out.no = o.last
 			o.fresh = append(o.fresh, out)
 			o.records++
 			o.bytes += out.size
@@ -233,8 +236,6 @@ func encodedLen(text string) int {
 // takeOutbox gives fresh records to the connections of their recipients.
 func (e *engine) takeOutbox() {
 	for _, out := range e.outbox.take() {
-		e.recordNo++
-		out.no = e.recordNo
 		waits := []string(nil)
 		for _, r := range out.to {
 			u := r.user
@@ -427,7 +428,7 @@ func (e *engine) failed(r *recipient, reason *Error) {
 }
 
 func (e *engine) report(r *recipient, conn string) {
-	change := &ReceiptChange{ID: r.out.record.ID, To: r.user.shown, Conn: conn, Status: r.status}
+	change := &ReceiptChange{ID: r.out.record.ID, No: r.out.no, To: r.user.shown, Conn: conn, Status: r.status}
 	if r.reason != nil {
 		change.Reason = r.reason.Message
 	}

@@ -27,15 +27,19 @@ type display struct {
 	mu     sync.Mutex // guards what follows
 	out    *bufio.Writer
 	err    io.Writer
-	broken error   // the first failure to write data
+	broken error  // the first failure to write data
+	sent   uint64 // messages whose id has been written
+	told   *sync.Cond
 	screen *screen // the prompt's, else nil
 }
 
 func newDisplay(sys system, opt options) *display {
-	return &display{
+	d := &display{
 		json: opt.json, quiet: opt.quiet, verbose: opt.verbose, now: sys.now,
 		out: bufio.NewWriterSize(sys.stdout, outBuffer), err: sys.stderr,
 	}
+	d.told = sync.NewCond(&d.mu)
+	return d
 }
 
 // onScreen makes a screen the place for everything.
@@ -84,6 +88,36 @@ func (d *display) objectLater(v any) {
 	defer d.mu.Unlock()
 	d.out.Write(canon.MustMarshal(v))
 	d.note(d.out.WriteByte('\n'))
+}
+
+// connected tells that the relay is there, before anything else is told.
+func (d *display) connected(c *chatsecure.Client) {
+	d.detail("connected as %s-%s with %s to the relay %s", crypto.Visible(c.Name()), c.Conn(), c.Suite(), c.Fingerprint())
+	if d.json {
+		d.object(connectedObject{d.head("connected"), c.Name(), c.Conn(), c.Fingerprint(), c.Suite()})
+	}
+}
+
+// sentLater is objectLater for the id of the next message, and lets its
+// receipts be written.
+func (d *display) sentLater(o sentObject) {
+	d.objectLater(o)
+	d.mu.Lock()
+	d.sent++
+	d.mu.Unlock()
+	d.told.Broadcast()
+}
+
+// awaitSent waits until the id of the message that is number no among the sent
+// has been written: a receipt can be faster than the goroutine that sends, and
+// whoever reads them would not know the id yet. That goroutine has nothing to
+// wait for in between.
+func (d *display) awaitSent(no uint64) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for d.sent < no {
+		d.told.Wait()
+	}
 }
 
 // note remembers the first failure. The lock is held.

@@ -43,10 +43,8 @@ func newFakeTalker() *fakeTalker {
 	return &fakeTalker{name: "Ana", conn: "139934559672912", events: make(chan []chatsecure.Event, 16), seen: make(chan struct{}, 64)}
 }
 
-func (f *fakeTalker) Name() string        { return f.name }
-func (f *fakeTalker) Conn() string        { return f.conn }
-func (f *fakeTalker) Fingerprint() string { return strings.Repeat("0a", 32) }
-func (f *fakeTalker) Suite() string       { return crypto.SuiteNames()[0] }
+func (f *fakeTalker) Name() string { return f.name }
+func (f *fakeTalker) Conn() string { return f.conn }
 
 func (f *fakeTalker) Next(ctx context.Context) ([]chatsecure.Event, error) {
 	select {

@@ -134,7 +134,7 @@ type whoisConn struct {
 }
 
 // eventObject is an event as -json shows it, or nil for one that it does not.
-func eventObject(ev *chatsecure.Event, c talker) any {
+func eventObject(ev *chatsecure.Event) any {
 	switch h := eventHead(ev); {
 	case ev.Message != nil:
 		m := ev.Message
@@ -155,8 +155,6 @@ func eventObject(ev *chatsecure.Event, c talker) any {
 		return gapObject{head: h, Name: ev.Gap.Name, Conn: ev.Gap.Conn, Reason: ev.Gap.Reason}
 	}
 	switch h := eventHead(ev); ev.Type {
-	case chatsecure.EventConnected:
-		return connectedObject{head: h, Name: c.Name(), Conn: ev.Conn, Fingerprint: c.Fingerprint(), Suite: c.Suite()}
 	case chatsecure.EventBack:
 		return backObject{head: h, Conn: ev.Conn}
 	case chatsecure.EventLost:

@@ -15,8 +15,6 @@ import (
 type talker interface {
 	Name() string
 	Conn() string
-	Fingerprint() string
-	Suite() string
 	Next(ctx context.Context) ([]chatsecure.Event, error)
 	Shown(messages ...*chatsecure.Message)
 	Send(ctx context.Context, names []string, text string) (id string, err error)
@@ -63,7 +61,10 @@ func (p *presenter) present(events []chatsecure.Event) (shown []*chatsecure.Mess
 			shown = append(shown, m)
 		}
 		if p.out.json {
-			if o := eventObject(ev, p.c); o != nil {
+			if ev.Receipt != nil {
+				p.out.awaitSent(ev.Receipt.No)
+			}
+			if o := eventObject(ev); o != nil {
 				p.out.objectLater(o)
 			}
 		}
@@ -124,8 +125,6 @@ func (p *presenter) tell(ev *chatsecure.Event) {
 		p.fail(ev.Err)
 	case ev.Type == chatsecure.EventBack:
 		p.out.notice("the relay is back")
-	case ev.Type == chatsecure.EventConnected:
-		p.out.detail("connected as %s-%s with %s to the relay %s", crypto.Visible(p.c.Name()), ev.Conn, p.c.Suite(), p.c.Fingerprint())
 	case ev.Notice != "":
 		p.out.notice("%s", crypto.Visible(ev.Notice))
 	}

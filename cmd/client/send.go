@@ -172,7 +172,7 @@ func (s *sender) sendAll(ctx context.Context, source lineSource) error {
 				return ended(ctx, err)
 			}
 			if s.out.json {
-				s.out.objectLater(sentObject{s.out.head("sent"), id, s.names})
+				s.out.sentLater(sentObject{s.out.head("sent"), id, s.names})
 			} else {
 				s.out.line(id)
 			}

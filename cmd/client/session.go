@@ -217,7 +217,7 @@ func (s *session) say(ctx context.Context, c promptCommand) error {
 		s.desk.sent(s.terminal, id, names)
 	}
 	if s.out.json {
-		s.out.objectLater(sentObject{s.out.head("sent"), id, names})
+		s.out.sentLater(sentObject{s.out.head("sent"), id, names})
 	}
 	return nil
 }

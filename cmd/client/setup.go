@@ -85,6 +85,7 @@ func (a *app) connect(ctx context.Context, takes string, change func(*chatsecure
 	if err == nil {
 		var client *chatsecure.Client
 		if client, err = chatsecure.Dial(ctx, cfg); err == nil {
+			a.out.connected(client)
 			return &connection{client, state, cfg.Credential, cfg.Fetcher}, nil
 		}
 		cfg.Credential.Key.Erase()

@@ -121,7 +121,7 @@ func manpage() *manual.Program {
 			}},
 			{Title: "output", Text: []string{
 				"Standard output has data only, and standard error all that is said to a person. A message is one line: from: text, or [from → to] from: text for several recipients. Control, bidi and zero-width characters and newlines are made visible; only -json and pipe are exact.",
-				"With -json each line is one object with v (1), type, time (RFC 3339, UTC) and the fields of its type, which are those of the JSON Schema in cmd/client/testdata/schema.json.",
+				"With -json each line is one object with v (1), type, time (RFC 3339, UTC) and the fields of its type, which are those of the JSON Schema in cmd/client/testdata/schema.json. What goes online begins with connected, and sent stands before that message's receipts.",
 			}},
 			{Title: "environment", Items: []manual.Item{
 				{Term: "CHATSECURE_RELAY, CHATSECURE_NAME, CHATSECURE_CARD, CHATSECURE_STATE", Text: "Used where -relay, -name, -card and -state are not given."},
