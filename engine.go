@@ -124,7 +124,7 @@ func dial(ctx context.Context, cfg ClientConfig) (*Client, error) {
 		return nil, err
 	}
 	receiving := cfg.Takes == proto.TakesMessages
-	history, notices, err := openHistory(cfg.State.HistoryDir(), receiving, cfg.Now, cfg.through)
+	history, notices, err := openHistory(cfg.State.HistoryDir(), receiving, sess.since, cfg.Now, cfg.through)
 	if err != nil {
 		sess.fail(nil)
 		return nil, err
@@ -165,7 +165,7 @@ func newEngine(cfg *ClientConfig, events *eventQueue, self [32]byte) *engine {
 // handshake does not wait for a person.
 func (e *engine) connect(ctx context.Context) (*session, error) {
 	for asked := false; ; asked = true {
-		sess, err := connect(ctx, e.cfg.dial, e.cfg.Relay, e.cfg.Ciphers, e.cfg.Credential, e.cfg.Takes, e.checkRelay)
+		sess, err := e.dial(ctx, e.cfg.Credential)
 		var ask *errAskRelay
 		if !errors.As(err, &ask) {
 			return sess, err
@@ -452,12 +452,22 @@ func (e *engine) scheduleRetry() {
 	e.backoff = min(2*e.backoff, backoffMax)
 }
 
+// dial makes one attempt to be connected to the relay.
+func (e *engine) dial(ctx context.Context, cred *Credential) (*session, error) {
+	since := e.now()
+	sess, err := connect(ctx, e.cfg.dial, e.cfg.Relay, e.cfg.Ciphers, cred, e.cfg.Takes, e.checkRelay)
+	if err == nil {
+		sess.since = since
+	}
+	return sess, err
+}
+
 // retry dials again in the background.
 func (e *engine) retry() {
 	e.dialing = true
 	cred := e.cfg.Credential
 	e.wg.Go(func() {
-		sess, err := connect(e.ctx, e.cfg.dial, e.cfg.Relay, e.cfg.Ciphers, cred, e.cfg.Takes, e.checkRelay)
+		sess, err := e.dial(e.ctx, cred)
 		done := func() { e.retried(sess, cred, err) }
 		select {
 		case e.cmds <- done:
@@ -476,6 +486,7 @@ func (e *engine) retried(sess *session, cred *Credential, err error) {
 			sess.fail(nil)
 			return
 		}
+		e.history.Connected(sess.since)
 		e.begin(sess)
 		e.event(Event{Type: EventBack, Conn: sess.id})
 		return

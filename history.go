@@ -41,12 +41,12 @@ type History struct {
 // and stands in notices, sentences for people; so does a damaged file, which
 // is left alone. The caller closes the History.
 func OpenHistory(dir string, receiving bool, now func() time.Time) (h *History, notices []string, err error) {
-	return openHistory(dir, receiving, now, func(f *os.File) historyStore { return f })
+	return openHistory(dir, receiving, time.Time{}, now, func(f *os.File) historyStore { return f })
 }
 
-// openHistory is OpenHistory with what the file of lines and the head are
-// written through.
-func openHistory(dir string, receiving bool, now func() time.Time, through func(*os.File) historyStore) (h *History, notices []string, err error) {
+// openHistory is OpenHistory with what Connected is told, unless it is zero,
+// and with what the file of lines and the head are written through.
+func openHistory(dir string, receiving bool, since time.Time, now func() time.Time, through func(*os.File) historyStore) (h *History, notices []string, err error) {
 	if now == nil {
 		now = time.Now
 	}
@@ -82,6 +82,9 @@ func openHistory(dir string, receiving bool, now func() time.Time, through func(
 	}
 	if err == nil && receiving {
 		h.known = index
+		if !since.IsZero() {
+			h.Connected(since)
+		}
 		err = h.RefreshKnown()
 	}
 	notices = o.notices
@@ -233,7 +236,7 @@ func (h *History) Received(c *crypto.Conversation, o *crypto.Opened) error {
 	})
 	if err == nil && h.known != nil {
 		for _, r := range o.Records {
-			h.known.stored(r.ID, flow{c.T3, o.Header.Direction}, r.Seq)
+			h.known.stored(r.ID, flow{c.T3, o.Header.Direction}, r.Seq, false)
 		}
 	}
 	return err

@@ -103,6 +103,71 @@ func TestHistoryOtherSlots(t *testing.T) {
 	p.must(fifth.Close())
 }
 
+// What another slot has received since this client is connected is sent to this
+// one, too, and is known once it has come.
+func TestHistoryConnected(t *testing.T) {
+	p := newHistoryPair(t)
+	first := p.b.h
+	ids := p.send("before")
+	p.must(first.Shown(p.cb.T3, 1))
+	p.clock.Add(time.Millisecond)
+	second, _, err := OpenHistory(p.b.dir, true, p.clock.Now)
+	p.must(err)
+	second.Connected(p.clock.Now())
+	record := cs.NewRecord(p.a.local.Identity, p.to(p.b), "to both", p.clock.Now())
+	ids = append(ids, record.ID)
+	p.sendRecords([]*cs.Record{record})
+	p.must(first.Shown(p.cb.T3, 2))
+	p.close(p.b)
+	expect := func(when string, want ...KnownLevel) {
+		t.Helper()
+		p.must(second.RefreshKnown())
+		for i, id := range ids {
+			if got := second.Known(id); got != want[i] {
+				t.Errorf("%s: record %d is known as %d, want %d", when, i+1, got, want[i])
+			}
+		}
+	}
+	expect("connected before", KnownShown, KnownNot)
+	ca, cb := p.shake(p.a, p.b)
+	p.must(second.Begin(cb, p.b.local.Bundle))
+	s, _, err := ca.SealRecords([]*cs.Record{record}, p.clock.Now())
+	p.must(err)
+	o, err := cb.Open(s.Body, p.clock.Now())
+	p.must(err)
+	p.must(second.Received(cb, o))
+	expect("received", KnownShown, KnownShown)
+	p.must(second.Close())
+
+	// Both are left behind for whoever connects after that.
+	third, _, err := openHistory(p.b.dir, true, p.clock.Now().Add(time.Millisecond), p.clock.Now, func(f *os.File) historyStore { return f })
+	p.must(err)
+	second = third
+	expect("connected after", KnownShown, KnownShown)
+	p.must(third.Close())
+}
+
+// TestHistoryReconnected: what another slot received before the connection was
+// lost comes only again after that.
+func TestHistoryReconnected(t *testing.T) {
+	p := newHistoryPair(t)
+	second, _, err := OpenHistory(p.b.dir, true, p.clock.Now)
+	p.must(err)
+	second.Connected(p.clock.Now())
+	id := p.send("text")[0]
+	p.close(p.b)
+	p.must(second.RefreshKnown())
+	if got := second.Known(id); got != KnownNot {
+		t.Errorf("in the connection: known as %d", got)
+	}
+	p.clock.Add(time.Second)
+	second.Connected(p.clock.Now())
+	if got := second.Known(id); got != KnownStored {
+		t.Errorf("connected again: known as %d", got)
+	}
+	p.must(second.Close())
+}
+
 // What one slot received and another slot's client has shown is not shown
 // again by a third, while that client still runs.
 func TestHistoryShownElsewhere(t *testing.T) {

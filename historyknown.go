@@ -72,6 +72,9 @@ type historyIndex struct {
 	ids   map[recordKey]place
 	more  map[recordKey][]place   // of records that were received again
 	tails map[string]*historyTail // of the other slots: read up to here
+
+	since  int64              // milliseconds: see Connected; 0: not yet
+	theirs map[recordKey]bool // received since in other slots, and not in this one
 }
 
 func newHistoryIndex() *historyIndex {
@@ -81,6 +84,8 @@ func newHistoryIndex() *historyIndex {
 		ids:   make(map[recordKey]place),
 		more:  make(map[recordKey][]place),
 		tails: make(map[string]*historyTail),
+
+		theirs: make(map[recordKey]bool),
 	}
 }
 
@@ -107,7 +112,7 @@ func (x *historyIndex) shown(of flow, seq uint64) {
 	c.waiting = slices.DeleteFunc(c.waiting, func(l storedLine) bool { return l.last <= c.shown })
 }
 
-func (x *historyIndex) stored(id string, of flow, seq uint64) {
+func (x *historyIndex) stored(id string, of flow, seq uint64, theirs bool) {
 	var key recordKey
 	if len(id) != 2*len(key) {
 		return
@@ -116,7 +121,14 @@ func (x *historyIndex) stored(id string, of flow, seq uint64) {
 		return
 	}
 	p := place{x.conv(of), seq}
-	if before, ok := x.ids[key]; !ok {
+	before, ok := x.ids[key]
+	switch {
+	case !theirs:
+		delete(x.theirs, key)
+	case !ok:
+		x.theirs[key] = true
+	}
+	if !ok {
 		x.ids[key] = p
 	} else if before != p && !slices.Contains(x.more[key], p) {
 		x.more[key] = append(x.more[key], p)
@@ -125,7 +137,7 @@ func (x *historyIndex) stored(id string, of flow, seq uint64) {
 
 func (x *historyIndex) level(key recordKey) KnownLevel {
 	p, ok := x.ids[key]
-	if !ok {
+	if !ok || x.theirs[key] {
 		return KnownNot
 	}
 	if p.seq <= x.convs[p.conv].shown {
@@ -139,9 +151,21 @@ func (x *historyIndex) level(key recordKey) KnownLevel {
 	return KnownStored
 }
 
+// Connected tells since when the client has its connection to the relay, by
+// the clock of the lines. A message goes to every connection that takes
+// messages: what another slot received from then on is sent to this one for
+// itself, and is known once this one has it. What was received there before may
+// only come here because it is sent again.
+func (h *History) Connected(since time.Time) {
+	if h.known != nil {
+		h.known.since = since.UnixMilli()
+		clear(h.known.theirs)
+	}
+}
+
 // Known tells how far a record with this id has got: in this slot's history,
-// or in one that no process held when RefreshKnown last looked. A one-shot
-// sender knows none.
+// or, before Connected, in one that no process held when RefreshKnown last
+// looked. A one-shot sender knows none.
 func (h *History) Known(id string) KnownLevel {
 	var key recordKey
 	if h.known == nil || len(id) != 2*len(key) {
@@ -228,14 +252,15 @@ func (x *historyIndex) line(slot string, line []byte, offset int64) error {
 		}
 	case lineReceived:
 		if of, rest, ok := peekFlow(rest, `,"header":{"conversation":"`); ok {
-			x.receivedLine(slot, offset, of, rest)
+			x.receivedLine(slot, offset, of, rest, x.since != 0 && peekTime(line) >= x.since)
 		}
 	}
 	return nil
 }
 
-// receivedLine takes in the records of a received line.
-func (x *historyIndex) receivedLine(slot string, offset int64, of flow, rest []byte) {
+// receivedLine takes in the records of a received line; theirs if this client
+// gets them for itself.
+func (x *historyIndex) receivedLine(slot string, offset int64, of flow, rest []byte, theirs bool) {
 	const recordStart, idLen = `{"id":"`, 2 * len(recordKey{})
 	var last uint64
 	for {
@@ -257,7 +282,7 @@ func (x *historyIndex) receivedLine(slot string, offset int64, of flow, rest []b
 		if err != nil {
 			continue
 		}
-		x.stored(id, of, seq)
+		x.stored(id, of, seq, theirs)
 		last = seq
 	}
 	if c := &x.convs[x.conv(of)]; last > c.shown {
@@ -367,6 +392,17 @@ func (h *History) readStored(c *indexedConv, at storedLine) ([]Stored, error) {
 		})
 	}
 	return found, nil
+}
+
+// peekTime returns when a line was written, in milliseconds.
+func peekTime(line []byte) int64 {
+	const skip = len(historyPrevStart) + 2*sha256.Size + len(`","time":`)
+	if len(line) < skip {
+		return 0
+	}
+	digits, _, _ := bytes.Cut(line[skip:], []byte(","))
+	ms, _ := strconv.ParseInt(string(digits), 10, 64)
+	return ms
 }
 
 // peekType returns a line's type, and what follows it.

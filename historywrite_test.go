@@ -68,7 +68,7 @@ func (f *fullFile) Truncate(size int64) error {
 // open opens u's history on a disk with so much room.
 func (d *fullDisk) open(p *historyPair, u *historyUser) {
 	p.t.Helper()
-	h, notices, err := openHistory(u.dir, true, p.clock.Now, d.through)
+	h, notices, err := openHistory(u.dir, true, time.Time{}, p.clock.Now, d.through)
 	p.must(err)
 	if len(notices) > 0 {
 		p.t.Fatalf("notices: %q", notices)
@@ -160,7 +160,7 @@ func TestHistoryDevFull(t *testing.T) {
 		t.Skip("no /dev/full")
 	}
 	defer full.Close()
-	_, _, err = openHistory(t.TempDir(), true, time.Now, func(f *os.File) historyStore {
+	_, _, err = openHistory(t.TempDir(), true, time.Time{}, time.Now, func(f *os.File) historyStore {
 		if strings.HasSuffix(f.Name(), historyHeadExt) {
 			return f
 		}
@@ -550,7 +550,7 @@ func historyKilledChild(t *testing.T, dir string) {
 // could not be relied on.
 func TestHistorySyncFails(t *testing.T) {
 	synced := make(chan struct{})
-	h, _, err := openHistory(t.TempDir(), true, time.Now, func(f *os.File) historyStore { return &unsyncable{File: f, synced: synced} })
+	h, _, err := openHistory(t.TempDir(), true, time.Time{}, time.Now, func(f *os.File) historyStore { return &unsyncable{File: f, synced: synced} })
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -209,13 +209,15 @@ func (e *engine) onText(pc *peerConn, o *crypto.Opened) {
 		}
 		pc.arrived = append(pc.arrived, mark)
 		pc.waiting += mark.size
-		if waits || levels[i] != KnownNot {
+		if waits || levels[i] == KnownShown {
 			continue
 		}
 		e.pending[r.ID] = mark
 		m := &Message{
 			ID: r.ID, From: pc.name, FromConn: pc.id, Seq: r.Seq, Sent: time.UnixMilli(r.Time), Text: r.Text,
 			Identity: pc.conv.Person.Identity, Person: pc.conv.Person, First: first, mark: mark,
+			// Stored by a client that was killed, perhaps when it had shown it.
+			Again: levels[i] == KnownStored,
 		}
 		for _, rc := range r.To {
 			m.To = append(m.To, rc.Name)

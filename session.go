@@ -24,6 +24,7 @@ type session struct {
 	id          string // our connection id
 	fingerprint string
 	suite       string
+	since       time.Time // before the relay knew of it, by the client's clock
 
 	in   chan inbound  // closed when the reader ends
 	done chan struct{} // closed when the session is over
