@@ -246,6 +246,10 @@ func (c *Client) Send(ctx context.Context, names []string, text string) (id stri
 	return c.engine.send(ctx, names, text)
 }
 
+// Written returns when all that was given to Send stands in the history, but
+// for what waits for a window to open.
+func (c *Client) Written(ctx context.Context) error { return c.engine.written(ctx) }
+
 // Everyone returns the names with which there is a conversation.
 func (c *Client) Everyone() []string { return c.engine.everyone() }
 

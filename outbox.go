@@ -278,6 +278,14 @@ func (e *engine) takeOutbox() {
 	}
 }
 
+// written is Client.Written.
+func (e *engine) written(ctx context.Context) error {
+	return e.do(ctx, func() {
+		e.takeOutbox()
+		e.flush()
+	})
+}
+
 // pump sends what the windows allow to one connection.
 func (e *engine) pump(pc *peerConn) {
 	if u := pc.user; !u.accepted && e.cfg.AcceptNew && pc.conv != nil && len(pc.queue) > 0 {

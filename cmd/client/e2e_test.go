@@ -547,3 +547,12 @@ func TestPipeCutShort(t *testing.T) {
 	}
 	bob.end()
 }
+
+// TestHistoryOfOneBreath: a message and the question for it, piped together.
+func TestHistoryOfOneBreath(t *testing.T) {
+	w := newTown(t, people("alice", "bob"))
+	w.receive("bob")
+	if out := w.must("bob: of one breath\nhistory\n", "alice"); !strings.Contains(out, "of one breath") {
+		t.Errorf("the history is %q", out)
+	}
+}

@@ -77,6 +77,8 @@ func (f *fakeTalker) Send(_ context.Context, names []string, text string) (strin
 	return "id" + string(rune('0'+len(f.sent))), nil
 }
 
+func (f *fakeTalker) Written(context.Context) error { return nil }
+
 func (f *fakeTalker) Everyone() []string { return []string{"bruno", "carla"} }
 
 func (f *fakeTalker) Wait(_ context.Context, level chatsecure.Status) chatsecure.Outcome {

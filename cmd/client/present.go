@@ -19,6 +19,7 @@ type talker interface {
 	Shown(messages ...*chatsecure.Message)
 	Send(ctx context.Context, names []string, text string) (id string, err error)
 	Everyone() []string
+	Written(ctx context.Context) error
 	Wait(ctx context.Context, level chatsecure.Status) chatsecure.Outcome
 	List(ctx context.Context) ([]chatsecure.Online, error)
 	Whois(ctx context.Context, name string) (*chatsecure.Whois, error)

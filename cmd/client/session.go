@@ -194,6 +194,9 @@ func (s *session) execute(ctx context.Context, line string) error {
 		}
 		return showWhois(s.out, w, s.presenter.offerIf)
 	case "history":
+		if err := s.c.Written(ctx); ctx.Err() != nil {
+			return err
+		}
 		return showHistory(s.out, s.history, c.arg)
 	case "say":
 		return s.say(ctx, c)
