@@ -696,20 +696,3 @@ func TestRelayDiesAgainAndAgain(t *testing.T) {
 		}
 	}
 }
-
-// TestWritten: what is sent stands in the history once Written has returned.
-func TestWritten(t *testing.T) {
-	town := newTown(t, "alice", "bob")
-	alice := town.client("alice")
-	town.client("bob")
-	for i := range 50 {
-		id := alice.mustSend(fmt.Sprint("text ", i), "bob")
-		if err := alice.Written(t.Context()); err != nil {
-			t.Fatal(err)
-		}
-		messages, _, err := ReadHistory(alice.state.HistoryDir())
-		if err != nil || !slices.ContainsFunc(messages, func(m *HistoryMessage) bool { return m.ID == id }) {
-			t.Fatalf("message %d is not in the history (%v)", i, err)
-		}
-	}
-}

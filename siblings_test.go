@@ -71,9 +71,11 @@ func TestLeftBehind(t *testing.T) {
 	id := alice.mustSend("left behind", "bob")
 	first.awaitText("left behind")
 	alice.mustSettle(StatusDelivered)
-	time.Sleep(2 * time.Millisecond) // lines have times in milliseconds: the second comes later
-	reading.Lock()                   // what waits for bob is given to the second when it proves itself: after the first is gone
-	second := town.client("bob")
+	reading.Lock() // what waits for bob is given to the second when it proves itself: after the first is gone
+	second := town.client("bob", func(cfg *ClientConfig) {
+		// Lines have times in milliseconds: not in the same one.
+		cfg.Now = func() time.Time { return time.Now().Add(2 * time.Millisecond) }
+	})
 	first.leave()
 	for there := true; there; {
 		online, err := second.List(t.Context())

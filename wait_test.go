@@ -2,6 +2,8 @@ package chatsecure
 
 import (
 	"context"
+	"fmt"
+	"slices"
 	"testing"
 
 	"chatsecure/crypto"
@@ -47,4 +49,21 @@ func TestBothDevicesGetIt(t *testing.T) {
 	alice.mustSend("to who hears", "bob")
 	alice.mustSettle(StatusRead)
 	one.awaitText("to who hears")
+}
+
+// TestWritten: what is sent stands in the history once Written has returned.
+func TestWritten(t *testing.T) {
+	town := newTown(t, "alice", "bob")
+	alice := town.client("alice")
+	town.client("bob")
+	for i := range 50 {
+		id := alice.mustSend(fmt.Sprint("text ", i), "bob")
+		if err := alice.Written(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		messages, _, err := ReadHistory(alice.state.HistoryDir())
+		if err != nil || !slices.ContainsFunc(messages, func(m *HistoryMessage) bool { return m.ID == id }) {
+			t.Fatalf("message %d is not in the history (%v)", i, err)
+		}
+	}
 }
