@@ -72,10 +72,33 @@ func (r *leakRelay) descriptors() []string {
 	return open
 }
 
-// goroutines ends the relay and returns, for each of its goroutines in this
-// module, the function at the bottom of its stack.
+// rest waits until the relay has done what it has to do: a descriptor is closed
+// a little before the goroutine ends that had it, and the address is there a
+// little before the first goroutine accepts. It gives up after a while.
+func (r *leakRelay) rest() {
+	r.t.Helper()
+	const looks = 20
+	asleep := 0
+	for deadline := time.Now().Add(trustPatience / 2); asleep < looks && time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) { // nothing says that it rests
+		threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", r.cmd.Process.Pid))
+		if err != nil || len(threads) == 0 {
+			r.t.Fatalf("the relay has no threads (%v); it said\n%s", err, &r.log)
+		}
+		asleep++
+		for _, thread := range threads {
+			stat, err := os.ReadFile(thread)
+			if err == nil && !bytes.Contains(stat, []byte(") S ")) {
+				asleep = 0
+			}
+		}
+	}
+}
+
+// goroutines ends the relay when it rests and returns, for each of its
+// goroutines in this module, the function at the bottom of its stack.
 func (r *leakRelay) goroutines() (all []string) {
 	r.t.Helper()
+	r.rest()
 	r.cmd.Process.Signal(syscall.SIGQUIT) // Go answers with all stacks
 	<-r.done
 	for stack := range strings.SplitSeq(r.log.String(), "\n\n") {
