@@ -4,12 +4,14 @@ import (
 	"bufio"
 	"context"
 	"flag"
+	"io"
 	"os"
 	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"chatsecure"
@@ -289,3 +291,41 @@ func TestLineAfterNobodyWaited(t *testing.T) {
 		t.Errorf("%q %v", line, err)
 	}
 }
+
+// TestShownIsREAD: a message that comes as the input ends is READ if it is
+// shown. After that, nothing is shown any more.
+func TestShownIsREAD(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newFakeTalker()
+		sys, paper, _ := fakeSystem("")
+		in, end := io.Pipe()
+		sys.stdout = writerFunc(func(b []byte) (int, error) {
+			end.Close()
+			synctest.Wait() // the session has ended as far as it can
+			return paper.Write(b)
+		})
+		s := newSession(newDisplay(sys, options{quiet: true}), c, time.Minute, time.Now)
+		s.lines = newPipedLines(in)
+		message := func(text string) {
+			m := &chatsecure.Message{ID: text, From: "Bruno", FromConn: "1", To: []string{"ana"}, Text: text}
+			c.events <- []chatsecure.Event{{Type: chatsecure.EventMessage, Time: time.Now(), Message: m}}
+		}
+		message("at the end")
+		if err := s.run(t.Context()); err != nil {
+			t.Error(err)
+		}
+		if len(c.shown) != 1 {
+			t.Errorf("%d messages are READ as the client leaves", len(c.shown))
+		}
+		message("too late")
+		c.Close(t.Context())
+		<-s.presented
+		if !strings.Contains(paper.String(), "at the end") || strings.Contains(paper.String(), "too late") || len(c.shown) != 1 {
+			t.Errorf("shown is %q, READ are %d", paper.String(), len(c.shown))
+		}
+	})
+}
+
+type writerFunc func(b []byte) (int, error)
+
+func (f writerFunc) Write(b []byte) (int, error) { return f(b) }

@@ -73,13 +73,14 @@ type session struct {
 	failed   int        // exit status of the most severe failure of a line
 	sent     bool       // something was
 
+	showing   chan struct{} // capacity 1: full while what comes is shown and told of
 	presented chan struct{} // closed when what comes has ended
 }
 
 func newSession(out *display, c talker, patience time.Duration, now func() time.Time) *session {
 	return &session{
 		presenter: presenter{out: out, c: c, look: promptLook}, patience: patience, now: now,
-		presented: make(chan struct{}),
+		showing: make(chan struct{}, 1), presented: make(chan struct{}),
 	}
 }
 
@@ -90,6 +91,7 @@ func (s *session) run(ctx context.Context) error {
 	reading, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 	go s.show(stop)
+	defer s.stopShowing(ctx)
 	if s.terminal != nil {
 		defer s.desk.open(ctx, s.c)()
 	}
@@ -114,6 +116,7 @@ func (s *session) show(stop context.CancelCauseFunc) {
 		if s.terminal != nil {
 			s.desk.note(s.terminal, events)
 		}
+		s.showing <- struct{}{}
 		shown, writeErr := s.present(events)
 		if writeErr == nil {
 			s.c.Shown(shown...)
@@ -122,10 +125,25 @@ func (s *session) show(stop context.CancelCauseFunc) {
 			stop(writeErr)
 			s.take = takeNone
 		}
+		<-s.showing
 		if err != nil {
 			stop(err)
 			return
 		}
+	}
+}
+
+// stopShowing leaves unread what comes from now on: a message that was shown as
+// the client left would not be READ for its sender. A standard output that
+// nobody reads holds it no longer than the session's patience.
+func (s *session) stopShowing(ctx context.Context) {
+	waiting, cancel := context.WithTimeout(ctx, s.patience)
+	defer cancel()
+	select {
+	case s.showing <- struct{}{}:
+		s.take = takeNone
+		<-s.showing
+	case <-waiting.Done():
 	}
 }
 
