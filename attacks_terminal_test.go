@@ -172,15 +172,11 @@ func terminalRelayLive(t *testing.T, w *terminalTown) {
 	relay.do(func() {
 		relay.write(relay.named("alice"), &proto.Header{Type: proto.TypeError, Code: proto.CertificateRevoked, Message: hostile}, nil)
 	})
-	alice.mu.Lock()
-	defer alice.mu.Unlock()
-	for alice.end == nil {
-		alice.cond.Wait()
+	e := alice.awaitEnd()
+	if e.Code != proto.CertificateRevoked {
+		t.Errorf("alice ended with %v", e)
 	}
-	if e := AsError(alice.end); e.Code != proto.CertificateRevoked {
-		t.Errorf("alice ended with %v", alice.end)
-	}
-	clean(t, AsError(alice.end).Message, shown)
+	clean(t, e.Message, shown)
 }
 
 func terminalPeerRefuses(t *testing.T, w *terminalTown) {

@@ -466,7 +466,7 @@ func TestReceiverDiskFull(t *testing.T) {
 	alice.mustSettle(StatusRead)
 	disk.set(100, false)
 	alice.mustSend("on the full disk", "bob")
-	if err := bob.ends(); AsError(err) == nil || AsError(err).Code != proto.History || ExitStatus(err) != 1 {
+	if err := bob.awaitEnd(); err.Code != proto.History || ExitStatus(err) != 1 {
 		t.Errorf("bob's client ended with %v", err)
 	}
 	if slices.ContainsFunc(bob.texts(), func(s string) bool { return s != "before" }) {
@@ -490,7 +490,7 @@ func TestSenderDiskFull(t *testing.T) {
 	alice.mustSettle(StatusRead)
 	disk.set(100, false)
 	id := alice.mustSend("on the full disk", "bob")
-	if err := alice.ends(); AsError(err) == nil || AsError(err).Code != proto.History || ExitStatus(err) != 1 {
+	if err := alice.awaitEnd(); err.Code != proto.History || ExitStatus(err) != 1 {
 		t.Errorf("alice's client ended with %v", err)
 	}
 	out := alice.settle(StatusRead)
@@ -509,19 +509,6 @@ func TestSenderDiskFull(t *testing.T) {
 	again.leave()
 	bob.leave()
 	town.historiesHold("alice", "bob")
-}
-
-// ends waits until a client has ended by itself, and returns why.
-func (tc *testClient) ends() error {
-	tc.t.Helper()
-	timer := time.AfterFunc(30*time.Second, func() { tc.mu.Lock(); tc.end = errors.New("it does not end"); tc.mu.Unlock(); tc.cond.Broadcast() })
-	defer timer.Stop()
-	tc.mu.Lock()
-	defer tc.mu.Unlock()
-	for tc.end == nil {
-		tc.cond.Wait()
-	}
-	return tc.end
 }
 
 // seen returns the events that have come.

@@ -92,18 +92,20 @@ func (e *engine) recheckDeparted(now time.Time) {
 	})
 }
 
-// renewIfDue makes a new K and delegation before the present one ends, or ends
-// the client where nobody may be asked.
+// renewIfDue makes a new K and delegation before the present one ends, or after
+// it on a machine that has slept; where nobody may be asked, the client ends.
 func (e *engine) renewIfDue(now time.Time) {
 	b := e.local.Bundle
 	end := time.Unix(b.NotAfter, 0)
 	life := end.Sub(time.Unix(b.NotBefore, 0)) - startsBefore
 	clock := e.now()
-	if clock.After(end) && !e.renewing {
-		e.end(&Error{Code: proto.Card, Message: "the delegation that the card signed has ended", Hint: "start again with the card; -keep makes one that lasts longer, up to 24h"})
+	if e.renewing || clock.Before(end.Add(-min(renewBefore, max(life/4, renewShort)))) {
 		return
 	}
-	if e.cfg.Renew == nil || e.renewing || now.Before(e.renewNext) || clock.Before(end.Add(-min(renewBefore, max(life/4, renewShort)))) {
+	if e.cfg.Renew == nil || now.Before(e.renewNext) {
+		if clock.After(end) {
+			e.end(&Error{Code: proto.Card, Message: "the delegation that the card signed has ended", Hint: "start again with the card; -keep makes one that lasts longer, up to 24h"})
+		}
 		return
 	}
 	e.renewing = true

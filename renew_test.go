@@ -2,74 +2,79 @@ package chatsecure
 
 import (
 	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
-	"chatsecure/card"
 	"chatsecure/crypto"
 )
 
-// shortCredential is one whose delegation ends after d.
-func (town *testTown) shortCredential(name string, d time.Duration) *Credential {
-	town.t.Helper()
-	c, err := card.Open(context.Background(), filepath.Join(town.dir, "lab", name), card.Options{})
-	if err != nil {
-		town.t.Fatal(err)
-	}
-	defer c.Close()
-	cred, err := NewCredential(context.Background(), c, name, crypto.KeyEd25519, d, nil, time.Now())
-	if err != nil {
-		town.t.Fatal(err)
-	}
-	return cred
+// delegationEnds moves the client's delegation in time, so that what is left of
+// its life is what a test says: one that is signed so short may end before the
+// test is there.
+func (tc *testClient) delegationEnds(left time.Duration) {
+	tc.engine.do(context.Background(), func() {
+		b := tc.engine.local.Bundle
+		b.NotBefore = time.Now().Add(-time.Hour).Unix()
+		b.NotAfter = time.Now().Add(left).Unix()
+	})
 }
 
-// TestDelegationIsRenewed gives Alice a delegation that is nearly over: the
-// card is asked again, and the conversation goes on.
+// TestDelegationIsRenewed gives Alice a delegation that is nearly over, or over
+// since her machine slept: the card is asked again, and the conversation goes on.
 func TestDelegationIsRenewed(t *testing.T) {
+	for name, left := range map[string]time.Duration{"before its end": time.Minute, "after its end": -time.Minute} {
+		t.Run(name, func(t *testing.T) {
+			town := newTown(t, "alice", "bob")
+			bob := town.client("bob")
+			first := town.credential("alice")
+			alice := town.client("alice", func(cfg *ClientConfig) {
+				cfg.Credential = first
+				cfg.Renew = func(context.Context) (*Credential, error) { return town.credential("alice"), nil }
+			})
+			alice.mustSend("under the first", "bob")
+			bob.awaitText("under the first")
+			alice.delegationEnds(left)
+			alice.await("the relay back", func(ev Event) bool { return ev.Type == EventBack })
+			alice.mustSend("under the second", "bob")
+			bob.awaitText("under the second")
+			alice.mustSettle(StatusRead)
+			if first.Key.Sign([]byte("x")) != nil {
+				t.Error("the old K still signs")
+			}
+		})
+	}
+}
+
+// TestDelegationIsNotRenewed has a card that does not sign again: the client
+// goes on until the end of the delegation that it has, and no longer.
+func TestDelegationIsNotRenewed(t *testing.T) {
 	town := newTown(t, "alice", "bob")
 	bob := town.client("bob")
-	asked := make(chan struct{}, 1)
-	first := town.shortCredential("alice", 10*time.Second)
 	alice := town.client("alice", func(cfg *ClientConfig) {
-		cfg.Credential = first
-		cfg.Renew = func(context.Context) (*Credential, error) {
-			asked <- struct{}{}
-			return town.credential("alice"), nil
-		}
+		cfg.Renew = func(context.Context) (*Credential, error) { return nil, errors.New("no card") }
 	})
+	alice.mustSend("hello", "bob")
+	bob.awaitText("hello")
+	alice.delegationEnds(time.Minute)
+	alice.await("that it could not be made anew", func(ev Event) bool { return ev.Err != nil && strings.Contains(ev.Err.Error(), "no card") })
 	alice.mustSend("under the first", "bob")
 	bob.awaitText("under the first")
-	alice.engine.do(context.Background(), func() {
-		// Its end comes near.
-		alice.engine.local.Bundle.NotAfter = time.Now().Add(time.Second).Unix()
-	})
-	<-asked
-	alice.await("the relay back", func(ev Event) bool { return ev.Type == EventBack })
-	alice.mustSend("under the second", "bob")
-	bob.awaitText("under the second")
-	alice.mustSettle(StatusRead)
-	if first.Key.Sign([]byte("x")) != nil {
-		t.Error("the old K still signs")
+	alice.delegationEnds(-time.Minute)
+	if e := alice.awaitEnd(); ExitStatus(e) != 5 {
+		t.Errorf("with a card that does not sign the client ended with %v", e)
 	}
 }
 
 func TestDelegationEnds(t *testing.T) {
 	town := newTown(t, "alice")
 	alice := town.client("alice")
-	alice.engine.do(context.Background(), func() {
-		alice.engine.local.Bundle.NotAfter = time.Now().Add(-time.Second).Unix()
-	})
-	alice.mu.Lock()
-	defer alice.mu.Unlock()
-	for alice.end == nil {
-		alice.cond.Wait()
-	}
-	if ExitStatus(alice.end) != 5 {
-		t.Errorf("with nobody to ask the client ended with %v", alice.end)
+	alice.delegationEnds(-time.Second)
+	if e := alice.awaitEnd(); ExitStatus(e) != 5 {
+		t.Errorf("with nobody to ask the client ended with %v", e)
 	}
 }
 
