@@ -231,9 +231,7 @@ func (s *insider) authenticated(t testing.TB) {
 
 // said counts what the client has said of its peer.
 func (s *insider) said(what string) (n int) {
-	s.real.mu.Lock()
-	defer s.real.mu.Unlock()
-	for _, ev := range s.real.events {
+	for _, ev := range s.real.seen() {
 		if ev.Peer != nil && ev.Peer.What == what {
 			n++
 		}

@@ -55,9 +55,7 @@ func TestAttack23LongCertificateFields(t *testing.T) {
 	}
 	alice.mustSend("still here", "bob")
 	sees(t, alice, bob, "still here")
-	alice.mu.Lock()
-	defer alice.mu.Unlock()
 	if now := alice.Conn(); now != conn {
-		t.Errorf("alice had to connect again: %s", describe(alice.events))
+		t.Errorf("alice had to connect again: %s", describe(alice.seen()))
 	}
 }

@@ -211,13 +211,11 @@ func TestAttack18NobodyIsBobToAlice(t *testing.T) {
 		if exit := ExitStatus(err); exit != 4 && exit != 8 {
 			t.Errorf("%s: %v", what, err)
 		}
-		alice.mu.Lock()
-		for _, ev := range alice.events {
+		for _, ev := range alice.seen() {
 			if ev.Peer != nil && ev.Peer.What == "authenticated" {
 				t.Errorf("%s: it was taken for bob's", what)
 			}
 		}
-		alice.mu.Unlock()
 		if tried == 0 {
 			t.Errorf("%s: nothing was tried", what)
 		}

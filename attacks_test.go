@@ -177,7 +177,7 @@ func TestAttack08Drop(t *testing.T) {
 					break
 				}
 				if ctx.Err() != nil {
-					t.Fatalf("%v: %v%s", out.Names, out.Failed, describe(alice.events))
+					t.Fatalf("%v: %v%s", out.Names, out.Failed, describe(alice.seen()))
 				}
 				alice.mustSend(fmt.Sprintf("line %d", i), "bob")
 			}
@@ -214,7 +214,7 @@ func TestAttack08LostTail(t *testing.T) {
 	if out := alice.Wait(ctx, StatusDelivered); len(out.Failed) == 0 || ExitStatus(out.Failed[0]) != 6 {
 		t.Errorf("the tail was dropped, and Wait says %v", out.Failed)
 	}
-	for _, ev := range alice.events {
+	for _, ev := range alice.seen() {
 		if ev.Receipt != nil && ev.Receipt.ID == id && ev.Receipt.Status.AtLeast(StatusDelivered) {
 			t.Errorf("the tail was dropped, and is %s", ev.Receipt.Status)
 		}
@@ -314,7 +314,7 @@ func TestAttack12Flips(t *testing.T) {
 	ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second)
 	defer cancel()
 	if out := alice.Wait(ctx, StatusRead); len(out.Failed) > 0 {
-		t.Fatalf("%v: %v%s", out.Names, out.Failed, describe(alice.events))
+		t.Fatalf("%v: %v%s", out.Names, out.Failed, describe(alice.seen()))
 	}
 	sees(t, alice, bob, "line 0", "line 1", "line 2", "line 3", "line 4")
 	if len(flips) < 4 {

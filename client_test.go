@@ -9,7 +9,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -114,19 +113,6 @@ func (town *testTown) verifierBy(policy crypto.Policy, now func() time.Time) *cr
 	return crypto.NewVerifier(crypto.VerifierConfig{Trust: trust, CRLs: crls, Policy: policy, Now: now})
 }
 
-// testClient is a client whose events a goroutine collects. It marks messages
-// as shown unless told not to.
-type testClient struct {
-	*Client
-	t      testing.TB
-	state  *State
-	mu     sync.Mutex
-	cond   *sync.Cond
-	events []Event
-	end    error
-	hold   bool
-}
-
 type clientOption func(*ClientConfig)
 
 func (town *testTown) credential(name string) *Credential {
@@ -200,134 +186,6 @@ func (town *testTown) dial(cfg ClientConfig) *testClient {
 		town.t.Fatalf("%s: %v", cfg.Name, err)
 	}
 	return town.watch(c, cfg)
-}
-
-// watch collects a client's events, and closes it when the test ends.
-func (town *testTown) watch(c *Client, cfg ClientConfig) *testClient {
-	tc := &testClient{Client: c, t: town.t, state: cfg.State}
-	tc.cond = sync.NewCond(&tc.mu)
-	go tc.collect()
-	town.t.Cleanup(func() { tc.leave() })
-	return tc
-}
-
-func (tc *testClient) collect() {
-	for {
-		events, err := tc.Next(context.Background())
-		tc.mu.Lock()
-		tc.events = append(tc.events, events...)
-		tc.end = err
-		var shown []*Message
-		for _, ev := range events {
-			if ev.Message != nil && !tc.hold {
-				shown = append(shown, ev.Message)
-			}
-		}
-		tc.mu.Unlock()
-		tc.Shown(shown...)
-		tc.cond.Broadcast()
-		if err != nil {
-			return
-		}
-	}
-}
-
-func (tc *testClient) leave() {
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
-	defer cancel()
-	tc.Close(ctx)
-	tc.state.Close()
-}
-
-// await waits until an event satisfies want, and returns it.
-func (tc *testClient) await(what string, want func(Event) bool) Event {
-	tc.t.Helper()
-	timer := time.AfterFunc(20*time.Second, func() { tc.mu.Lock(); tc.end = errors.New("timed out"); tc.mu.Unlock(); tc.cond.Broadcast() })
-	defer timer.Stop()
-	tc.mu.Lock()
-	defer tc.mu.Unlock()
-	for {
-		if i := slices.IndexFunc(tc.events, want); i >= 0 {
-			return tc.events[i]
-		}
-		if tc.end != nil {
-			tc.t.Fatalf("%s: waiting for %s: %v; events: %s", tc.Name(), what, tc.end, describe(tc.events))
-		}
-		tc.cond.Wait()
-	}
-}
-
-func describe(events []Event) string {
-	var b strings.Builder
-	for _, ev := range events {
-		switch {
-		case ev.Message != nil:
-			fmt.Fprintf(&b, "\n  message %+v", *ev.Message)
-		case ev.Receipt != nil:
-			fmt.Fprintf(&b, "\n  receipt %+v", *ev.Receipt)
-		case ev.Peer != nil:
-			fmt.Fprintf(&b, "\n  peer %s %s %s %s", ev.Peer.Name, ev.Peer.Conn, ev.Peer.What, ev.Peer.Reason)
-		case ev.Gap != nil:
-			fmt.Fprintf(&b, "\n  gap %+v", *ev.Gap)
-		case ev.Err != nil:
-			fmt.Fprintf(&b, "\n  %s %v", ev.Type, ev.Err)
-		default:
-			fmt.Fprintf(&b, "\n  %s %s", ev.Type, ev.Notice)
-		}
-	}
-	return b.String()
-}
-
-func (tc *testClient) awaitText(text string) *Message {
-	tc.t.Helper()
-	return tc.await("the text "+text, func(ev Event) bool { return ev.Message != nil && ev.Message.Text == text }).Message
-}
-
-// awaitConn waits until this client has a conversation with another one, and
-// sends to it what it sends to the user.
-func (tc *testClient) awaitConn(other *testClient) {
-	tc.t.Helper()
-	conn := other.Conn()
-	tc.await("the connection "+conn, func(ev Event) bool {
-		return ev.Peer != nil && ev.Peer.Conn == conn && ev.Peer.What == "authenticated"
-	})
-}
-
-func (tc *testClient) texts() []string {
-	tc.mu.Lock()
-	defer tc.mu.Unlock()
-	var out []string
-	for _, ev := range tc.events {
-		if ev.Message != nil {
-			out = append(out, ev.Message.Text)
-		}
-	}
-	return out
-}
-
-func (tc *testClient) mustSend(text string, names ...string) string {
-	tc.t.Helper()
-	id, err := tc.Send(context.Background(), names, text)
-	if err != nil {
-		tc.t.Fatalf("%s: send to %v: %v", tc.Name(), names, err)
-	}
-	return id
-}
-
-// settle waits until all that was sent has reached level.
-func (tc *testClient) settle(level Status) Outcome {
-	tc.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
-	defer cancel()
-	return tc.Wait(ctx, level)
-}
-
-func (tc *testClient) mustSettle(level Status) {
-	tc.t.Helper()
-	out := tc.settle(level)
-	if len(out.Failed) > 0 {
-		tc.t.Fatalf("%s: %v: %v", tc.Name(), out.Names, out.Failed)
-	}
 }
 
 func TestTwoTalk(t *testing.T) {

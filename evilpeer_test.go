@@ -8,7 +8,6 @@ import (
 	"encoding/base64"
 	"encoding/binary"
 	"reflect"
-	"strings"
 	"testing"
 	"time"
 
@@ -329,53 +328,4 @@ func swapped(t testing.TB, b, old, new []byte) []byte {
 		t.Fatalf("%.60q stands %d times in %.120q", old, bytes.Count(b, old), b)
 	}
 	return bytes.Replace(b, old, new, 1)
-}
-
-// gaps returns the reasons of all gaps so far.
-func (tc *testClient) gaps() []string {
-	tc.mu.Lock()
-	defer tc.mu.Unlock()
-	return gapsIn(tc.events)
-}
-
-func gapsIn(events []Event) (reasons []string) {
-	for _, ev := range events {
-		if ev.Gap != nil {
-			reasons = append(reasons, ev.Gap.Reason)
-		}
-	}
-	return reasons
-}
-
-// awaitGap waits for the n-th gap and checks why it is one.
-func (tc *testClient) awaitGap(n int, reason string) {
-	tc.t.Helper()
-	tc.await("a gap: "+reason, func(Event) bool { return len(gapsIn(tc.events)) >= n })
-	if got := tc.gaps()[n-1]; !strings.Contains(got, reason) {
-		tc.t.Errorf("%s: gap %d is %q, want %q", tc.Name(), n, got, reason)
-	}
-}
-
-// status returns the furthest status that a message was reported with.
-func (tc *testClient) status(id string) (s Status) {
-	tc.mu.Lock()
-	defer tc.mu.Unlock()
-	for _, ev := range tc.events {
-		if ev.Receipt != nil && ev.Receipt.ID == id && (s == "" || ev.Receipt.Status.AtLeast(s)) {
-			s = ev.Receipt.Status
-		}
-	}
-	return s
-}
-
-// met returns the connections that a client took as proved, by name.
-func (tc *testClient) met(name string) (conns []string) {
-	tc.mu.Lock()
-	defer tc.mu.Unlock()
-	for _, ev := range tc.events {
-		if ev.Peer != nil && ev.Peer.Name == name && ev.Peer.Person != nil {
-			conns = append(conns, ev.Peer.Conn)
-		}
-	}
-	return conns
 }

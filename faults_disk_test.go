@@ -510,10 +510,3 @@ func TestSenderDiskFull(t *testing.T) {
 	bob.leave()
 	town.historiesHold("alice", "bob")
 }
-
-// seen returns the events that have come.
-func (tc *testClient) seen() []Event {
-	tc.mu.Lock()
-	defer tc.mu.Unlock()
-	return slices.Clone(tc.events)
-}

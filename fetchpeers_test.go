@@ -75,9 +75,7 @@ func (town *fetchTown) fetches(name string) clientOption {
 // quietly fails if a client was told that somebody is refused.
 func (tc *testClient) quietly() {
 	tc.t.Helper()
-	tc.mu.Lock()
-	defer tc.mu.Unlock()
-	for _, ev := range tc.events {
+	for _, ev := range tc.seen() {
 		if ev.Peer != nil && ev.Peer.What == "refused" || ev.Err != nil {
 			tc.t.Errorf("%s is told: %s", tc.Name(), describe([]Event{ev}))
 		}

@@ -424,9 +424,7 @@ func TestSecondClientIsRefused(t *testing.T) {
 			if gap.Name != "bob" {
 				t.Errorf("the gap is %+v", *gap)
 			}
-			alice.mu.Lock()
-			defer alice.mu.Unlock()
-			for _, ev := range alice.events {
+			for _, ev := range alice.seen() {
 				if ev.Receipt != nil && ev.Receipt.Status.AtLeast(StatusDelivered) {
 					t.Errorf("it counts as %v", ev.Receipt.Status)
 				}
