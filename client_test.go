@@ -536,6 +536,10 @@ func TestRelayDiesAgainAndAgain(t *testing.T) {
 		if i%(lines/(cuts+1)) == 0 {
 			town.stop()
 			town.startRelay()
+			// What is sent now meets the next death on its way.
+			for _, tc := range []*testClient{alice, bob} {
+				tc.await("the relay back", func(Event) bool { return timesBack(tc.events) == i/(lines/(cuts+1)) })
+			}
 		}
 		alice.mustSend(fmt.Sprintf("line %d", i), "bob")
 	}
@@ -553,4 +557,13 @@ func TestRelayDiesAgainAndAgain(t *testing.T) {
 			t.Fatalf("line %d is %q", i, text)
 		}
 	}
+}
+
+func timesBack(events []Event) (n int) {
+	for _, ev := range events {
+		if ev.Type == EventBack {
+			n++
+		}
+	}
+	return n
 }

@@ -108,7 +108,11 @@ func TestFetchForPeers(t *testing.T) {
 				_, err := sender.Send(t.Context(), []string{receiver.Name()}, "hello")
 				sent <- err
 			}()
-			<-asked
+			select {
+			case <-asked:
+			case err := <-sent:
+				t.Fatalf("nothing was fetched, and Send says %v", err)
+			}
 			// The engine is not kept waiting by the server.
 			if _, err := alice.List(t.Context()); err != nil {
 				t.Error(err)

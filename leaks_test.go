@@ -113,7 +113,8 @@ func TestLeaksAreSeen(t *testing.T) {
 			go func() { defer close(done); close(started); <-hold }()
 		}()
 		<-started
-		if left := goroutinesOf(t.Name()); len(left) != 1 || !strings.Contains(left[0], "TestLeaksAreSeen") {
+		// The outer one may not have returned yet.
+		if left := goroutinesOf(t.Name()); len(left) == 0 || len(left) > 2 || !strings.Contains(left[0], "TestLeaksAreSeen") {
 			t.Errorf("it sees %q", left)
 		}
 		close(hold)

@@ -32,6 +32,7 @@ func TestRelayLosesWhoIsSilent(t *testing.T) {
 	ana.to(bruno, "hello")
 	ana.want(proto.TypeAck)
 	bruno.want(proto.TypeClientCom)
+	conn := rt.conn(bruno)
 	minute := func() {
 		for range 60 {
 			rt.tick()
@@ -46,6 +47,7 @@ func TestRelayLosesWhoIsSilent(t *testing.T) {
 			break
 		}
 	}
+	conn.rests(t)
 	minute()
 	told := false
 	for {

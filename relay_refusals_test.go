@@ -282,11 +282,11 @@ func TestAttack22SecureLines(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+			bruno.want(proto.TypeAck)
 			c.write(append(bytes.Clone(line), '\n'))
 			if _, _, err := openLine(c.recv, line); err != nil {
 				t.Fatal(err)
 			}
-			bruno.want(proto.TypeAck)
 			bruno.want(proto.TypeDisconnect)
 		}, proto.DecryptFailed},
 		{"not a secure line", func(c *relayTestClient) { c.write([]byte("{}\n")) }, proto.Malformed},
@@ -479,11 +479,13 @@ func TestAttack22SlowHandshake(t *testing.T) {
 func TestAttack22SlowLine(t *testing.T) {
 	rt := startRelayTest(t)
 	others, ana := rt.others(), rt.join("ana")
+	conn := rt.conn(ana)
 	line := ana.line(proto.AppendPayload(nil, canon.MustMarshal(&proto.Header{Type: proto.TypeAck}), nil, nil))
 	for i := range int(proto.LostAfter/time.Second) + 2 {
 		ana.conn.Write(line[i : i+1]) // fails in the end
 		if i%10 == 0 {
 			others.served("a byte a second")
+			conn.rests(t)
 		}
 		rt.tick()
 	}

@@ -462,7 +462,10 @@ func testTrustDelegationIsRenewed(t *testing.T, p *trustPrograms) {
 		t.Errorf("the connection is %v still", second)
 	}
 	send := p.run(p.client("alice", filepath.Join(dir, "alice"), addr, "-fetch=false", "-crl-policy", "off", "send", "-wait-peer", "20s", "bob", "hello"))
-	p.wantOK("alice", send)
+	// Bob may be on his way to the next delegation just then, of which she is told.
+	if send.status != 0 {
+		t.Errorf("alice's send ended with %+v", send)
+	}
 	if m := b.object("message"); m["text"] != "hello" {
 		t.Errorf("bob got %v", m)
 	}

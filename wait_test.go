@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"testing"
+	"time"
 
 	"chatsecure/crypto"
 )
@@ -15,11 +16,11 @@ import (
 func TestBothDevicesGetIt(t *testing.T) {
 	town, relay := evilTown(t, "alice", "bob")
 	one, two := town.clientIn("bob", "bob-1"), town.clientIn("bob", "bob-2")
-	var held []evilLine // what the second one answers p1 with
+	held := make(chan evilLine, 8) // what the second one answers p1 with
 	deaf := false
 	relay.tampering(func(l evilLine) []evilLine {
 		if l.from.id == two.Conn() && crypto.PeekPhase(l.body) == "p2" && !deaf {
-			held = append(held, l)
+			held <- l
 			return nil
 		}
 		if deaf && l.to.id == two.Conn() {
@@ -33,11 +34,12 @@ func TestBothDevicesGetIt(t *testing.T) {
 	done := make(chan Outcome, 1)
 	go func() { done <- alice.Wait(context.Background(), StatusRead) }()
 	alice.await("READ by the first", func(ev Event) bool { return ev.Receipt != nil && ev.Receipt.Status == StatusRead })
-	relay.do(func() {
-		for _, l := range held {
-			relay.forward(l)
-		}
-	})
+	select {
+	case l := <-held:
+		relay.do(func() { relay.forward(l) })
+	case <-time.After(20 * time.Second):
+		t.Fatal("the second one does not answer")
+	}
 	if out := <-done; len(out.Failed) > 0 {
 		t.Error(out.Failed)
 	}

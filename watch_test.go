@@ -53,8 +53,8 @@ func (tc *testClient) collect() {
 				shown = append(shown, ev.Message)
 			}
 		}
+		tc.Shown(shown...) // what a test has seen is marked
 		tc.mu.Unlock()
-		tc.Shown(shown...)
 		tc.cond.Broadcast()
 		if err != nil {
 			return
@@ -67,6 +67,12 @@ func (tc *testClient) leave() {
 	defer cancel()
 	tc.Close(ctx)
 	tc.state.Close()
+}
+
+func (tc *testClient) ended() bool {
+	tc.mu.Lock()
+	defer tc.mu.Unlock()
+	return tc.end != nil
 }
 
 // await waits until an event satisfies want, and returns it.

@@ -14,7 +14,7 @@ import (
 
 // closeWait bounds how long Close waits for a call that the card's software
 // has not finished: a dialog may stay open until someone comes back.
-const closeWait = 2 * time.Second
+var closeWait = 2 * time.Second // the tests wait longer
 
 // libraries are the PKCS#11 modules in use. C_Initialize and C_Finalize count
 // for a process and a module, not for a caller, so that everyone who uses a

@@ -404,6 +404,10 @@ func TestAttack29TwoClients(t *testing.T) {
 	if slices.Sort(ids); want != 3*lines || len(slices.Compact(ids)) != want {
 		t.Errorf("%d ids, %d of them different", want, len(slices.Compact(ids)))
 	}
+	// A send ends when one receiver has read and the other has been sent it.
+	for _, c := range receivers {
+		c.await(fmt.Sprint("back ", lines-1))
+	}
 	for _, c := range append(receivers, bob) {
 		c.cmd.Process.Signal(syscall.SIGTERM)
 	}

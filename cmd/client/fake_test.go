@@ -47,12 +47,21 @@ func (f *fakeTalker) Name() string { return f.name }
 func (f *fakeTalker) Conn() string { return f.conn }
 
 func (f *fakeTalker) Next(ctx context.Context) ([]chatsecure.Event, error) {
-	select {
-	case events, ok := <-f.events:
+	take := func(events []chatsecure.Event, ok bool) ([]chatsecure.Event, error) {
 		if !ok {
 			return nil, io.EOF
 		}
 		return events, nil
+	}
+	// What is there comes before the end of the wait, as a Client has it.
+	select {
+	case events, ok := <-f.events:
+		return take(events, ok)
+	default:
+	}
+	select {
+	case events, ok := <-f.events:
+		return take(events, ok)
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
