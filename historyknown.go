@@ -179,7 +179,7 @@ func (h *History) Known(id string) KnownLevel {
 
 // RefreshKnown reads what other slots' files have more than before, of those
 // that no process holds: their records may be sent again to this client. It is
-// called at each new conversation.
+// called at each new conversation, and when a record older than it comes.
 func (h *History) RefreshKnown() error {
 	if h.known == nil {
 		return nil

@@ -77,6 +77,9 @@ func (e *engine) onMessage(h *proto.Header, body []byte) {
 	if !pc.confirmed {
 		pc.confirmed, pc.deadline = true, time.Time{}
 	}
+	if pc.first == 0 {
+		pc.first = o.Header.Time
+	}
 	switch o.Header.Kind {
 	case crypto.KindText:
 		e.onText(pc, o)
@@ -192,10 +195,7 @@ func (e *engine) onText(pc *peerConn, o *crypto.Opened) {
 		e.refuseMessage(pc, Errorf(proto.Flood, "more records than the window allows"))
 		return
 	}
-	levels := make([]KnownLevel, len(o.Records))
-	for i, r := range o.Records {
-		levels[i] = e.history.Known(r.ID)
-	}
+	levels := e.known(pc, o.Records)
 	if !e.stored(pc, o, e.history.Received(pc.conv, o)) {
 		return
 	}
@@ -227,6 +227,26 @@ func (e *engine) onText(pc *peerConn, o *crypto.Opened) {
 	}
 	e.advanceRead(pc)
 	e.owe(pc)
+}
+
+// known tells how far each record has got before. One that is older than the
+// conversation may have been left behind by another client of this state
+// directory since the conversation began.
+func (e *engine) known(pc *peerConn, records []*crypto.Record) []KnownLevel {
+	levels := make([]KnownLevel, len(records))
+	looked := false
+	for i, r := range records {
+		levels[i] = e.history.Known(r.ID)
+		if levels[i] != KnownNot || looked || r.Time >= pc.first {
+			continue
+		}
+		looked = true
+		if err := e.history.RefreshKnown(); err != nil {
+			e.event(Event{Type: EventError, Err: AsError(err)})
+		}
+		levels[i] = e.history.Known(r.ID)
+	}
+	return levels
 }
 
 // showStored shows, at start, what an earlier run stored and did not mark as

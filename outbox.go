@@ -499,8 +499,8 @@ func (e *engine) orphan(pc *peerConn) {
 	pc.queue = nil
 }
 
-// adopt gives a connection that has just proved itself what waits for it: what
-// a connection of the same bundle left behind, and what no other connection of
+// adopt gives a connection that has proved itself what waits for it: what a
+// connection of the same bundle left behind, and what no other connection of
 // the user's is being given.
 func (e *engine) adopt(pc *peerConn) {
 	u := pc.user

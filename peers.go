@@ -57,6 +57,7 @@ type peerConn struct {
 
 	conv      *crypto.Conversation
 	confirmed bool      // the peer has sent something in conv
+	first     int64     // the time of its first message in conv, Unix milliseconds
 	checked   time.Time // when the peer's bundle was last looked at
 	bundle    [32]byte
 	ending    bool // the peer has said that it ends
@@ -465,7 +466,7 @@ func (e *engine) converse(pc *peerConn, conv *crypto.Conversation) {
 	pc.dropAttempt()
 	u := pc.user
 	renewed := e.remember(u, pc.name, conv.Person)
-	pc.conv, pc.confirmed, pc.ending = conv, false, false
+	pc.conv, pc.confirmed, pc.first, pc.ending = conv, false, 0, false
 	pc.bundle = conv.PeerBundle.Hash()
 	pc.tries = 0
 	u.person, u.identity, u.refusal, u.shown = conv.Person, conv.Person.Identity, nil, pc.name
@@ -561,6 +562,13 @@ func (e *engine) connGone(id, reason string) {
 		e.departed = append(e.departed, departed{pc.name, id, pc.conv.PeerBundle, time.Now()})
 	}
 	e.dropConn(id, reason)
+	// One that proved itself before the relay knew that this one is dead may be
+	// the same person's only one.
+	for _, other := range e.connsOf(pc.user) {
+		if other.conv != nil && !other.ending && !e.leaving {
+			e.adopt(other)
+		}
+	}
 	e.outbox.changed()
 	if talked {
 		change := &PeerChange{Name: pc.name, Conn: id, What: proto.Left}

@@ -394,6 +394,8 @@ func (e *engine) confirmAll(ctx context.Context, users []*user) ([]*Error, error
 		case person == nil && !there && accepted, person == nil && !there && e.cfg.AcceptNew:
 			// Absent, and waited for: the record is bound to who is known, or
 			// to the first who is accepted.
+		case person == nil && there && !away:
+			refusals[i] = Errorf(proto.Timeout, "%s does not answer the handshake", shown)
 		case person == nil:
 			refusals[i] = absent
 		case !accepted:
