@@ -109,7 +109,10 @@ func listedAt(t *testing.T, town *testTown, addr string) string {
 	t.Helper()
 	witness := town.evilPeer(addr, "witness", town.credential("witness"))
 	defer witness.close()
-	return witness.list("")
+	list := witness.list("")
+	witness.say(&proto.Header{Type: proto.TypeDisconnect}, nil)
+	witness.wantClosed() // it is not on the next list
+	return list
 }
 
 // refusedDial dials and checks why it fails, and with which exit status.

@@ -384,7 +384,7 @@ func TestAttack12Phase2(t *testing.T) {
 			continue
 		}
 		t.Run(test.name, func(t *testing.T) {
-			s := newInsider(t, "alice", "bob", func(cfg *ClientConfig) { cfg.Ciphers = test.alice })
+			s := newInsider(t, "alice", "bob", func(cfg *ClientConfig) { cfg.Ciphers, cfg.again = test.alice, time.Minute })
 			// Alice wants to talk with Bob as soon as there is one.
 			if err := s.real.engine.do(context.Background(), func() { s.real.engine.requestWatch("bob") }); err != nil {
 				t.Fatal(err)

@@ -48,7 +48,7 @@ func (tc *testClient) sending(text, name string) <-chan error {
 // a good bundle, whose K she does not have.
 func TestAttack02BobsKUnderHerCertificate(t *testing.T) {
 	town := newTown(t, "alice", "bob", "mallory")
-	alice, bob := town.client("alice", func(cfg *ClientConfig) { cfg.Timeout = 2 * time.Second }), town.client("bob")
+	alice, bob := town.client("alice", oneTry), town.client("bob")
 	alice.mustSend("first", "bob")
 	sees(t, alice, bob, "first")
 	fraud := town.bundleOver("mallory", alice.conversation("bob").PeerBundle.PublicKey, time.Now())
@@ -106,7 +106,7 @@ func TestAttack02BobsHandshakeAsHers(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel() // it waits, mostly
 			town, relay := evilTown(t, "alice", "bob", "mallory")
-			alice, bob := town.client("alice"), town.client("bob")
+			alice, bob := town.client("alice", oneTry), town.client("bob")
 			mallory := town.evilPeer(town.addr, "mallory", town.credential("mallory"))
 			var bobs []byte
 			relay.tampering(func(l evilLine) []evilLine {
@@ -244,7 +244,15 @@ func TestAttack03PhasesSwapped(t *testing.T) {
 	alice.awaitText("ready")
 	held := make(chan evilLine, 3)
 	passed := map[string]bool{}
+	// Alice talks as soon as she has p2, and Bob, who has no p3, would have her
+	// begin anew.
+	var early []evilLine
+	released := false
 	relay.tampering(func(l evilLine) []evilLine {
+		if l.header.Type == proto.TypeClientCom && l.from.hello.Name == "alice" && !released {
+			early = append(early, l)
+			return nil
+		}
 		phase := crypto.PeekPhase(l.body)
 		if phase == "" || passed[phase] {
 			return honest(l)
@@ -270,7 +278,7 @@ func TestAttack03PhasesSwapped(t *testing.T) {
 	ended := alice.sending("one", "bob")
 	receiver := map[string]*testClient{"p1": bob, "p2": alice, "p3": bob}
 	for _, phase := range []string{"p1", "p2", "p3"} {
-		l := <-held
+		l := soon(t, phase, held)
 		if crypto.PeekPhase(l.body) != phase {
 			t.Fatalf("held is %.80q, want %s", l.body, phase)
 		}
@@ -280,7 +288,14 @@ func TestAttack03PhasesSwapped(t *testing.T) {
 		if len(held) > 0 || len(alice.met("bob")) > 0 && phase != "p3" || len(bob.met("alice")) > 0 {
 			t.Errorf("a %s under other numbers was taken", phase)
 		}
-		relay.do(func() { relay.forward(l) })
+		relay.do(func() {
+			relay.forward(l)
+			if released = phase == "p3"; released {
+				for _, l := range early {
+					relay.forward(l)
+				}
+			}
+		})
 	}
 	if err := <-ended; err != nil {
 		t.Fatal(err)
@@ -343,7 +358,7 @@ func TestAttack06Suites(t *testing.T) {
 func TestAttack06SuiteOfAPeer(t *testing.T) {
 	t.Parallel() // it waits, mostly
 	town := newTown(t, "alice", "mallory")
-	alice := town.client("alice", func(cfg *ClientConfig) { cfg.Timeout = 2 * time.Second })
+	alice := town.client("alice", oneTry)
 	mallory := town.evilPeer(town.addr, "mallory", town.credential("mallory"))
 	for _, suite := range []string{crypto.SuiteRSA128, "NULL", ""} {
 		ended := alice.sending("under a good suite", "mallory")

@@ -210,7 +210,7 @@ func TestAttack08DropInTheMiddle(t *testing.T) {
 		return honest(l)
 	})
 	id := alice.mustSend("two", "bob")
-	<-dropped
+	soon(t, "what is dropped", dropped)
 	alice.undelivered("dropped", id)
 	alice.mustSend("three", "bob")
 	bob.awaitGap(1, "messages are missing")

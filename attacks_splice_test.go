@@ -85,7 +85,7 @@ func TestAttack10SpliceKinds(t *testing.T) {
 		})
 		spliced, after := fmt.Sprintf("spliced %d", i), fmt.Sprintf("after %d", i)
 		alice.mustSend(spliced, "bob")
-		<-done
+		soon(t, "the line to splice", done)
 		alice.mustSend(after, "bob")
 		want = append(want, spliced, after)
 		alice.mustSettle(StatusRead)

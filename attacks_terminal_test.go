@@ -200,7 +200,11 @@ func terminalPipe(t *testing.T, w *terminalTown) {
 	bob := w.programs.start(w.client("bob", "pipe", "-wait-peer", "30s", "alice"))
 	in, feed := io.Pipe()
 	done := make(chan error, 1)
-	go func() { done <- alice.Pipe(context.Background(), "bob", in, new(bytes.Buffer), nil) }()
+	go func() {
+		err := alice.Pipe(context.Background(), "bob", in, new(bytes.Buffer), nil)
+		in.CloseWithError(err) // or what feeds it waits for ever
+		done <- err
+	}()
 	if _, err := feed.Write([]byte("there\n")); err != nil {
 		t.Fatal(err)
 	}

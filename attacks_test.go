@@ -199,7 +199,7 @@ func TestAttack08Drop(t *testing.T) {
 // as DELIVERED.
 func TestAttack08LostTail(t *testing.T) {
 	town, relay := evilTown(t, "alice", "bob")
-	alice, bob := town.client("alice", func(cfg *ClientConfig) { cfg.Timeout = 2 * time.Second }), town.client("bob")
+	alice, bob := town.client("alice"), town.client("bob")
 	alice.mustSend("one", "bob")
 	sees(t, alice, bob, "one")
 	relay.tampering(func(l evilLine) []evilLine {
@@ -396,7 +396,7 @@ func TestAttack30Clock(t *testing.T) {
 	bob := town.client("bob")
 	var off atomic.Int64
 	clock := func() time.Time { return time.Now().Add(time.Duration(off.Load())) }
-	alice := town.client("alice", func(cfg *ClientConfig) { cfg.Now = clock; cfg.Timeout = 3 * time.Second })
+	alice := town.client("alice", func(cfg *ClientConfig) { cfg.Now = clock })
 	alice.mustSend("in time", "bob")
 	sees(t, alice, bob, "in time")
 	off.Store(int64(-30 * time.Minute)) // and backwards

@@ -220,8 +220,8 @@ func TestFetchSlow(t *testing.T) {
 
 	try := s.open(crypto.PolicyTry)
 	try.wantStatus(crypto.RevocationUnknown)
-	<-entered
-	<-entered
+	soon(t, "a request", entered)
+	soon(t, "a request", entered)
 	// Two at most of one host are asked at once.
 	try.Fetcher.mu.Lock()
 	running, waiting := try.running[strings.TrimPrefix(s.web.URL, "http://")], len(try.waiting)
@@ -383,7 +383,7 @@ func TestFetchCloses(t *testing.T) {
 		_, err := side.verifyWait()
 		waited <- err
 	}()
-	<-entered
+	soon(t, "a request", entered)
 	side.Close()
 	wantCode(t, <-waited, proto.RevocationUnknown)
 	_, err := side.verify()

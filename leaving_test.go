@@ -27,7 +27,7 @@ func TestLeavingInTheMiddleOfAHandshake(t *testing.T) {
 	})
 	alice, bob := town.client("alice"), town.client("bob")
 	id := alice.mustSend("into the dark", "bob")
-	lines := []evilLine{<-held, <-held}
+	lines := []evilLine{soon(t, "phase 3", held), soon(t, "the text", held)}
 	if err := bob.engine.do(context.Background(), bob.engine.leave); err != nil {
 		t.Fatal(err)
 	}

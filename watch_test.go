@@ -26,6 +26,21 @@ type testClient struct {
 	marks, passed int // that seen has put among the events, and that were collected
 }
 
+// oneTry is a client that begins a handshake which failed only when it is asked
+// to, and not by itself while a test lasts.
+func oneTry(cfg *ClientConfig) { cfg.Timeout, cfg.again = 5*time.Second, time.Minute }
+
+// soon receives from ch, and ends the test if nothing comes.
+func soon[T any](t testing.TB, what string, ch <-chan T) (v T) {
+	t.Helper()
+	select {
+	case v = <-ch:
+	case <-time.After(20 * time.Second):
+		t.Fatalf("waited in vain for %s", what)
+	}
+	return v
+}
+
 // watch collects a client's events, and closes it when the test ends.
 func (town *testTown) watch(c *Client, cfg ClientConfig) *testClient {
 	tc := &testClient{Client: c, t: town.t, state: cfg.State}
