@@ -84,25 +84,31 @@ func (tc *testClient) leave() {
 	tc.state.Close()
 }
 
-func (tc *testClient) ended() bool {
-	tc.mu.Lock()
-	defer tc.mu.Unlock()
-	return tc.end != nil
-}
-
 // await waits until an event satisfies want, and returns it.
 func (tc *testClient) await(what string, want func(Event) bool) Event {
 	tc.t.Helper()
+	ev, ok := tc.until(want)
+	if !ok {
+		tc.mu.Lock()
+		defer tc.mu.Unlock()
+		tc.t.Fatalf("%s: waiting for %s: %v; events: %s", tc.Name(), what, tc.end, describe(tc.events))
+	}
+	return ev
+}
+
+// until waits until an event satisfies want, or the client has ended, or it has
+// taken 20 seconds.
+func (tc *testClient) until(want func(Event) bool) (ev Event, ok bool) {
 	timer := time.AfterFunc(20*time.Second, func() { tc.mu.Lock(); tc.end = errors.New("timed out"); tc.mu.Unlock(); tc.cond.Broadcast() })
 	defer timer.Stop()
 	tc.mu.Lock()
 	defer tc.mu.Unlock()
 	for {
 		if i := slices.IndexFunc(tc.events, want); i >= 0 {
-			return tc.events[i]
+			return tc.events[i], true
 		}
 		if tc.end != nil {
-			tc.t.Fatalf("%s: waiting for %s: %v; events: %s", tc.Name(), what, tc.end, describe(tc.events))
+			return Event{}, false
 		}
 		tc.cond.Wait()
 	}
