@@ -116,7 +116,7 @@ func TestRevokedWhileTalking(t *testing.T) {
 		return ev.Peer != nil && ev.Peer.Name == "bob" && ev.Peer.What == "refused" && strings.Contains(ev.Peer.Reason, "revoked")
 	})
 	// Bob hears it from Alice or from the relay, whichever reads the lists first.
-	if _, told := bob.until(func(ev Event) bool { return ev.Gap != nil }); !told {
+	if _, told := bob.until(func(ev Event) bool { return ev.Gap != nil || ev.Err != nil }); !told {
 		soon(t, "word to bob", bob.engine.ended)
 	}
 	if _, err := alice.Send(context.Background(), []string{"bob"}, "after"); err == nil {
