@@ -481,11 +481,13 @@ func (e *engine) retry() {
 
 func (e *engine) retried(sess *session, cred *Credential, err error) {
 	e.dialing = false
-	if err == nil {
-		if e.leaving || cred != e.cfg.Credential {
+	if e.leaving || cred != e.cfg.Credential { // there is a new one meanwhile
+		if sess != nil {
 			sess.fail(nil)
-			return
 		}
+		return
+	}
+	if err == nil {
 		e.history.Connected(sess.since)
 		e.begin(sess)
 		e.event(Event{Type: EventBack, Conn: sess.id})
@@ -513,8 +515,8 @@ func (e *engine) onTick(now time.Time) {
 		case !e.cfg.Persistent && now.Sub(e.lostAt) > e.cfg.Timeout:
 			e.end(Errorf(proto.Lost, "the relay at %s was lost and could not be reached again within %v", e.cfg.Relay, e.cfg.Timeout))
 			return
-		case !e.dialing && now.After(e.retryAt):
-			e.retry()
+		case !e.dialing && now.After(e.retryAt) && !e.now().After(e.delegationEnd()):
+			e.retry() // what has ended the relay refuses for good
 		}
 	} else if now.Sub(e.lastSent) > proto.KeepAlive {
 		e.sendLine([]byte(`{"type":"ack"}`+"\n\n"), nil)

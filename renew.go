@@ -92,12 +92,13 @@ func (e *engine) recheckDeparted(now time.Time) {
 	})
 }
 
+func (e *engine) delegationEnd() time.Time { return time.Unix(e.local.Bundle.NotAfter, 0) }
+
 // renewIfDue makes a new K and delegation before the present one ends, or after
 // it on a machine that has slept; where nobody may be asked, the client ends.
 func (e *engine) renewIfDue(now time.Time) {
-	b := e.local.Bundle
-	end := time.Unix(b.NotAfter, 0)
-	life := end.Sub(time.Unix(b.NotBefore, 0)) - startsBefore
+	end := e.delegationEnd()
+	life := end.Sub(time.Unix(e.local.Bundle.NotBefore, 0)) - startsBefore
 	clock := e.now()
 	if e.renewing || clock.Before(end.Add(-min(renewBefore, max(life/4, renewShort)))) {
 		return

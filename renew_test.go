@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -47,6 +48,35 @@ func TestDelegationIsRenewed(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestAsleep: the machine slept, the relay is lost and the delegation over, and
+// the card's PIN is being asked for. Nobody dials meanwhile: the relay would
+// refuse what has ended, and that for good.
+func TestAsleep(t *testing.T) {
+	town := newTown(t, "alice")
+	asked, typed := make(chan struct{}), make(chan struct{})
+	alice := town.client("alice", func(cfg *ClientConfig) {
+		cfg.Renew = func(context.Context) (*Credential, error) {
+			close(asked)
+			<-typed
+			return town.credential("alice"), nil
+		}
+	})
+	letGo := sync.OnceFunc(func() { close(typed) })
+	t.Cleanup(letGo)
+	alice.delegationEnds(-time.Minute)
+	soon(t, "a question for the PIN", asked)
+	alice.cutOff()
+	alice.await("that the relay is lost", func(ev Event) bool { return ev.Type == EventLost })
+	alice.engine.do(context.Background(), func() {
+		alice.engine.onTick(time.Now().Add(time.Minute))
+		if alice.engine.dialing {
+			t.Error("it dials under a delegation that has ended")
+		}
+	})
+	letGo()
+	alice.await("the relay back", func(ev Event) bool { return ev.Type == EventBack })
 }
 
 // TestDelegationIsNotRenewed has a card that does not sign again: the client

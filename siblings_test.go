@@ -89,7 +89,7 @@ func leftBehind(t *testing.T, before bool) {
 	id := alice.mustSend("left behind", "bob")
 	first.awaitText("left behind")
 	alice.mustSettle(StatusDelivered)
-	release := func() {}
+	var release func()
 	if !before {
 		release = reading.hold(t)
 	}
@@ -101,6 +101,7 @@ func leftBehind(t *testing.T, before bool) {
 		alice.awaitConn(second)
 		alice.mustSend("to both", "bob")
 		second.awaitText("to both")
+		release = reading.hold(t) // until the first is not only gone, but has let go of its history
 	}
 	first.leave()
 	for there := true; there; {
@@ -143,7 +144,7 @@ func TestLeftLate(t *testing.T) {
 	alice.awaitConn(back)
 	alice.mustSend("to both", "bob")
 	back.awaitText("to both")
-	dead.engine.sess.conn.Close() // now the relay knows
+	dead.cutOff() // now the relay knows
 	end := alice.await("its end", func(ev Event) bool {
 		return ev.Receipt != nil && ev.Receipt.ID == id && (ev.Receipt.Status == StatusFailed || ev.Receipt.Status == StatusRead)
 	})

@@ -150,6 +150,11 @@ func (tc *testClient) awaitConn(other *testClient) {
 	})
 }
 
+// cutOff closes the client's connection to the relay under it.
+func (tc *testClient) cutOff() {
+	tc.engine.do(context.Background(), func() { tc.engine.sess.conn.Close() })
+}
+
 // eventMark is no event of a client's: see seen.
 const eventMark EventType = "mark"
 
