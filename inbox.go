@@ -15,9 +15,14 @@ type shownMark struct {
 	id    string
 	t3    [32]byte // where the history has it
 	seq   uint64
-	size  int // bytes of text
+	user  *user // whose waiting it counts in until it is shown; nil: of an earlier run
+	cost  int   // its messageCost
 	shown bool
 }
+
+// arrivedCost is about what a record takes that waits for its READ, beside
+// what it takes until it is shown.
+const arrivedCost = 128
 
 // markQueue takes marks from Client.Shown to the engine.
 type markQueue struct {
@@ -121,7 +126,7 @@ func (e *engine) stored(pc *peerConn, o *crypto.Opened, err error) bool {
 // sayEnded tells a peer that a conversation has ended here, so that it begins
 // anew and sends again what was not READ.
 func (e *engine) sayEnded(pc *peerConn, t3 [32]byte) {
-	e.sendHeader(pc, &proto.Header{Type: proto.TypeError, Dst: pc.name, DstID: pc.id, Code: proto.NoConversation, Message: "the conversation has ended here"}, t3[:], 0)
+	e.answerError(pc, proto.NoConversation, "the conversation has ended here", t3[:])
 }
 
 // kindType is the type of line that each kind of message travels in.
@@ -190,7 +195,7 @@ func (e *engine) onText(pc *peerConn, o *crypto.Opened) {
 		return
 	}
 	// A peer that keeps to the windows never comes here.
-	if pc.conv.ReceivedSeq()+uint64(len(o.Records)) > pc.saidN+maxUnackedRecords || pc.waiting > maxWaiting+maxUnackedBytes {
+	if pc.conv.ReceivedSeq()+uint64(len(o.Records)) > pc.saidN+maxUnackedRecords || pc.user.waiting > maxUnread {
 		o.Discard()
 		e.refuseMessage(pc, Errorf(proto.Flood, "more records than the window allows"))
 		return
@@ -205,14 +210,16 @@ func (e *engine) onText(pc *peerConn, o *crypto.Opened) {
 	for i, r := range o.Records {
 		mark, waits := e.pending[r.ID]
 		if !waits {
-			mark = &shownMark{id: r.ID, t3: pc.conv.T3, seq: r.Seq, size: len(r.Text), shown: levels[i] == KnownShown}
+			mark = &shownMark{id: r.ID, t3: pc.conv.T3, seq: r.Seq, shown: levels[i] == KnownShown}
 		}
 		pc.arrived = append(pc.arrived, mark)
-		pc.waiting += mark.size
+		u.waiting += arrivedCost
 		if waits || levels[i] == KnownShown {
 			continue
 		}
 		e.pending[r.ID] = mark
+		mark.user, mark.cost = u, messageCost(r.Text, len(r.To))
+		u.waiting += mark.cost
 		m := &Message{
 			ID: r.ID, From: pc.name, FromConn: pc.id, Seq: r.Seq, Sent: time.UnixMilli(r.Time), Text: r.Text,
 			Identity: pc.conv.Person.Identity, Person: pc.conv.Person, First: first, mark: mark,
@@ -277,6 +284,9 @@ func (e *engine) takeMarks() {
 		}
 		m.shown = true
 		delete(e.pending, m.id)
+		if m.user != nil {
+			m.user.waiting -= m.cost
+		}
 		upTo[m.t3] = max(upTo[m.t3], m.seq)
 	}
 	for t3, seq := range upTo {
@@ -295,7 +305,7 @@ func (e *engine) takeMarks() {
 func (e *engine) advanceRead(pc *peerConn) {
 	n := 0
 	for n < len(pc.arrived) && pc.arrived[n].shown {
-		pc.waiting -= pc.arrived[n].size
+		pc.user.waiting -= arrivedCost
 		n++
 	}
 	if n == 0 {
@@ -338,7 +348,7 @@ func (e *engine) flushReceipts() {
 		if !pc.owesAnswer && n == pc.saidN && m == pc.saidM {
 			continue
 		}
-		if pc.inflightN > proto.RelayWindow-receiptRoom || len(pc.inflight) > proto.RelayMessages-receiptLines {
+		if !pc.answerRoom() {
 			e.owe(pc)
 			continue
 		}

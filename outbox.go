@@ -21,6 +21,12 @@ const (
 	maxUnackedBytes   = 4 << 20
 )
 
+// maxUnread bounds what is sent over one connection and not READ, which the
+// sender keeps to send it again, and what of one user's is received and not
+// READ. It is far above what a receiver calls DELIVERED while nothing is shown,
+// see maxWaiting, with the windows of several connections on top.
+const maxUnread = 64 << 20
+
 // What one message takes of a burst: large enough that its signature costs
 // little for each record, small enough that several fit the relay's window.
 const (
@@ -299,7 +305,7 @@ func (e *engine) pump(pc *peerConn) {
 	for e.fatal == nil && pc.conv != nil && !pc.ending && len(pc.queue) > 0 && pc.user.accepted && !e.goodbye {
 		unacked := len(pc.sent) - int(pc.delivered-pc.sentBase)
 		room := maxUnackedRecords - unacked
-		if room <= 0 || pc.unackBytes >= maxUnackedBytes {
+		if room <= 0 || pc.unackBytes >= maxUnackedBytes || pc.unreadBytes >= maxUnread {
 			return
 		}
 		n, size := 0, 0
@@ -318,9 +324,19 @@ func (e *engine) pump(pc *peerConn) {
 
 // roomFor tells whether the relay's window takes so many bytes of body more,
 // and leaves room for receipts. One message always goes when nothing is un-acked.
-func (pc *peerConn) roomFor(n int) bool {
+func (pc *peerConn) roomFor(n int) bool { return pc.fits(n, 2) }
+
+// answerRoom tells whether there is room in the relay's window for receipts
+// and for what a peer makes this client say: a peer that does not read must
+// not make it say more than the relay takes.
+func (pc *peerConn) answerRoom() bool { return pc.fits(0, 1) }
+
+// fits tells whether so many bytes of body more keep to the relay's window and
+// leave a number of shares of it free: none for what is not asked for by the
+// peer and is rare, one for answers, two for records.
+func (pc *peerConn) fits(n, shares int) bool {
 	return len(pc.inflight) == 0 ||
-		pc.inflightN+n <= proto.RelayWindow-2*receiptRoom && len(pc.inflight) < proto.RelayMessages-2*receiptLines
+		pc.inflightN+n <= proto.RelayWindow-shares*receiptRoom && len(pc.inflight) < proto.RelayMessages-shares*receiptLines
 }
 
 // sendBatch seals the first n of a connection's queue under one signature,
@@ -359,6 +375,7 @@ func (e *engine) sendBatch(pc *peerConn, n, size int) bool {
 	e.sendTo(pc, proto.TypeClientCom, sealed.Body, last)
 	pc.sent = append(pc.sent, batch...)
 	pc.unackBytes += size
+	pc.unreadBytes += size
 	if len(rest) == 0 {
 		rest = nil
 	}
@@ -477,6 +494,7 @@ func (e *engine) onReceipt(pc *peerConn, delivered, read uint64) {
 		pc.sent[0] = nil
 		pc.sent = pc.sent[1:]
 		pc.sentBase++
+		pc.unreadBytes -= d.r.out.size
 		e.reached(d.r, StatusRead, pc.id)
 		e.drop(d)
 	}

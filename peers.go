@@ -30,6 +30,7 @@ type user struct {
 	met      bool              // the name was known before, accepted or only seen
 	bundles  map[[32]byte]bool // that have been proved since the start, up to maxBundles
 	greeted  bool              // a message of this person's has been shown since the start
+	waiting  int               // what its records take of memory that have arrived and are not shown, or not READ
 
 	orphans []*delivery // waiting for a connection that takes them
 	counts  statusCounts
@@ -50,9 +51,12 @@ type peerConn struct {
 	// replaces.
 	init     *crypto.Initiator
 	resp     *crypto.Responder
+	respAt   time.Time // when resp was made
 	retried  *crypto.RetryState
 	deadline time.Time // of the handshake, or of the peer's first receipt
 	again    time.Time // when to begin anew after a failure
+	refusals pace      // that are told
+	untold   int       // refusals, since the last that was told
 	tries    int
 
 	conv      *crypto.Conversation
@@ -63,20 +67,20 @@ type peerConn struct {
 	ending    bool // the peer has said that it ends
 
 	// Outgoing: queue waits for windows, sent has seq sentBase+1 onward.
-	queue      []*delivery
-	sent       []*delivery
-	sentBase   uint64 // everything up to here is READ
-	delivered  uint64
-	taken      uint64 // up to here the relay has taken records
-	takenMark  uint64 // and the history says so
-	unackBytes int    // of records sent and not DELIVERED
-	inflight   []inflightLine
-	inflightN  int // bytes
+	queue       []*delivery
+	sent        []*delivery
+	sentBase    uint64 // everything up to here is READ
+	delivered   uint64
+	taken       uint64 // up to here the relay has taken records
+	takenMark   uint64 // and the history says so
+	unackBytes  int    // of records sent and not DELIVERED
+	unreadBytes int    // of those in sent
+	inflight    []inflightLine
+	inflightN   int // bytes
 
 	// Incoming.
 	arrived    []*shownMark // not yet READ in order, from readSeq+1
 	readSeq    uint64
-	waiting    int    // bytes of text in arrived
 	saidN      uint64 // delivered and read of our last receipt
 	saidM      uint64
 	owesAnswer bool // B answers p3 at once
@@ -94,17 +98,44 @@ type inflightLine struct {
 // could invent any number.
 const maxConns = 1 << 15
 
-// maxAnswering is how many bytes may be on the way to a connection before
+// maxAnswering is how many messages may be on the way to a connection before
 // what is not known is no longer answered: a flood earns silence.
-const maxAnswering = 32 << 10
+const maxAnswering = 64
 
 // maxBundles bounds how many of a user's bundles are remembered, to tell a new
 // one: devices and delegations of a day are far fewer.
 const maxBundles = 256
 
 // maxHalfOpen bounds the handshakes that others began here and have not
-// finished.
+// finished, each some 10 KiB. Beyond it the oldest of whoever has most of them
+// gives way: one person with many connections must not keep others out.
 const maxHalfOpen = 64
+
+// maxUsers is how many names are remembered that mean no more than that they
+// were met: those are in the file of known peers as well.
+const maxUsers = 4096
+
+// Refusals of one connection are told this many at once, and then one in this
+// time: it can come again as fast as it likes.
+const (
+	refusalBurst = 32
+	refusalEvery = time.Second
+)
+
+// pace lets a burst through and then one thing in a time.
+type pace struct{ next time.Time }
+
+// take tells whether one more may pass now.
+func (p *pace) take(now time.Time, burst int, every time.Duration) bool {
+	if p.next.Before(now) {
+		p.next = now
+	}
+	if p.next.Sub(now) >= time.Duration(burst)*every {
+		return false
+	}
+	p.next = p.next.Add(every)
+	return true
+}
 
 func (e *engine) userFor(name string) *user {
 	folded := proto.FoldName(name)
@@ -232,7 +263,13 @@ func (e *engine) sendHeader(pc *peerConn, h *proto.Header, body []byte, seq uint
 	e.sendBytes(pc, unsignedPayload(h), body, seq)
 }
 
+// sendBytes sends what keeps to the relay's window. Beyond it the relay would
+// end this client's connection; what is lost so is what a peer has provoked
+// that takes nothing, and comes to it as if the relay had dropped it.
 func (e *engine) sendBytes(pc *peerConn, head, body []byte, seq uint64) {
+	if !pc.fits(len(body), 0) {
+		return
+	}
 	line := e.sendLine(head, body)
 	pc.inflight = append(pc.inflight, inflightLine{line, len(body), seq, time.Now()})
 	pc.inflightN += len(body)
@@ -338,9 +375,8 @@ func (e *engine) onPhase1(pc *peerConn, body []byte) {
 			return
 		}
 	}
-	if pc.resp == nil && e.halfOpen() >= maxHalfOpen {
-		e.refusePeer(pc, Errorf(proto.Busy, "too many conversations are being opened at once"))
-		return
+	if !pc.answerRoom() {
+		return // it takes no answers
 	}
 	answer, resp, again, err := offer.Answer(e.local, pc.retried, e.verifyPeer)
 	if err == nil && answer == nil {
@@ -351,19 +387,38 @@ func (e *engine) onPhase1(pc *peerConn, body []byte) {
 		return
 	}
 	pc.dropAttempt()
-	pc.resp, pc.retried = resp, again
+	e.limitHalfOpen()
+	pc.resp, pc.retried, pc.respAt = resp, again, time.Now()
 	pc.deadline = time.Now().Add(proto.PhaseTimeout)
 	e.sendPhase(pc, 2, answer)
 }
 
-func (e *engine) halfOpen() int {
-	n := 0
+// limitHalfOpen makes room for one more half-open conversation: see maxHalfOpen.
+func (e *engine) limitHalfOpen() {
+	total, of := 0, map[*user]int{}
 	for _, pc := range e.conns {
 		if pc.resp != nil {
-			n++
+			total++
+			of[pc.user]++
 		}
 	}
-	return n
+	if total < maxHalfOpen {
+		return
+	}
+	var victim *peerConn
+	for _, pc := range e.conns {
+		if pc.resp != nil && (victim == nil || of[pc.user] > of[victim.user] || of[pc.user] == of[victim.user] && pc.respAt.Before(victim.respAt)) {
+			victim = pc
+		}
+	}
+	victim.dropAttempt()
+}
+
+// answerError answers a peer with an error, unless it takes no answers.
+func (e *engine) answerError(pc *peerConn, code proto.Code, message string, body []byte) {
+	if pc.answerRoom() {
+		e.sendHeader(pc, &proto.Header{Type: proto.TypeError, Dst: pc.name, DstID: pc.id, Code: code, Message: clip(message, proto.MaxMessage)}, body, 0)
+	}
 }
 
 // refusePeer tells a peer by its code why who it is, or what it sent, is
@@ -376,15 +431,30 @@ func (e *engine) refusePeer(pc *peerConn, err error) {
 	case errors.Is(err, crypto.ErrBusy):
 		ee = Errorf(proto.Busy, "the keys for this suite are used up for the moment")
 	}
-	fetching := errors.Is(err, errFetching)
-	if fetching {
-		ee = &Error{Code: proto.Busy, Message: ee.Message, Err: err}
-	}
-	e.sendHeader(pc, &proto.Header{Type: proto.TypeError, Dst: pc.name, DstID: pc.id, Code: ee.Code, Message: clip(ee.Message, proto.MaxMessage)}, nil, 0)
-	if fetching {
+	if errors.Is(err, errFetching) {
+		e.answerError(pc, proto.Busy, ee.Message, nil)
 		return // the peer comes again, and nobody need know
 	}
-	e.event(Event{Type: EventPeer, Peer: &PeerChange{Name: pc.name, Conn: pc.id, What: "refused", Reason: AsError(err).Message}})
+	told := ee.Message
+	if errors.As(err, new(*IdentityChange)) {
+		told = "the name is known here as another person's" // whose is not for whoever uses it
+	}
+	e.answerError(pc, ee.Code, told, nil)
+	e.tellRefusal(pc, AsError(err).Message)
+}
+
+// tellRefusal shows here that a connection was refused, not more often than a
+// person can read.
+func (e *engine) tellRefusal(pc *peerConn, reason string) {
+	if !pc.refusals.take(time.Now(), refusalBurst, refusalEvery) {
+		pc.untold++
+		return
+	}
+	if pc.untold > 0 {
+		reason = fmt.Sprintf("%s (after %d more refusals that were not shown)", reason, pc.untold)
+		pc.untold = 0
+	}
+	e.event(Event{Type: EventPeer, Peer: &PeerChange{Name: pc.name, Conn: pc.id, What: "refused", Reason: reason}})
 }
 
 // clip keeps the first n bytes of a sentence, less what is left of a character
@@ -416,7 +486,7 @@ func (e *engine) attemptFailed(pc *peerConn, err error) {
 	if ee.Code == proto.Busy || errors.Is(err, errFetching) {
 		return // it begins anew by itself
 	}
-	e.event(Event{Type: EventPeer, Peer: &PeerChange{Name: pc.name, Conn: pc.id, What: "refused", Reason: ee.Message}})
+	e.tellRefusal(pc, ee.Message)
 	if final(ee) {
 		e.failUser(pc.user, ee)
 	}
@@ -523,8 +593,12 @@ func (e *engine) endConversation(pc *peerConn, reason string) {
 	pc.conv.Erase()
 	pc.conv = nil
 	pc.queue = append(slices.Clone(pc.sent), pc.queue...)
-	pc.sent, pc.sentBase, pc.delivered, pc.taken, pc.takenMark, pc.unackBytes = nil, 0, 0, 0, 0, 0
-	pc.arrived, pc.readSeq, pc.waiting, pc.saidN, pc.saidM, pc.owesAnswer = nil, 0, 0, 0, 0, false
+	pc.sent, pc.sentBase, pc.delivered, pc.taken, pc.takenMark, pc.unackBytes, pc.unreadBytes = nil, 0, 0, 0, 0, 0, 0
+	pc.user.waiting -= arrivedCost * len(pc.arrived)
+	pc.arrived, pc.readSeq, pc.saidN, pc.saidM, pc.owesAnswer = nil, 0, 0, 0, false
+	for i := range pc.inflight {
+		pc.inflight[i].seq = 0 // of the next conversation it says nothing
+	}
 	pc.deadline = time.Time{}
 }
 
@@ -593,7 +667,10 @@ func (e *engine) dropConn(id, reason string) {
 // forgetUser lets go of a name that means nothing here: the relay could invent
 // any number. Who is watched, was met or has something waiting stays.
 func (e *engine) forgetUser(u *user) {
-	if u.watching || u.met || u.accepted || u.person != nil || len(u.orphans) > 0 || u.counts.total > 0 || u.conns > 0 {
+	if u.watching || u.accepted || len(u.orphans) > 0 || u.counts.total > 0 || u.conns > 0 || u.waiting > 0 {
+		return
+	}
+	if (u.met || u.person != nil) && len(e.users) <= maxUsers {
 		return
 	}
 	delete(e.users, u.name)
@@ -632,7 +709,9 @@ func (e *engine) tickConn(pc *peerConn, now time.Time) {
 			e.breakConversation(pc, e.then("the other side did not confirm the conversation", "it begins anew"))
 		}
 	case pc.conv != nil && len(pc.inflight) > 0 && now.Sub(pc.inflight[0].since) > proto.AckTimeout:
-		pc.inflight, pc.inflightN = nil, 0
+		for i := range pc.inflight {
+			pc.inflight[i].since = now // the relay still counts them
+		}
 		e.breakConversation(pc, e.then("the relay does not pass messages on", "the conversation begins anew"))
 	}
 	if e.sess != nil {
@@ -648,10 +727,10 @@ func (e *engine) tickConn(pc *peerConn, now time.Time) {
 // it is no use.
 func (e *engine) replyUnknown(h *proto.Header, t3 []byte) {
 	pc := e.connFor(h.SrcID, h.Src)
-	if pc == nil || e.leaving || len(t3) != 32 || pc.inflightN > maxAnswering {
+	if pc == nil || e.leaving || len(t3) != 32 || len(pc.inflight) > maxAnswering {
 		return
 	}
-	e.sendHeader(pc, &proto.Header{Type: proto.TypeError, Dst: h.Src, DstID: h.SrcID, Code: proto.NoConversation, Message: "the conversation is not known here"}, t3, 0)
+	e.answerError(pc, proto.NoConversation, "the conversation is not known here", t3)
 }
 
 func hexIdentity(id [32]byte) string { return hex.EncodeToString(id[:]) }

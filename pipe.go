@@ -39,6 +39,9 @@ const (
 	// pipeWindow is how many bytes may be sent and not written out by the
 	// other side: it bounds the receiver's memory.
 	pipeWindow = 2 << 20
+	// pipeSmall is below how many bytes frames share a buffer until they are
+	// written: each would keep the whole line in memory that it came in.
+	pipeSmall = 4 << 10
 	// pipeRetry is how long a refused offer waits before the next.
 	pipeRetry = 200 * time.Millisecond
 )
@@ -115,6 +118,7 @@ type pipe struct {
 	mu      sync.Mutex
 	cond    *sync.Cond
 	queue   [][]byte // to be written out
+	shared  bool     // the last of queue is a buffer that small frames share
 	wrote   uint64
 	closing bool
 	failed  error // of out
@@ -242,7 +246,7 @@ func (p *pipe) writeOut() {
 			return
 		}
 		queue := p.queue
-		p.queue = nil
+		p.queue, p.shared = nil, false
 		p.mu.Unlock()
 		for _, b := range queue {
 			_, err := p.out.Write(b)
@@ -441,11 +445,14 @@ func (p *pipe) onStream(kind byte, rest []byte) *Error {
 	case frameData:
 		p.mu.Lock()
 		defer p.mu.Unlock()
+		if len(rest) == 0 {
+			return Errorf(proto.Malformed, "an empty pipe frame")
+		}
 		if p.endSeen || p.out == nil || p.received+uint64(len(rest)) > p.wrote+pipeWindow+pipeChunk {
 			return Errorf(proto.Flood, "%s sends into the pipe what nobody takes", p.user.shown)
 		}
 		p.received += uint64(len(rest))
-		p.queue = append(p.queue, rest)
+		p.hold(rest)
 		p.cond.Broadcast()
 	case frameEnd:
 		if p.endSeen || number() != p.received {
@@ -468,6 +475,20 @@ func (p *pipe) onStream(kind byte, rest []byte) *Error {
 		return Errorf(proto.Malformed, "an unknown pipe frame")
 	}
 	return nil
+}
+
+// hold queues what came, to be written out. mu is held.
+func (p *pipe) hold(b []byte) {
+	if len(b) >= pipeSmall {
+		p.queue, p.shared = append(p.queue, b), false
+		return
+	}
+	last := len(p.queue) - 1
+	if !p.shared || cap(p.queue[last])-len(p.queue[last]) < len(b) {
+		p.queue, p.shared = append(p.queue, make([]byte, 0, 2*pipeSmall)), true
+		last++
+	}
+	p.queue[last] = append(p.queue[last], b...)
 }
 
 // cut ends the pipe over what a peer did.

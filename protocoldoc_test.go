@@ -132,10 +132,12 @@ func TestProtocolLimits(t *testing.T) {
 		"suites offered":                           count(proto.MaxCiphers),
 		"un-acked bodies for one destination":      fmt.Sprintf("%s in %s messages, or one message", size(proto.RelayWindow), count(proto.RelayMessages)),
 		"sent and not delivered in a conversation": fmt.Sprintf("%s records, %s", count(maxUnackedRecords), size(maxUnackedBytes)),
-		"sentence of an error":                     size(proto.MaxMessage),
-		"code of an error":                         fmt.Sprintf("%d bytes", proto.MaxCode),
-		"handshake":                                fmt.Sprintf("%d s", proto.HandshakeTimeout/time.Second),
-		"delegation":                               fmt.Sprintf("%d h", crypto.MaxDelegation/time.Hour),
+		"sent and not read in a conversation":      size(maxUnread),
+		"handshakes that others began with a client and have not ended": count(maxHalfOpen) + "; then the oldest of the name that has most is dropped",
+		"sentence of an error": size(proto.MaxMessage),
+		"code of an error":     fmt.Sprintf("%d bytes", proto.MaxCode),
+		"handshake":            fmt.Sprintf("%d s", proto.HandshakeTimeout/time.Second),
+		"delegation":           fmt.Sprintf("%d h", crypto.MaxDelegation/time.Hour),
 	}
 	got := map[string]string{}
 	for _, row := range protocolTable(t, "## Limits") {

@@ -18,7 +18,7 @@ func (c *scheduledClient) fingerprint() uint64 {
 	var f fingerprinter
 	f.h.SetSeed(fingerprintSeed)
 	f.seen = map[uintptr]bool{}
-	for _, v := range [...]any{c.e.conns, c.e.users, c.e.pending, c.e.halfOpen()} {
+	for _, v := range [...]any{c.e.conns, c.e.users, c.e.pending} {
 		f.walk(reflect.ValueOf(v))
 	}
 	return f.h.Sum64()

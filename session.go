@@ -194,6 +194,7 @@ func writeLine(w io.Writer, line []byte) error {
 func (s *session) read(lines *proto.LineReader) {
 	defer close(s.in)
 	defer lines.Close()
+	defer s.recv.Erase()
 	var armed time.Time
 	seen := headerCache{}
 	for {
@@ -262,6 +263,7 @@ const maxWrite = 256 << 10
 // writes it at once, so that a burst costs few system calls and a single line
 // waits for nothing.
 func (s *session) write() {
+	defer s.sends.Erase() // RequestSigns uses none of its keys
 	var out, payload []byte
 	for {
 		s.mu.Lock()

@@ -1,0 +1,291 @@
+package chatsecure
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"chatsecure/canon"
+	"chatsecure/crypto"
+	"chatsecure/proto"
+)
+
+// Rows 22 and 26 against a client: what a peer can make it say, hold and keep
+// others from.
+
+// TestAttack26MadeToAnswer has a peer that takes nothing ask for one answer
+// after the other. The relay would end the connection of whoever says more than
+// its window takes: that must not be the one who is asked.
+func TestAttack26MadeToAnswer(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		asks   int
+		answer func(p *evilPeer, to crypto.End) (typ string, phase int, body []byte)
+	}{
+		{"phases 1 that are none", 3 * proto.RelayMessages, func(*evilPeer, crypto.End) (string, int, []byte) {
+			return proto.TypeClientConnect, 1, []byte(`{"type":"p1"`)
+		}},
+		{"phases 1 as they should be", 200, func(p *evilPeer, to crypto.End) (string, int, []byte) {
+			_, p1, err := crypto.Initiate(p.local, p.me(), to)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return proto.TypeClientConnect, 1, p1
+		}},
+		{"messages of no conversation", 3 * proto.RelayMessages, func(*evilPeer, crypto.End) (string, int, []byte) {
+			var none [32]byte
+			header := canon.MustMarshal(&crypto.MessageHeader{
+				Conversation: none[:], Direction: crypto.DirectionAB, Kind: crypto.KindPipe,
+				Random: none[:], SrcBundle: none[:], DstBundle: none[:],
+			})
+			return proto.TypeClientCom, 0, append(header, "\n\n"...)
+		}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			town, relay := evilTown(t, "alice", "bob", "mallory")
+			bob := town.client("bob")
+			mallory := town.evilPeer(town.addr, "mallory", town.credential("mallory"))
+			said, bytes := 0, 0
+			relay.do(func() {
+				relay.dropAck = func(h *proto.Header) bool { return h.DstID == mallory.id }
+				relay.tamper = func(l evilLine) []evilLine {
+					if l.to.id != mallory.id {
+						return []evilLine{l}
+					}
+					said++
+					bytes += len(l.body)
+					return nil
+				}
+			})
+			for range c.asks {
+				typ, phase, body := c.answer(mallory, end(bob))
+				relay.do(func() {
+					h := &proto.Header{Type: typ, Phase: phase, Src: "mallory", SrcID: mallory.id, Dst: "bob", DstID: bob.Conn()}
+					relay.write(relay.named("bob"), h, body)
+				})
+			}
+			if _, err := bob.List(context.Background()); err != nil { // he has seen them all
+				t.Fatal(err)
+			}
+			relay.do(func() {
+				if said == 0 || said > proto.RelayMessages || bytes > proto.RelayWindow {
+					t.Errorf("%d times asked, bob has said %d messages of %d bytes that nobody took", c.asks, said, bytes)
+				}
+			})
+			alice := town.client("alice")
+			alice.mustSend("and others reach him", "bob")
+			alice.mustSettle(StatusRead)
+			n := 0
+			for _, ev := range bob.seen() {
+				if ev.Peer != nil && ev.Peer.What == "refused" {
+					n++
+				}
+			}
+			if n > refusalBurst+20 {
+				t.Errorf("bob is told of %d refusals", n)
+			}
+		})
+	}
+}
+
+// TestAttack22HalfOpenPeers: one person who begins conversations over many
+// connections and ends none keeps nobody else from it.
+func TestAttack22HalfOpenPeers(t *testing.T) {
+	town := newTown(t, "alice", "bob", "mallory")
+	bob := town.client("bob")
+	cred := town.credential("mallory")
+	for range maxHalfOpen + 1 {
+		m := town.evilPeer(town.addr, "mallory", cred)
+		m.offer(end(bob))
+		m.skipTo(proto.TypeClientConnect)
+	}
+	halfOpen := 0
+	bob.engine.do(context.Background(), func() {
+		for _, pc := range bob.engine.conns {
+			if pc.resp != nil {
+				halfOpen++
+			}
+		}
+	})
+	if halfOpen == 0 || halfOpen > maxHalfOpen {
+		t.Errorf("%d half-open conversations", halfOpen)
+	}
+	alice := town.client("alice", oneTry)
+	alice.mustSend("hello", "bob")
+	alice.mustSettle(StatusRead)
+}
+
+// TestAttack26SmallTexts: what a client holds for a person who looks at nothing
+// is bounded in bytes of memory, also where the texts have none.
+func TestAttack26SmallTexts(t *testing.T) {
+	town := newTown(t, "alice", "bob")
+	alice := town.client("alice")
+	cfg := town.config("bob", "state-bob")
+	bob, err := Dial(context.Background(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer cfg.State.Close()
+	defer bob.Close(context.Background())
+	const lines = 2*maxUnackedRecords + 2*maxWaiting/eventCost
+	go func() { // it waits for the window in the end
+		for range lines {
+			if _, err := alice.Send(t.Context(), []string{"bob"}, ""); err != nil {
+				return
+			}
+		}
+	}()
+	// Everything that bob takes without a look he has taken when his receipts
+	// stand still while Alice's window is full.
+	delivered := func() (n, open int) {
+		alice.engine.do(context.Background(), func() {
+			for _, u := range alice.engine.users {
+				n, open = u.counts.delivered, u.counts.total-u.counts.delivered
+			}
+		})
+		return n, open
+	}
+	deadline := time.Now().Add(time.Minute)
+	for {
+		n, open := delivered()
+		if n > maxWaiting/eventCost+maxUnackedRecords {
+			t.Fatalf("%d messages count as delivered to a person who looks at nothing", n)
+		}
+		if bob.events.full() && open > maxUnackedRecords {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("%d are delivered, %d are not, and bob's queue is full: %v", n, open, bob.events.full())
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+	if n, _ := delivered(); n == 0 {
+		t.Error("nothing was delivered")
+	}
+}
+
+// TestUnreadIsBounded: who never says READ does not make a sender keep all that
+// it ever sends.
+func TestUnreadIsBounded(t *testing.T) {
+	pc := &peerConn{user: &user{accepted: true}, conv: new(crypto.Conversation), unreadBytes: maxUnread}
+	pc.queue = []*delivery{{r: &recipient{out: &outgoing{size: 1}}}}
+	e := &engine{cfg: &ClientConfig{}}
+	if e.pump(pc); len(pc.queue) != 1 {
+		t.Error("more is sent")
+	}
+}
+
+// TestEventsAreBounded: refusals and the like that nobody takes are counted.
+func TestEventsAreBounded(t *testing.T) {
+	q := newEventQueue()
+	const n = 2 * maxEvents / eventCost
+	for i := range n {
+		q.add(Event{Type: EventPeer, Peer: &PeerChange{Name: "mallory", What: "refused", Reason: fmt.Sprint(i)}})
+	}
+	q.add(Event{Type: EventMessage, Message: &Message{Text: "hello"}})
+	events, err := q.next(context.Background())
+	if err != nil || len(events) > maxEvents/eventCost+3 {
+		t.Fatalf("%d of %d events are kept: %v", len(events), n, err)
+	}
+	kept := len(events) - 2 // but for the message and what is said of the others
+	last := events[len(events)-1]
+	if want := fmt.Sprintf("%d more reports", n-kept); !strings.HasPrefix(last.Notice, want) {
+		t.Errorf("the last event is %+v, want one that says %s", last, want)
+	}
+	if events[kept].Message == nil {
+		t.Error("the message is lost")
+	}
+	if q.full() {
+		t.Error("the queue is still full")
+	}
+}
+
+// TestPipeSmallFrames: frames that hardly carry anything do not keep the lines
+// that they came in, and those that carry nothing are refused.
+func TestPipeSmallFrames(t *testing.T) {
+	p := &pipe{e: &engine{cfg: &ClientConfig{}}, user: &user{shown: "bob"}, out: io.Discard}
+	p.cond = sync.NewCond(&p.mu)
+	if err := p.onStream(frameData, nil); err == nil || err.Code != proto.Malformed {
+		t.Errorf("an empty frame: %v", err)
+	}
+	var want []byte
+	for i := range 100_000 {
+		body := make([]byte, 700) // a line of one byte
+		body[600] = byte(i)
+		if i%1000 == 999 {
+			body = bytes.Repeat([]byte{byte(i)}, pipeSmall+600)
+		}
+		frame := body[600:601]
+		if len(body) > 700 {
+			frame = body[600:]
+		}
+		want = append(want, frame...)
+		if err := p.onStream(frameData, frame); err != nil {
+			t.Fatal(err)
+		}
+	}
+	held := 0
+	for _, b := range p.queue {
+		held += cap(b)
+	}
+	if held > 2*len(want)+100*2*pipeSmall {
+		t.Errorf("%d bytes are held for %d", held, len(want))
+	}
+	if got := bytes.Join(p.queue, nil); !bytes.Equal(got, want) {
+		t.Error("other bytes are written than came")
+	}
+}
+
+// TestOldAcksSayNothing: the relay's ack of a line of an earlier conversation
+// does not make messages of the present one SENT.
+func TestOldAcksSayNothing(t *testing.T) {
+	town, relay := evilTown(t, "alice", "bob")
+	alice, bob := town.client("alice", func(cfg *ClientConfig) { cfg.again = time.Millisecond }), town.client("bob")
+	relay.do(func() { relay.dropAck = func(h *proto.Header) bool { return h.DstID == bob.Conn() } })
+	alice.mustSend("first", "bob")
+	alice.mustSettle(StatusRead)
+	var line uint64
+	t3 := alice.conversation("bob").T3
+	alice.engine.do(context.Background(), func() {
+		for _, f := range alice.engine.conns[bob.Conn()].inflight {
+			if f.seq == 1 {
+				line = f.line
+			}
+		}
+	})
+	if line == 0 {
+		t.Fatal("the first message is not on its way")
+	}
+	relay.do(func() {
+		relay.write(relay.named("alice"), &proto.Header{Type: proto.TypeError, Src: "bob", SrcID: bob.Conn(), Dst: "alice", DstID: alice.Conn(), Code: proto.NoConversation, Message: "x"}, t3[:])
+	})
+	alice.awaitGap(1, "does not know the conversation")
+	relay.tampering(func(l evilLine) []evilLine {
+		if l.header.Type == proto.TypeClientCom {
+			return nil
+		}
+		return []evilLine{l}
+	})
+	id := alice.mustSend("second", "bob")
+	relayTestUntil(t, "another conversation", func() (sent bool) {
+		alice.engine.do(context.Background(), func() {
+			pc := alice.engine.conns[bob.Conn()]
+			sent = pc != nil && pc.conv != nil && pc.conv.T3 != t3 && len(pc.sent) == 1
+		})
+		return sent
+	})
+	relay.do(func() {
+		relay.write(relay.named("alice"), &proto.Header{Type: proto.TypeAck, DstID: bob.Conn(), Answers: &line}, nil)
+	})
+	if _, err := alice.List(context.Background()); err != nil { // she has seen it
+		t.Fatal(err)
+	}
+	if s := alice.status(id); s != StatusPending {
+		t.Errorf("what the relay has not acked is %s", s)
+	}
+}
