@@ -85,6 +85,9 @@ func TestAttack13GhostBundles(t *testing.T) {
 		if h.Code != code {
 			t.Errorf("the ghost is refused with %s %q, want %s", h.Code, h.Message, code)
 		}
+		if code == proto.IdentityChanged && strings.Contains(h.Message, "BOB") {
+			t.Errorf("the ghost is told whom Alice knows: %q", h.Message)
+		}
 		text := "with a ghost: " + string(code)
 		alice.mustSend(text, "bob")
 		want = append(want, text)

@@ -205,6 +205,28 @@ func (s *State) SetKnownPeer(k KnownPeer) error {
 	return errors.Join(changed, err)
 }
 
+// maxSeen is how many people are remembered who have only been seen: whoever has
+// a card can make itself seen, under one name after the other, and each takes
+// writing the file once.
+const maxSeen = 1024
+
+// forgetSeen forgets those that were first seen longest ago, of those whom
+// nobody accepted, down to maxSeen. Who was accepted stays.
+func forgetSeen(lines []peerLine) []peerLine {
+	var seen []string
+	for _, l := range lines {
+		if !l.Accepted {
+			seen = append(seen, l.First+" "+l.Name)
+		}
+	}
+	if len(seen) <= maxSeen {
+		return lines
+	}
+	slices.Sort(seen) // times of one length and zone sort as text
+	oldest := seen[len(seen)-maxSeen]
+	return slices.DeleteFunc(slices.Clone(lines), func(l peerLine) bool { return !l.Accepted && l.First+" "+l.Name < oldest })
+}
+
 // OfferPeer writes down that another person used a known name and was refused,
 // so that AcceptPeer can find them. It changes nothing about trust.
 func (s *State) OfferPeer(name string, o OfferedPeer) error {

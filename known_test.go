@@ -1,6 +1,7 @@
 package chatsecure
 
 import (
+	"bytes"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -9,6 +10,9 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"chatsecure/canon"
+	"chatsecure/proto"
 )
 
 var (
@@ -154,6 +158,72 @@ func TestKnownPeerIsSeenThenAccepted(t *testing.T) {
 
 // TestRow29KnownFiles: row 29. Two clients on one directory lose
 // none of each other's entries.
+// TestSeenPeersAreBounded: strangers who make themselves seen push out one
+// another, and never somebody who was accepted.
+func TestSeenPeersAreBounded(t *testing.T) {
+	s := mustState(t)
+	bob := knownBob()
+	if err := s.SetKnownPeer(bob); err != nil {
+		t.Fatal(err)
+	}
+	var text bytes.Buffer
+	data, err := os.ReadFile(filepath.Join(s.Dir(), statePeers))
+	if err != nil {
+		t.Fatal(err)
+	}
+	text.Write(data)
+	stranger := func(i int) KnownPeer {
+		return KnownPeer{Name: fmt.Sprintf("stranger%d", i), Identity: [32]byte{2}, CommonName: "X", First: bob.First.Add(time.Duration(i) * time.Second)}
+	}
+	for i := range maxSeen {
+		k := stranger(i)
+		text.Write(canon.MustMarshal(peerLine{V: knownVersion, Name: k.Name, Identity: hexIdentity(k.Identity), CommonName: k.CommonName, Leaf: hexIdentity(k.Leaf), First: knownTime(k.First)}))
+		text.WriteByte('\n')
+	}
+	if err := os.WriteFile(filepath.Join(s.Dir(), statePeers), text.Bytes(), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for i := range 3 {
+		if err := s.SetKnownPeer(stranger(maxSeen + i)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, ok := s.KnownPeer("bob"); !ok {
+		t.Error("bob is forgotten")
+	}
+	if n := len(s.KnownPeers()); n != maxSeen+1 {
+		t.Errorf("%d people are known", n)
+	}
+	for i, want := range map[int]bool{0: false, 2: false, 3: true, maxSeen + 2: true} {
+		if _, ok := s.KnownPeer(stranger(i).Name); ok != want {
+			t.Errorf("stranger%d is known: %v", i, ok)
+		}
+	}
+	if _, err := OpenStateRead(s.Dir()); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestKnownFileHasABound: what could not be read again is not written.
+func TestKnownFileHasABound(t *testing.T) {
+	s := mustState(t)
+	bob := knownBob()
+	if err := s.SetKnownPeer(bob); err != nil {
+		t.Fatal(err)
+	}
+	carol := bob
+	carol.Name, carol.CommonName = "carol", strings.Repeat("x", maxKnownFile)
+	if e := AsError(s.SetKnownPeer(carol)); e == nil || e.Code != proto.TooLong || e.Advice() == "" {
+		t.Errorf("a file that is too long: %v", e)
+	}
+	if _, err := OpenStateRead(s.Dir()); err != nil {
+		t.Error(err)
+	}
+	if _, ok := s.KnownPeer("bob"); !ok {
+		t.Error("bob is forgotten")
+	}
+}
+
 func TestRow29KnownFiles(t *testing.T) {
 	s := mustState(t)
 	const clients, each = 4, 8

@@ -34,7 +34,8 @@ type knownLine interface {
 // it was last looked at. It is read again when it has changed, because another
 // client on the same directory may have written it.
 type knownFile[L knownLine] struct {
-	path string
+	path  string
+	limit func(lines []L) []L // what may be forgotten goes before the file is written; nil: nothing
 
 	mu    sync.Mutex // guards what follows
 	info  os.FileInfo
@@ -121,10 +122,20 @@ func (k *knownFile[L]) change(f func(lines []L) ([]L, bool)) error {
 	if !changed {
 		return nil
 	}
+	if k.limit != nil {
+		next = k.limit(next)
+	}
 	var out bytes.Buffer
 	for _, l := range next {
 		out.Write(canon.MustMarshal(l))
 		out.WriteByte('\n')
+	}
+	if out.Len() > maxKnownFile {
+		return &Error{
+			Code:    proto.TooLong,
+			Message: fmt.Sprintf("%s would have more than %d bytes, which is as many as are read again", k.path, maxKnownFile),
+			Hint:    "client trust forget takes out whoever is not needed any more",
+		}
 	}
 	if err := replaceStateFile(k.path, out.Bytes()); err != nil {
 		return stateError(err)

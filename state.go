@@ -103,6 +103,7 @@ func openState(dir string, readOnly bool) (*State, error) {
 	}
 	s.relays.init(filepath.Join(dir, stateRelays))
 	s.peers.init(filepath.Join(dir, statePeers))
+	s.peers.limit = forgetSeen
 	if err := errors.Join(s.relays.load(), s.peers.load()); err != nil {
 		return nil, err
 	}

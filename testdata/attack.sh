@@ -1,6 +1,7 @@
 #!/bin/sh
-# Runs all tests of attacks, with everything tried of which go test tries a
-# sample, and says how much that was. The argument bounds each package's time.
+# Runs all tests of attacks, and those that break a session at every place,
+# with everything tried of which go test tries a sample, and says how much that
+# was. The argument bounds each package's time.
 # Not under the race detector: `make test` has that, and this is ten times as
 # much work.
 set -eu
@@ -9,7 +10,7 @@ status=$(mktemp)
 trap 'rm -f "$status"' EXIT
 start=$(date +%s)
 {
-	CHATSECURE_ATTACK=1 go test -count=1 -v -timeout "${1:-30m}" -run 'Attack|Row|Schedules' ./... 2>&1 && echo passed >"$status" || :
+	CHATSECURE_ATTACK=1 go test -count=1 -v -timeout "${1:-30m}" -run 'Attack|Row|Schedules|FaultyTransport|SessionCut' ./... 2>&1 && echo passed >"$status" || :
 } | awk '
 	/^=== / || /^ +--- PASS/ || /no test files|no tests to run/ { next }
 	{ print; fflush() }
