@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"syscall"
@@ -81,7 +82,7 @@ func TestListAndWhois(t *testing.T) {
 	w := newTown(t, people("alice", "bob"))
 	bob := w.receive("bob")
 	list := w.must("", "alice", "list")
-	if !strings.HasPrefix(list, "User list:\n\n1. ID: ") || !strings.Contains(list, "ID: bob Level: 0\n") || !strings.Contains(list, "ID: alice Level: 1\n") || !strings.HasSuffix(list, "\n\n") {
+	if !regexp.MustCompile(`^User list:\n\n1\. ID: alice Level: 1 Since: \d{4}-\d\d-\d\d \d\d:\d\d:\d\d\n2\. ID: bob Level: 0 Since: [-\d]{10} [:\d]{8}\n\n$`).MatchString(list) {
 		t.Errorf("the list is %q", list)
 	}
 	var names []string
@@ -309,7 +310,7 @@ func TestPipedPrompt(t *testing.T) {
 	w := newTown(t, people("alice", "bob"))
 	bob := w.start("bob")
 	bob.stdin.Write([]byte("list\n"))
-	for bob.line() != "1. ID: bob Level: 1\n" {
+	for !strings.HasPrefix(bob.line(), "1. ID: bob Level: 1 Since: ") {
 	}
 	bob.line() // the blank one after the list
 	alice := w.start("alice")

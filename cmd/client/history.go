@@ -79,7 +79,13 @@ type historySource func() (messages []*chatsecure.HistoryMessage, problems []cha
 
 func historyIn(state *chatsecure.State) historySource {
 	return func() ([]*chatsecure.HistoryMessage, []chatsecure.Finding, error) {
-		return chatsecure.ReadHistory(state.HistoryDir())
+		messages, problems, err := chatsecure.ReadHistory(state.HistoryDir())
+		for _, m := range messages {
+			if m.Outgoing && m.From.Name == "" { // it was never sent
+				m.From.Name = state.Name()
+			}
+		}
+		return messages, problems, err
 	}
 }
 
@@ -115,7 +121,7 @@ type historyRow struct {
 // historyWith returns the message's row in the table of a peer, or nil if the
 // peer has no part in it.
 func historyWith(m *chatsecure.HistoryMessage, peer string) *historyRow {
-	row := &historyRow{id: m.ID, when: m.Time.Local().Format("2006-01-02 15:04:05")}
+	row := &historyRow{id: m.ID, when: dateTime(m.Time)}
 	if !m.Outgoing {
 		if !proto.SameName(m.From.Name, peer) {
 			return nil

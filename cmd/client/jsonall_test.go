@@ -124,6 +124,12 @@ func TestAllJSONByTheSchema(t *testing.T) {
 			t.Errorf("the history of %s has %.300q", name, got)
 		}
 	}
+	check(w.run("", "alice", "-json", "send", "-wait-peer", "10ms", "mallory,nobody", "never sent").stdout)
+	if out := w.must("", "alice", "-json", "history", "-peer", "mallory"); !strings.Contains(out, `"from":"alice"`) || !strings.Contains(out, `"identity":""`) {
+		t.Errorf("what was never sent is %s", out)
+	} else {
+		check(out)
+	}
 	check(w.must("", "alice", "-json", "history", "-verify"))
 	id := strings.Fields(w.must("", "alice", "history"))
 	proof := w.must("", "alice", "history", "-export", id[slices.Index(id, "Status")+1])

@@ -57,8 +57,8 @@ func showList(out *display, online []chatsecure.Online) {
 	}
 }
 
-// listText is the list for people. One of a user's several connections is
-// named after it.
+// listText is the list for people, with since when each is there, if that is
+// known. One of a user's several connections is named.
 func listText(online []chatsecure.Online) string {
 	count := make(map[string]int)
 	for _, o := range online {
@@ -70,6 +70,9 @@ func listText(online []chatsecure.Online) string {
 		fmt.Fprintf(&b, "%d. ID: %s Level: %d", i+1, crypto.Visible(o.Name), o.Level)
 		if count[proto.FoldName(o.Name)] > 1 {
 			fmt.Fprintf(&b, " [%s-%s]", crypto.Visible(o.Name), shortConn(o.Conn))
+		}
+		if !o.Since.IsZero() {
+			b.WriteString(" Since: " + dateTime(o.Since))
 		}
 		b.WriteByte('\n')
 	}

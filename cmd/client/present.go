@@ -230,6 +230,9 @@ func visibleNames(names []string) string { return crypto.Visible(strings.Join(na
 
 func clock(t time.Time) string { return t.Local().Format("[15:04:05]") }
 
+// dateTime is a local time in a listing.
+func dateTime(t time.Time) string { return t.Local().Format("2006-01-02 15:04:05") }
+
 // shortName is a name, with the start of the connection's id where the user
 // has several.
 func (p *presenter) shortName(name, conn string) string {

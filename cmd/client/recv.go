@@ -36,8 +36,8 @@ func parseRecv(args []string) (o recvOptions, err error) {
 		return o, usageError("-for must be more than nothing, not %v", o.time)
 	}
 	if given["from"] {
-		if _, err := parseNames(o.from); err != nil {
-			return o, err
+		if err := proto.CheckName(o.from); err != nil {
+			return o, usageError("-from takes one name, and %q is none: %v", o.from, err)
 		}
 	}
 	return o, noArguments("recv", f.Args())
