@@ -448,7 +448,14 @@ func (p *pipe) onStream(kind byte, rest []byte) *Error {
 		if len(rest) == 0 {
 			return Errorf(proto.Malformed, "an empty pipe frame")
 		}
-		if p.endSeen || p.out == nil || p.received+uint64(len(rest)) > p.wrote+pipeWindow+pipeChunk {
+		if p.out == nil {
+			return &Error{
+				Code:    proto.Flood,
+				Message: p.user.shown + " sends into a pipe that takes nothing here",
+				Hint:    "of the two sides one is started with -send and the other with -recv, or both with neither",
+			}
+		}
+		if p.endSeen || p.received+uint64(len(rest)) > p.wrote+pipeWindow+pipeChunk {
 			return Errorf(proto.Flood, "%s sends into the pipe what nobody takes", p.user.shown)
 		}
 		p.received += uint64(len(rest))

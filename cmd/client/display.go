@@ -31,6 +31,7 @@ type display struct {
 	sent   uint64 // messages whose id has been written
 	told   *sync.Cond
 	screen *screen // the prompt's, else nil
+	state  string  // the status that stands on the last line of standard error, or ""
 }
 
 func newDisplay(sys system, opt options) *display {
@@ -168,7 +169,24 @@ func (d *display) say(s string) {
 		d.screen.print(s)
 		return
 	}
+	if d.state != "" {
+		s = clearLine + s + d.state
+	}
 	io.WriteString(d.err, s)
+}
+
+// status draws a line on standard error that the next one replaces; "" leaves
+// the last one there.
+func (d *display) status(s string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	switch {
+	case s != "":
+		io.WriteString(d.err, clearLine+s)
+	case d.state != "":
+		io.WriteString(d.err, "\n")
+	}
+	d.state = s
 }
 
 // notice tells a person something that is not an error, in a sentence that is

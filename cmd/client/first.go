@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"strings"
 
 	"chatsecure"
@@ -13,7 +12,7 @@ import (
 )
 
 // firstMinutes says what to do next, in order, to somebody who has just called
-// client and has nothing set up yet: no flags, no state directory, and no card
+// client and has nothing set up yet: no flags, no state, and no card
 // or no relay where they are looked for. For everybody else it does nothing.
 func (a *app) firstMinutes(ctx context.Context) error {
 	opt := &a.opt
@@ -24,8 +23,12 @@ func (a *app) firstMinutes(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if _, err := os.Lstat(dir); !errors.Is(err, fs.ErrNotExist) {
-		return nil // who has been here before knows
+	// Who has been here before knows. The directory alone says nothing: a
+	// relay's state lies below it.
+	if s, err := chatsecure.OpenStateRead(dir); err == nil && s.Name() != "" {
+		return nil
+	} else if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil // what is wrong with it is told when it is used
 	}
 	d := &doctor{a: a, stateDir: dir}
 	d.lookAtCard(ctx)
@@ -64,8 +67,9 @@ func firstSteps(addr string, card, relay bool, noCard string) string {
 		b.WriteString("  1. A card: one is in the reader (client card shows it).\n")
 	} else {
 		fmt.Fprintf(&b, "  1. A card: %s.\n", crypto.Visible(noCard))
-		b.WriteString("     Put one into the reader; client card shows what is there. Or make a lab\n" +
-			"     with software cards, in the source: go run ./testdata/pki -out lab alice bob\n" +
+		b.WriteString("     Put one into the reader, or name one of several with -card; client card\n" +
+			"     shows what is there. Or make a lab with software cards, in the source:\n" +
+			"     go run ./testdata/pki -out lab alice bob\n" +
 			"     and say -card lab/alice -ca-bundle lab/ca-bundle.pem -crl lab/crl\n")
 	}
 	if relay {
@@ -75,6 +79,8 @@ func firstSteps(addr string, card, relay bool, noCard string) string {
 	}
 	b.WriteString("  3. Its fingerprint: ask whoever runs it what relay -fingerprint prints, and\n" +
 		"     compare it with what client shows at the first connection.\n" +
-		"  4. A name: client -relay HOST:PORT -name NAME\n\n")
+		"  4. A name: client -relay HOST:PORT -name NAME\n" +
+		"     Each name has a state directory of its own: the second one on a machine\n" +
+		"     needs -state DIR.\n\n")
 	return b.String()
 }

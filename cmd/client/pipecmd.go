@@ -63,7 +63,13 @@ func runPipe(a *app, ctx context.Context, args []string) error {
 	if o.recv {
 		in = nil
 	}
-	err = c.Pipe(ctx, o.name, in, out, nil)
+	report, shown := (func(chatsecure.PipeProgress))(nil), func() {}
+	if a.showsProgress(o) {
+		p := newPipeProgress(a.out, a.now())
+		report, shown = p.report, p.end
+	}
+	err = c.Pipe(ctx, o.name, in, out, report)
+	shown()
 	a.offer(c.state, err)
 	if errors.Is(err, syscall.EPIPE) {
 		err = statusError(1) // whoever read has had enough; the bytes did not all arrive

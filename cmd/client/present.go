@@ -231,7 +231,7 @@ func visibleNames(names []string) string { return crypto.Visible(strings.Join(na
 func clock(t time.Time) string { return t.Local().Format("[15:04:05]") }
 
 // dateTime is a local time in a listing.
-func dateTime(t time.Time) string { return t.Local().Format("2006-01-02 15:04:05") }
+func dateTime(t time.Time) string { return t.Local().Format(time.DateTime) }
 
 // shortName is a name, with the start of the connection's id where the user
 // has several.

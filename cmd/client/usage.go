@@ -66,7 +66,7 @@ func init() { // a table of functions that lead back to it cannot be a plain ini
 var globalFlags = []manual.Flag{
 	{Name: "relay", Value: "HOST:PORT", Text: "the relay (CHATSECURE_RELAY; default localhost:8080)"},
 	{Name: "name", Value: "NAME", Text: "your name (CHATSECURE_NAME)"},
-	{Name: "card", Value: "CARD", Text: "pkcs11: URI, or a directory with a software card (CHATSECURE_CARD; default: the first card found)", Kind: manual.Dir},
+	{Name: "card", Value: "CARD", Text: "a pkcs11: URI, or a directory with a software card (CHATSECURE_CARD; default: the first card found)", Kind: manual.Dir},
 	{Name: "pin-file", Value: "FILE", Text: "the card's PIN is its first line", Kind: manual.File},
 	{Name: "state", Value: "DIR", Text: "what is remembered, and the history (CHATSECURE_STATE; default $XDG_STATE_HOME/chatsecure)", Kind: manual.Dir},
 	{Name: "ca-bundle", Value: "FILE", Text: "more trusted roots, and intermediates, in PEM", Kind: manual.File},
@@ -120,7 +120,7 @@ func manpage() *manual.Program {
 				{Term: "history [NAME]", Text: "What was said, and how far it got."}, {Term: "help, exit", Text: "What there is; leave."},
 			}},
 			{Title: "output", Text: []string{
-				"Standard output has data only, and standard error all that is said to a person. A message is one line: from: text, or [from → to] from: text for several recipients. Control, bidi and zero-width characters and newlines are made visible; only -json and pipe are exact.",
+				"Standard output has data only, and standard error all that is said to a person. A message is one line: from: text, or [from → to] from: text for several recipients. Control, bidi and zero-width characters and newlines are made visible; only -json and pipe are exact. A pipe shows bytes, rate and time on standard error where that is a terminal, and what it carries is not there.",
 				"With -json each line is one object with v (1), type, time (RFC 3339, UTC) and the fields of its type, which are those of the JSON Schema in cmd/client/testdata/schema.json. What goes online begins with connected, and sent stands before that message's receipts.",
 			}},
 			{Title: "environment", Items: []manual.Item{

@@ -209,12 +209,13 @@ func (p *Program) fish() string {
 func fishFlag(program, condition string, f Flag) string {
 	line := fmt.Sprintf("complete -c %s -n %s -o %s -d '%s'", program, condition, f.Name, fishQuote(f.Text))
 	if len(taking([]Flag{f})) > 0 {
-		line += " -r"
 		switch {
 		case len(f.Words) > 0:
-			line += " -a '" + strings.Join(f.Words, " ") + "'"
+			line += " -x -a '" + strings.Join(f.Words, " ") + "'"
 		case f.Kind == File, f.Kind == Dir:
-			line += " -F"
+			line += " -r -F"
+		default:
+			line += " -x"
 		}
 	}
 	return line + "\n"
