@@ -12,6 +12,8 @@ done
 command -v openssl >/dev/null || missing="$missing openssl"
 [ "${CHATSECURE_NO_TMUX:-}" = 1 ] || command -v tmux >/dev/null || missing="$missing tmux"
 command -v gcc >/dev/null || command -v clang >/dev/null || missing="$missing gcc libc6-dev"
+# Each shell takes the completion that is made for it.
+for shell in bash zsh fish; do command -v $shell >/dev/null || missing="$missing $shell"; done
 # For networks that delay and lose; who may make none skips those tests.
 [ "$(uname)" != Linux ] || { command -v ip && command -v tc; } >/dev/null || missing="$missing iproute2"
 # The system's own Python, whose packages these are, whatever python3 leads to.

@@ -122,7 +122,7 @@ func TestCompletionKnowsItsShells(t *testing.T) {
 		}
 		path, err := exec.LookPath(shell)
 		if err != nil {
-			t.Logf("NOT CHECKED: there is no %s here, so nothing says that its script is one", shell)
+			t.Errorf("there is no %s here, so nothing says that its script is one: make deps installs it", shell)
 			continue
 		}
 		cmd := exec.Command(path, "-n")
@@ -135,6 +135,31 @@ func TestCompletionKnowsItsShells(t *testing.T) {
 		sys, stdout, _ := fakeSystem("")
 		if status := run(args, sys); status != 2 || stdout.String() != "" {
 			t.Errorf("%q: exit status %d, wrote %q", args, status, stdout.String())
+		}
+	}
+}
+
+// TestCompletionInFish asks fish itself what it would offer, where it must not
+// be files.
+func TestCompletionInFish(t *testing.T) {
+	dir := t.TempDir()
+	script := filepath.Join(dir, "completion")
+	if err := os.WriteFile(script, []byte(manpage().Completion("fish")), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for line, want := range map[string]string{
+		"client send -wait ":    "delivered\nread\nsent",
+		"client -crl-policy ":   "off\nrequire\ntry",
+		"client -name ":         "",
+		"client history -peer ": "",
+		"client verify comp":    "completion",
+		"client -pin-file comp": "completion",
+	} {
+		cmd := exec.Command("fish", "--no-config", "-c", "source completion; complete -C"+strconv.Quote(line)+" | string split -f1 \\t | sort")
+		cmd.Dir, cmd.Env = dir, append(os.Environ(), "HOME="+dir)
+		out, err := cmd.CombinedOutput()
+		if got := strings.TrimSpace(string(out)); err != nil || got != want {
+			t.Errorf("%q: %q %v, want %q", line, got, err, want)
 		}
 	}
 }
