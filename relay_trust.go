@@ -24,9 +24,7 @@ func newRelayTrust(cfg *RelayConfig) (*relayTrust, error) {
 		return nil, err
 	}
 	if cfg.CRLDir != "" {
-		for _, problem := range t.lists.LoadDir(cfg.CRLDir) {
-			cfg.Log.Warn("revocation lists", "problem", problem)
-		}
+		warnOfLists(cfg.Log, t.lists.LoadDir(cfg.CRLDir))
 	}
 	t.fetcher, err = OpenFetcher(FetcherConfig{
 		State: cfg.State, Lists: t.lists, Off: !cfg.Fetch || cfg.CRLPolicy == crypto.PolicyOff, Private: cfg.FetchPrivate, Now: cfg.Now,
@@ -67,7 +65,7 @@ func (t *relayTrust) verify(b *crypto.Bundle, name string) (*crypto.Person, erro
 // cannot be read the old one stays.
 func (t *relayTrust) reload(log *slog.Logger) error {
 	t.fetcher.Refetch()
-	t.listsChanged(log)
+	warnOfLists(log, t.lists.Reread())
 	trust, err := t.readBundle()
 	if err != nil {
 		return err
@@ -81,9 +79,13 @@ func (t *relayTrust) reload(log *slog.Logger) error {
 func (t *relayTrust) listsChanged(log *slog.Logger) bool {
 	changed, problems := t.lists.Refresh()
 	if changed {
-		for _, problem := range problems {
-			log.Warn("revocation lists", "problem", problem)
-		}
+		warnOfLists(log, problems)
 	}
 	return changed
+}
+
+func warnOfLists(log *slog.Logger, problems []error) {
+	for _, problem := range problems {
+		log.Warn("revocation lists", "problem", problem)
+	}
 }

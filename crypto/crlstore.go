@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -47,12 +48,12 @@ type heldCRL struct {
 	added  bool // by Add, not from a directory
 }
 
-// crlFile is what a file held when it was last read.
+// crlFile is a file as it was last looked at.
 type crlFile struct {
 	size     int64
 	modified time.Time
-	lists    []*crl
-	problem  error
+	lists    []*crl // what it held when it was last read whole
+	problem  error  // why it was not read this time; nil: it was
 }
 
 // NewCRLStore returns an empty store.
@@ -60,14 +61,14 @@ func NewCRLStore() *CRLStore { return &CRLStore{files: make(map[string]crlFile)}
 
 // LoadDir adds a directory and reads every file in it, in DER or PEM, whatever
 // its name, unless that begins with a dot. Files of it that cannot be used are
-// reported and do no harm. Refresh reads again what has changed.
+// reported and do no harm. Refresh reads again what has changed, Reread all.
 func (s *CRLStore) LoadDir(dir string) []error {
 	s.refresh.Lock()
 	defer s.refresh.Unlock()
 	if !slices.Contains(s.dirs, dir) {
 		s.dirs = append(s.dirs, dir)
 	}
-	_, problems := s.readDirs(dir)
+	_, problems := s.readDirs(false, dir)
 	return problems
 }
 
@@ -77,18 +78,38 @@ func (s *CRLStore) LoadDir(dir string) []error {
 func (s *CRLStore) Refresh() (changed bool, problems []error) {
 	s.refresh.Lock()
 	defer s.refresh.Unlock()
-	return s.readDirs(s.dirs...)
+	return s.readDirs(false, s.dirs...)
 }
 
-// readDirs reads what has changed in all directories; the problems are those of
-// the ones given.
-func (s *CRLStore) readDirs(report ...string) (changed bool, problems []error) {
+// Reread reads every file in the directories again, also one whose size and
+// time are as they were: a copy that keeps times can replace a list so.
+func (s *CRLStore) Reread() (problems []error) {
+	s.refresh.Lock()
+	defer s.refresh.Unlock()
+	_, problems = s.readDirs(true, s.dirs...)
+	return problems
+}
+
+// readDirs reads what has changed in all directories, or all of it; the
+// problems are those of the directories to report. A file that cannot be read,
+// perhaps because it is being written in place, leaves in force what was read
+// from it before, for as long as that says: to forget it would let in whoever it
+// names.
+func (s *CRLStore) readDirs(again bool, report ...string) (changed bool, problems []error) {
 	files := make(map[string]crlFile)
+	changed = again
 	for _, dir := range s.dirs {
 		tell := slices.Contains(report, dir)
 		names, err := dirNames(dir)
 		if err != nil && tell {
 			problems = append(problems, err)
+		}
+		if names == nil && err != nil && !errors.Is(err, fs.ErrNotExist) {
+			for path, file := range s.files {
+				if filepath.Dir(path) == filepath.Clean(dir) {
+					files[path] = file
+				}
+			}
 		}
 		for _, name := range names {
 			if strings.HasPrefix(name, ".") {
@@ -100,10 +121,13 @@ func (s *CRLStore) readDirs(report ...string) (changed bool, problems []error) {
 				continue // gone meanwhile, or a directory
 			}
 			file, ok := s.files[path]
-			if !ok || file.size != info.Size() || !file.modified.Equal(info.ModTime()) {
+			if again || !ok || file.size != info.Size() || !file.modified.Equal(info.ModTime()) {
 				changed = true
-				file = crlFile{size: info.Size(), modified: info.ModTime()}
-				file.lists, file.problem = readCRLFile(path, info.Size())
+				file.size, file.modified = info.Size(), info.ModTime()
+				lists, err := readCRLFile(path, info.Size())
+				if file.problem = err; err == nil {
+					file.lists = lists
+				}
 			}
 			if file.problem != nil && tell {
 				problems = append(problems, file.problem)

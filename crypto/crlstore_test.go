@@ -133,6 +133,85 @@ func TestRefresh(t *testing.T) {
 	refresh(false, 1)
 }
 
+// A file that does not read leaves in force what was read from it before, until
+// it is replaced by one that does, or is gone.
+func TestRefreshKeepsWhatWasRead(t *testing.T) {
+	s := newScene(t)
+	dir := t.TempDir()
+	path := filepath.Join(dir, "list.crl")
+	revoked := s.list(1, hour, s.entry(hour, 1))
+	writeFile(t, path, revoked)
+	store := NewCRLStore()
+	if problems := store.LoadDir(dir); problems != nil {
+		t.Fatal(problems)
+	}
+	next := s.list(2, hour, s.entry(hour, 1), lab.IDP{URLs: []string{partURL}}.Extension())
+	for _, broken := range [][]byte{nil, next[:200], next[:len(next)-1], []byte("<html>not found</html>"), pem.EncodeToMemory(&pem.Block{Type: "X509 CRL", Bytes: next})[:300]} {
+		writeFile(t, path, broken)
+		for range 2 {
+			if _, problems := store.Refresh(); len(problems) != 1 || !strings.Contains(problems[0].Error(), path) {
+				t.Errorf("the problems of a broken file are %v", problems)
+			}
+			want(t, s.status(store), RevocationRevoked, "keyCompromise")
+		}
+	}
+	// What is in force is so until its own end.
+	if status := store.checkOne(issue(t, s.p, "Rui").Leaf, s.ca.Cert, labNow.Add(2*day), false); status.Status != RevocationUnknown {
+		t.Errorf("a list that ended says %s", status.Status)
+	}
+	writeFile(t, path, s.list(2, hour, nobody))
+	if _, problems := store.Refresh(); problems != nil {
+		t.Error(problems)
+	}
+	want(t, s.status(store), RevocationGood, "")
+
+	// A directory that cannot be listed says nothing either; one that is gone does.
+	writeFile(t, path, revoked)
+	store.Refresh()
+	store.dirs[0] = path // listing a file fails for every user
+	store.files = map[string]crlFile{filepath.Join(path, "list.crl"): store.files[path]}
+	if _, problems := store.Refresh(); len(problems) != 1 {
+		t.Errorf("the problems of a directory that cannot be listed are %v", problems)
+	}
+	want(t, s.status(store), RevocationRevoked, "")
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	store.Refresh()
+	want(t, s.status(store), RevocationUnknown, "no revocation list")
+}
+
+// Reread sees also a file whose size and time are as before.
+func TestReread(t *testing.T) {
+	s := newScene(t)
+	dir := t.TempDir()
+	path := filepath.Join(dir, "list.crl")
+	// Lists differ in length: empty lines before the PEM block make up for it.
+	text := func(der []byte) []byte {
+		block := pem.EncodeToMemory(&pem.Block{Type: "X509 CRL", Bytes: der})
+		return append(bytes.Repeat([]byte("\n"), 4096-len(block)), block...)
+	}
+	write := func(list []byte) {
+		t.Helper()
+		writeFile(t, path, text(list))
+		if err := os.Chtimes(path, labNow, labNow); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write(s.list(1, hour, nobody))
+	store := NewCRLStore()
+	store.LoadDir(dir)
+	want(t, s.status(store), RevocationGood, "")
+	write(s.list(2, hour, s.entry(hour, 1)))
+	if changed, _ := store.Refresh(); changed {
+		t.Fatal("size and time are not as before")
+	}
+	if problems := store.Reread(); problems != nil {
+		t.Error(problems)
+	}
+	want(t, s.status(store), RevocationRevoked, "")
+}
+
 // A fetched list counts at once, replaces the one before, and never an honest
 // newer one.
 func TestAdd(t *testing.T) {
