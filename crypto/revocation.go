@@ -195,12 +195,8 @@ func (l *lookup) search(s *crlScope) (entry crlEntry, list heldCRL, revoked bool
 	if len(s.bases) == 0 {
 		l.unknown(4, "there is a delta of %s, and not the list it builds upon", shownIssuer(l.cert))
 		// Its word that a certificate is revoked counts all the same.
-		if len(s.deltas) > 0 {
-			if entry, ok := s.deltas[0].entries.find(l.serial); ok && entry.reason() != reasonRemove && l.counts(entry) {
-				return entry, s.deltas[0], true
-			}
-		}
-		return entry, list, false
+		entry, list, revoked = l.revokedBy(s.deltas)
+		return entry, list, revoked && l.counts(entry)
 	}
 	base := s.bases[0]
 	// A list issued after a certificate ended may have dropped it (RFC 5280,
@@ -231,50 +227,59 @@ func (l *lookup) search(s *crlScope) (entry crlEntry, list heldCRL, revoked bool
 }
 
 // combine applies to a complete list the newest delta that can be: RFC 5280,
-// sections 5.2.4 and 6.3.3 (c). until is when the two together must be
-// replaced.
+// sections 5.2.4 and 6.3.3 (c). A delta that cannot be, since its base is not at
+// hand, lifts no hold; but where it is not older, its word that the certificate
+// is revoked counts. until is when the lists that were applied must be replaced.
 func (l *lookup) combine(base heldCRL, deltas []heldCRL) (entry crlEntry, list heldCRL, listed bool, until time.Time) {
 	entry, listed = base.entries.find(l.serial)
 	list, until = base, base.nextUpdate
-	i := slices.IndexFunc(deltas, func(d heldCRL) bool { return base.takes(d.crl) })
-	if i < 0 {
-		// A delta upon a list that is not at hand still tells who is revoked.
-		if !listed && len(deltas) > 0 && deltas[0].newer(base.crl) {
-			if change, ok := deltas[0].entries.find(l.serial); ok && change.reason() != reasonRemove {
-				return change, deltas[0], true, until
+	newest := base
+	if i := slices.IndexFunc(deltas, func(d heldCRL) bool { return base.takes(d.crl) }); i >= 0 {
+		newest = deltas[i]
+		current := l.at.Sub(newest.nextUpdate) <= ClockTolerance
+		if newest.nextUpdate.After(until) {
+			until = newest.nextUpdate
+		}
+		change, ok := newest.entries.find(l.serial)
+		switch {
+		case !ok:
+			if !listed && current {
+				list = newest
 			}
+		case change.reason() == reasonRemove:
+			// Only a hold is ever lifted, and a stale delta lifts none: the hold
+			// may be back.
+			if listed && entry.reason() == reasonHold && current {
+				listed, list = false, newest
+			}
+		default:
+			entry, list, listed = change.since(entry, listed), newest, true
 		}
-		return entry, list, listed, until
 	}
-	delta := deltas[i]
-	current := l.at.Sub(delta.nextUpdate) <= ClockTolerance
-	if delta.nextUpdate.After(until) {
-		until = delta.nextUpdate
-	}
-	change, ok := delta.entries.find(l.serial)
-	switch {
-	case !ok:
-		if !listed && current {
-			list = delta
-		}
-	case change.reason() == reasonRemove:
-		// Only a hold is ever lifted, and a stale delta lifts none: the hold
-		// may be back.
-		if listed && entry.reason() == reasonHold && current {
-			listed, list = false, delta
-		}
-	default:
-		if listed && entry.date().Before(change.date()) {
-			// What was on hold is revoked: the hold counts from its start.
-			date := entry.date()
-			entry, list = change, delta
-			entry.setDate(date)
-		} else {
-			entry, list = change, delta
-		}
-		listed = true
+	others := slices.DeleteFunc(slices.Clone(deltas), func(d heldCRL) bool { return d.crl == newest.crl || newest.newer(d.crl) })
+	if change, delta, ok := l.revokedBy(others); ok {
+		entry, list, listed = change.since(entry, listed), delta, true
 	}
 	return entry, list, listed, until
+}
+
+// revokedBy returns the newest word of deltas that the certificate is revoked.
+func (l *lookup) revokedBy(deltas []heldCRL) (entry crlEntry, delta heldCRL, ok bool) {
+	for _, d := range deltas {
+		if entry, ok := d.entries.find(l.serial); ok && entry.reason() != reasonRemove {
+			return entry, d, true
+		}
+	}
+	return entry, delta, false
+}
+
+// since dates an entry back to an earlier one: what was on hold and is revoked
+// is so from the start of the hold.
+func (e crlEntry) since(earlier crlEntry, listed bool) crlEntry {
+	if listed && earlier.date().Before(e.date()) {
+		e.setDate(earlier.date())
+	}
+	return e
 }
 
 // takes reports whether a delta of the same scope can be applied to c.

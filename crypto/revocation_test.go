@@ -116,10 +116,11 @@ type listCase struct {
 // and together.
 func TestRow20Revocation(t *testing.T) {
 	s := newScene(t)
-	for _, test := range slices.Concat(completeLists(s), unusableLists(s), partitionedLists(s), deltaLists(s)) {
+	for _, test := range slices.Concat(completeLists(s), unusableLists(s), partitionedLists(s), deltaLists(s), severalDeltas(s)) {
 		t.Run(test.name, func(t *testing.T) {
-			for range 2 { // the answer does not depend on what was checked before
+			for range 2 { // the answer does not depend on what was checked before, nor on the order
 				want(t, s.status(s.holding(test.lists...)), test.status, test.says)
+				slices.Reverse(test.lists)
 			}
 		})
 	}
@@ -243,6 +244,47 @@ func deltaLists(s *scene) []listCase {
 		{"partition and its delta", lists(s.list(1, 3*hour, s.entry(4*hour, 6), part.Extension()), s.list(2, hour, s.entry(2*hour, 8), delta(1), part.Extension())), RevocationGood, ""},
 		{"delta by a stranger", lists(s.list(1, 3*hour, s.entry(4*hour, 6)), s.made(lab.CRL{Number: big.NewInt(2), Entries: s.entry(hour, 8), Extensions: []pkix.Extension{delta(1)}, Key: stranger.Auth.Key})), RevocationRevoked, "certificateHold"},
 		{"base without a number takes no delta", lists(s.made(lab.CRL{ThisUpdate: labNow.Add(-3 * hour), Entries: s.entry(4*hour, 6), Edit: dropNumber}), s.list(2, hour, s.entry(2*hour, 8), delta(1))), RevocationRevoked, "certificateHold"},
+	}
+}
+
+// severalDeltas is what deltas of one scope say together: base 1 with deltas,
+// each named by its own number and, in brackets, by the lowest base it takes. Of
+// those that can be applied the newest is; one that cannot, or an older one,
+// hides no newer word that the certificate is revoked, and lifts no hold.
+func severalDeltas(s *scene) []listCase {
+	const revoked, hold, remove = 1, 6, 8
+	numbered := func(n, base int64, reason int) []byte {
+		entries := nobody
+		if reason != 0 {
+			entries = s.entry(10*hour-time.Duration(n)*time.Minute, reason)
+		}
+		if base == 0 {
+			return s.list(n, 10*hour-time.Duration(n)*time.Minute, entries)
+		}
+		return s.list(n, 10*hour-time.Duration(n)*time.Minute, entries, lab.DeltaIndicator(base))
+	}
+	base := numbered(1, 0, 0)
+	onHold := numbered(1, 0, hold)
+	staleDelta := s.list(6, stale, s.entry(26*hour, revoked), lab.DeltaIndicator(5))
+	return []listCase{
+		{"on 6(5)", lists(base, numbered(6, 5, revoked)), RevocationRevoked, "keyCompromise"},
+		{"on 6(5), not on 2(1)", lists(base, numbered(2, 1, 0), numbered(6, 5, revoked)), RevocationRevoked, "keyCompromise"},
+		{"held on 6(5), not on 2(1)", lists(base, numbered(2, 1, 0), numbered(6, 5, hold)), RevocationRevoked, "certificateHold"},
+		{"on a stale 6(5), not on 2(1)", lists(s.list(1, stale+2*hour, nobody), s.list(2, stale+hour, nobody, lab.DeltaIndicator(1)), staleDelta), RevocationRevoked, "keyCompromise"},
+		{"on 6(5), not on 7(5)", lists(base, numbered(6, 5, revoked), numbered(7, 5, 0)), RevocationRevoked, "keyCompromise"},
+		{"on 6(5), not on 9(8), not on 2(1)", lists(base, numbered(2, 1, 0), numbered(6, 5, revoked), numbered(9, 8, 0)), RevocationRevoked, "keyCompromise"},
+		{"held on 6(5), removed by 7(5)", lists(base, numbered(6, 5, hold), numbered(7, 5, remove)), RevocationRevoked, "certificateHold"},
+		{"held, not on 2(1), removed by 6(5)", lists(onHold, numbered(2, 1, 0), numbered(6, 5, remove)), RevocationRevoked, "certificateHold"},
+		{"held, removed by 2(1), revoked by 6(5)", lists(onHold, numbered(2, 1, remove), numbered(6, 5, revoked)), RevocationRevoked, "keyCompromise"},
+		{"held, revoked by 6(5)", lists(onHold, numbered(6, 5, revoked)), RevocationRevoked, "keyCompromise"},
+		{"held, removed by 2(1), not on 6(5)", lists(onHold, numbered(2, 1, remove), numbered(6, 5, 0)), RevocationGood, ""},
+		{"held on 6(5), removed by 7(1)", lists(base, numbered(6, 5, hold), numbered(7, 1, remove)), RevocationGood, ""},
+		{"held on 2(1), not on 3(1)", lists(base, numbered(2, 1, hold), numbered(3, 1, 0)), RevocationGood, ""},
+		{"on 6(5), and the newer base 9 is not", lists(numbered(9, 0, 0), numbered(6, 5, hold)), RevocationGood, ""},
+		{"on 6(1) and not on 6(5)", lists(base, numbered(6, 1, revoked), numbered(6, 5, 0)), RevocationRevoked, "keyCompromise"},
+		{"on 6(5) and not on 6(1)", lists(base, numbered(6, 5, revoked), numbered(6, 1, 0)), RevocationRevoked, "keyCompromise"},
+		{"no base: on 6(5), not on 7(5)", lists(numbered(6, 5, revoked), numbered(7, 5, 0)), RevocationRevoked, "keyCompromise"},
+		{"no base: removed by 6(5)", lists(numbered(6, 5, remove)), RevocationUnknown, "builds upon"},
 	}
 }
 
