@@ -1,9 +1,11 @@
 package chatsecure
 
 import (
+	"bytes"
 	"context"
 	"crypto/x509"
 	"fmt"
+	"slices"
 	"time"
 
 	"chatsecure/card"
@@ -23,7 +25,7 @@ const startsBefore = time.Minute
 
 // NewCredential makes a new K of the given kind and has the card sign its
 // delegation: the one C_Sign of a session. intermediates are further CA
-// certificates to choose the chain from, besides those on the card. The
+// certificates to choose the chain from, before those on the card. The
 // delegation ends after lifetime, at most crypto.MaxDelegation, and never
 // after the certificate.
 func NewCredential(ctx context.Context, c card.Card, name, kind string, lifetime time.Duration, intermediates [][]byte, now time.Time) (*Credential, error) {
@@ -45,7 +47,7 @@ func NewCredential(ctx context.Context, c card.Card, name, kind string, lifetime
 	}
 	b := &crypto.Bundle{
 		Name: name, PublicKey: key.Public().SPKI(), NotBefore: begin.Unix(), NotAfter: end.Unix(),
-		X509: c.Leaf(), Chain: chainFor(leaf, append(c.Chain(), intermediates...)),
+		X509: c.Leaf(), Chain: chainFor(leaf, slices.Concat(intermediates, c.Chain()), now),
 	}
 	b.Signature, err = c.Sign(ctx, crypto.DelegationMessage(b.X509, name, b.PublicKey, b.NotBefore, b.NotAfter))
 	if err != nil {
@@ -59,40 +61,64 @@ func NewCredential(ctx context.Context, c card.Card, name, kind string, lifetime
 	return &Credential{Key: key, Bundle: b}, nil
 }
 
-// chainFor picks from candidates the certificates that lead up from leaf, the
-// root left out unless it is a pinned anchor, which a peer only trusts when it
+// chainFor picks from candidates the certificates that lead up from leaf: one
+// way up to its end and then, while there is room, what the other ways have.
+// Which of several that sign one authority a peer trusts is not known here. A
+// root is left out unless it is a pinned anchor, which a peer only trusts when it
 // is given.
-func chainFor(leaf *x509.Certificate, candidates [][]byte) [][]byte {
-	chain := [][]byte{}
+func chainFor(leaf *x509.Certificate, candidates [][]byte, now time.Time) [][]byte {
+	chain, size := [][]byte{}, len(leaf.Raw)
 	var certs []*x509.Certificate
 	for _, der := range candidates {
 		if cert, err := x509.ParseCertificate(der); err == nil && cert.IsCA {
 			certs = append(certs, cert)
 		}
 	}
-	for at := leaf; len(chain) < crypto.MaxCertificates-1; {
-		next := issuerOf(at, certs)
-		if next == nil {
-			break
+	var climb func(at *x509.Certificate)
+	climb = func(at *x509.Certificate) {
+		for _, next := range issuersOf(at, certs, now) {
+			selfSigned := signed(next, next)
+			switch {
+			case len(chain) == crypto.MaxChainCertificates, size+len(next.Raw) > crypto.MaxChainBytes,
+				selfSigned && !crypto.IsPinnedAnchor(next.Raw),
+				slices.ContainsFunc(chain, func(der []byte) bool { return bytes.Equal(der, next.Raw) }):
+				continue
+			}
+			chain, size = append(chain, next.Raw), size+len(next.Raw)
+			if !selfSigned {
+				climb(next)
+			}
 		}
-		selfSigned := issuerOf(next, []*x509.Certificate{next}) != nil
-		if selfSigned && !crypto.IsPinnedAnchor(next.Raw) {
-			break
-		}
-		chain = append(chain, next.Raw)
-		if selfSigned {
-			break
-		}
-		at = next
 	}
+	climb(leaf)
 	return chain
 }
 
-func issuerOf(cert *x509.Certificate, certs []*x509.Certificate) *x509.Certificate {
+// issuersOf returns those of certs that signed cert, the ones that are valid
+// now first.
+func issuersOf(cert *x509.Certificate, certs []*x509.Certificate, now time.Time) []*x509.Certificate {
+	var valid, others []*x509.Certificate
 	for _, c := range certs {
-		if string(c.RawSubject) == string(cert.RawIssuer) && cert.CheckSignatureFrom(c) == nil {
-			return c
+		switch {
+		case !signed(cert, c):
+		case now.Before(c.NotBefore) || now.After(c.NotAfter):
+			others = append(others, c)
+		default:
+			valid = append(valid, c)
 		}
 	}
-	return nil
+	return append(valid, others...)
+}
+
+// signed reports whether issuer is who signed cert.
+func signed(cert, issuer *x509.Certificate) bool {
+	return bytes.Equal(issuer.RawSubject, cert.RawIssuer) && cert.CheckSignatureFrom(issuer) == nil
+}
+
+func issuerOf(cert *x509.Certificate, certs []*x509.Certificate) *x509.Certificate {
+	i := slices.IndexFunc(certs, func(c *x509.Certificate) bool { return signed(cert, c) })
+	if i < 0 {
+		return nil
+	}
+	return certs[i]
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 	"time"
 
 	"chatsecure"
@@ -182,24 +183,35 @@ func (a *app) fetcher(dir string, lists *crypto.CRLStore) (*chatsecure.Fetcher, 
 }
 
 // issuers returns certificates to build the card's chain from, beside those
-// that it carries: the user's own and, where these do not lead to an anchor,
-// fetched ones. A card that is refused for anything but an unknown revocation
-// is refused here, before a PIN is asked for.
+// that it carries: the path that is trusted here, first, the user's own and,
+// where these do not lead to an anchor, fetched ones. A card that is refused for
+// anything but an unknown revocation is refused here, before a PIN is asked for.
 func (a *app) issuers(ctx context.Context, c card.Card, f *chatsecure.Fetcher, v *crypto.Verifier, bundle []byte) ([][]byte, error) {
 	extra := certificates(bundle)
-	_, err := v.Certificate(c.Leaf(), c.Chain())
+	person, err := v.Certificate(c.Leaf(), c.Chain())
 	if !hasCode(err, proto.CertificateUntrusted) {
-		return extra, unlessUnknown(err)
+		return append(pathAbove(person), extra...), unlessUnknown(err)
 	}
 	more, missing := f.Issuers(ctx, c.Leaf(), append(c.Chain(), extra...))
-	extra = append(extra, more...)
-	_, err = v.Certificate(c.Leaf(), append(c.Chain(), more...))
+	person, err = v.Certificate(c.Leaf(), append(c.Chain(), more...))
+	extra = slices.Concat(pathAbove(person), extra, more)
 	if missing != nil && hasCode(err, proto.CertificateUntrusted) {
 		e := *chatsecure.AsError(missing)
 		e.Code, e.Message = proto.CertificateUntrusted, err.Error()+"; "+e.Message
 		return extra, &e
 	}
 	return extra, unlessUnknown(err)
+}
+
+// pathAbove is what stands above a person's certificate, nothing for nobody.
+func pathAbove(person *crypto.Person) (ders [][]byte) {
+	if person == nil {
+		return nil
+	}
+	for _, cert := range person.Path[1:] {
+		ders = append(ders, cert.Raw)
+	}
+	return ders
 }
 
 func hasCode(err error, code proto.Code) bool {
