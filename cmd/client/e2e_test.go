@@ -148,9 +148,10 @@ func TestCertificatesThatAreRefused(t *testing.T) {
 	w.fails(4, "revoked", []string{"-crl-policy", "off", "list"}, "revoked")
 }
 
-// TestRevocationUnknown: policy require refuses, try accepts and says so.
+// TestRevocationUnknown: policy require refuses, try accepts and says so, to
+// people and to programs, and off says nothing.
 func TestRevocationUnknown(t *testing.T) {
-	w := newTown(t, people("alice"))
+	w := newTown(t, people("alice", "bob"))
 	empty := w.path("empty")
 	if err := os.Mkdir(empty, 0o700); err != nil {
 		t.Fatal(err)
@@ -159,6 +160,30 @@ func TestRevocationUnknown(t *testing.T) {
 	w.must("", "alice", "-crl", empty, "-crl-policy", "try", "list")
 	w.must("", "alice", "-crl", empty, "-crl-policy", "off", "list")
 	w.fails(2, "alice", []string{"-crl", w.path("none"), "list"}, "-crl")
+
+	for _, test := range []struct {
+		policy, status string
+		notes          int
+	}{{"try", "unknown", 1}, {"off", "off", 0}} {
+		bob := w.start("bob", "-q=false", "-crl", empty, "-crl-policy", test.policy, "-json", "recv", "-n", "2")
+		bob.object("connected")
+		for _, command := range []string{"-json=false", "-json"} {
+			r := w.run("", "alice", "-q=false", "-crl", empty, "-crl-policy", test.policy, command, "send", "bob", "hello")
+			if notes := strings.Count(r.stderr, "bob is accepted, although whether the certificate of"); r.status != 0 || notes != test.notes {
+				t.Errorf("policy %s: exit status %d, said %q", test.policy, r.status, r.stderr)
+			}
+		}
+		o := bob.object("peer")
+		for o["what"] != "authenticated" {
+			o = bob.object("peer")
+		}
+		if r, ok := o["revocation"].(map[string]any); !ok || r["status"] != test.status || r["reason"] == "" {
+			t.Errorf("policy %s: bob is told %v", test.policy, o)
+		}
+		if r := bob.end(); strings.Count(r.stderr, "alice is accepted, although") != test.notes {
+			t.Errorf("policy %s: bob is told %q", test.policy, r.stderr)
+		}
+	}
 }
 
 // TestCardWithoutAuthorities: since 2024 the chain comes from elsewhere.

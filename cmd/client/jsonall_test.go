@@ -70,12 +70,13 @@ func TestEventsByTheSchema(t *testing.T) {
 		{Type: chatsecure.EventGap, Time: time.Now(), Gap: &chatsecure.Gap{Name: "bob", Conn: conn, Reason: nasty}},
 		{Type: chatsecure.EventPeer, Time: time.Now(), Peer: &chatsecure.PeerChange{Name: "bob", Conn: conn, What: whatRefused, Reason: nasty}},
 		{Type: chatsecure.EventPeer, Time: time.Now(), Peer: &chatsecure.PeerChange{Name: "bob", Conn: conn, What: whatRenewed, Person: fakePerson("bob", 1)}},
+		{Type: chatsecure.EventPeer, Time: time.Now(), Peer: &chatsecure.PeerChange{Name: "bob", Conn: conn, What: "authenticated", Person: unsurePerson("bob", 1)}},
 		{Type: chatsecure.EventReceipt, Time: time.Now(), Receipt: &chatsecure.ReceiptChange{ID: strings.Repeat("0a", 16), To: "bob", Status: chatsecure.StatusFailed, Reason: nasty}},
 		{Type: chatsecure.EventMessage, Time: time.Now(), Message: &chatsecure.Message{ID: strings.Repeat("0a", 16), From: "bob", FromConn: conn, To: []string{"ana"}, Text: nasty, Again: true}},
 		{Type: chatsecure.EventError, Time: time.Now(), Err: &chatsecure.Error{Code: "internal", Message: nasty}},
 	})
 	got := s.checkLines(t, stdout.String())
-	if want := map[string]int{"gap": 1, "peer": 2, "receipt": 1, "message": 1, "error": 1}; !maps.Equal(got, want) {
+	if want := map[string]int{"gap": 1, "peer": 3, "receipt": 1, "message": 1, "error": 1}; !maps.Equal(got, want) {
 		t.Errorf("there are %v, not %v", got, want)
 	}
 }

@@ -85,11 +85,12 @@ type receiptObject struct {
 
 type peerObject struct {
 	head
-	Name     string `json:"name"`
-	Conn     string `json:"conn"`
-	What     string `json:"what"`
-	Identity string `json:"identity,omitempty"`
-	Reason   string `json:"reason,omitempty"`
+	Name       string            `json:"name"`
+	Conn       string            `json:"conn"`
+	What       string            `json:"what"`
+	Identity   string            `json:"identity,omitempty"`
+	Revocation *revocationObject `json:"revocation,omitempty"` // of who has just been authenticated
+	Reason     string            `json:"reason,omitempty"`
 }
 
 type gapObject struct {
@@ -149,6 +150,8 @@ func eventObject(ev *chatsecure.Event) any {
 		o := peerObject{head: h, Name: ev.Peer.Name, Conn: ev.Peer.Conn, What: ev.Peer.What, Reason: ev.Peer.Reason}
 		if p := ev.Peer.Person; p != nil {
 			o.Identity = hex.EncodeToString(p.Identity[:])
+			r := revocation(p.Revocation)
+			o.Revocation = &r
 		}
 		return o
 	case ev.Gap != nil:

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"strings"
 	"time"
 
@@ -45,8 +46,9 @@ type presenter struct {
 	offer  func(err error)                // remembers what trust accept can accept; may be nil
 	people bool                           // who comes and goes is told
 
-	conns map[string]map[string]bool // connection ids by folded name, as far as seen
-	worst int                        // exit status of the most severe error told
+	conns  map[string]map[string]bool // connection ids by folded name, as far as seen
+	unsure map[string]bool            // folded names that it was said of that their revocation is not known
+	worst  int                        // exit status of the most severe error told
 }
 
 // present writes events, flushes, and returns the messages that are now shown.
@@ -161,6 +163,7 @@ func (p *presenter) offerIf(err error) {
 
 func (p *presenter) peer(c *chatsecure.PeerChange) {
 	who := p.shortName(c.Name, c.Conn)
+	p.sayUnsure(c)
 	switch {
 	case c.What == whatRefused:
 		p.out.notice("%s is refused: %s", who, crypto.Visible(c.Reason))
@@ -175,6 +178,35 @@ func (p *presenter) peer(c *chatsecure.PeerChange) {
 	default:
 		p.out.detail("%s: %s", who, c.What)
 	}
+}
+
+// sayUnsure says, once for each name, that somebody is accepted of whom it is not
+// known whether the certificate is revoked: -crl-policy try.
+func (p *presenter) sayUnsure(c *chatsecure.PeerChange) {
+	name := proto.FoldName(c.Name)
+	if c.Person == nil || c.Person.Revocation.Status != crypto.RevocationUnknown || p.unsure[name] {
+		return
+	}
+	if p.unsure == nil {
+		p.unsure = make(map[string]bool)
+	}
+	p.unsure[name] = true
+	p.out.notice("%s is accepted, although %s", crypto.Visible(c.Name), c.Person.Revocation.Reason)
+}
+
+// personText is who somebody new is, for people: the certificate and, where that
+// is not known, whether it is revoked.
+func personText(person *crypto.Person) string {
+	text := crypto.CertificateText(person.Leaf)
+	if person.Revocation.Status == crypto.RevocationUnknown {
+		text += revocationLine(person.Revocation)
+	}
+	return text
+}
+
+// revocationLine is a line below those of crypto.CertificateText, like them.
+func revocationLine(r crypto.RevocationResult) string {
+	return fmt.Sprintf("%-15s: %s: %s\n", "Revocation", r.Status, r.Reason)
 }
 
 // message writes one message as data, and who is new as said to a person.
@@ -197,7 +229,7 @@ func (p *presenter) message(m *chatsecure.Message, now time.Time) {
 
 // introduce shows who somebody is that a first message has come from.
 func (p *presenter) introduce(m *chatsecure.Message) {
-	text := crypto.CertificateText(m.Person.Leaf)
+	text := personText(m.Person)
 	if p.look == promptLook {
 		if !p.out.quiet {
 			p.out.say(text)

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"chatsecure"
+	"chatsecure/crypto"
 	"chatsecure/proto"
 )
 
@@ -141,6 +142,41 @@ func TestRecvNotices(t *testing.T) {
 		if !strings.Contains(stderr, want) {
 			t.Errorf("nothing says %q in %q", want, stderr)
 		}
+	}
+}
+
+// unsurePerson is somebody of whom it is not known whether the certificate is
+// revoked.
+func unsurePerson(name string, identity byte) *crypto.Person {
+	p := fakePerson(name, identity)
+	p.Revocation = crypto.RevocationResult{
+		Status: crypto.RevocationUnknown, Reason: "whether the certificate of BRUNO is revoked is not known: no revocation list of X is at hand",
+	}
+	return p
+}
+
+// Who is accepted although nothing is known of revocation is told once, and
+// first seen with a line about it.
+func TestRevocationUnknownIsSaidOnce(t *testing.T) {
+	authenticated := func(name, conn string, p *crypto.Person) chatsecure.Event {
+		return chatsecure.Event{Type: chatsecure.EventPeer, Peer: &chatsecure.PeerChange{Name: name, Conn: conn, What: "authenticated", Person: p}}
+	}
+	first := message("bruno", "x", "ana")
+	first.Message.First, first.Message.Person = true, unsurePerson("bruno", 1)
+	off := fakePerson("otto", 4)
+	off.Revocation = crypto.RevocationResult{Status: crypto.RevocationOff, Reason: "revocation is not looked at"}
+	c := newFakeTalker()
+	c.events <- []chatsecure.Event{
+		authenticated("bruno", "7f3a", unsurePerson("bruno", 1)), authenticated("Bruno", "7f3b", unsurePerson("bruno", 1)),
+		authenticated("carla", "1", unsurePerson("carla", 2)), authenticated("dora", "2", fakePerson("dora", 3)), authenticated("otto", "3", off), first,
+	}
+	_, stderr := recvWith(c, options{}, recvOptions{n: 1}, new(paper))
+	const note = " is accepted, although whether the certificate of BRUNO is revoked is not known: no revocation list of X is at hand\n"
+	if strings.Count(stderr, "client: notice: bruno"+note) != 1 || strings.Count(stderr, "client: notice: carla"+note) != 1 || strings.Count(stderr, "although") != 2 {
+		t.Errorf("it says %q", stderr)
+	}
+	if want := "Válido de      : 2016-01-04 16:59:29\nRevocation     : unknown: whether"; strings.Count(stderr, want) != 1 {
+		t.Errorf("nothing says %q in %q", want, stderr)
 	}
 }
 

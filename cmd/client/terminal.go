@@ -281,7 +281,7 @@ func (a asker) ConfirmPeer(ctx context.Context, name string, p *crypto.Person) (
 	if t == nil {
 		return false, nil
 	}
-	return t.confirm(ctx, crypto.Visible(name)+" is new here, and proves to be:\n"+crypto.CertificateText(p.Leaf))
+	return t.confirm(ctx, crypto.Visible(name)+" is new here, and proves to be:\n"+personText(p))
 }
 
 // askPIN is a card.Options.PIN that asks the person.
