@@ -68,12 +68,7 @@ func NewCredential(ctx context.Context, c card.Card, name, kind string, lifetime
 // is given.
 func chainFor(leaf *x509.Certificate, candidates [][]byte, now time.Time) [][]byte {
 	chain, size := [][]byte{}, len(leaf.Raw)
-	var certs []*x509.Certificate
-	for _, der := range candidates {
-		if cert, err := x509.ParseCertificate(der); err == nil && cert.IsCA {
-			certs = append(certs, cert)
-		}
-	}
+	certs := authorities(candidates)
 	var climb func(at *x509.Certificate)
 	climb = func(at *x509.Certificate) {
 		for _, next := range issuersOf(at, certs, now) {
@@ -101,10 +96,10 @@ func issuersOf(cert *x509.Certificate, certs []*x509.Certificate, now time.Time)
 	for _, c := range certs {
 		switch {
 		case !signed(cert, c):
-		case now.Before(c.NotBefore) || now.After(c.NotAfter):
-			others = append(others, c)
-		default:
+		case isValid(c, now):
 			valid = append(valid, c)
+		default:
+			others = append(others, c)
 		}
 	}
 	return append(valid, others...)
@@ -113,6 +108,10 @@ func issuersOf(cert *x509.Certificate, certs []*x509.Certificate, now time.Time)
 // signed reports whether issuer is who signed cert.
 func signed(cert, issuer *x509.Certificate) bool {
 	return bytes.Equal(issuer.RawSubject, cert.RawIssuer) && cert.CheckSignatureFrom(issuer) == nil
+}
+
+func isValid(cert *x509.Certificate, now time.Time) bool {
+	return !now.Before(cert.NotBefore) && !now.After(cert.NotAfter)
 }
 
 func issuerOf(cert *x509.Certificate, certs []*x509.Certificate) *x509.Certificate {

@@ -98,8 +98,9 @@ type Fetcher struct {
 	mu      sync.Mutex            // guards what follows
 	lists   map[string]*fetchList // by address
 	named   map[[32]byte]time.Time
-	waiting []*fetchList   // asked for, in order, with no room to be fetched yet
-	running map[string]int // fetches at work, by host
+	waiting []*fetchList        // asked for, in order, with no room to be fetched yet
+	running map[string]int      // fetches at work, by host
+	issuers map[string]fetchTry // of one's own certificate, by address
 	closed  bool
 }
 
@@ -127,7 +128,7 @@ func OpenFetcher(cfg FetcherConfig) (*Fetcher, error) {
 	}
 	f := &Fetcher{
 		cfg: cfg, client: fetchClient(cfg.Private),
-		lists: make(map[string]*fetchList), named: make(map[[32]byte]time.Time), running: make(map[string]int),
+		lists: make(map[string]*fetchList), named: make(map[[32]byte]time.Time), running: make(map[string]int), issuers: make(map[string]fetchTry),
 	}
 	if err := makeStateDir(f.listDir()); err != nil {
 		return nil, stateError(err)
@@ -453,10 +454,15 @@ func (l *fetchList) schedule(now time.Time, ok bool) {
 	}
 	// A server whose list is long due gets no more requests than one that
 	// does not answer.
-	wait := fetchBackoffMin << min(l.failures, 10)
-	wait = min(wait, fetchBackoffMax)
+	l.retry = now.Add(fetchBackoff(l.failures))
 	l.failures++
-	l.retry = now.Add(wait/2 + rand.N(wait/2+1))
+}
+
+// fetchBackoff is how long an address is left alone that has failed once more
+// than these times in a row.
+func fetchBackoff(failures int) time.Duration {
+	wait := min(fetchBackoffMin<<min(failures, 10), fetchBackoffMax)
+	return wait/2 + rand.N(wait/2+1)
 }
 
 // aheadOfTime is when the next list is to be fetched: at three quarters of

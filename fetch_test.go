@@ -186,7 +186,7 @@ func TestFetchOversize(t *testing.T) {
 		}
 	})
 	side := s.open(crypto.PolicyTry)
-	_, err := side.Issuers(context.Background(), s.alice.Leaf.Raw, nil)
+	_, err := side.Issuers(context.Background(), s.alice.Leaf.Raw, nil, false)
 	wantCode(t, err, proto.CertificateUntrusted, "it is longer than what is taken")
 }
 
@@ -355,7 +355,7 @@ func TestFetchOff(t *testing.T) {
 		t.Errorf("fetched: %v", results)
 	}
 	side.Refetch()
-	_, err = side.Issuers(context.Background(), s.alice.Leaf.Raw, nil)
+	_, err = side.Issuers(context.Background(), s.alice.Leaf.Raw, nil, false)
 	wantCode(t, err, proto.CertificateUntrusted, "-fetch=false")
 	s.wantRequests()
 

@@ -45,7 +45,7 @@ func TestFetchPrivateRefused(t *testing.T) {
 			side := s.open(crypto.PolicyRequire, func(cfg *FetcherConfig) { cfg.Private = false })
 			_, err := side.verifyWait()
 			wantCode(t, err, proto.RevocationUnknown, host, "a loopback address", "-fetch-private")
-			_, err = side.Issuers(context.Background(), s.alice.Leaf.Raw, nil)
+			_, err = side.Issuers(context.Background(), s.alice.Leaf.Raw, nil, false)
 			wantCode(t, err, proto.CertificateUntrusted, "a loopback address", "-fetch-private")
 			s.wantRequests()
 		})

@@ -41,13 +41,22 @@ const stateIssuers = "issuers"
 
 func (f *Fetcher) issuerDir() string { return filepath.Join(f.cfg.State, stateIssuers) }
 
+// fetchTry is how an address of an issuer answered.
+type fetchTry struct {
+	retry    time.Time // when it may be asked again
+	failures int       // in a row
+	issuer   *x509.Certificate
+}
+
 // Issuers returns certificates that lead from one's own certificate leaf up to
 // a self-signed one, beside those that are at hand: from the cache, else from
 // where each certificate says that its issuer's is (RFC 5280, section 4.2.2.1,
-// caIssuers; DER or PEM). Nothing of it is trusted by that: it is to build a
-// path from. What was found is returned also with an error, which says why the
-// next one was not.
-func (f *Fetcher) Issuers(ctx context.Context, leaf []byte, have [][]byte) ([][]byte, error) {
+// caIssuers; DER or PEM). One in the cache that has ended is fetched again, and
+// with again every one: those in the cache led nowhere. What else the cache has
+// comes last, as an authority can have been signed by several. Nothing of it is
+// trusted by that: it is to build a path from. What was found is returned also
+// with an error, which says why the next one was not.
+func (f *Fetcher) Issuers(ctx context.Context, leaf []byte, have [][]byte, again bool) (found [][]byte, missing error) {
 	if f == nil {
 		return nil, errors.New("no issuer of the certificate is fetched")
 	}
@@ -60,36 +69,64 @@ func (f *Fetcher) Issuers(ctx context.Context, leaf []byte, have [][]byte) ([][]
 	stop := context.AfterFunc(f.ctx, cancel)
 	defer stop()
 
-	var known []*x509.Certificate
-	for _, der := range slices.Concat(have, CachedIssuers(f.cfg.State)) {
-		if cert, err := x509.ParseCertificate(der); err == nil && cert.IsCA {
-			known = append(known, cert)
+	cached := CachedIssuers(f.cfg.State)
+	defer func() {
+		for _, der := range cached {
+			if !slices.ContainsFunc(found, func(other []byte) bool { return bytes.Equal(other, der) }) {
+				found = append(found, der)
+			}
 		}
-	}
-	var found [][]byte
+	}()
+	mine, known := authorities(have), authorities(slices.Concat(have, cached))
 	for range crypto.MaxCertificates - 1 {
 		if bytes.Equal(at.RawIssuer, at.RawSubject) {
 			break // a root, or as good as one
 		}
-		next := issuerOf(at, known)
-		if next == nil {
-			if next, err = f.fetchIssuer(ctx, at); err != nil {
+		now := f.cfg.Now()
+		var next *x509.Certificate
+		if issuers := issuersOf(at, known, now); len(issuers) > 0 {
+			next = issuers[0]
+		}
+		valid := next != nil && isValid(next, now)
+		if !valid || again && issuerOf(at, mine) == nil {
+			fetched, err := f.fetchIssuer(ctx, at, next)
+			switch {
+			case err == nil:
+				next = fetched
+			case next == nil:
 				return found, err
+			case !valid && missing == nil:
+				missing = err // the one that has ended says more than none
 			}
 		}
 		found = append(found, next.Raw)
 		at = next
 	}
-	return found, nil
+	return found, missing
 }
 
-// fetchIssuer fetches the certificate of who issued cert.
-func (f *Fetcher) fetchIssuer(ctx context.Context, cert *x509.Certificate) (*x509.Certificate, error) {
+// authorities reads those certificates that are an authority's.
+func authorities(ders [][]byte) (certs []*x509.Certificate) {
+	for _, der := range ders {
+		if cert, err := x509.ParseCertificate(der); err == nil && cert.IsCA {
+			certs = append(certs, cert)
+		}
+	}
+	return certs
+}
+
+// fetchIssuer fetches the certificate of who issued cert. old is the one that is
+// at hand, or nil.
+func (f *Fetcher) fetchIssuer(ctx context.Context, cert, old *x509.Certificate) (*x509.Certificate, error) {
 	name := crypto.Visible(cert.Issuer.CommonName)
+	lack := "is not at hand"
+	if old != nil {
+		lack = "that is at hand has ended"
+	}
 	fail := func(format string, args ...any) error {
 		return &Error{
 			Code:    proto.CertificateUntrusted,
-			Message: "the certificate of the authority \"" + name + "\" is not at hand: " + fmt.Sprintf(format, args...),
+			Message: "the certificate of the authority \"" + name + "\" " + lack + ": " + fmt.Sprintf(format, args...),
 			Hint:    "get it from the authority, and name it in a PEM file with -ca-bundle",
 		}
 	}
@@ -107,7 +144,7 @@ func (f *Fetcher) fetchIssuer(ctx context.Context, cert *x509.Certificate) (*x50
 	}
 	var problems []string
 	for _, address := range places {
-		issuer, err := f.tryIssuer(ctx, address, cert)
+		issuer, err := f.tryIssuer(ctx, address, cert, old)
 		if err == nil {
 			f.notice("certificate "+crypto.Visible(address), nil)
 			return issuer, nil
@@ -117,7 +154,38 @@ func (f *Fetcher) fetchIssuer(ctx context.Context, cert *x509.Certificate) (*x50
 	return nil, fail("%s", strings.Join(problems, "; "))
 }
 
-func (f *Fetcher) tryIssuer(ctx context.Context, address string, cert *x509.Certificate) (*x509.Certificate, error) {
+// tryIssuer asks one address, unless it has failed lately or, where there is an
+// old one, has answered.
+func (f *Fetcher) tryIssuer(ctx context.Context, address string, cert, old *x509.Certificate) (*x509.Certificate, error) {
+	f.mu.Lock()
+	try := f.issuers[address]
+	f.mu.Unlock()
+	switch early := f.cfg.Now().Before(try.retry); {
+	case early && try.failures > 0:
+		return nil, errors.New("it failed a moment ago, and is left alone for a while")
+	case early && old != nil:
+		return try.issuer, nil
+	}
+	issuer, err := f.askIssuer(ctx, address, cert)
+	now := f.cfg.Now()
+	if err == nil && !isValid(issuer, now) {
+		err = fmt.Errorf("what is there ended on %s", issuer.NotAfter.UTC().Format(time.DateTime))
+	}
+	if err != nil {
+		try = fetchTry{now.Add(fetchBackoff(try.failures)), try.failures + 1, nil}
+	} else {
+		try = fetchTry{now.Add(fetchAgain), 0, issuer}
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if len(f.issuers) >= fetchMaxLists {
+		clear(f.issuers)
+	}
+	f.issuers[address] = try
+	return issuer, err
+}
+
+func (f *Fetcher) askIssuer(ctx context.Context, address string, cert *x509.Certificate) (*x509.Certificate, error) {
 	resp, err := f.get(ctx, address, fetchMaxIssuerFile, nil)
 	if err != nil {
 		return nil, err
@@ -131,14 +199,14 @@ func (f *Fetcher) tryIssuer(ctx context.Context, address string, cert *x509.Cert
 	if err != nil {
 		return nil, err
 	}
-	issuer := issuerOf(cert, certs)
-	if issuer == nil {
+	issuers := issuersOf(cert, certs, f.cfg.Now())
+	if len(issuers) == 0 {
 		return nil, errors.New("what is there did not sign the certificate")
 	}
-	if err := f.keepIssuer(issuer.Raw); err != nil {
+	if err := f.keepIssuer(issuers[0].Raw); err != nil {
 		f.notice("certificate "+crypto.Visible(address), fmt.Errorf("it cannot be kept: %w", err))
 	}
-	return issuer, nil
+	return issuers[0], nil
 }
 
 // oidSignedData is 1.2.840.113549.1.7.2 in DER: RFC 5652, section 5.1.
@@ -206,9 +274,25 @@ func (f *Fetcher) keepIssuer(der []byte) error {
 	if err := makeStateDir(f.issuerDir()); err != nil {
 		return err
 	}
-	if len(CachedIssuers(f.cfg.State)) >= fetchMaxIssuers {
+	if len(CachedIssuers(f.cfg.State)) >= fetchMaxIssuers && !f.dropEndedIssuers() {
 		return fmt.Errorf("%s has %d certificates already", f.issuerDir(), fetchMaxIssuers)
 	}
+	return replaceStateFile(f.issuerPath(der), der)
+}
+
+// issuerPath names the file of a certificate.
+func (f *Fetcher) issuerPath(der []byte) string {
 	sum := sha256.Sum256(der)
-	return replaceStateFile(filepath.Join(f.issuerDir(), hex.EncodeToString(sum[:])+".crt"), der)
+	return filepath.Join(f.issuerDir(), hex.EncodeToString(sum[:])+".crt")
+}
+
+// dropEndedIssuers makes room in the cache, if there is one that has ended.
+func (f *Fetcher) dropEndedIssuers() (dropped bool) {
+	now := f.cfg.Now()
+	for _, cert := range authorities(CachedIssuers(f.cfg.State)) {
+		if now.After(cert.NotAfter) && os.Remove(f.issuerPath(cert.Raw)) == nil {
+			dropped = true
+		}
+	}
+	return dropped
 }

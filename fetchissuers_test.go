@@ -1,13 +1,17 @@
 package chatsecure
 
 import (
+	"bytes"
 	"context"
 	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/asn1"
 	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
 	"testing"
+	"time"
 
 	"chatsecure/crypto"
 	"chatsecure/proto"
@@ -16,7 +20,7 @@ import (
 
 // issuers fetches those of Alice's certificate.
 func (side *fetchSide) issuers(have ...[]byte) ([][]byte, error) {
-	return side.Issuers(context.Background(), side.scene.alice.Leaf.Raw, have)
+	return side.Issuers(context.Background(), side.scene.alice.Leaf.Raw, have, false)
 }
 
 func (s *fetchScene) wantIssuers(got [][]byte, want ...*lab.CA) {
@@ -77,6 +81,118 @@ func TestFetchIssuersAtHand(t *testing.T) {
 	}
 	s.wantIssuers(got, s.pki.Auth, s.pki.CC, s.pki.Root)
 	s.wantRequests("200 /aia/cc.crt")
+}
+
+// TestFetchIssuersEnded: one in the cache that has ended is fetched again, and
+// serves where there is no other; who does not answer is left alone.
+func TestFetchIssuersEnded(t *testing.T) {
+	s := newFetchScene(t, lab.NoCA)
+	side := s.open(crypto.PolicyTry)
+	ended := s.authority(s.pki.CC, lab.Window(s.now().Add(-48*time.Hour), s.now().Add(-24*time.Hour)))
+	if err := side.keepIssuer(ended); err != nil {
+		t.Fatal(err)
+	}
+	above := [][]byte{s.pki.CC.Cert.Raw, s.pki.Root.Cert.Raw}
+	s.serve("/aia/auth.crt", http.NotFound)
+	for range 2 {
+		got, err := side.issuers(above...)
+		wantCode(t, err, proto.CertificateUntrusted, "has ended", "/aia/auth.crt")
+		s.wantIssuers(got, s.pki.Auth, s.pki.CC, s.pki.Root)
+		if !bytes.Equal(got[0], ended) {
+			t.Error("another than the one at hand was found")
+		}
+	}
+	s.wantRequests("404 /aia/auth.crt")
+	s.serve("/aia/auth.crt", func(w http.ResponseWriter, _ *http.Request) { w.Write(ended) })
+	s.pass(fetchBackoffMax)
+	_, err := side.issuers(above...)
+	wantCode(t, err, proto.CertificateUntrusted, "what is there ended on", "/aia/auth.crt")
+	s.wantRequests("200 /aia/auth.crt")
+	s.serve("/aia/auth.crt", nil)
+	s.pass(fetchBackoffMax)
+	for range 2 {
+		got, err := side.issuers(above...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.wantIssuers(got[:3], s.pki.Auth, s.pki.CC, s.pki.Root)
+		if !bytes.Equal(got[0], s.pki.Auth.Cert.Raw) {
+			t.Error("the one that has ended was found again")
+		}
+	}
+	s.wantRequests("200 /aia/auth.crt")
+}
+
+// authority is a certificate of the lab's sub CA by another.
+func (s *fetchScene) authority(by *lab.CA, opts ...lab.IssueOption) []byte {
+	s.t.Helper()
+	var name pkix.RDNSequence
+	if _, err := asn1.Unmarshal(s.pki.Auth.Cert.RawSubject, &name); err != nil {
+		s.t.Fatal(err)
+	}
+	ca, err := s.pki.NewCA(by, name, append(opts, lab.WithKey(s.pki.Auth.Key))...)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return ca.Cert.Raw
+}
+
+// TestFetchIssuersAgain: those of the cache that lead nowhere are fetched again
+// when that is asked for, and not those that are the user's own.
+func TestFetchIssuersAgain(t *testing.T) {
+	s := newFetchScene(t, lab.NoCA)
+	side := s.open(crypto.PolicyTry)
+	other, err := s.pki.NewCA(nil, lab.DN("CN", "Nobody"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, der := range [][]byte{s.authority(other), other.Cert.Raw} {
+		if err := side.keepIssuer(der); err != nil {
+			t.Fatal(err)
+		}
+	}
+	find := func(side *fetchSide, again bool) error {
+		t.Helper()
+		got, err := side.Issuers(context.Background(), s.alice.Leaf.Raw, [][]byte{s.pki.CC.Cert.Raw, s.pki.Root.Cert.Raw}, again)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = side.verifier.Certificate(s.alice.Leaf.Raw, append(got, s.pki.CC.Cert.Raw))
+		return err
+	}
+	wantCode(t, find(side, false), proto.CertificateUntrusted, "does not lead to a trusted authority")
+	s.wantRequests()
+	for range 2 { // the second time it was asked a moment ago
+		if err := find(side, true); err != nil {
+			t.Error(err)
+		}
+	}
+	s.wantRequests("200 /aia/auth.crt")
+	// Both are in the cache now, and one of them leads up.
+	if err := find(s.open(crypto.PolicyTry), false); err != nil {
+		t.Error(err)
+	}
+	s.wantRequests()
+}
+
+// TestFetchIssuersRoom: those that have ended make room in a full cache.
+func TestFetchIssuersRoom(t *testing.T) {
+	s := newFetchScene(t, lab.NoCA)
+	side := s.open(crypto.PolicyTry)
+	for i := range fetchMaxIssuers {
+		der := s.authority(s.pki.CC, lab.Window(s.now().Add(-48*time.Hour), s.now().Add(time.Duration(i+1)*time.Minute)))
+		if err := side.keepIssuer(der); err != nil {
+			t.Fatal(err)
+		}
+	}
+	last := s.authority(s.pki.CC)
+	if err := side.keepIssuer(last); err == nil {
+		t.Error("a full cache took one more")
+	}
+	s.pass(2 * time.Minute)
+	if err := side.keepIssuer(last); err != nil {
+		t.Error(err)
+	}
 }
 
 func TestFetchIssuersFailures(t *testing.T) {

@@ -189,18 +189,28 @@ func (a *app) fetcher(dir string, lists *crypto.CRLStore) (*chatsecure.Fetcher, 
 func (a *app) issuers(ctx context.Context, c card.Card, f *chatsecure.Fetcher, v *crypto.Verifier, bundle []byte) ([][]byte, error) {
 	extra := certificates(bundle)
 	person, err := v.Certificate(c.Leaf(), c.Chain())
-	if !hasCode(err, proto.CertificateUntrusted) {
+	if !isOfChain(err) {
 		return append(pathAbove(person), extra...), unlessUnknown(err)
 	}
-	more, missing := f.Issuers(ctx, c.Leaf(), append(c.Chain(), extra...))
-	person, err = v.Certificate(c.Leaf(), append(c.Chain(), more...))
+	have := slices.Concat(c.Chain(), extra)
+	more, missing := f.Issuers(ctx, c.Leaf(), have, false)
+	if person, err = v.Certificate(c.Leaf(), append(c.Chain(), more...)); isOfChain(err) && missing == nil {
+		// What was fetched before may have been replaced.
+		more, missing = f.Issuers(ctx, c.Leaf(), have, true)
+		person, err = v.Certificate(c.Leaf(), append(c.Chain(), more...))
+	}
 	extra = slices.Concat(pathAbove(person), extra, more)
-	if missing != nil && hasCode(err, proto.CertificateUntrusted) {
+	if missing != nil && isOfChain(err) {
 		e := *chatsecure.AsError(missing)
-		e.Code, e.Message = proto.CertificateUntrusted, err.Error()+"; "+e.Message
+		e.Code, e.Message = chatsecure.AsError(err).Code, err.Error()+"; "+e.Message
 		return extra, &e
 	}
 	return extra, unlessUnknown(err)
+}
+
+// isOfChain reports whether other certificates of authorities could help.
+func isOfChain(err error) bool {
+	return hasCode(err, proto.CertificateUntrusted) || hasCode(err, proto.CertificateExpired)
 }
 
 // pathAbove is what stands above a person's certificate, nothing for nobody.
