@@ -100,13 +100,15 @@ func TestListAndWhois(t *testing.T) {
 	}
 	holder := w.pki.Holders()[slices.IndexFunc(w.pki.Holders(), func(h *lab.Holder) bool { return h.Name == "bob" })]
 	whois := w.must("", "alice", "whois", "BOB")
-	if lines := strings.Split(whois, "\n"); len(lines) != 8 || lines[0] != "Nome           : "+holder.Leaf.Subject.CommonName || lines[4] != "País           : PT" {
-		t.Errorf("whois is %q", whois)
-	}
+	wantLines(t, whois, "Nome           : "+holder.Leaf.Subject.CommonName, "Organização    : ", "Identificação  : ", "Instituicao    : ", "País           : PT", "Válido até     : ", "Válido de      : ",
+		"Chain          : EC de Autenticação do Cartão de Cidadão 0001 → Cartão de Cidadão 001 → ", "Identity       : ",
+		"Revocation     : good: no revocation list names it ("+w.path("lab", "crl")+"/auth.crl, of ", "Known          : unknown")
+	atPrompt := w.must("whois bob\n", "alice")
+	wantLines(t, atPrompt, "Nome           : ", "Organização    : ", "Identificação  : ", "Instituicao    : ", "País           : PT", "Válido até     : ", "Válido de      : ")
 	var o whoisObject
 	out := w.must("", "alice", "-json", "whois", "bob")
 	first, last, _ := strings.Cut(strings.TrimSpace(out), "\n")
-	if err := json.Unmarshal([]byte(last), &o); err != nil || !bytes.Equal(o.Certificate, holder.Leaf.Raw) || o.Revocation.Status != "good" || o.Known != "unknown" || len(o.Conns) != 1 || o.Name != "bob" || !strings.HasPrefix(first, `{"v":1,"type":"connected",`) {
+	if err := json.Unmarshal([]byte(last), &o); err != nil || !bytes.Equal(o.Certificate, holder.Leaf.Raw) || len(o.Path) != 3 || o.Path[1] != "Cartão de Cidadão 001" || o.Revocation.Status != "good" || o.Known != "unknown" || len(o.Conns) != 1 || o.Name != "bob" || !strings.HasPrefix(first, `{"v":1,"type":"connected",`) {
 		t.Errorf("as JSON: %s %v", out, err)
 	}
 	bob.cmd.Process.Signal(syscall.SIGTERM)
@@ -115,6 +117,19 @@ func TestListAndWhois(t *testing.T) {
 	}
 	if list := w.must("", "alice", "list"); strings.Contains(list, "bob") {
 		t.Errorf("bob has left: %q", list)
+	}
+}
+
+// wantLines fails unless the lines of text begin so.
+func wantLines(t *testing.T, text string, begin ...string) {
+	t.Helper()
+	lines := slices.Collect(strings.Lines(text))
+	same := len(lines) == len(begin)
+	for i := 0; same && i < len(lines); i++ {
+		same = strings.HasPrefix(lines[i], begin[i])
+	}
+	if !same {
+		t.Errorf("it wrote %q, want lines that begin with %q", text, begin)
 	}
 }
 
@@ -161,6 +176,12 @@ func TestRevocationUnknown(t *testing.T) {
 	w.must("", "alice", "-crl", empty, "-crl-policy", "off", "list")
 	w.fails(2, "alice", []string{"-crl", w.path("none"), "list"}, "-crl")
 
+	bob := w.receive("bob")
+	if whois := w.must("whois bob\n", "alice", "-crl", empty, "-crl-policy", "try"); !strings.Contains(whois, "\nRevocation     : unknown: whether the certificate of ") {
+		t.Errorf("whois is %q", whois)
+	}
+	bob.cmd.Process.Signal(syscall.SIGTERM)
+	bob.end()
 	for _, test := range []struct {
 		policy, status string
 		notes          int
@@ -317,8 +338,11 @@ func TestPeerUnknownAndChanged(t *testing.T) {
 	}
 	mallory = as("bob")
 	w.fails(4, "alice", []string{"send", "bob", "for bob alone"}, "another person", "client trust accept bob")
-	if whois := w.run("", "alice", "-json", "whois", "bob"); !strings.Contains(whois.stdout, `"known":"another"`) {
+	if whois := w.run("", "alice", "-json", "whois", "bob"); !strings.Contains(whois.stdout, `"known":"another","known_since":"`) {
 		t.Errorf("whois: %+v", whois)
+	}
+	if whois := w.run("whois bob\n", "alice"); !strings.Contains(whois.stdout, "\nKnown          : another person than the one who is known, since ") {
+		t.Errorf("whois at the prompt: %+v", whois)
 	}
 	w.must("", "alice", "trust", "accept", "bob")
 	w.must("", "alice", "send", "bob", "for whoever it is")

@@ -117,8 +117,10 @@ type whoisObject struct {
 	Identity    string           `json:"identity"`
 	Certificate []byte           `json:"certificate"` // DER
 	Chain       [][]byte         `json:"chain"`       // DER, as the bundle has it
+	Path        []string         `json:"path"`        // the names of the authorities that were found above it, the trusted one last
 	Revocation  revocationObject `json:"revocation"`
 	Known       string           `json:"known"` // accepted, seen, another or unknown
+	KnownSince  string           `json:"known_since,omitempty"`
 	Conns       []whoisConn      `json:"conns"`
 }
 

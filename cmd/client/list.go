@@ -97,7 +97,7 @@ func runWhois(a *app, ctx context.Context, args []string) error {
 		if err != nil {
 			return err
 		}
-		return showWhois(a.out, w, func(err error) { a.offer(c.state, err) })
+		return showWhois(a.out, w, true, func(err error) { a.offer(c.state, err) })
 	})
 }
 
@@ -136,9 +136,11 @@ func whoisPersons(w *chatsecure.Whois) (persons []*whoisPerson) {
 	return persons
 }
 
-// showWhois writes who a name is: one certificate, mostly. What proves nobody
-// is an error, the most severe of which is returned.
-func showWhois(out *display, w *chatsecure.Whois, offer func(error)) error {
+// showWhois writes who a name is: one certificate, mostly, with what is known of
+// it. At the prompt, which shows a certificate and no more, not whole: only what
+// is not as it should be. What proves nobody is an error, the most severe of which
+// is returned.
+func showWhois(out *display, w *chatsecure.Whois, whole bool, offer func(error)) error {
 	for _, p := range whoisPersons(w) {
 		person := p.first.Person
 		known := howKnown(w.Known, person)
@@ -146,20 +148,21 @@ func showWhois(out *display, w *chatsecure.Whois, offer func(error)) error {
 			offer(&chatsecure.IdentityChange{Name: w.Name, Known: *w.Known, Person: person})
 		}
 		if out.json {
-			out.object(whoisJSON(out.head("whois"), w.Name, p, known))
+			out.object(whoisJSON(out.head("whois"), w, p, known))
 			continue
 		}
-		out.text(crypto.CertificateText(person.Leaf))
-		tell := out.detail
-		if known == knownAnother {
-			tell = out.notice
+		text := crypto.CertificateText(person.Leaf)
+		whole := whole || out.verbose
+		if whole {
+			text += textLine("Chain", strings.Join(authorityNames(person), " → ")) + textLine("Identity", hex.EncodeToString(person.Identity[:]))
 		}
-		tell("%s is %s here; identity %x", crypto.Visible(w.Name), known, person.Identity)
-		tell = out.detail
-		if person.Revocation.Status == crypto.RevocationUnknown {
-			tell = out.notice
+		if whole || person.Revocation.Status == crypto.RevocationUnknown {
+			text += revocationLine(person.Revocation)
 		}
-		tell("revocation %s: %s", person.Revocation.Status, person.Revocation.Reason)
+		if whole || known == knownAnother {
+			text += textLine("Known", knownText(w.Known, known))
+		}
+		out.text(text)
 	}
 	var worst error
 	for i := range w.Conns {
@@ -197,14 +200,34 @@ func howKnown(k *chatsecure.KnownPeer, p *crypto.Person) string {
 	return knownSeen
 }
 
+// knownText is how somebody is known, and since when.
+func knownText(k *chatsecure.KnownPeer, known string) string {
+	if k == nil {
+		return known
+	}
+	return known + ", since " + day(k.First)
+}
+
+// authorityNames are those above a person's certificate, the anchor last.
+func authorityNames(person *crypto.Person) []string {
+	names := []string{}
+	for _, cert := range person.Path[min(1, len(person.Path)):] {
+		names = append(names, crypto.Visible(cert.Subject.CommonName))
+	}
+	return names
+}
+
 // knownWords are howKnown's for programs.
 var knownWords = map[string]string{knownUnknown: "unknown", knownSeen: "seen", knownAccepted: "accepted", knownAnother: "another"}
 
-func whoisJSON(h head, name string, p *whoisPerson, known string) whoisObject {
+func whoisJSON(h head, w *chatsecure.Whois, p *whoisPerson, known string) whoisObject {
 	person := p.first.Person
 	o := whoisObject{
-		head: h, Name: name, Identity: hex.EncodeToString(person.Identity[:]), Certificate: p.first.Bundle.X509, Chain: p.first.Bundle.Chain,
-		Revocation: revocation(person.Revocation), Known: knownWords[known],
+		head: h, Name: w.Name, Identity: hex.EncodeToString(person.Identity[:]), Certificate: p.first.Bundle.X509, Chain: p.first.Bundle.Chain,
+		Path: authorityNames(person), Revocation: revocation(person.Revocation), Known: knownWords[known],
+	}
+	if w.Known != nil {
+		o.KnownSince = formatTime(w.Known.First)
 	}
 	for _, c := range p.conns {
 		o.Conns = append(o.Conns, whoisConn{c.Conn, c.Takes, formatTime(c.Since), c.Level})

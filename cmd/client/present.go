@@ -204,10 +204,18 @@ func personText(person *crypto.Person) string {
 	return text
 }
 
-// revocationLine is a line below those of crypto.CertificateText, like them.
+// revocationLine is what is known of a person's revocation, and where from.
 func revocationLine(r crypto.RevocationResult) string {
-	return fmt.Sprintf("%-15s: %s: %s\n", "Revocation", r.Status, r.Reason)
+	text := string(r.Status) + ": " + r.Reason
+	if r.Status == crypto.RevocationGood && len(r.Certificates) > 0 {
+		list := r.Certificates[0].List
+		text += fmt.Sprintf(" (%s, of %s UTC)", crypto.Visible(list.Source), list.ThisUpdate.UTC().Format(time.DateTime))
+	}
+	return textLine("Revocation", text)
 }
+
+// textLine is a line below those of crypto.CertificateText, like them.
+func textLine(field, value string) string { return fmt.Sprintf("%-15s: %s\n", field, value) }
 
 // message writes one message as data, and who is new as said to a person.
 func (p *presenter) message(m *chatsecure.Message, now time.Time) {

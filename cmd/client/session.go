@@ -210,7 +210,7 @@ func (s *session) execute(ctx context.Context, line string) error {
 		if err != nil {
 			return err
 		}
-		return showWhois(s.out, w, s.presenter.offerIf)
+		return showWhois(s.out, w, false, s.presenter.offerIf)
 	case "history":
 		if err := s.c.Written(ctx); ctx.Err() != nil {
 			return err

@@ -23,7 +23,7 @@ var waitPeerFlag = manual.Flag{Name: "wait-peer", Value: "D", Text: "wait so lon
 func init() { // a table of functions that lead back to it cannot be a plain initializer
 	commands = []command{
 		{manual.Command{Name: "list", Usage: "list", Text: "who is connected"}, runList},
-		{manual.Command{Name: "whois", Usage: "whois NAME", Text: "who somebody is: the card's certificate", Names: true}, runWhois},
+		{manual.Command{Name: "whois", Usage: "whois NAME", Text: "who somebody is: certificate, chain and revocation, and what is known here", Names: true}, runWhois},
 		{manual.Command{
 			Name: "send", Usage: "send [-wait sent|delivered|read] [-wait-peer D] NAME[,NAME...] [TEXT...]",
 			Text: "send a message; without TEXT, each line of standard input is one", Names: true,
