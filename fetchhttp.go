@@ -94,6 +94,31 @@ func (e *errFetchPrivate) Error() string {
 	return "it is at " + e.addr + ", " + e.kind + ", which is asked with -fetch-private only"
 }
 
+// NotAsked says why an address out of a certificate is not asked without
+// FetcherConfig.Private: every place of its host is one that fetchPrivate
+// refuses. It is "" where one is not, or where the host is not found now.
+func NotAsked(ctx context.Context, address string) string {
+	u, err := fetchParseURL(address)
+	if err != nil {
+		return ""
+	}
+	ctx, cancel := context.WithTimeout(ctx, fetchDialTimeout)
+	defer cancel()
+	places, err := net.DefaultResolver.LookupNetIP(ctx, "ip", u.Hostname())
+	if err != nil {
+		return ""
+	}
+	why := ""
+	for _, addr := range places {
+		kind := fetchPrivate(addr)
+		if kind == "" {
+			return ""
+		}
+		why = (&errFetchPrivate{addr.Unmap().String(), kind}).Error()
+	}
+	return why
+}
+
 // fetchClient is an HTTP client that follows no redirect, uses no proxy (which
 // would hide the address that is dialled) and dials public addresses only,
 // whatever a name resolves to when it is dialled.

@@ -307,6 +307,7 @@ func TestSurvey(t *testing.T) {
 	alice.addCert("ROOT CA", []byte{0x50}, caCert())
 	alice.addCert("broken", []byte{0x51}, []byte("junk"))
 	other.objects[1].hidden = false
+	other.flags |= pkcs11.CKF_USER_PIN_LOCKED
 	m := newFake(t, alice, nil, other)
 	u := must(parseURI("pkcs11:token=alice"))
 	libs := fakeLibraries(map[string]*fakeModule{"/fake.so": m})
@@ -325,8 +326,11 @@ func TestSurvey(t *testing.T) {
 	if !a.Matches || b.Matches || got.Slots[2].Token != nil || got.Slots[2].ID != 1 {
 		t.Error("the URI fits the wrong slots")
 	}
-	if want := "login required, PIN set, initialized, final PIN try"; strings.Join(a.Flags, ", ") != want {
-		t.Errorf("flags are %q", a.Flags)
+	if want := "login required, PIN set, initialized, final PIN try"; strings.Join(a.Flags, ", ") != want || a.Locked != nil || !strings.Contains(a.Warning, "last try") {
+		t.Errorf("flags are %q: %v, %q", a.Flags, a.Locked, a.Warning)
+	}
+	if b.Locked == nil || b.Locked.Kind != PINLocked {
+		t.Errorf("a locked token: %v", b.Locked)
 	}
 	if c := a.Certificates; len(c) != 3 || !c[0].Used || c[0].ID != "45" || c[0].CA || !c[1].CA || c[1].Used || c[2].Err == nil {
 		t.Errorf("certificates are %+v", c)

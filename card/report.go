@@ -35,6 +35,8 @@ type TokenReport struct {
 	Matches      bool     // it is one that the URI asked for
 	Certificates []CertificateReport
 	Keys         []KeyReport // those visible without login
+	Locked       *Error      // that a PIN is wanted, and it is locked; or nil
+	Warning      string      // that PINs were wrong before, "" if all tries are there
 	Err          *Error      // why it cannot be used, or nil
 }
 

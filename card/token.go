@@ -298,12 +298,23 @@ func flagWords(flags uint) []string {
 	return words
 }
 
+// pinRequest is what a token's flags say of its PIN.
+func pinRequest(flags uint) PINRequest {
+	return PINRequest{FewTries: flags&pkcs11.CKF_USER_PIN_COUNT_LOW != 0, FinalTry: flags&pkcs11.CKF_USER_PIN_FINAL_TRY != 0}
+}
+
 // report turns what was seen into a SlotReport.
 func (t *token) report(used *certificate, err error) SlotReport {
 	r := &TokenReport{Label: t.info.Label, Manufacturer: t.info.ManufacturerID, Model: t.info.Model, Serial: t.info.SerialNumber,
 		Flags: flagWords(t.info.Flags), Matches: t.matches, Certificates: []CertificateReport{}, Keys: []KeyReport{}}
 	if err != nil {
 		r.Err = asError(err)
+	}
+	if flags := t.info.Flags; flags&(pkcs11.CKF_LOGIN_REQUIRED|pkcs11.CKF_PROTECTED_AUTHENTICATION_PATH) != 0 {
+		r.Warning = pinRequest(flags).Warning()
+		if flags&pkcs11.CKF_USER_PIN_LOCKED != 0 {
+			r.Locked = errLocked()
+		}
 	}
 	for i := range t.certs {
 		c := &t.certs[i]

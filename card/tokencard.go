@@ -199,12 +199,8 @@ func (w wants) any() bool { return w.login || w.always || w.itself }
 
 // askPIN gets the PIN if this program has to give one. Whoever gets it erases it.
 func (c *tokenCard) askPIN(ctx context.Context, w wants) ([]byte, error) {
-	req := PINRequest{
-		Token:    c.first.token.info.Label,
-		Card:     c.Describe(),
-		FewTries: w.flags&pkcs11.CKF_USER_PIN_COUNT_LOW != 0,
-		FinalTry: w.flags&pkcs11.CKF_USER_PIN_FINAL_TRY != 0,
-	}
+	req := pinRequest(w.flags)
+	req.Token, req.Card = c.first.token.info.Label, c.Describe()
 	if !w.any() {
 		return nil, nil
 	}

@@ -55,8 +55,13 @@ func TestCRL(t *testing.T) {
 // connection will fetch is no failure.
 func TestDoctorBeforeIssuersAreFetched(t *testing.T) {
 	w := newTown(t, map[string][]lab.IssueOption{"alice": {lab.NoCA}})
-	if text := w.run("", "alice", "-fetch", "doctor").stdout; !strings.Contains(text, "the first connection fetches it from "+lab.DefaultBaseURL+"/aia/auth.crt") {
+	place := lab.DefaultBaseURL + "/aia/auth.crt"
+	if text := w.run("", "alice", "-fetch", "-fetch-private", "doctor").stdout; !strings.Contains(text, "the first connection fetches it from "+place) {
 		t.Errorf("doctor says %s", text)
+	}
+	public := w.run("", "alice", "-fetch", "doctor")
+	if public.status != 4 || !strings.Contains(public.stdout, "is not fetched from "+place+": it is at 127.0.0.1, a loopback address") || !strings.Contains(public.stdout, "-fetch-private, or") {
+		t.Errorf("without -fetch-private doctor says %+v", public)
 	}
 	off := w.run("", "alice", "doctor")
 	if off.status != 4 || !strings.Contains(off.stdout, "does not lead to a trusted authority") {

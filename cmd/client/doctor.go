@@ -66,7 +66,7 @@ func runDoctor(a *app, ctx context.Context, args []string) error {
 		return err
 	}
 	d.lookAtCertificate()
-	if err := d.lookAtTrust(bundle); err != nil {
+	if err := d.lookAtTrust(ctx, bundle); err != nil {
 		return err
 	}
 	d.lookAtRelay(ctx)

@@ -106,7 +106,14 @@ func (d *doctor) token(report *card.Report) {
 				if len(s.Token.Flags) > 0 {
 					message += ", " + strings.Join(s.Token.Flags, ", ")
 				}
-				d.ok("card", "%s", message)
+				switch {
+				case s.Token.Locked != nil:
+					d.fail("card", s.Token.Locked)
+				case s.Token.Warning != "":
+					d.note("card", "make sure of the PIN: the right one brings back all tries", "%s: %s", message, s.Token.Warning)
+				default:
+					d.ok("card", "%s", message)
+				}
 				return
 			}
 		}
@@ -160,7 +167,7 @@ const doctorCardSoon = 60 * 24 * time.Hour
 
 // lookAtTrust checks the chain, whatever is known of revocation, and then the
 // revocation. An error is one of the command line.
-func (d *doctor) lookAtTrust(bundle []byte) error {
+func (d *doctor) lookAtTrust(ctx context.Context, bundle []byte) error {
 	lists, err := d.a.revocationLists(d.a.fetchedLists())
 	if err != nil {
 		return err
@@ -183,10 +190,20 @@ func (d *doctor) lookAtTrust(bundle []byte) error {
 	cfg := crypto.VerifierConfig{Trust: trust, CRLs: lists, Policy: crypto.PolicyOff, Now: d.a.now}
 	person, err := crypto.NewVerifier(cfg).Certificate(d.leaf, d.chain)
 	if err != nil {
-		if place := d.issuerPlace(); place != "" && hasCode(err, proto.CertificateUntrusted) {
-			d.note("chain", "or give it with -ca-bundle FILE", "its authority's certificate is not on the card; the first connection fetches it from %s", place)
-		} else {
+		place := d.issuerPlace()
+		if !hasCode(err, proto.CertificateUntrusted) {
+			place = ""
+		}
+		switch why := chatsecure.NotAsked(ctx, place); {
+		case place == "":
 			d.fail("chain", err)
+		case why != "" && !d.a.opt.fetchPrivate:
+			d.fail("chain", &chatsecure.Error{
+				Code: proto.CertificateUntrusted, Message: "its authority's certificate is not on the card, and is not fetched from " + place + ": " + why,
+				Hint: "allow it with -fetch-private, or give it with -ca-bundle FILE",
+			})
+		default:
+			d.note("chain", "or give it with -ca-bundle FILE", "its authority's certificate is not on the card; the first connection fetches it from %s", place)
 		}
 		d.skip("crl", "there is no chain to look at")
 		return nil

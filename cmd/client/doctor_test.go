@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"chatsecure/card"
 	"chatsecure/testdata/lab"
 )
 
@@ -129,6 +130,28 @@ func TestDoctorAndTheClock(t *testing.T) {
 			t.Errorf("a directory changed %v from now: %+v", c.ahead, got)
 		}
 		d.close()
+	}
+}
+
+// TestDoctorAndThePIN: a card that is locked fails, one that is near is noted.
+func TestDoctorAndThePIN(t *testing.T) {
+	locked := &card.Error{Kind: card.PINLocked, Message: "the card's PIN is locked", Hint: "unlock it"}
+	for _, c := range []struct {
+		token card.TokenReport
+		want  string
+		says  string
+	}{
+		{card.TokenReport{}, doctorOK, `"alice"`},
+		{card.TokenReport{Warning: "this is the last try", Flags: []string{"final PIN try"}}, doctorNote, "this is the last try"},
+		{card.TokenReport{Warning: "this is the last try", Locked: locked}, doctorFailed, "the card's PIN is locked"},
+	} {
+		sys, _, _ := fakeSystem("")
+		d := &doctor{a: &app{system: sys, out: newDisplay(sys, options{})}}
+		c.token.Label, c.token.Certificates = "alice", []card.CertificateReport{{DER: []byte{1}, Used: true}}
+		d.token(&card.Report{Modules: []card.ModuleReport{{Slots: []card.SlotReport{{Token: &c.token}}}}})
+		if got := d.checks[0]; len(d.checks) != 1 || got.Status != c.want || !strings.Contains(got.Message, c.says) || (got.Hint == "") != (c.want == doctorOK) || (got.Exit == 5) != (c.want == doctorFailed) {
+			t.Errorf("it says %+v, want %s", d.checks, c.want)
+		}
 	}
 }
 
