@@ -29,6 +29,10 @@ type HistoryReport struct {
 	Findings []Finding // what does not hold, by file and line; at most 1000
 	More     int       // further findings
 	Notes    []string  // what holds and is worth saying
+
+	// Unlisted is set if all holds but that it is not known whether some
+	// certificates are revoked, which the policy refuses.
+	Unlisted bool
 }
 
 // OK reports whether everything holds.
@@ -127,6 +131,21 @@ type signatureJob struct {
 // that is not there holds. An error means that it could not be read; what does
 // not hold is in the report.
 func VerifyHistory(dir string, verifier *crypto.Verifier) (*HistoryReport, error) {
+	r, unlisted, err := verifyHistory(dir, verifier)
+	if err != nil || !unlisted {
+		return r, err
+	}
+	other, _, err := verifyHistory(dir, verifier.WithPolicy(crypto.PolicyTry))
+	if err != nil {
+		return nil, err
+	}
+	r.Unlisted = other.OK()
+	return r, nil
+}
+
+// verifyHistory also reports whether a certificate was refused because its
+// revocation is not known.
+func verifyHistory(dir string, verifier *crypto.Verifier) (r *HistoryReport, unlisted bool, err error) {
 	v := &historyVerify{
 		persons: newPersonCache(verifier),
 		flows:   make(map[flow]*verifyConv),
@@ -136,11 +155,11 @@ func VerifyHistory(dir string, verifier *crypto.Verifier) (*HistoryReport, error
 		v.workers.Go(v.checkSignatures)
 	}
 	walk := historyWalk{dir: dir, each: v.line, found: v.found, note: v.note}
-	err := walk.run()
+	err = walk.run()
 	close(v.jobs)
 	v.workers.Wait()
 	if err = historyReadError(dir, err); err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	v.checkShown()
 	v.report.Notes = append(v.report.Notes, v.persons.notes...)
@@ -150,7 +169,7 @@ func VerifyHistory(dir string, verifier *crypto.Verifier) (*HistoryReport, error
 		return cmp.Or(cmp.Compare(order(a), order(b)), cmp.Compare(a.Line, b.Line))
 	})
 	v.report.Findings, v.report.More = v.findings, v.more
-	return &v.report, nil
+	return &v.report, v.persons.unlisted, nil
 }
 
 // checkSignatures runs in every worker: signatures are most of the work, and
@@ -460,6 +479,7 @@ type personCache struct {
 	verifier *crypto.Verifier
 	known    map[[32]byte]*personTimes // by bundle hash
 	notes    []string
+	unlisted bool // somebody was refused because revocation is not known
 }
 
 type personTimes struct {
@@ -499,6 +519,7 @@ func (p *personCache) check(e *verifyEnd, at int64) error {
 func (p *personCache) look(e *verifyEnd, t *personTimes, at int64) error {
 	person, err := p.at(e, at)
 	if err != nil {
+		p.unlisted = p.unlisted || isRevocationUnknown(err)
 		t.badFrom, t.badTo, t.why = at, at, err
 		p.reach(e, at, func(to int64) bool {
 			_, err2 := p.at(e, to)

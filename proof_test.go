@@ -3,6 +3,7 @@ package chatsecure
 import (
 	"bytes"
 	"errors"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -183,6 +184,40 @@ func TestProofWhen(t *testing.T) {
 	p.must(err)
 	if _, err := VerifyProof(data, cs.NewVerifier(cs.VerifierConfig{Trust: trust})); err == nil {
 		t.Error("a proof under a root that is not trusted is accepted")
+	}
+}
+
+// Where only revocation lists are missing, neither a proof nor a history is said
+// to be damaged; what is damaged as well is.
+func TestVerifyWithoutLists(t *testing.T) {
+	p := newHistoryPair(t)
+	ids := told(p)
+	data, err := ExportProof(p.a.dir, ids[0])
+	p.must(err)
+	strict := p.verifier.WithPolicy(cs.PolicyRequire)
+	_, err = VerifyProof(data, strict)
+	e := AsError(err)
+	if e == nil || ExitStatus(err) != 8 || !strings.Contains(e.Message, "hold, and one thing is missing: the sender: whether the certificate of ") || e.Hint != UnlistedHint {
+		t.Errorf("the proof: %v", e)
+	}
+	changed := bytes.Replace(data, []byte(`"v":1`), []byte(`"v":2`), 1)
+	if _, err = VerifyProof(changed, strict); err == nil || !strings.Contains(err.Error(), "does not hold") {
+		t.Errorf("a damaged proof: %v", err)
+	}
+
+	if r := verified(t, p.a.dir, strict); r.OK() || !r.Unlisted {
+		t.Errorf("the history: %+v", r)
+	}
+	if r := verified(t, p.a.dir, p.verifier); !r.OK() || r.Unlisted {
+		t.Errorf("the history under try: %+v", r)
+	}
+	files, err := filepath.Glob(filepath.Join(p.a.dir, "*"+historyExt))
+	p.must(err)
+	text, err := os.ReadFile(files[0])
+	p.must(err)
+	p.must(os.WriteFile(files[0], text[:len(text)-len(text)/8], 0o600))
+	if r := verified(t, p.a.dir, strict); r.OK() || r.Unlisted {
+		t.Errorf("a damaged history: %+v", r)
 	}
 }
 

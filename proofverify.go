@@ -50,6 +50,14 @@ type ProofReceipt struct {
 // byte of data counts. Errors have a code for exit status 8.
 func VerifyProof(data []byte, verifier *crypto.Verifier) (*ProofReport, error) {
 	r, err := verifyProof(data, verifier)
+	if isRevocationUnknown(err) {
+		if _, other := verifyProof(data, verifier.WithPolicy(crypto.PolicyTry)); other == nil {
+			return nil, &Error{
+				Code: proto.SignatureInvalid, Message: "the signatures and certificates of the proof hold, and one thing is missing: " + crypto.Visible(err.Error()),
+				Hint: UnlistedHint, Err: err,
+			}
+		}
+	}
 	if err != nil {
 		return nil, &Error{
 			Code: proto.SignatureInvalid, Message: "the proof does not hold: " + crypto.Visible(err.Error()),
@@ -58,6 +66,9 @@ func VerifyProof(data []byte, verifier *crypto.Verifier) (*ProofReport, error) {
 	}
 	return r, nil
 }
+
+// UnlistedHint is what to do where nothing but revocation lists is missing.
+const UnlistedHint = "give the revocation lists with -crl DIR (client crl refresh fetches them into crls in the state directory), or use -crl-policy try"
 
 func verifyProof(data []byte, verifier *crypto.Verifier) (*ProofReport, error) {
 	if len(data) > maxProof {

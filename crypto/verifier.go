@@ -83,6 +83,13 @@ func (v *Verifier) Reload(trust *Trust, crls *CRLStore, policy Policy) {
 	v.known = make(map[[32]byte]remembered)
 }
 
+// WithPolicy returns a Verifier that trusts the same, and judges an unknown
+// revocation status otherwise.
+func (v *Verifier) WithPolicy(policy Policy) *Verifier {
+	check := v.current()
+	return NewVerifier(VerifierConfig{Trust: check.trust, CRLs: check.crls, Policy: policy, Now: v.now})
+}
+
 // Verify checks a bundle at this moment: shape, name, delegation, path to an
 // anchor, revocation. Errors are TrustErrors. Clocks may differ by
 // ClockTolerance. That its peer holds K is for the caller to check, and before:

@@ -476,6 +476,11 @@ func TestHistoryAndProof(t *testing.T) {
 	if _, err := os.Lstat(w.path("state-nobody")); !os.IsNotExist(err) {
 		t.Errorf("verify made a state directory: %v", err)
 	}
+	empty := t.TempDir() // without lists what is whole is not called damaged
+	checkFails(t, w.run(proof, "nobody", "-crl", empty, "verify", "-"), 8, "the signatures and certificates of the proof hold", "-crl DIR")
+	if r := w.run("", "alice", "-crl", empty, "history", "-verify"); r.status != 8 || !strings.Contains(r.stderr, "all signatures and certificates of the history hold") || strings.Contains(r.stdout, "all of it holds") {
+		t.Errorf("without lists: %+v", r)
+	}
 	checkFails(t, w.run(strings.Replace(proof, `\"text\":\"one\"`, `\"text\":\"six\"`, 1)+" ", "nobody", "verify", "-"), 8)
 	w.fails(1, "nobody", []string{"verify", w.path("none")}, "none")
 	w.fails(1, "nobody", []string{"history"}, "no state directory")

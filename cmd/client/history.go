@@ -284,6 +284,12 @@ func (a *app) verifyHistory(state *chatsecure.State) error {
 	a.tellVerified(o, fmt.Sprintf("history: %s in %s; %s with %s, %s, %s",
 		counted(r.Lines, "line", "lines"), counted(r.Files, "file", "files"), counted(r.Messages, "message", "messages"),
 		counted(r.Records, "record", "records"), counted(r.Receipts, "receipt", "receipts"), counted(r.Conversations, "conversation", "conversations")))
+	if r.Unlisted {
+		return &chatsecure.Error{
+			Code: proto.SignatureInvalid, Message: "all signatures and certificates of the history hold, but it is not known whether some of the certificates are revoked",
+			Hint: chatsecure.UnlistedHint,
+		}
+	}
 	if !r.OK() {
 		return &chatsecure.Error{Code: proto.SignatureInvalid, Message: "the history does not verify: " + counted(len(r.Findings)+r.More, "finding", "findings"), Hint: "something other than this program has changed the files, or lost some of them; a backup may have them whole"}
 	}
