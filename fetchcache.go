@@ -95,6 +95,10 @@ func (f *Fetcher) sidePath(address string) string {
 	return filepath.Join(f.listDir(), "."+fetchHash(address)+fetchSideSuffix)
 }
 
+// ErrCacheDamaged stands behind what FetcherConfig.Notice is told of a file of
+// the cache that was changed or cut short by something else.
+var ErrCacheDamaged = errors.New("it was damaged, and is removed")
+
 // openCache reads what is known of the lists on disk. Files of the cache that
 // are not what they should be are removed, and told of.
 func (f *Fetcher) openCache() error {
@@ -110,11 +114,13 @@ func (f *Fetcher) openCache() error {
 			continue
 		}
 		l, err := f.openList(hash)
-		if err == nil && len(f.lists) >= fetchMaxLists {
-			err = errors.New("there are too many")
+		if err != nil {
+			err = fmt.Errorf("%w: %w", ErrCacheDamaged, err)
+		} else if len(f.lists) >= fetchMaxLists {
+			err = errors.New("it is removed: there are too many")
 		}
 		if err != nil {
-			f.notice("the revocation list "+hash+" in the cache", fmt.Errorf("it is removed: %w", err))
+			f.notice("the revocation list "+hash+" in the cache", err)
 			if err := os.Remove(filepath.Join(f.listDir(), entry.Name())); err != nil && !isMissing(err) {
 				return err
 			}

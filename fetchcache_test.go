@@ -201,7 +201,7 @@ func TestFetchPoisonedCache(t *testing.T) {
 			if !slices.Contains(s.requests(), "200 /crl/auth.crl") {
 				t.Error("it was not fetched again")
 			}
-			if told := strings.Join(again.notices, "\n"); !strings.Contains(told, "it is removed") && c.name != "sidecar gone" {
+			if told := strings.Join(again.notices, "\n"); !strings.Contains(told, "it was damaged, and is removed") && c.name != "sidecar gone" {
 				t.Errorf("nobody was told: %s", told)
 			}
 		})

@@ -3,6 +3,8 @@ package crypto
 import (
 	"bytes"
 	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/asn1"
 	"errors"
 	"fmt"
 	"io"
@@ -277,6 +279,7 @@ func (s *CRLStore) lists(issuer []byte) []heldCRL {
 // CRLInfo describes a list that is held.
 type CRLInfo struct {
 	Issuer     string    // the authority's CN, made visible
+	Name       string    // the authority's whole name as it is, in the form of RFC 2253
 	Kind       string    // base, partition or delta
 	Number     string    // hexadecimal, "" if it has none
 	Base       string    // the number that a delta builds upon
@@ -291,6 +294,7 @@ type CRLInfo struct {
 func (h heldCRL) info() CRLInfo {
 	return CRLInfo{
 		Issuer:     h.issuerName,
+		Name:       exactName(h.issuer),
 		Kind:       h.kind(),
 		Number:     shownNumber(h.number),
 		Base:       shownNumber(h.base),
@@ -300,6 +304,30 @@ func (h heldCRL) info() CRLInfo {
 		Source:     h.source,
 		Verified:   h.verifiedBy.Load() != nil,
 		Problem:    h.problem,
+	}
+}
+
+// exactName is a Name in DER, which parses, in the form of RFC 2253.
+func exactName(der []byte) string {
+	var name pkix.RDNSequence
+	if _, err := asn1.Unmarshal(der, &name); err != nil {
+		return ""
+	}
+	return name.String()
+}
+
+// CheckSignatures checks the signatures of lists whose authorities' certificates
+// are among these. Nothing else is thought of those certificates: a list counts
+// for a path that has one, not for this.
+func (s *CRLStore) CheckSignatures(issuers [][]byte) {
+	for _, der := range issuers {
+		issuer, err := x509.ParseCertificate(der)
+		if err != nil {
+			continue
+		}
+		for _, h := range s.lists(issuer.RawSubject) {
+			h.verify(issuer)
+		}
 	}
 }
 

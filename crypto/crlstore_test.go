@@ -58,7 +58,7 @@ func TestLoadDir(t *testing.T) {
 	kinds := make(map[string]CRLInfo)
 	for _, info := range infos {
 		kinds[info.Kind+info.Number] = info
-		if info.Issuer != `"EC de Autenticação do Cartão de Cidadão 0001"` || !info.ThisUpdate.Equal(labNow.Add(-hour)) ||
+		if info.Issuer != `"EC de Autenticação do Cartão de Cidadão 0001"` || !strings.HasPrefix(info.Name, "CN=EC de Autenticação do Cartão de Cidadão 0001,") || !strings.HasSuffix(info.Name, ",C=PT") || !info.ThisUpdate.Equal(labNow.Add(-hour)) ||
 			!info.NextUpdate.Equal(labNow.Add(23*hour)) || info.Verified || filepath.Dir(info.Source) != dir {
 			t.Errorf("info is %+v", info)
 		}
@@ -68,8 +68,14 @@ func TestLoadDir(t *testing.T) {
 	}
 	want(t, s.status(store), RevocationRevoked, "keyCompromise")
 	for _, info := range store.List() {
-		if info.Kind == "base" && !info.Verified {
-			t.Error("the list that was used is not verified")
+		if info.Verified != (info.Kind != "partition") { // those are not about the certificate
+			t.Errorf("the signature of the %s was checked: %v", info.Kind, info.Verified)
+		}
+	}
+	store.CheckSignatures([][]byte{s.p.Root.Cert.Raw, newLab(t).Auth.Cert.Raw, []byte("junk"), s.ca.Cert.Raw})
+	for _, info := range store.List() {
+		if !info.Verified {
+			t.Errorf("the signature of the %s was not checked", info.Kind)
 		}
 	}
 	if problems := store.LoadDir(filepath.Join(dir, "missing")); len(problems) != 1 {

@@ -16,8 +16,8 @@ import (
 
 type crlObject struct {
 	head
-	Issuer     string `json:"issuer"`
-	Kind       string `json:"kind"` // base, partition or delta
+	Issuer     string `json:"issuer"` // the authority's name, in the form of RFC 2253
+	Kind       string `json:"kind"`   // base, partition or delta
 	Number     string `json:"number"`
 	Base       string `json:"base,omitempty"`
 	Entries    int    `json:"entries"`
@@ -25,7 +25,7 @@ type crlObject struct {
 	NextUpdate string `json:"next_update,omitempty"`
 	Source     string `json:"source"`            // a file, or the address that it was fetched from
 	Fetched    string `json:"fetched,omitempty"` // when its server last said that this is its list
-	Verified   bool   `json:"verified"`          // its authority's signature holds; false: nobody has looked
+	Verified   bool   `json:"verified"`          // its authority's signature holds; false: the authority's certificate is not at hand
 	Problem    string `json:"problem,omitempty"`
 }
 
@@ -64,6 +64,11 @@ func runCRL(a *app, ctx context.Context, args []string) error {
 	if err := a.loadLists(lists); err != nil {
 		return err
 	}
+	bundle, err := a.readCABundle()
+	if err != nil {
+		return err
+	}
+	lists.CheckSignatures(append(certificates(bundle), chatsecure.CachedIssuers(dir)...))
 	for _, l := range lists.List() {
 		a.showCRL(l, fetched[l.Source])
 	}
@@ -84,7 +89,7 @@ func (a *app) refreshLists(ctx context.Context, dir string) (failed, err error) 
 	if err != nil {
 		return nil, err
 	}
-	state, err := chatsecure.OpenState(dir, "")
+	state, err := a.stateForLists(dir)
 	if err != nil {
 		return nil, err
 	}
@@ -115,6 +120,22 @@ func (a *app) refreshLists(ctx context.Context, dir string) (failed, err error) 
 		a.out.notice("there is no list to fetch: they become known with the people that one meets, and with -card CARD one's own")
 	}
 	return a.tellResults(results), nil
+}
+
+// stateForLists opens the state directory that lists are fetched into. Where
+// there is none, -name makes it, as a first connection would.
+func (a *app) stateForLists(dir string) (*chatsecure.State, error) {
+	state, err := chatsecure.OpenState(dir, "")
+	if !errors.Is(err, fs.ErrNotExist) {
+		return state, err
+	}
+	if a.opt.name == "" {
+		return nil, &chatsecure.Error{
+			Code: proto.Usage, Message: "there is no state directory to fetch lists into at " + dir,
+			Hint: "give -name NAME, for which it is made, or -state DIR with one that is there", Err: err,
+		}
+	}
+	return chatsecure.OpenState(dir, a.opt.name)
 }
 
 // tellResults says how each fetch ended, and returns an error if some failed.
@@ -173,9 +194,12 @@ func (a *app) fetcher(dir string, lists *crypto.CRLStore) (*chatsecure.Fetcher, 
 	return chatsecure.OpenFetcher(chatsecure.FetcherConfig{
 		State: dir, Lists: lists, Off: !a.opt.fetch, Private: a.opt.fetchPrivate, Now: a.now,
 		Notice: func(what string, err error) {
-			if err != nil {
+			switch {
+			case errors.Is(err, chatsecure.ErrCacheDamaged):
+				a.out.notice("%s: %s", what, crypto.Visible(err.Error()))
+			case err != nil:
 				a.out.detail("%s: %s", what, crypto.Visible(err.Error()))
-			} else {
+			default:
 				a.out.detail("%s was fetched", what)
 			}
 		},
@@ -241,7 +265,7 @@ func unlessUnknown(err error) error {
 func (a *app) showCRL(l crypto.CRLInfo, fetched time.Time) {
 	if a.out.json {
 		o := crlObject{
-			head: a.out.head("crl"), Issuer: l.Issuer, Kind: l.Kind, Number: l.Number, Base: l.Base, Entries: l.Entries,
+			head: a.out.head("crl"), Issuer: l.Name, Kind: l.Kind, Number: l.Number, Base: l.Base, Entries: l.Entries,
 			ThisUpdate: formatTime(l.ThisUpdate), Source: l.Source, Verified: l.Verified, Problem: l.Problem,
 		}
 		if !l.NextUpdate.IsZero() {
@@ -273,7 +297,7 @@ func (a *app) showCRL(l crypto.CRLInfo, fetched time.Time) {
 	if l.Verified {
 		from += ", signature checked"
 	} else {
-		from += ", signature not checked yet"
+		from += ", signature checked when it is used"
 	}
 	a.out.line("  " + from)
 	if l.Problem != "" {

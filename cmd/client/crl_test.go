@@ -2,6 +2,8 @@ package main
 
 import (
 	"encoding/json"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -26,7 +28,7 @@ func TestCRL(t *testing.T) {
 	text := w.must("", "", "crl")
 	for _, want := range []string{
 		`"EC de Autenticação do Cartão de Cidadão 0001": base list 01 of `, "(1 hour ago), 1 entry, next by ", `"Lab Raiz do Estado 001": base list`,
-		w.path("lab", "crl", "auth.crl") + ", signature not checked yet",
+		w.path("lab", "crl", "auth.crl") + ", signature checked when it is used", w.path("lab", "crl", "root.crl") + ", signature checked\n",
 	} {
 		if !strings.Contains(text, want) {
 			t.Errorf("crl does not show %q: %s", want, text)
@@ -38,7 +40,8 @@ func TestCRL(t *testing.T) {
 		if err := json.Unmarshal([]byte(line), &o); err != nil {
 			t.Fatal(err)
 		}
-		if o.Type != "crl" || o.Kind != "base" || o.Number != "01" || o.ThisUpdate == "" || o.NextUpdate == "" || o.Source == "" || o.Verified || o.Fetched != "" {
+		if o.Type != "crl" || o.Kind != "base" || o.Number != "01" || o.ThisUpdate == "" || o.NextUpdate == "" || o.Source == "" || o.Fetched != "" ||
+			!strings.HasPrefix(o.Issuer, "CN=") || o.Verified != strings.HasPrefix(o.Issuer, "CN=Lab Raiz do Estado 001,") {
 			t.Errorf("an object is %s", line)
 		}
 		found++
@@ -48,7 +51,29 @@ func TestCRL(t *testing.T) {
 	}
 	w.fails(2, "", []string{"crl", "nonsense"}, `"nonsense"`)
 	w.fails(2, "", []string{"crl", "refresh"}, "-fetch=false")
-	w.fails(1, "", []string{"-fetch", "crl", "refresh"}, "there is no state directory")
+	w.fails(2, "", []string{"-fetch", "crl", "refresh"}, "there is no state directory", "-name NAME")
+}
+
+// TestCRLRefreshFirst: a person's first command may be this one. What is damaged
+// in the cache is told, also without -v.
+func TestCRLRefreshFirst(t *testing.T) {
+	w := newTown(t, people("alice"))
+	if r := w.run("", "alice", "-q=false", "-fetch", "crl", "refresh"); r.status != 0 || !strings.Contains(r.stderr, "there is no list to fetch") {
+		t.Errorf("the first: %+v", r)
+	}
+	dir := w.path("state-alice", "crls")
+	if err := os.WriteFile(filepath.Join(dir, "."+strings.Repeat("ab", 32)+".json"), []byte("{}"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []bool{true, false} {
+		r := w.run("", "alice", "-q=false", "-fetch", "crl", "refresh")
+		if told := strings.Contains(r.stderr, "in the cache: it was damaged, and is removed"); told != want {
+			t.Errorf("told %v: %+v", told, r)
+		}
+	}
+	if state := w.must("", "alice", "list"); !strings.Contains(state, "alice") {
+		t.Errorf("the state directory is not alice's: %q", state)
+	}
 }
 
 // TestDoctorBeforeIssuersAreFetched looks at a card of 2024: what the first

@@ -248,7 +248,7 @@ func runRelease(a *app, ctx context.Context, args []string) error {
 		if err := c.Release(ctx); err != nil {
 			return err
 		}
-		a.out.notice("the name %s is free at %s; whoever takes it next has it", crypto.Visible(c.Name()), a.opt.relay)
+		a.out.notice("the name %s is free at %s as soon as your other connections have left; whoever takes it then has it", crypto.Visible(c.Name()), a.opt.relay)
 		return nil
 	})
 }
