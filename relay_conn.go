@@ -29,6 +29,7 @@ type relayConn struct {
 	key      *crypto.PublicKey // K
 	bundle   *crypto.Bundle    // its certificates are shared with other connections
 	since    time.Time
+	listed   []byte // how it stands in a list, encoded; the hub's when it is added
 
 	// The reader's.
 	lines       *proto.LineReader

@@ -4,10 +4,10 @@ import (
 	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
-	"maps"
 	"slices"
 	"sync"
 
+	"chatsecure/canon"
 	"chatsecure/crypto"
 	"chatsecure/proto"
 )
@@ -26,7 +26,7 @@ type relayHub struct {
 	mu       sync.RWMutex // guards what follows and the hub's fields of connections
 	closed   bool
 	conns    map[string]*relayConn              // by connection id
-	names    map[string]map[*relayConn]struct{} // by folded name
+	order    []*relayConn                       // all, in the order of a list
 	watched  map[string]map[*relayConn]struct{} // who watches a folded name
 	watchers map[*relayConn]struct{}            // who watches all
 	shared   relayCertificates
@@ -34,8 +34,8 @@ type relayHub struct {
 
 func newRelayHub(max int) *relayHub {
 	return &relayHub{
-		max:   max,
-		conns: make(map[string]*relayConn), names: make(map[string]map[*relayConn]struct{}),
+		max:     max,
+		conns:   make(map[string]*relayConn),
 		watched: make(map[string]map[*relayConn]struct{}), watchers: make(map[*relayConn]struct{}),
 		shared: make(relayCertificates),
 	}
@@ -58,6 +58,7 @@ func relaySetRemove[K comparable](sets map[K]map[*relayConn]struct{}, key K, c *
 // add takes a connection in and tells who watches. One name has one identity
 // at a time, also while a name that was released is still in use.
 func (h *relayHub) add(c *relayConn) error {
+	c.listed = canon.MustMarshal(&proto.Listed{Name: c.name, ID: c.id, Takes: c.takes, Since: c.since.Unix(), Identity: relayIdentity(c.identity)})
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.closed {
@@ -66,14 +67,13 @@ func (h *relayHub) add(c *relayConn) error {
 	if len(h.conns) >= h.max {
 		return relayFull(h.max)
 	}
-	for other := range h.names[c.folded] {
-		if other.identity != c.identity {
-			return registryTaken(c.name)
-		}
+	if others := h.namedLocked(c.folded); len(others) > 0 && others[0].identity != c.identity {
+		return registryTaken(c.name)
 	}
 	c.bundle = h.shared.hold(c.bundle)
 	h.conns[c.id] = c
-	relaySetAdd(h.names, c.folded, c)
+	at, _ := slices.BinarySearchFunc(h.order, c, relayListOrder)
+	h.order = slices.Insert(h.order, at, c)
 	h.tellWatchers(c, proto.Came)
 	return nil
 }
@@ -86,7 +86,9 @@ func (h *relayHub) leave(c *relayConn) {
 		return
 	}
 	delete(h.conns, c.id)
-	relaySetRemove(h.names, c.folded, c)
+	if at, ok := slices.BinarySearchFunc(h.order, c, relayListOrder); ok {
+		h.order = slices.Delete(h.order, at, at+1)
+	}
 	for name := range c.watches {
 		relaySetRemove(h.watched, name, c)
 	}
@@ -155,28 +157,32 @@ func (c *relayConn) partnerLocked(other *relayConn) {
 	c.partners[other] = struct{}{}
 }
 
-// named returns the connections of a name, or all of them for "", sorted by
-// name and then by time.
+// relayListOrder is the order of a list: by name and then by time. The hub
+// keeps it as people come and leave, since a list is asked for more often.
+func relayListOrder(a, b *relayConn) int {
+	return cmp.Or(cmp.Compare(a.folded, b.folded), a.since.Compare(b.since), cmp.Compare(a.id, b.id))
+}
+
+// named returns the connections of a name, or all of them for "", in the order
+// of a list.
 func (h *relayHub) named(folded string) []*relayConn {
 	h.mu.RLock()
 	defer h.mu.RUnlock()
-	return h.namedLocked(folded)
+	return slices.Clone(h.namedLocked(folded))
 }
 
+// namedLocked is named while the hub is locked, and in its own memory.
 func (h *relayHub) namedLocked(folded string) []*relayConn {
-	var found []*relayConn
 	if folded == "" {
-		for _, c := range h.conns {
-			found = append(found, c)
-		}
-	} else {
-		for c := range h.names[folded] {
-			found = append(found, c)
+		return h.order
+	}
+	from, _ := slices.BinarySearchFunc(h.order, folded, func(c *relayConn, name string) int { return cmp.Compare(c.folded, name) })
+	found := h.order[from:]
+	for n, c := range found {
+		if c.folded != folded {
+			return found[:n]
 		}
 	}
-	slices.SortFunc(found, func(a, b *relayConn) int {
-		return cmp.Or(cmp.Compare(a.folded, b.folded), a.since.Compare(b.since), cmp.Compare(a.id, b.id))
-	})
 	return found
 }
 
@@ -206,15 +212,11 @@ func (h *relayHub) close() []*relayConn {
 	h.mu.Lock()
 	h.closed = true
 	h.mu.Unlock()
-	return h.named("")
+	return h.all()
 }
 
-// all returns who is there, in no order.
-func (h *relayHub) all() []*relayConn {
-	h.mu.RLock()
-	defer h.mu.RUnlock()
-	return slices.Collect(maps.Values(h.conns))
-}
+// all returns who is there.
+func (h *relayHub) all() []*relayConn { return h.named("") }
 
 func (h *relayHub) count() int {
 	h.mu.RLock()

@@ -1,6 +1,7 @@
 package chatsecure
 
 import (
+	"slices"
 	"sync"
 
 	"chatsecure/proto"
@@ -88,6 +89,15 @@ func (q *relayQueue) makeRoom(size int) {
 		return
 	}
 	q.buf = append(relayStreams.Get().(*[relayStream]byte)[:0], q.buf...)
+}
+
+// expect makes room at once for much that is put piece by piece.
+func (q *relayQueue) expect(size int) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if size > relayStream && !q.ended {
+		q.buf = slices.Grow(q.buf, size)
+	}
 }
 
 // dropBuffers lets go of a queue's memory, which others can use.

@@ -21,24 +21,35 @@ func (c *relayConn) list(req relayRequest) error {
 	return nil
 }
 
+// sayList joins what each connection has encoded: the hub may be locked.
 func (c *relayConn) sayList(seq uint64, found []*relayConn) {
-	for {
+	size := 0
+	for _, o := range found {
+		size += len(o.listed) + len(",")
+	}
+	c.queue.expect(size)
+	page := make([]byte, 0, min(size, proto.ListPage*relayListedSize)+len("[]"))
+	for first := true; first || len(found) > 0; first = false {
 		n := min(len(found), proto.ListPage)
-		page := make([]proto.Listed, n)
+		page = append(page[:0], '[')
 		for i, o := range found[:n] {
-			page[i] = proto.Listed{Name: o.name, ID: o.id, Takes: o.takes, Since: o.since.Unix(), Identity: relayIdentity(o.identity)}
+			if i > 0 {
+				page = append(page, ',')
+			}
+			page = append(page, o.listed...)
 		}
+		page = append(page, ']')
 		found = found[n:]
 		h := &proto.Header{Type: proto.TypeList, Answers: &seq}
 		if len(found) == 0 {
 			h.Done = "ok"
 		}
-		c.say(unsignedPayload(h), canon.MustMarshal(page))
-		if len(found) == 0 {
-			return
-		}
+		c.say(unsignedPayload(h), page)
 	}
 }
+
+// relayListedSize is about what a connection takes in a list.
+const relayListedSize = 170
 
 // whois answers with the bundles of a name's connections, the newest where
 // there are too many.
