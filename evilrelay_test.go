@@ -34,6 +34,8 @@ type evilRelay struct {
 	alias map[string]string
 	// listed changes what list and whois say, if set. mu is held.
 	listed func(conns []*evilConn) []*evilConn
+	// busy refuses a list for now, if set and true. mu is held.
+	busy func(h *proto.Header) bool
 	// welcome spoils what connect phase 4 seals, if set. mu is held.
 	welcome func(opened []byte) []byte
 }
@@ -221,6 +223,10 @@ func (r *evilRelay) take(c *evilConn, seq uint64, h *proto.Header, body []byte) 
 	}
 	switch h.Type {
 	case proto.TypeList:
+		if r.busy != nil && r.busy(h) {
+			r.write(c, &proto.Header{Type: proto.TypeError, Answers: &seq, Code: proto.Busy, Message: "you have asked for too much"}, nil)
+			return
+		}
 		page := []proto.Listed{}
 		for _, x := range shown {
 			if h.Name == "" || proto.SameName(h.Name, x.hello.Name) {

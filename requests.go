@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"errors"
+	"math/rand/v2"
 	"slices"
 	"time"
 
@@ -143,7 +144,11 @@ func (e *engine) watch(ctx context.Context) error {
 
 // requestWatch asks who is there, all or one name, and to be told who comes
 // and leaves from now on.
-func (e *engine) requestWatch(name string) {
+func (e *engine) requestWatch(name string) { e.tryWatch(name, e.cfg.again) }
+
+// tryWatch is requestWatch, which is made again after about wait, and then
+// twice that, where the relay has been asked for too much.
+func (e *engine) tryWatch(name string, wait time.Duration) {
 	var u *user
 	if name != "" {
 		u = e.userFor(name)
@@ -151,8 +156,14 @@ func (e *engine) requestWatch(name string) {
 	}
 	e.request(&proto.Header{Type: proto.TypeList, Name: name, Watch: true}, func(in inbound, err error) {
 		if err != nil {
-			// Without the relay it is asked again once that is back.
-			if ee := AsError(err); u != nil && ee.Code != proto.Lost {
+			switch ee := AsError(err); {
+			case ee.Code == proto.Lost: // it is asked again once the relay is back
+			case ee.Code == proto.Busy && e.watched() <= proto.MaxWatches:
+				if u != nil {
+					u.refusal = ee // to who does not wait so long
+				}
+				e.watchLater(name, wait)
+			case u != nil:
 				u.listed, u.refusal = true, ee
 			}
 			return
@@ -166,7 +177,41 @@ func (e *engine) requestWatch(name string) {
 		}
 		if u != nil && in.header.Done != "" {
 			u.listed = true
+			if u.refusal != nil && AsError(u.refusal).Code == proto.Busy {
+				u.refusal = nil
+			}
 		}
+	})
+}
+
+// watched is how many names are watched: from more than MaxWatches on a relay
+// that is busy stays so.
+func (e *engine) watched() (n int) {
+	for _, u := range e.users {
+		if u.watching {
+			n++
+		}
+	}
+	return n
+}
+
+// watchLater asks again after a while, unless the relay has been lost or has
+// answered another request meanwhile.
+func (e *engine) watchLater(name string, wait time.Duration) {
+	sess := e.sess
+	e.wg.Go(func() {
+		select {
+		case <-time.After(wait/2 + rand.N(wait/2+1)):
+		case <-e.ended:
+			return
+		case <-e.ctx.Done():
+			return
+		}
+		e.do(e.ctx, func() {
+			if e.sess == sess && (name == "" || !e.userFor(name).listed) {
+				e.tryWatch(name, min(2*wait, backoffMax))
+			}
+		})
 	})
 }
 
