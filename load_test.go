@@ -34,8 +34,9 @@ const (
 	loadDone  = "done"
 )
 
-// loadNames is how many people the connections of a load belong to.
-const loadNames = 16
+// loadNames is how many people the connections of a load belong to: the crowd
+// is more than a relay takes of a few.
+const loadNames = 64
 
 func loadName(i int) string { return fmt.Sprintf("load%02d", i%loadNames) }
 

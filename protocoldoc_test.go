@@ -134,10 +134,13 @@ func TestProtocolLimits(t *testing.T) {
 		"sent and not delivered in a conversation": fmt.Sprintf("%s records, %s", count(maxUnackedRecords), size(maxUnackedBytes)),
 		"sent and not read in a conversation":      size(maxUnread),
 		"handshakes that others began with a client and have not ended": count(maxHalfOpen) + "; then the oldest of the name that has most is dropped",
-		"sentence of an error": size(proto.MaxMessage),
-		"code of an error":     fmt.Sprintf("%d bytes", proto.MaxCode),
-		"handshake":            fmt.Sprintf("%d s", proto.HandshakeTimeout/time.Second),
-		"delegation":           fmt.Sprintf("%d h", crypto.MaxDelegation/time.Hour),
+		"sentence of an error":      size(proto.MaxMessage),
+		"code of an error":          fmt.Sprintf("%d bytes", proto.MaxCode),
+		"handshake":                 fmt.Sprintf("%d s", proto.HandshakeTimeout/time.Second),
+		"connections of one person": count(relayMaxOfPerson) + "; then `busy`",
+		"requests of one person": fmt.Sprintf("%s at once and %s a second, counted in connections listed; each request counts %d more, a bundle in whois %d; then `busy`",
+			count(relayBudget), count(relayBudgetRate), relayRequestCost, relayWhoisCost),
+		"delegation": fmt.Sprintf("%d h", crypto.MaxDelegation/time.Hour),
 	}
 	got := map[string]string{}
 	for _, row := range protocolTable(t, "## Limits") {

@@ -39,6 +39,7 @@ type RelayConfig struct {
 	Now func() time.Time // tests own the clock; default time.Now
 
 	maxHeld  int64         // tests have less than relayMaxHeld
+	ofPerson int           // tests have more connections of one person than relayMaxOfPerson, or fewer
 	patience time.Duration // for one handshake; tests have less than proto.HandshakeTimeout
 
 	// readyKey gives the KEM key of a handshake; tests that shake hands ten
@@ -81,6 +82,9 @@ func NewRelay(cfg RelayConfig) (*Relay, error) {
 	if cfg.maxHeld == 0 {
 		cfg.maxHeld = relayMaxHeld
 	}
+	if cfg.ofPerson == 0 {
+		cfg.ofPerson = relayMaxOfPerson
+	}
 	if cfg.MaxConns <= 0 {
 		cfg.MaxConns = DefaultMaxConns
 	}
@@ -98,7 +102,7 @@ func NewRelay(cfg RelayConfig) (*Relay, error) {
 		// Handshakes may take half of the processors, so that a storm of them
 		// leaves the other half to those who talk.
 		workers: make(chan struct{}, (runtime.GOMAXPROCS(0)+1)/2),
-		hub:     newRelayHub(cfg.MaxConns),
+		hub:     newRelayHub(cfg.MaxConns, cfg.ofPerson),
 		memory:  newRelayMemory(cfg.maxHeld),
 		reload:  make(chan struct{}, 1),
 	}

@@ -53,6 +53,8 @@ type relayConn struct {
 
 	checkAgain atomic.Int64 // Unix time at which what its identity rests on ends
 
+	person *relayPerson // the hub's when it is added; nobody changes it then
+
 	// Guarded by hub.mu.
 	partners map[*relayConn]struct{}  // it has exchanged messages with these
 	shares   map[[32]byte]*relayShare // of each identity that has sent to it

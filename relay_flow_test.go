@@ -265,6 +265,9 @@ func TestRelayClosesWhoReadsNoAnswers(t *testing.T) {
 		if conn.ended.Load() {
 			return true
 		}
+		conn.person.mu.Lock()
+		conn.person.spent = 0 // as if it were many people's
+		conn.person.mu.Unlock()
 		header := []byte(`{"type":"whois-get","name":"silent"}`)
 		line := silent.line(proto.AppendPayload(nil, header, silent.cred.key.Sign(silent.send.RequestSigns(silent.send.Seq(), header)), nil))
 		_, err := silent.conn.Write(line)
@@ -278,7 +281,7 @@ func TestRelayClosesWhoReadsNoAnswers(t *testing.T) {
 }
 
 func TestRelayPartnersAreBounded(t *testing.T) {
-	hub := newRelayHub(10)
+	hub := newRelayHub(10, 10)
 	conns := make([]*relayConn, 3)
 	for i := range conns {
 		conns[i] = &relayConn{id: newRelayConnID(), identity: [32]byte{byte(i)}}

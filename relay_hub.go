@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
+	"maps"
 	"slices"
 	"sync"
 
@@ -21,7 +22,7 @@ const relayMaxPartners = 4096
 // relayHub is who is connected. It is locked when connections come, leave,
 // meet and ask, never for a message between two that have met.
 type relayHub struct {
-	max int
+	max, maxPerson int
 
 	mu       sync.RWMutex // guards what follows and the hub's fields of connections
 	closed   bool
@@ -29,14 +30,16 @@ type relayHub struct {
 	order    []*relayConn                       // all, in the order of a list
 	watched  map[string]map[*relayConn]struct{} // who watches a folded name
 	watchers map[*relayConn]struct{}            // who watches all
+	people   map[[32]byte]*relayPerson          // who is connected, or has been and asked for much
 	shared   relayCertificates
 }
 
-func newRelayHub(max int) *relayHub {
+func newRelayHub(max, maxPerson int) *relayHub {
 	return &relayHub{
-		max:     max,
+		max: max, maxPerson: maxPerson,
 		conns:   make(map[string]*relayConn),
 		watched: make(map[string]map[*relayConn]struct{}), watchers: make(map[*relayConn]struct{}),
+		people: make(map[[32]byte]*relayPerson),
 		shared: make(relayCertificates),
 	}
 }
@@ -70,6 +73,16 @@ func (h *relayHub) add(c *relayConn) error {
 	if others := h.namedLocked(c.folded); len(others) > 0 && others[0].identity != c.identity {
 		return registryTaken(c.name)
 	}
+	person := h.people[c.identity]
+	if person == nil {
+		person = new(relayPerson)
+		h.people[c.identity] = person
+	}
+	if person.conns >= h.maxPerson {
+		return proto.Errorf(proto.Busy, "you have %d connections, which is as many as the relay takes of one person; end one of them", h.maxPerson)
+	}
+	person.conns++
+	c.person = person
 	c.bundle = h.shared.hold(c.bundle)
 	h.conns[c.id] = c
 	at, _ := slices.BinarySearchFunc(h.order, c, relayListOrder)
@@ -89,6 +102,7 @@ func (h *relayHub) leave(c *relayConn) {
 	if at, ok := slices.BinarySearchFunc(h.order, c, relayListOrder); ok {
 		h.order = slices.Delete(h.order, at, at+1)
 	}
+	c.person.conns--
 	for name := range c.watches {
 		relaySetRemove(h.watched, name, c)
 	}
@@ -186,25 +200,35 @@ func (h *relayHub) namedLocked(folded string) []*relayConn {
 	return found
 }
 
-// watchAndList registers a watch and hands the list at that moment to answer,
-// before anything that comes or leaves later is told.
-func (h *relayHub) watchAndList(c *relayConn, folded string, answer func([]*relayConn)) error {
+// watchAndList hands the list at this moment to answer, before anything that
+// comes or leaves later is told, and registers a watch if that does not fail.
+func (h *relayHub) watchAndList(c *relayConn, folded string, answer func([]*relayConn) error) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	_, watches := c.watches[folded]
+	if folded != "" && !watches && len(c.watches) >= proto.MaxWatches {
+		return relayRefuse(proto.Busy, "a connection watches at most %d names", proto.MaxWatches)
+	}
+	if err := answer(h.namedLocked(folded)); err != nil {
+		return err
+	}
 	if folded == "" {
 		h.watchers[c] = struct{}{}
-	} else if _, ok := c.watches[folded]; !ok {
-		if len(c.watches) >= proto.MaxWatches {
-			return relayRefuse(proto.Busy, "a connection watches at most %d names", proto.MaxWatches)
-		}
+	} else if !watches {
 		if c.watches == nil {
 			c.watches = make(map[string]struct{})
 		}
 		c.watches[folded] = struct{}{}
 		relaySetAdd(h.watched, folded, c)
 	}
-	answer(h.namedLocked(folded))
 	return nil
+}
+
+// forget lets go of the people of whom nothing is to be remembered.
+func (h *relayHub) forget(now int64) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	maps.DeleteFunc(h.people, func(_ [32]byte, p *relayPerson) bool { return p.idle(now) })
 }
 
 // close lets nobody in any more and returns who is there.

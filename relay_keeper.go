@@ -42,6 +42,9 @@ func (r *Relay) tick() {
 	for _, c := range conns {
 		c.tick(now)
 	}
+	if now%relayExpiryEvery == 0 {
+		r.hub.forget(now)
+	}
 	switch {
 	case now%relayListsEvery == 0 && r.trust.listsChanged(r.log):
 		r.recheck(conns)

@@ -15,14 +15,16 @@ func (c *relayConn) list(req relayRequest) error {
 		folded = proto.FoldName(req.header.Name)
 	}
 	if req.header.Watch {
-		return c.relay.hub.watchAndList(c, folded, func(found []*relayConn) { c.sayList(req.seq, found) })
+		return c.relay.hub.watchAndList(c, folded, func(found []*relayConn) error { return c.sayList(req.seq, found) })
 	}
-	c.sayList(req.seq, c.relay.hub.named(folded))
-	return nil
+	return c.sayList(req.seq, c.relay.hub.named(folded))
 }
 
 // sayList joins what each connection has encoded: the hub may be locked.
-func (c *relayConn) sayList(seq uint64, found []*relayConn) {
+func (c *relayConn) sayList(seq uint64, found []*relayConn) error {
+	if err := c.spend(len(found)); err != nil {
+		return err
+	}
 	size := 0
 	for _, o := range found {
 		size += len(o.listed) + len(",")
@@ -46,6 +48,7 @@ func (c *relayConn) sayList(seq uint64, found []*relayConn) {
 		}
 		c.say(unsignedPayload(h), page)
 	}
+	return nil
 }
 
 // relayListedSize is about what a connection takes in a list.
@@ -55,10 +58,13 @@ const relayListedSize = 170
 // there are too many.
 func (c *relayConn) whois(req relayRequest) error {
 	found := c.relay.hub.named(proto.FoldName(req.header.Name))
+	found = found[max(0, len(found)-proto.MaxWhois):]
+	if err := c.spend(len(found) * relayWhoisCost); err != nil {
+		return err
+	}
 	if len(found) == 0 {
 		return relayRefuse(proto.NoSuchName, "nobody by that name is connected")
 	}
-	found = found[max(0, len(found)-proto.MaxWhois):]
 	entries := make([]whoisEntry, len(found))
 	for i, o := range found {
 		entries[i] = whoisEntry{ID: o.id, Takes: o.takes, Since: o.since.Unix(), Bundle: o.bundle}
@@ -69,6 +75,9 @@ func (c *relayConn) whois(req relayRequest) error {
 // release gives the connection's name up. While connections of that name are
 // there, it stays theirs.
 func (c *relayConn) release(req relayRequest) error {
+	if err := c.spend(0); err != nil {
+		return err
+	}
 	if err := c.relay.names.release(c.name, c.identity); err != nil {
 		return &relayRefusal{told: relayError(err)}
 	}

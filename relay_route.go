@@ -135,8 +135,14 @@ func (c *relayConn) carryOut(seq uint64, payload []byte) error {
 		return proto.Errorf(proto.Malformed, "a %s with a signature, which is for requests to the relay", h.Type)
 	case handler.signed && len(body) > 0:
 		return proto.Errorf(proto.Malformed, "a %s with a body, which no signature covers", h.Type)
-	case handler.signed && !c.key.Verify(c.recv.RequestSigns(seq, header), signature):
-		return proto.Errorf(proto.SignatureInvalid, "a %s whose signature does not hold", h.Type)
+	}
+	if handler.signed {
+		if err := c.mayAsk(); err != nil {
+			return err
+		}
+		if !c.key.Verify(c.recv.RequestSigns(seq, header), signature) {
+			return proto.Errorf(proto.SignatureInvalid, "a %s whose signature does not hold", h.Type)
+		}
 	}
 	return handler.handle(c, relayRequest{seq, h, body})
 }

@@ -1,6 +1,7 @@
 package chatsecure
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"net"
@@ -139,6 +140,7 @@ func TestRelayListComesInPages(t *testing.T) {
 	const extra = proto.ListPage + 10
 	for i := range extra {
 		c := &relayConn{relay: rt.Relay, id: newRelayConnID(), name: fmt.Sprintf("user%d", i), folded: fmt.Sprintf("user%d", i), takes: proto.TakesNone, bundle: &crypto.Bundle{}}
+		binary.BigEndian.PutUint32(c.identity[:], uint32(i))
 		if err := rt.hub.add(c); err != nil {
 			t.Fatal(err)
 		}
