@@ -10,9 +10,15 @@ const (
 	// rsaPoolSize is how many RSA key pairs wait to be used: each costs 50 ms
 	// to make, and a relay that is asked for more at once answers busy.
 	rsaPoolSize = 8
+	// fillRest is how long the background rests after each key, in times of what
+	// that one took: strangers can drain the pool with a line each, and must not
+	// have more than a third of one processor by that. Until it has made as many
+	// as the pool takes it does not rest, so that the first are there soon.
+	fillRest = 2
 	// strangerEvery is how often a key may be made on the spot because a peer
 	// asks for one and none is ready: one in twenty of the caller's time at
-	// most, however fast peers ask.
+	// most, however fast peers ask, beside the third of a processor that the
+	// background then has.
 	strangerEvery = time.Second
 )
 
@@ -27,9 +33,15 @@ type KeySource struct {
 	mu      sync.Mutex // guards what follows
 	keys    []KEMKey   // RSA, any RSA suite
 	filling bool
-	closed  bool
-	made    time.Time // when forPeer last made a key on the spot
+	filled  int           // keys that the background has made
+	closed  bool          // and closing, if there is one, is closed
+	closing chan struct{} // made when the background begins
+	made    time.Time     // when forPeer last made a key on the spot
 	done    sync.WaitGroup
+
+	// generate makes the keys of the background; tests have it take its time on
+	// a clock of their own. Default Suite.GenerateKey.
+	generate func() (KEMKey, error)
 }
 
 // Ready returns a key for the suite if there is one without waiting.
@@ -89,28 +101,52 @@ func (k *KeySource) fill(s Suite) {
 		return
 	}
 	k.filling = true
+	if k.closing == nil {
+		k.closing = make(chan struct{})
+	}
+	generate := k.generate
+	if generate == nil {
+		generate = s.GenerateKey
+	}
 	k.done.Go(func() {
-		for {
-			key, err := s.GenerateKey()
-			k.mu.Lock()
-			if err == nil && !k.closed {
-				k.keys = append(k.keys, key)
-			} else if err == nil {
-				key.Erase()
-			}
-			if err != nil || k.closed || len(k.keys) >= rsaPoolSize {
-				k.filling = false
-				k.mu.Unlock()
-				return
-			}
-			k.mu.Unlock()
+		for k.fillOne(generate) {
 		}
 	})
+}
+
+// fillOne makes a key and rests. It returns false when no further one is
+// wanted.
+func (k *KeySource) fillOne(generate func() (KEMKey, error)) bool {
+	start := time.Now()
+	key, err := generate()
+	took := time.Since(start)
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	switch {
+	case err != nil:
+	case k.closed:
+		key.Erase()
+	default:
+		k.keys = append(k.keys, key)
+	}
+	if k.filled++; k.filled > rsaPoolSize {
+		k.mu.Unlock()
+		select { // also where the pool is full now: in a moment it is not
+		case <-time.After(fillRest * took):
+		case <-k.closing:
+		}
+		k.mu.Lock()
+	}
+	k.filling = err == nil && !k.closed && len(k.keys) < rsaPoolSize
+	return k.filling
 }
 
 // Close stops the background, waits for it and drops the keys.
 func (k *KeySource) Close() {
 	k.mu.Lock()
+	if !k.closed && k.closing != nil {
+		close(k.closing)
+	}
 	k.closed = true
 	for _, key := range k.keys {
 		key.Erase()

@@ -2,7 +2,9 @@ package crypto
 
 import (
 	"errors"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -66,4 +68,61 @@ func TestKeySourceBackground(t *testing.T) {
 	if k.filling {
 		t.Error("the background began again after Close")
 	}
+}
+
+// However fast strangers take keys, the background has a third of a processor
+// and no more, but for the first keys; and its rest does not hold Close up.
+func TestKeySourceRests(t *testing.T) {
+	key := sharedRSA(t, 0)
+	synctest.Test(t, func(t *testing.T) {
+		const each, whole = 50 * time.Millisecond, 30 * time.Second
+		var made atomic.Int64
+		k := KeySource{generate: func() (KEMKey, error) {
+			time.Sleep(each)
+			made.Add(1)
+			return key, nil
+		}}
+		full := func() bool {
+			k.mu.Lock()
+			defer k.mu.Unlock()
+			return len(k.keys) == rsaPoolSize
+		}
+		k.Fill()
+		time.Sleep(rsaPoolSize * each)
+		synctest.Wait()
+		if !full() {
+			t.Errorf("%d keys are there at first, want %d", made.Load(), rsaPoolSize)
+		}
+		for _, test := range []struct {
+			how string
+			now func() bool
+		}{
+			{"all", func() bool { return true }},
+			{"one when the pool is full", full},
+		} {
+			for !full() {
+				time.Sleep(each)
+			}
+			made.Store(0)
+			for start := time.Now(); time.Since(start) < whole; time.Sleep(time.Millisecond) {
+				if test.now() {
+					k.Ready(rsaSuite{})
+				}
+			}
+			if n, most := made.Load(), int64(whole/((1+fillRest)*each))+1; n > most || n < most/2 {
+				t.Errorf("taking %s, %d keys are made in %v, want up to %d", test.how, n, whole, most)
+			}
+		}
+		k.Ready(rsaSuite{})
+		for made.Store(0); made.Load() == 0; time.Sleep(time.Millisecond) { // then it rests
+		}
+		k.mu.Lock()
+		k.keys = nil // the key is other tests' as well, and Close erases
+		k.mu.Unlock()
+		start := time.Now()
+		k.Close()
+		if waited := time.Since(start); waited != 0 {
+			t.Errorf("Close waited %v", waited)
+		}
+	})
 }
