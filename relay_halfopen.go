@@ -14,7 +14,8 @@ import (
 // The bounds on connections that have not said who they are.
 const (
 	// relayMaxHalfOpen bounds them together; each holds a descriptor, a
-	// goroutine and at most a handshake line, some 80 KiB.
+	// goroutine and at most a handshake line, some 80 KiB: 160 MiB, beside
+	// what relayMaxHeld bounds.
 	relayMaxHalfOpen = 2048
 	// relayMaxHalfOpenAddr bounds those of one address, or of one IPv6 /64,
 	// which one machine has to itself. Many people may share an address.

@@ -9,12 +9,15 @@ import (
 // Buffer sizes of a LineReader: small while a connection is idle, because the
 // relay holds thousands of those, large while lines stream in, because a read
 // costs more than the bytes it brings. Readers lend each other the large ones,
-// and have one only while it is in use.
+// and have one only while it is in use. Lines of a handshake do not stream, and
+// strangers by the thousand may leave one incomplete: their buffers are their
+// own, of four times the last one's size and no longer than such a line.
 const (
-	minReadBuffer    = 1 << 10
-	maxOwnBuffer     = 4 << 10
-	streamReadBuffer = 128 << 10
-	longReadBuffer   = MaxLine + maxOwnBuffer
+	minReadBuffer       = 1 << 10
+	maxOwnBuffer        = 4 << 10
+	handshakeReadBuffer = MaxHandshakeLine + maxOwnBuffer
+	streamReadBuffer    = 128 << 10
+	longReadBuffer      = MaxLine + maxOwnBuffer
 )
 
 var (
@@ -22,13 +25,16 @@ var (
 	longBuffers   = sync.Pool{New: func() any { return new([longReadBuffer]byte) }}
 )
 
-// takeBuffer returns a buffer that is larger than size, by one step.
-func takeBuffer(size int) []byte {
+// takeBuffer returns a buffer for lines up to limit that is larger than size, by
+// one step.
+func takeBuffer(size, limit int) []byte {
 	switch {
 	case size < minReadBuffer:
 		return make([]byte, minReadBuffer)
 	case size < maxOwnBuffer:
 		return make([]byte, 2*size)
+	case limit <= MaxHandshakeLine:
+		return make([]byte, min(4*size, handshakeReadBuffer))
 	case size < streamReadBuffer:
 		return streamBuffers.Get().(*[streamReadBuffer]byte)[:]
 	case size < longReadBuffer:
@@ -100,7 +106,7 @@ func (l *LineReader) ReadLine(limit int) ([]byte, error) {
 		if scanned > limit {
 			return nil, Errorf(TooLong, "a line is over the limit of %d bytes", limit)
 		}
-		if err := l.fill(); err != nil {
+		if err := l.fill(limit); err != nil {
 			if err == io.EOF && scanned > 0 {
 				err = io.ErrUnexpectedEOF
 			}
@@ -113,12 +119,16 @@ func (l *LineReader) ReadLine(limit int) ([]byte, error) {
 // read filled this one or one line needs more, gives a large one back when the
 // stream pauses, and lets a middling one go when reads have been small for a
 // while.
-func (l *LineReader) fill() error {
+func (l *LineReader) fill(limit int) error {
 	pending := l.hi - l.lo
 	size := len(l.buf)
+	most := streamReadBuffer // what fills a smaller buffer gets a larger one
+	if limit <= MaxHandshakeLine {
+		most = handshakeReadBuffer
+	}
 	switch {
-	case pending == size, l.full && size < streamReadBuffer:
-		l.move(takeBuffer(size))
+	case pending == size, l.full && size < most:
+		l.move(takeBuffer(size, limit))
 	case pending == 0 && !l.full && size > maxOwnBuffer:
 		l.move(l.own)
 	case pending < minReadBuffer/2 && l.small >= 2 && size > minReadBuffer && size <= maxOwnBuffer:

@@ -102,6 +102,21 @@ func TestLineReaderLetsMemoryGo(t *testing.T) {
 	}
 }
 
+// What strangers have sent of a line takes little more memory than its bytes.
+func TestLineReaderOfAHandshake(t *testing.T) {
+	for _, c := range []struct{ sent, most int }{
+		{0, minReadBuffer}, {100, minReadBuffer}, {minReadBuffer, 2 * minReadBuffer}, {5000, 20 << 10}, {20_000, 72 << 10}, {MaxHandshakeLine, 72 << 10},
+	} {
+		l := NewLineReader(iotest.HalfReader(strings.NewReader(strings.Repeat("x", c.sent))))
+		if _, err := l.ReadLine(MaxHandshakeLine); err != io.ErrUnexpectedEOF && err != io.EOF {
+			t.Fatalf("%d bytes: %v", c.sent, err)
+		}
+		if n := len(l.buf) + len(l.own); n > c.most {
+			t.Errorf("after %d bytes of a line the buffers have %d, want at most %d", c.sent, n, c.most)
+		}
+	}
+}
+
 // TestLineReaderGivesBack: readers of one long line each have the same buffer
 // one after the other.
 func TestLineReaderGivesBack(t *testing.T) {
