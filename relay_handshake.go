@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"errors"
+	"log/slog"
 	"net"
 	"time"
 
@@ -25,6 +26,7 @@ type relayHandshake struct {
 	suite      crypto.Suite
 	sealed     bool   // there is a key to seal an error under
 	name       string // once the visitor has proved to hold its K; for the log
+	revocation []any  // what the log says of it, once it is let in
 }
 
 // greet is the goroutine of a visitor. What the handshake needs of stack goes
@@ -46,7 +48,7 @@ func (r *Relay) greet(v *relayVisitor) {
 	if err != nil {
 		return
 	}
-	r.log.Info("connected", "name", c.name, "conn", c.id, "addr", v.conn.RemoteAddr().String(), "takes", c.takes)
+	r.log.Info("connected", "name", c.name, "conn", c.id, "addr", v.conn.RemoteAddr().String(), "takes", c.takes, slog.Group("", h.revocation...))
 	// Its LineReader is a new one, small and without what a client has sent
 	// before it could have known what to: at most a blank line.
 	r.conns.Go(c.serve)
@@ -109,6 +111,7 @@ func (h *relayHandshake) run() (*relayConn, error) {
 	if person.Revocation.Status == crypto.RevocationUnknown {
 		h.relay.log.Warn("let in, though its revocation is not known", "name", h.name, "reason", person.Revocation.Reason)
 	}
+	h.revocation = relayLogRevocation(person.Revocation)
 	c := newRelayConn(h.relay, h.conn, hi, k, person)
 
 	// Phase 4: welcome. The name is stored before, and no worker waits for the
@@ -268,6 +271,18 @@ func relayError(err error) *proto.Error {
 
 func relayTold(code proto.Code, reason string) *proto.Error {
 	return &proto.Error{Code: code, Message: clip(reason, proto.MaxMessage)}
+}
+
+// relayLogRevocation is what the log says of a revocation status: where it is
+// not known, why not, which is about lists and nobody's name.
+func relayLogRevocation(r crypto.RevocationResult) []any {
+	fields := []any{"revocation", string(r.Status)}
+	for _, cert := range r.Certificates {
+		if r.Status == crypto.RevocationUnknown && cert.Status == crypto.RevocationUnknown {
+			return append(fields, "reason", cert.Reason)
+		}
+	}
+	return fields
 }
 
 // newRelayConnID draws a connection id. With 64 random bits none comes twice

@@ -1,9 +1,11 @@
 package chatsecure
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
@@ -413,6 +415,40 @@ func TestRelayConfig(t *testing.T) {
 		if r, err := NewRelay(cfg); err == nil {
 			r.Close()
 			t.Errorf("%+v was accepted", cfg)
+		}
+	}
+}
+
+// The log says of each connection what was decided about revocation, and why
+// where nothing is known.
+func TestRelayLogsRevocation(t *testing.T) {
+	ana := relayTestPerson(t, "ana")
+	authority := ana.Leaf.Issuer.CommonName
+	for _, c := range []struct {
+		change func(*RelayConfig)
+		want   []string
+	}{
+		{func(*RelayConfig) {}, []string{`"revocation":"good"}`}},
+		{func(cfg *RelayConfig) { cfg.CRLPolicy = crypto.PolicyOff }, []string{`"revocation":"off"}`}},
+		{func(cfg *RelayConfig) { cfg.CRLDir = "" }, []string{`"revocation":"unknown"`, `"reason":"no revocation list of \"` + authority + `\" is at hand"}`}},
+	} {
+		var log bytes.Buffer
+		rt := startRelayTest(t, c.change, func(cfg *RelayConfig) { cfg.Log = slog.New(slog.NewJSONHandler(&log, nil)) })
+		rt.connect(relayTestDelegate(t, ana, "ana"), proto.TakesNone).close()
+		rt.shutdown() // nobody writes to the log any more
+		var line string
+		for l := range strings.Lines(log.String()) {
+			if strings.Contains(l, `"msg":"connected"`) {
+				line = l
+			}
+		}
+		for _, want := range c.want {
+			if !strings.Contains(line, want) {
+				t.Errorf("the line %q does not say %s", line, want)
+			}
+		}
+		if serial := ana.Leaf.Subject.SerialNumber; serial == "" || strings.Contains(log.String(), serial) {
+			t.Errorf("the civil number %q may stand in the log\n%s", serial, &log)
 		}
 	}
 }

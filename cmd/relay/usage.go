@@ -43,7 +43,7 @@ func manpage() *manual.Program {
 				{Term: "SIGTERM, SIGINT", Text: "Clients are told, and the relay ends."},
 				{Term: "SIGHUP", Text: "The CA bundle and the revocation lists are read again, and every connection is checked again."},
 			}},
-			{Title: "log", Text: []string{"One line a connection, on standard error: no text of a message, and no civil number."}},
+			{Title: "log", Text: []string{"One line when a connection comes, with what is known of its revocation, and one when it ends, on standard error: no text of a message, and no civil number."}},
 			{Title: "files", Items: []manual.Item{
 				{Term: "relay.key", Text: "In the state directory: the key whose fingerprint clients know. Whoever has it can be the relay."},
 				{Term: "chatsecure-relay.service", Text: "A hardened unit for systemd, in doc of the source."},
