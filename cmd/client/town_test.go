@@ -63,7 +63,8 @@ type town struct {
 	addr string
 	env  []string
 	pid  int    // the relay's
-	stop func() // ends the relay
+	stop func() // ends the relay, whose clients may be there
+	end  func() // ends it when they have gone
 	kill func() // ends it by SIGKILL
 
 	relayIn, clientsIn string // network namespaces; "": this process's own
@@ -85,10 +86,11 @@ func newTown(t testing.TB, holders map[string][]lab.IssueOption) *town {
 			t.Fatal(err)
 		}
 	}
-	w := &town{t: t, dir: t.TempDir(), bin: bin, pki: pki, addr: "127.0.0.1:0"}
+	w := &town{t: t, dir: t.TempDir(), bin: bin, pki: pki, addr: "127.0.0.1:0", end: func() {}}
 	if err := pki.Write(w.path("lab")); err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() { w.end() }) // after what ends those who come to it
 	w.startRelay("relay")
 	return w
 }
@@ -123,14 +125,14 @@ func (w *town) startRelay(state string) {
 	w.pid = cmd.Process.Pid
 	done := make(chan error, 1)
 	go func() { done <- cmd.Wait() }()
-	var killed atomic.Bool
+	var over atomic.Bool // it has been ended, one way or the other
 	w.kill = func() {
-		killed.Store(true)
+		over.Store(true)
 		cmd.Process.Kill()
 		<-done
 	}
-	w.stop = sync.OnceFunc(func() {
-		if killed.Load() {
+	w.stop = func() {
+		if over.Swap(true) {
 			return
 		}
 		cmd.Process.Signal(syscall.SIGTERM)
@@ -143,11 +145,18 @@ func (w *town) startRelay(state string) {
 			cmd.Process.Kill()
 			w.t.Errorf("the relay does not end")
 		}
-	})
-	w.t.Cleanup(w.stop)
+	}
+	var before []string
+	w.end = func() {
+		if !over.Load() && !w.t.Failed() {
+			checkOpen(w.t, cmd.Process.Pid, before)
+		}
+		w.stop()
+	}
 	for deadline := time.Now().Add(patience); ; time.Sleep(time.Millisecond) { // the file is the barrier
 		if addr, err := os.ReadFile(addrFile); err == nil {
 			w.addr = strings.TrimSpace(string(addr))
+			before = openIn(w.pid)
 			return
 		}
 		if time.Now().After(deadline) {
