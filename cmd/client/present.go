@@ -274,10 +274,13 @@ func clock(t time.Time) string { return t.Local().Format("[15:04:05]") }
 func dateTime(t time.Time) string { return t.Local().Format(time.DateTime) }
 
 // shortName is a name, with the start of the connection's id where the user
-// has several.
+// has another one. What is told of one that has gone is told with those that
+// are still there in mind.
 func (p *presenter) shortName(name, conn string) string {
-	if len(p.conns[proto.FoldName(name)]) > 1 {
-		return crypto.Visible(name) + "-" + shortConn(conn)
+	for other := range p.conns[proto.FoldName(name)] {
+		if other != conn {
+			return crypto.Visible(name) + "-" + shortConn(conn)
+		}
 	}
 	return crypto.Visible(name)
 }

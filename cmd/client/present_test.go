@@ -1,0 +1,42 @@
+package main
+
+import (
+	"testing"
+
+	"chatsecure"
+	"chatsecure/proto"
+)
+
+// TestOneOfSeveralIsNamed: of a user with several connections the one that is
+// meant is named, also when it leaves; of one with a single connection only the
+// user.
+func TestOneOfSeveralIsNamed(t *testing.T) {
+	peer := func(conn, what, reason string) chatsecure.Event {
+		return chatsecure.Event{Type: chatsecure.EventPeer, Peer: &chatsecure.PeerChange{Name: "bob", Conn: conn, What: what, Reason: reason}}
+	}
+	const one, two = "1f3a000000000000", "8b58000000000000"
+	for name, c := range map[string]struct {
+		events []chatsecure.Event
+		last   string
+	}{
+		"one of two leaves":       {[]chatsecure.Event{peer(one, proto.Came, ""), peer(two, proto.Came, ""), peer(two, proto.Left, "")}, "bob-8b58: left"},
+		"one of two is cut short": {[]chatsecure.Event{peer(one, proto.Came, ""), peer(two, proto.Came, ""), peer(two, proto.Left, "cut short")}, "bob-8b58 has left, cut short"},
+		"the only one leaves":     {[]chatsecure.Event{peer(one, proto.Came, ""), peer(one, proto.Left, "")}, "bob: left"},
+		"the last one leaves":     {[]chatsecure.Event{peer(one, proto.Came, ""), peer(two, proto.Came, ""), peer(two, proto.Left, ""), peer(one, proto.Left, "")}, "bob: left"},
+		"a new one after that":    {[]chatsecure.Event{peer(one, proto.Came, ""), peer(one, proto.Left, ""), peer(two, proto.Came, "")}, "bob: came"},
+		"one unseen is refused":   {[]chatsecure.Event{peer(one, proto.Came, ""), peer(two, whatRefused, "revoked")}, "bob-8b58 is refused: revoked"},
+		"nobody else is there":    {[]chatsecure.Event{peer(two, whatRefused, "revoked")}, "bob is refused: revoked"},
+		"the relay was lost": {[]chatsecure.Event{
+			peer(one, proto.Came, ""), {Type: chatsecure.EventLost, Err: chatsecure.Errorf(proto.Lost, "lost")}, peer(two, proto.Came, ""),
+		}, "bob: came"},
+	} {
+		sys, _, stderr := fakeSystem("")
+		p := presenter{out: newDisplay(sys, options{}), look: promptLook, people: true}
+		p.present(c.events[:len(c.events)-1])
+		before := len(stderr.String())
+		p.present(c.events[len(c.events)-1:])
+		if said := stderr.String()[before:]; said != "client: notice: "+c.last+"\n" {
+			t.Errorf("%s: %q is said, want %q", name, said, c.last)
+		}
+	}
+}
