@@ -424,6 +424,39 @@ func TestDeviceTurnsUpAndLeaves(t *testing.T) {
 	}
 }
 
+// TestWhoeverCameLeaves: one that is told as come is told as left, also where
+// there was no conversation with it.
+func TestWhoeverCameLeaves(t *testing.T) {
+	town := newTown(t, "alice", "bob")
+	alice, bob := town.client("alice"), town.client("bob")
+	alice.mustSend("now they know each other", "bob")
+	alice.mustSettle(StatusRead)
+	alice.leave()
+	bob.leave()
+
+	alice = town.client("alice")
+	if err := alice.Watch(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		bob = town.client("bob")
+		for _, what := range []string{proto.Came, proto.Left} {
+			change := alice.await("that it "+what, func(ev Event) bool {
+				return ev.Peer != nil && ev.Peer.Conn == bob.Conn() && ev.Peer.What == what
+			}).Peer
+			if change.Name != "bob" || change.Reason != "" {
+				t.Errorf("it is told as %+v", change)
+			}
+			bob.leave()
+		}
+	}
+	for _, ev := range alice.seen() {
+		if ev.Peer != nil && ev.Peer.What == "authenticated" {
+			t.Errorf("there was a conversation: %+v", ev.Peer)
+		}
+	}
+}
+
 func TestUnshownIsShownAtTheNextStart(t *testing.T) {
 	town := newTown(t, "alice", "bob")
 	alice := town.client("alice")

@@ -43,6 +43,7 @@ type peerConn struct {
 	name  string // as the relay says it
 	user  *user
 	takes string // empty until the relay has said
+	told  bool   // as come or authenticated: its leaving is told, too
 
 	headers     map[string][]byte // header and signature lines to this connection, by type: always the same bytes
 	headersName string            // the name they were made for
@@ -203,6 +204,7 @@ func (e *engine) connCame(id, name, takes string) {
 		e.adopt(pc)
 	}
 	if !before && takes != proto.TakesNone && (pc.user.person != nil || pc.user.accepted) {
+		pc.told = true
 		e.event(Event{Type: EventPeer, Peer: &PeerChange{Name: name, Conn: id, What: proto.Came}})
 	}
 	e.approach(pc)
@@ -559,6 +561,7 @@ func (e *engine) converse(pc *peerConn, conv *crypto.Conversation) {
 		}
 		u.bundles[pc.bundle] = true
 	}
+	pc.told = true
 	e.event(Event{Type: EventPeer, Peer: change})
 }
 
@@ -644,9 +647,9 @@ func (e *engine) connGone(id, reason string) {
 		}
 	}
 	e.outbox.changed()
-	if talked {
+	if pc.told {
 		change := &PeerChange{Name: pc.name, Conn: id, What: proto.Left}
-		if !ended {
+		if talked && !ended {
 			change.Reason = "cut short: " + reason
 		}
 		e.event(Event{Type: EventPeer, Peer: change})
