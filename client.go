@@ -209,6 +209,10 @@ type NameOutcome struct {
 	Name          string
 	Reached, Open int // Open: neither there nor failed when the wait ended
 	Failed        int
+
+	// How far they got whatever was waited for. What is READ is counted as
+	// DELIVERED and SENT, too.
+	Sent, Delivered, Read int
 }
 
 // Dial connects to the relay, proves who the client is, and returns when phase

@@ -103,7 +103,7 @@ func (e *engine) outcome(level Status) Outcome {
 		if c.total == 0 {
 			continue
 		}
-		n := NameOutcome{Name: u.shown, Reached: c.at(level), Failed: c.failed}
+		n := NameOutcome{Name: u.shown, Reached: c.at(level), Failed: c.failed, Sent: c.sent, Delivered: c.delivered, Read: c.read}
 		n.Open = c.total - n.Reached - n.Failed
 		out.Names = append(out.Names, n)
 		out.Failed = append(out.Failed, c.reasons...)

@@ -217,7 +217,7 @@ func TestBobTwiceAndCarol(t *testing.T) {
 	bob1.object("message")
 	bob2.object("message")
 	r := alice.end()
-	if r.status != 7 || !strings.Contains(r.stderr, "carol") {
+	if r.status != 7 || !strings.Contains(r.stderr, "nobody by the name of carol") || !strings.Contains(r.stderr, "bob has read it; carol has not got it") {
 		t.Errorf("with carol away: exit status %d, said %q", r.status, r.stderr)
 	}
 	for _, p := range []*running{bob1, bob2} {

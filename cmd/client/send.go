@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"chatsecure"
+	"chatsecure/crypto"
 	"chatsecure/proto"
 )
 
@@ -143,7 +144,44 @@ func (s *sender) tell(outcome chatsecure.Outcome, cut error) int {
 		s.offer(e)
 		s.out.fail(e)
 	}
+	s.out.sayWhoHasIt(outcome)
 	return exit
+}
+
+// sayWhoHasIt says of a message that some have got, and not all, how far it got
+// to each: the reasons say only who failed.
+func (d *display) sayWhoHasIt(outcome chatsecure.Outcome) {
+	some, all := false, true
+	var each []string
+	for _, n := range outcome.Names {
+		some = some || n.Sent > 0
+		all = all && n.Open+n.Failed == 0
+		each = append(each, howFar(n))
+	}
+	if some && !all && len(each) > 1 {
+		d.say("client: error: not everybody has it: " + strings.Join(each, "; ") + "\n")
+	}
+}
+
+// howFar says how far what was sent to one name got: a message, or of many
+// how many.
+func howFar(n chatsecure.NameOutcome) string {
+	name, total := crypto.Visible(n.Name), n.Reached+n.Open+n.Failed
+	if total == 1 {
+		switch {
+		case n.Read > 0:
+			return name + " has read it"
+		case n.Delivered > 0:
+			return name + " has it, unread"
+		case n.Sent > 0:
+			return "the relay has taken it for " + name
+		}
+		return name + " has not got it"
+	}
+	if n.Delivered == 0 && n.Sent > 0 {
+		return fmt.Sprintf("the relay has taken %d of %d for %s", n.Sent, total, name)
+	}
+	return fmt.Sprintf("%s has got %d of %d, and read %d", name, n.Delivered, total, n.Read)
 }
 
 // sendAll sends until the lines or the context end, or nothing can be sent any

@@ -81,6 +81,35 @@ func TestSendOutcomes(t *testing.T) {
 	}
 }
 
+// TestSendSaysWhoHasIt: of what only some got, how far it got to each.
+func TestSendSaysWhoHasIt(t *testing.T) {
+	late := chatsecure.Errorf(proto.NotDelivered, "late")
+	read := chatsecure.NameOutcome{Name: "bruno", Reached: 1, Sent: 1, Delivered: 1, Read: 1}
+	for _, test := range []struct {
+		names []chatsecure.NameOutcome
+		says  string
+	}{
+		{[]chatsecure.NameOutcome{read, {Name: "carla", Failed: 1}}, "bruno has read it; carla has not got it"},
+		{[]chatsecure.NameOutcome{read, {Name: "carla", Open: 1, Sent: 1, Delivered: 1}}, "bruno has read it; carla has it, unread"},
+		{[]chatsecure.NameOutcome{read, {Name: "carla", Open: 1, Sent: 1}}, "bruno has read it; the relay has taken it for carla"},
+		{
+			[]chatsecure.NameOutcome{{Name: "bruno", Reached: 9, Sent: 9, Delivered: 9, Read: 9}, {Name: "carla", Reached: 1, Open: 3, Failed: 5, Sent: 4, Delivered: 3, Read: 1}},
+			"bruno has got 9 of 9, and read 9; carla has got 3 of 9, and read 1",
+		},
+		{[]chatsecure.NameOutcome{{Name: "bruno", Failed: 2}, {Name: "carla", Open: 2, Sent: 2}}, "bruno has got 0 of 2, and read 0; the relay has taken 2 of 2 for carla"},
+		{[]chatsecure.NameOutcome{{Name: "bruno", Failed: 1}, {Name: "carla", Failed: 1}}, ""}, // the reasons say so
+		{[]chatsecure.NameOutcome{{Name: "bruno", Open: 1, Reached: 1, Sent: 2}}, ""},
+	} {
+		c := newFakeTalker()
+		c.outcome = chatsecure.Outcome{Names: test.names, Failed: []*chatsecure.Error{late}}
+		_, _, stderr := sendWith(t, c, options{quiet: true}, "one\n")
+		_, said, _ := strings.Cut(stderr, "not everybody has it: ")
+		if strings.TrimSuffix(said, "\n") != test.says {
+			t.Errorf("%v: %q is said, want %q", test.names, said, test.says)
+		}
+	}
+}
+
 // TestSendNoticesTheEndOfTheClient: also while it waits on standard input.
 func TestSendNoticesTheEndOfTheClient(t *testing.T) {
 	c := &endedTalker{fakeTalker: newFakeTalker(), end: chatsecure.Errorf(proto.Lost, "the relay was lost")}

@@ -267,6 +267,7 @@ func (s *session) finish(ctx context.Context) error {
 				s.presenter.offerIf(e)
 				s.out.fail(e)
 			}
+			s.out.sayWhoHasIt(outcome)
 		}
 	}
 	if exit != 0 {
