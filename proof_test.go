@@ -104,6 +104,27 @@ func TestProofEveryByte(t *testing.T) {
 
 func proofContext(b []byte, at int) []byte { return b[max(0, at-20):min(len(b), at+20)] }
 
+// TestProofOfAnUnknownAuthority: where nothing but the authority is missing,
+// that is what has to be given; the file is as good as any.
+func TestProofOfAnUnknownAuthority(t *testing.T) {
+	p := newHistoryPair(t)
+	data, _ := p.exported(p.a, p.send("the text")[0])
+	trust, err := cs.NewTrust(CABundle)
+	p.must(err)
+	stranger := cs.NewVerifier(cs.VerifierConfig{Trust: trust, Policy: cs.PolicyOff, Now: p.clock.Now})
+	const again = "ask for the file again"
+	for says, data := range map[string][]byte{
+		"-ca-bundle": data,
+		again:        bytes.Replace(data, []byte("the text"), []byte("The text"), 1),
+	} {
+		_, err := VerifyProof(data, stranger)
+		hint := AsError(err).Advice()
+		if ExitStatus(err) != 8 || !strings.Contains(hint, says) || says != again && strings.Contains(hint, again) {
+			t.Errorf("exit status %d, %v; hint %q, want one with %q", ExitStatus(err), err, hint, says)
+		}
+	}
+}
+
 // What is moved from one good proof to another holds in neither.
 func TestProofParts(t *testing.T) {
 	p := newHistoryPair(t)

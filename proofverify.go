@@ -3,6 +3,7 @@ package chatsecure
 import (
 	"bytes"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -59,10 +60,12 @@ func VerifyProof(data []byte, verifier *crypto.Verifier) (*ProofReport, error) {
 		}
 	}
 	if err != nil {
-		return nil, &Error{
-			Code: proto.SignatureInvalid, Message: "the proof does not hold: " + crypto.Visible(err.Error()),
-			Hint: "ask for the file again, as `client history -export` writes it; if it stays so, it proves nothing",
+		hint := "ask for the file again, as `client history -export` writes it; if it stays so, it proves nothing"
+		// Who signs is judged after the signatures: all else may be well.
+		if untrusted, ok := errors.AsType[*crypto.TrustError](err); ok && untrusted.Code == crypto.CodeCertificateUntrusted && untrusted.Hint != "" {
+			hint = untrusted.Hint
 		}
+		return nil, &Error{Code: proto.SignatureInvalid, Message: "the proof does not hold: " + crypto.Visible(err.Error()), Hint: hint}
 	}
 	return r, nil
 }
