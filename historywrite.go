@@ -190,7 +190,8 @@ func (o *openedHistory) close() {
 // openHistorySlot takes the lowest free slot whose file is whole. A damaged one
 // is left exactly as it is, and said: writing on would bury what shows it.
 // A receiver's file is read and checked as a whole and index is called with
-// every line; of a one-shot sender's, whose start must be quick, only the end.
+// every line; of a one-shot sender's, whose start must be quick, only the first
+// line and the end: see readEnd.
 func openHistorySlot(dir string, receiving bool, index indexFunc) (*openedHistory, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, historyError(err, "name a state directory that can be written with -state", "the history cannot be kept in %s: %v", dir, historyCause(err))
@@ -344,15 +345,25 @@ func checkFirstLine(slot string, line []byte, offset int64) error {
 	return nil
 }
 
-// readEnd reads only the last line, for a client that sends one message and
-// ends. It reports false where that is not enough to go on, or where there is
-// anything to repair but a torn line.
+// endSize is how much of a one-shot sender's file is read and checked at its
+// start, which must be quick: the last line and one before it fit in any case,
+// and most such files as a whole. What was changed before is for verification
+// to find.
+const endSize = 2 * maxHistoryLine
+
+// maxFirstLine bounds the line that says which file it is, in bytes: the file
+// that it is in has more.
+const maxFirstLine = 512
+
+// readEnd reads the first line and the end, for a client that sends one message
+// and ends. It reports false where that is not enough to go on, or where
+// anything is not as it should be but for a torn line.
 func (o *openedHistory) readEnd(head *historyHead, index indexFunc) (ok bool, torn int64, err error) {
 	info, err := o.lines.Stat()
 	if err != nil || head.Count == 0 {
 		return false, 0, err
 	}
-	start := max(0, info.Size()-2*maxHistoryLine)
+	start := max(0, info.Size()-endSize)
 	end := make([]byte, info.Size()-start)
 	if _, err := o.lines.ReadAt(end, start); err != nil && err != io.EOF {
 		return false, 0, err
@@ -362,19 +373,33 @@ func (o *openedHistory) readEnd(head *historyHead, index indexFunc) (ok bool, to
 		return false, 0, nil
 	}
 	lines := end[:whole-1]
-	line := lines[bytes.LastIndexByte(lines, '\n')+1:]
-	last := sha256.Sum256(line)
-	if hex.EncodeToString(last[:]) != head.Hash {
+	first, rest, _ := bytes.Cut(lines, []byte("\n"))
+	var t historyTail
+	if start > 0 {
+		lines = rest // the first may be a part
+		t.last, _ = peekPrev(lines)
+		name := make([]byte, maxFirstLine)
+		if _, err := o.lines.ReadAt(name, 0); err != nil {
+			return false, 0, err
+		}
+		first, _, _ = bytes.Cut(name, []byte("\n"))
+	}
+	if checkFirstLine(o.slot, first, 0) != nil {
 		return false, 0, nil
 	}
-	o.tail = historyTail{size: start + int64(whole), count: head.Count, last: last}
-	if start > 0 {
-		_, lines, _ = bytes.Cut(lines, []byte("\n")) // the first may be a part
-	}
 	for line := range bytes.SplitSeq(lines, []byte("\n")) {
+		if t.chains(line) != nil {
+			return false, 0, nil
+		}
+		t.last = sha256.Sum256(line)
+		t.count++
 		if err := index(o.slot, line, 0); err != nil {
 			return false, 0, err
 		}
 	}
+	if hex.EncodeToString(t.last[:]) != head.Hash || start == 0 && t.count != head.Count {
+		return false, 0, nil
+	}
+	o.tail = historyTail{size: start + int64(whole), count: head.Count, last: t.last}
 	return true, int64(len(end) - whole), nil
 }

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -255,6 +256,69 @@ func TestHistoryOneShot(t *testing.T) {
 	r := verified(t, dir, p.verifier)
 	if !r.OK() || r.Messages != 4 || r.Bundles != 2 {
 		t.Errorf("the report is %+v", r)
+	}
+}
+
+// A one-shot sender's file that is damaged within its reach is left as it is,
+// and another is written; verification finds the rest.
+func TestHistoryOneShotDamaged(t *testing.T) {
+	gap := func(h *History, reason string) error { return h.Gap([32]byte{1}, reason) }
+	long := strings.Repeat("long ", 100_000)
+	for name, test := range map[string]struct {
+		spoil func(lines []string) []string
+		slot  string // that is written then
+		says  string // of verification
+	}{
+		"as it was":               {func(lines []string) []string { return lines }, "s0", ""},
+		"a line edited":           {func(lines []string) []string { lines[8] = strings.Replace(lines[8], "long", "Long", 1); return lines }, "s1", "does not follow"},
+		"a line gone":             {func(lines []string) []string { return slices.Delete(lines, 8, 9) }, "s1", "does not follow"},
+		"two lines swapped":       {func(lines []string) []string { lines[7], lines[8] = lines[8], lines[7]; return lines }, "s1", "does not follow"},
+		"another file's first":    {func(lines []string) []string { lines[0] = strings.Replace(lines[0], "s0.", "s1.", 1); return lines }, "s1", "this is the file"},
+		"edited far from the end": {func(lines []string) []string { lines[2] = strings.Replace(lines[2], "long", "Long", 1); return lines }, "s0", "does not follow"},
+		"the end is cut off":      {func(lines []string) []string { return lines[:8] }, "s1", "cut off"},
+	} {
+		dir := t.TempDir()
+		open := func() (*History, []string) {
+			t.Helper()
+			h, said, err := OpenHistory(dir, false, time.Now)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return h, said
+		}
+		h, _ := open()
+		for range 9 {
+			if err := gap(h, long); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := h.Close(); err != nil {
+			t.Fatal(err)
+		}
+		path := filepath.Join(dir, "s0.jsonl")
+		data, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		spoiled := []byte(strings.Join(test.spoil(strings.SplitAfter(string(data), "\n")), ""))
+		if err := os.WriteFile(path, spoiled, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		h, said := open()
+		if h.Slot() != test.slot || (len(said) > 0) != (test.slot == "s1") {
+			t.Errorf("%s: the file %s is written; notices are %q", name, h.Slot(), said)
+		}
+		if err := h.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if after, err := os.ReadFile(path); err != nil || test.slot == "s1" && !bytes.Equal(after, spoiled) {
+			t.Errorf("%s: the damaged file has been changed: %v", name, err)
+		}
+		// Whatever else it finds: that the gaps are of no conversation.
+		report := verified(t, dir, cs.NewVerifier(cs.VerifierConfig{})).String()
+		if found := test.says != "" && strings.Contains(report, test.says); found == (name == "as it was") {
+			t.Errorf("%s: verification says %s", name, report)
+		}
 	}
 }
 
