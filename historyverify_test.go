@@ -542,3 +542,38 @@ func TestVerifyHistoryOtherTrust(t *testing.T) {
 		t.Error("a history of people under a root that is not trusted holds")
 	}
 }
+
+// TestHistoryFilesGone: what is found of whole files that are gone, and what
+// cannot be, as PROTOCOL.md says it.
+func TestHistoryFilesGone(t *testing.T) {
+	for gone, want := range map[string]string{
+		"s0.jsonl s0.head":                  "s0.jsonl: it is gone, and its head with it",
+		"s1.jsonl":                          "s1.jsonl: it is gone, and only its head is left",
+		"s1.head":                           "s1.jsonl: its head file is gone",
+		"s1.jsonl s1.head":                  "", // the last of its kind
+		"s0.jsonl s0.head s1.jsonl s1.head": "",
+	} {
+		p := newHistoryPair(t)
+		p.send("a text")
+		var open []*History
+		for range 2 {
+			h, _, err := OpenHistory(p.a.dir, false, p.clock.Now)
+			p.must(err)
+			open = append(open, h)
+		}
+		for _, h := range open {
+			p.must(h.Close())
+		}
+		p.close(p.a)
+		for file := range strings.FieldsSeq(gone) {
+			p.must(os.Remove(filepath.Join(p.a.dir, file)))
+		}
+		var found []string
+		for _, f := range verified(t, p.a.dir, p.verifier).Findings {
+			found = append(found, f.String())
+		}
+		if got := strings.Join(found, "; "); got != want {
+			t.Errorf("without %s: found is %q, want %q", gone, got, want)
+		}
+	}
+}
