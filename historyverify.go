@@ -28,6 +28,7 @@ type HistoryReport struct {
 
 	Findings []Finding // what does not hold, by file and line; at most 1000
 	More     int       // further findings
+	Hint     string    // what to do about the findings
 	Notes    []string  // what holds and is worth saying
 
 	// Unlisted is set if all holds but that it is not known whether some
@@ -69,6 +70,9 @@ type historyVerify struct {
 	convs   map[[32]byte]*verifyConv             // of the present file
 	flows   map[flow]*verifyConv                 // of all files, by what is received
 	shown   []shownClaim
+
+	untrusted int    // findings that are only that an authority is not known
+	trustHint string // and what to do about them
 
 	mu       sync.Mutex // guards what follows
 	findings []Finding
@@ -169,7 +173,22 @@ func verifyHistory(dir string, verifier *crypto.Verifier) (r *HistoryReport, unl
 		return cmp.Or(cmp.Compare(order(a), order(b)), cmp.Compare(a.Line, b.Line))
 	})
 	v.report.Findings, v.report.More = v.findings, v.more
+	v.report.Hint = v.hint(walk.torn)
 	return &v.report, v.persons.unlisted, nil
+}
+
+// hint is what to do about what was found: what a killed client leaves, and an
+// authority that is not known here, are no sign that somebody was at the files.
+func (v *historyVerify) hint(torn int) string {
+	switch all := len(v.findings) + v.more; {
+	case all == 0:
+		return ""
+	case all == torn:
+		return "the rest holds, and the next client that writes this file sets it right; nothing that was acknowledged is lost"
+	case all == torn+v.untrusted:
+		return v.trustHint
+	}
+	return "something other than this program has changed the files, or lost some of them; a backup may have them whole"
 }
 
 // checkSignatures runs in every worker: signatures are most of the work, and
@@ -312,11 +331,15 @@ func (v *historyVerify) signed(slot string, number uint64, l *historyLine, kind 
 	}
 	// What does not hold of who signs says nothing about what follows: it is
 	// a finding of its own.
-	if err := v.persons.check(from, h.Time); err != nil {
+	for _, err := range [...]error{v.persons.check(from, h.Time), v.persons.check(to, to.within(h.Time))} {
+		if err == nil {
+			continue
+		}
 		v.found(Finding{slot + historyExt, number, err.Error()})
-	}
-	if err := v.persons.check(to, to.within(h.Time)); err != nil {
-		v.found(Finding{slot + historyExt, number, err.Error()})
+		if hint := untrustedHint(err); hint != "" {
+			v.trustHint = hint
+			v.untrusted++
+		}
 	}
 	// The receipts that this client gave are not in its history. All that the
 	// peer sent is, but for the chunks of a pipe, and where there is a pipe

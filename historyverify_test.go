@@ -543,6 +543,44 @@ func TestVerifyHistoryOtherTrust(t *testing.T) {
 	}
 }
 
+// TestHistoryHints: the hint fits what was found.
+func TestHistoryHints(t *testing.T) {
+	tear := func(data []byte) []byte { return append(data, `{"v":1,"prev`...) }
+	edit := func(data []byte) []byte { return bytes.Replace(data, []byte("a text"), []byte("A text"), 1) }
+	trust, err := cs.NewTrust(CABundle)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, test := range map[string]struct {
+		spoil    func([]byte) []byte
+		stranger bool // the authorities are not known
+		says     string
+	}{
+		"whole":                   {func(data []byte) []byte { return data }, false, ""},
+		"torn":                    {tear, false, "sets it right"},
+		"edited":                  {edit, false, "a backup"},
+		"edited and torn":         {func(data []byte) []byte { return tear(edit(data)) }, false, "a backup"},
+		"no authority":            {func(data []byte) []byte { return data }, true, "-ca-bundle"},
+		"no authority and torn":   {tear, true, "-ca-bundle"},
+		"no authority and edited": {edit, true, "a backup"},
+	} {
+		p := newHistoryPair(t)
+		p.send("a text")
+		p.close(p.a)
+		file := filepath.Join(p.a.dir, "0.jsonl")
+		data, err := os.ReadFile(file)
+		p.must(err)
+		p.must(os.WriteFile(file, test.spoil(data), 0o600))
+		verifier := p.verifier
+		if test.stranger {
+			verifier = cs.NewVerifier(cs.VerifierConfig{Trust: trust, Policy: cs.PolicyOff, Now: p.clock.Now})
+		}
+		if r := verified(t, p.a.dir, verifier); !strings.Contains(r.Hint, test.says) || r.OK() != (r.Hint == "") {
+			t.Errorf("%s: the hint is %q, want one with %q; found is %v", name, r.Hint, test.says, r.Findings)
+		}
+	}
+}
+
 // TestHistoryFilesGone: what is found of whole files that are gone, and what
 // cannot be, as PROTOCOL.md says it.
 func TestHistoryFilesGone(t *testing.T) {

@@ -30,6 +30,8 @@ type historyWalk struct {
 	each  func(slot string, number uint64, line []byte) error // the line is only valid in the call
 	found func(Finding)
 	note  func(string) // what is no damage and still worth saying
+
+	torn int // findings that a killed writer explains
 }
 
 // run walks all files. A directory that is not there is fs.ErrNotExist.
@@ -93,6 +95,7 @@ func (w *historyWalk) file(slot string) error {
 		return err
 	}
 	if torn > 0 {
+		w.torn++
 		w.found(Finding{name, 0, fmt.Sprintf("it ends in the middle of a line (%d bytes), as a killed client leaves it; a client that opens it cuts them off", torn)})
 	}
 	if !headless {

@@ -2,6 +2,7 @@ package chatsecure
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -60,11 +61,8 @@ func VerifyProof(data []byte, verifier *crypto.Verifier) (*ProofReport, error) {
 		}
 	}
 	if err != nil {
-		hint := "ask for the file again, as `client history -export` writes it; if it stays so, it proves nothing"
 		// Who signs is judged after the signatures: all else may be well.
-		if untrusted, ok := errors.AsType[*crypto.TrustError](err); ok && untrusted.Code == crypto.CodeCertificateUntrusted && untrusted.Hint != "" {
-			hint = untrusted.Hint
-		}
+		hint := cmp.Or(untrustedHint(err), "ask for the file again, as `client history -export` writes it; if it stays so, it proves nothing")
 		return nil, &Error{Code: proto.SignatureInvalid, Message: "the proof does not hold: " + crypto.Visible(err.Error()), Hint: hint}
 	}
 	return r, nil
@@ -72,6 +70,15 @@ func VerifyProof(data []byte, verifier *crypto.Verifier) (*ProofReport, error) {
 
 // UnlistedHint is what to do where nothing but revocation lists is missing.
 const UnlistedHint = "give the revocation lists with -crl DIR (client crl refresh fetches them into crls in the state directory), or use -crl-policy try"
+
+// untrustedHint is what to do where a chain leads to no authority that is
+// trusted here, and "" for any other error.
+func untrustedHint(err error) string {
+	if untrusted, ok := errors.AsType[*crypto.TrustError](err); ok && untrusted.Code == crypto.CodeCertificateUntrusted {
+		return untrusted.Hint
+	}
+	return ""
+}
 
 func verifyProof(data []byte, verifier *crypto.Verifier) (*ProofReport, error) {
 	if len(data) > maxProof {

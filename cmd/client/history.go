@@ -291,7 +291,7 @@ func (a *app) verifyHistory(state *chatsecure.State) error {
 		}
 	}
 	if !r.OK() {
-		return &chatsecure.Error{Code: proto.SignatureInvalid, Message: "the history does not verify: " + counted(len(r.Findings)+r.More, "finding", "findings"), Hint: "something other than this program has changed the files, or lost some of them; a backup may have them whole"}
+		return &chatsecure.Error{Code: proto.SignatureInvalid, Message: "the history does not verify: " + counted(len(r.Findings)+r.More, "finding", "findings"), Hint: r.Hint}
 	}
 	return nil
 }
