@@ -124,6 +124,25 @@ func Survey(ctx context.Context, spec string, opt Options) (*Report, error) {
 	return surveyTokens(ctx, u)
 }
 
+// Keys opens the card that Open would and lists the private keys that it shows
+// after a login, for which Options.PIN is asked as for a signature, once. A card
+// that takes no PIN from this program is not logged in to. The error is an
+// *Error.
+func Keys(ctx context.Context, spec string, opt Options) ([]KeyReport, error) {
+	c, err := Open(ctx, spec, opt)
+	if err != nil {
+		return nil, err
+	}
+	defer c.Close()
+	token, ok := c.(interface {
+		keys(context.Context) ([]KeyReport, error)
+	})
+	if !ok {
+		return nil, nil
+	}
+	return token.keys(ctx)
+}
+
 // isURI reports whether spec is meant as a PKCS#11 URI; a URI's scheme has no
 // case (RFC 3986, section 3.1).
 func isURI(spec string) bool {

@@ -1,12 +1,27 @@
 package card
 
-import "strconv"
+import (
+	"slices"
+	"strconv"
+)
 
 // Report is what Survey found. Text in it is as the token or module gives it
 // and may hold any character: whoever shows it makes it visible.
 type Report struct {
 	Modules []ModuleReport
 	Err     *Error // what Open would fail with, or nil
+}
+
+// Used returns the token with the certificate that Open would choose, or nil.
+func (r *Report) Used() *TokenReport {
+	for _, m := range r.Modules {
+		for _, s := range m.Slots {
+			if s.Token != nil && slices.ContainsFunc(s.Token.Certificates, func(c CertificateReport) bool { return c.Used }) {
+				return s.Token
+			}
+		}
+	}
+	return nil
 }
 
 // ModuleReport is one PKCS#11 module, or one software card.

@@ -306,7 +306,7 @@ func pinRequest(flags uint) PINRequest {
 // report turns what was seen into a SlotReport.
 func (t *token) report(used *certificate, err error) SlotReport {
 	r := &TokenReport{Label: t.info.Label, Manufacturer: t.info.ManufacturerID, Model: t.info.Model, Serial: t.info.SerialNumber,
-		Flags: flagWords(t.info.Flags), Matches: t.matches, Certificates: []CertificateReport{}, Keys: []KeyReport{}}
+		Flags: flagWords(t.info.Flags), Matches: t.matches, Certificates: []CertificateReport{}}
 	if err != nil {
 		r.Err = asError(err)
 	}
@@ -324,8 +324,14 @@ func (t *token) report(used *certificate, err error) SlotReport {
 		}
 		r.Certificates = append(r.Certificates, cr)
 	}
-	for _, k := range t.keys {
-		r.Keys = append(r.Keys, KeyReport{Label: k.label, ID: hex.EncodeToString(k.id), Type: k.kind})
-	}
+	r.Keys = keyReports(t.keys)
 	return SlotReport{ID: t.slot, Description: t.slotName, Token: r}
+}
+
+func keyReports(keys []privateKey) []KeyReport {
+	reports := []KeyReport{}
+	for _, k := range keys {
+		reports = append(reports, KeyReport{Label: k.label, ID: hex.EncodeToString(k.id), Type: k.kind})
+	}
+	return reports
 }

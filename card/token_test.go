@@ -191,6 +191,43 @@ func TestRow21Locked(t *testing.T) {
 	}
 }
 
+// The keys are listed after one login, which is undone; one try at most is
+// spent, and none where it is no use.
+func TestKeysAfterLogin(t *testing.T) {
+	hidden := func(flags uint) *fakeToken {
+		token := newToken("alice", keys.p256())
+		token.flags |= flags
+		for _, o := range token.objects {
+			o.hidden = o.class == pkcs11.CKO_PRIVATE_KEY
+		}
+		return token
+	}
+	for name, test := range map[string]struct {
+		token  *fakeToken
+		pin    string
+		kind   Kind
+		keys   int
+		logins int
+	}{
+		"right PIN": {hidden(0), fakePIN, "", 1, 1},
+		"wrong PIN": {hidden(0), "999999", PINIncorrect, 0, 1},
+		"locked":    {hidden(pkcs11.CKF_USER_PIN_LOCKED), fakePIN, PINLocked, 0, 0},
+		"pinpad":    {hidden(pkcs11.CKF_PROTECTED_AUTHENTICATION_PATH), fakePIN, "", 0, 0},
+	} {
+		m := newFake(t, test.token)
+		c := mustOpen(t, m, "", Options{PIN: givePIN(test.pin)})
+		got, err := c.(*tokenCard).keys(t.Context())
+		if test.kind != "" {
+			wantKind(t, err, test.kind)
+		} else if err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		if len(got) != test.keys || m.calls.count("Login") != test.logins || test.token.loggedIn || m.calls.count("Sign") != 0 {
+			t.Errorf("%s: %d keys after %d logins, still logged in: %v", name, len(got), m.calls.count("Login"), test.token.loggedIn)
+		}
+	}
+}
+
 // A module answers CKR_PIN_LOCKED when the card is pulled: it is looked at
 // before anyone is told that it is locked.
 func TestPINLockedOrPulled(t *testing.T) {

@@ -56,9 +56,40 @@ func (c *tokenCard) Close() error {
 	return fail(Failed, "close its dialog, or take the card out", "the card's software is still busy with an earlier call and was left behind")
 }
 
-// Sign looks at the card, asks for a PIN if that is wanted, and signs; between
-// looking and signing a person may take minutes, so that signing looks again.
+// Sign asks for a PIN if that is wanted, and signs.
 func (c *tokenCard) Sign(ctx context.Context, message []byte) ([]byte, error) {
+	message = bytes.Clone(message) // it may be used after this has returned
+	return withPIN(ctx, c, func(m module, pin []byte) ([]byte, error) { return c.signOnce(ctx, m, pin, message) })
+}
+
+// keys lists the private keys that the token shows after a login.
+func (c *tokenCard) keys(ctx context.Context) ([]KeyReport, error) {
+	if flags := c.first.token.info.Flags; flags&pkcs11.CKF_LOGIN_REQUIRED == 0 || flags&pkcs11.CKF_PROTECTED_AUTHENTICATION_PATH != 0 {
+		return keyReports(c.first.token.keys), nil // a PIN is no use
+	}
+	return withPIN(ctx, c, func(m module, pin []byte) ([]KeyReport, error) {
+		s, err := c.begin(m)
+		if err != nil {
+			return nil, err
+		}
+		defer s.end()
+		out, err := c.logIn(ctx, s, pin)
+		if err != nil {
+			return nil, err
+		}
+		defer out()
+		keys, err := readKeys(m, s.h, nil)
+		if err != nil {
+			return nil, c.explain(m, s.token.slot, "list its keys", err)
+		}
+		return keyReports(keys), nil
+	})
+}
+
+// withPIN looks at the card, asks for a PIN if that is wanted, and has do use
+// it; between looking and using it a person may take minutes, so that do looks
+// again.
+func withPIN[T any](ctx context.Context, c *tokenCard, do func(m module, pin []byte) (T, error)) (result T, err error) {
 	c.mu.Lock()
 	closed := c.closed
 	if !closed {
@@ -66,7 +97,7 @@ func (c *tokenCard) Sign(ctx context.Context, message []byte) ([]byte, error) {
 	}
 	c.mu.Unlock()
 	if closed {
-		return nil, errClosed()
+		return result, errClosed()
 	}
 	defer c.lib.release()
 
@@ -79,21 +110,20 @@ func (c *tokenCard) Sign(ctx context.Context, message []byte) ([]byte, error) {
 		return s.wants, nil
 	})
 	if err != nil {
-		return nil, err
+		return result, err
 	}
 	pin, err := c.askPIN(ctx, w)
 	if err != nil {
-		return nil, err
+		return result, err
 	}
-	message = bytes.Clone(message) // it may be used after this has returned
-	sig, started, err := call(ctx, c.lib, func(m module) ([]byte, error) {
+	result, started, err := call(ctx, c.lib, func(m module) (T, error) {
 		defer clear(pin)
-		return c.signOnce(ctx, m, pin, message)
+		return do(m, pin)
 	})
 	if !started {
 		clear(pin)
 	}
-	return sig, err
+	return result, err
 }
 
 // wants is what a token asks for before it signs.
@@ -255,18 +285,11 @@ func (c *tokenCard) signOnce(ctx context.Context, m module, pin, message []byte)
 	if err != nil {
 		return nil, c.explain(m, slot, "sign", err)
 	}
-	if err := ctx.Err(); err != nil {
-		return nil, cancelled(err) // nobody waits any more: no try is spent
+	out, err := c.logIn(ctx, s, pin)
+	if err != nil {
+		return nil, err
 	}
-	if s.wants.login {
-		err := s.login(pkcs11.CKU_USER, pin)
-		switch {
-		case err == nil:
-			defer m.Logout(s.h) // every signature is asked for
-		case !errors.Is(err, pkcs11.Error(pkcs11.CKR_USER_ALREADY_LOGGED_IN)):
-			return nil, c.explain(m, slot, "log in", err)
-		}
-	}
+	defer out()
 	keys, err := readKeys(m, s.h, c.first.cert.id)
 	if err != nil {
 		return nil, c.explain(m, slot, "find the key", err)
@@ -294,6 +317,25 @@ func (c *tokenCard) signOnce(ctx context.Context, m module, pin, message []byte)
 		return nil, c.explain(m, slot, "sign", err)
 	}
 	return finish(c.leaf(), message, raw)
+}
+
+// logIn logs in where the token wants that. The function that it returns logs
+// out again: every use of the key is asked for.
+func (c *tokenCard) logIn(ctx context.Context, s *session, pin []byte) (out func(), err error) {
+	if err := ctx.Err(); err != nil {
+		return nil, cancelled(err) // nobody waits any more: no try is spent
+	}
+	if !s.wants.login {
+		return func() {}, nil
+	}
+	switch err := s.login(pkcs11.CKU_USER, pin); {
+	case err == nil:
+		return func() { s.m.Logout(s.h) }, nil
+	case errors.Is(err, pkcs11.Error(pkcs11.CKR_USER_ALREADY_LOGGED_IN)):
+		return func() {}, nil
+	default:
+		return nil, c.explain(s.m, s.token.slot, "log in", err)
+	}
 }
 
 // login gives the PIN to the token, or lets the token ask for it. pin stays

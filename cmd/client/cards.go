@@ -56,7 +56,8 @@ type cardKey struct {
 	Kind  string `json:"kind"`
 }
 
-// runCard shows what is in the readers. It asks for no PIN.
+// runCard shows what is in the readers. It asks nobody for a PIN; one in a
+// -pin-file is given to the card that would be used, to see its keys.
 func runCard(a *app, ctx context.Context, args []string) error {
 	f := newFlags("card")
 	if err := parseFlags(f, args); err != nil {
@@ -77,6 +78,10 @@ func runCard(a *app, ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
+	var keysErr error
+	if t := report.Used(); t != nil && len(t.Keys) == 0 && a.opt.pinFile != "" {
+		t.Keys, keysErr = card.Keys(ctx, a.opt.card, a.cardOptions())
+	}
 	s := surveyor{verifier: verifier, extra: append(certificates(bundle), a.fetchedIssuers()...)}
 	for _, m := range report.Modules {
 		s.show(a.out, m)
@@ -84,7 +89,7 @@ func runCard(a *app, ctx context.Context, args []string) error {
 	if report.Err != nil {
 		return report.Err
 	}
-	return nil
+	return keysErr
 }
 
 // surveyor writes what a card.Report has, and what is to be thought of it.

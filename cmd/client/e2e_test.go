@@ -405,14 +405,23 @@ func TestTalkBetweenTokens(t *testing.T) {
 	if r := bob.end(); r.status != 0 || r.stdout != "alice: from the card\n" || r.stderr != "" {
 		t.Errorf("bob: %+v", r)
 	}
-	if out := w.must("", "alice", with("alice", "card")...); !strings.Contains(out, "CITIZEN AUTHENTICATION CERTIFICATE, id ") || !strings.Contains(out, "this one is used") || !strings.Contains(out, "Keys: ") {
+	if out := w.must("", "alice", with("alice", "card")...); !strings.Contains(out, "CITIZEN AUTHENTICATION CERTIFICATE, id ") || !strings.Contains(out, "this one is used") || strings.Count(out, "    Key: ") != 2 || strings.Count(out, "none is shown without the PIN") != 2 {
 		t.Errorf("card shows %q", out)
+	}
+	if out := w.must("", "alice", "-card", tokens.URI("alice"), "card"); strings.Count(out, "none is shown without the PIN") != 3 {
+		t.Errorf("card without a PIN shows %q", out)
 	}
 
 	// row 21: a wrong PIN is not tried again.
 	wrong := w.path("wrong")
 	if err := os.WriteFile(wrong, []byte("999999\n"), 0o600); err != nil {
 		t.Fatal(err)
+	}
+	if r := w.run("", "carol", "-card", tokens.URI("carol"), "-pin-file", wrong, "card"); r.status != 5 || !strings.Contains(r.stdout, "this one is used") || !strings.Contains(r.stderr, "the PIN was wrong") {
+		t.Errorf("card with a wrong PIN: %+v", r)
+	}
+	if r := w.run("", "carol", append(with("carol"), "-q=false", "card")...); r.status != 0 || !strings.Contains(r.stderr, "a wrong PIN was given before") {
+		t.Errorf("card after one wrong PIN: %+v", r)
 	}
 	w.fails(5, "carol", []string{"-card", tokens.URI("carol"), "-pin-file", wrong, "list"}, "the PIN was wrong")
 	w.fails(5, "carol", []string{"-card", tokens.URI("carol"), "list"}, "PIN") // nobody to ask
