@@ -117,6 +117,9 @@ func handshake(ctx context.Context, conn net.Conn, ciphers []string, cred *Crede
 
 	// Phase 2: the suite must be one of ours, the key must be the relay's own.
 	line2, err := lines.ReadLine(proto.MaxHandshakeLine)
+	if tooLong, ok := errors.AsType[*proto.Error](err); ok {
+		return nil, &Error{Code: tooLong.Code, Message: "the answer is none of a relay's: " + tooLong.Message, Hint: "what answers there is probably no ChatSecure relay: is its HOST:PORT right (-relay)?", Err: err}
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -34,9 +34,10 @@ func PINFile(path string, notice func(sentence string)) func(context.Context, PI
 }
 
 func readPINFile(path string, opt Options) ([]byte, error) {
+	const hint = "the PIN is to be its first line; without a PIN file it is asked for at a terminal"
 	f, err := os.Open(path)
 	if err != nil {
-		return nil, fail(PINNeeded, "", "the PIN file cannot be read: %v", err).because(err)
+		return nil, fail(PINNeeded, hint, "the PIN file cannot be read: %v", err).because(err)
 	}
 	defer f.Close()
 	warnIfShared(f, "PIN file", opt)
@@ -46,10 +47,13 @@ func readPINFile(path string, opt Options) ([]byte, error) {
 	n, err := io.ReadFull(f, buf)
 	defer clear(buf)
 	if err != nil && err != io.EOF && !errors.Is(err, io.ErrUnexpectedEOF) {
-		return nil, fail(PINNeeded, "", "the PIN file cannot be read: %v", err).because(err)
+		return nil, fail(PINNeeded, hint, "the PIN file cannot be read: %v", err).because(err)
 	}
 	line, _, _ := bytes.Cut(buf[:n], []byte{'\n'})
 	line = bytes.TrimSuffix(line, []byte{'\r'})
+	if len(line) == 0 {
+		return nil, fail(PINNeeded, hint, "the first line of the PIN file %s is empty, so the card was not asked", quote(path))
+	}
 	if err := checkPIN(line); err != nil {
 		return nil, err
 	}

@@ -30,7 +30,7 @@ func TestPINFile(t *testing.T) {
 		pin, err := PINFile(path, func(s string) { t.Errorf("%q: said %q", tc.content, s) })(t.Context(), PINRequest{})
 		if tc.kind != "" {
 			e := wantKind(t, err, tc.kind)
-			if pin != nil || strings.Contains(e.Error()+e.Hint, "1234") {
+			if pin != nil || strings.Contains(e.Error()+e.Hint, "1234") || tc.kind == PINNeeded && !strings.Contains(e.Hint, "first line") {
 				t.Errorf("%q: gave %q and said %q", tc.content, pin, e)
 			}
 		} else if err != nil || string(pin) != tc.pin {
@@ -55,7 +55,7 @@ func TestPINFileReadableByOthers(t *testing.T) {
 func TestPINFileMissing(t *testing.T) {
 	_, err := PINFile(filepath.Join(t.TempDir(), "none"), nil)(t.Context(), PINRequest{})
 	e := wantKind(t, err, PINNeeded)
-	if !os.IsNotExist(e.Err) {
+	if !os.IsNotExist(e.Err) || !strings.Contains(e.Hint, "first line") {
 		t.Errorf("behind it is %v", e.Err)
 	}
 }

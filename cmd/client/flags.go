@@ -5,12 +5,15 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
 	"chatsecure"
+	"chatsecure/cmd/internal/manual"
 	"chatsecure/crypto"
 	"chatsecure/proto"
 )
@@ -104,6 +107,8 @@ func (o *options) check() error {
 		return usageError("-timeout must be more than nothing, not %v", o.timeout)
 	case o.fingerprint != "" && !isFingerprint(o.fingerprint):
 		return usageError("-fingerprint has 64 hex digits, with or without colons")
+	case !isHostPort(o.relay):
+		return usageError("-relay is HOST:PORT with a port from 1 to 65535, as 192.0.2.1:8080 or [2001:db8::1]:8080, not %q", o.relay)
 	case o.quiet && o.verbose:
 		return usageError("-q and -v exclude each other")
 	}
@@ -113,6 +118,15 @@ func (o *options) check() error {
 		}
 	}
 	return nil
+}
+
+func isHostPort(s string) bool {
+	_, port, err := net.SplitHostPort(s)
+	if err != nil {
+		return false
+	}
+	number, err := net.LookupPort("tcp", port) // it may be a service's name
+	return err == nil && number > 0
 }
 
 func isFingerprint(s string) bool {
@@ -157,7 +171,12 @@ func parseFlags(f *flag.FlagSet, args []string) error {
 	if err == nil || errors.Is(err, errHelp) {
 		return err
 	}
-	return usageError("%s", crypto.Visible(err.Error()))
+	e := chatsecure.Errorf(proto.Usage, "%s", crypto.Visible(err.Error()))
+	name, unknown := strings.CutPrefix(err.Error(), "flag provided but not defined: -")
+	if unknown && slices.ContainsFunc(globalFlags, func(f manual.Flag) bool { return f.Name == name }) {
+		e.Hint = "-" + name + " is for all commands and stands before the command: client -" + name + " " + f.Name()
+	}
+	return e
 }
 
 // noArguments refuses what a command does not take.

@@ -96,6 +96,7 @@ func TestUsageErrors(t *testing.T) {
 		"history bob", "history -peer a/b", "history -verify -export 00", "history -peer bob -verify",
 		"verify", "card x", "crl everything", "trust x", "trust accept", "trust accept a b", "trust forget a/b", "logout x", "-name ana release x",
 		"-ca-bundle /none verify x", "-crl /none verify x",
+		"-name ana -relay 127.0.0.1 list", "-name ana -relay 127.0.0.1:99999 list", "-name ana -relay h:0 list", "-name ana -relay ::1 list", "history -json",
 	} {
 		sys, stdout, stderr := fakeSystem("")
 		sys.openTTY = noTTY
@@ -103,6 +104,20 @@ func TestUsageErrors(t *testing.T) {
 		said := stderr.String()
 		if status != 2 || stdout.String() != "" || !strings.HasPrefix(said, "client: error: ") || !strings.Contains(said, "\nclient: hint: ") || strings.Contains(said, "\x1b") {
 			t.Errorf("client %q: exit status %d, said %q %q", line, status, stdout.String(), said)
+		}
+	}
+}
+
+// TestGlobalFlagAfterTheCommand: where it has to stand is said.
+func TestGlobalFlagAfterTheCommand(t *testing.T) {
+	for line, want := range map[string]string{
+		"history -json": "stands before the command: client -json history", "send -q bob x": "stands before the command: client -q send",
+		"list -nonsense": "client -h", "-nonsense list": "client -h",
+	} {
+		sys, _, stderr := fakeSystem("")
+		run(strings.Fields(line), sys)
+		if _, hint, _ := strings.Cut(stderr.String(), "client: hint: "); !strings.Contains(hint, want) {
+			t.Errorf("client %s: %q is said, want %q", line, stderr.String(), want)
 		}
 	}
 }
