@@ -127,7 +127,10 @@ func (r *Relay) open() error {
 		return err
 	}
 	if ok, err := lockStateFile(r.lock); err != nil || !ok {
-		return errors.Join(err, fmt.Errorf("another relay uses the state directory %s", r.cfg.State))
+		return errors.Join(err, &Error{
+			Code: proto.Internal, Message: "another relay uses the state directory " + r.cfg.State,
+			Hint: "end that one first, or give this one a state directory of its own with -state",
+		})
 	}
 	if r.names, err = openRegistry(filepath.Join(r.cfg.State, "names")); err != nil {
 		return err

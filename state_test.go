@@ -1,6 +1,7 @@
 package chatsecure
 
 import (
+	"errors"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -158,5 +159,15 @@ func TestStateErrorCodes(t *testing.T) {
 	e := stateError(&fs.PathError{Op: "open", Path: "x", Err: fs.ErrInvalid})
 	if e.Code != proto.Internal || !strings.Contains(e.Advice(), "-state") {
 		t.Errorf("%s %q", e.Code, e.Advice())
+	}
+}
+
+// TestStateDirectoryCannotBeWritten: the directory is named, and not the file
+// that could not be made on the way.
+func TestStateDirectoryCannotBeWritten(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "gone")
+	err := replaceStateFile(filepath.Join(dir, stateName), nil)
+	if e := AsError(err); !errors.Is(err, fs.ErrNotExist) || !strings.Contains(e.Message, dir+" cannot be written") || strings.Contains(e.Message, ".new-") || !strings.Contains(e.Advice(), "-state") {
+		t.Errorf("%v; hint %q", err, e.Advice())
 	}
 }

@@ -7,6 +7,8 @@ import (
 	"os"
 	"path/filepath"
 	"syscall"
+
+	"chatsecure/proto"
 )
 
 // Files below a state directory hold keys and names: only their owner reads
@@ -62,7 +64,10 @@ func placeStateFile(path string, data []byte, place func(from, to string) error)
 	dir := filepath.Dir(path)
 	f, err := os.CreateTemp(dir, stateTemp) // O_EXCL and 0600
 	if err != nil {
-		return err
+		return &Error{
+			Code: proto.Internal, Message: fmt.Sprintf("the state directory %s cannot be written: %v", dir, historyCause(err)),
+			Hint: "make it writable, or name another with -state", Err: err,
+		}
 	}
 	defer os.Remove(f.Name()) // after a rename there is nothing left to remove
 	_, err = f.Write(data)

@@ -127,10 +127,21 @@ func run(args []string, stdout, stderr io.Writer) int {
 		}
 	}
 	if err != nil {
-		complain(stderr, err, "")
+		complain(stderr, err, advice(err))
 		return exitOther
 	}
 	return exitDone
+}
+
+// advice is what to do about an error that stops the relay.
+func advice(err error) string {
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		return "another program listens there, perhaps a relay: end it, or give another port with -listen"
+	case errors.Is(err, syscall.EACCES) && strings.HasPrefix(err.Error(), "listen "):
+		return "a port below 1024 needs a capability (doc/chatsecure-relay-low-port.conf); or give another with -listen"
+	}
+	return chatsecure.AsError(err).Hint
 }
 
 // stateDir returns the state directory: the one given, or that of the XDG base

@@ -131,10 +131,10 @@ func TestServesUntilASignal(t *testing.T) {
 			t.Fatal(err)
 		}
 		// One relay a state directory, and one listener an address.
-		if _, errs, status := runRelay(t, "-state", state, "-listen", "127.0.0.1:0"); status != 1 || !strings.Contains(errs, "another relay") {
+		if _, errs, status := runRelay(t, "-state", state, "-listen", "127.0.0.1:0"); status != 1 || !strings.Contains(errs, "another relay") || !strings.Contains(errs, "\nrelay: hint: ") {
 			t.Errorf("a second relay: %d, %q", status, errs)
 		}
-		if _, errs, status := runRelay(t, "-state", t.TempDir(), "-listen", addr); status != 1 || !strings.HasPrefix(errs, "relay: error: ") {
+		if _, errs, status := runRelay(t, "-state", t.TempDir(), "-listen", addr); status != 1 || !strings.HasPrefix(errs, "relay: error: ") || !strings.Contains(errs, "\nrelay: hint: another program listens there") {
 			t.Errorf("a second listener: %d, %q", status, errs)
 		}
 		// A hang-up is no end: the answer to what is no handshake comes after it.
