@@ -226,7 +226,7 @@ func (s *session) say(ctx context.Context, c promptCommand) error {
 	names := c.names
 	if c.everyone {
 		if names = s.c.Everyone(); len(names) == 0 {
-			return &chatsecure.Error{Code: proto.NoSuchName, Message: "you talk with nobody yet", Hint: "begin with a name: john: hello there"}
+			return &chatsecure.Error{Code: proto.NoSuchName, Message: "you have talked with nobody since this client began", Hint: "begin with a name: john: hello there"}
 		}
 	}
 	id, err := s.c.Send(ctx, names, c.text)
