@@ -400,9 +400,9 @@ func TestRelayPassesWithoutAllocating(t *testing.T) {
 // TestAttack26Idle: hundreds that only sit there hold no buffer, and others are
 // served.
 func TestAttack26Idle(t *testing.T) {
-	rt := startRelayTest(t)
-	others := rt.others()
 	const idle = 300
+	rt := startRelayTest(t, func(cfg *RelayConfig) { cfg.ofPerson = idle })
+	others := rt.others()
 	mallory := relayTestDelegate(t, relayTestPerson(t, "mallory"), "mallory")
 	for i := range idle {
 		rt.connect(mallory, proto.TakesMessages)
