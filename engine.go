@@ -188,13 +188,16 @@ func (e *engine) connect(ctx context.Context) (*session, error) {
 
 // checkRelay is the relayCheck of this client.
 func (e *engine) checkRelay(fingerprint string) error {
-	if e.cfg.Fingerprint != "" {
-		if normalFingerprint(e.cfg.Fingerprint) != fingerprint {
-			return errRelayChanged(e.cfg.Relay, normalFingerprint(e.cfg.Fingerprint), fingerprint)
-		}
-		return nil
-	}
 	known, ok := e.cfg.State.KnownRelay(e.cfg.Relay)
+	if given := normalFingerprint(e.cfg.Fingerprint); given != "" {
+		switch {
+		case given != fingerprint:
+			return errRelayNotGiven(e.cfg.Relay, given, fingerprint)
+		case !ok: // it is a person's word, as a yes is
+			return e.cfg.State.SetKnownRelay(e.cfg.Relay, fingerprint)
+		}
+		return nil // for this run, whatever is known
+	}
 	switch {
 	case ok && known == fingerprint:
 		return nil

@@ -247,6 +247,17 @@ func errRelayChanged(addr, known, now string) *Error {
 	}
 }
 
+// errRelayNotGiven refuses a relay whose key is not the one that was given for
+// this run. There is nothing to accept: what is known plays no part.
+func errRelayNotGiven(addr, given, now string) *Error {
+	return &Error{
+		Code:    proto.RelayChanged,
+		Message: fmt.Sprintf("the relay at %s does not have the key that was given with -fingerprint: given is %s, it shows %s", addr, given, now),
+		Hint: "compare the one given with what relay -fingerprint prints there; if that is what was given, " +
+			"somebody stands between you and the relay, or another relay has its address",
+	}
+}
+
 // errRelayUnknown refuses a relay that nobody has accepted.
 func errRelayUnknown(addr, fingerprint string) *Error {
 	return &Error{

@@ -298,7 +298,11 @@ func TestRelayUnknownAndChanged(t *testing.T) {
 	w := newTown(t, people("alice"))
 	w.fails(4, "alice", []string{"-accept-new=false", "list"}, "-fingerprint")
 	w.fails(4, "alice", []string{"-fingerprint", strings.Repeat("00", 32), "list"}, strings.Repeat("00", 32))
-	w.must("", "alice", "list") // known from here on
+	if r := w.run("", "alice", "-fingerprint", strings.Repeat("00", 32), "list"); strings.Contains(r.stderr, "trust accept") || !strings.Contains(r.stderr, "given with -fingerprint") {
+		t.Errorf("another key than the one given: %+v", r)
+	}
+	fingerprint := strings.TrimSpace(w.fingerprint("relay"))
+	w.must("", "alice", "-accept-new=false", "-fingerprint", fingerprint, "list") // known from here on
 	w.must("", "alice", "-accept-new=false", "list")
 
 	w.stop()
@@ -312,6 +316,12 @@ func TestRelayUnknownAndChanged(t *testing.T) {
 	w.must("", "alice", "-accept-new=false", "list")
 	w.fails(1, "alice", []string{"trust", "accept", w.addr}, "none to accept")
 	w.must("", "alice", "-fingerprint", strings.Repeat("0A", 32), "trust", "accept", w.addr)
+	w.fails(4, "alice", []string{"list"}, strings.Repeat("0a", 32))
+	// What is given counts for this run, and that another is known is said.
+	fingerprint = strings.TrimSpace(w.fingerprint("another-relay"))
+	if r := w.run("", "alice", "-q=false", "-fingerprint", fingerprint, "list"); r.status != 0 || !strings.Contains(r.stderr, "another is known") || !strings.Contains(r.stderr, "client -fingerprint "+fingerprint+" trust accept "+w.addr) {
+		t.Errorf("with -fingerprint: %+v", r)
+	}
 	w.fails(4, "alice", []string{"list"}, strings.Repeat("0a", 32))
 	w.must("", "alice", "trust", "forget", w.addr)
 	w.fails(4, "alice", []string{"-accept-new=false", "list"})

@@ -86,6 +86,10 @@ func (a *app) connect(ctx context.Context, takes string, change func(*chatsecure
 		var client *chatsecure.Client
 		if client, err = chatsecure.Dial(ctx, cfg); err == nil {
 			a.out.connected(client)
+			if known, ok := state.KnownRelay(a.opt.relay); ok && known != client.Fingerprint() {
+				a.out.notice("the relay has the key given with -fingerprint, and another is known for %s: %s; to change that: client -fingerprint %s trust accept %s",
+					crypto.Visible(a.opt.relay), known, client.Fingerprint(), crypto.Visible(a.opt.relay))
+			}
 			return &connection{client, state, cfg.Credential, cfg.Fetcher}, nil
 		}
 		cfg.Credential.Key.Erase()

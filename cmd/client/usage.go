@@ -74,7 +74,7 @@ var globalFlags = []manual.Flag{
 	{Name: "crl-policy", Value: "P", Text: "try (default): unknown revocation is accepted; require: it is refused; off: nobody looks", Words: []string{"try", "require", "off"}},
 	{Name: "fetch", Value: "=false", Text: "fetch no certificates and revocation lists"},
 	{Name: "fetch-private", Text: "fetch from private addresses too"},
-	{Name: "fingerprint", Value: "HEX", Text: "the relay's fingerprint, as relay -fingerprint prints it"},
+	{Name: "fingerprint", Value: "HEX", Text: "the relay's fingerprint, as relay -fingerprint prints it: no other is taken, and it is remembered where none is known"},
 	{Name: "accept-new", Text: "accept an unknown relay and unknown people; never changed ones"},
 	{Name: "keep", Value: "DURATION", Text: "keep a key for so long (at most 24h): no card is needed"},
 	{Name: "key", Value: "KIND", Text: "ed25519 (default) or rsa: the kind of that key", Words: []string{crypto.KeyEd25519, crypto.KeyRSA}},
