@@ -85,6 +85,8 @@ var relayKeepAlive = unsignedPayload(&proto.Header{Type: proto.TypeAck})
 func (r *Relay) reloadTrust() {
 	if err := r.trust.reload(r.log); err != nil {
 		r.log.Error("reload failed; what was trusted before still is", "error", err)
+	} else {
+		r.log.Info("reloaded")
 	}
 	r.recheck(r.hub.all())
 }
