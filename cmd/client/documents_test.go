@@ -75,7 +75,7 @@ func TestReadmeCommands(t *testing.T) {
 	for _, m := range slices.Concat(line.FindAllStringSubmatch(readme, -1), inText.FindAllStringSubmatch(readme, -1)) {
 		found++
 		text := regexp.MustCompile(`\s(#|\||>|<|\|\|)\s?.*$`).ReplaceAllString(m[1], "")
-		args := shellWords(text)
+		args := shellWords(strings.Replace(text, "HOST:PORT", "host:8080", 1))
 		_, rest, err := parseGlobal(args, func(string) string { return "" })
 		if errors.Is(err, errHelp) {
 			continue
