@@ -21,7 +21,7 @@ deps:
 	sh testdata/deps.sh
 
 test: deps build lint-go
-	go test -race -timeout 15m ./... $(TESTDATA)
+	go test -race -timeout 25m ./... $(TESTDATA)
 
 lint-go:
 	test -z "$$(gofmt -s -l $$(git ls-files '*.go') | tee /dev/stderr)"

@@ -192,7 +192,7 @@ func (e *engine) checkRelay(fingerprint string) error {
 	if given := normalFingerprint(e.cfg.Fingerprint); given != "" {
 		switch {
 		case given != fingerprint:
-			return errRelayNotGiven(e.cfg.Relay, given, fingerprint)
+			return RelayNotGiven(e.cfg.Relay, given, fingerprint)
 		case !ok: // it is a person's word, as a yes is
 			return e.cfg.State.SetKnownRelay(e.cfg.Relay, fingerprint)
 		}

@@ -247,9 +247,9 @@ func errRelayChanged(addr, known, now string) *Error {
 	}
 }
 
-// errRelayNotGiven refuses a relay whose key is not the one that was given for
+// RelayNotGiven is the refusal of a relay whose key is not the one that was given for
 // this run. There is nothing to accept: what is known plays no part.
-func errRelayNotGiven(addr, given, now string) *Error {
+func RelayNotGiven(addr, given, now string) *Error {
 	return &Error{
 		Code:    proto.RelayChanged,
 		Message: fmt.Sprintf("the relay at %s does not have the key that was given with -fingerprint: given is %s, it shows %s", addr, given, now),

@@ -212,6 +212,8 @@ func (d *doctor) lookAtRelay(ctx context.Context) {
 	switch {
 	case known == shown:
 		d.ok(check, "%s answers with the fingerprint %s, %s", opt.relay, shown, how)
+	case opt.fingerprint != "":
+		d.fail(check, chatsecure.RelayNotGiven(opt.relay, known, shown))
 	case known != "":
 		d.fail(check, &chatsecure.Error{
 			Code: proto.RelayChanged, Message: (&chatsecure.RelayChange{Addr: opt.relay, Known: known, Now: shown}).Error(),

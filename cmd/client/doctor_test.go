@@ -47,6 +47,9 @@ func diagnosis(t *testing.T, r result) map[string]doctorObject {
 func TestDoctorFindsNothing(t *testing.T) {
 	w := newTown(t, people("alice"))
 	fingerprint := strings.TrimSpace(w.fingerprint("relay"))
+	if r := w.run("", "alice", "-fingerprint", strings.Repeat("ab", 32), "doctor"); r.status != 4 || !strings.Contains(r.stdout, "given is "+strings.Repeat("ab", 32)) || strings.Contains(r.stdout, "known is") {
+		t.Errorf("with another fingerprint: %+v", r)
+	}
 	out := w.must("", "alice", "-fingerprint", fingerprint, "doctor")
 	if strings.Contains(out, "failed") || strings.Contains(out, "skipped") || strings.Count(out, "\n") != 9 || !strings.Contains(out, fingerprint) {
 		t.Errorf("doctor says %q", out)
