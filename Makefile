@@ -24,7 +24,7 @@ test: deps build lint-go
 	go test -race -timeout 25m ./... $(TESTDATA)
 
 lint-go:
-	test -z "$$(gofmt -s -l $$(git ls-files '*.go') | tee /dev/stderr)"
+	out=$$(gofmt -s -l $$(git ls-files '*.go')) && if [ -n "$$out" ]; then echo "gofmt -s would change: $$out" >&2; exit 1; fi
 	go vet ./... $(TESTDATA)
 	go vet -tags soak ./cmd/client
 	CGO_ENABLED=0 go build -o /dev/null ./cmd/client
