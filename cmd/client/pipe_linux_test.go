@@ -5,10 +5,8 @@ import (
 	"crypto/aes"
 	"crypto/cipher"
 	"crypto/sha256"
-	"fmt"
 	"hash"
 	"io"
-	"os"
 	"os/exec"
 	"strings"
 	"sync"
@@ -104,19 +102,14 @@ func (w *town) pipeOf(n, enough int64) (alice, bob *exec.Cmd, out *countedOutput
 	return alice, bob, out
 }
 
-// peakMemory is the most that a process has had resident, in bytes. What
-// wait4 says of a child would be this test's own size.
+// peakMemory is peakResident of a process that must be there.
 func peakMemory(t *testing.T, pid int) (n int64) {
 	t.Helper()
-	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	n, err := peakResident(pid)
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, peak, found := strings.Cut(string(status), "VmHWM:")
-	if _, err := fmt.Sscan(peak, &n); !found || err != nil {
-		t.Fatalf("there is no peak in %q", status)
-	}
-	return n << 10
+	return n
 }
 
 // TestPipeOfAGiB: it arrives as it was, and takes none of the three programs
