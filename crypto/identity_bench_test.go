@@ -17,6 +17,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"chatsecure/testdata/lab"
 )
@@ -28,6 +29,19 @@ func BenchmarkVerify(b *testing.B) {
 	b.Run("cached", func(b *testing.B) {
 		v := verifierAt(trust, nil, PolicyTry, labNow)
 		for b.Loop() {
+			if _, err := v.Verify(bundle, "Ana"); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+	b.Run("again", func(b *testing.B) { // every few seconds, of every peer
+		now := labNow
+		v := NewVerifier(VerifierConfig{Trust: trust, Policy: PolicyTry, Now: func() time.Time { now = now.Add(cacheFor); return now }})
+		for b.Loop() {
+			if now.Sub(labNow) > time.Hour/4 {
+				now = labNow
+				clear(v.known)
+			}
 			if _, err := v.Verify(bundle, "Ana"); err != nil {
 				b.Fatal(err)
 			}

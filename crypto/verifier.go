@@ -20,9 +20,13 @@ const (
 	// again: long enough for a burst of messages, short enough that an end of
 	// validity or a new revocation list counts at once by human measure.
 	cacheFor = 5 * time.Second
+	// forgetAfter is how long an identity that nobody asks for stays: who is
+	// looked at every few seconds, as every peer of a client is, is parsed and
+	// has the signature of its card verified once.
+	forgetAfter = 30 * time.Second
 	// cacheSize bounds the identities remembered, at some 20 kB each: those that
-	// are at work within cacheFor, not all that are connected. Older ones go when
-	// the next one is verified.
+	// are at work, not all that are connected. Older ones go when the next one is
+	// verified.
 	cacheSize = 256
 )
 
@@ -46,16 +50,17 @@ type Verifier struct {
 }
 
 type remembered struct {
-	person *Person
-	at     time.Time
-	lists  uint64 // CRLStore.generation then
+	delegated delegated
+	person    *Person
+	at        time.Time
+	lists     uint64 // CRLStore.generation then
 }
 
-// holds tells whether a result may still be believed. A clock that was set back
+// younger tells whether a result is at most so old. A clock that was set back
 // makes its age negative: look again.
-func (r remembered) holds(now time.Time) bool {
+func (r remembered) younger(than time.Duration, now time.Time) bool {
 	age := now.Sub(r.at)
-	return age >= 0 && age < cacheFor
+	return age >= 0 && age < than
 }
 
 // NewVerifier returns a Verifier.
@@ -105,16 +110,22 @@ func (v *Verifier) Verify(b *Bundle, name string) (*Person, error) {
 
 	check := v.current()
 	lists := check.crls.generation()
-	if known, ok := v.recall(hash); ok && known.lists == lists {
-		if known.holds(now) && !now.After(known.person.Expires) {
-			return known.person, nil
+	known, ok := v.recall(hash)
+	if ok && known.lists == lists && known.younger(cacheFor, now) && !now.After(known.person.Expires) {
+		return known.person, nil
+	}
+	d := known.delegated
+	if !ok {
+		var err error
+		if d, err = readDelegated(b, hash); err != nil {
+			return nil, nameClock(err, now)
 		}
 	}
-	person, err := check.person(b, hash, now)
+	person, err := check.person(d, now)
 	if err != nil {
 		return nil, nameClock(err, now)
 	}
-	v.remember(hash, remembered{person, now, lists}, check)
+	v.remember(hash, remembered{d, person, now, lists}, check)
 	return person, nil
 }
 
@@ -131,9 +142,13 @@ func (v *Verifier) VerifyAt(b *Bundle, name string, at time.Time) (*Person, erro
 	if now := v.now(); at.Sub(now) > ClockTolerance {
 		return nil, nameClock(&TrustError{Code: CodeDelegationNotYetValid, Reason: "the time claimed, " + shownTime(at) + ", is still to come"}, now)
 	}
+	d, err := readDelegated(b, b.Hash())
+	if err != nil {
+		return nil, err
+	}
 	check := v.current()
 	check.past = true
-	person, err := check.person(b, b.Hash(), at)
+	person, err := check.person(d, at)
 	if err != nil {
 		return nil, err
 	}
@@ -170,8 +185,12 @@ func (v *Verifier) alone(c check, leaf []byte, chain [][]byte) (*Person, error) 
 	if err != nil {
 		return nil, err
 	}
+	issuers, err := parseChain(chain)
+	if err != nil {
+		return nil, err
+	}
 	now := v.now()
-	person, err := c.holder(cert, chain, now)
+	person, err := c.holder(cert, issuers, now)
 	if err != nil {
 		return nil, nameClock(err, now)
 	}
@@ -201,7 +220,7 @@ func (v *Verifier) remember(hash [32]byte, r remembered, c check) {
 	if v.trust != c.trust || v.crls != c.crls || v.policy != c.policy {
 		return
 	}
-	maps.DeleteFunc(v.known, func(_ [32]byte, old remembered) bool { return !old.holds(r.at) })
+	maps.DeleteFunc(v.known, func(_ [32]byte, old remembered) bool { return !old.younger(forgetAfter, r.at) })
 	if len(v.known) >= cacheSize {
 		clear(v.known)
 	}
@@ -245,35 +264,55 @@ type check struct {
 	past   bool // judge as of the time given, not live
 }
 
-// person runs the checks on a bundle from the cheapest to the dearest.
-func (c check) person(b *Bundle, hash [32]byte, at time.Time) (*Person, error) {
+// delegated is what of a bundle neither time nor revocation lists change: its
+// certificates, and that the leaf's key has signed the delegation of K.
+type delegated struct {
+	bundle  *Bundle
+	hash    [32]byte
+	key     *PublicKey // K
+	leaf    *x509.Certificate
+	issuers []*x509.Certificate // as they were sent: whether they lead anywhere is open
+}
+
+// readDelegated parses a bundle that Check has passed, and verifies the
+// delegation's signature.
+func readDelegated(b *Bundle, hash [32]byte) (delegated, error) {
 	key, err := b.Key()
 	if err != nil {
-		return nil, err
+		return delegated{}, err
 	}
 	leaf, err := parseLeaf(b.X509)
 	if err != nil {
+		return delegated{}, err
+	}
+	if err := checkDelegation(b, leaf); err != nil {
+		return delegated{}, err
+	}
+	issuers, err := parseChain(b.Chain)
+	if err != nil {
+		return delegated{}, err
+	}
+	return delegated{b, hash, key, leaf, issuers}, nil
+}
+
+// person says whose a bundle is at a time: the times of the delegation, a path,
+// revocation.
+func (c check) person(d delegated, at time.Time) (*Person, error) {
+	if err := checkDelegationTimes(d.bundle, d.leaf, at); err != nil {
 		return nil, err
 	}
-	if err := checkDelegation(b, leaf, at); err != nil {
-		return nil, err
-	}
-	person, err := c.holder(leaf, b.Chain, at)
+	person, err := c.holder(d.leaf, d.issuers, at)
 	if err != nil {
 		return nil, err
 	}
-	person.Name, person.Key, person.Bundle = b.Name, key, hash
-	person.NotBefore, person.Expires = time.Unix(b.NotBefore, 0).UTC(), time.Unix(b.NotAfter, 0).UTC()
+	person.Name, person.Key, person.Bundle = d.bundle.Name, d.key, d.hash
+	person.NotBefore, person.Expires = time.Unix(d.bundle.NotBefore, 0).UTC(), time.Unix(d.bundle.NotAfter, 0).UTC()
 	return person, nil
 }
 
 // holder finds who a certificate belongs to. The Person lacks what a bundle
 // tells.
-func (c check) holder(leaf *x509.Certificate, chain [][]byte, at time.Time) (*Person, error) {
-	issuers, err := parseChain(chain)
-	if err != nil {
-		return nil, err
-	}
+func (c check) holder(leaf *x509.Certificate, issuers []*x509.Certificate, at time.Time) (*Person, error) {
 	found, revocation, err := c.certificate(leaf, issuers, at)
 	if err != nil {
 		return nil, err
@@ -305,10 +344,9 @@ func parseChain(chain [][]byte) ([]*x509.Certificate, error) {
 	return certs, nil
 }
 
-// checkDelegation checks the card's signature and the times it gives. A leaf
-// that is out of its own time is told as such, because its delegation is then
-// out of time too and that would hide the cause.
-func checkDelegation(b *Bundle, leaf *x509.Certificate, at time.Time) error {
+// checkDelegation checks that the card has signed the delegation, and that it
+// could.
+func checkDelegation(b *Bundle, leaf *x509.Certificate) error {
 	message := DelegationMessage(b.X509, b.Name, b.PublicKey, b.NotBefore, b.NotAfter)
 	if !verifyLeaf(leaf.PublicKey, message, b.Signature) {
 		return &TrustError{
@@ -323,6 +361,14 @@ func checkDelegation(b *Bundle, leaf *x509.Certificate, at time.Time) error {
 			Reason: "the delegation reaches beyond the validity of the certificate of " + shownName(leaf),
 		}
 	}
+	return nil
+}
+
+// checkDelegationTimes checks a delegation's times. A leaf that is out of its
+// own time is told as such, because its delegation is then out of time too and
+// that would hide the cause.
+func checkDelegationTimes(b *Bundle, leaf *x509.Certificate, at time.Time) error {
+	begins, ends := time.Unix(b.NotBefore, 0), time.Unix(b.NotAfter, 0)
 	if err := checkValidity(leaf, at); err != nil {
 		return err
 	}

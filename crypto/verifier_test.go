@@ -390,7 +390,49 @@ func TestVerifierCacheIsBounded(t *testing.T) {
 	}
 }
 
-// TestVerifierForgetsWhatIsOld: an identity that nobody believes any more does
+// TestVerifierLooksAgain: who is looked at again after the seconds that a
+// result is believed is not parsed again, and everything that time or a list
+// changes counts.
+func TestVerifierLooksAgain(t *testing.T) {
+	p := newLab(t)
+	ana := issue(t, p, "Ana")
+	b := delegate(t, ana)
+	now := time.Unix(b.NotAfter, 0).Add(ClockTolerance - cacheFor)
+	crls := NewCRLStore()
+	v := NewVerifier(VerifierConfig{Trust: trustOf(t, p.Root.Cert), CRLs: crls, Policy: PolicyTry, Now: func() time.Time { return now }})
+	first, err := v.Verify(b, "Ana")
+	if err != nil {
+		t.Fatal(err)
+	}
+	now = now.Add(cacheFor)
+	again, err := v.Verify(b, "Ana")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if again == first || again.Leaf != first.Leaf {
+		t.Errorf("after %v the result is new: %v, its certificate parsed anew: %v; want a new one of the same certificate", cacheFor, again != first, again.Leaf != first.Leaf)
+	}
+
+	now = now.Add(time.Second)
+	for range 2 {
+		_, err = v.Verify(b, "Ana")
+		wantCode(t, err, CodeDelegationExpired)
+	}
+	now = labNow
+	p.Revoke(ana, labNow.Add(-time.Hour), 1)
+	list, err := p.Auth.MakeCRL(lab.CRL{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := v.Verify(b, "Ana"); err != nil {
+		t.Fatal(err)
+	}
+	addCRL(t, crls, list, p.Auth.Cert)
+	_, err = v.Verify(b, "Ana")
+	wantCode(t, err, CodeCertificateRevoked)
+}
+
+// TestVerifierForgetsWhatIsOld: an identity that nobody asks for any more does
 // not keep its 20 kB until 256 others have come.
 func TestVerifierForgetsWhatIsOld(t *testing.T) {
 	p := testLab(t)
@@ -405,7 +447,7 @@ func TestVerifierForgetsWhatIsOld(t *testing.T) {
 		if len(v.known) != want {
 			t.Errorf("after %d identities %d are remembered, want %d", i+1, len(v.known), want)
 		}
-		now = now.Add(cacheFor * 2 / 3)
+		now = now.Add(forgetAfter * 2 / 3)
 	}
 }
 
