@@ -73,11 +73,12 @@ var relayBenchLab = func() func(lab.KeyType) (*lab.PKI, error) {
 	}
 }()
 
-// relayBenchConnect shakes hands with each credential, four at a time.
+// relayBenchConnect shakes hands with each credential, eight at a time: with
+// fewer the processors wait for the clients, each of which waits for answers.
 func relayBenchConnect(b *testing.B, addr string, creds []*relayTestCred) {
 	var next atomic.Int64
 	var wg sync.WaitGroup
-	for range 4 {
+	for range 8 {
 		wg.Go(func() {
 			for i := next.Add(1) - 1; i < int64(len(creds)); i = next.Add(1) - 1 {
 				conn, err := net.Dial("tcp", addr)
