@@ -340,52 +340,78 @@ func TestAttack13Ghost(t *testing.T) {
 	}
 }
 
-// TestAttack15ListAndWhoisLies shows Mallory's bundle for Bob in whois: what
-// counts is what Bob proves end to end.
+// TestAttack15ListAndWhoisLies shows Mallory's bundle for Bob in whois, under
+// her own name and under his: what counts is what Bob proves end to end.
 func TestAttack15ListAndWhoisLies(t *testing.T) {
 	town, relay := evilTown(t, "alice", "bob", "mallory")
 	alice, bob, mallory := town.client("alice"), town.client("bob"), town.client("mallory")
-	relay.do(func() {
-		relay.listed = func(conns []*evilConn) []*evilConn {
-			var lie []*evilConn
-			for _, c := range conns {
-				if c.hello.Name == "bob" {
-					for _, m := range conns {
-						if m.hello.Name == "mallory" {
-							fake := *c
-							fake.hello.Bundle = m.hello.Bundle
-							c = &fake
-						}
+	lie := func(bundle *crypto.Bundle) {
+		relay.do(func() {
+			relay.listed = func(conns []*evilConn) []*evilConn {
+				for i, c := range conns {
+					if c.hello.Name == "bob" {
+						fake := *c
+						fake.hello.Bundle = bundle
+						conns[i] = &fake
 					}
 				}
-				lie = append(lie, c)
+				return conns
 			}
-			return lie
-		}
-	})
-	w, err := alice.Whois(context.Background(), "bob")
-	if err != nil {
-		t.Fatal(err)
+		})
 	}
-	if len(w.Conns) != 1 || w.Conns[0].Err == nil || AsError(w.Conns[0].Err).Code != proto.NameMismatch {
-		t.Errorf("whois with another's bundle: %+v", w.Conns)
+	whois := func() WhoisConn {
+		t.Helper()
+		w, err := alice.Whois(context.Background(), "bob")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(w.Conns) != 1 {
+			t.Fatalf("whois: %+v", w.Conns)
+		}
+		return w.Conns[0]
+	}
+	own, asBob := town.credentialAs("mallory", "mallory", time.Now()).Bundle, town.credentialAs("mallory", "bob", time.Now()).Bundle
+	refused := func(what string, code proto.Code) {
+		t.Helper()
+		c := whois()
+		if c.Err == nil || AsError(c.Err).Code != code || c.Person != nil {
+			t.Errorf("whois with another's bundle, %s: %v (%v), want %s", what, c.Person, c.Err, code)
+		}
+	}
+
+	lie(own)
+	refused("her own name", proto.NameMismatch)
+	lie(asBob)
+	if c := whois(); c.Err != nil || c.Level != 0 {
+		t.Errorf("whois of who has proved nothing yet: level %d, %v; want the relay's word, as level 0", c.Level, c.Err)
 	}
 	alice.mustSend("to the real one", "bob")
 	sees(t, alice, bob, "to the real one")
 	if len(mallory.texts()) != 0 {
 		t.Error("mallory was shown what was for bob")
 	}
+	refused("his name, after he has proved himself", proto.IdentityChanged)
+	lie(own)
+	refused("her own name, after he has proved himself", proto.NameMismatch)
+
 	list, err := alice.List(context.Background())
 	if err != nil {
 		t.Fatal(err)
 	}
+	proved := map[string]string{"alice": hexIdentity(alice.engine.self), "bob": hexIdentity(bob.engine.self), "mallory": ""}
 	for _, o := range list {
-		if want := o.Name == "alice" || o.Name == "bob"; (o.Level == 1) != want {
-			t.Errorf("the list shows %s with level %d", o.Name, o.Level)
+		want, ok := proved[o.Name]
+		delete(proved, o.Name)
+		if !ok || (o.Level == 1) != (want != "") || want != "" && o.Identity != want {
+			t.Errorf("the list shows %s with level %d and the identity %s; who proved one has %q", o.Name, o.Level, o.Identity, want)
 		}
-		if o.Name == "bob" && o.Identity == strings.Repeat("0", 64) {
-			t.Error("the list shows the relay's word in the place of what bob proved")
-		}
+	}
+	if len(proved) != 0 {
+		t.Errorf("the list lacks %v", proved)
+	}
+	relay.do(func() { relay.listed = nil })
+	if c := whois(); c.Err != nil || c.Level != 1 || c.Person.Identity != bob.engine.self {
+		t.Errorf("whois without a lie: %+v", c)
 	}
 }
 

@@ -251,7 +251,12 @@ func (e *engine) whois(ctx context.Context, name string) (*Whois, error) {
 	err = e.do(ctx, func() {
 		for i := range w.Conns {
 			c := &w.Conns[i]
-			c.Level, _ = e.level(c.Conn, e.sess != nil && c.Conn == e.sess.id, "")
+			var proved string
+			c.Level, proved = e.level(c.Conn, e.sess != nil && c.Conn == e.sess.id, "")
+			// The relay's word must not stand under what was proved.
+			if c.Err == nil && c.Level > 0 && hexIdentity(c.Person.Identity) != proved {
+				c.Person, c.Err = nil, Errorf(proto.IdentityChanged, "it is another person's than the one who that connection has proved to be")
+			}
 		}
 	})
 	return w, err

@@ -171,7 +171,7 @@ func showWhois(out *display, w *chatsecure.Whois, whole bool, offer func(error))
 			continue
 		}
 		e := *chatsecure.AsError(c.Err)
-		e.Message = fmt.Sprintf("connection %s of %s proves nobody: %s", c.Conn, crypto.Visible(w.Name), e.Message)
+		e.Message = fmt.Sprintf("what the relay shows for connection %s of %s proves nobody: %s", c.Conn, crypto.Visible(w.Name), e.Message)
 		out.fail(&e)
 		if exit := chatsecure.ExitStatus(&e); worst == nil || chatsecure.MostSevere(exit, int(worst.(statusError))) == exit {
 			worst = statusError(exit)
