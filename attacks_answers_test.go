@@ -169,6 +169,81 @@ func TestAttack26SmallTexts(t *testing.T) {
 	}
 }
 
+// TestUnshownIsHeldBack: who takes messages and shows none says DELIVERED of so
+// many, and the sender waits at its window. However much there is to send,
+// nothing is refused, and it goes on when they are shown.
+func TestUnshownIsHeldBack(t *testing.T) {
+	town := newTown(t, "alice", "bob")
+	alice, bob := town.client("alice"), town.client("bob")
+	bob.mu.Lock()
+	bob.hold = true
+	bob.mu.Unlock()
+	text := strings.Repeat("x", 32<<10)
+	const texts = maxUnread/(32<<10) + 200
+	sent := make(chan error, 1)
+	go func() { // it waits for the window
+		for range texts {
+			if _, err := alice.Send(context.Background(), []string{"bob"}, text); err != nil {
+				sent <- err
+				return
+			}
+		}
+		sent <- nil
+	}()
+	noGap := func() {
+		t.Helper()
+		for _, tc := range []*testClient{alice, bob} {
+			for _, ev := range tc.seen() {
+				if ev.Gap != nil {
+					t.Fatalf("%s was told %+v", tc.Name(), *ev.Gap)
+				}
+			}
+		}
+	}
+	// standsStill: Bob has all that Alice's window lets through, owes no receipt
+	// and has not said DELIVERED of all of it.
+	standsStill := func() (still bool) {
+		full := false
+		alice.engine.do(context.Background(), func() {
+			for _, pc := range alice.engine.conns {
+				full = pc.unackBytes >= maxUnackedBytes && len(pc.inflight) == 0
+			}
+		})
+		bob.engine.do(context.Background(), func() {
+			for _, pc := range bob.engine.conns {
+				still = full && pc.conv != nil && bob.engine.receiptAt.IsZero() && pc.conv.ReceivedSeq() > pc.saidN
+			}
+		})
+		return still
+	}
+	for deadline := time.Now().Add(time.Minute); !standsStill(); time.Sleep(20 * time.Millisecond) {
+		if noGap(); time.Now().After(deadline) {
+			t.Fatal("the sender does not come to wait")
+		}
+	}
+	bob.mu.Lock()
+	bob.hold = false
+	for _, ev := range bob.events {
+		if ev.Message != nil {
+			bob.Shown(ev.Message)
+		}
+	}
+	bob.mu.Unlock()
+	select {
+	case err := <-sent:
+		if err != nil {
+			t.Fatal(err)
+		}
+	case <-time.After(time.Minute):
+		t.Fatalf("only %d of %d texts came", len(bob.texts()), texts)
+	}
+	alice.mustSettle(StatusRead)
+	noGap()
+	if got := len(bob.texts()); got != texts {
+		t.Errorf("%d of %d texts came", got, texts)
+	}
+}
+
 // TestUnreadIsBounded: who never says READ does not make a sender keep all that
 // it ever sends.
 func TestUnreadIsBounded(t *testing.T) {

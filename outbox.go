@@ -23,9 +23,14 @@ const (
 
 // maxUnread bounds what is sent over one connection and not READ, which the
 // sender keeps to send it again, and what of one user's is received and not
-// READ. It is far above what a receiver calls DELIVERED while nothing is shown,
-// see maxWaiting, with the windows of several connections on top.
+// READ.
 const maxUnread = 64 << 20
+
+// maxUnshown is how many bytes of one user's may be received and not READ
+// before DELIVERED is withheld, which stops the senders at their windows: far
+// enough below maxUnread that the windows of several connections fit between,
+// some 9 MiB each as the receiver counts them.
+const maxUnshown = maxUnread / 2
 
 // What one message takes of a burst: large enough that its signature costs
 // little for each record, small enough that several fit the relay's window.
