@@ -508,6 +508,45 @@ func TestFirstContactIsAskedAbout(t *testing.T) {
 	}
 }
 
+// TestForgottenWhileRunning: who was accepted, and is forgotten by another
+// process before they have come, is asked about when somebody comes.
+func TestForgottenWhileRunning(t *testing.T) {
+	town := newTown(t, "alice", "bob", "mallory")
+	bob := town.client("bob")
+	alice := town.client("alice")
+	alice.mustSend("hello", "bob")
+	alice.mustSettle(StatusRead)
+	fingerprint := bob.Fingerprint()
+	alice.leave()
+	if err := bob.Release(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	bob.leave()
+	alice = town.client("alice", func(cfg *ClientConfig) { cfg.AcceptNew = false; cfg.Fingerprint = fingerprint })
+	accepted := false
+	alice.engine.do(context.Background(), func() { accepted = alice.engine.userFor("bob").accepted })
+	if !accepted {
+		t.Fatal("bob is not known as accepted: this shows nothing")
+	}
+	other, err := OpenState(alice.state.Dir(), "alice")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if ok, err := other.ForgetPeer("bob"); !ok || err != nil {
+		t.Fatal(ok, err)
+	}
+	cfg := town.config("bob", "state-mallory")
+	cfg.Credential = town.credentialAs("mallory", "bob", time.Now())
+	mallory := town.dial(cfg)
+	_, err = alice.Send(context.Background(), []string{"bob"}, "for bob alone")
+	if AsError(err) == nil || AsError(err).Code != proto.UnknownPeer {
+		t.Errorf("sending to who has come under a forgotten name: %v, want %s", err, proto.UnknownPeer)
+	}
+	if got := mallory.texts(); len(got) != 0 {
+		t.Errorf("mallory was shown %q", got)
+	}
+}
+
 type testAsker struct {
 	answer bool
 	times  int

@@ -461,6 +461,10 @@ func (e *engine) converse(pc *peerConn, conv *crypto.Conversation) {
 	pc.dropAttempt()
 	u := pc.user
 	renewed := e.remember(u, pc.name, conv.Person)
+	if u.person == nil { // the name may have been forgotten since it was first spoken of here
+		k, ok := e.cfg.State.KnownPeer(u.name)
+		u.accepted = ok && k.Accepted
+	}
 	pc.conv, pc.confirmed, pc.first, pc.ending = conv, false, 0, false
 	pc.bundle = conv.PeerBundle.Hash()
 	pc.tries = 0
