@@ -364,3 +364,54 @@ func TestOldAcksSayNothing(t *testing.T) {
 		t.Errorf("what the relay has not acked is %s", s)
 	}
 }
+
+// TestSentIsTheRelaysAck: a message that has left counts as SENT when the relay
+// says that it took it, and not before.
+func TestSentIsTheRelaysAck(t *testing.T) {
+	town, relay := evilTown(t, "alice", "bob")
+	alice, bob := town.client("alice"), town.client("bob")
+	alice.mustSend("first", "bob")
+	sees(t, alice, bob, "first")
+	var held []evilLine
+	relay.do(func() {
+		relay.dropAck = func(h *proto.Header) bool { return h.DstID == bob.Conn() }
+		relay.tamper = func(l evilLine) []evilLine {
+			if l.header.Type != proto.TypeClientCom {
+				return honest(l)
+			}
+			held = append(held, l)
+			return nil
+		}
+	})
+	id := alice.mustSend("second", "bob")
+	relayTestUntil(t, "the message at the relay", func() (came bool) {
+		relay.do(func() { came = len(held) == 1 })
+		return came
+	})
+	if _, err := alice.List(context.Background()); err != nil { // she has seen all that the relay has said
+		t.Fatal(err)
+	}
+	if got := alice.statuses(id); len(got) != 0 {
+		t.Errorf("what the relay has not acked was told as %s", got)
+	}
+	var line uint64
+	alice.engine.do(context.Background(), func() {
+		for _, f := range alice.engine.conns[bob.Conn()].inflight {
+			line = max(line, f.line)
+		}
+	})
+	relay.do(func() {
+		relay.write(relay.named("alice"), &proto.Header{Type: proto.TypeAck, DstID: bob.Conn(), Answers: &line}, nil)
+	})
+	alice.await("SENT", func(ev Event) bool {
+		return ev.Receipt != nil && ev.Receipt.ID == id && ev.Receipt.Status == StatusSent
+	})
+	relay.do(func() {
+		relay.tamper = nil
+		relay.forward(held[0])
+	})
+	sees(t, alice, bob, "first", "second")
+	if got := alice.statuses(id); got[0] != StatusSent || got[len(got)-1] != StatusRead {
+		t.Errorf("the message was told as %s", got)
+	}
+}

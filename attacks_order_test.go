@@ -219,8 +219,8 @@ func TestAttack08DropInTheMiddle(t *testing.T) {
 }
 
 // TestAttack08DropAck withholds the relay's own ack, in the middle and the
-// last one: it decides nothing about what was read, and a relay that never
-// acks is not waited for for ever.
+// last one: it decides nothing about what was read, a message counts as SENT by
+// nothing else, and a relay that never acks is not waited for for ever.
 func TestAttack08DropAck(t *testing.T) {
 	town, relay := evilTown(t, "alice", "bob")
 	alice, bob := town.client("alice"), town.client("bob")
@@ -229,8 +229,15 @@ func TestAttack08DropAck(t *testing.T) {
 	dropped := 0
 	once := func(h *proto.Header) bool { dropped++; return dropped == 1 }
 	relay.do(func() { relay.dropAck = once })
-	alice.mustSend("two", "bob")
+	unsent := func(id string) {
+		t.Helper()
+		if got := alice.statuses(id); slices.Contains(got, StatusSent) {
+			t.Errorf("without the relay's ack a message was told as %s", got)
+		}
+	}
+	two := alice.mustSend("two", "bob")
 	sees(t, alice, bob, "one", "two")
+	unsent(two)
 	alice.mustSend("three", "bob")
 	sees(t, alice, bob, "one", "two", "three")
 	if n := len(alice.gaps()); n != 0 {
@@ -238,8 +245,9 @@ func TestAttack08DropAck(t *testing.T) {
 	}
 	relay.do(func() { relay.dropAck = func(*proto.Header) bool { return true } })
 	first := alice.conversation("bob").T3
-	alice.mustSend("four", "bob")
+	four := alice.mustSend("four", "bob")
 	sees(t, alice, bob, "one", "two", "three", "four")
+	unsent(four)
 	// The time that an ack may take is over.
 	alice.engine.do(context.Background(), func() {
 		for _, pc := range alice.engine.conns {

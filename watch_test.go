@@ -239,6 +239,16 @@ func (tc *testClient) status(id string) (s Status) {
 	return s
 }
 
+// statuses returns what a message was reported as, in order.
+func (tc *testClient) statuses(id string) (all []Status) {
+	for _, ev := range tc.seen() {
+		if ev.Receipt != nil && ev.Receipt.ID == id {
+			all = append(all, ev.Receipt.Status)
+		}
+	}
+	return all
+}
+
 // met returns the connections that a client took as proved, by name.
 func (tc *testClient) met(name string) (conns []string) {
 	for _, ev := range tc.seen() {
