@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"chatsecure/proto"
 )
@@ -86,6 +87,73 @@ func TestAttack26Asks(t *testing.T) {
 	}
 	if m.Type != proto.TypeList || mallory.listed(m) != "ana messages" {
 		t.Errorf("got %+v", m.Header)
+	}
+}
+
+// TestAttack26AsksAreCharged: each request costs what PROTOCOL.md says, and who
+// goes on asking is told to wait.
+func TestAttack26AsksAreCharged(t *testing.T) {
+	rt := startRelayTest(t)
+	ana := relayTestDelegate(t, relayTestPerson(t, "ana"), "ana")
+	const devices = 6
+	for range devices {
+		rt.connect(ana, proto.TakesMessages)
+	}
+	mallory := rt.join("mallory")
+	mallory.conn.SetDeadline(time.Now().Add(time.Minute)) // she asks longer than a handshake takes
+	person := rt.conn(mallory).person
+	stand := func() (spent, as int64) {
+		person.mu.Lock()
+		defer person.mu.Unlock()
+		return person.spent, person.as
+	}
+	clock := rt.seconds.Load()
+	// ask sends a request and checks what it costs, but for what the keeper's
+	// own seconds pay off meanwhile. It tells whether it was answered.
+	ask := func(h proto.Header, cost int64) bool {
+		t.Helper()
+		rt.seconds.Store(clock)
+		spent, as := stand()
+		mallory.ask(&h)
+		m := mallory.next()
+		for m.Type == proto.TypeAck { // the keeper may have found a minute of silence
+			m = mallory.next()
+		}
+		if m.Type == proto.TypeError && m.Code == proto.Busy {
+			return false
+		}
+		now, at := stand()
+		if got := now - max(0, spent-(at-as)*relayBudgetRate); got != cost {
+			t.Fatalf("%s %q costs %d, want %d", h.Type, h.Name, got, cost)
+		}
+		return true
+	}
+	const request, bundle = 8, 32
+	for _, c := range []struct {
+		header proto.Header
+		cost   int64
+	}{
+		{proto.Header{Type: proto.TypeList}, request + devices + 1},
+		{proto.Header{Type: proto.TypeList, Name: "ana"}, request + devices},
+		{proto.Header{Type: proto.TypeList, Name: "nobody"}, request},
+		{proto.Header{Type: proto.TypeList, Watch: true}, request + devices + 1},
+		{proto.Header{Type: proto.TypeWhoisGet, Name: "ana"}, request + bundle*devices},
+		{proto.Header{Type: proto.TypeWhoisGet, Name: "nobody"}, request},
+		{proto.Header{Type: proto.TypeRelease}, request},
+	} {
+		if !ask(c.header, c.cost) {
+			t.Fatalf("%s %q is refused at the first time", c.header.Type, c.header.Name)
+		}
+	}
+	const cost = request + bundle*devices
+	asked := 0
+	for ; ask(proto.Header{Type: proto.TypeWhoisGet, Name: "ana"}, cost); asked++ {
+		if asked > 2*relayBudget/cost {
+			t.Fatalf("%d requests are answered without a pause", asked)
+		}
+	}
+	if least := relayBudget/cost - 10; asked < least {
+		t.Errorf("%d requests are answered, want %d", asked, least)
 	}
 }
 
