@@ -244,17 +244,6 @@ func TestUnshownIsHeldBack(t *testing.T) {
 	}
 }
 
-// TestUnreadIsBounded: who never says READ does not make a sender keep all that
-// it ever sends.
-func TestUnreadIsBounded(t *testing.T) {
-	pc := &peerConn{user: &user{accepted: true}, conv: new(crypto.Conversation), unreadBytes: maxUnread}
-	pc.queue = []*delivery{{r: &recipient{out: &outgoing{size: 1}}}}
-	e := &engine{cfg: &ClientConfig{}}
-	if e.pump(pc); len(pc.queue) != 1 {
-		t.Error("more is sent")
-	}
-}
-
 // TestEventsAreBounded: refusals and the like that nobody takes are counted.
 func TestEventsAreBounded(t *testing.T) {
 	q := newEventQueue()
