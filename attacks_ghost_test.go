@@ -149,3 +149,70 @@ func TestAttack13GhostWhileAsked(t *testing.T) {
 		t.Errorf("alice took %s for Bob, who is %s", got, bob.Conn())
 	}
 }
+
+// TestQueuedForAnotherPerson: what waits for Bob is not sent to who takes his
+// name while it waits, also where the user here has come to mean that person,
+// or has forgotten Bob, and by what is written then nobody is skipped who must
+// be asked.
+func TestQueuedForAnotherPerson(t *testing.T) {
+	for _, c := range []struct {
+		name      string
+		meanwhile func(s *State, other OfferedPeer) error
+		accepted  bool
+	}{
+		{"the other is accepted", func(s *State, other OfferedPeer) error {
+			if err := s.OfferPeer("bob", other); err != nil {
+				return err
+			}
+			_, _, err := s.AcceptPeer("bob")
+			return err
+		}, true},
+		{"Bob is forgotten", func(s *State, _ OfferedPeer) error {
+			_, err := s.ForgetPeer("bob")
+			return err
+		}, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			town := newTown(t, "alice", "bob", "carol", "mallory")
+			alice, bob, carol := town.client("alice"), town.client("bob"), town.client("carol")
+			alice.mustSend("first", "bob", "carol")
+			alice.mustSettle(StatusRead)
+			alice.leave()
+			if err := bob.Release(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			bob.leave()
+			alice = town.client("alice", func(cfg *ClientConfig) { cfg.AcceptNew, cfg.WaitPeer = false, time.Minute })
+			id := alice.mustSend("for Bob", "bob", "carol")
+			carol.awaitText("for Bob")
+
+			cfg := town.config("bob", "state-mallory")
+			cfg.Credential = town.credentialAs("mallory", "bob", time.Now())
+			other, err := town.verifier().Verify(cfg.Credential.Bundle, "bob")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := c.meanwhile(alice.state, OfferPerson(other)); err != nil {
+				t.Fatal(err)
+			}
+			mallory := town.dial(cfg)
+			change := alice.await("what becomes of the message", func(ev Event) bool {
+				return ev.Receipt != nil && ev.Receipt.ID == id && ev.Receipt.To == "bob" && ev.Receipt.Status != StatusPending
+			}).Receipt
+			if change.Status != StatusFailed || !strings.Contains(change.Reason, "another person than the one this was written to") {
+				t.Errorf("what was for Bob is %s: %q", change.Status, change.Reason)
+			}
+			want := []string(nil)
+			if c.accepted {
+				want = append(want, "for who has the name now")
+				alice.mustSend(want[0], "bob")
+				mallory.awaitText(want[0])
+			} else if _, err := alice.Send(t.Context(), []string{"bob"}, "for whoever it is"); err == nil || AsError(err).Code != proto.UnknownPeer {
+				t.Errorf("sending to whom nobody has accepted: %v", err)
+			}
+			if got := mallory.texts(); !slices.Equal(got, want) {
+				t.Errorf("the other saw %q, want %q", got, want)
+			}
+		})
+	}
+}

@@ -307,6 +307,9 @@ func (e *engine) pump(pc *peerConn) {
 		}
 		u.accepted = true
 	}
+	if pc.conv != nil && !pc.user.accepted {
+		pc.queue = slices.DeleteFunc(pc.queue, func(d *delivery) bool { return !e.bound(pc, d) })
+	}
 	for e.fatal == nil && pc.conv != nil && !pc.ending && len(pc.queue) > 0 && pc.user.accepted && !e.goodbye {
 		unacked := len(pc.sent) - int(pc.delivered-pc.sentBase)
 		room := maxUnackedRecords - unacked
@@ -347,15 +350,11 @@ func (pc *peerConn) fits(n, shares int) bool {
 // sendBatch seals the first n of a connection's queue under one signature,
 // stores them, and sends them.
 func (e *engine) sendBatch(pc *peerConn, n, size int) bool {
-	// A record waiting to be sent is bound to the identity that it was written
-	// to; one that another has proved since is not sent.
 	batch := pc.queue[:0:n]
 	records := make([]*crypto.Record, 0, n)
 	ids := make([]string, 0, n)
 	for _, d := range pc.queue[:n] {
-		if !d.r.out.record.Names(pc.user.name, hexIdentity(pc.conv.Person.Identity)) {
-			e.drop(d)
-			e.failed(d.r, Errorf(proto.IdentityChanged, "%s is now another person than the one this was written to", pc.name))
+		if !e.bound(pc, d) {
 			continue
 		}
 		batch = append(batch, d)
@@ -398,6 +397,18 @@ func (e *engine) sendBatch(pc *peerConn, n, size int) bool {
 		e.outbox.released(records0, bytes0)
 	}
 	return true
+}
+
+// bound tells whether a record was written to the person at this connection. A
+// record waiting to be sent is bound to the identity that it was written to;
+// where another has proved the name since, it is given up.
+func (e *engine) bound(pc *peerConn, d *delivery) bool {
+	if d.r.out.record.Names(pc.user.name, hexIdentity(pc.conv.Person.Identity)) {
+		return true
+	}
+	e.drop(d)
+	e.failed(d.r, Errorf(proto.IdentityChanged, "%s is now another person than the one this was written to", pc.name))
+	return false
 }
 
 // releaseIfDone gives up a record's place in the outbox once nothing of it

@@ -468,6 +468,12 @@ func (e *engine) converse(pc *peerConn, conv *crypto.Conversation) {
 	pc.conv, pc.confirmed, pc.first, pc.ending = conv, false, 0, false
 	pc.bundle = conv.PeerBundle.Hash()
 	pc.tries = 0
+	if u.identity != conv.Person.Identity {
+		// Whoever had the name was forgotten, or another was accepted in their
+		// place, since it was looked up: the yes was to another person.
+		k, ok := e.cfg.State.KnownPeer(u.name)
+		u.accepted = ok && k.Identity == conv.Person.Identity && k.Accepted
+	}
 	u.person, u.identity, u.refusal, u.shown = conv.Person, conv.Person.Identity, nil, pc.name
 	if e.cfg.Takes == proto.TakesMessages {
 		if err := e.history.RefreshKnown(); err != nil {
