@@ -3,6 +3,7 @@ package chatsecure
 import (
 	"bytes"
 	"context"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -242,4 +243,37 @@ func TestUnreadIsBounded(t *testing.T) {
 	mallory.receipt(end(alice), took, took)
 	alice.mustSettle(StatusRead)
 	stands(0, 0)
+}
+
+// TestGivenUpTakesNoRoom: what is given up in the moment of sending, because it
+// was written to another person, is not counted as sent for ever after.
+func TestGivenUpTakesNoRoom(t *testing.T) {
+	town := newTown(t, "alice", "bob")
+	alice, bob := town.client("alice"), town.client("bob")
+	alice.mustSend("first", "bob")
+	sees(t, alice, bob, "first")
+	e, conn := alice.engine, bob.Conn()
+	e.do(context.Background(), func() {
+		pc := e.conns[conn]
+		for _, identity := range [][32]byte{{1}, pc.conv.Person.Identity} {
+			to := []crypto.Recipient{{Name: "bob", Identity: hexIdentity(identity)}}
+			out := &outgoing{record: crypto.NewRecord(e.self, to, "second", e.now()), size: 1000}
+			r := &recipient{out: out, user: pc.user, status: StatusPending, active: 1}
+			out.to = []*recipient{r}
+			pc.user.counts.total++
+			pc.queue = append(pc.queue, &delivery{r: r})
+		}
+	})
+	alice.await("that one is given up", func(ev Event) bool { return ev.Receipt != nil && ev.Receipt.Status == StatusFailed })
+	if out := alice.settle(StatusRead); len(out.Failed) != 1 || out.Failed[0].Code != proto.IdentityChanged {
+		t.Errorf("%v: %v", out.Names, out.Failed)
+	}
+	e.do(context.Background(), func() {
+		if pc := e.conns[conn]; pc.unackBytes != 0 || pc.unreadBytes != 0 {
+			t.Errorf("%d bytes count as not DELIVERED and %d as not READ", pc.unackBytes, pc.unreadBytes)
+		}
+	})
+	if got := bob.texts(); !slices.Equal(got, []string{"first", "second"}) {
+		t.Errorf("bob saw %q", got)
+	}
 }

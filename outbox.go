@@ -355,6 +355,7 @@ func (e *engine) sendBatch(pc *peerConn, n, size int) bool {
 	ids := make([]string, 0, n)
 	for _, d := range pc.queue[:n] {
 		if !e.bound(pc, d) {
+			size -= d.r.out.size
 			continue
 		}
 		batch = append(batch, d)
