@@ -2,7 +2,9 @@ package main
 
 import (
 	"errors"
+	"go/build"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -23,24 +25,62 @@ func document(t *testing.T, name string) string {
 	return string(text)
 }
 
-// TestSecurityNamesTests: every test that SECURITY.md names exists, and every
-// promise names one.
-func TestSecurityNamesTests(t *testing.T) {
-	exists := make(map[string]bool)
+// testsBelow are the tests that make test runs on Linux, by name: those in files
+// that a build for it takes. A name says nothing that stands only in a file for
+// another system, or for a tag that has to be asked for.
+func testsBelow(dir string) (map[string]bool, error) {
+	linux := build.Default
+	linux.GOOS, linux.CgoEnabled, linux.BuildTags = "linux", true, []string{"race"}
+	tests := make(map[string]bool)
 	declared := regexp.MustCompile(`(?m)^func (Test\w+)\(`)
-	err := filepath.WalkDir("../..", func(path string, _ fs.DirEntry, err error) error {
+	err := filepath.WalkDir(dir, func(path string, _ fs.DirEntry, err error) error {
 		if err != nil || !strings.HasSuffix(path, "_test.go") {
 			return err
 		}
 		source, err := os.ReadFile(path)
-		for _, m := range declared.FindAllSubmatch(source, -1) {
-			exists[string(m[1])] = true
+		built := false
+		if err == nil {
+			built, err = linux.MatchFile(filepath.Split(path))
 		}
 		if errors.Is(err, fs.ErrNotExist) {
-			return nil
+			return nil // it went away meanwhile
+		}
+		if built {
+			for _, m := range declared.FindAllSubmatch(source, -1) {
+				tests[string(m[1])] = true
+			}
 		}
 		return err
 	})
+	return tests, err
+}
+
+// TestTestsBelow: a test counts only where a file that is built has it.
+func TestTestsBelow(t *testing.T) {
+	dir := t.TempDir()
+	for name, constraint := range map[string]string{
+		"plain": "", "asked": "soak", "both": "linux && soak", "elsewhere": "!linux", "pure": "!cgo", "mac": "darwin", "pc": "windows",
+		"other_windows": "", "other_darwin": "", "here_linux": "", "here": "linux && cgo", "either": "soak || !windows", "raced": "race", "unraced": "!race", "new": "go1.26",
+	} {
+		source := "package p\n\nfunc Test_" + name + "(t *testing.T) {}\nfunc Test_common(t *testing.T) {}\n"
+		if constraint != "" {
+			source = "// A comment before it.\n\n//go:build " + constraint + "\n\n" + source
+		}
+		if err := os.WriteFile(filepath.Join(dir, name+"_test.go"), []byte(source), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	tests, err := testsBelow(dir)
+	want := []string{"Test_common", "Test_either", "Test_here", "Test_here_linux", "Test_new", "Test_plain", "Test_raced"}
+	if got := slices.Sorted(maps.Keys(tests)); err != nil || !slices.Equal(got, want) {
+		t.Errorf("the tests are %q, want %q; %v", got, want, err)
+	}
+}
+
+// TestSecurityNamesTests: every test that SECURITY.md names is one that make
+// test runs, and every promise names one.
+func TestSecurityNamesTests(t *testing.T) {
+	exists, err := testsBelow("../..")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -50,7 +90,7 @@ func TestSecurityNamesTests(t *testing.T) {
 	named := regexp.MustCompile("`(Test\\w+)`")
 	for _, m := range named.FindAllStringSubmatch(text, -1) {
 		if !exists[m[1]] {
-			t.Errorf("SECURITY.md names %s, which does not exist", m[1])
+			t.Errorf("SECURITY.md names %s, which make test does not run", m[1])
 		}
 	}
 	n := 0
