@@ -35,7 +35,8 @@ type ClientConfig struct {
 	Credential *Credential
 
 	// Renew makes the next one before its delegation ends: it asks the card
-	// again. Without it the client ends when the delegation does.
+	// again. Without it the client ends when the delegation does. After an error it
+	// is called again, but for a RenewalOver and where no PIN was to be had.
 	Renew func(ctx context.Context) (*Credential, error)
 
 	Ciphers     []string      // allowed suites, best first; default all

@@ -119,6 +119,17 @@ func (e *engine) renewIfDue(now time.Time) {
 	})
 }
 
+// RenewalOver is an error of ClientConfig.Renew that every further call would end
+// with, such as a wrong PIN in a file: it is not called again. Where a person was
+// asked, a wrong PIN is not of this kind.
+type RenewalOver struct{ Err error }
+
+// Error returns what Err says.
+func (e *RenewalOver) Error() string { return e.Err.Error() }
+
+// Unwrap returns Err.
+func (e *RenewalOver) Unwrap() error { return e.Err }
+
 // renewed takes a new credential into use: the connection is made anew under
 // it, and what was not READ is sent again. The old K is erased.
 func (e *engine) renewed(cred *Credential, err error) {
@@ -132,7 +143,8 @@ func (e *engine) renewed(cred *Credential, err error) {
 	}
 	if err != nil {
 		e.renewNext = time.Now().Add(renewAgain)
-		if errors.Is(err, card.PINNeeded) || errors.Is(err, card.PINLocked) {
+		_, over := errors.AsType[*RenewalOver](err)
+		if over || errors.Is(err, card.PINNeeded) || errors.Is(err, card.PINLocked) {
 			e.cfg.Renew = nil // asking again would not find anybody
 		}
 		e.event(Event{Type: EventError, Err: &Error{Code: proto.Card, Message: fmt.Sprintf("the delegation ends soon and could not be made anew: %v", err), Err: err}})

@@ -10,7 +10,9 @@ import (
 	"testing"
 	"time"
 
+	"chatsecure/card"
 	"chatsecure/crypto"
+	"chatsecure/proto"
 )
 
 // delegationEnds moves the client's delegation in time, so that what is left of
@@ -96,6 +98,47 @@ func TestDelegationIsNotRenewed(t *testing.T) {
 	alice.delegationEnds(-time.Minute)
 	if e := alice.awaitEnd(); ExitStatus(e) != 5 {
 		t.Errorf("with a card that does not sign the client ended with %v", e)
+	}
+}
+
+// TestRenewalIsOver: after an error that stays the card is not asked again, and
+// after another it is.
+func TestRenewalIsOver(t *testing.T) {
+	town := newTown(t, "alice")
+	wrong := &card.Error{Kind: card.PINIncorrect, Message: "the PIN was wrong"}
+	for _, c := range []struct {
+		name string
+		err  error
+		over bool
+	}{
+		{"no PIN", &card.Error{Kind: card.PINNeeded, Message: "nobody is there"}, true},
+		{"a locked PIN", &card.Error{Kind: card.PINLocked, Message: "the PIN is locked"}, true},
+		{"a wrong PIN in a file", &RenewalOver{wrong}, true},
+		{"a wrong PIN that was typed", wrong, false},
+		{"no card", &card.Error{Kind: card.NoCard, Message: "there is no card"}, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			asked := make(chan struct{}, 2)
+			alice := town.clientIn("alice", c.name, func(cfg *ClientConfig) {
+				cfg.Renew = func(context.Context) (*Credential, error) {
+					asked <- struct{}{}
+					return nil, c.err
+				}
+			})
+			alice.delegationEnds(time.Minute)
+			soon(t, "a question for the PIN", asked)
+			told := alice.await("why not", func(ev Event) bool { return ev.Err != nil })
+			if told.Err.Code != proto.Card || !errors.Is(told.Err, c.err) {
+				t.Errorf("it is told %+v", told.Err)
+			}
+			alice.engine.do(context.Background(), func() {
+				alice.engine.renewNext = time.Time{} // the minute is over
+				alice.engine.renewIfDue(time.Now())
+				if again := alice.engine.renewing; again == c.over {
+					t.Errorf("the card is asked again: %v", again)
+				}
+			})
+		})
 	}
 }
 

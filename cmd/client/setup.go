@@ -254,6 +254,7 @@ func (s *signer) sign(ctx context.Context) (*chatsecure.Credential, error) {
 	s.out.detail("%s signs", crypto.Visible(c.Describe()))
 	cred, err := chatsecure.NewCredential(ctx, c, s.name, s.opt.key, lifetime, issuers, s.now())
 	if errors.Is(err, card.PINIncorrect) && (s.opt.pinFile != "" || strings.Contains(s.opt.card, "pin-source=")) {
+		err = &chatsecure.RenewalOver{Err: err}
 		s.failed = err
 	}
 	if err != nil {
