@@ -3,6 +3,9 @@ package chatsecure
 import (
 	"encoding/json"
 	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
 	"maps"
 	"os"
 	"path/filepath"
@@ -382,6 +385,126 @@ func TestProtocolContexts(t *testing.T) {
 	}
 	if !maps.Equal(told, contexts) {
 		t.Errorf("the contexts in PROTOCOL.md are\n%q, in the code\n%q", slices.Sorted(maps.Keys(told)), slices.Sorted(maps.Keys(contexts)))
+	}
+}
+
+// shippedSource parses every Go file that becomes part of the programs, but for
+// those of package card.
+func shippedSource(t *testing.T) (files []*ast.File) {
+	t.Helper()
+	fset := token.NewFileSet()
+	for _, pattern := range []string{"*.go", "crypto/*.go", "proto/*.go", "canon/*.go", "cmd/*/*.go", "cmd/internal/*/*.go"} {
+		paths, err := filepath.Glob(pattern)
+		if err != nil || len(paths) == 0 {
+			t.Fatalf("%s: %v", pattern, err)
+		}
+		for _, path := range paths {
+			if strings.HasSuffix(path, "_test.go") {
+				continue
+			}
+			f, err := parser.ParseFile(fset, path, nil, 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			files = append(files, f)
+		}
+	}
+	return files
+}
+
+// calledName is the name of what is called, without package or receiver, "" if
+// e is not a call.
+func calledName(e ast.Expr) string {
+	call, _ := e.(*ast.CallExpr)
+	if call == nil {
+		return ""
+	}
+	switch f := call.Fun.(type) {
+	case *ast.Ident:
+		return f.Name
+	case *ast.SelectorExpr:
+		return f.Sel.Name
+	}
+	return ""
+}
+
+// signingContexts returns the contexts of the tuples that e is made of: those of
+// a call of tuple, or of all that a function returns which is called there.
+func signingContexts(e ast.Expr, functions map[string][]*ast.FuncDecl) (contexts []string) {
+	name := calledName(e)
+	if name == "tuple" {
+		if s, ok := e.(*ast.CallExpr).Args[0].(*ast.BasicLit); ok && s.Kind == token.STRING {
+			return []string{strings.Trim(s.Value, `"`)}
+		}
+		return nil
+	}
+	for _, f := range functions[name] {
+		ast.Inspect(f, func(n ast.Node) bool {
+			if r, ok := n.(*ast.ReturnStmt); ok && len(r.Results) == 1 {
+				contexts = append(contexts, signingContexts(r.Results[0], nil)...)
+			}
+			return true
+		})
+	}
+	return contexts
+}
+
+// TestCardSignsNothingElse looks at every Sign in the source. The card's has one
+// caller, which gives it a delegation. What K or a relay's key signs has other
+// contexts: no signature of theirs is one of a card's, nor the other way.
+func TestCardSignsNothingElse(t *testing.T) {
+	files, functions := shippedSource(t), map[string][]*ast.FuncDecl{}
+	var all []*ast.FuncDecl
+	named := 0 // also where it is not called
+	for _, file := range files {
+		ast.Inspect(file, func(n ast.Node) bool {
+			switch n := n.(type) {
+			case *ast.FuncDecl:
+				all = append(all, n)
+				functions[n.Name.Name] = append(functions[n.Name.Name], n)
+			case *ast.SelectorExpr:
+				if n.Sel.Name == "Sign" {
+					named++
+				}
+			}
+			return true
+		})
+	}
+	var byCard, byKey []string
+	for _, in := range all {
+		ast.Inspect(in, func(n ast.Node) bool {
+			call, ok := n.(*ast.CallExpr)
+			if !ok || calledName(call) != "Sign" {
+				return true
+			}
+			named--
+			switch len(call.Args) {
+			case 0: // of a number: whether it is negative
+			case 1:
+				contexts := signingContexts(call.Args[0], functions)
+				if len(contexts) == 0 {
+					t.Errorf("%s has a key sign what is not seen to be a tuple", in.Name.Name)
+				}
+				byKey = append(byKey, contexts...)
+			case 2:
+				if x, ok := call.Fun.(*ast.SelectorExpr).X.(*ast.Ident); ok && x.Name == "ed25519" {
+					break // of the standard library, below Key.Sign
+				}
+				byCard = append(byCard, in.Name.Name+" "+calledName(call.Args[1]))
+				byCard = append(byCard, signingContexts(call.Args[1], functions)...)
+			}
+			return true
+		})
+	}
+	if want := []string{"NewCredential DelegationMessage", "delegation"}; !slices.Equal(byCard, want) {
+		t.Errorf("the card signs in %q, want %q", byCard, want)
+	}
+	slices.Sort(byKey)
+	if want := []string{"cc-1", "cc-2", "cc-3", "cc-retry", "connect-2", "connect-3", "message", "request"}; !slices.Equal(byKey, want) {
+		t.Errorf("the contexts of what K and a relay's key sign are %q, want %q", byKey, want)
+	}
+	if named != 0 {
+		t.Errorf("%d times Sign is handed on, where nothing is seen of what it signs", named)
 	}
 }
 

@@ -48,6 +48,23 @@ func TestTupleIsInjective(t *testing.T) {
 	}
 }
 
+// What a card signs begins as nothing else does, be it another context that
+// begins or ends alike, or anything as a context's first item.
+func TestDelegationBeginsAsNothingElse(t *testing.T) {
+	message := DelegationMessage([]byte("leaf"), "Ana", []byte("key"), 1000, 2000)
+	begin := tuple("delegation")
+	if !bytes.HasPrefix(message, begin) {
+		t.Fatalf("a delegation is %x", message)
+	}
+	for _, context := range []string{"", "delegatio", "delegations", "elegation", "d", "cc-1", "cc-2", "cc-3", "cc-retry", "connect-2", "connect-3", "message", "request"} {
+		for _, item := range []string{"", "delegation", "n", string(message), string(begin)} {
+			if bytes.HasPrefix(tuple(context, item), begin) {
+				t.Errorf("a tuple of %q begins as a delegation", context)
+			}
+		}
+	}
+}
+
 func TestAppendedTuple(t *testing.T) {
 	b := appendContext(nil, "x")
 	b = appendBytes(b, []byte{1})
