@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"chatsecure"
+	"chatsecure/card"
 	"chatsecure/crypto"
 )
 
@@ -186,7 +187,7 @@ func fakeSystem(stdin string) (sys system, stdout, stderr *paper) {
 	stdout, stderr = new(paper), new(paper)
 	return system{
 		stdin: strings.NewReader(stdin), stdout: stdout, stderr: stderr, now: time.Now,
-		env: func(string) string { return "" },
+		env: func(string) string { return "" }, cards: card.Open,
 	}, stdout, stderr
 }
 

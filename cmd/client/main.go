@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"chatsecure"
+	"chatsecure/card"
 	"chatsecure/proto"
 )
 
@@ -34,6 +35,7 @@ func main() {
 		stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr,
 		env: os.Getenv, now: time.Now, signals: signals,
 		openTTY: func() (*os.File, error) { return os.OpenFile("/dev/tty", os.O_RDWR, 0) },
+		cards:   card.Open,
 	}))
 }
 
@@ -50,6 +52,7 @@ type system struct {
 	now            func() time.Time
 	signals        <-chan os.Signal
 	openTTY        func() (*os.File, error) // the controlling terminal
+	cards          func(context.Context, string, card.Options) (card.Card, error)
 }
 
 // app is one run of the program.

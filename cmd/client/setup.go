@@ -293,7 +293,7 @@ func (a *app) timely(leaf *x509.Certificate) error {
 
 // openCard opens the card that the options mean.
 func (a *app) openCard(ctx context.Context) (card.Card, error) {
-	return card.Open(ctx, a.opt.card, a.cardOptions())
+	return a.cards(ctx, a.opt.card, a.cardOptions())
 }
 
 // cardOptions say whom the card may ask: a file, the person, or nobody.
