@@ -5,6 +5,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -107,34 +109,107 @@ func TestEveryExitStatus(t *testing.T) {
 	}
 }
 
-// everyCommand is a command line for each command, of those that end by
-// themselves where nobody answers.
-func (w *town) everyCommand() [][]string {
-	return [][]string{
-		{}, {"list"}, {"whois", "bob"}, {"send", "bob"}, {"send", "bob", "hello"}, {"send", "-wait", "read", "-wait-peer", "1ms", "bob"}, {"recv", "-for", "1ms"},
-		{"pipe", "bob"}, {"pipe", "-send", "bob"}, {"pipe", "-recv", "bob"}, {"history"}, {"history", "-verify"}, {"history", "-export", strings.Repeat("00", 16)},
-		{"verify", "-"}, {"verify", w.path("none")}, {"card"}, {"crl"}, {"crl", "refresh"}, {"trust"}, {"trust", "accept", "bob"}, {"trust", "forget", "bob"},
-		{"logout"}, {"release"}, {"doctor"}, {"completion", "bash"},
+// tried is a command line that ends by itself where nobody answers.
+type tried struct {
+	args   []string
+	status int  // how it ends where nothing is missing
+	online bool // it needs all that may be missing
+	reads  bool // standard input is data to it
+}
+
+// everyCommand is a command line for each command.
+func (w *town) everyCommand() []tried {
+	return []tried{
+		{nil, 0, true, true},
+		{[]string{"list"}, 0, true, false},
+		{[]string{"whois", "bob"}, 6, true, false},
+		{[]string{"send", "bob"}, 0, true, true},
+		{[]string{"send", "bob", "hello"}, 6, true, false},
+		{[]string{"send", "-wait", "read", "-wait-peer", "1ms", "bob"}, 0, true, true},
+		{[]string{"recv", "-for", "1ms"}, 0, true, false},
+		{[]string{"pipe", "bob"}, 6, true, true},
+		{[]string{"pipe", "-send", "bob"}, 6, true, true},
+		{[]string{"pipe", "-recv", "bob"}, 6, true, false},
+		{[]string{"history"}, 0, false, false},
+		{[]string{"history", "-verify"}, 0, false, false},
+		{[]string{"history", "-export", strings.Repeat("00", 16)}, 1, false, false},
+		{[]string{"verify", "-"}, 8, false, true},
+		{[]string{"verify", w.path("none")}, 1, false, false},
+		{[]string{"card"}, 0, false, false},
+		{[]string{"crl"}, 0, false, false},
+		{[]string{"crl", "refresh"}, 2, false, false}, // nothing is fetched here
+		{[]string{"trust"}, 0, false, false},
+		{[]string{"trust", "accept", "bob"}, 1, false, false},
+		{[]string{"trust", "forget", "bob"}, 1, false, false},
+		{[]string{"logout"}, 0, false, false},
+		{[]string{"release"}, 0, true, false},
+		{[]string{"doctor"}, 0, false, false},
+		{[]string{"completion", "bash"}, 0, false, false},
 	}
 }
 
 // TestEveryCommandIsTried: a new command cannot be forgotten here.
 func TestEveryCommandIsTried(t *testing.T) {
-	tried := make(map[string]bool)
-	for _, args := range (&town{}).everyCommand() {
-		if len(args) > 0 {
-			tried[args[0]] = true
+	there := make(map[string]bool)
+	for _, c := range (&town{}).everyCommand() {
+		if len(c.args) > 0 {
+			there[c.args[0]] = true
 		}
 	}
 	for _, c := range commands {
-		if !tried[c.Name] {
+		if !there[c.Name] {
 			t.Errorf("everyCommand does not have %s", c.Name)
 		}
 	}
 }
 
+// lack is what a client lacks that it would have to ask for.
+type lack struct {
+	what   string
+	status int // how what needs it ends
+	doctor int // how doctor ends, which says that it will be needed
+	flags  []string
+}
+
+// lacks are all of them, and nothing. Each has a state directory of its own:
+// what one is told is not known to the next.
+func (w *town) lacks(tokens *lab.Tokens) []lack {
+	pin, unknown := []string{"-card", tokens.URI("alice")}, []string{"-accept-new=false"}
+	all := []lack{
+		{"nothing", 0, 0, nil},
+		{"a name", 2, 0, []string{"-name", ""}},
+		{"a PIN", 5, 0, pin},
+		{"the relay's fingerprint", 4, 4, unknown},
+		{"PIN and fingerprint", 5, 4, slices.Concat(pin, unknown)},
+	}
+	for i := range all {
+		state := w.path("lacks-" + strconv.Itoa(i))
+		if err := os.Mkdir(state, 0o700); err != nil {
+			w.t.Fatal(err)
+		}
+		all[i].flags = append([]string{"-timeout", "2s", "-state", state}, all[i].flags...)
+	}
+	return all
+}
+
+// ends is the status that c has to end with.
+func (l lack) ends(c tried) int {
+	switch {
+	case c.online && l.status != 0:
+		return l.status
+	case len(c.args) > 0 && c.args[0] == "doctor":
+		return l.doctor
+	}
+	return c.status
+}
+
+// concerns tells whether c ends otherwise for want of it. With nothing missing,
+// everything is tried.
+func (l lack) concerns(c tried) bool { return l.status == 0 || l.ends(c) != c.status }
+
 // TestBatchNeverWaitsForInput: whatever would have to be asked, every command
-// ends by itself with standard input closed.
+// ends by itself. Standard input never gives anything, and never ends; but for
+// what it is data to, and gets as far as to read it, it has ended.
 func TestBatchNeverWaitsForInput(t *testing.T) {
 	lab.NeedSoftHSM(t)
 	w := newTown(t, people("alice"))
@@ -143,16 +218,30 @@ func TestBatchNeverWaitsForInput(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.env = []string{tokens.Env()}
-	missing := map[string][]string{
-		"nothing": nil, "the fingerprint": {"-accept-new=false"}, "a PIN": {"-card", tokens.URI("alice")}, "everything": {"-accept-new=false", "-card", tokens.URI("alice"), "-state", w.path("new")},
+	silent, writer, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
 	}
-	for what, flags := range missing {
-		for _, args := range w.everyCommand() {
-			cmd := w.client("alice", append(append([]string{"-timeout", "2s"}, flags...), args...)...)
-			sh := exec.CommandContext(bounded(t), "sh", append([]string{"-c", `exec "$@" <&-`, "sh"}, cmd.Args...)...)
-			sh.Env, sh.SysProcAttr = cmd.Env, cmd.SysProcAttr
-			if out, err := sh.CombinedOutput(); sh.ProcessState.ExitCode() < 0 {
-				t.Errorf("without %s, %q did not end: %v; it said %q", what, args, err, out)
+	defer silent.Close()
+	defer writer.Close()
+	for _, lacking := range w.lacks(tokens) {
+		for _, c := range w.everyCommand() {
+			if !lacking.concerns(c) {
+				continue
+			}
+			cmd := w.client("alice", slices.Concat(lacking.flags, c.args)...)
+			cmd.Stdin = silent
+			if c.reads && lacking.status == 0 {
+				sh := exec.CommandContext(bounded(t), "sh", append([]string{"-c", `exec "$@" <&-`, "sh"}, cmd.Args...)...)
+				sh.Env, sh.SysProcAttr = cmd.Env, cmd.SysProcAttr
+				cmd = sh
+			}
+			out, err := cmd.CombinedOutput()
+			if cmd.ProcessState == nil || cmd.ProcessState.ExitCode() < 0 {
+				t.Fatalf("lacking %s, %q did not end: %v; it said %q", lacking.what, c.args, err, out)
+			}
+			if got, want := cmd.ProcessState.ExitCode(), lacking.ends(c); got != want {
+				t.Errorf("lacking %s, %q: exit status %d, want %d; it said %q", lacking.what, c.args, got, want, out)
 			}
 		}
 	}
