@@ -447,9 +447,16 @@ func TestReceiverDiskFullOnce(t *testing.T) {
 	alice.mustSend("before", "bob")
 	alice.mustSettle(StatusRead)
 	disk.armed.Store(true)
-	alice.mustSend("on the full disk", "bob")
+	id := alice.mustSend("on the full disk", "bob")
 	bob.await("that the history cannot be written", isHistoryError)
 	sees(t, alice, bob, "before", "on the full disk")
+	told := false // that the conversation with what did not find room has ended
+	for _, ev := range alice.seen() {
+		told = told || ev.Gap != nil
+		if r := ev.Receipt; !told && r != nil && r.ID == id && r.Status.AtLeast(StatusDelivered) {
+			t.Errorf("it was called %s, and had not found room", r.Status)
+		}
+	}
 	alice.leave()
 	bob.leave()
 	town.historiesHold("alice", "bob")
@@ -465,13 +472,18 @@ func TestReceiverDiskFull(t *testing.T) {
 	alice.mustSend("before", "bob")
 	alice.mustSettle(StatusRead)
 	disk.set(100, false)
-	alice.mustSend("on the full disk", "bob")
+	id, conn := alice.mustSend("on the full disk", "bob"), bob.Conn()
 	if err := bob.awaitEnd(); err.Code != proto.History || ExitStatus(err) != 1 {
 		t.Errorf("bob's client ended with %v", err)
 	}
 	if slices.ContainsFunc(bob.texts(), func(s string) bool { return s != "before" }) {
 		t.Errorf("bob saw %q", bob.texts())
 	}
+	// After that nothing of his comes any more.
+	alice.await("that bob is gone", func(ev Event) bool {
+		return ev.Peer != nil && ev.Peer.Conn == conn && ev.Peer.What == proto.Left
+	})
+	alice.undelivered("on the full disk", id)
 	bob.leave()
 	again := town.client("bob")
 	sees(t, alice, again, "on the full disk")
