@@ -30,7 +30,12 @@ type evilPeer struct {
 // evilPeer connects as name to whatever relay is at addr.
 func (town *testTown) evilPeer(addr, name string, cred *Credential) *evilPeer {
 	town.t.Helper()
-	c, err := relayTestDial(town.t, addr, &relayTestCred{cred.Key, cred.Bundle}, proto.TakesMessages)
+	return town.evilPeerTaking(proto.TakesMessages, addr, name, cred)
+}
+
+func (town *testTown) evilPeerTaking(takes, addr, name string, cred *Credential) *evilPeer {
+	town.t.Helper()
+	c, err := relayTestDial(town.t, addr, &relayTestCred{cred.Key, cred.Bundle}, takes)
 	if err != nil {
 		town.t.Fatalf("evil %s: %v", name, err)
 	}

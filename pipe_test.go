@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
+	"errors"
 	"io"
 	"sync"
 	"testing"
@@ -80,34 +81,34 @@ func TestPipesDoNotMix(t *testing.T) {
 }
 
 func TestPipeCutShort(t *testing.T) {
-	for _, who := range []string{"peer", "relay"} {
-		t.Run(who, func(t *testing.T) {
+	for _, c := range []struct {
+		what string
+		cut  func(town *testTown, alice, bob *testClient, stopAlice func())
+	}{
+		{"the receiver is killed", func(_ *testTown, _, bob *testClient, _ func()) { bob.engine.abort() }},
+		{"the sender is killed", func(_ *testTown, alice, _ *testClient, _ func()) { alice.engine.abort() }},
+		{"the sender stops", func(_ *testTown, _, _ *testClient, stopAlice func()) { stopAlice() }},
+		{"the relay stops", func(town *testTown, _, _ *testClient, _ func()) { town.stop() }},
+	} {
+		t.Run(c.what, func(t *testing.T) {
 			town := newTown(t, "alice", "bob")
 			alice, bob := town.client("alice", takesPipe), town.client("bob", takesPipe)
 			never, hold := io.Pipe() // gives a little, and then nothing
 			defer hold.Close()
 			go hold.Write([]byte("the beginning"))
 			var got lockedBuffer
-			ends := make(chan error, 2)
-			go func() { ends <- alice.Pipe(context.Background(), "bob", never, nil, nil) }()
-			bobCtx, stopBob := context.WithCancel(context.Background())
-			defer stopBob()
-			go func() { ends <- bob.Pipe(bobCtx, "alice", nil, &got, nil) }()
+			sent, received := make(chan error, 1), make(chan error, 1)
+			ctx, stopAlice := context.WithCancel(context.Background())
+			defer stopAlice()
+			go func() { sent <- alice.Pipe(ctx, "bob", never, nil, nil) }()
+			go func() { received <- bob.Pipe(context.Background(), "alice", nil, &got, nil) }()
 			got.await(t, "the beginning")
-			if who == "peer" {
-				bob.engine.abort() // as if it were killed
-			} else {
-				town.stop()
+			c.cut(town, alice, bob, stopAlice)
+			if err := soon(t, "the end of the receiver's side", received); ExitStatus(err) != 3 {
+				t.Errorf("the receiver's side ended with %v, exit status %d", err, ExitStatus(err))
 			}
-			for range 2 {
-				select {
-				case err := <-ends:
-					if exit := ExitStatus(err); exit != 3 {
-						t.Errorf("the pipe ended with %v, exit status %d", err, exit)
-					}
-				case <-time.After(20 * time.Second):
-					t.Fatal("a side did not notice the loss")
-				}
+			if err := soon(t, "the end of the sender's side", sent); ExitStatus(err) != 3 && !(errors.Is(err, context.Canceled) && ctx.Err() != nil) {
+				t.Errorf("the sender's side ended with %v, exit status %d", err, ExitStatus(err))
 			}
 		})
 	}

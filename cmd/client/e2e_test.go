@@ -604,22 +604,24 @@ func TestPipe(t *testing.T) {
 // TestPipeCutShort ends non-zero, also while standard input gives nothing.
 func TestPipeCutShort(t *testing.T) {
 	w := newTown(t, people("alice", "bob"))
-	bob := w.start("bob", "pipe", "-wait-peer", "30s", "alice")
-	alice := w.start("alice", "pipe", "-wait-peer", "30s", "bob")
-	bob.stdin.Write([]byte("a beginning\n"))
-	if line := alice.line(); line != "a beginning\n" {
-		t.Errorf("alice got %q", line)
+	for _, way := range []struct{ bob, alice []string }{{nil, nil}, {[]string{"-send"}, []string{"-recv"}}} {
+		bob := w.start("bob", slices.Concat([]string{"pipe"}, way.bob, []string{"-wait-peer", "30s", "alice"})...)
+		alice := w.start("alice", slices.Concat([]string{"pipe"}, way.alice, []string{"-wait-peer", "30s", "bob"})...)
+		bob.stdin.Write([]byte("a beginning\n"))
+		if line := alice.line(); line != "a beginning\n" {
+			t.Errorf("%s: alice got %q", way.alice, line)
+		}
+		bob.cmd.Process.Kill()
+		rest, err := io.ReadAll(alice.out)
+		if err != nil || len(rest) != 0 {
+			t.Errorf("%s: alice got %q %v", way.alice, rest, err)
+		}
+		alice.cmd.Wait()
+		if status := alice.cmd.ProcessState.ExitCode(); status != 3 || !strings.Contains(alice.stderr.String(), "client: error: ") {
+			t.Errorf("%s: alice ended with %d and said %q", way.alice, status, alice.stderr.String())
+		}
+		bob.end()
 	}
-	bob.cmd.Process.Kill()
-	rest, err := io.ReadAll(alice.out)
-	if err != nil || len(rest) != 0 {
-		t.Errorf("alice got %q %v", rest, err)
-	}
-	alice.cmd.Wait()
-	if status := alice.cmd.ProcessState.ExitCode(); status <= 0 || !strings.Contains(alice.stderr.String(), "client: error: ") {
-		t.Errorf("alice ended with %d and said %q", status, alice.stderr.String())
-	}
-	bob.end()
 }
 
 // TestHistoryOfOneBreath: a message and the question for it, piped together.
