@@ -30,7 +30,9 @@ type wireTap struct {
 	edit func(up bool, n int, line []byte) []byte // n counts from 1, in each direction
 
 	mu    sync.Mutex
+	cond  *sync.Cond
 	up    [][]byte // from clients, without their newlines
+	open  int      // clients that may send more
 	conns []net.Conn
 }
 
@@ -41,6 +43,7 @@ func newWireTap(t testing.TB, relay string, edit func(up bool, n int, line []byt
 		t.Fatal(err)
 	}
 	tap := &wireTap{t: t, addr: ln.Addr().String(), edit: edit}
+	tap.cond = sync.NewCond(&tap.mu)
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		for {
@@ -55,8 +58,15 @@ func newWireTap(t testing.TB, relay string, edit func(up bool, n int, line []byt
 			}
 			tap.mu.Lock()
 			tap.conns = append(tap.conns, client, server)
+			tap.open++
 			tap.mu.Unlock()
-			wg.Go(func() { tap.pass(true, client, server) })
+			wg.Go(func() {
+				tap.pass(true, client, server)
+				tap.mu.Lock()
+				tap.open--
+				tap.mu.Unlock()
+				tap.cond.Broadcast()
+			})
 			wg.Go(func() { tap.pass(false, server, client) })
 		}
 	})
@@ -96,10 +106,14 @@ func (tap *wireTap) pass(up bool, from, to net.Conn) {
 	}
 }
 
-// lines returns what clients have sent so far.
+// lines returns what clients have sent, all of whom have left: what they sent
+// last is among it.
 func (tap *wireTap) lines() [][]byte {
 	tap.mu.Lock()
 	defer tap.mu.Unlock()
+	for tap.open > 0 {
+		tap.cond.Wait()
+	}
 	return tap.up
 }
 
@@ -300,6 +314,61 @@ func TestAttack05RelayChanged(t *testing.T) {
 	alice, bob = town.client("alice"), town.client("bob")
 	alice.mustSend("two", "bob")
 	sees(t, alice, bob, "two")
+}
+
+// TestAttack05RelayUnknown dials a relay that nobody has accepted, without
+// anybody to ask and with somebody who says no: all that leaves is phase 1,
+// which names nobody, and nothing is remembered.
+func TestAttack05RelayUnknown(t *testing.T) {
+	town := newTown(t, "alice", "witness")
+	tap := newWireTap(t, town.addr, nil)
+	cfg := town.config("alice", "state-alice")
+	cfg.Relay, cfg.AcceptNew = tap.addr, false
+	onlyPhase1 := func(what string, times int) {
+		t.Helper()
+		lines := tap.lines()
+		if len(lines) != times {
+			t.Errorf("%s: alice has sent %d lines, want %d", what, len(lines), times)
+		}
+		for _, line := range lines {
+			if !bytes.HasPrefix(line, []byte(`{"type":"connect","phase":1`)) || bytes.Contains(line, []byte("alice")) {
+				t.Errorf("%s: alice sent %.60q", what, line)
+			}
+		}
+		if known := cfg.State.KnownRelays(); len(known) != 0 {
+			t.Errorf("%s: known is %+v", what, known)
+		}
+	}
+	refusedDial(t, "nobody to ask", cfg, proto.UnknownRelay, 4)
+	onlyPhase1("nobody to ask", 1)
+	asker := new(relayAsker)
+	cfg.Asker = asker
+	asker.asked = func() bool { onlyPhase1("while alice is asked", 2); return false }
+	refusedDial(t, "alice says no", cfg, proto.UnknownRelay, 4)
+	onlyPhase1("alice says no", 2)
+	if got := listedAt(t, town, town.addr); got != "witness messages" {
+		t.Errorf("the relay lists %q", got)
+	}
+	asker.asked = func() bool { onlyPhase1("before alice says yes", 3); return true }
+	alice := town.dial(cfg)
+	if fp, ok := alice.state.KnownRelay(tap.addr); !ok || fp != alice.Fingerprint() {
+		t.Errorf("after a yes, known is %q", fp)
+	}
+	alice.leave()
+	if lines := tap.lines(); asker.times != 2 || len(lines) < 5 {
+		t.Errorf("alice was asked %d times, and has sent %d lines", asker.times, len(lines))
+	}
+}
+
+// relayAsker answers about a relay as asked says.
+type relayAsker struct {
+	testAsker
+	asked func() bool
+}
+
+func (a *relayAsker) ConfirmRelay(context.Context, string, string) (bool, error) {
+	a.times++
+	return a.asked(), nil
 }
 
 // awaitEnd waits until the client has ended by itself and returns why.
