@@ -44,6 +44,7 @@ func TestKilledAtRandom(t *testing.T) {
 	const rounds, lines = 12, 2000
 	bob := w.receive("bob").collect()
 	var shown []string
+	times := showings{}
 	feeds, whole := map[string]bool{}, []string{}
 	for round := range rounds {
 		victim := []string{"relay", "sender", "receiver"}[round%3]
@@ -61,7 +62,7 @@ func TestKilledAtRandom(t *testing.T) {
 				alice.cmd.Process.Kill()
 			case "receiver":
 				bob.cmd.Process.Kill()
-				shown = append(shown, bob.rest()...)
+				shown = append(shown, times.add(bob)...)
 				bob = w.receive("bob").collect()
 			}
 		}
@@ -90,7 +91,7 @@ func TestKilledAtRandom(t *testing.T) {
 		}
 	}
 	bob.cmd.Process.Signal(syscall.SIGTERM)
-	shown = append(shown, bob.rest()...)
+	shown = append(shown, times.add(bob)...)
 	seen := map[string]int{}
 	next := map[string]int{}
 	for _, text := range shown {
@@ -106,7 +107,7 @@ func TestKilledAtRandom(t *testing.T) {
 			}
 			next[key]++
 		}
-		// Killed between showing and marking, the receiver may show a line of
+		// Killed between showing and marking, the receiver may show lines of
 		// then, or of just before, once more.
 		if most := []int{1, 2, 2}[round%3]; seen[text] > most {
 			t.Fatalf("%q was shown %d times", text, seen[text])
