@@ -82,7 +82,7 @@ var globalFlags = []manual.Flag{
 	{Name: "batch", Text: "never ask: what would need a question is refused"},
 	{Name: "timeout", Value: "D", Text: "how long to wait for others (default 30s)"},
 	{Name: "json", Text: "one JSON object a line"},
-	{Name: "q", Text: "say less on standard error"},
+	{Name: "q", Text: "say less on standard error: no notices, not even that messages may be missing or may have been shown before, which -json has"},
 	{Name: "v", Text: "say more on standard error"},
 	{Name: "version", Text: "print the version"},
 	{Name: "h", Text: "print this; after a COMMAND, its own options"},
