@@ -359,21 +359,26 @@ func (o *Offer) Retried() bool { return len(o.p.Retry) > 0 }
 func (o *Offer) Nonce() []byte { return o.p.Nonce }
 
 // A RetryState is what B remembers of a retry that it asked for. It serves for
-// one p1.
+// one p1. Nothing of the old p1 itself is in it: how long that is the peer says,
+// and a retry is remembered for as long as the connection lives.
 type RetryState struct {
 	answered [32]byte // H of the old p1 and the retry
-	old      phase1
+	kept     [32]byte // H of what the new p1 must keep
 	cipher   string
 	first    [32]byte // H of the old p1
+}
+
+// kept returns H of what stays the same in a p1 that answers a retry.
+func (p *phase1) kept() [32]byte {
+	return sha256.Sum256(canon.MustMarshal(&phase1{
+		Ciphers: p.Ciphers, Src: p.Src, SrcID: p.SrcID, Dst: p.Dst, DstID: p.DstID, Bundle: p.Bundle,
+	}))
 }
 
 // answeredBy tells whether p keeps what the p1 that was answered with the
 // retry had, and takes the suite that the retry names.
 func (r *RetryState) answeredBy(p *phase1) bool {
-	return r != nil && bytes.Equal(p.Retry, r.answered[:]) && p.Cipher == r.cipher &&
-		slices.Equal(p.Ciphers, r.old.Ciphers) &&
-		p.Src == r.old.Src && p.SrcID == r.old.SrcID && p.Dst == r.old.Dst && p.DstID == r.old.DstID &&
-		p.Bundle.Hash() == r.old.Bundle.Hash()
+	return r != nil && bytes.Equal(p.Retry, r.answered[:]) && p.Cipher == r.cipher && p.kept() == r.kept
 }
 
 // Order returns H of the first p1.
@@ -405,7 +410,7 @@ func (o *Offer) Answer(local *Local, before *RetryState, verify VerifyFunc) (bod
 		}
 		rt := canon.MustMarshal(&retry{Type: "retry", Cipher: suite.Name(), Bundle: local.Bundle})
 		sig := local.Key.Sign(tuple("cc-retry", t1, suite.Name(), local.Bundle.Hash()))
-		again = &RetryState{answered: hashTuple("cc-retried", o.exact, rt), old: *p, cipher: suite.Name(), first: first}
+		again = &RetryState{answered: hashTuple("cc-retried", o.exact, rt), kept: p.kept(), cipher: suite.Name(), first: first}
 		return joinBody(rt, sig), nil, again, nil
 	}
 

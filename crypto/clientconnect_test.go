@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/json"
 	"errors"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -554,11 +555,20 @@ func TestRow06RetryAbuse(t *testing.T) {
 	p1, _ := parts(t, newP1)
 	other := *a.Bundle
 	other.NotAfter--
-	withBundle := *state
-	withBundle.old.Bundle = &other
+	// A state that says that the old p1 had something else.
+	after := func(edit func(old *phase1)) *RetryState {
+		offer, err := ReadOffer(newP1, b.end, a.end)
+		if err != nil {
+			t.Fatal(err)
+		}
+		edit(&offer.p)
+		s := *state
+		s.kept = offer.p.kept()
+		return &s
+	}
 	for name, edit := range map[string]func() ([]byte, *RetryState){
 		"nothing asked for": func() ([]byte, *RetryState) { return newP1, nil },
-		"another bundle":    func() ([]byte, *RetryState) { return newP1, &withBundle },
+		"another bundle":    func() ([]byte, *RetryState) { return newP1, after(func(old *phase1) { old.Bundle = &other }) },
 		"fewer suites": func() ([]byte, *RetryState) {
 			return h.resignP1(bytes.Replace(p1, []byte(`,"`+SuiteRSA128+`"`), nil, 1)), state
 		},
@@ -571,8 +581,8 @@ func TestRow06RetryAbuse(t *testing.T) {
 		"another suite": func() ([]byte, *RetryState) {
 			return h.resignP1(bytes.Replace(p1, []byte(`"cipher":"`+SuiteRSA256), []byte(`"cipher":"`+SuiteRSA128), 1)), state
 		},
-		"another connection": func() ([]byte, *RetryState) { s := *state; s.old.SrcID = "a0"; return newP1, &s },
-		"another name":       func() ([]byte, *RetryState) { s := *state; s.old.Dst = "carol"; return newP1, &s },
+		"another connection": func() ([]byte, *RetryState) { return newP1, after(func(old *phase1) { old.SrcID = "a0" }) },
+		"another name":       func() ([]byte, *RetryState) { return newP1, after(func(old *phase1) { old.Dst = "carol" }) },
 	} {
 		body, before := edit()
 		offer, err := ReadOffer(body, b.end, a.end)
@@ -603,6 +613,16 @@ func TestRow06RetryAbuse(t *testing.T) {
 		t.Errorf("p2 with another bundle than the retry's: %v", err)
 	}
 	h.finish(t)
+}
+
+// What B keeps of a p1 that it answers with a retry has one size, whatever the
+// peer has put in.
+func TestRetryStateIsSmall(t *testing.T) {
+	for _, f := range reflect.VisibleFields(reflect.TypeFor[RetryState]()) {
+		if kind := f.Type.Kind(); kind != reflect.Array && f.Name != "cipher" { // one of B's own suites
+			t.Errorf("%s is a %s", f.Name, f.Type)
+		}
+	}
 }
 
 // Of two p1 that cross both ends choose the same.
