@@ -120,6 +120,76 @@ func TestAttack22HalfOpenPeers(t *testing.T) {
 	alice.mustSettle(StatusRead)
 }
 
+// TestAttack22HalfOpenNames: nor does one person who does so under all the names
+// that one may have. Who has most is told by the identity that was proved.
+func TestAttack22HalfOpenNames(t *testing.T) {
+	town := newTown(t, "alice", "bob", "mallory")
+	bob := town.client("bob", func(cfg *ClientConfig) { cfg.Ciphers = []string{crypto.SuiteMLKEM} })
+	var mallory []*evilPeer
+	for i := range registryNamesPerIdentity {
+		name := fmt.Sprintf("mallory%d", i)
+		mallory = append(mallory, town.evilPeer(town.addr, name, town.credentialAs("mallory", name, time.Now())))
+	}
+	halfOpen := func() (n int) {
+		bob.engine.do(context.Background(), func() {
+			for _, pc := range bob.engine.conns {
+				if pc.resp != nil {
+					pc.deadline = time.Now().Add(time.Hour) // however slow the machine is
+					n++
+				}
+			}
+		})
+		return n
+	}
+	round := func() {
+		for _, m := range mallory {
+			m.offer(end(bob))
+			m.skipTo(proto.TypeClientConnect)
+			halfOpen()
+		}
+	}
+	round()
+	alice := town.evilPeer(town.addr, "alice", town.credential("alice"))
+	i := alice.offer(end(bob))
+	p2 := alice.skipTo(proto.TypeClientConnect).body
+	round()
+	if n := halfOpen(); n != maxHalfOpen {
+		t.Errorf("%d half-open conversations, want %d", n, maxHalfOpen)
+	}
+	// What is answered with a retry is not half-open, and takes nobody's place.
+	last := town.evilPeer(town.addr, "mallory0", town.credentialAs("mallory", "mallory0", time.Now()))
+	last.local.Suites = []string{crypto.SuiteMLKEM, crypto.SuiteRSA256}
+	_, p1, err := crypto.Initiate(last.local, last.me(), end(bob))
+	if err != nil {
+		t.Fatal(err)
+	}
+	p1, _ = phaseParts(t, p1)
+	p1 = swapped(t, p1, fmt.Appendf(nil, `["%s","%s"],"cipher":"%[1]s"`, crypto.SuiteMLKEM, crypto.SuiteRSA256),
+		fmt.Appendf(nil, `["%s","%s"],"cipher":"%[1]s"`, crypto.SuiteRSA256, crypto.SuiteMLKEM))
+	last.phase(end(bob), 1, phaseBody(p1, last.local.Key.Sign(evilTuple("cc-1", p1))))
+	if typ := crypto.PeekPhase(last.skipTo(proto.TypeClientConnect).body); typ != "retry" {
+		t.Errorf("a p1 for another suite is answered with %q", typ)
+	}
+	if n := halfOpen(); n != maxHalfOpen {
+		t.Errorf("%d half-open conversations after a retry, want %d", n, maxHalfOpen)
+	}
+	bob.engine.do(context.Background(), func() {
+		if pc := bob.engine.conns[alice.id]; pc == nil || pc.resp == nil {
+			t.Error("Alice's has given way")
+		}
+	})
+	if t.Failed() {
+		return
+	}
+	p3, conv, err := i.Phase2(p2, alice.trusts("bob"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	alice.conv = conv
+	alice.phase(end(bob), 3, p3)
+	alice.take(alice.skipTo(proto.TypeCommAck).body)
+}
+
 // TestAttack26SmallTexts: what a client holds for a person who looks at nothing
 // is bounded in bytes of memory, also where the texts have none.
 func TestAttack26SmallTexts(t *testing.T) {

@@ -103,8 +103,9 @@ const maxConns = 1 << 15
 const maxBundles = 256
 
 // maxHalfOpen bounds the handshakes that others began here and have not
-// finished, each some 10 KiB. Beyond it the oldest of whoever has most of them
-// gives way: one person with many connections must not keep others out.
+// finished, each some 10 KiB. Beyond it the oldest of whoever has most of them,
+// with the new one, gives way: one person with many connections and names must
+// not keep others out.
 const maxHalfOpen = 64
 
 // maxUsers is how many names are remembered that mean no more than that they
@@ -362,19 +363,23 @@ func (e *engine) onPhase1(pc *peerConn, body []byte) {
 		return
 	}
 	pc.dropAttempt()
-	e.limitHalfOpen()
+	if resp != nil { // and not a retry, which takes nobody's place
+		e.limitHalfOpen(resp)
+	}
 	pc.resp, pc.retried, pc.respAt = resp, again, time.Now()
 	pc.deadline = time.Now().Add(proto.PhaseTimeout)
 	e.sendPhase(pc, 2, answer)
 }
 
-// limitHalfOpen makes room for one more half-open conversation: see maxHalfOpen.
-func (e *engine) limitHalfOpen() {
-	total, of := 0, map[*user]int{}
+// limitHalfOpen makes room for one more half-open conversation: see
+// maxHalfOpen. Persons are told apart by what they have proved: one may have
+// many names.
+func (e *engine) limitHalfOpen(next *crypto.Responder) {
+	total, of := 0, map[[32]byte]int{next.Person().Identity: 1}
 	for _, pc := range e.conns {
 		if pc.resp != nil {
 			total++
-			of[pc.user]++
+			of[pc.resp.Person().Identity]++
 		}
 	}
 	if total < maxHalfOpen {
@@ -382,7 +387,15 @@ func (e *engine) limitHalfOpen() {
 	}
 	var victim *peerConn
 	for _, pc := range e.conns {
-		if pc.resp != nil && (victim == nil || of[pc.user] > of[victim.user] || of[pc.user] == of[victim.user] && pc.respAt.Before(victim.respAt)) {
+		if pc.resp == nil {
+			continue
+		}
+		if victim == nil {
+			victim = pc
+			continue
+		}
+		has, most := of[pc.resp.Person().Identity], of[victim.resp.Person().Identity]
+		if has > most || has == most && pc.respAt.Before(victim.respAt) {
 			victim = pc
 		}
 	}

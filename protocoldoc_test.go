@@ -136,7 +136,7 @@ func TestProtocolLimits(t *testing.T) {
 		"un-acked bodies for one destination":      fmt.Sprintf("%s in %s messages, or one message", size(proto.RelayWindow), count(proto.RelayMessages)),
 		"sent and not delivered in a conversation": fmt.Sprintf("%s records, %s", count(maxUnackedRecords), size(maxUnackedBytes)),
 		"sent and not read in a conversation":      size(maxUnread),
-		"handshakes that others began with a client and have not ended": count(maxHalfOpen) + "; then the oldest of the name that has most is dropped",
+		"handshakes that others began with a client and have not ended": count(maxHalfOpen) + "; then the oldest of the person that has most is dropped",
 		"sentence of an error":      size(proto.MaxMessage),
 		"code of an error":          fmt.Sprintf("%d bytes", proto.MaxCode),
 		"handshake":                 fmt.Sprintf("%d s", proto.HandshakeTimeout/time.Second),

@@ -441,6 +441,9 @@ func (o *Offer) Answer(local *Local, before *RetryState, verify VerifyFunc) (bod
 // Order returns H of the first p1 that this answers.
 func (r *Responder) Order() [32]byte { return r.first }
 
+// Person returns who A has proved to be.
+func (r *Responder) Person() *Person { return r.person }
+
 // Answers tells whether this answers that very p1: there is one p2 for a p1,
 // and one that comes again gets none.
 func (r *Responder) Answers(o *Offer) bool { return r.offer == o.Order() }
