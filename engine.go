@@ -399,6 +399,9 @@ func (e *engine) onError(h *proto.Header, body []byte) {
 			answer(inbound{}, perr)
 			return
 		}
+		if h.DstID != "" {
+			e.onRefusedLine(h.DstID, *h.Answers)
+		}
 	}
 	switch {
 	case h.DstID != "" && (h.Code == proto.Gone || h.Code == proto.Slow):

@@ -36,6 +36,9 @@ type evilRelay struct {
 	listed func(conns []*evilConn) []*evilConn
 	// busy refuses a list for now, if set and true. mu is held.
 	busy func(h *proto.Header) bool
+	// refuse answers a line for another connection with that error in place of
+	// passing it on, if set and not empty. mu is held.
+	refuse func(h *proto.Header, body []byte) proto.Code
 	// welcome spoils what connect phase 4 seals, if set. mu is held.
 	welcome func(opened []byte) []byte
 }
@@ -247,6 +250,12 @@ func (r *evilRelay) take(c *evilConn, seq uint64, h *proto.Header, body []byte) 
 		if to == nil {
 			r.write(c, &proto.Header{Type: proto.TypeError, DstID: h.DstID, Answers: &seq, Code: proto.Gone, Message: "there is no such connection"}, nil)
 			return
+		}
+		if r.refuse != nil {
+			if code := r.refuse(h, body); code != "" {
+				r.write(c, &proto.Header{Type: proto.TypeError, DstID: h.DstID, Answers: &seq, Code: code, Message: "not now"}, nil)
+				return
+			}
 		}
 		l := evilLine{from: c, to: to, header: *h, body: body}
 		out := []evilLine{l}

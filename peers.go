@@ -268,6 +268,20 @@ func (e *engine) onRelayAck(dstID string, line uint64) {
 	}
 }
 
+// onRefusedLine takes the relay's word that it has not passed a line on: there
+// will be no ack. A relay that lies gains less than by an ack, which also says
+// that it has taken what it was sent.
+func (e *engine) onRefusedLine(dstID string, line uint64) {
+	pc := e.conns[dstID]
+	if pc == nil {
+		return
+	}
+	if i := slices.IndexFunc(pc.inflight, func(f inflightLine) bool { return f.line == line }); i >= 0 {
+		pc.inflightN -= pc.inflight[i].bytes
+		pc.inflight = slices.Delete(pc.inflight, i, i+1)
+	}
+}
+
 // verifyPeer is the crypto.VerifyFunc of this client: who the bundle proves,
 // and whether that is who the name was before.
 func (e *engine) verifyPeer(b *crypto.Bundle, name string) (*crypto.Person, error) {
