@@ -339,6 +339,38 @@ func TestEventsAreBounded(t *testing.T) {
 	}
 }
 
+// TestUnshownUsersAreForgotten: a stranger whose message is shown when the last
+// connection is gone leaves nothing behind.
+func TestUnshownUsersAreForgotten(t *testing.T) {
+	town := newTown(t, "alice", "bob")
+	alice, bob := town.client("alice"), town.client("bob")
+	bob.mu.Lock()
+	bob.hold = true
+	bob.mu.Unlock()
+	alice.mustSend("hello", "bob")
+	m := bob.awaitText("hello")
+	alice.leave()
+	bob.await("that she has left", func(ev Event) bool { return ev.Peer != nil && ev.Peer.What == proto.Left })
+	known := func() (u *user) {
+		bob.engine.do(context.Background(), func() { u = bob.engine.users["alice"] })
+		return u
+	}
+	bob.engine.do(context.Background(), func() {
+		for i := range maxUsers {
+			name := fmt.Sprintf("user%d", i)
+			bob.engine.users[name] = &user{name: name}
+		}
+	})
+	if known() == nil {
+		t.Fatal("she is forgotten before her message is shown")
+	}
+	bob.Shown(m)
+	bob.engine.do(context.Background(), bob.engine.takeMarks)
+	if u := known(); u != nil {
+		t.Errorf("she is remembered, with %d bytes waiting", u.waiting)
+	}
+}
+
 // TestPipeSmallFrames: frames that hardly carry anything do not keep the lines
 // that they came in, and those that carry nothing are refused.
 func TestPipeSmallFrames(t *testing.T) {

@@ -287,6 +287,7 @@ func (e *engine) takeMarks() {
 		delete(e.pending, m.id)
 		if m.user != nil {
 			m.user.waiting -= m.cost
+			e.forgetUser(m.user) // whose last connection may have left before
 		}
 		upTo[m.t3] = max(upTo[m.t3], m.seq)
 	}
