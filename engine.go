@@ -31,7 +31,7 @@ type engine struct {
 	self   [32]byte // identity
 	events *eventQueue
 
-	cmds  chan func()
+	cmds  chan func()     // unbuffered: what is taken out is run, also while the client ends
 	wake  chan struct{}   // capacity 1: outbox or marks have something
 	ctx   context.Context // ends when the client must stop at once
 	abort context.CancelFunc
@@ -153,7 +153,7 @@ func newEngine(cfg *ClientConfig, events *eventQueue, self [32]byte) *engine {
 			Key: cfg.Credential.Key, Bundle: cfg.Credential.Bundle, Identity: self,
 			FoldedName: proto.FoldName(cfg.Name), Suites: cfg.Ciphers, Keys: new(crypto.KeySource),
 		},
-		cmds: make(chan func(), 16), wake: make(chan struct{}, 1), ended: make(chan struct{}),
+		cmds: make(chan func()), wake: make(chan struct{}, 1), ended: make(chan struct{}),
 		answers: map[uint64]func(inbound, error){}, users: map[string]*user{}, conns: map[string]*peerConn{}, pending: map[string]*shownMark{},
 		backoff: cfg.again,
 	}
@@ -480,6 +480,7 @@ func (e *engine) retry() {
 		case <-e.ended:
 			if sess != nil {
 				sess.fail(nil)
+				sess.wg.Wait()
 			}
 		}
 	})

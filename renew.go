@@ -115,6 +115,9 @@ func (e *engine) renewIfDue(now time.Time) {
 		select {
 		case e.cmds <- func() { e.renewed(cred, err) }:
 		case <-e.ended:
+			if err == nil {
+				cred.Key.Erase()
+			}
 		}
 	})
 }
