@@ -331,6 +331,9 @@ func TestEventsAreBounded(t *testing.T) {
 	if want := fmt.Sprintf("%d more reports", n-kept); !strings.HasPrefix(last.Notice, want) {
 		t.Errorf("the last event is %+v, want one that says %s", last, want)
 	}
+	if !strings.Contains(last.Notice, "gaps") { // which are among them
+		t.Errorf("the last event says nothing of gaps: %s", last.Notice)
+	}
 	if events[kept].Message == nil {
 		t.Error("the message is lost")
 	}

@@ -12,8 +12,9 @@ const (
 	// DELIVERED is withheld, which stops the senders at their windows.
 	maxWaiting = 4 << 20
 	// maxEvents is how many bytes of events may wait before those that peers
-	// cause without a window, by coming and being refused, are only counted:
-	// room for all that a window lets through, and far more than a person reads.
+	// cause without a window, by coming, being refused and leaving gaps, are only
+	// counted: room for all that a window lets through, and far more than a
+	// person reads.
 	maxEvents = 4 * maxWaiting
 	// eventCost is about what a waiting event takes of memory beside what is
 	// counted for its text and its names: what bounds bytes must bound empty
@@ -97,7 +98,7 @@ func (q *eventQueue) next(ctx context.Context) ([]Event, error) {
 		events, end := q.events, q.end
 		if len(events) > 0 {
 			if q.dropped > 0 {
-				notice := fmt.Sprintf("%d more reports of peers that come, leave or are refused were not kept: nobody took them", q.dropped)
+				notice := fmt.Sprintf("%d more reports of peers that come, leave or are refused, and of gaps, were not kept: nobody took them", q.dropped)
 				events = append(events, Event{Type: EventNotice, Time: events[len(events)-1].Time, Notice: notice})
 			}
 			q.events, q.bytes, q.dropped = nil, 0, 0
