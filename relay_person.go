@@ -20,15 +20,16 @@ const (
 	// clients ask that come back after the relay was away.
 	relayBudget = 50_000
 	// relayBudgetRate is what is paid off each second: a page of a list, or
-	// 200 questions about one name. It keeps what one person takes below some
-	// 400 KiB/s and a fiftieth of a processor.
+	// 200 questions about one name. It keeps what one person takes below a
+	// fiftieth of a processor and some 400 KiB/s of lists, or 2 MiB/s of
+	// bundles that are as long as they may be.
 	relayBudgetRate = 2000
 	// relayRequestCost is what a request costs beside what is listed: a
 	// signature to check takes longer than many entries, and an answer is a
 	// sealed line.
 	relayRequestCost = 8
 	// relayWhoisCost is what a connection in an answer to whois costs: its
-	// bundle has some 5 KiB.
+	// bundle has some 5 KiB, and at most 27.
 	relayWhoisCost = 32
 )
 
