@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -583,6 +584,58 @@ func TestWaitPeer(t *testing.T) {
 	carol := town.client("carol")
 	carol.awaitText("to two")
 	alice.mustSettle(StatusRead)
+}
+
+// TestAcceptedLaterButNotWritten: -accept-new speaks for who comes after Send,
+// and that cannot be written down: what waits fails with that reason, and the
+// error is not said again at every turn.
+func TestAcceptedLaterButNotWritten(t *testing.T) {
+	town := newTown(t, "alice", "bob", "carol")
+	alice := town.client("alice", func(cfg *ClientConfig) { cfg.WaitPeer = relayTestTimeout })
+	bob := town.client("bob")
+	id := alice.mustSend("to both", "bob", "carol")
+	bob.awaitText("to both")
+	// A disk that takes nothing more, which root would not notice.
+	path := filepath.Join(town.dir, "state-alice", statePeers)
+	if err := errors.Join(os.Remove(path), os.Mkdir(path, 0o700)); err != nil {
+		t.Fatal(err)
+	}
+	carol := town.client("carol")
+	alice.await("that it cannot be written down", func(ev Event) bool { return ev.Type == EventError })
+	for _, text := range []string{"one turn", "and another"} {
+		alice.mustSend(text, "bob")
+		bob.awaitText(text)
+		bob.mustSend(text, "alice")
+		alice.awaitText(text)
+	}
+	said := 0
+	var failed *ReceiptChange
+	for _, ev := range alice.seen() {
+		if ev.Type == EventError {
+			said++
+		}
+		if ev.Receipt != nil && ev.Receipt.ID == id && ev.Receipt.Status == StatusFailed {
+			failed = ev.Receipt
+		}
+	}
+	if said != 1 {
+		t.Errorf("the error is said %d times, want once", said)
+	}
+	if failed == nil || failed.To != "carol" || !strings.Contains(failed.Reason, path) {
+		t.Errorf("what waited for carol failed as %+v, want the reason that %s cannot be written", failed, path)
+	}
+	if got := carol.texts(); len(got) != 0 {
+		t.Errorf("carol, whom nobody has accepted, saw %q", got)
+	}
+	// Who could not be written down is asked about again by the next Send.
+	if _, err := alice.Send(context.Background(), []string{"carol"}, "and now"); err == nil {
+		t.Error("carol is taken as accepted")
+	}
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	alice.mustSend("with room again", "carol")
+	carol.awaitText("with room again")
 }
 
 func TestSomeRecipientsOnly(t *testing.T) {

@@ -302,7 +302,12 @@ func (e *engine) pump(pc *peerConn) {
 	if u := pc.user; !u.accepted && e.cfg.AcceptNew && pc.conv != nil && len(pc.queue) > 0 {
 		// One who came after Send had asked: -accept-new speaks for it.
 		if err := e.rememberAccepted(u, pc.conv.Person); err != nil {
-			e.event(Event{Type: EventError, Err: AsError(err)})
+			// Said once, by what fails: to try again at every turn would say it
+			// at every turn. The next Send tries again.
+			for _, waiting := range e.connsOf(u) {
+				e.failQueue(waiting, AsError(err))
+			}
+			e.failUser(u, AsError(err))
 			return
 		}
 		u.accepted = true
@@ -602,17 +607,8 @@ func errNobody(name string) *Error {
 // failUser gives up everything that waits for a user who is refused.
 func (e *engine) failUser(u *user, reason *Error) {
 	for _, pc := range e.connsOf(u) {
-		if pc.conv != nil {
-			continue
-		}
-		queue := pc.queue
-		pc.queue = nil
-		for _, d := range queue {
-			d.r.active--
-			if d.r.active == 0 {
-				e.failed(d.r, reason)
-			}
-			e.releaseIfDone(d.r.out)
+		if pc.conv == nil {
+			e.failQueue(pc, reason)
 		}
 	}
 	orphans := u.orphans
@@ -623,6 +619,19 @@ func (e *engine) failUser(u *user, reason *Error) {
 		}
 	}
 	e.outbox.changed()
+}
+
+// failQueue gives up what waits for one connection, and for no other.
+func (e *engine) failQueue(pc *peerConn, reason *Error) {
+	queue := pc.queue
+	pc.queue = nil
+	for _, d := range queue {
+		d.r.active--
+		if d.r.active == 0 {
+			e.failed(d.r, reason)
+		}
+		e.releaseIfDone(d.r.out)
+	}
 }
 
 // failOpen gives up everything that has not been delivered: the client ends.
