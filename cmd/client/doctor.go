@@ -57,6 +57,9 @@ func runDoctor(a *app, ctx context.Context, args []string) error {
 	if err := noArguments("doctor", f.Args()); err != nil {
 		return err
 	}
+	if err := a.opt.checkRelay(); err != nil {
+		return err
+	}
 	d := &doctor{a: a, name: a.opt.name}
 	stateCheck := d.lookAtState()
 	defer d.close()

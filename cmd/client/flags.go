@@ -107,8 +107,6 @@ func (o *options) check() error {
 		return usageError("-timeout must be more than nothing, not %v", o.timeout)
 	case o.fingerprint != "" && !isFingerprint(o.fingerprint):
 		return usageError("-fingerprint has 64 hex digits, with or without colons")
-	case !isHostPort(o.relay):
-		return usageError("-relay is HOST:PORT with a port from 1 to 65535, as 192.0.2.1:8080 or [2001:db8::1]:8080, not %q", o.relay)
 	case o.quiet && o.verbose:
 		return usageError("-q and -v exclude each other")
 	}
@@ -116,6 +114,15 @@ func (o *options) check() error {
 		if err := proto.CheckName(o.name); err != nil {
 			return &chatsecure.Error{Code: proto.Usage, Message: fmt.Sprintf("-name %q: %v", o.name, err), Err: err}
 		}
+	}
+	return nil
+}
+
+// checkRelay is for what goes to the relay. For the rest it does not matter what
+// is named, which may come from the environment.
+func (o *options) checkRelay() error {
+	if !isHostPort(o.relay) {
+		return usageError("-relay is HOST:PORT with a port from 1 to 65535, as 192.0.2.1:8080 or [2001:db8::1]:8080, not %q", o.relay)
 	}
 	return nil
 }

@@ -2,6 +2,8 @@ package main
 
 import (
 	"errors"
+	"os"
+	"path/filepath"
 	"reflect"
 	"slices"
 	"strings"
@@ -96,7 +98,7 @@ func TestUsageErrors(t *testing.T) {
 		"history bob", "history -peer a/b", "history -verify -export 00", "history -peer bob -verify",
 		"verify", "card x", "crl everything", "trust x", "trust accept", "trust accept a b", "trust forget a/b", "logout x", "-name ana release x",
 		"-ca-bundle /none verify x", "-crl /none verify x",
-		"-name ana -relay 127.0.0.1 list", "-name ana -relay 127.0.0.1:99999 list", "-name ana -relay h:0 list", "-name ana -relay ::1 list", "history -json",
+		"-name ana -relay 127.0.0.1 list", "-name ana -relay 127.0.0.1:99999 list", "-name ana -relay h:0 list", "-name ana -relay ::1 list", "-relay 127.0.0.1 doctor", "history -json",
 	} {
 		sys, stdout, stderr := fakeSystem("")
 		sys.openTTY = noTTY
@@ -104,6 +106,43 @@ func TestUsageErrors(t *testing.T) {
 		said := stderr.String()
 		if status != 2 || stdout.String() != "" || !strings.HasPrefix(said, "client: error: ") || !strings.Contains(said, "\nclient: hint: ") || strings.Contains(said, "\x1b") {
 			t.Errorf("client %q: exit status %d, said %q %q", line, status, stdout.String(), said)
+		}
+	}
+}
+
+// TestRelayMattersWhereItIsNeeded: a relay without a port is an error of the
+// command line to what goes to the relay, and to nothing else.
+func TestRelayMattersWhereItIsNeeded(t *testing.T) {
+	dir := t.TempDir()
+	s, err := chatsecure.OpenState(dir, "ana")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	proof := filepath.Join(t.TempDir(), "proof")
+	if err := os.WriteFile(proof, []byte("none"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for line, needed := range map[string]bool{
+		"-version": false, "-h": false, "completion bash": false, "trust": false, "trust forget bob": false, "crl": false, "history": false, "logout": false,
+		"verify " + proof: false,
+		"":                true, "list": true, "whois bob": true, "send bob hello": true, "recv -n 1": true, "pipe bob": true, "release": true, "doctor": true,
+	} {
+		for _, from := range []string{"the environment", "-relay"} {
+			sys, _, stderr := fakeSystem("")
+			sys.openTTY = noTTY
+			env := map[string]string{"CHATSECURE_NAME": "ana", "CHATSECURE_STATE": dir, "CHATSECURE_RELAY": "relay.example"}
+			args := strings.Fields(line)
+			if from == "-relay" {
+				env["CHATSECURE_RELAY"] = ""
+				args = append([]string{"-relay", "relay.example"}, args...)
+			}
+			sys.env = func(name string) string { return env[name] }
+			status := run(args, sys)
+			said := strings.Contains(stderr.String(), "-relay is HOST:PORT")
+			if said != needed || (status == 2) != needed {
+				t.Errorf("client %s, with a relay without a port from %s: exit status %d, %q", line, from, status, stderr.String())
+			}
 		}
 	}
 }

@@ -50,6 +50,9 @@ func (c *connection) leaveWithin(ctx context.Context) error {
 // connect goes online as the options say: name, state, card, trust, relay, in
 // the order in which they are cheap to refuse.
 func (a *app) connect(ctx context.Context, takes string, change func(*chatsecure.ClientConfig)) (*connection, error) {
+	if err := a.opt.checkRelay(); err != nil {
+		return nil, err
+	}
 	name, err := a.name(ctx)
 	if err != nil {
 		return nil, err
