@@ -221,36 +221,45 @@ func TestAttack08LostTail(t *testing.T) {
 	}
 }
 
-// TestAttack09Reflection sends Alice's own lines back to her as Bob's.
+// TestAttack09Reflection sends Alice's own lines back to her as Bob's, of each
+// type.
 func TestAttack09Reflection(t *testing.T) {
 	town, relay := evilTown(t, "alice", "bob")
 	longer := func(cfg *ClientConfig) { cfg.Timeout = 30 * time.Second }
 	alice, bob := town.client("alice", longer), town.client("bob", longer)
-	reflections := 0
+	reflected := map[string]int{}
 	relay.tampering(func(l evilLine) []evilLine {
-		if l.from.hello.Name != "alice" || reflections >= 6 {
+		what := l.header.Type + crypto.PeekPhase(l.body)
+		if l.from.hello.Name != "alice" || reflected[what] >= 2 {
 			return honest(l)
 		}
-		reflections++
+		reflected[what]++
 		back := l
 		back.from, back.to = l.to, l.from
 		return []evilLine{back, l}
 	})
 	alice.mustSend("mine", "bob")
 	bob.awaitText("mine")
+	bob.mustSend("his", "alice")
+	alice.awaitText("his")
+	bob.mustSettle(StatusRead) // so that Alice has acknowledged it
 	relay.tampering(honest)
 	alice.mustSend("more", "bob")
 	bob.awaitText("more")
 	alice.mustSettle(StatusRead)
-	if got := alice.texts(); len(got) != 0 {
-		t.Errorf("alice was shown her own words: %q", got)
+	if got := alice.texts(); !slices.Equal(got, []string{"his"}) {
+		t.Errorf("alice, who was sent %q, was shown %q", "his", got)
 	}
 	if got := bob.texts(); !slices.Equal(got, []string{"mine", "more"}) {
 		t.Errorf("bob saw %q", got)
 	}
-	if reflections == 0 {
-		t.Error("nothing was reflected")
-	}
+	relay.do(func() {
+		for _, what := range []string{proto.TypeClientConnect + "p1", proto.TypeClientConnect + "p3", proto.TypeClientCom, proto.TypeCommAck} {
+			if reflected[what] == 0 {
+				t.Errorf("no %s was reflected, but %v", what, reflected)
+			}
+		}
+	})
 }
 
 // TestAttack10Splice puts messages of one conversation into another, and under
