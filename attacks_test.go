@@ -138,38 +138,50 @@ func TestAttack07Replay(t *testing.T) {
 }
 
 // TestAttack08Drop loses each line in turn, of either direction and of each
-// type: the conversation recovers, and nothing is lost or shown twice.
+// type: where a message is missing a gap is shown by who misses it, where a
+// phase is the handshake begins anew; the conversation recovers, and nothing is
+// lost or shown twice.
 func TestAttack08Drop(t *testing.T) {
 	for _, drop := range []struct {
 		name string
 		what func(l evilLine) bool
+		gap  string // who shows one
+		why  string
 	}{
-		{"a message", func(l evilLine) bool { return l.header.Type == proto.TypeClientCom }},
-		{"p1", func(l evilLine) bool { return crypto.PeekPhase(l.body) == "p1" }},
-		{"p2", func(l evilLine) bool { return crypto.PeekPhase(l.body) == "p2" }},
-		{"p3", func(l evilLine) bool { return crypto.PeekPhase(l.body) == "p3" }},
-		{"a receipt", func(l evilLine) bool { return l.header.Type == proto.TypeCommAck }},
+		{"a message", func(l evilLine) bool { return l.header.Type == proto.TypeClientCom }, "bob", "messages are missing"},
+		{"p1", func(l evilLine) bool { return crypto.PeekPhase(l.body) == "p1" }, "", ""},
+		{"p2", func(l evilLine) bool { return crypto.PeekPhase(l.body) == "p2" }, "", ""},
+		{"p3", func(l evilLine) bool { return crypto.PeekPhase(l.body) == "p3" }, "alice", "begins anew"},
+		{"a receipt", func(l evilLine) bool { return l.header.Type == proto.TypeCommAck }, "alice", "messages are missing"},
 	} {
 		t.Run(drop.name, func(t *testing.T) {
 			t.Parallel()
 			town, relay := evilTown(t, "alice", "bob")
 			longer := func(cfg *ClientConfig) { cfg.Timeout = 30 * time.Second }
 			alice, bob := town.client("alice", longer), town.client("bob", longer)
-			dropped := false
+			dropped, begun := false, 0
 			relay.tampering(func(l evilLine) []evilLine {
+				if crypto.PeekPhase(l.body) == "p1" {
+					begun++
+				}
 				if !dropped && drop.what(l) {
 					dropped = true
 					return nil
 				}
 				return honest(l)
 			})
-			for i := range 3 {
-				alice.mustSend(fmt.Sprintf("line %d", i), "bob")
+			var sent []string
+			send := func() {
+				sent = append(sent, fmt.Sprintf("line %d", len(sent)))
+				alice.mustSend(sent[len(sent)-1], "bob")
+			}
+			for range 3 {
+				send()
 			}
 			// What follows shows the gap.
 			ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 			defer cancel()
-			for i := 3; ; i++ {
+			for {
 				short, stop := context.WithTimeout(ctx, time.Second)
 				out := alice.Wait(short, StatusRead)
 				stop()
@@ -179,16 +191,21 @@ func TestAttack08Drop(t *testing.T) {
 				if ctx.Err() != nil {
 					t.Fatalf("%v: %v%s", out.Names, out.Failed, describe(alice.seen()))
 				}
-				alice.mustSend(fmt.Sprintf("line %d", i), "bob")
+				send()
 			}
-			for i, text := range bob.texts() {
-				if text != fmt.Sprintf("line %d", i) {
-					t.Fatalf("line %d is %q", i, text)
-				}
+			if got := bob.texts(); !slices.Equal(got, sent) {
+				t.Errorf("bob saw %q, and %q were sent", got, sent)
+			}
+			gaps := map[string][]string{"alice": alice.gaps(), "bob": bob.gaps()}
+			if drop.gap != "" && !slices.ContainsFunc(gaps[drop.gap], func(why string) bool { return strings.Contains(why, drop.why) }) {
+				t.Errorf("the gaps are %q, want %s to show %q", gaps, drop.gap, drop.why)
 			}
 			relay.do(func() {
 				if !dropped {
 					t.Error("nothing was dropped")
+				}
+				if begun < 2 {
+					t.Errorf("a handshake was begun %d times: it did not begin anew", begun)
 				}
 			})
 		})
