@@ -3,6 +3,8 @@ package chatsecure
 import (
 	"crypto/sha256"
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"testing/cryptotest"
@@ -20,7 +22,8 @@ type scheduleCast struct {
 	ends      []cs.End                // the three, and Alice and Bob on Mallory's connection
 	forged    map[string]*historyUser // by name: who Mallory's card says she is
 	noHistory string
-	states    map[bool][3]*State // by whether they are strangers
+	known     [2][]byte          // known_peers of each who knows all
+	states    string             // a directory of the clients' own
 	lines     []*scheduledLine   // all that were ever sent
 	made      []*scheduledLine   // of these, what the relay makes up of nothing
 	opened    map[int]*cs.Record // by line: what Mallory has opened
@@ -40,7 +43,7 @@ func newScheduleCast(t *testing.T) *scheduleCast {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := &scheduleCast{pair: newHistoryLab(t, pki), noHistory: t.TempDir(), states: map[bool][3]*State{}}
+	c := &scheduleCast{pair: newHistoryLab(t, pki), noHistory: t.TempDir(), states: t.TempDir()}
 	conns := [3]string{strings.Repeat("a", proto.ConnIDLen), strings.Repeat("b", proto.ConnIDLen), strings.Repeat("c", proto.ConnIDLen)}
 	for i, name := range [...]string{"alice", "bob"} {
 		c.users[i] = c.pair.user(name, conns[i])
@@ -100,35 +103,40 @@ func (c *scheduleCast) other(name string) string {
 	return "alice"
 }
 
-// state is a state directory in which all know each other, or nobody does.
+// state is a state directory of one client's own, in which all are known, or
+// nobody is. What a run of a client has met is its own: others of the same
+// client are going on in other ways.
 func (c *scheduleCast) state(who int, strangers bool) *State {
 	t := c.pair.t
-	states := c.states[strangers]
-	if states[who] == nil {
-		s, err := OpenState(t.TempDir(), c.users[who].end.Name)
-		if err != nil {
+	dir, err := os.MkdirTemp(c.states, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &State{dir: dir, name: c.users[who].end.Name}
+	s.relays.init(filepath.Join(dir, stateRelays))
+	s.peers.init(filepath.Join(dir, statePeers))
+	if strangers {
+		return s
+	}
+	if c.known[who] != nil {
+		if err := os.WriteFile(filepath.Join(dir, statePeers), c.known[who], stateFileMode); err != nil {
 			t.Fatal(err)
 		}
-		states[who] = s
-		c.states[strangers] = states
-		for _, u := range c.users {
-			if strangers || u == c.users[who] {
-				continue
-			}
-			known := KnownPeer{Name: u.end.Name, Identity: u.local.Identity, Accepted: true, CommonName: u.end.Name, Leaf: sha256.Sum256(u.local.Bundle.X509), First: historyTime}
-			if err := s.SetKnownPeer(known); err != nil {
-				t.Fatal(err)
-			}
+		return s
+	}
+	for _, u := range c.users {
+		if u == c.users[who] {
+			continue
+		}
+		known := KnownPeer{Name: u.end.Name, Identity: u.local.Identity, Accepted: true, CommonName: u.end.Name, Leaf: sha256.Sum256(u.local.Bundle.X509), First: historyTime}
+		if err := s.SetKnownPeer(known); err != nil {
+			t.Fatal(err)
 		}
 	}
-	if strangers {
-		for _, known := range states[who].KnownPeers() {
-			if _, err := states[who].ForgetPeer(known.Name); err != nil {
-				t.Fatal(err)
-			}
-		}
+	if c.known[who], err = os.ReadFile(filepath.Join(dir, statePeers)); err != nil {
+		t.Fatal(err)
 	}
-	return states[who]
+	return s
 }
 
 // refusals is what the relay says in the name of everybody.

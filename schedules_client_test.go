@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"maps"
 	"net"
+	"os"
 	"reflect"
 	"slices"
 	"testing"
@@ -109,7 +110,10 @@ func newScheduledClient(t testing.TB, cast *scheduleCast, sc *scenario, who int)
 }
 
 // close lets go of what the garbage collector does not.
-func (c *scheduledClient) close() { c.e.history.Close() }
+func (c *scheduledClient) close() {
+	c.e.history.Close()
+	os.RemoveAll(c.e.cfg.State.Dir())
+}
 
 // write is what Client.Send does once it knows who the name is.
 func (c *scheduledClient) write(text scheduledText) {

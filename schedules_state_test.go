@@ -11,14 +11,19 @@ import (
 	cs "chatsecure/crypto"
 )
 
-// fingerprint is a hash of all that the engine has about other people: two that
-// are equal mean that nothing has changed between but the time. It serves to
-// compare one engine with itself.
+// fingerprint is a hash of all that the engine has about other people, and of
+// who is known: two that are equal mean that nothing has changed between but the
+// time. It serves to compare one engine with itself. Who has been refused under
+// a known name is left out: it decides nothing before somebody accepts it.
 func (c *scheduledClient) fingerprint() uint64 {
 	var f fingerprinter
 	f.h.SetSeed(fingerprintSeed)
 	f.seen = map[uintptr]bool{}
-	for _, v := range [...]any{c.e.conns, c.e.users, c.e.pending} {
+	known := c.e.cfg.State.KnownPeers()
+	for i := range known {
+		known[i].Offered = nil
+	}
+	for _, v := range [...]any{c.e.conns, c.e.users, c.e.pending, known} {
 		f.walk(reflect.ValueOf(v))
 	}
 	return f.h.Sum64()
