@@ -19,12 +19,20 @@ func (s *search) check(w *world) {
 		evil.shown = append(evil.shown, p.facts.shown...)
 	}
 	for who := range w.players {
-		for _, err := range [...]error{s.checkWho(w, who), s.checkTexts(w, who), s.checkReceipts(w, who, evil), s.checkSecrets(w, who, evil)} {
-			if err != nil {
-				s.t.Fatalf("%s: %v%s", s.cast.ends[who].Name, err, s.story(w))
-			}
+		if err := s.wrong(w, who, evil); err != nil {
+			s.t.Fatalf("%s: %v%s", s.cast.ends[who].Name, err, s.story(w))
 		}
 	}
+}
+
+// wrong is the first thing that should not be as it is at a client, or nil.
+func (s *search) wrong(w *world, who int, evil *scheduledFacts) error {
+	for _, err := range [...]error{s.checkWho(w, who), s.checkTexts(w, who), s.checkReceipts(w, who, evil), s.checkSecrets(w, who, evil)} {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (s *search) identity(who int) [32]byte { return s.cast.users[who].local.Identity }
@@ -40,10 +48,11 @@ func (s *search) whose(identity [32]byte) (who int, ok bool) {
 
 // checkWho: whoever is shown as authenticated is that one, has the same
 // conversation with this one and nobody else, under the same names and
-// connections, and did what makes it one; no conversation begins twice, and no
-// two of one line.
+// connections, and did what makes it one; a name is one person's as long as a
+// client runs; no conversation begins twice, and no two of one line.
 func (s *search) checkWho(w *world, who int) error {
 	seen, used := map[[32]byte]bool{}, map[string]bool{}
+	named := map[string][32]byte{}
 	for _, c := range w.players[who].facts.convs {
 		peer, ok := s.whose(c.identity)
 		switch {
@@ -56,7 +65,10 @@ func (s *search) checkWho(w *world, who int) error {
 		case c.name != s.cast.ends[peer].Name && !(s.sc.strangers && peer == mallory):
 			return fmt.Errorf("%s is shown as %s", s.cast.ends[peer].Name, c.name)
 		}
-		seen[c.t3], used[string(c.on.body)] = true, true
+		if before, ok := named[c.name]; ok && before != c.identity {
+			return fmt.Errorf("two persons are shown as %s, one after the other", c.name)
+		}
+		seen[c.t3], used[string(c.on.body)], named[c.name] = true, true, c.identity
 		if peer == mallory {
 			continue
 		}

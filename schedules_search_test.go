@@ -461,13 +461,17 @@ func (s *search) explore(depth int) {
 		}
 		s.from(w, sample, sample)
 	}
+	s.closeLives()
+	s.tally.worlds, s.tally.plays = len(s.worlds), s.plays
+}
+
+func (s *search) closeLives() {
 	for _, p := range s.lives {
 		if p.live != nil {
 			p.live.close()
 			p.live = nil
 		}
 	}
-	s.tally.worlds, s.tally.plays = len(s.worlds), s.plays
 }
 
 // from goes through all schedules of up to depth steps from a world on, and
