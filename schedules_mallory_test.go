@@ -96,6 +96,7 @@ func (m *scheduledMallory) take(l *scheduledLine) bool {
 // converse takes a conversation into use and says something in it.
 func (m *scheduledMallory) converse(c *cs.Conversation, to string) {
 	m.conv = c
+	m.facts.convs = append(m.facts.convs, shownConv{t3: c.T3, me: m.as, peer: m.with, name: m.with.Name})
 	m.record(cs.NewRecord(c.MyIdentity(), []cs.Recipient{{Name: to}}, malloryText, m.clock))
 }
 

@@ -124,12 +124,25 @@ type search struct {
 type scheduleTally struct {
 	schedules                  uint64
 	worlds, plays, runs        int
-	talking, showing, complete uint64 // schedules after which somebody is authenticated, a text is shown, all texts are
+	talking, showing, complete uint64 // schedules after which one of the two is authenticated to the other, a text of the other's is shown, all texts are
+	hers                       malloryTally
+}
+
+// malloryTally is what Mallory did. A search in which nothing comes of what she
+// tries finds nothing, and each of her tools gives up in silence where it does
+// not fit.
+type malloryTally struct {
+	convs           int            // conversations of hers that have begun
+	forged          map[string]int // by phase, or by the type of what is none: lines that she has put her name under
+	opened, passed  int            // texts that she has opened, and sent on
+	reflected, lies int            // lines given back to who sent them, or as another's than their sender's
 }
 
 func newSearch(t *testing.T, cast *scheduleCast, sc *scenario) *search {
 	cast.lines, cast.made, cast.opened = nil, nil, map[int]*cs.Record{}
-	return &search{t: t, cast: cast, sc: sc, worlds: map[[2]int]*world{}}
+	s := &search{t: t, cast: cast, sc: sc, worlds: map[[2]int]*world{}}
+	s.tally.hers.forged = map[string]int{}
+	return s
 }
 
 func (c *scheduledClient) give(m move, l *scheduledLine, as cs.End) bool {
@@ -207,6 +220,14 @@ func (s *search) note(p *play, at player, on *scheduledLine) {
 		p.seed = firstSeed + uint64(p.id)
 	}
 	s.plays++
+	if p.who == mallory && p.parent != nil {
+		hers := &s.tally.hers
+		hers.convs += len(p.facts.convs) - len(p.parent.facts.convs)
+		hers.opened += len(p.facts.shown) - len(p.parent.facts.shown)
+		if p.move.kind == pass {
+			hers.passed++
+		}
+	}
 	s.leave(p, at)
 }
 
@@ -310,6 +331,9 @@ func (s *search) known(w *world) (lines []*scheduledLine, hers []*play) {
 		for _, l := range sent[who] {
 			if !l.forgery {
 				l.forgery, l.forged = true, s.cast.keep(s.cast.forge(s.t, l), l.on)
+				for _, f := range l.forged {
+					s.tally.hers.forged[f.what()]++
+				}
 			}
 			lines = append(append(lines, l), l.forged...)
 			if cs.PeekPhase(l.body) == "p1" {
@@ -415,6 +439,14 @@ func (s *search) stepFrom(w *world) {
 		for _, m := range moves {
 			players := w.players
 			players[who] = p.next[m]
+			if m.kind == deliver {
+				switch l := s.given(m); {
+				case l.from.Conn == s.cast.ends[who].Conn:
+					s.tally.hers.reflected++
+				case l.from != s.cast.ends[m.as]:
+					s.tally.hers.lies++
+				}
+			}
 			to := s.at(players)
 			if ways[to] == 0 {
 				w.next = append(w.next, step{to: to})
@@ -561,8 +593,14 @@ func (s *search) count(w *world, ways uint64) {
 	s.tally.schedules += ways
 	talking, shown, wrote := false, 0, 0
 	for _, p := range w.players {
-		talking = talking || len(p.facts.convs) > 0
-		shown += len(p.facts.shown)
+		for _, c := range p.facts.convs {
+			talking = talking || c.identity != s.identity(mallory)
+		}
+		for _, m := range p.facts.shown {
+			if m.identity != s.identity(mallory) {
+				shown++
+			}
+		}
 		for _, text := range p.facts.wrote {
 			if text.to != s.cast.ends[mallory].Name {
 				wrote++
@@ -604,11 +642,16 @@ func (s *search) story(w *world) string {
 	return b.String()
 }
 
-func (l *scheduledLine) tell() string {
-	what := cs.PeekPhase(l.body)
-	if what == "" {
-		what = l.header.Type
+// what is the phase of a handshake that a line is, or its type.
+func (l *scheduledLine) what() string {
+	if phase := cs.PeekPhase(l.body); phase != "" {
+		return phase
 	}
+	return l.header.Type
+}
+
+func (l *scheduledLine) tell() string {
+	what := l.what()
 	if l.made != nil {
 		return fmt.Sprintf("line %d, a %s forged of line %d", l.id, what, l.made.id)
 	}

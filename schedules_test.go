@@ -3,6 +3,8 @@ package chatsecure
 import (
 	"os"
 	"testing"
+
+	"chatsecure/proto"
 )
 
 // A scenario is what the two clients have to say, and whom the relay names to
@@ -16,6 +18,7 @@ type scenario struct {
 	texts     [2][]scheduledText // to be sent, when it begins
 	told      [2][]toldEnd
 	talk      []scheduledText // written once all of that is READ: here the search begins
+	opens     bool            // Mallory is written to, as herself or as who she says she is
 	sample    int             // steps from each world of the honest schedule
 	whole     int             // steps from its first, in make attack
 }
@@ -44,13 +47,13 @@ var scenarios = []scenario{
 	{name: "both begin", sample: 1, whole: 5, cross: true, lower: alice, texts: bothTexts, told: bothBegin},
 	{name: "both begin, the other goes on", sample: 1, whole: 5, cross: true, lower: bob, texts: bothTexts, told: bothBegin},
 	{name: "they talk", sample: 1, whole: 3, texts: bothTexts, told: oneBegins, talk: talk},
-	{name: "they are strangers", sample: 1, whole: 4, strangers: true, texts: bothTexts, told: oneBegins},
+	{name: "they are strangers", sample: 1, whole: 4, strangers: true, opens: true, texts: bothTexts, told: oneBegins},
 	{
 		name: "mallory is bob to alice, too", sample: 1, whole: 5, texts: bothTexts,
 		told: [2][]toldEnd{{{bob, true}, {ghostBob, true}}, {{alice, false}, {mallory, false}}},
 	},
 	{
-		name: "alice also writes to mallory", sample: 2, whole: 4,
+		name: "alice also writes to mallory", sample: 2, whole: 4, opens: true,
 		texts: [2][]scheduledText{{{mallory, "alice writes to mallory"}, {bob, "alice writes to bob"}}, bobTexts},
 		told:  [2][]toldEnd{{{bob, true}, {mallory, true}}, {{alice, false}, {mallory, false}}},
 	},
@@ -79,8 +82,21 @@ func TestSchedules(t *testing.T) {
 			r := s.tally
 			t.Logf("%d schedules of up to %d steps lead to %d worlds, looked at in %d runs of %d states of a player; "+
 				"after %d somebody is authenticated, after %d a text is shown, after %d all are", r.schedules, depth, r.worlds, r.runs, r.plays, r.talking, r.showing, r.complete)
+			t.Logf("mallory: %+v", r.hers)
 			if r.talking == 0 || r.showing == 0 || r.complete == 0 {
 				t.Error("a search in which nothing good happens proves nothing")
+			}
+			// Nor does one in which she does nothing. A p3 is hers to forge only
+			// where her p2 has deceived somebody.
+			hers, forged := r.hers, r.hers.forged
+			if hers.convs == 0 || hers.reflected == 0 || hers.lies == 0 || forged["p1"] == 0 || forged["p2"] == 0 || forged[proto.TypeClientCom] == 0 {
+				t.Errorf("mallory can do more than %+v", hers)
+			}
+			if sc.opens && (hers.opened == 0 || depth > 1 && hers.passed == 0) {
+				t.Errorf("mallory, who is written to, can do more than %+v", hers)
+			}
+			if forged["p3"] > 0 {
+				t.Errorf("a p2 was answered that mallory made of another's: %+v", hers)
 			}
 		})
 	}
