@@ -153,11 +153,13 @@ func (c *scheduledClient) deliver(l *scheduledLine, from cs.End) {
 // begun anew.
 func (c *scheduledClient) wait() {
 	c.clock = c.clock.Add(clockStep)
-	for range 2 { // given up, begun anew
-		for _, pc := range c.inOrder() {
-			pc.again = time.Time{}
-			c.e.tickConn(pc, time.Now().Add(proto.PhaseTimeout+time.Second))
-		}
+	for _, pc := range c.inOrder() {
+		pc.again = time.Now().Add(time.Hour)
+		c.e.tickConn(pc, time.Now().Add(proto.PhaseTimeout+time.Second))
+	}
+	for _, pc := range c.inOrder() {
+		pc.again = time.Time{}
+		c.e.tickConn(pc, time.Now())
 	}
 	c.settle(nil)
 }

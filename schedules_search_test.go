@@ -564,6 +564,29 @@ func (s *search) honest() []*world {
 			give(1-text.to, move{write, i, 0})
 		}
 		worlds = []*world{w}
+		if s.sc.denied {
+			// Bob has shown the first of them; Alice is not told, but that he knows
+			// nothing of the conversation: she begins anew, and sends it again.
+			l := flight[0]
+			give(bob, move{deliver, l.id, alice})
+			if n := len(w.players[bob].facts.shown); n != len(s.sc.texts[alice])+1 {
+				s.t.Fatalf("bob has shown %d texts", n)
+			}
+			flight = nil
+			s.known(w)
+			for _, f := range l.forged {
+				if f.header.Type == proto.TypeError {
+					give(alice, move{deliver, f.id, bob})
+				}
+			}
+			if len(flight) == 0 || cs.PeekPhase(flight[0].body) != "p1" {
+				give(alice, move{kind: wait})
+			}
+			if len(flight) == 0 || cs.PeekPhase(flight[0].body) != "p1" {
+				s.t.Fatal("alice, to whom her conversation was denied, does not begin anew")
+			}
+			worlds = []*world{w}
+		}
 		deliverAll()
 	}
 	for who, p := range w.players {

@@ -17,7 +17,8 @@ type scenario struct {
 	lower     int                // whose p1 is the lower
 	texts     [2][]scheduledText // to be sent, when it begins
 	told      [2][]toldEnd
-	talk      []scheduledText // written once all of that is READ: here the search begins
+	talk      []scheduledText // written once all of that is READ: here the search begins,
+	denied    bool            // or once the first of these is shown, its receipt lost, the conversation denied, and p1 sent again
 	opens     bool            // Mallory is written to, as herself or as who she says she is
 	sample    int             // steps from each world of the honest schedule
 	whole     int             // steps from its first, in make attack
@@ -58,6 +59,7 @@ var scenarios = []scenario{
 		told:  [2][]toldEnd{{{bob, true}, {mallory, true}}, {{alice, false}, {mallory, false}}},
 	},
 	{name: "they talk, time passes and the relay lies", sample: 1, whole: 2, breaks: true, texts: bothTexts, told: oneBegins, talk: talk},
+	{name: "a text comes again in a new conversation", sample: 1, whole: 3, denied: true, texts: bothTexts, told: oneBegins, talk: talk[:1]},
 	{name: "time passes and the relay lies", sample: 1, whole: 4, breaks: true, texts: bothTexts, told: oneBegins},
 }
 
