@@ -488,14 +488,10 @@ func (e *engine) converse(pc *peerConn, conv *crypto.Conversation) {
 	pc.dropAttempt()
 	u := pc.user
 	renewed := e.remember(u, pc.name, conv.Person)
-	if u.person == nil { // the name may have been forgotten since it was first spoken of here
-		k, ok := e.cfg.State.KnownPeer(u.name)
-		u.accepted = ok && k.Accepted
-	}
 	pc.conv, pc.confirmed, pc.first, pc.ending = conv, false, 0, false
 	pc.bundle = conv.PeerBundle.Hash()
 	pc.tries = 0
-	if u.identity != conv.Person.Identity {
+	if u.person == nil {
 		// Whoever had the name was forgotten, or another was accepted in their
 		// place, since it was looked up: the yes was to another person.
 		k, ok := e.cfg.State.KnownPeer(u.name)
