@@ -192,3 +192,72 @@ func sealedPart(body []byte) []byte {
 	parts := bytes.SplitN(body, []byte("\n"), 3)
 	return parts[len(parts)-1]
 }
+
+// TestPipeEndIsConfirmed: who sends is done when the other side has said that it
+// has the end, not when everything before the end has been written out.
+func TestPipeEndIsConfirmed(t *testing.T) {
+	for _, c := range []struct {
+		name, in string
+		early    bool // before alice's end, not after it
+		confirms string
+		exit     int
+	}{
+		{"confirmed", "something", false, "\x00\x00\x00\x00\x00\x00\x00\x09", 0},
+		{"confirmed, of nothing", "", false, "\x00\x00\x00\x00\x00\x00\x00\x00", 0},
+		{"written out, and no more", "something", false, "", 3},
+		{"nothing to write out", "", false, "", 3},
+		{"less", "something", false, "\x00\x00\x00\x00\x00\x00\x00\x08", 1},
+		{"before the end", "something", true, "\x00\x00\x00\x00\x00\x00\x00\x09", 1},
+		{"not a number", "something", false, "9", 1},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			town := newTown(t, "alice", "mallory")
+			alice := town.client("alice", takesPipe)
+			mallory := town.evilPeerTaking(proto.TakesPipe, town.addr, "mallory", town.credential("mallory"))
+			in, feed := io.Pipe()
+			defer feed.Close()
+			ended := make(chan error, 1)
+			go func() { ended <- alice.Pipe(context.Background(), "mallory", in, nil, nil) }()
+			mallory.answer(end(alice))
+			mallory.frame(end(alice), frameOpen, 7, "")
+			var stream uint64
+			next := func(kinds string) byte {
+				t.Helper()
+				f := mallory.nextFrame()
+				if len(f) < frameHeader || !strings.ContainsRune(kinds, rune(f[0])) {
+					t.Fatalf("alice says %.20q, want one of %s", f, kinds)
+				}
+				stream = binary.BigEndian.Uint64(f[1:])
+				return f[0]
+			}
+			for kind := next("OAB"); kind != frameAccept; kind = next("OAB") {
+				if kind == frameOpen {
+					mallory.frame(end(alice), frameAccept, stream, "")
+					break
+				}
+				time.Sleep(10 * time.Millisecond) // refused: alice has not accepted her yet
+				mallory.frame(end(alice), frameOpen, 7, "")
+			}
+			mallory.frame(end(alice), frameEnd, stream, "\x00\x00\x00\x00\x00\x00\x00\x00")
+			if c.in != "" {
+				feed.Write([]byte(c.in))
+				for next("BFD") != frameData {
+				}
+				mallory.frame(end(alice), frameCredit, stream, string(binary.BigEndian.AppendUint64(nil, uint64(len(c.in)))))
+			}
+			if !c.early {
+				feed.Close()
+				for next("BFE") != frameEnd { // F: she has mallory's end
+				}
+			}
+			if c.confirms != "" {
+				mallory.frame(end(alice), frameDone, stream, c.confirms)
+			} else {
+				mallory.say(&proto.Header{Type: proto.TypeDisconnect}, nil)
+			}
+			if err := soon(t, "the end of the pipe", ended); ExitStatus(err) != c.exit {
+				t.Errorf("the pipe ended with %v, exit status %d, want %d", err, ExitStatus(err), c.exit)
+			}
+		})
+	}
+}

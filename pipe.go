@@ -28,6 +28,7 @@ const (
 	frameData   = 'D' // bytes
 	frameEnd    = 'E' // how many bytes there were, a uint64: end of file
 	frameCredit = 'C' // how many bytes have been written out, a uint64
+	frameDone   = 'F' // after the other side's end: how many bytes were written out, a uint64, which are all
 	frameAbort  = 'X' // a sentence
 )
 
@@ -105,6 +106,8 @@ type pipe struct {
 	received uint64
 	endSeen  bool
 	said     uint64 // the last credit that was sent
+	saidDone bool   // the other side has been told that everything is written
+	doneSeen bool   // the other side has said so
 	over     bool
 
 	out      io.Writer
@@ -325,9 +328,14 @@ func (p *pipe) pump() {
 		return
 	}
 	pc := p.peer
-	if wrote-p.said >= pipeWindow/4 || wrote > p.said && p.endSeen && wrote == p.received {
+	done := p.endSeen && wrote == p.received && !p.saidDone
+	if done || wrote-p.said >= pipeWindow/4 {
+		kind := byte(frameCredit)
+		if done {
+			kind, p.saidDone = frameDone, true
+		}
 		p.said = wrote
-		p.send(pc, p.stream, frameCredit, binary.BigEndian.AppendUint64(nil, wrote))
+		p.send(pc, p.stream, kind, binary.BigEndian.AppendUint64(nil, wrote))
 		p.report(wrote)
 	}
 	for !p.endSent && !p.over {
@@ -365,9 +373,10 @@ func (p *pipe) pump() {
 }
 
 // settle ends the pipe once both ends of file have crossed and both sides have
-// said that everything is written.
+// said that everything before them is written. Credit for all that was sent
+// does not say that the end has come.
 func (p *pipe) settle() {
-	if p.peer != nil && p.endSent && p.endSeen && p.credited == p.sent && p.said == p.received {
+	if p.peer != nil && p.doneSeen && p.saidDone {
 		p.finish(nil)
 	}
 }
@@ -466,11 +475,11 @@ func (p *pipe) onStream(kind byte, rest []byte) *Error {
 			return Errorf(proto.DecryptFailed, "the end of %s's stream does not agree with what came", p.user.shown)
 		}
 		p.endSeen = true
-	case frameCredit:
-		if n := number(); n < p.credited || n > p.sent {
+	case frameCredit, frameDone:
+		if n := number(); n < p.credited || n > p.sent || p.doneSeen || kind == frameDone && !(p.endSent && n == p.sent) {
 			return Errorf(proto.Malformed, "%s acknowledges what was not sent", p.user.shown)
 		}
-		p.credited = number()
+		p.credited, p.doneSeen = number(), kind == frameDone
 		p.mu.Lock()
 		wrote := p.wrote
 		p.mu.Unlock()

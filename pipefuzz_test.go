@@ -78,7 +78,7 @@ func FuzzPipeFrames(f *testing.F) {
 		out, p, _, _ := play(script)
 		return len(out) > 0 && p.err == nil && p.endSeen
 	}, [][]byte{good},
-		full, append(full, full...), append(good, good...), frame(frameEnd, number(1)...), frame(frameCredit, number(9)...), frame(frameAbort, []byte("\x1b[2J")...), frame(frameOpen), frame('?'),
+		full, append(full, full...), append(good, good...), frame(frameEnd, number(1)...), frame(frameCredit, number(9)...), frame(frameDone, number(0)...), frame(frameDone, number(9)...), append(good, frame(frameDone, number(0)...)...), frame(frameAbort, []byte("\x1b[2J")...), frame(frameOpen), frame('?'),
 		append([]byte{frameData, 1, 2, 'x', 'y'}, good...))
 	f.Fuzz(func(t *testing.T, script []byte) {
 		out, p, taken, most := play(script)
@@ -88,8 +88,8 @@ func FuzzPipeFrames(f *testing.F) {
 		if most > pipeWindow+pipeChunk {
 			t.Fatalf("%d bytes wait", most)
 		}
-		if p.over && p.err == nil && (!p.endSeen || p.wrote != p.received) {
-			t.Fatalf("it ends well with %d of %d bytes written, end %v", p.wrote, p.received, p.endSeen)
+		if p.over && p.err == nil && (!p.endSeen || !p.doneSeen || p.wrote != p.received) {
+			t.Fatalf("it ends well with %d of %d bytes written, end %v, confirmed %v", p.wrote, p.received, p.endSeen, p.doneSeen)
 		}
 		if p.err != nil && AsError(p.err).Message == "" {
 			t.Fatal("it ends without a word")
