@@ -280,7 +280,8 @@ func (c *Client) Whois(ctx context.Context, name string) (*Whois, error) {
 func (c *Client) Release(ctx context.Context) error { return c.engine.release(ctx) }
 
 // Close ends the conversations, leaves the relay's list and waits, no longer
-// than ctx, until what is on its way is with the relay.
+// than ctx, until what is on its way is with the relay. The key of the
+// Credential that Dial was given stays the caller's to erase.
 func (c *Client) Close(ctx context.Context) error { return c.close(ctx) }
 
 // maxClientName keeps the configuration honest before anything is opened.

@@ -7,6 +7,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"chatsecure/proto"
 )
 
 // watchedConn knows whether it has been closed.
@@ -75,5 +77,37 @@ func TestRenewedWhileLeaving(t *testing.T) {
 	alice.engine.wg.Wait()
 	if late.Key.Sign([]byte("x")) != nil {
 		t.Error("a K that nobody uses still signs")
+	}
+}
+
+// TestRenewedKeysAreErased: a K that was made anew is erased when the client
+// closes, and at once if it is of no use.
+func TestRenewedKeysAreErased(t *testing.T) {
+	town := newTown(t, "alice", "bob")
+	made := make(chan *Credential)
+	alice := town.client("alice", func(cfg *ClientConfig) {
+		cfg.Renew = func(context.Context) (*Credential, error) { return <-made, nil }
+	})
+	erased := func(cred *Credential) bool { return cred.Key.Sign([]byte("x")) == nil }
+	alice.delegationEnds(time.Minute)
+	others := town.credentialAs("bob", "alice", time.Now())
+	made <- others
+	alice.await("that it is another person's", func(ev Event) bool { return ev.Err != nil && ev.Err.Code == proto.Card })
+	if !erased(others) {
+		t.Error("a K that was refused still signs")
+	}
+	alice.engine.do(context.Background(), func() {
+		alice.engine.renewNext = time.Time{} // the minute is over
+		alice.engine.renewIfDue(time.Now())
+	})
+	own := town.credential("alice")
+	made <- own
+	alice.await("the new delegation", func(ev Event) bool { return ev.Type == EventNotice })
+	if erased(own) {
+		t.Error("the new K is erased while it is in use")
+	}
+	alice.leave()
+	if !erased(own) {
+		t.Error("the new K still signs after the client has closed")
 	}
 }

@@ -63,6 +63,7 @@ type engine struct {
 	rechecked time.Time
 	departed  []departed
 	renewing  bool
+	ownsKey   bool // K was made anew; the first one is the caller's
 	renewNext time.Time
 	pending   map[string]*shownMark // received, stored, not shown, by record id
 	fatal     error                 // set once: why the client ended by itself
@@ -346,6 +347,9 @@ func (e *engine) end(err error) {
 		e.fatal = Errorf(proto.Lost, "the client is closed")
 	}
 	e.local.Keys.Close()
+	if e.ownsKey {
+		e.local.Key.Erase()
+	}
 	close(e.ended)
 }
 

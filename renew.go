@@ -145,6 +145,9 @@ func (e *engine) renewed(cred *Credential, err error) {
 		}
 	}
 	if err != nil {
+		if cred != nil {
+			cred.Key.Erase()
+		}
 		e.renewNext = time.Now().Add(renewAgain)
 		_, over := errors.AsType[*RenewalOver](err)
 		if over || errors.Is(err, card.PINNeeded) || errors.Is(err, card.PINLocked) {
@@ -156,7 +159,7 @@ func (e *engine) renewed(cred *Credential, err error) {
 	old := e.local
 	local := *old
 	local.Key, local.Bundle = cred.Key, cred.Bundle
-	e.local, e.cfg.Credential = &local, cred
+	e.local, e.cfg.Credential, e.ownsKey = &local, cred, true
 	if e.sess != nil {
 		e.sess.fail(Errorf(proto.Lost, "it is made anew, under a new delegation of the card"))
 		e.lost(e.sess.reason())
