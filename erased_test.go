@@ -3,6 +3,10 @@ package chatsecure
 import (
 	"bytes"
 	"context"
+	"encoding/base64"
+	"encoding/hex"
+	"os"
+	"path/filepath"
 	"reflect"
 	"slices"
 	"testing"
@@ -76,5 +80,61 @@ func TestConversationsAreErased(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestNothingKeptOpensWhatWasCaptured: no chain key and no root of a whole talk,
+// with its steps, stands in either history or in a proof.
+func TestNothingKeptOpensWhatWasCaptured(t *testing.T) {
+	p := newHistoryPair(t)
+	keys := map[string]bool{}
+	collect := func() {
+		for _, c := range []*crypto.Conversation{p.ca, p.cb} {
+			for _, k := range heldKeys(c) {
+				keys[string(k)] = true
+			}
+		}
+	}
+	var ids []string
+	for n := range uint64(5) {
+		collect()
+		ids = append(ids, p.send("one", "two")...)
+		collect()
+		p.receipt(2*n+2, 2*n)
+	}
+	collect()
+	if len(keys) <= 3+10 { // of the beginning, and one more for each message
+		t.Fatalf("%d keys in all: the talk has no steps", len(keys))
+	}
+	kept := map[string][]byte{}
+	for _, id := range ids {
+		for _, u := range []*historyUser{p.a, p.b} {
+			if data, err := ExportProof(u.dir, id); err == nil {
+				kept["a proof by "+u.local.FoldedName] = append(kept["a proof by "+u.local.FoldedName], data...)
+			}
+		}
+	}
+	p.close(p.a)
+	p.close(p.b)
+	for _, u := range []*historyUser{p.a, p.b} {
+		files, err := os.ReadDir(u.dir)
+		p.must(err)
+		for _, f := range files {
+			data, err := os.ReadFile(filepath.Join(u.dir, f.Name()))
+			p.must(err)
+			kept[u.local.FoldedName+"'s "+f.Name()] = data
+		}
+	}
+	if len(kept) < 4 {
+		t.Fatalf("only %d files and proofs were looked at", len(kept))
+	}
+	for where, data := range kept {
+		for k := range keys {
+			for _, form := range []string{k, hex.EncodeToString([]byte(k)), base64.RawStdEncoding.EncodeToString([]byte(k)), base64.RawURLEncoding.EncodeToString([]byte(k))} {
+				if bytes.Contains(data, []byte(form)) {
+					t.Errorf("%s has a key of the conversation", where)
+				}
+			}
+		}
 	}
 }
