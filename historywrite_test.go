@@ -472,7 +472,7 @@ func TestRow29HistorySlots(t *testing.T) {
 	var outs []*bufio.Reader
 	for range n {
 		cmd := exec.Command(os.Args[0], "-test.run=^TestRow29HistorySlots$")
-		cmd.Env = append(os.Environ(), historyChild+"="+dir)
+		cmd.Env = append(os.Environ(), historyChild+"="+dir, "TMPDIR="+t.TempDir()) // what it makes there stays
 		cmd.Stderr = os.Stderr
 		in, err := cmd.StdinPipe()
 		if err != nil {
@@ -532,7 +532,7 @@ func TestAttack28HistoryKilled(t *testing.T) {
 	for round, after := range []int{1, 2, 50, 333} {
 		dir := t.TempDir()
 		cmd := exec.Command(os.Args[0], "-test.run=^TestAttack28HistoryKilled$")
-		cmd.Env = append(os.Environ(), historyChild+"="+dir)
+		cmd.Env = append(os.Environ(), historyChild+"="+dir, "TMPDIR="+t.TempDir()) // what it makes there stays
 		cmd.Stderr = os.Stderr
 		out, err := cmd.StdoutPipe()
 		if err != nil {
