@@ -188,7 +188,7 @@ func readCRLs(r io.Reader) (lists []*crl, err error) {
 			return nil, err
 		}
 		if !body.ended {
-			return nil, errors.New("the PEM block does not end")
+			return nil, errPEMEnd
 		}
 		lists = append(lists, list)
 	}
@@ -223,6 +223,8 @@ func nextPEM(in *bufio.Reader) (found bool, err error) {
 	return false, errCRLForm
 }
 
+var errPEMEnd = errors.New("the PEM block does not end")
+
 // pemBody is the text of one PEM block, up to its END line.
 type pemBody struct {
 	in    *bufio.Reader
@@ -240,6 +242,9 @@ func (p *pemBody) Read(b []byte) (int, error) {
 			return 0, err
 		}
 		if bytes.HasPrefix(line, []byte("-----END ")) {
+			if !bytes.Equal(bytes.TrimRight(line, " \t\r\n"), []byte("-----END X509 CRL-----")) {
+				return 0, errPEMEnd
+			}
 			p.ended = true
 			continue
 		}

@@ -86,7 +86,7 @@ func FuzzCRLFile(f *testing.F) {
 	read := func(b []byte) ([]*crl, error) { return readCRLs(bytes.NewReader(b)) }
 	corpus.Add(f, func(b []byte) bool { lists, _ := read(b); return len(lists) > 0 },
 		[][]byte{one, two, text(one), slices.Concat([]byte("Certificate Revocation List (CRL):\n"), text(one), []byte("\n"), text(two))},
-		nil, text(one)[:100], text(two)[:bytes.Index(text(two), []byte("-----END"))], bytes.Replace(text(two), []byte("END"), []byte("FIN"), 1), bytes.ReplaceAll(text(two), []byte("X509 CRL"), []byte("CERTIFICATE")),
+		nil, text(one)[:100], text(two)[:bytes.Index(text(two), []byte("-----END"))], bytes.Replace(text(two), []byte("END"), []byte("FIN"), 1), text(two)[:bytes.Index(text(two), []byte("END "))+4], bytes.Replace(text(two), []byte("END X509 CRL"), []byte("END CERTIFICATE"), 1), bytes.ReplaceAll(text(two), []byte("X509 CRL"), []byte("CERTIFICATE")),
 		bytes.Replace(text(two), []byte("\n"), []byte("\nProc-Type: 4\n\n"), 1), []byte("-----BEGIN BI123456789-----\n"), []byte("-----BEGIN MTE\x00dDAw\xff\xffjAUMBI1"))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		lists, err := read(b)
