@@ -1,8 +1,8 @@
 #!/bin/sh
 # Runs all tests of attacks, and those that break a session at every place,
 # with everything tried of which go test tries a sample, and says how much that
-# was. It fails where that is nothing for some test, or less in all than it has
-# ever to be: a sweep that lost its positions passes. The argument bounds each
+# was. A sweep that has lost its positions passes by itself: so this fails where
+# nothing was tried of something, or too little in all. The argument bounds each
 # package's time.
 # Not under the race detector: `make test` has that, and this is ten times as
 # much work.
@@ -12,7 +12,7 @@ status=$(mktemp)
 trap 'rm -f "$status"' EXIT
 trap 'echo "attack.sh was interrupted: what it has not said it has not tried" >&2; exit 130' INT
 trap 'echo "attack.sh was ended: what it has not said it has not tried" >&2; exit 143' TERM
-# A whole run tries 247,805 forms.
+# A whole run tries some 247,800 forms.
 least=200000
 start=$(date +%s)
 {
