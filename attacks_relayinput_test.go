@@ -157,6 +157,7 @@ func badLines() []badLine {
 		{"invalid UTF-8", sealed(peer("an\xffa", id)), "not canonical JSON"},
 		{"NUL", sealed(peer("an\x00a", id)), "not canonical JSON"},
 		{"a number beyond uint64", sealed(`{"type":"ack","dst-id":"` + id + `","answers":18446744073709551616}`), "not canonical JSON"},
+		{"a number of 500,000 digits", sealed(`{"type":"ack","dst-id":"` + id + `","answers":` + strings.Repeat("9", 500_000) + `}`), "not canonical JSON"},
 		{"a phase beyond int64", sealed(`{"type":"client-connect","phase":9223372036854775808,"src":"ana","src-id":"` + id + `","dst":"ana","dst-id":"` + id + `"}`), "not canonical JSON"},
 		{"a seq beyond uint64", spoiled(`"seq":`, `"seq":18446744073709551616`), "not a secure line"},
 		{"base64 with junk", spoiled(`"payload":"`, `"payload":"*`), "not a secure line"},
@@ -204,8 +205,8 @@ func TestAttack22LinesFromTheRelay(t *testing.T) {
 	for i, bad := range lines {
 		user := users[i]
 		lost := user.await("the end of the connection, after "+bad.why, func(ev Event) bool { return ev.Type == EventLost })
-		if !strings.Contains(lost.Err.Message, bad.says) {
-			t.Errorf("%s: it leaves because %q, want %q", bad.why, lost.Err.Message, bad.says)
+		if !strings.Contains(lost.Err.Message, bad.says) || len(lost.Err.Message) > proto.MaxMessage {
+			t.Errorf("%s: it leaves because %.200q (%d bytes), want %q", bad.why, lost.Err.Message, len(lost.Err.Message), bad.says)
 		}
 		user.await("a new connection, after "+bad.why, func(ev Event) bool { return ev.Type == EventBack })
 		user.mustSend("after "+user.Name(), "bob")

@@ -5,6 +5,7 @@ import (
 	"context"
 	"io"
 	"net"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -103,13 +104,35 @@ func terminalMessage(t *testing.T, w *terminalTown) {
 		t.Errorf("whois: %+v", whois)
 	}
 	bob := w.programs.start(w.client("bob", "recv", "-n", "1"))
-	alice.mustSend(hostile, "bob")
+	id := alice.mustSend(hostile, "bob")
 	out, _ := io.ReadAll(bob.out)
 	bob.cmd.Wait()
 	if want := "alice: " + shown + "\n"; string(out) != want || bob.cmd.ProcessState.ExitCode() != 0 {
 		t.Errorf("bob ended with %v and was shown %q, want %q", bob.cmd.ProcessState, out, want)
 	}
 	clean(t, bob.stderr.String(), shown, "is new here") // the certificate's names
+	alice.leave()
+
+	// And what is kept of it, looked at later.
+	later := func(says []string, args ...string) trustResult {
+		t.Helper()
+		r := w.programs.run(w.client("bob", args...))
+		clean(t, r.stdout, says...)
+		clean(t, r.stderr)
+		if r.status != 0 {
+			t.Errorf("%s: %+v", args, r)
+		}
+		return r
+	}
+	later([]string{"alice", shown}, "history")
+	later([]string{"all of it holds"}, "history", "-verify")
+	later([]string{"alice", shown}, "trust")
+	proof := w.programs.run(w.client("bob", "history", "-export", id)).stdout // exact, as a program reads it
+	file := filepath.Join(w.programs.dir, "proof")
+	if err := os.WriteFile(file, []byte(proof), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	later([]string{"alice", shown}, "verify", file)
 }
 
 func terminalRelayInClear(t *testing.T, w *terminalTown) {

@@ -13,6 +13,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 )
 
 // ErrNotCanonical is in the chain of every error about input that is valid
@@ -42,9 +43,14 @@ func MustMarshal(v any) []byte {
 
 // Unmarshal decodes data into the zero value that v points to. It refuses
 // unknown fields, trailing bytes and every encoding but the canonical one: none
-// of them comes back.
+// of them comes back. Errors are short, however long the input.
 func Unmarshal(data []byte, v any) error {
 	if err := json.Unmarshal(data, v); err != nil {
+		if e, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
+			// After "number" comes all of it, be it a megabyte of digits, and errors
+			// are shown, stored and logged.
+			e.Value, _, _ = strings.Cut(e.Value, " ")
+		}
 		return err
 	}
 	want := match{data}

@@ -2,6 +2,8 @@ package canon
 
 import (
 	"errors"
+	"fmt"
+	"strings"
 	"testing"
 )
 
@@ -60,5 +62,24 @@ func TestRefuses(t *testing.T) {
 	}
 	if err := Unmarshal([]byte(`{"type": "a"}`), &sample{}); !errors.Is(err, ErrNotCanonical) {
 		t.Errorf("error for a space is %v, want ErrNotCanonical", err)
+	}
+}
+
+// An error says what is wrong, and not the whole of what somebody else has
+// written: it is shown, stored and logged.
+func TestErrorsAreShort(t *testing.T) {
+	for _, long := range []string{
+		`{"type":"a","n":` + strings.Repeat("9", 1<<20) + `}`,
+		`{"type":"a","n":"` + strings.Repeat("9", 1<<20) + `"}`,
+		`{"type":"a","n":0.` + strings.Repeat("9", 1<<20) + `}`,
+		`{"type":"a","data":"` + strings.Repeat("*", 1<<20) + `"}`,
+		`{"` + strings.Repeat("n", 1<<20) + `":1}`,
+		strings.Repeat("x", 1<<20),
+		strings.Repeat("[", 1<<20),
+	} {
+		err := Unmarshal([]byte(long), &sample{})
+		if err == nil || len(err.Error()) > 200 {
+			t.Errorf("%.30s: an error of %d bytes: %.200v", long, len(fmt.Sprint(err)), err)
+		}
 	}
 }
