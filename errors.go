@@ -116,7 +116,7 @@ func AsError(err error) *Error {
 		return &Error{Code: e.Code, Message: crypto.Visible(e.Message), Err: err}
 	}
 	if e, ok := errors.AsType[*crypto.TrustError](err); ok {
-		return &Error{Code: proto.Code(e.Code), Message: e.Reason, Hint: e.Hint, Err: err}
+		return &Error{Code: e.Code, Message: e.Reason, Hint: e.Hint, Err: err}
 	}
 	if e, ok := errors.AsType[*card.Error](err); ok {
 		return &Error{Code: proto.Card, Message: e.Message, Hint: e.Hint, Err: err}

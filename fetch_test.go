@@ -91,7 +91,7 @@ func TestFetchNothingForStrangers(t *testing.T) {
 				bundle.Chain = append(bundle.Chain, c.Raw)
 			}
 			// Were the signature not looked at, nothing would be asked either.
-			if underway := side.lookFor(side.verifier, &bundle, nil, &crypto.TrustError{Code: crypto.CodeRevocationUnknown}); underway != nil {
+			if underway := side.lookFor(side.verifier, &bundle, nil, &crypto.TrustError{Code: proto.RevocationUnknown}); underway != nil {
 				t.Error("a list is fetched for a certificate that leads to no anchor, or is over")
 			}
 			side.settle()

@@ -74,7 +74,7 @@ const UnlistedHint = "give the revocation lists with -crl DIR (client crl refres
 // untrustedHint is what to do where a chain leads to no authority that is
 // trusted here, and "" for any other error.
 func untrustedHint(err error) string {
-	if untrusted, ok := errors.AsType[*crypto.TrustError](err); ok && untrusted.Code == crypto.CodeCertificateUntrusted {
+	if untrusted, ok := errors.AsType[*crypto.TrustError](err); ok && untrusted.Code == proto.CertificateUntrusted {
 		return untrusted.Hint
 	}
 	return ""

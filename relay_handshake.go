@@ -261,7 +261,7 @@ func relayError(err error) *proto.Error {
 	}
 	// Hints are for whoever runs the side that checked, not for the client.
 	if e, ok := errors.AsType[*crypto.TrustError](err); ok {
-		return relayTold(proto.Code(e.Code), e.Reason)
+		return relayTold(e.Code, e.Reason)
 	}
 	if e, ok := errors.AsType[*Error](err); ok {
 		return relayTold(e.Code, e.Message)

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"time"
 	"unicode/utf8"
+
+	"chatsecure/proto"
 )
 
 // The bounds on a bundle, which strangers send before they are known.
@@ -99,11 +101,11 @@ func (b *Bundle) checkTimes() error {
 		return malformed("its delegation has a time outside 1970 to 9999")
 	}
 	if b.NotAfter < b.NotBefore {
-		return &TrustError{Code: CodeDelegationInvalid, Reason: "the delegation ends before it begins"}
+		return &TrustError{Code: proto.DelegationInvalid, Reason: "the delegation ends before it begins"}
 	}
 	if lives, most := b.NotAfter-b.NotBefore, int64(MaxDelegation/time.Second); lives > most {
 		return &TrustError{
-			Code:   CodeDelegationInvalid,
+			Code:   proto.DelegationInvalid,
 			Reason: fmt.Sprintf("the delegation lives %d seconds, at most %d are allowed", lives, most),
 		}
 	}
@@ -111,7 +113,7 @@ func (b *Bundle) checkTimes() error {
 }
 
 func malformed(format string, args ...any) error {
-	return &TrustError{Code: CodeBundleMalformed, Reason: "the identity bundle is malformed: " + fmt.Sprintf(format, args...)}
+	return &TrustError{Code: proto.BundleMalformed, Reason: "the identity bundle is malformed: " + fmt.Sprintf(format, args...)}
 }
 
 // Key returns K's public half. The error is a TrustError.

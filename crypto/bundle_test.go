@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"chatsecure/canon"
+	"chatsecure/proto"
 	"chatsecure/testdata/corpus"
 )
 
@@ -75,7 +76,7 @@ func TestBundleCheck(t *testing.T) {
 	for _, test := range []struct {
 		name string
 		edit func(*Bundle)
-		code string // "" if it passes
+		code proto.Code // "" if it passes
 	}{
 		{"good", func(*Bundle) {}, ""},
 		{"no issuers", func(b *Bundle) { b.Chain = [][]byte{} }, ""},
@@ -83,27 +84,27 @@ func TestBundleCheck(t *testing.T) {
 		{"one second", func(b *Bundle) { b.NotAfter = b.NotBefore }, ""},
 		{"eight certificates", func(b *Bundle) { b.Chain = make8(7, 100) }, ""},
 		{"20 KiB", func(b *Bundle) { b.Chain = [][]byte{make([]byte, MaxChainBytes-len(b.X509))} }, ""},
-		{"null chain", func(b *Bundle) { b.Chain = nil }, CodeBundleMalformed},
-		{"nine certificates", func(b *Bundle) { b.Chain = make8(8, 100) }, CodeBundleMalformed},
-		{"1,000 certificates", func(b *Bundle) { b.Chain = make8(999, 1) }, CodeBundleMalformed},
-		{"20 KiB and one", func(b *Bundle) { b.Chain = [][]byte{make([]byte, MaxChainBytes-len(b.X509)+1)} }, CodeBundleMalformed},
-		{"large leaf", func(b *Bundle) { b.X509 = make([]byte, MaxChainBytes+1) }, CodeBundleMalformed},
-		{"no leaf", func(b *Bundle) { b.X509 = nil }, CodeBundleMalformed},
-		{"empty certificate", func(b *Bundle) { b.Chain[0] = []byte{} }, CodeBundleMalformed},
-		{"no name", func(b *Bundle) { b.Name = "" }, CodeBundleMalformed},
-		{"name of 10 kB", func(b *Bundle) { b.Name = strings.Repeat("x", 10000) }, CodeBundleMalformed},
-		{"name not UTF-8", func(b *Bundle) { b.Name = "\xff" }, CodeBundleMalformed},
-		{"no key", func(b *Bundle) { b.PublicKey = nil }, CodeBundleMalformed},
-		{"large key", func(b *Bundle) { b.PublicKey = make([]byte, maxSPKI+1) }, CodeBundleMalformed},
-		{"no signature", func(b *Bundle) { b.Signature = nil }, CodeBundleMalformed},
-		{"large signature", func(b *Bundle) { b.Signature = make([]byte, maxDelegationSignature+1) }, CodeBundleMalformed},
-		{"negative time", func(b *Bundle) { b.NotBefore = -1 }, CodeBundleMalformed},
-		{"both negative", func(b *Bundle) { b.NotBefore, b.NotAfter = -10, -5 }, CodeBundleMalformed},
-		{"least time", func(b *Bundle) { b.NotBefore = -1 << 63 }, CodeBundleMalformed},
-		{"greatest time", func(b *Bundle) { b.NotAfter = 1<<63 - 1 }, CodeBundleMalformed},
-		{"year 10000", func(b *Bundle) { b.NotBefore, b.NotAfter = 253402300800, 253402300900 }, CodeBundleMalformed},
-		{"over 24 hours", func(b *Bundle) { b.NotAfter = b.NotBefore + day + 1 }, CodeDelegationInvalid},
-		{"backwards", func(b *Bundle) { b.NotAfter = b.NotBefore - 1 }, CodeDelegationInvalid},
+		{"null chain", func(b *Bundle) { b.Chain = nil }, proto.BundleMalformed},
+		{"nine certificates", func(b *Bundle) { b.Chain = make8(8, 100) }, proto.BundleMalformed},
+		{"1,000 certificates", func(b *Bundle) { b.Chain = make8(999, 1) }, proto.BundleMalformed},
+		{"20 KiB and one", func(b *Bundle) { b.Chain = [][]byte{make([]byte, MaxChainBytes-len(b.X509)+1)} }, proto.BundleMalformed},
+		{"large leaf", func(b *Bundle) { b.X509 = make([]byte, MaxChainBytes+1) }, proto.BundleMalformed},
+		{"no leaf", func(b *Bundle) { b.X509 = nil }, proto.BundleMalformed},
+		{"empty certificate", func(b *Bundle) { b.Chain[0] = []byte{} }, proto.BundleMalformed},
+		{"no name", func(b *Bundle) { b.Name = "" }, proto.BundleMalformed},
+		{"name of 10 kB", func(b *Bundle) { b.Name = strings.Repeat("x", 10000) }, proto.BundleMalformed},
+		{"name not UTF-8", func(b *Bundle) { b.Name = "\xff" }, proto.BundleMalformed},
+		{"no key", func(b *Bundle) { b.PublicKey = nil }, proto.BundleMalformed},
+		{"large key", func(b *Bundle) { b.PublicKey = make([]byte, maxSPKI+1) }, proto.BundleMalformed},
+		{"no signature", func(b *Bundle) { b.Signature = nil }, proto.BundleMalformed},
+		{"large signature", func(b *Bundle) { b.Signature = make([]byte, maxDelegationSignature+1) }, proto.BundleMalformed},
+		{"negative time", func(b *Bundle) { b.NotBefore = -1 }, proto.BundleMalformed},
+		{"both negative", func(b *Bundle) { b.NotBefore, b.NotAfter = -10, -5 }, proto.BundleMalformed},
+		{"least time", func(b *Bundle) { b.NotBefore = -1 << 63 }, proto.BundleMalformed},
+		{"greatest time", func(b *Bundle) { b.NotAfter = 1<<63 - 1 }, proto.BundleMalformed},
+		{"year 10000", func(b *Bundle) { b.NotBefore, b.NotAfter = 253402300800, 253402300900 }, proto.BundleMalformed},
+		{"over 24 hours", func(b *Bundle) { b.NotAfter = b.NotBefore + day + 1 }, proto.DelegationInvalid},
+		{"backwards", func(b *Bundle) { b.NotAfter = b.NotBefore - 1 }, proto.DelegationInvalid},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			b := bytesBundle()

@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"chatsecure/proto"
 )
 
 // ClockTolerance is how far the clocks of honest machines may be apart. A
@@ -35,7 +37,7 @@ func (c *candidates) explain(at time.Time, err error) error {
 	for _, cert := range all {
 		if len(cert.UnhandledCriticalExtensions) > 0 {
 			return &TrustError{
-				Code:   CodeCertificateUntrusted,
+				Code:   proto.CertificateUntrusted,
 				Reason: fmt.Sprintf("the certificate of %s has a critical extension that is not known here (%v)", shownName(cert), cert.UnhandledCriticalExtensions[0]),
 			}
 		}
@@ -50,17 +52,17 @@ func (c *candidates) explain(at time.Time, err error) error {
 		case x509.SHA1WithRSA, x509.ECDSAWithSHA1, x509.MD5WithRSA, x509.DSAWithSHA1:
 			if !bytes.Equal(cert.RawIssuer, cert.RawSubject) {
 				return &TrustError{
-					Code:   CodeCertificateUntrusted,
+					Code:   proto.CertificateUntrusted,
 					Reason: fmt.Sprintf("the certificate of %s is signed with %v, which is not safe", shownName(cert), cert.SignatureAlgorithm),
 				}
 			}
 		}
 		if err := checkIssuerKey(cert); err != nil && cert != c.leaf {
-			return &TrustError{Code: CodeCertificateUntrusted, Reason: "the certificate of " + shownName(cert) + " has " + err.Error()}
+			return &TrustError{Code: proto.CertificateUntrusted, Reason: "the certificate of " + shownName(cert) + " has " + err.Error()}
 		}
 	}
 	untrusted := &TrustError{
-		Code:   CodeCertificateUntrusted,
+		Code:   proto.CertificateUntrusted,
 		Reason: fmt.Sprintf("the certificate of %s, issued by %s, does not lead to a trusted authority", leaf, shownIssuer(c.leaf)),
 		Hint:   "if that authority is to be trusted, name a file with its root certificate with -ca-bundle",
 	}
@@ -109,13 +111,13 @@ func (c *candidates) outOfTime(at time.Time, failure error) error {
 func checkValidity(cert *x509.Certificate, at time.Time) error {
 	if cert.NotBefore.Sub(at) > ClockTolerance {
 		return &TrustError{
-			Code:   CodeCertificateNotYetValid,
+			Code:   proto.CertificateNotYet,
 			Reason: fmt.Sprintf("the certificate of %s begins on %s, and the time is %s", shownName(cert), shownTime(cert.NotBefore), shownTime(at)),
 		}
 	}
 	if at.Sub(cert.NotAfter) > ClockTolerance {
 		return &TrustError{
-			Code:   CodeCertificateExpired,
+			Code:   proto.CertificateExpired,
 			Reason: fmt.Sprintf("the certificate of %s ended on %s, and the time is %s", shownName(cert), shownTime(cert.NotAfter), shownTime(at)),
 		}
 	}
@@ -138,7 +140,7 @@ func checkIssuerKey(cert *x509.Certificate) error {
 func checkLeaf(leaf *x509.Certificate) error {
 	unsuitable := func(format string, args ...any) error {
 		return &TrustError{
-			Code:   CodeCertificateUnsuitable,
+			Code:   proto.CertificateUnsuitable,
 			Reason: "the certificate of " + shownName(leaf) + " " + fmt.Sprintf(format, args...),
 			Hint:   "use a card's authentication certificate",
 		}

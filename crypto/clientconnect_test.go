@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"chatsecure/proto"
 )
 
 // handshake is one that has been run through, with everything that crossed and
@@ -588,8 +590,8 @@ func TestRow18LeakedKInHandshake(t *testing.T) {
 		trust := trustOf(t, testLab(t).Root.Cert)
 		for _, test := range []struct {
 			at   time.Time
-			code string
-		}{{end, ""}, {end.Add(ClockTolerance + time.Second), CodeDelegationExpired}, {end.Add(24 * time.Hour), CodeDelegationExpired}} {
+			code proto.Code
+		}{{end, ""}, {end.Add(ClockTolerance + time.Second), proto.DelegationExpired}, {end.Add(24 * time.Hour), proto.DelegationExpired}} {
 			_, _, _, err := offer.Answer(h.b.Local, nil, verifierAt(trust, nil, PolicyOff, test.at).Verify)
 			if test.code == "" && err != nil {
 				t.Errorf("at its last second: %v", err)

@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"chatsecure/proto"
 	"chatsecure/testdata/lab"
 )
 
@@ -351,7 +352,7 @@ func TestVerifierDue(t *testing.T) {
 	store := NewCRLStore()
 	v := verifierAt(trust, store, PolicyRequire, labNow)
 	_, err := v.Certificate(s.cert.Raw, chain)
-	wantCode(t, err, CodeRevocationUnknown)
+	wantCode(t, err, proto.RevocationUnknown)
 	fetches, err := v.Due(s.cert.Raw, chain)
 	if err != nil || len(fetches) != 3 || fetches[0].URL != partURL {
 		t.Fatalf("due are %+v, %v", fetches, err)
@@ -375,13 +376,13 @@ func TestVerifierDue(t *testing.T) {
 	}
 	stranger := issue(t, s.p, "Ana", lab.Untrusted)
 	_, err = v.Due(stranger.Leaf.Raw, nil)
-	wantCode(t, err, CodeCertificateUntrusted)
+	wantCode(t, err, proto.CertificateUntrusted)
 	_, err = v.Due([]byte("x"), nil)
-	wantCode(t, err, CodeBundleMalformed)
+	wantCode(t, err, proto.BundleMalformed)
 	_, err = v.Due(s.cert.Raw, [][]byte{[]byte("x")})
-	wantCode(t, err, CodeBundleMalformed)
+	wantCode(t, err, proto.BundleMalformed)
 	_, err = verifierAt(trust, store, PolicyTry, labNow.AddDate(9, 0, 0)).Certificate(s.cert.Raw, chain)
-	wantCode(t, err, CodeCertificateExpired)
+	wantCode(t, err, proto.CertificateExpired)
 }
 
 // Lists may be looked up while they are replaced (run with -race).

@@ -15,12 +15,6 @@ import (
 // What the golden transcripts, which are tested from outside because they need
 // package proto, must reach inside for.
 
-// The bounds of records, which are also package proto's.
-const (
-	MaxRecordText       = maxText
-	MaxRecordRecipients = maxRecipients
-)
-
 // FixedKeys is a KeySource that hands out these RSA keys in order, and makes no
 // others in the background.
 func FixedKeys(keys ...KEMKey) *KeySource {

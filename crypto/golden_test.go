@@ -451,14 +451,6 @@ func (c *cast) recordConversation(t testing.TB, g *transcript, suite string) {
 	text("last", "a text with a step")
 }
 
-// The bounds of a record are the same here and on the wire, though neither
-// package may import the other.
-func TestBoundsAreProtos(t *testing.T) {
-	if crypto.MaxRecordText != proto.MaxText || crypto.MaxRecordRecipients != proto.MaxRecipients {
-		t.Errorf("bounds %d and %d, want %d and %d", crypto.MaxRecordText, crypto.MaxRecordRecipients, proto.MaxText, proto.MaxRecipients)
-	}
-}
-
 func (f fields) hexes(t testing.TB, key string) (all [][]byte) {
 	t.Helper()
 	for _, value := range f[key] {

@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"chatsecure/proto"
 	"chatsecure/testdata/lab"
 )
 
@@ -161,7 +162,7 @@ func verifierAt(trust *Trust, crls *CRLStore, policy Policy, now time.Time) *Ver
 
 // wantCode fails unless err is a TrustError with the code, and a sentence that
 // can be shown.
-func wantCode(t *testing.T, err error, code string) {
+func wantCode(t *testing.T, err error, code proto.Code) {
 	t.Helper()
 	refused, ok := errors.AsType[*TrustError](err)
 	if !ok || refused.Code != code {

@@ -12,6 +12,7 @@ import (
 	"unicode/utf8"
 
 	"chatsecure/canon"
+	"chatsecure/proto"
 )
 
 // The kinds of message.
@@ -37,10 +38,6 @@ const (
 	// maxHeader bounds a message's header in bytes. One with a step of the
 	// largest suite takes 3.7 kB; it is stored with every message.
 	maxHeader = 8 << 10
-	// maxText and maxRecipients bound a record, for senders that keep to no
-	// rule; they are those of package proto, which says why.
-	maxText       = 256 << 10
-	maxRecipients = 256
 )
 
 // MessageHeader is what a message signs and binds as additional data, in its
@@ -157,8 +154,8 @@ func (r *Record) checkOwn() error {
 	switch {
 	case len(r.Salt) != saltSize || r.Time < 0 || !utf8.ValidString(r.Text):
 		return errors.New("record: malformed")
-	case len(r.Text) > maxText:
-		return fmt.Errorf("record: a text of %d bytes, at most %d are allowed", len(r.Text), maxText)
+	case len(r.Text) > proto.MaxText:
+		return fmt.Errorf("record: a text of %d bytes, at most %d are allowed", len(r.Text), proto.MaxText)
 	}
 	return nil
 }
@@ -167,8 +164,8 @@ func (r *Record) checkOwn() error {
 // and identity becomes one by name, which also refuses a name under two
 // identities.
 func checkRecipients(to []Recipient) error {
-	if len(to) == 0 || len(to) > maxRecipients {
-		return fmt.Errorf("record: %d recipients, 1 to %d are allowed", len(to), maxRecipients)
+	if len(to) == 0 || len(to) > proto.MaxRecipients {
+		return fmt.Errorf("record: %d recipients, 1 to %d are allowed", len(to), proto.MaxRecipients)
 	}
 	for i := range to {
 		rc := &to[i]

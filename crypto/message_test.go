@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"chatsecure/canon"
+	"chatsecure/proto"
 	"chatsecure/testdata/corpus"
 )
 
@@ -103,7 +104,7 @@ func TestRecordBounds(t *testing.T) {
 		_, err := ParseRecord(r.Encode(), sender)
 		return err
 	}
-	many := make([]Recipient, maxRecipients+1)
+	many := make([]Recipient, proto.MaxRecipients+1)
 	for i := range many {
 		many[i].Name = strings.Repeat("n", i/100+1) + string(rune('a'+i%26)) + string(rune('a'+i/26))
 	}
@@ -113,9 +114,9 @@ func TestRecordBounds(t *testing.T) {
 		r    *Record
 		good bool
 	}{
-		{"the longest text", &Record{To: many[:1], Text: strings.Repeat("x", maxText)}, true},
-		{"a longer text", &Record{To: many[:1], Text: strings.Repeat("x", maxText+1)}, false},
-		{"the most recipients", &Record{To: many[:maxRecipients]}, true},
+		{"the longest text", &Record{To: many[:1], Text: strings.Repeat("x", proto.MaxText)}, true},
+		{"a longer text", &Record{To: many[:1], Text: strings.Repeat("x", proto.MaxText+1)}, false},
+		{"the most recipients", &Record{To: many[:proto.MaxRecipients]}, true},
 		{"more recipients", &Record{To: many}, false},
 		{"the longest name", &Record{To: []Recipient{{Name: strings.Repeat("n", maxBundleName)}}}, true},
 		{"a longer name", &Record{To: []Recipient{{Name: strings.Repeat("n", maxBundleName+1)}}}, false},

@@ -5,6 +5,8 @@ import (
 	"crypto/x509"
 	"slices"
 	"time"
+
+	"chatsecure/proto"
 )
 
 // The bounds on the work that one chain can cause. crypto/x509 adds its own:
@@ -144,21 +146,21 @@ func (c *candidates) paths(at time.Time) ([]path, error) {
 	}
 	if len(found) == 0 {
 		return nil, &TrustError{
-			Code:   CodeCertificateUntrusted,
+			Code:   proto.CertificateUntrusted,
 			Reason: "the certificate of " + shownName(c.leaf) + " vouches for itself, or its chain is too long",
 		}
 	}
 	found = slices.DeleteFunc(found, path.isConstrained)
 	if len(found) == 0 {
 		return nil, &TrustError{
-			Code:   CodeCertificateUntrusted,
+			Code:   proto.CertificateUntrusted,
 			Reason: "an authority above the certificate of " + shownName(c.leaf) + " may only name certain subjects, in a way that is not known here",
 		}
 	}
 	found = slices.DeleteFunc(found, func(p path) bool { return p.kind == anchorMozilla && !p.forPeople() })
 	if len(found) == 0 {
 		return nil, &TrustError{
-			Code:   CodeCertificateUnsuitable,
+			Code:   proto.CertificateUnsuitable,
 			Reason: "the certificate of " + shownName(c.leaf) + " is not for client authentication or e-mail, as the authorities of Mozilla's bundle must say",
 			Hint:   "use a card's authentication certificate, or name its authority with -ca-bundle",
 		}

@@ -7,6 +7,8 @@ import (
 	"encoding/hex"
 	"strings"
 	"time"
+
+	"chatsecure/proto"
 )
 
 // Person is who a bundle was found to belong to. It is shared, and nobody
@@ -84,7 +86,7 @@ func civilNumber(leaf *x509.Certificate) (string, error) {
 	}
 	if len(found) != 1 || found[0] == "" {
 		return "", &TrustError{
-			Code:   CodeCertificateUnsuitable,
+			Code:   proto.CertificateUnsuitable,
 			Reason: "the certificate of " + shownName(leaf) + " has no serialNumber, or several, and so names no one citizen",
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"testing"
 
+	"chatsecure/proto"
 	"chatsecure/testdata/lab"
 )
 
@@ -196,7 +197,7 @@ func TestCitizenNeedsOneNumber(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			h := issue(t, p, "Ana", subject)
 			_, err := lookAt(trust, h.Leaf, append(slices.Clone(h.Chain), p.Root.Cert))
-			wantCode(t, err, CodeCertificateUnsuitable)
+			wantCode(t, err, proto.CertificateUnsuitable)
 		})
 	}
 }

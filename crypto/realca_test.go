@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"testing"
 	"time"
+
+	"chatsecure/proto"
 )
 
 // realCA reads the real CA certificates of the Cartão de Cidadão, which are
@@ -69,7 +71,7 @@ func TestRealAuthorities(t *testing.T) {
 			}
 			paths, err := trust.gather(certs[test.leaf], chain).paths(at)
 			if test.anchor == "" {
-				wantCode(t, err, CodeCertificateUntrusted)
+				wantCode(t, err, proto.CertificateUntrusted)
 				return
 			}
 			if err != nil {

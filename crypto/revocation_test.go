@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"chatsecure/proto"
 	"chatsecure/testdata/lab"
 )
 
@@ -387,27 +388,27 @@ func TestRevocationOfThePath(t *testing.T) {
 	for _, test := range []struct {
 		name   string
 		setup  func(s *scene) [][]byte
-		try    string // code under the policy, "" if accepted
-		need   string
+		try    proto.Code // code under the policy, "" if accepted
+		need   proto.Code
 		status RevocationStatus
 		says   string
 	}{
 		{"all lists", func(s *scene) [][]byte { return [][]byte{list(s.p.Auth), list(s.p.CC), list(s.p.Root)} }, "", "", RevocationGood, ""},
-		{"none", func(s *scene) [][]byte { return nil }, "", CodeRevocationUnknown, RevocationUnknown, "no revocation list"},
-		{"leaf's missing", func(s *scene) [][]byte { return [][]byte{list(s.p.CC), list(s.p.Root)} }, "", CodeRevocationUnknown, RevocationUnknown, "MARIA"},
-		{"authority's missing", func(s *scene) [][]byte { return [][]byte{list(s.p.Auth), list(s.p.Root)} }, "", CodeRevocationUnknown, RevocationUnknown, "EC de Autenticação"},
+		{"none", func(s *scene) [][]byte { return nil }, "", proto.RevocationUnknown, RevocationUnknown, "no revocation list"},
+		{"leaf's missing", func(s *scene) [][]byte { return [][]byte{list(s.p.CC), list(s.p.Root)} }, "", proto.RevocationUnknown, RevocationUnknown, "MARIA"},
+		{"authority's missing", func(s *scene) [][]byte { return [][]byte{list(s.p.Auth), list(s.p.Root)} }, "", proto.RevocationUnknown, RevocationUnknown, "EC de Autenticação"},
 		{"leaf revoked, nothing else known", func(s *scene) [][]byte {
 			s.p.Auth.Revoke(s.cert, labNow.Add(-hour), 1)
 			return [][]byte{list(s.p.Auth)}
-		}, CodeCertificateRevoked, CodeCertificateRevoked, RevocationRevoked, "was revoked on 2026-11-22 11:00:00 UTC (keyCompromise)"},
+		}, proto.CertificateRevoked, proto.CertificateRevoked, RevocationRevoked, "was revoked on 2026-11-22 11:00:00 UTC (keyCompromise)"},
 		{"authority revoked, leaf unknown", func(s *scene) [][]byte {
 			s.p.CC.Revoke(s.p.Auth.Cert, labNow.Add(-hour), 2)
 			return [][]byte{list(s.p.CC)}
-		}, CodeCertificateRevoked, CodeCertificateRevoked, RevocationRevoked, "cACompromise"},
+		}, proto.CertificateRevoked, proto.CertificateRevoked, RevocationRevoked, "cACompromise"},
 		{"authority's authority revoked", func(s *scene) [][]byte {
 			s.p.Root.Revoke(s.p.CC.Cert, labNow.Add(-hour), 2)
 			return [][]byte{list(s.p.Auth), list(s.p.CC), list(s.p.Root)}
-		}, CodeCertificateRevoked, CodeCertificateRevoked, RevocationRevoked, "Cartão de Cidadão 001"},
+		}, proto.CertificateRevoked, proto.CertificateRevoked, RevocationRevoked, "Cartão de Cidadão 001"},
 		{"anchor on its own list", func(s *scene) [][]byte {
 			s.p.Root.Revoke(s.p.Root.Cert, labNow.Add(-hour), 1)
 			return [][]byte{list(s.p.Auth), list(s.p.CC), list(s.p.Root)}
@@ -423,7 +424,7 @@ func TestRevocationOfThePath(t *testing.T) {
 				t.Errorf("result is %+v, want %s (%s)", result, test.status, test.says)
 			}
 			wantSentence(t, result.Reason)
-			for policy, code := range map[Policy]string{PolicyTry: test.try, PolicyRequire: test.need, PolicyOff: ""} {
+			for policy, code := range map[Policy]proto.Code{PolicyTry: test.try, PolicyRequire: test.need, PolicyOff: ""} {
 				person, err := verifierAt(trust, store, policy, labNow).Verify(b, "Ana")
 				if code != "" {
 					wantCode(t, err, code)
@@ -474,8 +475,8 @@ func TestRevocationPrefersTheGoodPath(t *testing.T) {
 	if err := look(s.holding(own, rootList(a)), PolicyRequire); err != nil {
 		t.Errorf("one of two revoked: %v", err)
 	}
-	wantCode(t, look(s.holding(own, rootList(a, b)), PolicyTry), CodeCertificateRevoked)
-	wantCode(t, look(s.holding(s.list(1, hour, s.entry(hour, 1)), rootList(a)), PolicyTry), CodeCertificateRevoked)
+	wantCode(t, look(s.holding(own, rootList(a, b)), PolicyTry), proto.CertificateRevoked)
+	wantCode(t, look(s.holding(s.list(1, hour, s.entry(hour, 1)), rootList(a)), PolicyTry), proto.CertificateRevoked)
 }
 
 // History: revoked counts from its date on, and the newest word about the past
@@ -488,31 +489,31 @@ func TestVerifyAtRevocation(t *testing.T) {
 		name  string
 		lists func(s *scene) [][]byte
 		now   time.Time
-		code  string // at that time
-		today string // the code of Person.Now
+		code  proto.Code // at that time
+		today proto.Code // the code of Person.Now
 		after RevocationStatus
 	}{
 		{"never revoked", func(s *scene) [][]byte { return [][]byte{s.list(1, hour, nobody)} }, now, "", "", RevocationGood},
-		{"revoked before", func(s *scene) [][]byte { return [][]byte{s.list(1, hour, s.entry(3*hour, 1))} }, now, CodeCertificateRevoked, "", ""},
-		{"revoked at that second", func(s *scene) [][]byte { return [][]byte{s.list(1, hour, s.entry(2*hour, 1))} }, now, CodeCertificateRevoked, "", ""},
-		{"revoked a second later", func(s *scene) [][]byte { return [][]byte{s.list(1, hour, s.entry(2*hour-time.Second, 1))} }, now, "", CodeCertificateRevoked, RevocationGood},
-		{"revoked after", func(s *scene) [][]byte { return [][]byte{s.list(1, hour, s.entry(hour, 1))} }, now, "", CodeCertificateRevoked, RevocationGood},
+		{"revoked before", func(s *scene) [][]byte { return [][]byte{s.list(1, hour, s.entry(3*hour, 1))} }, now, proto.CertificateRevoked, "", ""},
+		{"revoked at that second", func(s *scene) [][]byte { return [][]byte{s.list(1, hour, s.entry(2*hour, 1))} }, now, proto.CertificateRevoked, "", ""},
+		{"revoked a second later", func(s *scene) [][]byte { return [][]byte{s.list(1, hour, s.entry(2*hour-time.Second, 1))} }, now, "", proto.CertificateRevoked, RevocationGood},
+		{"revoked after", func(s *scene) [][]byte { return [][]byte{s.list(1, hour, s.entry(hour, 1))} }, now, "", proto.CertificateRevoked, RevocationGood},
 		{"revoked after, on a delta", func(s *scene) [][]byte {
 			return [][]byte{s.list(1, 3*hour, nobody), s.list(2, hour, s.entry(hour, 1), delta)}
-		}, now, "", CodeCertificateRevoked, RevocationGood},
+		}, now, "", proto.CertificateRevoked, RevocationGood},
 		{"revoked before, on a delta", func(s *scene) [][]byte {
 			return [][]byte{s.list(1, 4*hour, nobody), s.list(2, hour, s.entry(3*hour, 1), delta)}
-		}, now, CodeCertificateRevoked, "", ""},
-		{"on hold since before", func(s *scene) [][]byte { return [][]byte{s.list(1, hour, s.entry(3*hour, 6))} }, now, CodeCertificateRevoked, "", ""},
+		}, now, proto.CertificateRevoked, "", ""},
+		{"on hold since before", func(s *scene) [][]byte { return [][]byte{s.list(1, hour, s.entry(3*hour, 6))} }, now, proto.CertificateRevoked, "", ""},
 		{"on hold then, removed since", func(s *scene) [][]byte {
 			return [][]byte{s.list(1, 3*hour, s.entry(4*hour, 6)), s.list(2, hour, s.entry(hour, 8), delta)}
 		}, now, "", "", RevocationGood},
 		{"on hold then, revoked since", func(s *scene) [][]byte {
 			return [][]byte{s.list(1, 3*hour, s.entry(4*hour, 6)), s.list(2, hour, s.entry(hour, 1), delta)}
-		}, now, CodeCertificateRevoked, "", ""},
+		}, now, proto.CertificateRevoked, "", ""},
 		{"list of that time, stale now", func(s *scene) [][]byte { return [][]byte{s.list(1, 3*hour, nobody)} }, now.AddDate(0, 1, 0), "", "", RevocationGood},
 		{"list stale by then", func(s *scene) [][]byte { return [][]byte{s.list(1, 30*hour, nobody)} }, now, "", "", RevocationUnknown},
-		{"stale list names it before", func(s *scene) [][]byte { return [][]byte{s.list(1, 30*hour, s.entry(31*hour, 1))} }, now, CodeCertificateRevoked, "", ""},
+		{"stale list names it before", func(s *scene) [][]byte { return [][]byte{s.list(1, 30*hour, s.entry(31*hour, 1))} }, now, proto.CertificateRevoked, "", ""},
 		{"nothing at hand", func(s *scene) [][]byte { return nil }, now, "", "", RevocationUnknown},
 	} {
 		t.Run(test.name, func(t *testing.T) {

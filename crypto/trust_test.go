@@ -19,6 +19,7 @@ import (
 	"testing"
 	"time"
 
+	"chatsecure/proto"
 	"chatsecure/testdata/lab"
 )
 
@@ -50,7 +51,7 @@ type certCase struct {
 	name  string
 	opts  []lab.IssueOption
 	chain []*x509.Certificate // instead of the holder's
-	code  string              // "" if accepted
+	code  proto.Code          // "" if accepted
 	says  string              // in the reason
 }
 
@@ -139,16 +140,16 @@ func faultyChains(t *testing.T, p *lab.PKI) []certCase {
 	loopB := newCA(t, p, loopA, "Loop B")
 	loopA2 := newCA(t, p, loopB, "Loop A", lab.WithKey(loopA.Key))
 	return []certCase{
-		{name: "expired", opts: opts(lab.Expired), code: CodeCertificateExpired, says: "ended on"},
-		{name: "not yet valid", opts: opts(lab.NotYetValid), code: CodeCertificateNotYetValid, says: "begins on"},
-		{name: "untrusted", opts: opts(lab.Untrusted), code: CodeCertificateUntrusted, says: "trusted authority"},
-		{name: "self-signed", opts: opts(lab.SelfSigned), code: CodeCertificateUntrusted, says: "vouches for itself"},
-		{name: "forged", opts: opts(lab.Forged), code: CodeCertificateUntrusted},
-		{name: "no chain", opts: opts(lab.NoCA), code: CodeCertificateUntrusted},
-		{name: "gap in the chain", chain: []*x509.Certificate{p.Auth.Cert}, code: CodeCertificateUntrusted},
-		{name: "loop", opts: opts(lab.By(loopB)), chain: []*x509.Certificate{loopB.Cert, loopA2.Cert, loopA.Cert}, code: CodeCertificateUntrusted},
-		{name: "path too long for its constraint", opts: opts(lab.By(chainOf(t, p, p.CC, 2))), code: CodeCertificateUntrusted, says: "too many intermediates"},
-		{name: "path too long", opts: opts(lab.By(chainOf(t, p, p.Root, maxPath-1))), code: CodeCertificateUntrusted, says: "too long"},
+		{name: "expired", opts: opts(lab.Expired), code: proto.CertificateExpired, says: "ended on"},
+		{name: "not yet valid", opts: opts(lab.NotYetValid), code: proto.CertificateNotYet, says: "begins on"},
+		{name: "untrusted", opts: opts(lab.Untrusted), code: proto.CertificateUntrusted, says: "trusted authority"},
+		{name: "self-signed", opts: opts(lab.SelfSigned), code: proto.CertificateUntrusted, says: "vouches for itself"},
+		{name: "forged", opts: opts(lab.Forged), code: proto.CertificateUntrusted},
+		{name: "no chain", opts: opts(lab.NoCA), code: proto.CertificateUntrusted},
+		{name: "gap in the chain", chain: []*x509.Certificate{p.Auth.Cert}, code: proto.CertificateUntrusted},
+		{name: "loop", opts: opts(lab.By(loopB)), chain: []*x509.Certificate{loopB.Cert, loopA2.Cert, loopA.Cert}, code: proto.CertificateUntrusted},
+		{name: "path too long for its constraint", opts: opts(lab.By(chainOf(t, p, p.CC, 2))), code: proto.CertificateUntrusted, says: "too many intermediates"},
+		{name: "path too long", opts: opts(lab.By(chainOf(t, p, p.Root, maxPath-1))), code: proto.CertificateUntrusted, says: "too long"},
 	}
 }
 
@@ -165,13 +166,13 @@ func faultyAuthorities(t *testing.T, p *lab.PKI) []certCase {
 		})
 	}
 	untrusted := func(name string, says string, opts ...lab.IssueOption) certCase {
-		return certCase{name: name, opts: opts, code: CodeCertificateUntrusted, says: says}
+		return certCase{name: name, opts: opts, code: proto.CertificateUntrusted, says: says}
 	}
 	return []certCase{
 		{name: "expired issuer", opts: opts(ca("Expired CA", lab.Window(labNow.AddDate(-3, 0, 0), labNow.AddDate(0, 0, -2)))),
-			code: CodeCertificateExpired, says: `"Expired CA"`},
+			code: proto.CertificateExpired, says: `"Expired CA"`},
 		{name: "issuer not yet valid", opts: opts(ca("Future CA", lab.Window(labNow.AddDate(0, 0, 2), labNow.AddDate(5, 0, 0)))),
-			code: CodeCertificateNotYetValid, says: `"Future CA"`},
+			code: proto.CertificateNotYet, says: `"Future CA"`},
 		untrusted("issuer is no authority", "", ca("No authority", edit(func(c *x509.Certificate) { c.IsCA, c.MaxPathLen = false, 0 }))),
 		untrusted("issuer without basicConstraints", "", ca("No constraints", edit(func(c *x509.Certificate) { c.BasicConstraintsValid = false }))),
 		untrusted("issuer may not sign certificates", "", ca("No signing", usage(x509.KeyUsageCRLSign))),
@@ -191,7 +192,7 @@ func faultyLeaves(t *testing.T) []certCase {
 		t.Fatal(err)
 	}
 	unsuitable := func(name, says string, opts ...lab.IssueOption) certCase {
-		return certCase{name: name, opts: opts, code: CodeCertificateUnsuitable, says: says}
+		return certCase{name: name, opts: opts, code: proto.CertificateUnsuitable, says: says}
 	}
 	even := &rsa.PublicKey{N: new(big.Int).Lsh(big.NewInt(1), 2047), E: 65537}
 	return []certCase{
@@ -224,7 +225,7 @@ func TestLeafSerial(t *testing.T) {
 	}
 	for _, bad := range []*big.Int{big.NewInt(0), big.NewInt(-1), new(big.Int).Add(longest, big.NewInt(1))} {
 		leaf.SerialNumber = bad
-		wantCode(t, checkLeaf(&leaf), CodeCertificateUnsuitable)
+		wantCode(t, checkLeaf(&leaf), proto.CertificateUnsuitable)
 	}
 }
 
@@ -302,7 +303,7 @@ func TestAnchors(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			paths, err := test.trust.gather(h.Leaf, test.chain).paths(labNow)
 			if !test.ok {
-				wantCode(t, err, CodeCertificateUntrusted)
+				wantCode(t, err, proto.CertificateUntrusted)
 				return
 			}
 			if err != nil {
@@ -316,7 +317,7 @@ func TestAnchors(t *testing.T) {
 	t.Run("self-signed leaf in the own bundle", func(t *testing.T) {
 		self := issue(t, p, "Ana", lab.SelfSigned)
 		_, err := lookAt(trustOf(t, self.Leaf), self.Leaf, nil)
-		wantCode(t, err, CodeCertificateUntrusted)
+		wantCode(t, err, proto.CertificateUntrusted)
 	})
 	t.Run("old root signed with SHA-1 in the own bundle", func(t *testing.T) {
 		sha1 := lab.Mutate(func(c *x509.Certificate) { c.SignatureAlgorithm = x509.SHA1WithRSA })
@@ -339,7 +340,7 @@ func TestAnchors(t *testing.T) {
 		}
 		leaf := issue(t, p, "Ana", lab.By(link))
 		_, err = lookAt(trustOf(t, link.Cert), leaf.Leaf, nil)
-		wantCode(t, err, CodeCertificateUntrusted)
+		wantCode(t, err, proto.CertificateUntrusted)
 		if _, err := lookAt(trustOf(t, link.Cert, old.Cert), leaf.Leaf, nil); err != nil {
 			t.Errorf("with the old root: %v", err)
 		}
@@ -387,7 +388,7 @@ func TestExtendedKeyUsage(t *testing.T) {
 				t.Errorf("under Mozilla's: %v", err)
 			}
 			if !test.mozilla {
-				wantCode(t, err, CodeCertificateUnsuitable)
+				wantCode(t, err, proto.CertificateUnsuitable)
 			}
 			for kind, trust := range map[string]*Trust{"own": trustOf(t, p.Root.Cert), "pinned": pinnedTo(t, p.Root.Cert)} {
 				if _, err := lookAt(trust, h.Leaf, append(slices.Clone(h.Chain), p.Root.Cert)); err != nil {
@@ -421,7 +422,7 @@ func TestCrossSigned(t *testing.T) {
 		}
 	}
 	_, err := lookAt(trust, h.Leaf, []*x509.Certificate{cross.Cert, expired.Cert})
-	wantCode(t, err, CodeCertificateExpired)
+	wantCode(t, err, proto.CertificateExpired)
 }
 
 // Seven authorities of one name that all certify each other, and seven
@@ -444,7 +445,7 @@ func TestRow20Maze(t *testing.T) {
 	trust := trustOf(t, p.Root.Cert)
 	for _, certs := range [][]*x509.Certificate{ring, decoys} {
 		_, err := lookAt(trust, h.Leaf, certs)
-		wantCode(t, err, CodeCertificateUntrusted)
+		wantCode(t, err, proto.CertificateUntrusted)
 	}
 	if c := trust.gather(h.Leaf, decoys); len(c.certs) != 1 {
 		t.Errorf("%d of the certificates that differ in their names only are looked at", len(c.certs))
@@ -552,7 +553,7 @@ func TestMozillaBundle(t *testing.T) {
 	}
 	at := time.Date(2026, 11, 22, 0, 0, 0, 0, time.UTC)
 	_, err = trust.gather(baltimore, nil).paths(at)
-	wantCode(t, err, CodeCertificateExpired)
+	wantCode(t, err, proto.CertificateExpired)
 	if err != nil && !strings.Contains(err.Error(), "2025-05-12") {
 		t.Errorf("%q does not say when it ended", err)
 	}
@@ -567,7 +568,7 @@ func TestExpiredRoot(t *testing.T) {
 	h := issue(t, p, "Ana", lab.By(ca), lab.Window(labNow.AddDate(-2, 0, 0), labNow.AddDate(1, 0, 0)))
 	for _, trust := range []*Trust{trustOf(t, root.Cert), pinnedTo(t, root.Cert)} {
 		_, err := lookAt(trust, h.Leaf, []*x509.Certificate{ca.Cert, root.Cert})
-		wantCode(t, err, CodeCertificateExpired)
+		wantCode(t, err, proto.CertificateExpired)
 		if err != nil && !strings.Contains(err.Error(), `"Old root"`) {
 			t.Errorf("%q does not name the root", err)
 		}

@@ -6,28 +6,15 @@ import (
 	"time"
 	"unicode"
 	"unicode/utf8"
-)
 
-// The codes of a TrustError. They cross the wire as they stand.
-const (
-	CodeCertificateUntrusted   = "certificate-untrusted"
-	CodeCertificateExpired     = "certificate-expired"
-	CodeCertificateNotYetValid = "certificate-not-yet-valid"
-	CodeCertificateRevoked     = "certificate-revoked"
-	CodeCertificateUnsuitable  = "certificate-unsuitable"
-	CodeRevocationUnknown      = "revocation-unknown"
-	CodeDelegationInvalid      = "delegation-invalid"
-	CodeDelegationExpired      = "delegation-expired"
-	CodeDelegationNotYetValid  = "delegation-not-yet-valid"
-	CodeNameMismatch           = "name-mismatch"
-	CodeBundleMalformed        = "bundle-malformed"
+	"chatsecure/proto"
 )
 
 // TrustError is why an identity is refused.
 type TrustError struct {
-	Code   string // one of the codes above
-	Reason string // a sentence for people, safe to print; it has no civil number in it
-	Hint   string // what to do about it; may be empty
+	Code   proto.Code // of the certificate and delegation families, bundle-malformed or name-mismatch
+	Reason string     // a sentence for people, safe to print; it has no civil number in it
+	Hint   string     // what to do about it; may be empty
 }
 
 // Error returns the reason.

@@ -13,6 +13,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"chatsecure/proto"
 )
 
 const (
@@ -140,7 +142,7 @@ func (v *Verifier) VerifyAt(b *Bundle, name string, at time.Time) (*Person, erro
 		return nil, err
 	}
 	if now := v.now(); at.Sub(now) > ClockTolerance {
-		return nil, nameClock(&TrustError{Code: CodeDelegationNotYetValid, Reason: "the time claimed, " + shownTime(at) + ", is still to come"}, now)
+		return nil, nameClock(&TrustError{Code: proto.DelegationNotYet, Reason: "the time claimed, " + shownTime(at) + ", is still to come"}, now)
 	}
 	d, err := readDelegated(b, b.Hash())
 	if err != nil {
@@ -230,7 +232,7 @@ func (v *Verifier) remember(hash [32]byte, r remembered, c check) {
 func checkName(b *Bundle, name string) error {
 	if b.Name != name {
 		return &TrustError{
-			Code:   CodeNameMismatch,
+			Code:   proto.NameMismatch,
 			Reason: fmt.Sprintf("the identity is delegated to the name %s, not to %s", shownText(b.Name), shownText(name)),
 		}
 	}
@@ -245,7 +247,7 @@ func nameClock(err error, now time.Time) error {
 		return err
 	}
 	switch refused.Code {
-	case CodeCertificateExpired, CodeCertificateNotYetValid, CodeDelegationExpired, CodeDelegationNotYetValid:
+	case proto.CertificateExpired, proto.CertificateNotYet, proto.DelegationExpired, proto.DelegationNotYet:
 		again := *refused
 		again.Reason += "; this machine's clock says " + shownTime(now)
 		if again.Hint == "" {
@@ -350,14 +352,14 @@ func checkDelegation(b *Bundle, leaf *x509.Certificate) error {
 	message := DelegationMessage(b.X509, b.Name, b.PublicKey, b.NotBefore, b.NotAfter)
 	if !verifyLeaf(leaf.PublicKey, message, b.Signature) {
 		return &TrustError{
-			Code:   CodeDelegationInvalid,
+			Code:   proto.DelegationInvalid,
 			Reason: "the delegation is not signed by the certificate of " + shownName(leaf),
 		}
 	}
 	begins, ends := time.Unix(b.NotBefore, 0), time.Unix(b.NotAfter, 0)
 	if begins.Before(leaf.NotBefore) || ends.After(leaf.NotAfter) {
 		return &TrustError{
-			Code:   CodeDelegationInvalid,
+			Code:   proto.DelegationInvalid,
 			Reason: "the delegation reaches beyond the validity of the certificate of " + shownName(leaf),
 		}
 	}
@@ -374,13 +376,13 @@ func checkDelegationTimes(b *Bundle, leaf *x509.Certificate, at time.Time) error
 	}
 	if begins.Sub(at) > ClockTolerance {
 		return &TrustError{
-			Code:   CodeDelegationNotYetValid,
+			Code:   proto.DelegationNotYet,
 			Reason: fmt.Sprintf("the delegation by %s begins on %s", shownName(leaf), shownTime(begins)),
 		}
 	}
 	if at.Sub(ends) > ClockTolerance {
 		return &TrustError{
-			Code:   CodeDelegationExpired,
+			Code:   proto.DelegationExpired,
 			Reason: fmt.Sprintf("the delegation by %s ended on %s", shownName(leaf), shownTime(ends)),
 		}
 	}
@@ -444,10 +446,10 @@ func (c check) certificate(leaf *x509.Certificate, chain []*x509.Certificate, at
 	}
 	switch {
 	case found.Status == RevocationRevoked:
-		return path{}, found, &TrustError{Code: CodeCertificateRevoked, Reason: found.Reason}
+		return path{}, found, &TrustError{Code: proto.CertificateRevoked, Reason: found.Reason}
 	case found.Status == RevocationUnknown && c.policy == PolicyRequire:
 		return path{}, found, &TrustError{
-			Code:   CodeRevocationUnknown,
+			Code:   proto.RevocationUnknown,
 			Reason: found.Reason,
 			Hint:   "get its revocation list with crl refresh or put it into the -crl directory, or use -crl-policy try",
 		}

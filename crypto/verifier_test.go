@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"chatsecure/proto"
 	"chatsecure/testdata/lab"
 )
 
@@ -59,38 +60,38 @@ func TestRow13Delegation(t *testing.T) {
 		holder *lab.Holder
 		edit   func(*Bundle)
 		as     string // the name of the handshake; "" is the bundle's
-		code   string
+		code   proto.Code
 	}{
-		{"none", ana, func(b *Bundle) { b.Signature = []byte{} }, "", CodeBundleMalformed},
-		{"junk", ana, func(b *Bundle) { b.Signature = make([]byte, 70) }, "", CodeDelegationInvalid},
-		{"by another card", ana, func(b *Bundle) { b.Signature = cardSign(t, mallory.Key, message(b)) }, "", CodeDelegationInvalid},
-		{"by K itself", ana, func(b *Bundle) { b.Signature = sharedKey(t).Sign(message(b)) }, "", CodeDelegationInvalid},
-		{"other K", ana, later(func(b *Bundle) { b.PublicKey = otherKey }), "", CodeDelegationInvalid},
-		{"other name", ana, later(func(b *Bundle) { b.Name = "Rui" }), "", CodeDelegationInvalid},
-		{"other certificate", ana, later(func(b *Bundle) { b.X509 = mallory.Leaf.Raw }), "", CodeDelegationInvalid},
-		{"earlier", ana, later(func(b *Bundle) { b.NotBefore-- }), "", CodeDelegationInvalid},
-		{"longer", ana, later(func(b *Bundle) { b.NotAfter++ }), "", CodeDelegationInvalid},
-		{"signature with a byte more", ana, later(func(b *Bundle) { b.Signature = append(b.Signature, 0) }), "", CodeDelegationInvalid},
-		{"another handshake's name", ana, func(*Bundle) {}, "Rui", CodeNameMismatch},
-		{"name in another case", ana, func(*Bundle) {}, "ana", CodeNameMismatch},
-		{"over 24 hours", ana, func(b *Bundle) { b.NotAfter = b.NotBefore + 86401 }, "", CodeDelegationInvalid},
-		{"K of small order", ana, func(b *Bundle) { b.PublicKey = edSPKI(make([]byte, 32)) }, "", CodeBundleMalformed},
-		{"K is no key", ana, func(b *Bundle) { b.PublicKey = []byte("key") }, "", CodeBundleMalformed},
-		{"certificate is none", ana, later(func(b *Bundle) { b.X509 = []byte("certificate") }), "", CodeBundleMalformed},
-		{"certificate with a byte more", ana, func(b *Bundle) { b.X509 = append(bytes.Clone(b.X509), 0) }, "", CodeBundleMalformed},
-		{"chain is none", ana, func(b *Bundle) { b.Chain = [][]byte{[]byte("certificate")} }, "", CodeBundleMalformed},
+		{"none", ana, func(b *Bundle) { b.Signature = []byte{} }, "", proto.BundleMalformed},
+		{"junk", ana, func(b *Bundle) { b.Signature = make([]byte, 70) }, "", proto.DelegationInvalid},
+		{"by another card", ana, func(b *Bundle) { b.Signature = cardSign(t, mallory.Key, message(b)) }, "", proto.DelegationInvalid},
+		{"by K itself", ana, func(b *Bundle) { b.Signature = sharedKey(t).Sign(message(b)) }, "", proto.DelegationInvalid},
+		{"other K", ana, later(func(b *Bundle) { b.PublicKey = otherKey }), "", proto.DelegationInvalid},
+		{"other name", ana, later(func(b *Bundle) { b.Name = "Rui" }), "", proto.DelegationInvalid},
+		{"other certificate", ana, later(func(b *Bundle) { b.X509 = mallory.Leaf.Raw }), "", proto.DelegationInvalid},
+		{"earlier", ana, later(func(b *Bundle) { b.NotBefore-- }), "", proto.DelegationInvalid},
+		{"longer", ana, later(func(b *Bundle) { b.NotAfter++ }), "", proto.DelegationInvalid},
+		{"signature with a byte more", ana, later(func(b *Bundle) { b.Signature = append(b.Signature, 0) }), "", proto.DelegationInvalid},
+		{"another handshake's name", ana, func(*Bundle) {}, "Rui", proto.NameMismatch},
+		{"name in another case", ana, func(*Bundle) {}, "ana", proto.NameMismatch},
+		{"over 24 hours", ana, func(b *Bundle) { b.NotAfter = b.NotBefore + 86401 }, "", proto.DelegationInvalid},
+		{"K of small order", ana, func(b *Bundle) { b.PublicKey = edSPKI(make([]byte, 32)) }, "", proto.BundleMalformed},
+		{"K is no key", ana, func(b *Bundle) { b.PublicKey = []byte("key") }, "", proto.BundleMalformed},
+		{"certificate is none", ana, later(func(b *Bundle) { b.X509 = []byte("certificate") }), "", proto.BundleMalformed},
+		{"certificate with a byte more", ana, func(b *Bundle) { b.X509 = append(bytes.Clone(b.X509), 0) }, "", proto.BundleMalformed},
+		{"chain is none", ana, func(b *Bundle) { b.Chain = [][]byte{[]byte("certificate")} }, "", proto.BundleMalformed},
 		{"SHA-384 under P-256", ana, func(b *Bundle) {
 			sum := sha512.Sum384(message(b))
 			b.Signature = signDigest(t, ana.Key, sum[:], crypto.SHA384)
-		}, "", CodeDelegationInvalid},
+		}, "", proto.DelegationInvalid},
 		{"PSS under RSA", rsaHolder, func(b *Bundle) {
 			sum := sha256.Sum256(message(b))
 			b.Signature = signDigest(t, rsaHolder.Key, sum[:], &rsa.PSSOptions{SaltLength: 32, Hash: crypto.SHA256})
-		}, "", CodeDelegationInvalid},
+		}, "", proto.DelegationInvalid},
 		{"SHA-512 under RSA", rsaHolder, func(b *Bundle) {
 			sum := sha512.Sum512(message(b))
 			b.Signature = signDigest(t, rsaHolder.Key, sum[:], crypto.SHA512)
-		}, "", CodeDelegationInvalid},
+		}, "", proto.DelegationInvalid},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			b := delegate(t, test.holder, test.edit)
@@ -148,25 +149,25 @@ func TestRow13Times(t *testing.T) {
 		name   string
 		bundle *Bundle
 		at     time.Time
-		code   string
+		code   proto.Code
 	}{
 		{"beside a stray", beside, end.Add(2 * time.Minute), ""},
 		{"at its start", delegation, begin, ""},
 		{"at its end", delegation, end, ""},
 		{"5 minutes early", delegation, begin.Add(-edge), ""},
 		{"5 minutes late", delegation, end.Add(edge), ""},
-		{"too early", delegation, begin.Add(-edge - second), CodeDelegationNotYetValid},
-		{"too late", delegation, end.Add(edge + second), CodeDelegationExpired},
-		{"an hour early", delegation, begin.Add(-time.Hour), CodeDelegationNotYetValid},
+		{"too early", delegation, begin.Add(-edge - second), proto.DelegationNotYet},
+		{"too late", delegation, end.Add(edge + second), proto.DelegationExpired},
+		{"an hour early", delegation, begin.Add(-time.Hour), proto.DelegationNotYet},
 		{"certificate 5 minutes early", short, begin.Add(-edge), ""},
 		{"certificate 5 minutes late", short, end.Add(edge), ""},
-		{"certificate too early", short, begin.Add(-edge - second), CodeCertificateNotYetValid},
-		{"certificate too late", short, end.Add(edge + second), CodeCertificateExpired},
+		{"certificate too early", short, begin.Add(-edge - second), proto.CertificateNotYet},
+		{"certificate too late", short, end.Add(edge + second), proto.CertificateExpired},
 		{"authority 5 minutes early", under, begin.Add(-edge), ""},
-		{"authority too early", under, begin.Add(-edge - second), CodeCertificateNotYetValid},
+		{"authority too early", under, begin.Add(-edge - second), proto.CertificateNotYet},
 		{"between two", between, begin.Add(90 * second), ""},
 		{"after one of two", between, begin.Add(6 * time.Minute), ""},
-		{"long after one of two", between, begin.Add(8 * time.Minute), CodeCertificateExpired},
+		{"long after one of two", between, begin.Add(8 * time.Minute), proto.CertificateExpired},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			_, err := verifierAt(trust, nil, PolicyTry, test.at).Verify(test.bundle, "Ana")
@@ -197,7 +198,7 @@ func TestRow13Times(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			h := issue(t, p, "Ana", lab.Window(begin, end))
 			_, err := verifierAt(trust, nil, PolicyTry, begin.Add(time.Hour)).Verify(delegate(t, h, edit), "Ana")
-			wantCode(t, err, CodeDelegationInvalid)
+			wantCode(t, err, proto.DelegationInvalid)
 		})
 	}
 }
@@ -224,7 +225,7 @@ func TestRow15Identity(t *testing.T) {
 	b := delegate(t, mallory, func(b *Bundle) { b.Name = "Ana" })
 	b.X509 = ana.Leaf.Raw
 	_, err = v.Verify(b, "Ana")
-	wantCode(t, err, CodeDelegationInvalid)
+	wantCode(t, err, proto.DelegationInvalid)
 }
 
 // Row 18: who has K of Ana has her name until the delegation ends, and cannot
@@ -239,7 +240,7 @@ func TestRow18LeakedK(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, err := verifierAt(trust, nil, PolicyTry, labNow.Add(8*time.Hour)).Verify(b, "Ana")
-	wantCode(t, err, CodeDelegationExpired)
+	wantCode(t, err, proto.DelegationExpired)
 
 	for name, edit := range map[string]func(*Bundle){
 		"Bruno":          func(b *Bundle) { b.Name = "Bruno" },
@@ -255,7 +256,7 @@ func TestRow18LeakedK(t *testing.T) {
 			if _, err := verifierAt(trust, nil, PolicyTry, labNow).Verify(&again, again.Name); err == nil {
 				t.Errorf("%s: accepted", name)
 			} else {
-				wantCode(t, err, CodeDelegationInvalid)
+				wantCode(t, err, proto.DelegationInvalid)
 			}
 		}
 	}
@@ -271,7 +272,7 @@ func TestRow20ThousandCertificates(t *testing.T) {
 		}
 	})
 	_, err := v.Verify(b, "Ana")
-	wantCode(t, err, CodeBundleMalformed)
+	wantCode(t, err, proto.BundleMalformed)
 }
 
 // A result is remembered for seconds: not longer, not beyond a reload or a new
@@ -324,18 +325,18 @@ func TestVerifierCache(t *testing.T) {
 	addCRL(t, crls, list, p.Auth.Cert)
 	for range 2 {
 		_, err = v.Verify(b, "Ana")
-		wantCode(t, err, CodeCertificateRevoked)
+		wantCode(t, err, proto.CertificateRevoked)
 	}
 	v.Reload(trustOf(t, newLab(t).Root.Cert), nil, PolicyOff)
 	_, err = v.Verify(b, "Ana")
-	wantCode(t, err, CodeCertificateUntrusted)
+	wantCode(t, err, proto.CertificateUntrusted)
 	v.Reload(trust, nil, PolicyOff)
 	if last = verify(); last.Revocation.Status != RevocationOff {
 		t.Errorf("status is %s under the policy off", last.Revocation.Status)
 	}
 	v.Reload(nil, nil, "")
 	_, err = v.Verify(b, "Ana")
-	wantCode(t, err, CodeCertificateUntrusted)
+	wantCode(t, err, proto.CertificateUntrusted)
 }
 
 // Without a clock or policy of its own a verifier has this machine's, and tries.
@@ -416,7 +417,7 @@ func TestVerifierLooksAgain(t *testing.T) {
 	now = now.Add(time.Second)
 	for range 2 {
 		_, err = v.Verify(b, "Ana")
-		wantCode(t, err, CodeDelegationExpired)
+		wantCode(t, err, proto.DelegationExpired)
 	}
 	now = labNow
 	p.Revoke(ana, labNow.Add(-time.Hour), 1)
@@ -429,7 +430,7 @@ func TestVerifierLooksAgain(t *testing.T) {
 	}
 	addCRL(t, crls, list, p.Auth.Cert)
 	_, err = v.Verify(b, "Ana")
-	wantCode(t, err, CodeCertificateRevoked)
+	wantCode(t, err, proto.CertificateRevoked)
 }
 
 // TestVerifierForgetsWhatIsOld: an identity that nobody asks for any more does
@@ -491,7 +492,7 @@ func TestVerifyAt(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	wantCode(t, person.Now, CodeCertificateExpired)
+	wantCode(t, person.Now, proto.CertificateExpired)
 	// The delegation ended long ago, and the certificate still holds.
 	person, err = verifierAt(trust, nil, PolicyTry, labNow.AddDate(0, 0, 20)).VerifyAt(b, "Ana", labNow)
 	if err != nil {
@@ -505,8 +506,8 @@ func TestVerifyAt(t *testing.T) {
 		t.Error(err)
 	}
 	_, err = verifierAt(trust, nil, PolicyTry, labNow.Add(-ClockTolerance-time.Second)).VerifyAt(b, "Ana", labNow)
-	wantCode(t, err, CodeDelegationNotYetValid)
+	wantCode(t, err, proto.DelegationNotYet)
 	// Not remembered for the live check.
 	_, err = verifierAt(trust, nil, PolicyTry, labNow.AddDate(0, 0, 20)).Verify(b, "Ana")
-	wantCode(t, err, CodeDelegationExpired)
+	wantCode(t, err, proto.DelegationExpired)
 }

@@ -7,8 +7,7 @@ import "fmt"
 // codes", is the same table.
 type Code string
 
-// The codes. Those of the certificate and delegation families are produced by
-// package crypto under the same words.
+// The codes.
 const (
 	Malformed        Code = "malformed"         // not in the form PROTOCOL.md gives
 	TooLong          Code = "too-long"          // a line or text over its limit
