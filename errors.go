@@ -9,7 +9,6 @@ import (
 	"strings"
 	"syscall"
 
-	"chatsecure/card"
 	"chatsecure/crypto"
 	"chatsecure/proto"
 )
@@ -102,6 +101,19 @@ var codes = map[proto.Code]struct {
 	proto.BundleMalformed:       {exitRefused, "the other side may be of another version"},
 }
 
+// refusal is an error of another package that knows its code and what to do.
+// An empty message stands for the text of the whole error that wraps it.
+type refusal interface {
+	error
+	Refusal() (code proto.Code, message, hint string)
+}
+
+// exiter is an error with an exit status of its own, whatever its code says.
+type exiter interface {
+	error
+	ExitStatus() int
+}
+
 // AsError returns err as an *Error, whatever package it comes from, and nil
 // for nil.
 func AsError(err error) *Error {
@@ -115,14 +127,15 @@ func AsError(err error) *Error {
 		// It may have crossed the wire, where anybody can put anything.
 		return &Error{Code: e.Code, Message: crypto.Visible(e.Message), Err: err}
 	}
-	if e, ok := errors.AsType[*crypto.TrustError](err); ok {
-		return &Error{Code: e.Code, Message: e.Reason, Hint: e.Hint, Err: err}
+	e := &Error{Err: err}
+	if r, ok := errors.AsType[refusal](err); ok {
+		e.Code, e.Message, e.Hint = r.Refusal()
+	} else {
+		e.Code, e.Hint = plainCode(err)
 	}
-	if e, ok := errors.AsType[*card.Error](err); ok {
-		return &Error{Code: proto.Card, Message: e.Message, Hint: e.Hint, Err: err}
+	if e.Message == "" {
+		e.Message = crypto.Visible(err.Error())
 	}
-	code, hint := plainCode(err)
-	e := &Error{Code: code, Message: crypto.Visible(err.Error()), Hint: hint, Err: err}
 	switch err {
 	case context.Canceled:
 		e.Message = "it was interrupted"
@@ -138,12 +151,6 @@ func plainCode(err error) (code proto.Code, hint string) {
 	// Not net.Error, which every errno of a file is too.
 	_, isNet := errors.AsType[*net.OpError](err)
 	switch {
-	case errors.Is(err, crypto.ErrDecrypt), errors.Is(err, crypto.ErrGap), errors.Is(err, crypto.ErrReplay):
-		return proto.DecryptFailed, ""
-	case errors.Is(err, crypto.ErrHandshake):
-		return proto.Malformed, ""
-	case errors.Is(err, crypto.ErrClock):
-		return proto.Unexpected, "look at both clocks: one of them is wrong"
 	case errors.Is(err, context.Canceled):
 		return proto.Internal, ""
 	case errors.Is(err, context.DeadlineExceeded):
@@ -165,10 +172,8 @@ func ExitStatus(err error) int {
 	if e == nil {
 		return 0
 	}
-	// The history has one code and two ways to fail: it cannot be written, or
-	// what it holds does not verify.
-	if _, damaged := errors.AsType[*historyDamage](e.Err); damaged {
-		return exitIntegrity
+	if own, ok := errors.AsType[exiter](e.Err); ok {
+		return own.ExitStatus()
 	}
 	if entry, ok := codes[e.Code]; ok {
 		return entry.exit

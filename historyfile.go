@@ -240,6 +240,10 @@ func (d *historyDamage) Error() string {
 	return fmt.Sprintf("line %d: %s", d.line, d.what)
 }
 
+// ExitStatus returns that of a failed verification. A history has one code and
+// two ways to fail: it cannot be written, or its lines do not verify.
+func (d *historyDamage) ExitStatus() int { return exitIntegrity }
+
 // scan reads whole lines from t on and calls each with every one and its
 // offset in the file. It moves t. torn is the length of what follows the last
 // newline. The line is only valid in the call. A line that does not chain on is

@@ -25,7 +25,8 @@ const DefaultMaxConns = 20000
 // its default.
 type RelayConfig struct {
 	State     string        // directory of the relay's key and of the names; made if need be
-	CABundle  string        // PEM file with authorities to trust beside Mozilla's; optional
+	Roots     []byte        // authorities to trust in PEM, as Mozilla lists them; optional
+	CABundle  string        // PEM file with further authorities to trust; optional
 	CRLDir    string        // directory with revocation lists; optional
 	CRLPolicy crypto.Policy // default crypto.PolicyTry
 	Fetch     bool          // fetch revocation lists that certificates name, by HTTP

@@ -52,7 +52,7 @@ func (t *relayTrust) readBundle() (*crypto.Trust, error) {
 		}
 		extra = append(extra, text)
 	}
-	return crypto.NewTrust(CABundle, extra...)
+	return crypto.NewTrust(t.cfg.Roots, extra...)
 }
 
 // verify says whose a bundle is, without waiting. An error that is errFetching

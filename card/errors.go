@@ -3,6 +3,8 @@ package card
 import (
 	"errors"
 	"fmt"
+
+	"chatsecure/proto"
 )
 
 // Kind tells card errors apart: errors.Is(err, card.PINLocked).
@@ -44,6 +46,9 @@ type Error struct {
 
 // Error returns the sentence, without the hint.
 func (e *Error) Error() string { return e.Message }
+
+// Refusal returns the code for programs, and what a person is told.
+func (e *Error) Refusal() (proto.Code, string, string) { return proto.Card, e.Message, e.Hint }
 
 // Unwrap makes both the kind and what is behind the error visible to errors.Is
 // and errors.As.

@@ -6,10 +6,10 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
-	"errors"
 	"slices"
 
 	"chatsecure/canon"
+	"chatsecure/proto"
 )
 
 // The client-connect handshake, end to end between two connections:
@@ -19,7 +19,7 @@ import (
 
 // ErrHandshake is in the chain of every refusal of a handshake message that is
 // malformed or does not belong to this handshake.
-var ErrHandshake = errors.New("client-connect handshake")
+var ErrHandshake error = &refusal{code: proto.Malformed, text: "client-connect handshake"}
 
 func handshakeError(what string) error { return &handshakeFailure{what} }
 

@@ -13,14 +13,15 @@ import (
 	"time"
 
 	"chatsecure/canon"
+	"chatsecure/proto"
 )
 
 // Errors of Open that a caller tells apart. All of them end the conversation
 // when the message came from the peer's own connection.
 var (
-	ErrGap    = errors.New("messages are missing before this one")
-	ErrReplay = errors.New("a message with an old number")
-	ErrClock  = errors.New("the message's time is more than five minutes from this machine's clock")
+	ErrGap    error = &refusal{code: proto.DecryptFailed, text: "messages are missing before this one"}
+	ErrReplay error = &refusal{code: proto.DecryptFailed, text: "a message with an old number"}
+	ErrClock  error = &refusal{code: proto.Unexpected, text: "the message's time is more than five minutes from this machine's clock", hint: "look at both clocks: one of them is wrong"}
 )
 
 // ErrOtherConversation is Open's answer to a message of another conversation.

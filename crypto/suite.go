@@ -13,6 +13,8 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+
+	"chatsecure/proto"
 )
 
 // The names of the suites, as they stand in `ciphers`.
@@ -24,7 +26,20 @@ const (
 
 // ErrDecrypt is the one error of everything that opens, decapsulates or
 // confirms: it must not tell an attacker which step failed.
-var ErrDecrypt = errors.New("decryption or authentication failed")
+var ErrDecrypt error = &refusal{code: proto.DecryptFailed, text: "decryption or authentication failed"}
+
+// refusal is an error with a code of PROTOCOL.md's.
+type refusal struct {
+	code       proto.Code
+	text, hint string
+}
+
+// Error returns the sentence.
+func (e *refusal) Error() string { return e.text }
+
+// Refusal returns the code and the hint. The sentence is that of the whole
+// error which wraps this one.
+func (e *refusal) Refusal() (proto.Code, string, string) { return e.code, "", e.hint }
 
 // secretSize is the size of every derived secret and of every KEM secret.
 const secretSize = 32

@@ -20,6 +20,9 @@ type TrustError struct {
 // Error returns the reason.
 func (e *TrustError) Error() string { return e.Reason }
 
+// Refusal returns what a person is told: code, sentence and hint.
+func (e *TrustError) Refusal() (proto.Code, string, string) { return e.Code, e.Reason, e.Hint }
+
 const (
 	// maxShownName bounds the names of strangers in a sentence, in characters.
 	maxShownName = 64

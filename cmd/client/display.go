@@ -222,3 +222,13 @@ func (d *display) fail(err error) {
 
 // oneLine keeps a sentence on its line.
 func oneLine(s string) string { return strings.ReplaceAll(strings.TrimSpace(s), "\n", "; ") }
+
+// in returns a text in a style, if it is for a screen with colour.
+func (d *display) in(s style, text string) string {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.screen == nil {
+		return text
+	}
+	return d.screen.in(s, text)
+}

@@ -345,7 +345,7 @@ func TestDumbTerminal(t *testing.T) {
 	if got := out.String(); got != "> \nmessage\n> \n" {
 		t.Errorf("shown is %q", got)
 	}
-	stop := fakeTerminal(&out).startEditing(func(string) string { return "" }, new(desk))
+	stop := fakeTerminal(&out).startEditing(func(string) string { return "" }, new(desk).complete)
 	stop()
 	stop()
 }

@@ -42,13 +42,3 @@ func (p palette) end() string {
 
 // in returns a text in a style.
 func (p palette) in(s style, text string) string { return p.start(s) + text + p.end() }
-
-// in returns a text in a style, if it is for a screen with colour.
-func (d *display) in(s style, text string) string {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.screen == nil {
-		return text
-	}
-	return d.screen.paint.in(s, text)
-}

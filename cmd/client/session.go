@@ -35,7 +35,7 @@ func (a *app) runSession(ctx context.Context) error {
 		for _, p := range c.state.KnownPeers() {
 			s.desk.names.add(p.Name)
 		}
-		stop = s.terminal.startEditing(a.env, &s.desk)
+		stop = s.terminal.startEditing(a.env, s.desk.complete)
 		defer stop() // also if it panics
 		a.out.onScreen(s.terminal.screen)
 		s.people = true
@@ -109,7 +109,7 @@ func (s *session) run(ctx context.Context) error {
 func (s *session) show(stop context.CancelCauseFunc) {
 	defer close(s.presented)
 	if s.terminal != nil {
-		defer s.terminal.editing.Load().restoreOnPanic()
+		defer s.terminal.restoreOnPanic()
 	}
 	for {
 		events, err := s.c.Next(context.Background())

@@ -305,7 +305,7 @@ func (a *app) cardOptions() card.Options {
 	if a.opt.pinFile != "" {
 		opt.PIN = card.PINFile(a.opt.pinFile, opt.Notice)
 	} else if t := a.person(); t != nil {
-		opt.PIN = t.askPIN
+		opt.PIN = askPIN(t)
 	}
 	return opt
 }

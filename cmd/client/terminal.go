@@ -12,9 +12,6 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
-
-	"chatsecure/card"
-	"chatsecure/crypto"
 )
 
 // screen is the one writer to a terminal. What is printed while somebody types
@@ -76,6 +73,13 @@ func (s *screen) answered(end string) {
 		end += s.prompts[len(s.prompts)-1]()
 	}
 	io.WriteString(s.out, end)
+}
+
+// in returns a text in a style, if the terminal has colour.
+func (s *screen) in(st style, text string) string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.paint.in(st, text)
 }
 
 // fixed is a prompt that is the same whenever it is drawn.
@@ -235,59 +239,41 @@ func (t *terminal) confirm(ctx context.Context, text string) (bool, error) {
 	return false, nil
 }
 
-// person returns the terminal of the person who can be asked, or nil: standard
-// input if it is one, else the controlling terminal, since then standard input
-// is data.
-func (a *app) person() *terminal {
-	a.ttyLock.Lock()
-	defer a.ttyLock.Unlock()
-	if a.opt.batch || a.noTTY {
-		return nil
+// startEditing gives the terminal to an editor, if it can be had: else lines
+// are read as the terminal gives them. complete finds the ways to go on with
+// the text before the cursor. stop ends the editing, and may be called again.
+func (t *terminal) startEditing(env func(string) string, complete func(before string) (int, []option)) (stop func()) {
+	t.dumb, t.paint = isDumb(env), colours(env)
+	e := startEditing(t.fd, t.in, t.out, env, complete)
+	if e == nil {
+		return func() {}
 	}
-	if a.tty != nil {
-		return a.tty
+	t.editing.Store(e)
+	return func() {
+		e.stop()
+		t.editing.Store(nil)
 	}
-	if in, ok := a.stdin.(*os.File); ok && isTerminal(in.Fd()) {
-		a.tty = newTerminal(in, os.Stderr)
-		if out, ok := a.stdout.(*os.File); ok && isTerminal(out.Fd()) {
-			a.tty.out = out
-		}
-		return a.tty
-	}
-	tty, err := a.openTTY()
-	if err != nil {
-		a.noTTY = true
-		return nil
-	}
-	a.tty = newTerminal(tty, tty)
-	return a.tty
 }
 
-// asker answers the library's questions by asking the person.
-type asker struct{ *app }
-
-// ConfirmRelay asks about a relay that is not known.
-func (a asker) ConfirmRelay(ctx context.Context, _, fingerprint string) (bool, error) {
-	t := a.person()
-	if t == nil {
-		return false, nil
+// restore puts the terminal back before the program ends at once.
+func (t *terminal) restore() {
+	if e := t.editing.Load(); e != nil {
+		e.restore()
 	}
-	return t.confirm(ctx, "Server cipher sha256 fingerprint is:\n"+fingerprint+"\n")
 }
 
-// ConfirmPeer asks, before the first message to a name, who it is.
-func (a asker) ConfirmPeer(ctx context.Context, name string, p *crypto.Person) (bool, error) {
-	t := a.person()
-	if t == nil {
-		return false, nil
+// restoreOnPanic is deferred in every goroutine that may run while an editor
+// has the terminal.
+func (t *terminal) restoreOnPanic() {
+	if r := recover(); r != nil {
+		t.restore()
+		panic(r)
 	}
-	return t.confirm(ctx, crypto.Visible(name)+" is new here, and proves to be:\n"+personText(p))
 }
 
-// askPIN is a card.Options.PIN that asks the person.
-func (t *terminal) askPIN(ctx context.Context, req card.PINRequest) ([]byte, error) {
-	if w := req.Warning(); w != "" {
-		t.print("client: notice: " + w + "\n")
+// setStatus shows where the last message is, if there is an editor to do so.
+func (t *terminal) setStatus(status string) {
+	if e := t.editing.Load(); e != nil {
+		e.setStatus(status)
 	}
-	return t.secret(ctx, "PIN of "+crypto.Visible(req.Card)+": ")
 }

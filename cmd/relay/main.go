@@ -176,7 +176,7 @@ func serve(o options, stderr io.Writer) error {
 		return err
 	}
 	cfg := chatsecure.RelayConfig{
-		State: o.state, CABundle: o.caBundle, CRLDir: o.crlDir, CRLPolicy: policy,
+		State: o.state, Roots: chatsecure.CABundle, CABundle: o.caBundle, CRLDir: o.crlDir, CRLPolicy: policy,
 		Fetch: o.fetch, FetchPrivate: o.fetchPrivate,
 		Ciphers: o.suites, MaxConns: o.maxConns, Log: logger(o, stderr),
 	}
