@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -66,6 +67,31 @@ type Relay struct {
 	seconds  atomic.Int64   // the keeper's clock, from 1 on
 	reload   chan struct{}  // asks the keeper to read bundle and lists again
 	conns    sync.WaitGroup // every goroutine that serves a connection
+}
+
+// RelayCiphers returns the suites that a relay allows unless told otherwise,
+// best first.
+func RelayCiphers() []string { return crypto.SuiteNames() }
+
+// SetCiphers allows the suites of a list with commas. An empty list allows all.
+func (cfg *RelayConfig) SetCiphers(list string) error {
+	cfg.Ciphers = nil
+	if list == "" {
+		return nil
+	}
+	for name := range strings.SplitSeq(list, ",") {
+		if crypto.SuiteByName(name) == nil {
+			return fmt.Errorf("-ciphers: there is no suite %q", name)
+		}
+		cfg.Ciphers = append(cfg.Ciphers, name)
+	}
+	return nil
+}
+
+// SetPolicy sets CRLPolicy by its word: try, require or off.
+func (cfg *RelayConfig) SetPolicy(word string) (err error) {
+	cfg.CRLPolicy, err = crypto.ParsePolicy(word)
+	return err
 }
 
 // NewRelay opens the state directory, which one relay at a time may use, and

@@ -177,7 +177,7 @@ func (d *doctor) lookAtTrust(ctx context.Context, bundle []byte) error {
 	if bundle != nil {
 		extra = append(extra, bundle)
 	}
-	trust, err := crypto.NewTrust(chatsecure.CABundle, extra...)
+	trust, err := crypto.NewTrust(d.a.roots, extra...)
 	if err != nil {
 		return &chatsecure.Error{Code: proto.Usage, Message: "-ca-bundle: " + err.Error(), Hint: "give a PEM file with certificates", Err: err}
 	}

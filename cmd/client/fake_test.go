@@ -186,7 +186,8 @@ func fakeTerminal(out io.Writer, steps ...step) *terminal {
 func fakeSystem(stdin string) (sys system, stdout, stderr *paper) {
 	stdout, stderr = new(paper), new(paper)
 	return system{
-		stdin: strings.NewReader(stdin), stdout: stdout, stderr: stderr, now: time.Now,
+		version: "dev",
+		stdin:   strings.NewReader(stdin), stdout: stdout, stderr: stderr, now: time.Now,
 		env: func(string) string { return "" }, cards: card.Open,
 	}, stdout, stderr
 }

@@ -157,7 +157,7 @@ func (a *app) verifier(fetched string, caBundle []byte) (v *crypto.Verifier, lis
 	if caBundle != nil {
 		extra = append(extra, caBundle)
 	}
-	trust, err := crypto.NewTrust(chatsecure.CABundle, extra...)
+	trust, err := crypto.NewTrust(a.roots, extra...)
 	if err != nil {
 		return nil, nil, &chatsecure.Error{Code: proto.Usage, Message: "-ca-bundle: " + err.Error(), Hint: "give a PEM file with certificates", Err: err}
 	}

@@ -60,7 +60,7 @@ func TestUnitIsHardened(t *testing.T) {
 	for _, start := range []string{unit["ExecStart"][0], low["ExecStart"][1]} {
 		args := strings.Fields(strings.TrimSuffix(start, " $RELAY_OPTIONS"))[1:]
 		var stderr bytes.Buffer
-		if o, status, ok := parse(args, &bytes.Buffer{}, &stderr); !ok || o.state != "%S/private/chatsecure-relay" {
+		if o, status, ok := parse(args, &bytes.Buffer{}, &stderr); !ok || o.cfg.State != "%S/private/chatsecure-relay" {
 			t.Errorf("%q: status %d, %q", args, status, stderr.String())
 		}
 	}

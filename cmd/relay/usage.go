@@ -6,7 +6,6 @@ import (
 
 	"chatsecure"
 	"chatsecure/cmd/internal/manual"
-	"chatsecure/crypto"
 )
 
 var flags = []manual.Flag{
@@ -17,7 +16,7 @@ var flags = []manual.Flag{
 	{Name: "crl-policy", Value: "P", Text: "try (default): unknown revocation is accepted; require: it is refused; off: nobody looks", Words: []string{"try", "require", "off"}},
 	{Name: "fetch", Value: "=false", Text: "fetch no revocation lists"},
 	{Name: "fetch-private", Text: "fetch from private addresses too"},
-	{Name: "ciphers", Value: "LIST", Text: "cipher suites allowed, with commas (default " + strings.Join(crypto.SuiteNames(), ",") + ")"},
+	{Name: "ciphers", Value: "LIST", Text: "cipher suites allowed, with commas (default " + strings.Join(chatsecure.RelayCiphers(), ",") + ")"},
 	{Name: "max-conns", Value: "N", Text: "connections at once (default " + strconv.Itoa(chatsecure.DefaultMaxConns) + ")"},
 	{Name: "addr-file", Value: "FILE", Text: "file that gets host:port once the relay listens", Kind: manual.File},
 	{Name: "log", Value: "FORMAT", Text: "text (default) or json, on standard error", Words: []string{"text", "json"}},
