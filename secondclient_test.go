@@ -26,11 +26,15 @@ import (
 
 const secondPython = "/usr/bin/python3" // the system's, which has Debian's python3-cryptography
 
-var secondScript = filepath.Join("testdata", "second_client.py")
+var (
+	secondScript = filepath.Join("testdata", "second_client.py")
+	vectorScript = filepath.Join("testdata", "second_vectors.py")
+	vectorFile   = filepath.Join("crypto", "testdata", "vectors.json")
+)
 
-// secondTown is a town in which the second client can run. Without its Python
+// needPython sees to it that the second client can run. Without its Python
 // library the tests fail; whoever cannot have it says so.
-func secondTown(t *testing.T, names ...string) *testTown {
+func needPython(t *testing.T) {
 	t.Helper()
 	if os.Getenv("CHATSECURE_NO_PYTHON") == "1" {
 		t.Skip("CHATSECURE_NO_PYTHON=1: the second client was NOT run, so nothing here shows that PROTOCOL.md is what the code does")
@@ -38,13 +42,29 @@ func secondTown(t *testing.T, names ...string) *testTown {
 	if out, err := exec.Command(secondPython, "-c", "import cryptography").CombinedOutput(); err != nil {
 		t.Fatalf("the second client needs %s with python3-cryptography: %v\n%sInstall it with testdata/deps.sh, or set CHATSECURE_NO_PYTHON=1", secondPython, err, out)
 	}
-	for _, file := range []string{secondScript, filepath.Join("testdata", "second_crypto.py")} {
+	for _, file := range []string{secondScript, vectorScript, vectorFile, filepath.Join("testdata", "second_crypto.py"), filepath.Join("testdata", "second_mlkem.py")} {
 		if _, err := os.ReadFile(file); err != nil { // so that go test sees that they change
 			t.Fatal(err)
 		}
 	}
 	t.Parallel() // it is mostly Python and its RSA keys that take the time
+}
+
+// secondTown is a town in which the second client can run.
+func secondTown(t *testing.T, names ...string) *testTown {
+	t.Helper()
+	needPython(t)
 	return newTown(t, names...)
+}
+
+// TestSecondClientReadsVectors has the second client compute what the test
+// vectors say, by the formulas of PROTOCOL.md: what the two agree on is the
+// protocol, and not a mistake made once.
+func TestSecondClientReadsVectors(t *testing.T) {
+	needPython(t)
+	if out, err := exec.Command(secondPython, vectorScript, vectorFile).CombinedOutput(); err != nil {
+		t.Errorf("%v\n%s", err, out)
+	}
 }
 
 // secondClient is a run of second_client.py.
@@ -182,7 +202,8 @@ func TestSecondClientSends(t *testing.T) {
 		args []string
 		bob  []string
 	}{
-		{"RSA_AES256", nil, nil},
+		{"MLKEM", nil, nil},
+		{"RSA_AES256", []string{"-ciphers", crypto.SuiteRSA256}, nil},
 		{"RSA_AES128", []string{"-ciphers", crypto.SuiteRSA128}, nil},
 		{"retry: B lacks the first suite", nil, []string{crypto.SuiteRSA128}},
 	} {
@@ -215,13 +236,15 @@ func TestSecondClientReceives(t *testing.T) {
 	for _, c := range []struct {
 		name  string
 		alice []string
+		bob   string
 	}{
-		{"RSA_AES256", []string{crypto.SuiteRSA256}},
-		{"RSA_AES128", []string{crypto.SuiteRSA128}},
-		{"retry: B lacks the first suite", nil},
+		{"MLKEM", nil, crypto.SuiteMLKEM},
+		{"RSA_AES256", []string{crypto.SuiteRSA256}, crypto.SuiteRSA256},
+		{"RSA_AES128", []string{crypto.SuiteRSA128}, crypto.SuiteRSA128},
+		{"retry: B lacks the first suite", nil, crypto.SuiteRSA256},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			bob := town.second(t, "bob", "recv").ready()
+			bob := town.second(t, "bob", "-ciphers", c.bob, "recv").ready()
 			alice := town.clientOf(t, "alice", c.alice)
 			defer alice.leave()
 			text := "Olá, \"Bob\" <\u2028> " + c.name
@@ -240,27 +263,34 @@ func TestSecondClientReceives(t *testing.T) {
 }
 
 // TestSecondClientRatchets has steps taken by both sides in turn: B's in its
-// first message, A's a minute later by A's clock, and B's in the receipt.
+// first message, A's when the suite's time is over by A's clock, and B's in the
+// receipt.
 func TestSecondClientRatchets(t *testing.T) {
 	town := secondTown(t, "alice", "bob")
-	bob := town.second(t, "bob", "-step", "recv").ready()
-	var later atomic.Int64
-	alice := town.clientOf(t, "alice", []string{crypto.SuiteRSA256}, func(cfg *ClientConfig) {
-		cfg.Now = func() time.Time { return time.Now().Add(time.Duration(later.Load())) }
-	})
-	alice.mustSend("too early for a step", "bob")
-	alice.mustSettle(StatusRead)
-	if said := bob.line(); said != "a message without" {
-		t.Fatalf("the second client says %q", said)
+	for _, suite := range []string{crypto.SuiteMLKEM, crypto.SuiteRSA256} {
+		t.Run(suite, func(t *testing.T) {
+			bob := town.second(t, "bob", "-step", "-ciphers", suite, "recv").ready()
+			var later atomic.Int64
+			begun := time.Now() // A's clock stands until it is set
+			alice := town.clientOf(t, "alice", []string{suite}, func(cfg *ClientConfig) {
+				cfg.Now = func() time.Time { return begun.Add(time.Duration(later.Load())) }
+			})
+			defer alice.leave()
+			alice.mustSend("too early for a step", "bob")
+			alice.mustSettle(StatusRead)
+			if said := bob.line(); said != "a message without" {
+				t.Fatalf("the second client says %q", said)
+			}
+			later.Store(int64(61 * time.Second))
+			// RSA keys are made in the background, and there is no step before
+			// one is ready.
+			for said := ""; said != "a message with a step"; said = bob.line() {
+				alice.mustSend("a minute later", "bob")
+				alice.mustSettle(StatusRead)
+			}
+			bob.mustEnd(0)
+		})
 	}
-	later.Store(int64(61 * time.Second))
-	// RSA keys are made in the background, and there is no step before one is
-	// ready.
-	for said := ""; said != "a message with a step"; said = bob.line() {
-		alice.mustSend("a minute later", "bob")
-		alice.mustSettle(StatusRead)
-	}
-	bob.mustEnd(0)
 }
 
 // TestSecondClientRefuses has the second client talk with itself, and one of
@@ -402,12 +432,12 @@ func TestSecondClientIsRefused(t *testing.T) {
 	}
 	for _, spoils := range []string{"sig2", "confirm2", "retry"} {
 		t.Run("by A: "+spoils, func(t *testing.T) {
-			town.second(t, "bob", "-spoil", spoils, "recv").ready()
-			ciphers := []string{crypto.SuiteRSA256}
+			suite := crypto.SuiteMLKEM
 			if spoils == "retry" {
-				ciphers = nil
+				suite = crypto.SuiteRSA256
 			}
-			alice := town.clientOf(t, "alice", ciphers)
+			town.second(t, "bob", "-ciphers", suite, "-spoil", spoils, "recv").ready()
+			alice := town.clientOf(t, "alice", nil)
 			defer alice.leave()
 			if _, err := alice.Send(context.Background(), []string{"bob"}, "must not be sent"); ExitStatus(err) != 8 {
 				t.Errorf("sending gives %v, exit status %d", err, ExitStatus(err))
@@ -417,7 +447,7 @@ func TestSecondClientIsRefused(t *testing.T) {
 	for _, spoils := range []string{"signature-receipt", "seal-receipt", "digest-receipt"} {
 		t.Run("by A: "+spoils, func(t *testing.T) {
 			town.second(t, "bob", "-spoil", spoils, "recv").ready()
-			alice := town.clientOf(t, "alice", []string{crypto.SuiteRSA256})
+			alice := town.clientOf(t, "alice", nil)
 			defer alice.leave()
 			alice.mustSend("never READ", "bob")
 			gap := alice.await("the refusal", func(ev Event) bool { return ev.Gap != nil }).Gap

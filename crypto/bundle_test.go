@@ -2,8 +2,6 @@ package crypto
 
 import (
 	"bytes"
-	"crypto/sha256"
-	"encoding/hex"
 	"slices"
 	"strings"
 	"testing"
@@ -19,55 +17,6 @@ func bytesBundle() *Bundle {
 	return &Bundle{
 		Name: "Ana", PublicKey: []byte("key"), NotBefore: 1000, NotAfter: 2000,
 		Signature: []byte("signature"), X509: []byte("leaf"), Chain: [][]byte{[]byte("issuer"), []byte("root")},
-	}
-}
-
-// The hash and the signed message, written out byte by byte.
-func TestBundleBytes(t *testing.T) {
-	item := func(s string) string { return string([]byte{0, 0, 0, byte(len(s))}) + s }
-	number := func(n uint16) string { return item("\x00\x00\x00\x00\x00\x00" + string([]byte{byte(n >> 8), byte(n)})) }
-	want := item("chatsecure/1 bundle") + item("Ana") + item("key") + number(1000) + number(2000) +
-		item("signature") + item("leaf") + item(item("issuer")+item("root"))
-	if got := bytesBundle().Hash(); got != sha256.Sum256([]byte(want)) {
-		t.Errorf("bundle hash is %x", got)
-	}
-	leaf := sha256.Sum256([]byte("leaf"))
-	want = item("chatsecure/1 delegation") + item(string(leaf[:])) + item("Ana") + item("key") + number(1000) + number(2000)
-	got := DelegationMessage([]byte("leaf"), "Ana", []byte("key"), 1000, 2000)
-	if string(got) != want {
-		t.Errorf("delegation is %q, want %q", got, want)
-	}
-	if prefix := hex.EncodeToString(got[:4]); prefix != "00000017" {
-		t.Errorf("a delegation begins with %s: PROTOCOL.md promises 00000017", prefix)
-	}
-}
-
-// Every field is in the hash, and no two can be shifted into each other.
-func TestBundleHashBindsEveryField(t *testing.T) {
-	seen := map[[32]byte]string{bytesBundle().Hash(): "unchanged"}
-	for name, edit := range map[string]func(*Bundle){
-		"name":             func(b *Bundle) { b.Name = "Anb" },
-		"key":              func(b *Bundle) { b.PublicKey = []byte("kez") },
-		"name to key":      func(b *Bundle) { b.Name, b.PublicKey = "An", []byte("akey") },
-		"not before":       func(b *Bundle) { b.NotBefore++ },
-		"not after":        func(b *Bundle) { b.NotAfter++ },
-		"times swapped":    func(b *Bundle) { b.NotBefore, b.NotAfter = b.NotAfter, b.NotBefore },
-		"signature":        func(b *Bundle) { b.Signature = []byte("signaturf") },
-		"leaf":             func(b *Bundle) { b.X509 = []byte("leag") },
-		"signature moved":  func(b *Bundle) { b.Signature, b.X509 = []byte("signaturel"), []byte("eaf") },
-		"chain order":      func(b *Bundle) { b.Chain[0], b.Chain[1] = b.Chain[1], b.Chain[0] },
-		"chain joined":     func(b *Bundle) { b.Chain = [][]byte{[]byte("issuerroot")} },
-		"chain shorter":    func(b *Bundle) { b.Chain = b.Chain[:1] },
-		"chain empty":      func(b *Bundle) { b.Chain = [][]byte{} },
-		"chain with empty": func(b *Bundle) { b.Chain = append(b.Chain, nil) },
-	} {
-		b := bytesBundle()
-		edit(b)
-		hash := b.Hash()
-		if other, ok := seen[hash]; ok {
-			t.Errorf("%s has the hash of %s", name, other)
-		}
-		seen[hash] = name
 	}
 }
 

@@ -31,30 +31,6 @@ func TestChainEndsAgree(t *testing.T) {
 	})
 }
 
-// Every part of the derivation counts.
-func TestMessageKeyBindsEverything(t *testing.T) {
-	base := func() *Chain { return testChain(SuiteRSA256, "AB") }
-	random := bytes.Repeat([]byte{9}, 32)
-	key := base().messageKey(random)
-	if again := base().messageKey(random); !bytes.Equal(again, key) {
-		t.Fatal("the same chain gives two keys")
-	}
-	for name, change := range map[string]func() *Chain{
-		"suite":     func() *Chain { return testChain(SuiteRSA128, "AB") },
-		"direction": func() *Chain { return testChain(SuiteRSA256, "BA") },
-		"session":   func() *Chain { return newChain(base().suite, base().ck, [32]byte{2}, "AB") },
-		"n":         func() *Chain { c := base(); c.n = 1; return c },
-		"ck":        func() *Chain { c := base(); c.ck[0] ^= 1; return c },
-	} {
-		if bytes.Equal(change().messageKey(random), key) {
-			t.Errorf("another %s gives the same key", name)
-		}
-	}
-	if bytes.Equal(base().messageKey(bytes.Repeat([]byte{8}, 32)), key) {
-		t.Error("another random gives the same key")
-	}
-}
-
 func TestChainClears(t *testing.T) {
 	c := testChain(SuiteMLKEM, "AB")
 	zero := make([]byte, secretSize)

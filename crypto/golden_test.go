@@ -27,11 +27,9 @@ import (
 // The golden transcripts are both handshakes and some lines and messages of
 // each suite, byte for byte, with the private keys to open them. Two things
 // hold them: they are made again from fixed keys and a fixed random stream, and
-// must come out the same; and they are decoded as they stand, by the shipped
-// code (replay_test.go) and by a second one written from PROTOCOL.md
-// (secondclient_test.go), since a release of Go may draw its random numbers in
-// another order. Where that happens, and the decoding tests pass, write them
-// anew with
+// must come out the same; and they are decoded as they stand (replay_test.go),
+// since a release of Go may draw its random numbers in another order. Where
+// that happens, and the decoding tests pass, write them anew with
 //
 //	go test ./crypto -run Golden -update
 

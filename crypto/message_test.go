@@ -14,65 +14,6 @@ import (
 	"chatsecure/testdata/corpus"
 )
 
-// The hot paths compute what the formulas of PROTOCOL.md say.
-func TestDigestFormulas(t *testing.T) {
-	sender, t3 := run32(1), run32(2)
-	identity := run(3, 32)
-	r := &Record{Time: 1795348800000, To: []Recipient{{"alice", ""}, {"bob", hex.EncodeToString(identity)}}, Text: strings.Repeat("text ", 200), Salt: run(4, 16)}
-	want := hashTuple("id", sender, list{list{"alice", []byte{}}, list{"bob", identity}}, uint64(r.Time), r.Salt, r.Text)
-	if got := RecordID(sender, r); got != hex.EncodeToString(want[:16]) {
-		t.Errorf("id %s, want %x", got, want[:16])
-	}
-	if d := FirstDigest(t3, DirectionBA); d != hashTuple("records", t3, "BA") {
-		t.Error("d0")
-	}
-	if NextDigest(sender, t3) != hashTuple("record", sender, t3) {
-		t.Error("d")
-	}
-	if !bytes.Equal(MessageSigns([]byte("header"), t3), tuple("message", "header", t3)) {
-		t.Error("what a message signs")
-	}
-	rc := &Receipt{Delivered: 3, DeliveredDigest: run(5, 32), Read: 2, ReadDigest: run(6, 32), Time: 7, Salt: run(8, 16)}
-	if rc.Digest(t3, "AB") != hashTuple("receipt", t3, "AB", uint64(3), run(5, 32), uint64(2), run(6, 32), uint64(7), run(8, 16)) {
-		t.Error("digest of a receipt")
-	}
-}
-
-// A record id names everything but the seq.
-func TestRecordIDBindsEverything(t *testing.T) {
-	sender := run32(1)
-	base := func() *Record {
-		return &Record{Time: 1, To: []Recipient{{"a", ""}, {"bc", strings.Repeat("00", 32)}}, Text: "text", Salt: run(0, 16)}
-	}
-	id := RecordID(sender, base())
-	for name, edit := range map[string]func(r *Record){
-		"time":                 func(r *Record) { r.Time = 2 },
-		"text":                 func(r *Record) { r.Text = "texts" },
-		"salt":                 func(r *Record) { r.Salt[15]++ },
-		"one recipient less":   func(r *Record) { r.To = r.To[1:] },
-		"name":                 func(r *Record) { r.To[0].Name = "b" },
-		"names divided anew":   func(r *Record) { r.To[0].Name, r.To[1].Name = "ab", "c" },
-		"identity":             func(r *Record) { r.To[1].Identity = strings.Repeat("00", 31) + "01" },
-		"identity known later": func(r *Record) { r.To[0].Identity = strings.Repeat("00", 32) },
-		"order":                func(r *Record) { r.To[0], r.To[1] = r.To[1], r.To[0] },
-		"salt into text":       func(r *Record) { r.Salt, r.Text = r.Salt[:15], "\x0ftext" },
-	} {
-		r := base()
-		edit(r)
-		if RecordID(sender, r) == id {
-			t.Errorf("another %s gives the same id", name)
-		}
-	}
-	if RecordID(run32(2), base()) == id {
-		t.Error("another sender gives the same id")
-	}
-	r := base()
-	r.Seq = 5
-	if RecordID(sender, r) != id {
-		t.Error("the seq is in the id, so that it would change when it is sent again")
-	}
-}
-
 func TestNewRecord(t *testing.T) {
 	a, b, c := newParty(t, "alice", "a1"), newParty(t, "bob", "b1"), newParty(t, "carol", "c1")
 	list := []Recipient{to(c)[0], to(b)[0]}

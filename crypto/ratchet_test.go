@@ -2,7 +2,6 @@ package crypto
 
 import (
 	"bytes"
-	"crypto/sha256"
 	"errors"
 	"testing"
 	"time"
@@ -243,40 +242,4 @@ func TestStepIsTentative(t *testing.T) {
 		take(t, p.ca, receipt(t, p.cb, 0, 0, labNow.Add(stepAgeRSA)), labNow.Add(stepAgeRSA))
 		p.agree(t)
 	})
-}
-
-// Everything that a step's derivation names counts.
-func TestStepKeysBindEverything(t *testing.T) {
-	p := newPair(t, SuiteMLKEM)
-	derive := func(edit func(r *ratchet, c *Conversation, args *[3][]byte, direction *string, secret []byte)) [2][32]byte {
-		r := ratchet{root: bytes.Repeat([]byte{1}, 32), steps: 4}
-		c := *p.ca
-		args := [3][]byte{[]byte("used"), []byte("enc"), []byte("next")}
-		direction, secret := DirectionAB, bytes.Repeat([]byte{2}, 32)
-		if edit != nil {
-			edit(&r, &c, &args, &direction, secret)
-		}
-		root, ck := r.stepKeys(&c, secret, direction, args[0], args[1], args[2])
-		return [2][32]byte{[32]byte(root), [32]byte(ck)}
-	}
-	base := derive(nil)
-	if derive(nil) != base || base[0] == base[1] {
-		t.Fatal("the derivation is not one, or gives one key twice")
-	}
-	type edit = func(r *ratchet, c *Conversation, args *[3][]byte, direction *string, secret []byte)
-	for name, f := range map[string]edit{
-		"root":      func(r *ratchet, _ *Conversation, _ *[3][]byte, _ *string, _ []byte) { r.root[0] ^= 1 },
-		"number":    func(r *ratchet, _ *Conversation, _ *[3][]byte, _ *string, _ []byte) { r.steps++ },
-		"suite":     func(_ *ratchet, c *Conversation, _ *[3][]byte, _ *string, _ []byte) { c.suite = suites[1] },
-		"T3":        func(_ *ratchet, c *Conversation, _ *[3][]byte, _ *string, _ []byte) { c.T3 = sha256.Sum256(nil) },
-		"direction": func(_ *ratchet, _ *Conversation, _ *[3][]byte, d *string, _ []byte) { *d = DirectionBA },
-		"secret":    func(_ *ratchet, _ *Conversation, _ *[3][]byte, _ *string, secret []byte) { secret[0] ^= 1 },
-		"used key":  func(_ *ratchet, _ *Conversation, args *[3][]byte, _ *string, _ []byte) { args[0] = []byte("x") },
-		"enc":       func(_ *ratchet, _ *Conversation, args *[3][]byte, _ *string, _ []byte) { args[1] = []byte("x") },
-		"next key":  func(_ *ratchet, _ *Conversation, args *[3][]byte, _ *string, _ []byte) { args[2] = []byte("x") },
-	} {
-		if got := derive(f); got[0] == base[0] || got[1] == base[1] {
-			t.Errorf("another %s gives the same keys", name)
-		}
-	}
 }

@@ -12,8 +12,10 @@ import (
 	"chatsecure/canon"
 )
 
-// vectors.json is for whoever writes another client: one construction at a
-// time, with its inputs. Bytes are hex; JSON inside strings is exact.
+// vectors.json is for the authors of other clients: one construction at a time,
+// with its inputs. Bytes are hex; JSON inside strings is exact. The code makes
+// the file again here, byte for byte. testdata/second_vectors.py computes the
+// same by the formulas of PROTOCOL.md, so that no mistake is made in both.
 
 type vectors struct {
 	Note       string             `json:"note"`

@@ -6,8 +6,8 @@
       send NAME TEXT    one message to the first connection of NAME that takes messages; prints its id and READ
       recv              one message; prints "from: text" and answers with receipts
 
-It speaks the RSA suites, makes an Ed25519 K, and knows ASCII names. It keeps no history and looks at no revocation
-list: it is there for the tests. -step takes every turn of the ratchet at once, and has recv go on until a message
+It makes an Ed25519 K, and knows ASCII names. It keeps no history and looks at no revocation list: it is there for the
+tests. -step takes every turn of the ratchet at once, and has recv go on until a message
 brings a step of the peer's; -spoil WHAT flips a bit of one thing that it sends, to see others refuse it.
 """
 import argparse, base64, json, os, re, select, socket, sys, time
@@ -43,7 +43,7 @@ class Relay:
         check(public(f["public_key"]), f["signature"], tup("connect-2", t1, self.suite, f["data"], f["public_key"]), "the relay's")
         need(H(f["public_key"]).hex() == fingerprint, "relay-changed", "another fingerprint: " + H(f["public_key"]).hex())
         t2 = H(tup("connect-T2", t1, line2))
-        secret, enc = encapsulate(f["data"], t2)
+        secret, enc = encapsulate(self.suite, f["data"], t2)
         c2s, s2c = derive(secret, t2, ("c2s", "s2c"), "hs", self.suite, enc)
         plain = encode({"name": me.name, "takes": takes, "bundle": me.bundle.json,
                         "data_signature": spoil("connect", me.sign("connect-3", t2, enc, me.name, me.bundle.hash))})
@@ -144,6 +144,38 @@ class Relay:
 
 # A conversation.
 
+RECEIPT = "delivered:i delivered_digest:b read:i read_digest:b time:i salt:b"
+
+
+def record_id(sender, to, f):
+    return H(tup("id", sender, to, f["time"], f["salt"], f["text"]))[:16]
+
+
+def read_record(raw, sender):
+    f = decode(raw, "id seq:i time:i to:l text salt:b")
+    to = [list(decode(encode(x), "name identity:h").values()) for x in f["to"]]
+    names = [n for n, _ in to]
+    need(names == sorted(set(names)) and len(f["salt"]) == 16, "malformed", "a record")
+    need(f["id"] == record_id(sender, to, f).hex(), "malformed", "a record's id")
+    return f, to
+
+
+def first_digest(t3, direction):
+    return H(tup("records", t3, direction))
+
+
+def next_digest(digest, record):
+    return H(tup("record", digest, H(record)))
+
+
+def receipt_digest(t3, direction, f):
+    return H(tup("receipt", t3, direction, *f.values()))
+
+
+def message_signs(header, cipher_hash):
+    return tup("message", header, cipher_hash)
+
+
 TRAVELS = {"text": "client-com", "receipt": "comm-ack", "end": "client-disconnect"}
 
 
@@ -172,7 +204,7 @@ class Conversation:
               "dst": self.peer, "dst-id": self.conn, "bundle": self.me.bundle.json}
         retried = None
         while True:
-            key, p1["key"] = kem_key()
+            key, p1["key"] = kem_key(p1["cipher"])
             p1["data"] = os.urandom(32)
             raw = encode(p1)
             sig1 = self.me.sign("cc-1", raw)
@@ -199,8 +231,8 @@ class Conversation:
         root0 = hmac(t2, decapsulate(key, f["data"], t1))
         equal(confirm2, hmac(expand(root0, b"chatsecure/1 confirm B"), t2), "p2's confirmation")
         self.identity = theirs.verify(self.peer, self.me.roots)
-        ss2, enc2 = encapsulate(f["key"], t2)
-        mine, pub = kem_key()
+        ss2, enc2 = encapsulate(suite, f["key"], t2)
+        mine, pub = kem_key(suite)
         p3 = encode({"type": "p3", "data": enc2, "key": pub})
         kc = self.start(suite, H(tup("cc-T3", t2, sig2, confirm2, p3)), ss2, root0, "AB", theirs)
         self.mine, self.theirs = (mine, pub), None
@@ -230,8 +262,8 @@ class Conversation:
             first = H(tup("cc-retried", p1, retry))
             self.to_peer("client-connect", join(retry, spoil("retry", self.me.sign("cc-retry", t1, suite, self.me.bundle.hash))), 2)
             header, body = self.from_peer("client-connect", "client-disconnect")
-        ss1, enc1 = encapsulate(f["key"], t1)
-        key, pub = kem_key()
+        ss1, enc1 = encapsulate(suite, f["key"], t1)
+        key, pub = kem_key(suite)
         p2 = encode({"type": "p2", "cipher": suite, "data": enc1, "key": pub, "bundle": self.me.bundle.json})
         t2 = H(tup("cc-T2", t1, p2))
         root0 = hmac(t2, ss1)
@@ -253,7 +285,7 @@ class Conversation:
         self.root, ab, ba, kc = derive(ss2, root0, ("root", "AB", "BA", "confirm"), "root", suite, t3)
         chains = [Chain(suite, t3, "AB", ab), Chain(suite, t3, "BA", ba)]
         self.out, self.into = chains if direction == "AB" else chains[::-1]
-        self.d = {c.direction: [H(tup("records", t3, c.direction))] for c in chains}  # after each record; those sent, those got
+        self.d = {c.direction: [first_digest(t3, c.direction)] for c in chains}  # after each record; those sent, those got
         self.read = self.delivered = 0  # of what was sent
         return kc
 
@@ -263,8 +295,8 @@ class Conversation:
     def message(self, kind, plain, seq=0, count=0, digest=None):
         step, chain = None, self.out
         if self.eager and self.theirs:
-            ss, enc = encapsulate(self.theirs, self.t3)
-            key, pub = kem_key()
+            ss, enc = encapsulate(self.suite, self.theirs, self.t3)
+            key, pub = kem_key(self.suite)
             self.root, chain.ck = self.derive_step(ss, chain.direction, self.theirs, enc, pub)
             self.steps, self.mine, self.theirs, step = self.steps + 1, (key, pub), None, {"enc": enc, "key": pub}
         random = os.urandom(32)
@@ -272,7 +304,7 @@ class Conversation:
                          "src-bundle": self.me.bundle.hash, "dst-bundle": self.bundle.hash, "time": int(time.time() * 1000),
                          "seq": seq, "count": count, "digest": digest})
         sealed = spoil("seal-" + kind, seal(self.suite, chain.mk(random), header, plain))
-        signature = spoil("signature-" + kind, self.me.sign("message", header, H(sealed)))
+        signature = spoil("signature-" + kind, self.me.k.sign(message_signs(header, H(sealed))))
         chain.forward()
         return self.to_peer(TRAVELS[kind], join(header, signature) + b"\n" + sealed)
 
@@ -287,7 +319,7 @@ class Conversation:
             raise Refused("no-conversation", "another conversation")
         ends = (chain.direction, self.bundle.hash, self.me.bundle.hash)
         need((f["direction"], f["src-bundle"], f["dst-bundle"]) == ends, "unexpected", "a message's direction or bundles")
-        check(self.bundle.key, unbase64(signature), tup("message", raw, H(sealed)), "a message's")
+        check(self.bundle.key, unbase64(signature), message_signs(raw, H(sealed)), "a message's")
         need(f["n"] == chain.n, "unexpected", "messages are missing")
         need(abs(f["time"] / 1000 - time.time()) <= CLOCK, "unexpected", "a message's time")
         self.bundle.verify(self.peer, self.me.roots)
@@ -297,7 +329,7 @@ class Conversation:
             need(self.mine, "unexpected", "a step out of turn")
             step = decode(f["step"], "enc:b key:b")
             root, trial.ck = self.derive_step(decapsulate(self.mine[0], step["enc"], self.t3), chain.direction, self.mine[1], step["enc"], step["key"])
-            public(step["key"])
+            encapsulate(self.suite, step["key"], b"")  # refuses what is no key
         plain = unseal(self.suite, trial.mk(f["random"]), raw, sealed)
         records = self.check_text(f, plain) if f["kind"] == "text" else []
         if f["kind"] == "receipt":
@@ -314,9 +346,9 @@ class Conversation:
     def record(self, text):
         f = {"id": None, "seq": len(self.d[self.out.direction]), "time": int(time.time() * 1000), "to": [{"name": self.peer.lower(), "identity": self.identity.hex()}],
              "text": text, "salt": os.urandom(16)}
-        f["id"] = spoil("id", H(tup("id", self.me.identity, [[f["to"][0]["name"], self.identity]], f["time"], f["salt"], text))[:16]).hex()
+        f["id"] = spoil("id", record_id(self.me.identity, [[f["to"][0]["name"], self.identity]], f)).hex()
         raw, d = encode(f), self.d[self.out.direction]
-        d.append(H(tup("record", d[-1], H(raw))))
+        d.append(next_digest(d[-1], raw))
         self.message("text", raw, f["seq"], 1, spoil("digest-text", d[-1]))
         return f["id"]
 
@@ -324,15 +356,11 @@ class Conversation:
         d, out = list(self.d[self.into.direction]), []
         need(header["count"] <= 1024, "malformed", "the count of records")
         for i, raw in enumerate(split(plain, header["count"])):
-            f = decode(raw, "id seq:i time:i to:l text salt:b")
-            to = [decode(encode(x), "name identity:h") for x in f["to"]]
-            to = [[x["name"], x["identity"]] for x in to]
-            names = [n for n, _ in to]
-            need(f["seq"] == header["seq"] + i == len(d) and names == sorted(set(names)) and len(f["salt"]) == 16, "malformed", "a record")
+            f, to = read_record(raw, self.identity)
+            need(f["seq"] == header["seq"] + i == len(d), "malformed", "a record's number")
             need(any(n == self.me.name.lower() and x in (b"", self.me.identity) for n, x in to), "unexpected", "a record to somebody else")
-            need(f["id"] == H(tup("id", self.identity, to, f["time"], f["salt"], f["text"]))[:16].hex(), "malformed", "a record's id")
             need(f["time"] <= header["time"] + CLOCK * 1000, "unexpected", "a record's time")
-            d.append(H(tup("record", d[-1], H(raw))))
+            d.append(next_digest(d[-1], raw))
             out.append(f)
         equal(header["digest"] or b"", d[-1], "the digest of the records")
         self.d[self.into.direction] = d
@@ -341,13 +369,13 @@ class Conversation:
     def receipt(self):
         direction, d = self.out.direction, self.d[self.into.direction]
         n, now, salt = len(d) - 1, int(time.time() * 1000), os.urandom(16)
-        plain = encode({"delivered": n, "delivered_digest": d[n], "read": n, "read_digest": d[n], "time": now, "salt": salt})
-        return self.message("receipt", plain, digest=spoil("digest-receipt", H(tup("receipt", self.t3, direction, n, d[n], n, d[n], now, salt))))
+        f = {"delivered": n, "delivered_digest": d[n], "read": n, "read_digest": d[n], "time": now, "salt": salt}
+        return self.message("receipt", encode(f), digest=spoil("digest-receipt", receipt_digest(self.t3, direction, f)))
 
     def check_receipt(self, header, plain):
-        f, d = decode(plain, "delivered:i delivered_digest:b read:i read_digest:b time:i salt:b"), self.d[self.out.direction]
+        f, d = decode(plain, RECEIPT), self.d[self.out.direction]
         v = list(f.values())
-        equal(header["digest"] or b"", H(tup("receipt", self.t3, header["direction"], *v)), "the digest of a receipt")
+        equal(header["digest"] or b"", receipt_digest(self.t3, header["direction"], f), "the digest of a receipt")
         need(self.read <= v[2] <= v[0] < len(d) and self.delivered <= v[0], "unexpected", "a receipt for what was not sent")
         equal(v[1] + v[3], d[v[0]] + d[v[2]], "the digests in a receipt")
         self.delivered, self.read = v[0], v[2]

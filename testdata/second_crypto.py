@@ -1,14 +1,17 @@
 """What second_client.py computes: tuples, derivations, canonical JSON, keys, suites and identities, as PROTOCOL.md,
-"Notation", "Identity" and "Suites", has them. Of the suites it knows those with RSA, of names those in ASCII.
+"Notation", "Identity" and "Suites", has them. Of names it knows those in ASCII.
 """
 import base64, datetime, hashlib, hmac as hmaclib, json, os, re, time
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, InvalidTag
 from cryptography.hazmat.primitives import hashes, padding as blocks, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+import second_mlkem
 
-SUITES = {"RSA_AES256_CBC_HMAC": 32, "RSA_AES128_CBC_HMAC": 16}  # and the length of the AES key
+MLKEM = "MLKEM768X25519_AES256_GCM"
+SUITES = {MLKEM: 32, "RSA_AES256_CBC_HMAC": 32, "RSA_AES128_CBC_HMAC": 16}  # and the length of the AES key
 DER, SPKI = serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
 CLOCK, DELEGATION = 300, 24 * 3600  # seconds
 spoiled = None  # what -spoil names
@@ -156,7 +159,7 @@ def equal(a, b, what):
     need(hmaclib.compare_digest(a, b), "decrypt-failed", what)
 
 
-ready = []  # keys made before they are needed, as the other side does not wait for long
+ready = []  # RSA keys made before they are needed, as the other side does not wait for long
 
 
 def make_key():
@@ -164,7 +167,10 @@ def make_key():
     return key, key.public_key().public_bytes(DER, SPKI)
 
 
-def kem_key():
+def kem_key(suite):
+    if suite == MLKEM:
+        key = second_mlkem.Key()
+        return key, key.public
     return ready.pop() if ready else make_key()
 
 
@@ -172,7 +178,12 @@ def oaep(info):
     return padding.OAEP(padding.MGF1(hashes.SHA256()), hashes.SHA256(), info)
 
 
-def encapsulate(key, info):
+def encapsulate(suite, key, info):
+    if suite == MLKEM:
+        try:
+            return second_mlkem.encapsulate(key, info)
+        except ValueError as e:
+            raise Refused("malformed", str(e))
     key, secret = public(key), os.urandom(32)
     need(isinstance(key, rsa.RSAPublicKey), "malformed", "not an RSA key")
     return secret, key.encrypt(secret, oaep(info))
@@ -181,31 +192,38 @@ def encapsulate(key, info):
 def decapsulate(key, enc, info):
     instead = os.urandom(32)
     try:
-        secret = key.decrypt(enc, oaep(info))
+        secret = key.decapsulate(enc, info) if isinstance(key, second_mlkem.Key) else key.decrypt(enc, oaep(info))
         return secret if len(secret) == 32 else instead
     except ValueError:
         return instead
 
 
-def message_key(suite, mk):
-    return [expand(mk, b"chatsecure/1 " + label, n) for label, n in ((b"key", SUITES[suite]), (b"iv", 16), (b"mac", 32))]
+def message_keys(suite, mk):
+    others = [(b"nonce", 12)] if suite == MLKEM else [(b"iv", 16), (b"mac", 32)]
+    return [expand(mk, b"chatsecure/1 " + label, n) for label, n in [(b"key", SUITES[suite])] + others]
 
 
 def seal(suite, mk, aad, plain):
-    key, iv, mac = message_key(suite, mk)
+    if suite == MLKEM:
+        key, nonce = message_keys(suite, mk)
+        return AESGCM(key).encrypt(nonce, plain, aad)
+    key, iv, mac = message_keys(suite, mk)
     pad, aes = blocks.PKCS7(128).padder(), Cipher(algorithms.AES(key), modes.CBC(iv)).encryptor()
     sealed = aes.update(pad.update(plain) + pad.finalize()) + aes.finalize()
     return sealed + hmac(mac, item(aad) + item(iv) + item(sealed))
 
 
 def unseal(suite, mk, aad, sealed):
-    key, iv, mac = message_key(suite, mk)
-    sealed, tag = sealed[:-32], sealed[-32:]
-    equal(hmac(mac, item(aad) + item(iv) + item(sealed)), tag, "a seal")
     try:
+        if suite == MLKEM:
+            key, nonce = message_keys(suite, mk)
+            return AESGCM(key).decrypt(nonce, sealed, aad)
+        key, iv, mac = message_keys(suite, mk)
+        sealed, tag = sealed[:-32], sealed[-32:]
+        equal(hmac(mac, item(aad) + item(iv) + item(sealed)), tag, "a seal")
         aes, pad = Cipher(algorithms.AES(key), modes.CBC(iv)).decryptor(), blocks.PKCS7(128).unpadder()
         return pad.update(aes.update(sealed) + aes.finalize()) + pad.finalize()
-    except ValueError:
+    except (InvalidTag, ValueError):
         raise Refused("decrypt-failed", "a seal")
 
 
@@ -287,13 +305,17 @@ def person(leaf, chain, roots):
     return H(tup("identity", H(spki), [fields[3], fields[5]]))
 
 
+def delegation(leaf, name, spki, begin, end):
+    return tup("delegation", H(leaf), name, spki, begin, end)
+
+
 class Bundle:
     FORM = "name public_key:b not_before:i not_after:i public_key_signature:b x509:b x509_chain:l"
 
     def __init__(self, raw):
-        self.json, f = json.loads(raw), decode(raw, self.FORM)
+        self.json, f, self.hash = json.loads(raw), *self.read(raw)
         self.name, self.signature, self.times = f["name"], f["public_key_signature"], (f["not_before"], f["not_after"])
-        chain = [unbase64(c) for c in f["x509_chain"]]
+        chain = f["x509_chain"]
         need(len(chain) < 8 and len(f["x509"]) + sum(map(len, chain)) <= 20 << 10, "bundle-malformed", "too many certificates")
         need(re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,30}[A-Za-z0-9])?", self.name), "name-invalid", self.name)
         try:
@@ -301,8 +323,14 @@ class Bundle:
         except ValueError:
             raise Refused("bundle-malformed", "a certificate")
         self.key = public(f["public_key"])
-        self.delegation = tup("delegation", H(f["x509"]), self.name, f["public_key"], *self.times)
-        self.hash = H(tup("bundle", self.name, f["public_key"], *self.times, self.signature, f["x509"], chain))
+        self.delegation = delegation(f["x509"], self.name, f["public_key"], *self.times)
+
+    @classmethod
+    def read(cls, raw):
+        """Its fields and its hash."""
+        f = decode(raw, cls.FORM)
+        f["x509_chain"] = [unbase64(c) for c in f["x509_chain"]]
+        return f, H(tup("bundle", *f.values()))
 
     def verify(self, name, roots):
         """After K's signature: the delegation, then the chain. Gives the identity."""
@@ -322,7 +350,7 @@ class Me:
         certs = pem(os.path.join(card, "cert.pem"))
         self.k, now, leaf = ed25519.Ed25519PrivateKey.generate(), int(time.time()), certs[0].public_bytes(DER)
         spki, times = self.k.public_key().public_bytes(DER, SPKI), (now - 60, now + 3600)
-        signature = key.sign(tup("delegation", H(leaf), name, spki, *times), *how(key))
+        signature = key.sign(delegation(leaf, name, spki, *times), *how(key))
         chain = [c.public_bytes(DER) for c in certs[1:] if c.subject != c.issuer]
         self.bundle = Bundle(encode({"name": name, "public_key": spki, "not_before": times[0], "not_after": times[1],
                                      "public_key_signature": spoil("delegation", signature), "x509": leaf, "x509_chain": chain}))
