@@ -16,9 +16,9 @@ import (
 	"strings"
 )
 
-// ErrNotCanonical is in the chain of every error about input that is valid
+// errNotCanonical is in the chain of every error about input that is valid
 // JSON for the type but not in its one canonical form.
-var ErrNotCanonical = errors.New("not canonical JSON")
+var errNotCanonical = errors.New("not canonical JSON")
 
 // Marshal returns the canonical encoding of v.
 func Marshal(v any) ([]byte, error) {
@@ -60,7 +60,7 @@ func Unmarshal(data []byte, v any) error {
 		return err
 	}
 	if len(want.rest) > 0 {
-		return ErrNotCanonical
+		return errNotCanonical
 	}
 	return nil
 }
@@ -72,7 +72,7 @@ type match struct{ rest []byte }
 func (m *match) Write(p []byte) (int, error) {
 	rest, ok := bytes.CutPrefix(m.rest, bytes.TrimSuffix(p, []byte("\n"))) // Encode adds it
 	if !ok {
-		return 0, ErrNotCanonical
+		return 0, errNotCanonical
 	}
 	m.rest = rest
 	return len(p), nil

@@ -60,8 +60,8 @@ func TestRefuses(t *testing.T) {
 			t.Errorf("%s: %q was accepted as %+v", name, in, got)
 		}
 	}
-	if err := Unmarshal([]byte(`{"type": "a"}`), &sample{}); !errors.Is(err, ErrNotCanonical) {
-		t.Errorf("error for a space is %v, want ErrNotCanonical", err)
+	if err := Unmarshal([]byte(`{"type": "a"}`), &sample{}); !errors.Is(err, errNotCanonical) {
+		t.Errorf("error for a space is %v, want errNotCanonical", err)
 	}
 }
 

@@ -71,18 +71,17 @@ type Options struct {
 // count of the tries left, only two flags, so there is no number here. A token
 // whose PIN is locked is never asked about.
 type PINRequest struct {
-	Token    string // the token's label, as the token gives it: it may hold any character
 	Card     string // the card as Describe has it
-	FewTries bool   // a wrong PIN was given since the last right one
-	FinalTry bool   // the next wrong PIN locks the card
+	fewTries bool   // a wrong PIN was given since the last right one
+	finalTry bool   // the next wrong PIN locks the card
 }
 
 // Warning returns what the flags say, as a sentence, or "" if they say nothing.
 func (r PINRequest) Warning() string {
 	switch {
-	case r.FinalTry:
+	case r.finalTry:
 		return "this is the last try: another wrong PIN locks the card"
-	case r.FewTries:
+	case r.fewTries:
 		return "a wrong PIN was given before: fewer tries are left"
 	}
 	return ""

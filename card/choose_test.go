@@ -323,7 +323,7 @@ func TestSurvey(t *testing.T) {
 		t.Fatalf("%+v", got)
 	}
 	a, b := got.Slots[0].Token, got.Slots[1].Token
-	if !a.Matches || b.Matches || got.Slots[2].Token != nil || got.Slots[2].ID != 1 {
+	if !a.matches || b.matches || got.Slots[2].Token != nil || got.Slots[2].ID != 1 {
 		t.Error("the URI fits the wrong slots")
 	}
 	if want := "login required, PIN set, initialized, final PIN try"; strings.Join(a.Flags, ", ") != want || a.Locked != nil || !strings.Contains(a.Warning, "last try") {

@@ -41,7 +41,7 @@ type Error struct {
 	Kind    Kind
 	Message string // what failed: a sentence, lower case, no full stop
 	Hint    string // what to do about it, or ""
-	Err     error  // what is behind it (a pkcs11.Error, an *fs.PathError, a context's error), or nil
+	err     error  // what is behind it (a pkcs11.Error, an *fs.PathError, a context's error), or nil
 }
 
 // Error returns the sentence, without the hint.
@@ -53,10 +53,10 @@ func (e *Error) Refusal() (proto.Code, string, string) { return proto.Card, e.Me
 // Unwrap makes both the kind and what is behind the error visible to errors.Is
 // and errors.As.
 func (e *Error) Unwrap() []error {
-	if e.Err == nil {
+	if e.err == nil {
 		return []error{e.Kind}
 	}
-	return []error{e.Kind, e.Err}
+	return []error{e.Kind, e.err}
 }
 
 // fail makes an Error with a hint.
@@ -66,7 +66,7 @@ func fail(kind Kind, hint, format string, args ...any) *Error {
 
 // because adds the error behind e and returns e.
 func (e *Error) because(err error) *Error {
-	e.Err = err
+	e.err = err
 	return e
 }
 

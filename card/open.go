@@ -86,7 +86,7 @@ func nothingUsable(paths []string, failures []error) error {
 	if len(silent) > 0 {
 		hint += "; but " + strings.Join(silent, ", and ")
 	}
-	return &Error{Kind: e.Kind, Message: e.Message, Hint: hint, Err: e.Err}
+	return &Error{Kind: e.Kind, Message: e.Message, Hint: hint, err: e.err}
 }
 
 // surveyTokens reports all that the modules show that the URI means.

@@ -22,7 +22,7 @@ const maxPIN = 255
 func PINFile(path string, notice func(sentence string)) func(context.Context, PINRequest) ([]byte, error) {
 	return func(_ context.Context, req PINRequest) ([]byte, error) {
 		opt := Options{Notice: notice}
-		if req.FinalTry {
+		if req.finalTry {
 			return nil, fail(PINNeeded, "type the PIN once at a terminal: the right one brings back all tries",
 				"the next wrong PIN locks the card, so the one in the PIN file was not tried")
 		}

@@ -55,8 +55,8 @@ func TestPINFileReadableByOthers(t *testing.T) {
 func TestPINFileMissing(t *testing.T) {
 	_, err := PINFile(filepath.Join(t.TempDir(), "none"), nil)(t.Context(), PINRequest{})
 	e := wantKind(t, err, PINNeeded)
-	if !os.IsNotExist(e.Err) || !strings.Contains(e.Hint, "first line") {
-		t.Errorf("behind it is %v", e.Err)
+	if !os.IsNotExist(e.err) || !strings.Contains(e.Hint, "first line") {
+		t.Errorf("behind it is %v", e.err)
 	}
 }
 
@@ -83,9 +83,9 @@ func TestPINFileWarnings(t *testing.T) {
 	writeFile(t, path, []byte("1234\n"), 0o600)
 	var notices []string
 	f := PINFile(path, func(s string) { notices = append(notices, s) })
-	_, err := f(t.Context(), PINRequest{FewTries: true, FinalTry: true})
+	_, err := f(t.Context(), PINRequest{fewTries: true, finalTry: true})
 	wantKind(t, err, PINNeeded)
-	if _, err := f(t.Context(), PINRequest{FewTries: true}); err != nil {
+	if _, err := f(t.Context(), PINRequest{fewTries: true}); err != nil {
 		t.Error(err)
 	}
 	if len(notices) != 1 || !strings.Contains(notices[0], "fewer tries") {

@@ -47,7 +47,7 @@ type TokenReport struct {
 	Model        string
 	Serial       string
 	Flags        []string // the flags that are set, as words
-	Matches      bool     // it is one that the URI asked for
+	matches      bool     // it is one that the URI asked for
 	Certificates []CertificateReport
 	Keys         []KeyReport // those visible without login
 	Locked       *Error      // that a PIN is wanted, and it is locked; or nil

@@ -211,7 +211,7 @@ func (c *softwareCard) Close() error {
 }
 
 func surveySoftware(dir string, opt Options) *Report {
-	token := &TokenReport{Label: dir, Manufacturer: "ChatSecure", Model: "software card", Flags: []string{}, Matches: true}
+	token := &TokenReport{Label: dir, Manufacturer: "ChatSecure", Model: "software card", Flags: []string{}, matches: true}
 	module := ModuleReport{Path: dir, Description: "software card", Slots: []SlotReport{{Description: dir, Token: token}}}
 	c, err := openSoftware(dir, opt)
 	if err != nil {

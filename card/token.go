@@ -300,13 +300,13 @@ func flagWords(flags uint) []string {
 
 // pinRequest is what a token's flags say of its PIN.
 func pinRequest(flags uint) PINRequest {
-	return PINRequest{FewTries: flags&pkcs11.CKF_USER_PIN_COUNT_LOW != 0, FinalTry: flags&pkcs11.CKF_USER_PIN_FINAL_TRY != 0}
+	return PINRequest{fewTries: flags&pkcs11.CKF_USER_PIN_COUNT_LOW != 0, finalTry: flags&pkcs11.CKF_USER_PIN_FINAL_TRY != 0}
 }
 
 // report turns what was seen into a SlotReport.
 func (t *token) report(used *certificate, err error) SlotReport {
 	r := &TokenReport{Label: t.info.Label, Manufacturer: t.info.ManufacturerID, Model: t.info.Model, Serial: t.info.SerialNumber,
-		Flags: flagWords(t.info.Flags), Matches: t.matches, Certificates: []CertificateReport{}}
+		Flags: flagWords(t.info.Flags), matches: t.matches, Certificates: []CertificateReport{}}
 	if err != nil {
 		r.Err = asError(err)
 	}

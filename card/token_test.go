@@ -169,7 +169,7 @@ func TestPINRequest(t *testing.T) {
 		if _, err := c.Sign(t.Context(), nil); err != nil {
 			t.Fatal(err)
 		}
-		if want := (PINRequest{Token: "alice", Card: c.Describe(), FewTries: tc.few, FinalTry: tc.final}); got != want {
+		if want := (PINRequest{Card: c.Describe(), fewTries: tc.few, finalTry: tc.final}); got != want {
 			t.Errorf("asked with %+v", got)
 		}
 		if (got.Warning() != "") != tc.few || strings.ContainsAny(got.Warning(), "0123456789") {

@@ -230,7 +230,7 @@ func (w wants) any() bool { return w.login || w.always || w.itself }
 // askPIN gets the PIN if this program has to give one. Whoever gets it erases it.
 func (c *tokenCard) askPIN(ctx context.Context, w wants) ([]byte, error) {
 	req := pinRequest(w.flags)
-	req.Token, req.Card = c.first.token.info.Label, c.Describe()
+	req.Card = c.Describe()
 	if !w.any() {
 		return nil, nil
 	}

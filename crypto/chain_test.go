@@ -6,9 +6,9 @@ import (
 	"testing"
 )
 
-func testChain(suite string, direction string) *Chain {
+func testChain(suite string, direction string) *kdfChain {
 	ck := bytes.Repeat([]byte{7}, secretSize)
-	return newChain(SuiteByName(suite), ck, [32]byte{1}, direction)
+	return newKDFChain(SuiteByName(suite), ck, [32]byte{1}, direction)
 }
 
 func TestChainEndsAgree(t *testing.T) {
@@ -16,8 +16,8 @@ func TestChainEndsAgree(t *testing.T) {
 		a, b := testChain(suite, "AB"), testChain(suite, "AB")
 		for n := range uint64(5) {
 			random := unknownSecret()
-			if a.N() != n || b.N() != n {
-				t.Fatalf("numbers %d and %d, want %d", a.N(), b.N(), n)
+			if a.n != n || b.n != n {
+				t.Fatalf("numbers %d and %d, want %d", a.n, b.n, n)
 			}
 			sealed := a.seal(nil, random, []byte("aad"), []byte("text"))
 			for range 2 { // opening changes nothing
@@ -61,7 +61,7 @@ func TestErasedChain(t *testing.T) {
 		sealed := c.seal(nil, random, nil, []byte("text"))
 		for name, ck := range map[string][]byte{"no key": {}, "zeros": make([]byte, secretSize)} {
 			for n := range uint64(2) {
-				guess := newChain(c.suite, ck, [32]byte{1}, "AB")
+				guess := newKDFChain(c.suite, ck, [32]byte{1}, "AB")
 				guess.n = n
 				if _, err := guess.open(nil, random, nil, sealed); !errors.Is(err, ErrDecrypt) {
 					t.Errorf("%s opens what an erased chain sealed", name)

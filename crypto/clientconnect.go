@@ -438,9 +438,6 @@ func (o *Offer) Answer(local *Local, before *RetryState, verify VerifyFunc) (bod
 	return joinBody(p2, r.sig2, r.confirm2), r, nil, nil
 }
 
-// Order returns H of the first p1 that this answers.
-func (r *Responder) Order() [32]byte { return r.first }
-
 // Person returns who A has proved to be.
 func (r *Responder) Person() *Person { return r.person }
 

@@ -466,7 +466,7 @@ func TestCrossing(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if r.Order() != ia.Order() || !r.Answers(atB) || r.Answers(atA) {
+	if r.first != ia.Order() || !r.Answers(atB) || r.Answers(atA) {
 		t.Error("the responder does not know what it answers")
 	}
 	ib.Erase()
@@ -711,7 +711,7 @@ func TestLocalWithoutSuites(t *testing.T) {
 func TestOrder(t *testing.T) {
 	h := begin(t, alice(t), bob(t))
 	p1, _ := parts(t, h.p1)
-	if h.i.Order() != sha256.Sum256(p1) || h.r.Order() != h.i.Order() {
+	if h.i.Order() != sha256.Sum256(p1) || h.r.first != h.i.Order() {
 		t.Error("the order is not H of p1")
 	}
 }

@@ -52,7 +52,7 @@ func TestRetry(t *testing.T) {
 		if h.p2, h.r, _, err = offer.Answer(h.b.Local, state, h.verify); err != nil {
 			t.Fatal(err)
 		}
-		if h.r.Order() != h.i.Order() || !h.r.Answers(offer) {
+		if h.r.first != h.i.Order() || !h.r.Answers(offer) {
 			t.Error("the order after a retry is not that of the first p1")
 		}
 		ca, cb := h.finish(t)

@@ -134,7 +134,7 @@ func takeSecret(secret *[]byte) []byte {
 // chain whose messages are the payloads of `secure` lines, numbered from 0
 // without gaps. One goroutine owns it.
 type Hop struct {
-	chain *Chain
+	chain *kdfChain
 	t4    [32]byte
 	aad   []byte // tuple("secure", T4, direction, seq, random), its last two items filled in for each line
 }
@@ -142,7 +142,7 @@ type Hop struct {
 func newHop(suite Suite, prk []byte, t4 [32]byte, direction string) *Hop {
 	ck := expand(prk, string(tuple("app", suite.Name(), direction)), secretSize)
 	return &Hop{
-		chain: newChain(suite, ck, t4, direction),
+		chain: newKDFChain(suite, ck, t4, direction),
 		t4:    t4,
 		aad:   tuple("secure", t4, direction, uint64(0), [32]byte{}),
 	}

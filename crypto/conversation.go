@@ -48,7 +48,7 @@ type Conversation struct {
 	role             role
 	myHash, peerHash [32]byte
 
-	send, recv *Chain
+	send, recv *kdfChain
 	ratchet
 
 	sent         digestLog // records sent; trimmed to what is read
@@ -68,8 +68,8 @@ func newConversation(local *Local, person *Person, suite Suite, t3 [32]byte, ss2
 		T3: t3, Person: person, local: local, suite: suite, role: role,
 		ratchet: ratchet{root: part("root")},
 	}
-	ab := newChain(suite, part("AB"), t3, DirectionAB)
-	ba := newChain(suite, part("BA"), t3, DirectionBA)
+	ab := newKDFChain(suite, part("AB"), t3, DirectionAB)
+	ba := newKDFChain(suite, part("BA"), t3, DirectionBA)
 	kc = part("confirm")
 	clear(prk)
 	if role == initiatorRole {
@@ -221,7 +221,7 @@ func (c *Conversation) seal(h *MessageHeader, plaintext []byte, now time.Time) (
 	if err := c.stepIfDue(c, h, now); err != nil {
 		return nil, err
 	}
-	h.Conversation, h.Direction, h.N = c.T3[:], c.SendDirection(), c.send.N()
+	h.Conversation, h.Direction, h.N = c.T3[:], c.SendDirection(), c.send.n
 	h.Random = make([]byte, secretSize)
 	rand.Read(h.Random)
 	h.SrcBundle, h.DstBundle, h.Time = c.myHash[:], c.peerHash[:], now.UnixMilli()
@@ -231,7 +231,7 @@ func (c *Conversation) seal(h *MessageHeader, plaintext []byte, now time.Time) (
 	// ciphertext is sealed at its place first, since the signature covers it.
 	sigLen := base64.StdEncoding.EncodedLen(signatureSize(c.local.Key))
 	start := len(s.Header) + 1 + sigLen + 1
-	body := make([]byte, start, start+len(plaintext)+SealOverhead)
+	body := make([]byte, start, start+len(plaintext)+sealOverhead)
 	body = c.send.seal(body, h.Random, s.Header, plaintext)
 	s.CipherHash = sha256.Sum256(body[start:])
 	s.Signature = c.local.Key.Sign(MessageSigns(s.Header, s.CipherHash))
@@ -300,7 +300,7 @@ func (c *Conversation) Open(body []byte, now time.Time) (o *Opened, err error) {
 	if !c.Person.Key.Verify(MessageSigns(o.Exact, o.CipherHash), sig) {
 		return nil, ErrDecrypt
 	}
-	switch n := c.recv.N(); {
+	switch n := c.recv.n; {
 	case h.N > n:
 		return nil, ErrGap
 	case h.N < n:
@@ -402,7 +402,7 @@ func (c *Conversation) checkReceipt(h *MessageHeader, r *Receipt) error {
 // Commit makes what o brought part of the state, all at once. An o that is no
 // longer the next message changes nothing.
 func (c *Conversation) Commit(o *Opened) {
-	if o.Header.N != c.recv.N() {
+	if o.Header.N != c.recv.n {
 		o.Discard()
 		return
 	}

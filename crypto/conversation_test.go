@@ -275,7 +275,7 @@ func TestRow11Receipts(t *testing.T) {
 		for name, c := range map[string]*Conversation{"the sender": p.ca, "a third person": &stranger} {
 			if err := refused(t, p.ca, forge(c, KindReceipt, canon.MustMarshal(r), func(h *MessageHeader) {
 				digest := r.Digest(p.cb.T3, DirectionBA)
-				h.Direction, h.SrcBundle, h.DstBundle, h.Digest, h.N = DirectionBA, p.cb.myHash[:], p.ca.myHash[:], digest[:], p.ca.recv.N()
+				h.Direction, h.SrcBundle, h.DstBundle, h.Digest, h.N = DirectionBA, p.cb.myHash[:], p.ca.myHash[:], digest[:], p.ca.recv.n
 			}), labNow); !errors.Is(err, ErrDecrypt) {
 				t.Errorf("a receipt of %s: %v", name, err)
 			}

@@ -319,7 +319,6 @@ func parseTime(e derElement) (time.Time, bool) {
 
 // The ends of OIDs under id-ce (2.5.29), whose encoding is 55 1d and this.
 const (
-	idKeyUsage          = 15
 	idIssuerAltName     = 18
 	idCRLNumber         = 20
 	idReasonCode        = 21

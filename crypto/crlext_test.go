@@ -86,7 +86,7 @@ func TestCRLURLs(t *testing.T) {
 		{Id: oidDistributionPoints, Value: value},
 		{Id: oidFreshestCRL, Value: der(derSequence, der(derSequence, der(0xa0, der(0xa0, uri("http://a/d.crl")))))},
 	}}
-	complete, deltas := CRLURLs(cert)
+	complete, deltas := crlURLs(cert)
 	if want := []string{"http://a/1.crl", "HTTP://b/1.crl", "http://a/2.crl"}; !slices.Equal(complete, want) {
 		t.Errorf("complete lists are at %q, want %q", complete, want)
 	}
@@ -99,11 +99,11 @@ func TestCRLURLs(t *testing.T) {
 		"name": der(derSequence, der(derSequence, der(0xa0, uri("x")))),
 	} {
 		cert.Extensions[0].Value = bad
-		if complete, _ := CRLURLs(cert); complete != nil {
+		if complete, _ := crlURLs(cert); complete != nil {
 			t.Errorf("%s: %q", name, complete)
 		}
 	}
-	if complete, deltas := CRLURLs(&x509.Certificate{}); complete != nil || deltas != nil {
+	if complete, deltas := crlURLs(&x509.Certificate{}); complete != nil || deltas != nil {
 		t.Errorf("a certificate without points: %q, %q", complete, deltas)
 	}
 }

@@ -106,7 +106,12 @@ func newKey(private any) (*Key, error) {
 }
 
 // Kind returns KeyEd25519 or KeyRSA.
-func (k *Key) Kind() string { return k.public.Kind() }
+func (k *Key) Kind() string {
+	if k.public.ed != nil {
+		return KeyEd25519
+	}
+	return KeyRSA
+}
 
 // Public returns the public half.
 func (k *Key) Public() *PublicKey { return k.public }
@@ -215,20 +220,9 @@ func ParsePublicKey(spki []byte) (*PublicKey, error) {
 	return p, nil
 }
 
-// Kind returns KeyEd25519 or KeyRSA.
-func (p *PublicKey) Kind() string {
-	if p.ed != nil {
-		return KeyEd25519
-	}
-	return KeyRSA
-}
-
 // SPKI returns the key as a SubjectPublicKeyInfo in DER. The caller does not
 // change it.
 func (p *PublicKey) SPKI() []byte { return p.spki }
-
-// Equal reports whether both are the same key.
-func (p *PublicKey) Equal(other *PublicKey) bool { return bytes.Equal(p.spki, other.spki) }
 
 // Verify reports whether signature is one that Key.Sign made over message.
 func (p *PublicKey) Verify(message, signature []byte) bool {

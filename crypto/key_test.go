@@ -46,8 +46,8 @@ func TestKeyRoundTrip(t *testing.T) {
 	for _, kind := range []string{KeyEd25519, KeyRSA} {
 		t.Run(kind, func(t *testing.T) {
 			k := newTestKey(t, kind)
-			if k.Kind() != kind || k.Public().Kind() != kind {
-				t.Errorf("kinds are %s and %s", k.Kind(), k.Public().Kind())
+			if k.Kind() != kind {
+				t.Errorf("kind is %s", k.Kind())
 			}
 			again, err := ParseKey(k.PKCS8())
 			if err != nil {
@@ -57,7 +57,7 @@ func TestKeyRoundTrip(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if !public.Equal(again.Public()) {
+			if !bytes.Equal(public.SPKI(), again.Public().SPKI()) {
 				t.Error("the public half changed on the way")
 			}
 			message := []byte("message")

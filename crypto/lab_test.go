@@ -10,6 +10,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -90,9 +91,15 @@ func pinnedTo(t testing.TB, roots ...*x509.Certificate) *Trust {
 		t.Fatal(err)
 	}
 	for _, root := range roots {
-		trust = trust.WithAnchors(Anchor{Name: root.Subject.CommonName, SHA256: sha256.Sum256(root.Raw)})
+		trust = withAnchors(trust, anchor{root.Subject.CommonName, sha256.Sum256(root.Raw), sha256.Sum256(root.RawSubjectPublicKeyInfo)})
 	}
 	return trust
+}
+
+// withAnchors returns a Trust that also trusts roots as the code does the
+// Portuguese ones.
+func withAnchors(t *Trust, anchors ...anchor) *Trust {
+	return &Trust{bySubject: t.bySubject, pinned: slices.Concat(t.pinned, anchors)}
 }
 
 // cardSign is what a card does for a delegation.

@@ -69,7 +69,7 @@ func (l *leak) opens(t testing.TB, m captured) bool {
 		if from > h.N {
 			return false
 		}
-		chain := newChain(l.suite, bytes.Clone(ck), l.t3, h.Direction)
+		chain := newKDFChain(l.suite, bytes.Clone(ck), l.t3, h.Direction)
 		for chain.n = from; chain.n < h.N; {
 			chain.advance()
 		}
@@ -248,7 +248,7 @@ func TestRow17OneWayTraffic(t *testing.T) {
 var secretFields = map[reflect.Type]struct{ secret, open []string }{
 	reflect.TypeFor[Conversation](): {nil, []string{"T3", "Me", "Peer", "Person", "PeerBundle", "local", "suite", "role", "myHash", "peerHash", "send", "recv", "ratchet", "sent", "received", "lastN", "lastM", "saidN"}},
 	reflect.TypeFor[ratchet]():      {[]string{"root", "mine"}, []string{"theirs", "steps", "last", "since"}},
-	reflect.TypeFor[Chain]():        {[]string{"ck"}, []string{"suite", "n", "info"}},
+	reflect.TypeFor[kdfChain]():     {[]string{"ck"}, []string{"suite", "n", "info"}},
 	reflect.TypeFor[openedStep]():   {[]string{"root"}, []string{"chain", "key", "at"}},
 	reflect.TypeFor[Initiator]():    {[]string{"key"}, []string{"local", "me", "peer", "nonce", "first", "suite", "p1", "t1", "retried"}},
 	reflect.TypeFor[Responder]():    {[]string{"key", "root0"}, []string{"local", "me", "peer", "suite", "t2", "sig2", "confirm2", "person", "peerBundle", "offer", "first"}},

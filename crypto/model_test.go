@@ -124,7 +124,7 @@ func (m *model) shake() {
 		m.ops["crossed"]++
 		h, other := begin(m.t, first.p, second.p), begin(m.t, second.p, first.p)
 		orders := [2][32]byte{h.i.Order(), other.i.Order()}
-		if atFirst, atSecond := other.r.Order(), h.r.Order(); atFirst != orders[1] || atSecond != orders[0] {
+		if atFirst, atSecond := other.r.first, h.r.first; atFirst != orders[1] || atSecond != orders[0] {
 			m.t.Error("the ends order crossing offers differently")
 		}
 		if bytes.Compare(orders[0][:], orders[1][:]) > 0 {

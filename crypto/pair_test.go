@@ -225,7 +225,7 @@ func stateOf(c *Conversation) string {
 // conversation does not move on.
 func forge(c *Conversation, kind string, plaintext []byte, edit func(h *MessageHeader)) []byte {
 	h := &MessageHeader{
-		Conversation: c.T3[:], Direction: c.SendDirection(), Kind: kind, N: c.send.N(), Random: unknownSecret(),
+		Conversation: c.T3[:], Direction: c.SendDirection(), Kind: kind, N: c.send.n, Random: unknownSecret(),
 		SrcBundle: c.myHash[:], DstBundle: c.peerHash[:], Time: labNow.UnixMilli(),
 	}
 	if edit != nil {

@@ -23,7 +23,7 @@ const (
 type path struct {
 	certs  []*x509.Certificate // leaf first, anchor last
 	kind   anchorKind
-	anchor *Anchor // the pinned one, else nil
+	anchor *anchor // the pinned one, else nil
 }
 
 // candidates is what the paths of one leaf may be made of.
@@ -33,7 +33,7 @@ type candidates struct {
 	others  *x509.CertPool
 	certs   []*x509.Certificate // all but the leaf
 	kinds   map[*x509.Certificate]anchorKind
-	anchors map[*x509.Certificate]*Anchor
+	anchors map[*x509.Certificate]*anchor
 }
 
 // gather collects from the peer's chain and the CA bundles, in any order they
@@ -44,7 +44,7 @@ func (t *Trust) gather(leaf *x509.Certificate, chain []*x509.Certificate) *candi
 		roots:   x509.NewCertPool(),
 		others:  x509.NewCertPool(),
 		kinds:   make(map[*x509.Certificate]anchorKind),
-		anchors: make(map[*x509.Certificate]*Anchor),
+		anchors: make(map[*x509.Certificate]*anchor),
 	}
 	for i, cert := range chain {
 		if slices.ContainsFunc(chain[:i], func(earlier *x509.Certificate) bool { return isDecoy(cert, earlier) }) {
@@ -104,7 +104,7 @@ func alternativeNames(cert *x509.Certificate) []byte {
 
 // addRoot adds an anchor. The pool keeps the first of equal certificates, so
 // the kind of the first counts as well.
-func (c *candidates) addRoot(cert *x509.Certificate, kind anchorKind, anchor *Anchor) {
+func (c *candidates) addRoot(cert *x509.Certificate, kind anchorKind, anchor *anchor) {
 	if checkIssuerKey(cert) != nil {
 		return
 	}

@@ -4,7 +4,6 @@ import (
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/asn1"
-	"encoding/hex"
 	"strings"
 	"time"
 
@@ -16,12 +15,9 @@ import (
 type Person struct {
 	Name       string              // the name in the bundle
 	Identity   [32]byte            // who it is: PROTOCOL.md, "Identity of a person"
-	Domain     string              // "PT-CC", or the SHA-256 of the issuer's SPKI in hexadecimal
 	Leaf       *x509.Certificate   // the card's authentication certificate
 	Path       []*x509.Certificate // leaf first, anchor last
 	Key        *PublicKey          // K
-	Bundle     [32]byte            // hash of the bundle
-	NotBefore  time.Time           // start of the delegation
 	Expires    time.Time           // end of the delegation
 	Revocation RevocationResult
 
@@ -41,21 +37,21 @@ const (
 
 var oidSerialNumber = asn1.ObjectIdentifier{2, 5, 4, 5}
 
-// identify computes the identity of the leaf of a path, and its domain for
-// people: PROTOCOL.md, "Identity of a person".
-func identify(p path) (identity [32]byte, domain string, err error) {
+// identify computes the identity of the leaf of a path: PROTOCOL.md, "Identity
+// of a person".
+func identify(p path) (identity [32]byte, err error) {
 	leaf, issuer := p.certs[0], p.certs[1]
 	if p.isCitizen() {
 		// The card is renewed under a new certificate, often by a newer
 		// authority; the civil number stays.
 		number, err := civilNumber(leaf)
 		if err != nil {
-			return identity, "", err
+			return identity, err
 		}
-		return hashTuple("identity", citizenDomain, number), citizenDomain, nil
+		return hashTuple("identity", citizenDomain, number), nil
 	}
 	key := sha256.Sum256(issuer.RawSubjectPublicKeyInfo)
-	return hashTuple("identity", key, list{leaf.RawIssuer, leaf.RawSubject}), hex.EncodeToString(key[:]), nil
+	return hashTuple("identity", key, list{leaf.RawIssuer, leaf.RawSubject}), nil
 }
 
 // isCitizen reports whether a path is that of a Cartão de Cidadão.
@@ -65,8 +61,7 @@ func (p path) isCitizen() bool {
 		!isNumbered(p.certs[2].Subject.CommonName, citizenParent) {
 		return false
 	}
-	root := sha256.Sum256(p.certs[3].RawSubjectPublicKeyInfo)
-	return p.anchor.StateRoot == root || p.anchor.StateRoot == [32]byte{}
+	return p.anchor.stateRoot == sha256.Sum256(p.certs[3].RawSubjectPublicKeyInfo)
 }
 
 // isNumbered reports whether name is base, a space and a number.

@@ -81,7 +81,7 @@ func (r *ratchet) stepIfDue(c *Conversation, h *MessageHeader, now time.Time) er
 // openedStep is a step of the peer's that is not committed yet.
 type openedStep struct {
 	root  []byte
-	chain *Chain
+	chain *kdfChain
 	key   []byte
 	at    time.Time
 }
@@ -106,7 +106,7 @@ func (r *ratchet) tryStep(c *Conversation, s *Step, now time.Time) (*openedStep,
 		return nil, err
 	}
 	root, ck := r.stepKeys(c, secret, c.recvDirection(), r.mine.Public(), s.Enc, s.Key)
-	chain := newChain(c.suite, ck, c.T3, c.recvDirection())
+	chain := newKDFChain(c.suite, ck, c.T3, c.recvDirection())
 	chain.n = c.recv.n
 	return &openedStep{root: root, chain: chain, key: s.Key, at: now}, nil
 }

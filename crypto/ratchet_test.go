@@ -147,7 +147,7 @@ func forgeStep(t testing.TB, c *Conversation, theirs, next []byte, steps uint64,
 	r := ratchet{root: c.root, steps: steps}
 	_, ck := r.stepKeys(c, secret, c.SendDirection(), theirs, enc, next)
 	stepped := *c
-	stepped.send = newChain(c.suite, ck, c.T3, c.SendDirection())
+	stepped.send = newKDFChain(c.suite, ck, c.T3, c.SendDirection())
 	stepped.send.n = c.send.n
 	return forge(&stepped, KindPipe, plaintext, func(h *MessageHeader) { h.Step = &Step{Enc: enc, Key: next} })
 }

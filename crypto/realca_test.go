@@ -78,7 +78,7 @@ func TestRealAuthorities(t *testing.T) {
 				t.Fatal(err)
 			}
 			p := paths[0]
-			if p.kind != anchorPinned || p.anchor.Name != test.anchor || len(p.certs) != test.length {
+			if p.kind != anchorPinned || p.anchor.name != test.anchor || len(p.certs) != test.length {
 				t.Errorf("path of %d to %v (kind %d), want %d to %s", len(p.certs), p.anchor, p.kind, test.length, test.anchor)
 			}
 		})
@@ -95,7 +95,7 @@ func TestRealAuthorities(t *testing.T) {
 	if p.isCitizen() {
 		t.Error("an authority directly under MULTICERT is taken for a citizen's")
 	}
-	if sum := sha256.Sum256(certs["ECRaizEstado_MC"].RawSubjectPublicKeyInfo); sum != pinnedAnchors[1].StateRoot {
+	if sum := sha256.Sum256(certs["ECRaizEstado_MC"].RawSubjectPublicKeyInfo); sum != pinnedAnchors[1].stateRoot {
 		t.Errorf("the key of ECRaizEstado is %x, not that of the table", sum)
 	}
 }

@@ -49,7 +49,6 @@ func (s RevocationStatus) better(other RevocationStatus) bool {
 type RevocationResult struct {
 	Status       RevocationStatus
 	Reason       string              // a sentence for people about the certificate that decided
-	Date         time.Time           // of the revocation
 	Certificates []CertificateStatus // each but the anchor's, leaf first
 }
 
@@ -73,7 +72,7 @@ func (s *CRLStore) check(path []*x509.Certificate, at time.Time, past bool) Revo
 		if !result.Status.better(status.Status) {
 			continue
 		}
-		result.Status, result.Date = status.Status, status.Date
+		result.Status = status.Status
 		if status.Status == RevocationRevoked {
 			result.Reason = fmt.Sprintf("the certificate of %s was revoked on %s (%s)", status.Name, shownTime(status.Date), status.Reason)
 		} else {
@@ -298,9 +297,9 @@ type CRLFetch struct {
 	Delta  bool
 }
 
-// CRLURLs returns where the lists about a certificate are: complete ones
+// crlURLs returns where the lists about a certificate are: complete ones
 // (CRLDistributionPoints) and deltas (FreshestCRL), http only.
-func CRLURLs(cert *x509.Certificate) (complete, deltas []string) {
+func crlURLs(cert *x509.Certificate) (complete, deltas []string) {
 	return httpURLs(certPoints(cert, oidDistributionPoints)), httpURLs(certPoints(cert, oidFreshestCRL))
 }
 
@@ -311,7 +310,7 @@ func CRLURLs(cert *x509.Certificate) (complete, deltas []string) {
 func (s *CRLStore) Due(path []*x509.Certificate, now time.Time) (fetches []CRLFetch) {
 	for i, cert := range path[:len(path)-1] {
 		issuer := path[i+1]
-		complete, deltas := CRLURLs(cert)
+		complete, deltas := crlURLs(cert)
 		// An unknown status has no list, and so one that is long over.
 		if s.checkOne(cert, issuer, now, false).List.NextUpdate.Before(now) {
 			for _, url := range complete {

@@ -44,9 +44,9 @@ func (e *refusal) Refusal() (proto.Code, string, string) { return e.code, "", e.
 // secretSize is the size of every derived secret and of every KEM secret.
 const secretSize = 32
 
-// SealOverhead bounds by how many bytes a sealed text is longer than its
+// sealOverhead bounds by how many bytes a sealed text is longer than its
 // plaintext, in any suite: a CBC block of padding and a MAC.
-const SealOverhead = aes.BlockSize + sha256.Size
+const sealOverhead = aes.BlockSize + sha256.Size
 
 // A Suite is a key encapsulation and a way of sealing. There are three.
 type Suite interface {

@@ -297,7 +297,7 @@ func TestSealOpen(t *testing.T) {
 			plain := bytes.Repeat([]byte{0x10}, size) // looks like padding
 			dst := []byte("before")
 			sealed := s.Seal(bytes.Clone(dst), mk, aad, plain)
-			if !bytes.HasPrefix(sealed, dst) || len(sealed)-len(dst)-size > SealOverhead {
+			if !bytes.HasPrefix(sealed, dst) || len(sealed)-len(dst)-size > sealOverhead {
 				t.Fatalf("%d bytes: sealed to %d after %q", size, len(sealed), sealed[:len(dst)])
 			}
 			sealed = sealed[len(dst):]
@@ -345,7 +345,7 @@ func TestRow19OneError(t *testing.T) {
 		// key of it.
 		ck := unknownSecret()
 		keyOf := func(s Suite) []byte {
-			return newChain(s, ck, [32]byte{}, "a2b").messageKey(make([]byte, secretSize))
+			return newKDFChain(s, ck, [32]byte{}, "a2b").messageKey(make([]byte, secretSize))
 		}
 		for _, other := range suites {
 			if other != s {

@@ -7,7 +7,6 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
-	"slices"
 	"sync"
 )
 
@@ -25,7 +24,7 @@ const (
 // does not change and is safe for concurrent use.
 type Trust struct {
 	bySubject map[string][]*bundled // raw subject to certificates; extra ones first
-	pinned    []Anchor
+	pinned    []anchor
 	cache     pathCache
 }
 
@@ -65,12 +64,6 @@ func NewTrust(mozillaPEM []byte, extraPEM ...[]byte) (*Trust, error) {
 		}
 	}
 	return t, nil
-}
-
-// WithAnchors returns a Trust that also trusts the given roots where a chain
-// supplies them, as it does the Portuguese ones.
-func (t *Trust) WithAnchors(anchors ...Anchor) *Trust {
-	return &Trust{bySubject: t.bySubject, pinned: slices.Concat(t.pinned, anchors)}
 }
 
 func (t *Trust) addPEM(text []byte, kind anchorKind) (n int, err error) {
@@ -147,13 +140,13 @@ func isSelfSigned(cert *x509.Certificate) bool {
 	return err == nil
 }
 
-func (t *Trust) pinnedAnchor(cert *x509.Certificate) *Anchor {
+func (t *Trust) pinnedAnchor(cert *x509.Certificate) *anchor {
 	if !bytes.Equal(cert.RawIssuer, cert.RawSubject) {
 		return nil
 	}
 	sum := sha256.Sum256(cert.Raw)
 	for i := range t.pinned {
-		if t.pinned[i].SHA256 == sum {
+		if t.pinned[i].sha256 == sum {
 			return &t.pinned[i]
 		}
 	}

@@ -294,7 +294,7 @@ func (v *vectors) keys() {
 			v.Seal = append(v.Seal, vectorSeal{s.Name(), hex.EncodeToString(run(1, 32)), hex.EncodeToString([]byte("aad")),
 				hex.EncodeToString(run(0, n)), hex.EncodeToString(sealed)})
 		}
-		chain := newChain(s, run(40, 32), run32(80), DirectionBA)
+		chain := newKDFChain(s, run(40, 32), run32(80), DirectionBA)
 		vc := vectorChain{s.Name(), hex.EncodeToString(run(80, 32)), DirectionBA, hex.EncodeToString(chain.ck), nil}
 		for range 3 {
 			random := run(byte(chain.n), 32)

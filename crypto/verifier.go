@@ -307,8 +307,7 @@ func (c check) person(d delegated, at time.Time) (*Person, error) {
 	if err != nil {
 		return nil, err
 	}
-	person.Name, person.Key, person.Bundle = d.bundle.Name, d.key, d.hash
-	person.NotBefore, person.Expires = time.Unix(d.bundle.NotBefore, 0).UTC(), time.Unix(d.bundle.NotAfter, 0).UTC()
+	person.Name, person.Key, person.Expires = d.bundle.Name, d.key, time.Unix(d.bundle.NotAfter, 0).UTC()
 	return person, nil
 }
 
@@ -319,11 +318,11 @@ func (c check) holder(leaf *x509.Certificate, issuers []*x509.Certificate, at ti
 	if err != nil {
 		return nil, err
 	}
-	identity, domain, err := identify(found)
+	identity, err := identify(found)
 	if err != nil {
 		return nil, err
 	}
-	return &Person{Identity: identity, Domain: domain, Leaf: leaf, Path: found.certs, Revocation: revocation}, nil
+	return &Person{Identity: identity, Leaf: leaf, Path: found.certs, Revocation: revocation}, nil
 }
 
 func parseLeaf(der []byte) (*x509.Certificate, error) {

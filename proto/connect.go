@@ -141,7 +141,7 @@ func scanConnect3(line []byte, v *Connect3) bool {
 	if !ok {
 		return false
 	}
-	c := Connect3{TypeConnect, 3, make([]byte, DecodedLen(data)), make([]byte, DecodedLen(payload))}
+	c := Connect3{TypeConnect, 3, make([]byte, decodedLen(data)), make([]byte, decodedLen(payload))}
 	if !decodeExact(c.Data, data) || !decodeExact(c.Payload, payload) {
 		return false
 	}

@@ -3,7 +3,6 @@ package proto
 import (
 	"bytes"
 	"encoding/base64"
-	"fmt"
 
 	"chatsecure/canon"
 )
@@ -11,7 +10,6 @@ import (
 // The header types, in the words of 2016.
 const (
 	TypeConnect       = "connect"
-	TypeSecure        = "secure"
 	TypeList          = "list"
 	TypeWhoisGet      = "whois-get"
 	TypeWhoisResponse = "whois-response"
@@ -128,16 +126,6 @@ var fromRelay = map[string][]form{
 	TypeError:         {{must: fCode | fMessage, may: fAnswers | fDstID}, {must: fromPeer | fCode | fMessage}},
 }
 
-// Signed tells whether a client signs requests of this type with K: those that
-// the relay itself carries out.
-func Signed(typ string) bool {
-	switch typ {
-	case TypeList, TypeWhoisGet, TypeRelease:
-		return true
-	}
-	return false
-}
-
 // ParseClientHeader decodes a header that a client sent to the relay.
 func ParseClientHeader(b []byte) (*Header, error) { return parseHeader(b, fromClient) }
 
@@ -237,7 +225,7 @@ func SplitPayload(payload []byte) (header, signature, body []byte, err error) {
 		return nil, nil, nil, Errorf(Malformed, "a payload without a signature line")
 	}
 	if len(sig) > 0 {
-		signature = make([]byte, DecodedLen(sig))
+		signature = make([]byte, decodedLen(sig))
 		if !decodeExact(signature, sig) {
 			return nil, nil, nil, Errorf(Malformed, "a signature line that is not base64")
 		}
@@ -247,20 +235,11 @@ func SplitPayload(payload []byte) (header, signature, body []byte, err error) {
 
 var newline = []byte("\n")
 
-// DecodeBase64 decodes the one strict, padded encoding of a byte string.
-func DecodeBase64(src []byte) ([]byte, error) {
-	dst := make([]byte, DecodedLen(src))
-	if !decodeExact(dst, src) {
-		return nil, fmt.Errorf("not strict base64")
-	}
-	return dst, nil
-}
-
 // A Route is a header that is only forwarded, as the relay's hot path sees it:
 // what ParseClientHeader would give, without its allocations. That name and id
 // are such is not checked: the relay compares them with those it knows.
 type Route struct {
-	Type, Dst, DstID []byte
+	typ, Dst, DstID []byte
 }
 
 // ScanRoute recognises the two forwarded headers that fill a busy line, in
@@ -277,14 +256,14 @@ func ScanRoute(header []byte) (r Route, ok bool) {
 	}
 	switch {
 	case bytes.HasPrefix(rest, routeCom):
-		r.Type, rest = rest[:len(TypeClientCom)], rest[len(routeCom):]
+		r.typ, rest = rest[:len(TypeClientCom)], rest[len(routeCom):]
 	case bytes.HasPrefix(rest, routeAck):
-		r.Type, rest = rest[:len(TypeCommAck)], rest[len(routeAck):]
+		r.typ, rest = rest[:len(TypeCommAck)], rest[len(routeAck):]
 	default:
 		return r, false
 	}
 	end := bytes.IndexByte(rest, '"')
-	if end <= 0 || end > 4*MaxName {
+	if end <= 0 || end > 4*maxName {
 		return r, false
 	}
 	for _, c := range rest[:end] {
@@ -312,7 +291,7 @@ var (
 // who it came from, which only the relay says.
 func AppendStamped(dst []byte, r Route, src, srcID string) []byte {
 	dst = append(dst, routeType...)
-	dst = append(dst, r.Type...)
+	dst = append(dst, r.typ...)
 	dst = append(dst, `","src":"`...)
 	dst = append(dst, src...)
 	dst = append(dst, `","src-id":"`...)

@@ -66,10 +66,6 @@ type LineReader struct {
 // NewLineReader returns a LineReader on r.
 func NewLineReader(r io.Reader) *LineReader { return &LineReader{r: r} }
 
-// Buffered tells whether bytes are waiting that need no further read. A sender
-// flushes when this is false: the other side is waiting for us.
-func (l *LineReader) Buffered() bool { return l.hi > l.lo }
-
 // Holding returns how many bytes of memory an incomplete line takes, beyond
 // the little that every reader has.
 func (l *LineReader) Holding() int {

@@ -6,8 +6,8 @@ import (
 	"unicode/utf8"
 )
 
-// MaxName is the longest name in characters.
-const MaxName = 32
+// maxName is the longest name in characters.
+const maxName = 32
 
 // reserved are the names that the prompt would take for a command.
 var reserved = map[string]bool{"all": true, "list": true, "whois": true, "history": true, "help": true, "exit": true, "quit": true}
@@ -19,7 +19,7 @@ func CheckName(name string) error {
 	if name == "" {
 		return bad("must not be empty")
 	}
-	if len(name) > MaxName*utf8.UTFMax || utf8.RuneCountInString(name) > MaxName {
+	if len(name) > maxName*utf8.UTFMax || utf8.RuneCountInString(name) > maxName {
 		return bad("has at most 32 characters")
 	}
 	if !utf8.ValidString(name) {

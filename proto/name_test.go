@@ -14,7 +14,7 @@ import (
 func TestRow24Names(t *testing.T) {
 	for _, name := range []string{
 		"a", "7", "ana", "Ana", "ana.maria", "a_b-c.d", "João", "Ελένη", "Ιωάννης", "Жанна", "王小明", "김철수", "علي",
-		"x" + strings.Repeat(".", 30) + "x", strings.Repeat("x", MaxName), strings.Repeat("王", MaxName), "listing", "al-l",
+		"x" + strings.Repeat(".", 30) + "x", strings.Repeat("x", maxName), strings.Repeat("王", maxName), "listing", "al-l",
 	} {
 		if err := CheckName(name); err != nil {
 			t.Errorf("%q: %v", name, err)
@@ -23,7 +23,7 @@ func TestRow24Names(t *testing.T) {
 	for _, name := range []string{
 		"", " ", "a b", "ana ", "ana\n", "ana\r", "ana\x00", "a\x1b[2Jb", "a,b", "a:b", "a/b", "..", ".", ".a", "a.", "-a", "a-", "_", "a_",
 		"../etc", "a\u202eb", "a\u200db", "a\u200b", "e\u0301", "a\u0345", "\xff", "a\xc0\xafb", "\ufffd", "a@b", "a+b", "😀", "½", "Ⅷ", "a\u3164", "\u115f\u1160",
-		strings.Repeat("x", MaxName+1), strings.Repeat("x", 10_000), strings.Repeat("王", MaxName+1),
+		strings.Repeat("x", maxName+1), strings.Repeat("x", 10_000), strings.Repeat("王", maxName+1),
 		"all", "ALL", "list", "whois", "history", "help", "exit", "quit", "Quit", "li\u017ft",
 	} {
 		err := CheckName(name)

@@ -67,15 +67,15 @@ func ScanSecure(line []byte) (seq uint64, random [RandomSize]byte, payload []byt
 	if !ok {
 		return 0, random, nil, errSecure
 	}
-	payload = rest[:DecodedLen(rest)]
+	payload = rest[:decodedLen(rest)]
 	if !decodeExact(payload, rest) {
 		return 0, random, nil, errSecure
 	}
 	return seq, random, payload, nil
 }
 
-// DecodedLen returns how many bytes the padded base64 text b stands for.
-func DecodedLen(b []byte) int {
+// decodedLen returns how many bytes the padded base64 text b stands for.
+func decodedLen(b []byte) int {
 	n := len(b) / 4 * 3
 	for i := len(b) - 1; i >= 0 && i >= len(b)-2 && b[i] == '='; i-- {
 		n--
@@ -87,7 +87,7 @@ func DecodedLen(b []byte) int {
 // whether src was the one strict encoding of len(dst) bytes. The standard
 // decoder skips newlines even when strict; they would leave dst short.
 func decodeExact(dst, src []byte) bool {
-	if len(src)%4 != 0 || DecodedLen(src) != len(dst) || bytes.IndexByte(src, '\r') >= 0 || bytes.IndexByte(src, '\n') >= 0 {
+	if len(src)%4 != 0 || decodedLen(src) != len(dst) || bytes.IndexByte(src, '\r') >= 0 || bytes.IndexByte(src, '\n') >= 0 {
 		return false
 	}
 	n, err := Base64.Decode(dst, src)

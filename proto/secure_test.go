@@ -22,7 +22,7 @@ type secureLine struct {
 
 func parseSecure(line []byte) (*secureLine, bool) {
 	var s secureLine
-	if canon.Unmarshal(line, &s) != nil || s.Type != TypeSecure || len(s.SAData.Random) != RandomSize || s.Payload == nil {
+	if canon.Unmarshal(line, &s) != nil || s.Type != "secure" || len(s.SAData.Random) != RandomSize || s.Payload == nil {
 		return nil, false
 	}
 	return &s, true
