@@ -9,6 +9,8 @@ for module in /usr/lib/softhsm/libsofthsm2.so /usr/lib/*/softhsm/libsofthsm2.so 
 	[ -e "$module" ] && found=$module
 done
 [ -n "${found:-}" ] && command -v softhsm2-util >/dev/null || missing="$missing softhsm2"
+# pkcs11-tool, which puts objects on SoftHSM2's tokens.
+command -v pkcs11-tool >/dev/null || missing="$missing opensc"
 command -v openssl >/dev/null || missing="$missing openssl"
 [ "${CHATSECURE_NO_TMUX:-}" = 1 ] || command -v tmux >/dev/null || missing="$missing tmux"
 command -v gcc >/dev/null || command -v clang >/dev/null || missing="$missing gcc libc6-dev"
@@ -31,4 +33,4 @@ if [ "$(id -u)" != 0 ]; then
 fi
 echo "installing:$missing"
 $as_root apt-get update -qq
-$as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $missing >/dev/null
+$as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing >/dev/null

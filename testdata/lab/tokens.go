@@ -1,9 +1,14 @@
 package lab
 
 import (
+	"bytes"
+	"crypto"
+	"crypto/x509"
+	"encoding/hex"
 	"fmt"
 	"net/url"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -12,20 +17,15 @@ import (
 // PIN opens every lab token. A card's has four to eight digits.
 const PIN = "123456"
 
-// Tokens is what SoftHSM made.
+// soPIN is the security officer's on every lab token.
+const soPIN = "87654321"
+
+// Tokens are SoftHSM2 tokens in a directory.
 type Tokens struct {
 	Module string // libsofthsm2.so
 	Conf   string // what SOFTHSM2_CONF has to name
 
 	dir string
-}
-
-// TokenOptions makes cards that differ from the usual one.
-type TokenOptions struct {
-	WideID             bool // CKA_ID is a native CK_ULONG of 8 bytes, as in the official module; else one byte
-	AlwaysAuthenticate bool // the authentication key asks for the PIN at every signature
-	NoKey              bool // the certificate's key is not there
-	TwinKey            bool // a second key with the authentication key's label and another CKA_ID
 }
 
 // modules is where systems put SoftHSM2.
@@ -39,9 +39,14 @@ var modules = []string{
 	"/opt/homebrew/lib/softhsm/libsofthsm2.so",
 }
 
-// FindSoftHSM returns the path of the module, from SOFTHSM2_MODULE or the
-// usual places.
-func FindSoftHSM() (string, error) {
+// findSoftHSM returns the path of the module, from SOFTHSM2_MODULE or the
+// usual places, where the programs that fill its tokens are there too.
+func findSoftHSM() (string, error) {
+	for _, program := range []string{"softhsm2-util", "pkcs11-tool"} {
+		if _, err := exec.LookPath(program); err != nil {
+			return "", fmt.Errorf("%w: install softhsm2 and opensc, as testdata/deps.sh does", err)
+		}
+	}
 	if m := os.Getenv("SOFTHSM2_MODULE"); m != "" {
 		_, err := os.Stat(m)
 		return m, err
@@ -59,7 +64,7 @@ func FindSoftHSM() (string, error) {
 // card is not optional. CHATSECURE_NO_SOFTHSM=1 turns that into a skip.
 func NeedSoftHSM(t testing.TB) {
 	t.Helper()
-	_, err := FindSoftHSM()
+	_, err := findSoftHSM()
 	if err == nil {
 		return
 	}
@@ -68,6 +73,143 @@ func NeedSoftHSM(t testing.TB) {
 		t.Skip("no SoftHSM2")
 	}
 	t.Fatalf("%v (or set CHATSECURE_NO_SOFTHSM=1 to go without)", err)
+}
+
+// NewTokens prepares dir for tokens: with a softhsm2.conf, and none yet if dir
+// is new.
+func NewTokens(dir string) (*Tokens, error) {
+	module, err := findSoftHSM()
+	if err != nil {
+		return nil, err
+	}
+	dir, err = filepath.Abs(dir) // SoftHSM2 takes nothing relative to its conf
+	if err != nil {
+		return nil, err
+	}
+	tokens := filepath.Join(dir, tokenDir)
+	if err := os.MkdirAll(tokens, 0o700); err != nil {
+		return nil, err
+	}
+	conf := "directories.tokendir = " + tokens + "\nobjectstore.backend = file\nlog.level = ERROR\nslots.removable = false\n"
+	if err := replaceFile(dir, softHSMConf, []byte(conf), 0o644); err != nil {
+		return nil, err
+	}
+	return &Tokens{Module: module, Conf: filepath.Join(dir, softHSMConf), dir: dir}, nil
+}
+
+// SoftHSM makes a token for each of the holders (all, if none is given): in
+// dir a softhsm2.conf and the tokens, in dir/NAME the PIN. The label is the
+// holder's name; a token of that name is made anew. Set SOFTHSM2_CONF to
+// Tokens.Conf to use the tokens.
+func (p *PKI) SoftHSM(dir string, holders ...*Holder) (*Tokens, error) {
+	if len(holders) == 0 {
+		holders = p.Holders()
+	}
+	t, err := NewTokens(dir)
+	if err != nil {
+		return nil, err
+	}
+	for _, h := range holders {
+		if err := p.makeToken(t, h); err != nil {
+			return nil, fmt.Errorf("token of %s: %w", h.Name, err)
+		}
+	}
+	return t, nil
+}
+
+// makeToken makes a token with the objects of a Cartão de Cidadão.
+func (p *PKI) makeToken(t *Tokens, h *Holder) error {
+	if err := CheckName(h.Name); err != nil {
+		return err
+	}
+	if _, err := os.Stat(t.PINFile(h.Name)); err == nil {
+		if err := t.run(nil, "softhsm2-util", "--module", t.Module, "--delete-token", "--token", h.Name); err != nil {
+			return err
+		}
+	}
+	signature, err := p.signatureHolder(h)
+	if err != nil {
+		return err
+	}
+	objects := []Object{
+		{Label: "CITIZEN AUTHENTICATION CERTIFICATE", ID: []byte{0x45}, Cert: h.Leaf.Raw},
+		{Label: "CITIZEN SIGNATURE CERTIFICATE", ID: []byte{0x46}, Cert: signature.Leaf.Raw},
+		{Label: "CITIZEN AUTHENTICATION KEY", ID: []byte{0x45}, Key: h.Key},
+		{Label: "CITIZEN SIGNATURE KEY", ID: []byte{0x46}, Key: signature.Key, Always: true},
+	}
+	if n := len(h.Chain); n > 0 { // cards since 2024 carry no CA certificates
+		objects = append(objects,
+			Object{Label: "ROOT CA", ID: []byte{0x50}, Cert: h.Chain[n-1].Raw},
+			Object{Label: "SIGNATURE SUB CA", ID: []byte{0x51}, Cert: signature.Chain[0].Raw},
+			Object{Label: "AUTHENTICATION SUB CA", ID: []byte{0x52}, Cert: h.Chain[0].Raw})
+	}
+	if err := t.Make(h.Name, objects...); err != nil {
+		return err
+	}
+	return t.writePIN(h.Name)
+}
+
+// signatureHolder makes the second pair of a card, for qualified signatures:
+// the one that a program must leave alone.
+func (p *PKI) signatureHolder(h *Holder) (*Holder, error) {
+	ca, err := p.NewCA(p.CC, DN("C", "PT", "O", "Instituto dos Registos e do Notariado I.P.",
+		"OU", "Cartão de Cidadão", "OU", "subECEstado",
+		"CN", "EC de Assinatura Digital Qualificada do Cartão de Cidadão 0001"), PathLen(0))
+	if err != nil {
+		return nil, err
+	}
+	apart := empty(p.opts) // p's holders have one card each
+	return apart.Issue(h.Name, By(ca), Window(h.Leaf.NotBefore, h.Leaf.NotAfter),
+		WithSubject(DN("C", "PT", "O", "Cartão de Cidadão", "OU", "Cidadão Português", "OU", "Assinatura Qualificada do Cidadão",
+			"serialNumber", h.Leaf.Subject.SerialNumber, "CN", h.Leaf.Subject.CommonName)),
+		Mutate(func(c *x509.Certificate) { c.KeyUsage = x509.KeyUsageContentCommitment }))
+}
+
+// An Object is a certificate, or a private key that never leaves the token.
+type Object struct {
+	Label  string
+	ID     []byte        // CKA_ID
+	Cert   []byte        // DER; nil for a key
+	Key    crypto.Signer // RSA or ECDSA; nil for a certificate
+	Always bool          // the key asks for the PIN at every signature
+}
+
+// Make makes a token with this label, which no other has, and these objects.
+func (t *Tokens) Make(label string, objects ...Object) error {
+	if err := t.run(nil, "softhsm2-util", "--module", t.Module, "--init-token", "--free", "--label", label,
+		"--so-pin", soPIN, "--pin", PIN); err != nil {
+		return err
+	}
+	for _, o := range objects {
+		der, args := o.Cert, []string{"--type", "cert"}
+		if o.Key != nil {
+			var err error
+			if der, err = x509.MarshalPKCS8PrivateKey(o.Key); err != nil {
+				return err
+			}
+			args = []string{"--type", "privkey", "--usage-sign", "--login", "--pin", PIN}
+		}
+		if o.Always {
+			args = append(args, "--always-auth")
+		}
+		args = append(args, "--module", t.Module, "--token-label", label, "--label", o.Label, "--id", hex.EncodeToString(o.ID),
+			"--write-object", "/dev/stdin")
+		if err := t.run(der, "pkcs11-tool", args...); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// run has a program work on these tokens.
+func (t *Tokens) run(stdin []byte, program string, args ...string) error {
+	cmd := exec.Command(program, args...)
+	cmd.Env = append(os.Environ(), t.Env())
+	cmd.Stdin = bytes.NewReader(stdin)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("%s: %w\n%s", program, err, out)
+	}
+	return nil
 }
 
 // Env is SOFTHSM2_CONF for a child's environment.
@@ -84,9 +226,6 @@ func (t *Tokens) URI(name string) string {
 
 // writePIN writes dir/NAME/pin, one line.
 func (t *Tokens) writePIN(name string) error {
-	if err := CheckName(name); err != nil {
-		return err
-	}
 	if err := os.MkdirAll(filepath.Join(t.dir, name), 0o700); err != nil {
 		return err
 	}
