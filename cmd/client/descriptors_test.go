@@ -49,20 +49,3 @@ func checkOpen(t testing.TB, pid int, before []string) {
 	}
 	t.Errorf("its clients have gone, and the relay has open\n%q, and had\n%q", open, before)
 }
-
-// TestOpenIsSeen keeps the check honest.
-func TestOpenIsSeen(t *testing.T) {
-	before := openIn(os.Getpid())
-	if before == nil {
-		sayOpenUnknown()
-		return
-	}
-	f, err := os.Open(os.Args[0])
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	if open := openIn(os.Getpid()); len(open) != len(before)+1 || !slices.Contains(open, f.Name()) {
-		t.Errorf("with %s open it sees %q, and without %q", f.Name(), open, before)
-	}
-}

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"go/build"
 	"io/fs"
-	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -53,28 +52,6 @@ func testsBelow(dir string) (map[string]bool, error) {
 		return err
 	})
 	return tests, err
-}
-
-// TestTestsBelow: a test counts only where a file that is built has it.
-func TestTestsBelow(t *testing.T) {
-	dir := t.TempDir()
-	for name, constraint := range map[string]string{
-		"plain": "", "asked": "soak", "both": "linux && soak", "elsewhere": "!linux", "pure": "!cgo", "mac": "darwin", "pc": "windows",
-		"other_windows": "", "other_darwin": "", "here_linux": "", "here": "linux && cgo", "either": "soak || !windows", "raced": "race", "unraced": "!race", "new": "go1.26",
-	} {
-		source := "package p\n\nfunc Test_" + name + "(t *testing.T) {}\nfunc Test_common(t *testing.T) {}\n"
-		if constraint != "" {
-			source = "// A comment before it.\n\n//go:build " + constraint + "\n\n" + source
-		}
-		if err := os.WriteFile(filepath.Join(dir, name+"_test.go"), []byte(source), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	tests, err := testsBelow(dir)
-	want := []string{"Test_common", "Test_either", "Test_here", "Test_here_linux", "Test_new", "Test_plain", "Test_raced"}
-	if got := slices.Sorted(maps.Keys(tests)); err != nil || !slices.Equal(got, want) {
-		t.Errorf("the tests are %q, want %q; %v", got, want, err)
-	}
 }
 
 // TestSecurityNamesTests: every test that SECURITY.md names is one that make

@@ -250,32 +250,3 @@ func (e *emulator) from(row int) string {
 	}
 	return strings.TrimRight(b.String(), "\n")
 }
-
-// TestEmulator: the tests' own measure.
-func TestEmulator(t *testing.T) {
-	e := newEmulator(t, 6, 3)
-	fmt.Fprint(e, "abcdef")
-	if e.all() != "abcde|f" || !e.wrapping {
-		t.Errorf("a full row: %q", e.all())
-	}
-	fmt.Fprint(e, "gh王\x1b[1A\x1b[2G")
-	if e.all() != "a|bcdef\\\ngh王" {
-		t.Errorf("it goes on: %q", e.all())
-	}
-	e.resize(4, 3, true)
-	if e.all() != "a|bcd\\\nefgh\\\n王" {
-		t.Errorf("broken anew: %q", e.all())
-	}
-	e.resize(20, 3, true)
-	if e.all() != "a|bcdefgh王" {
-		t.Errorf("joined: %q", e.all())
-	}
-	fmt.Fprint(e, "\r\x1b[K王e\u0301x\n1\n2\n3\n4")
-	if e.all() != "王e\u0301x\n1\n2\n3\n4|" || e.screen() != "2\n3\n4|" {
-		t.Errorf("scrolled: %q %q", e.all(), e.screen())
-	}
-	fmt.Fprint(e, "\x1b[9A\n\x1b[J\x1b[9A.")
-	if e.all() != "王e\u0301x\n1\n.|" {
-		t.Errorf("no way off the screen: %q", e.all())
-	}
-}

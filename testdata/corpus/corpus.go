@@ -4,16 +4,11 @@
 // fails.
 package corpus
 
-// A Target is what a *testing.F is here.
-type Target interface {
-	Helper()
-	Add(args ...any)
-	Fatalf(format string, args ...any)
-}
+import "testing"
 
 // Add gives a target of one argument its seeds: good ones, of which taken must
 // take each, and there must be one; and others, which may be anything.
-func Add[T ~[]byte | ~string](f Target, taken func(T) bool, good []T, others ...T) {
+func Add[T ~[]byte | ~string](f *testing.F, taken func(T) bool, good []T, others ...T) {
 	f.Helper()
 	Check(f, len(good))
 	for i, seed := range good {
@@ -29,9 +24,9 @@ func Add[T ~[]byte | ~string](f Target, taken func(T) bool, good []T, others ...
 
 // Check is for a target of several arguments, which adds its seeds itself:
 // good is how many of them are taken.
-func Check(f Target, good int) {
+func Check(f *testing.F, good int) {
 	f.Helper()
 	if good == 0 {
-		f.Fatalf("no seed is taken: the target would test nothing")
+		f.Fatal("no seed is taken: the target would test nothing")
 	}
 }

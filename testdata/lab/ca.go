@@ -73,20 +73,13 @@ func (ca *CA) Path() []*x509.Certificate {
 // Revoke puts a certificate that this CA issued on its list; see PKI.Revoke.
 // What stood there for it before is replaced.
 func (ca *CA) Revoke(cert *x509.Certificate, at time.Time, reason int) {
-	ca.Release(cert)
-	ca.mu.Lock()
-	defer ca.mu.Unlock()
-	ca.revoked = append(ca.revoked, x509.RevocationListEntry{
-		SerialNumber: cert.SerialNumber, RevocationTime: at.UTC().Truncate(time.Second), ReasonCode: reason})
-}
-
-// Release takes a certificate off the list, as at the end of a hold.
-func (ca *CA) Release(cert *x509.Certificate) {
 	ca.mu.Lock()
 	defer ca.mu.Unlock()
 	ca.revoked = slices.DeleteFunc(ca.revoked, func(e x509.RevocationListEntry) bool {
 		return e.SerialNumber.Cmp(cert.SerialNumber) == 0
 	})
+	ca.revoked = append(ca.revoked, x509.RevocationListEntry{
+		SerialNumber: cert.SerialNumber, RevocationTime: at.UTC().Truncate(time.Second), ReasonCode: reason})
 }
 
 // Entries returns the CA's list as it stands.

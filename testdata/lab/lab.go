@@ -13,7 +13,6 @@
 package lab
 
 import (
-	"crypto/x509"
 	"encoding/hex"
 	"fmt"
 	"sync"
@@ -138,21 +137,6 @@ func (p *PKI) Holders() []*Holder {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return append([]*Holder(nil), p.holders...)
-}
-
-// Roots returns a pool with the lab's root alone.
-func (p *PKI) Roots() *x509.CertPool {
-	pool := x509.NewCertPool()
-	pool.AddCert(p.Root.Cert)
-	return pool
-}
-
-// Intermediates returns a pool with the two CAs below the root.
-func (p *PKI) Intermediates() *x509.CertPool {
-	pool := x509.NewCertPool()
-	pool.AddCert(p.CC.Cert)
-	pool.AddCert(p.Auth.Cert)
-	return pool
 }
 
 // Revoke puts h on its issuer's list from at on, with a reason of RFC 5280,

@@ -38,7 +38,8 @@ func LastBit(line []byte, i int) []byte {
 }
 
 // A Sweep goes through the positions of lines, all of them or a sample, and
-// logs at the end how many of how many it tried.
+// logs at the end how many of how many it tried. One that tried none has lost
+// its positions, and fails the test.
 type Sweep struct {
 	tried, of int
 }
@@ -49,6 +50,9 @@ func NewSweep(t testing.TB, what string) *Sweep {
 	start := time.Now()
 	t.Cleanup(func() {
 		t.Logf("%s: tried %d of %d in %.1f s", what, s.tried, s.of, time.Since(start).Seconds())
+		if s.tried == 0 {
+			t.Errorf("%s: nothing was tried", what)
+		}
 	})
 	return s
 }
