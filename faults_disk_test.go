@@ -3,6 +3,7 @@ package chatsecure
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -258,8 +259,7 @@ func TestDiskFullAtTheStart(t *testing.T) {
 }
 
 // TestDiskFullRegistry takes names until there is no room: those that count
-// are on the disk, the others are nobody's, also where the file has to be
-// written anew just then.
+// are on the disk, the others are nobody's.
 func TestDiskFullRegistry(t *testing.T) {
 	disk := newTinyDisk(t, filepath.Join(t.TempDir(), "relay"))
 	path := filepath.Join(disk.dir, "names")
@@ -267,7 +267,7 @@ func TestDiskFullRegistry(t *testing.T) {
 	if got := registryCode(g, "user0", 0); got != "" {
 		t.Fatal(got)
 	}
-	disk.fill(0)
+	disk.fill(1) // the new file takes room beside the old one
 	last := 1
 	for ; registryCode(g, fmt.Sprintf("user%d", last), byte(last)) == ""; last++ {
 	}
@@ -275,24 +275,19 @@ func TestDiskFullRegistry(t *testing.T) {
 	if last == 1 {
 		t.Fatal("no name found room")
 	}
+	disk.noStrays(disk.dir)
+	if got := registryCode(g, refused, byte(last)); got != proto.Internal {
+		t.Errorf("again on a full disk: %q", got)
+	}
 	if got := registryCode(g, "user0", 0); got != "" {
 		t.Errorf("a name that is stored: %q", got)
 	}
 	check := func() {
 		t.Helper()
 		again := openTestRegistry(t, path)
-		if len(again.names) != len(g.names) {
-			t.Errorf("%d names after a restart, %d before", len(again.names), len(g.names))
+		if !maps.Equal(again.names, g.names) {
+			t.Errorf("%v after a restart, %v before", again.names, g.names)
 		}
-	}
-	check()
-	// As if it were time to write the file anew, for which there is no room.
-	g.lines = 2*len(g.names) + registrySpareLines
-	if got := registryCode(g, refused, byte(last)); got != proto.Internal {
-		t.Errorf("writing anew on a full disk: %q", got)
-	}
-	if got := registryCode(g, "user0", 0); got != "" {
-		t.Errorf("a name that is stored: %q", got)
 	}
 	check()
 	disk.free()
@@ -302,29 +297,63 @@ func TestDiskFullRegistry(t *testing.T) {
 	check()
 }
 
-// TestDiskDoesNotSyncNames: a name whose line may not be on the disk does not count,
-// and none is taken any more until the relay starts again and looks.
+// TestDiskDoesNotSyncNames fails each sync of a claim in turn: the name does
+// not count, names that are stored do, and a restart finds the old file or the
+// new one. Once the disk syncs again, whoever comes first has the name.
 func TestDiskDoesNotSyncNames(t *testing.T) {
+	for at := int64(1); ; at++ {
+		path := filepath.Join(t.TempDir(), "names")
+		g := openTestRegistry(t, path)
+		if got := registryCode(g, "ana", 1); got != "" {
+			t.Fatal(got)
+		}
+		var n atomic.Int64
+		restore := setSyncFile(t, func(f *os.File) error {
+			if n.Add(1) == at {
+				return syscall.EIO
+			}
+			return f.Sync()
+		})
+		got := registryCode(g, "bruno", 2)
+		restore()
+		if n.Load() < at {
+			if got != "" {
+				t.Errorf("without a failure: %q", got)
+			}
+			if at != 3 { // the file and its directory
+				t.Errorf("%d syncs failed, want 2", at-1)
+			}
+			break
+		}
+		if got != proto.Internal {
+			t.Errorf("sync %d failed, and the name is %q", at, got)
+		}
+		again := openTestRegistry(t, path)
+		if _, ok := again.names["bruno"]; len(again.names) != 1 && !(ok && len(again.names) == 2) || again.names["ana"] != g.names["ana"] {
+			t.Errorf("sync %d failed, and a restart finds %v", at, again.names)
+		}
+		for _, claim := range []struct {
+			name string
+			id   byte
+		}{{"ana", 1}, {"bruno", 3}} {
+			if got := registryCode(g, claim.name, claim.id); got != "" {
+				t.Errorf("%s after sync %d had failed: %q", claim.name, at, got)
+			}
+			if got := registryCode(openTestRegistry(t, path), claim.name, claim.id); got != "" {
+				t.Errorf("%s after a restart: %q", claim.name, got)
+			}
+		}
+	}
+	// The file that is found may have been renamed into place without a sync.
 	path := filepath.Join(t.TempDir(), "names")
-	g := openTestRegistry(t, path)
-	if got := registryCode(g, "ana", 1); got != "" {
-		t.Fatal(got)
+	if err := os.WriteFile(path, nil, 0o600); err != nil {
+		t.Fatal(err)
 	}
 	restore := setSyncFile(t, func(*os.File) error { return syscall.EIO })
-	if got := registryCode(g, "bruno", 2); got != proto.Internal {
-		t.Errorf("a name that is not on the disk: %q", got)
-	}
+	_, err := openRegistry(path)
 	restore()
-	for name, id := range map[string]byte{"bruno": 2, "carla": 3} {
-		if got := registryCode(g, name, id); got != proto.Internal {
-			t.Errorf("%s, when nobody knows what is on the disk: %q", name, got)
-		}
-	}
-	again := openTestRegistry(t, path)
-	for name, id := range map[string]byte{"ana": 1, "bruno": 2, "carla": 3} {
-		if got := registryCode(again, name, id); got != "" {
-			t.Errorf("%s after a restart: %q", name, got)
-		}
+	if !errors.Is(err, syscall.EIO) {
+		t.Errorf("a file that may not be on the disk is taken: %v", err)
 	}
 }
 

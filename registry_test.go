@@ -3,10 +3,13 @@ package chatsecure
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
+	"syscall"
 	"testing"
 
 	"chatsecure/proto"
@@ -31,7 +34,6 @@ func openTestRegistry(t *testing.T, path string) *registry {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { g.close() })
 	return g
 }
 
@@ -71,7 +73,7 @@ func TestRegistryKeepsNames(t *testing.T) {
 	if err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("%v, %v", info.Mode(), err)
 	}
-	// Without close: what was answered is on the disk.
+	// What was answered is on the disk.
 	again := openTestRegistry(t, path)
 	for name, owner := range map[string]byte{"ana": 2, "bruno": 2, "жанна": 3} {
 		for id := byte(1); id <= 3; id++ {
@@ -82,7 +84,7 @@ func TestRegistryKeepsNames(t *testing.T) {
 	}
 }
 
-func TestRegistryTornAndDamaged(t *testing.T) {
+func TestRegistryDamaged(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "names")
 	g := openTestRegistry(t, path)
 	for i := range 3 {
@@ -90,65 +92,63 @@ func TestRegistryTornAndDamaged(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	g.close()
 	whole, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
 	}
 	lines := strings.SplitAfter(string(whole), "\n")
-	last := len(whole) - len(lines[2])
-	// A crash while the last line was written: that claim was not answered.
-	for cut := last; cut < len(whole); cut += 7 {
-		if err := os.WriteFile(path, whole[:cut], 0o600); err != nil {
-			t.Fatal(err)
-		}
-		g := openTestRegistry(t, path)
-		if got := registryCode(g, "user1", 9); got != proto.NameTaken {
-			t.Errorf("cut at %d: user1 is %q", cut, got)
-		}
-		if got := registryCode(g, "user2", 9); got != "" {
-			t.Errorf("cut at %d: user2 is %q", cut, got)
-		}
-		g.close()
-	}
-	for why, text := range map[string]string{
-		"a line cut in the middle": lines[0][:20] + "\n" + lines[1],
-		"not canonical":            strings.Replace(lines[0], ":", ": ", 1),
-		"not folded":               strings.Replace(lines[0], "user0", "User0", 1),
-		"not a name":               strings.Replace(lines[0], "user0", "a,b", 1),
-		"not an identity":          strings.Replace(lines[0], `"identity":"00`, `"identity":"0`, 1),
-		"an empty line":            "\n" + lines[0],
+	for why, c := range map[string]struct {
+		text string
+		line int
+	}{
+		"a line cut in the middle": {lines[0][:20] + "\n" + lines[1], 1},
+		"the last line cut":        {string(whole[:len(whole)-7]), 3},
+		"the last newline cut":     {string(whole[:len(whole)-1]), 3},
+		"not canonical":            {strings.Replace(lines[0], ":", ": ", 1), 1},
+		"not folded":               {lines[1] + strings.Replace(lines[0], "user0", "User0", 1), 2},
+		"not a name":               {strings.Replace(lines[0], "user0", "a,b", 1), 1},
+		"not an identity":          {strings.Replace(lines[0], `"identity":"00`, `"identity":"0`, 1), 1},
+		"no identity":              {`{"name":"user0","since":1}` + "\n", 1},
+		"a name that stands twice": {lines[0] + lines[1] + strings.Replace(lines[2], "user2", "user0", 1), 3},
+		"an empty line":            {"\n" + lines[0], 1},
 	} {
-		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		if err := os.WriteFile(path, []byte(c.text), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if g, err := openRegistry(path); err == nil {
-			g.close()
-			t.Errorf("%s was read", why)
+		_, err := openRegistry(path)
+		if err == nil || !strings.Contains(err.Error(), fmt.Sprintf("%s: line %d is damaged: ", path, c.line)) {
+			t.Errorf("%s: %v", why, err)
+		}
+		if now, err := os.ReadFile(path); err != nil || string(now) != c.text {
+			t.Errorf("%s: the file was changed: %q, %v", why, now, err)
 		}
 	}
 }
 
+// TestRegistryFileStaysSmall: the file has the names of now and nothing of the
+// past.
 func TestRegistryFileStaysSmall(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "names")
 	g := openTestRegistry(t, path)
-	if err := g.claim("ana", [32]byte{1}); err != nil {
-		t.Fatal(err)
-	}
-	// As many changes as it takes, without waiting for the disk at each.
-	for range registrySpareLines {
-		for _, change := range []func(string, string, [32]byte) (int64, error){g.claimLocked, g.releaseLocked} {
-			if _, err := change("come-and-go", "come-and-go", [32]byte{2}); err != nil {
+	for range 3 {
+		for _, change := range []func(string, [32]byte) error{g.claim, g.release, g.claim} {
+			if err := change("ana", [32]byte{1}); err != nil {
 				t.Fatal(err)
 			}
 		}
 	}
-	if g.lines > registrySpareLines+4 {
-		t.Errorf("%d lines for one name", g.lines)
+	want := fmt.Sprintf(`{"name":"ana","identity":"01%062d","since":%d}`+"\n", 0, g.names["ana"].since)
+	if data, err := os.ReadFile(path); err != nil || string(data) != want {
+		t.Errorf("the file is %q, want %q, %v", data, want, err)
 	}
-	again := openTestRegistry(t, path)
-	if got := registryCode(again, "ana", 2); got != proto.NameTaken {
-		t.Errorf("ana is %q", got)
+	if err := g.release("ana", [32]byte{1}); err != nil {
+		t.Fatal(err)
+	}
+	if data, err := os.ReadFile(path); err != nil || len(data) > 0 {
+		t.Errorf("without a name the file is %q, %v", data, err)
+	}
+	if len(openTestRegistry(t, path).names) > 0 {
+		t.Error("a name is there after a restart")
 	}
 }
 
@@ -180,31 +180,128 @@ func TestRegistryBounds(t *testing.T) {
 }
 
 func TestRegistryDiskFails(t *testing.T) {
-	g := openTestRegistry(t, filepath.Join(t.TempDir(), "names"))
+	dir := t.TempDir()
+	g := openTestRegistry(t, filepath.Join(dir, "names"))
 	if err := g.claim("ana", [32]byte{1}); err != nil {
 		t.Fatal(err)
 	}
-	g.file.Close() // every write fails from now on
-	if got := registryCode(g, "bruno", 2); got != proto.Internal {
-		t.Errorf("a claim that cannot be stored: %q", got)
+	if err := os.Rename(dir, dir+"-away"); err != nil { // every write fails from now on
+		t.Fatal(err)
 	}
-	if _, ok := g.names["bruno"]; ok {
-		t.Error("it counts all the same")
+	for range 2 {
+		if got := registryCode(g, "bruno", 2); got != proto.Internal {
+			t.Errorf("a claim that cannot be stored: %q", got)
+		}
+	}
+	if _, ok := g.names["bruno"]; ok || len(g.unstored) > 0 || len(g.looks) != 2 || len(g.held) != 1 {
+		t.Errorf("it counts all the same: %v, %v, %v, %v", g.names, g.unstored, g.looks, g.held)
 	}
 	if got := registryCode(g, "ana", 1); got != "" {
 		t.Errorf("a name that is stored: %q", got)
 	}
+	for range 2 {
+		if err := g.release("ana", [32]byte{1}); err == nil {
+			t.Error("a release that is not stored is called done")
+		}
+	}
+	if err := os.Rename(dir+"-away", dir); err != nil {
+		t.Fatal(err)
+	}
+	if err := g.release("ana", [32]byte{1}); err != nil {
+		t.Errorf("a release when the disk can be written again: %v", err)
+	}
+	if again := openTestRegistry(t, filepath.Join(dir, "names")); len(again.names) > 0 {
+		t.Errorf("after a restart: %v", again.names)
+	}
 }
 
+// TestRegistryWaitsForNobody has a write that the disk keeps waiting, and then
+// does or fails. Names that are stored, and refusals, do not wait for it. The
+// claims that come meanwhile are not answered by it: one more write is for all
+// of them.
+func TestRegistryWaitsForNobody(t *testing.T) {
+	for _, outcome := range []error{nil, syscall.EIO} {
+		path := filepath.Join(t.TempDir(), "names")
+		g := openTestRegistry(t, path)
+		if got := registryCode(g, "ana", 1); got != "" {
+			t.Fatal(got)
+		}
+		var files atomic.Int64
+		reached, finish := make(chan struct{}), make(chan struct{})
+		restore := setSyncFile(t, func(f *os.File) error {
+			if strings.HasPrefix(filepath.Base(f.Name()), ".new-") && files.Add(1) == 1 {
+				close(reached)
+				<-finish
+				return outcome
+			}
+			return f.Sync()
+		})
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			if got := registryCode(g, "bruno", 2); (got == "") != (outcome == nil) {
+				t.Errorf("bruno is %q, and the disk says %v", got, outcome)
+			}
+		})
+		<-reached
+		if got := registryCode(g, "ana", 1); got != "" {
+			t.Errorf("a name that is stored: %q", got)
+		}
+		for _, name := range []string{"ana", "bruno"} {
+			if got := registryCode(g, name, 3); got != proto.NameTaken {
+				t.Errorf("%s is %q", name, got)
+			}
+		}
+		for i := range 5 {
+			name, id := fmt.Sprintf("user%d", i), [32]byte{10 + byte(i)}
+			for range 2 { // the second waits as well
+				w, err := g.claimLocked(name, name, id)
+				if w == nil || err != nil {
+					t.Fatalf("%s does not wait, %v", name, err)
+				}
+				wg.Go(func() {
+					if err := g.wait(w, nil); err != nil {
+						t.Errorf("%s: %v", name, err)
+					}
+					if again, err := openRegistry(path); err != nil || again.names[name].identity != id {
+						t.Errorf("%s was answered before it was on the disk (%v)", name, err)
+					}
+				})
+			}
+		}
+		close(finish)
+		wg.Wait()
+		restore()
+		if n := files.Load(); n != 2 {
+			t.Errorf("%d writes, want 2", n)
+		}
+		if again := openTestRegistry(t, path); !maps.Equal(again.names, g.names) || len(g.unstored) > 0 {
+			t.Errorf("%v after a restart, %v before, of which are waited for: %v", again.names, g.names, g.unstored)
+		}
+	}
+}
+
+// TestRegistryManyAtOnce: of several that claim a name at once one has it, also
+// after a restart and on a disk that now and then fails.
 func TestRegistryManyAtOnce(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "names")
 	g := openTestRegistry(t, path)
 	var wg sync.WaitGroup
+	var syncs atomic.Int64
+	restore := setSyncFile(t, func(f *os.File) error {
+		if n := syncs.Add(1); n%7 == 0 || n%10 == 0 { // some of a file, some of a directory
+			return syscall.EIO
+		}
+		return f.Sync()
+	})
 	won := make([]byte, 20)
 	for id := byte(1); id <= 8; id++ {
 		wg.Go(func() {
 			for i := range won {
-				if err := g.claim(fmt.Sprintf("name-%c", 'a'+i), [32]byte{id}); err == nil {
+				got := proto.Internal
+				for got == proto.Internal {
+					got = registryCode(g, fmt.Sprintf("name-%c", 'a'+i), id)
+				}
+				if got == "" {
 					g.mu.Lock()
 					if won[i] != 0 {
 						t.Errorf("name %d has two owners", i)
@@ -216,6 +313,7 @@ func TestRegistryManyAtOnce(t *testing.T) {
 		})
 	}
 	wg.Wait()
+	restore()
 	again := openTestRegistry(t, path)
 	for i, id := range won {
 		if got := registryCode(again, fmt.Sprintf("name-%c", 'a'+i), id); got != "" {

@@ -175,14 +175,10 @@ func (r *Relay) open() error {
 }
 
 // Close gives back what NewRelay took. Serve must have returned.
-func (r *Relay) Close() error {
+func (r *Relay) Close() {
 	r.keys.Close()
 	if r.trust != nil {
 		r.trust.fetcher.Close()
-	}
-	var err error
-	if r.names != nil {
-		err = r.names.close()
 	}
 	if r.lock != nil {
 		r.lock.Close()
@@ -190,7 +186,6 @@ func (r *Relay) Close() error {
 	if r.key != nil {
 		r.key.Erase()
 	}
-	return err
 }
 
 // Fingerprint returns the fingerprint of the relay's key, as RelayFingerprint
