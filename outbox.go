@@ -106,7 +106,6 @@ type outbox struct {
 type targets struct {
 	users []*user
 	to    []crypto.Recipient // sorted
-	names []string
 }
 
 // add waits for room and queues a record.

@@ -337,7 +337,7 @@ func (e *engine) resolve(ctx context.Context, names []string) (*targets, error) 
 	if err != nil {
 		return nil, err
 	}
-	t := &targets{users: users, names: names}
+	t := &targets{users: users}
 	err = e.do(ctx, func() {
 		for i, u := range users {
 			if refusals[i] != nil {
