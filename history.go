@@ -170,9 +170,8 @@ func (h *History) Pending(r *crypto.Record, names []string) error {
 }
 
 // Sent writes down a text message that was sealed with SealRecords, before it
-// leaves: s and exact are what that returned. ids is for the caller's own
-// bookkeeping and is checked against nothing: the records have theirs.
-func (h *History) Sent(c *crypto.Conversation, s *crypto.Sealed, exact [][]byte, ids []string) error {
+// leaves: s and exact are what that returned.
+func (h *History) Sent(c *crypto.Conversation, s *crypto.Sealed, exact [][]byte) error {
 	return h.appendLine(lineSent, func(b []byte) []byte {
 		b = slices.Grow(b, linesSize(exact)+len(s.Header)+len(s.Signature)*2)
 		b = appendLineSigned(b, s.Header, &s.CipherHash, s.Signature)

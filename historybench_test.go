@@ -61,7 +61,7 @@ func BenchmarkHistorySent(b *testing.B) {
 			p := newHistoryPair(b)
 			batch := newHistoryBatch(p, n)
 			for b.Loop() {
-				if err := p.a.h.Sent(p.ca, batch.sent, batch.exact, nil); err != nil {
+				if err := p.a.h.Sent(p.ca, batch.sent, batch.exact); err != nil {
 					b.Fatal(err)
 				}
 			}

@@ -231,7 +231,7 @@ func (p *historyPair) sendRecords(records []*cs.Record) {
 	p.clock.Add(time.Second)
 	s, exact, err := p.ca.SealRecords(records, p.clock.Now())
 	p.must(err)
-	p.must(p.a.h.Sent(p.ca, s, exact, nil))
+	p.must(p.a.h.Sent(p.ca, s, exact))
 	o, err := p.cb.Open(s.Body, p.clock.Now())
 	p.must(err)
 	p.must(p.b.h.Received(p.cb, o))

@@ -248,7 +248,7 @@ func TestHistoryOneShot(t *testing.T) {
 		p.must(h.Begin(ca, p.a.local.Bundle))
 		s, exact, err := ca.SealRecords([]*cs.Record{cs.NewRecord(p.a.local.Identity, p.to(p.b), "text", p.clock.Now())}, p.clock.Now())
 		p.must(err)
-		p.must(h.Sent(ca, s, exact, nil))
+		p.must(h.Sent(ca, s, exact))
 		p.must(h.Close())
 		if i == 1 {
 			f, err := os.OpenFile(filepath.Join(dir, "s0.jsonl"), os.O_WRONLY|os.O_APPEND, 0)

@@ -356,7 +356,6 @@ func (pc *peerConn) fits(n, shares int) bool {
 func (e *engine) sendBatch(pc *peerConn, n, size int) bool {
 	batch := pc.queue[:0:n]
 	records := make([]*crypto.Record, 0, n)
-	ids := make([]string, 0, n)
 	for _, d := range pc.queue[:n] {
 		if !e.bound(pc, d) {
 			size -= d.r.out.size
@@ -364,7 +363,6 @@ func (e *engine) sendBatch(pc *peerConn, n, size int) bool {
 		}
 		batch = append(batch, d)
 		records = append(records, d.r.out.record)
-		ids = append(ids, d.r.out.record.ID)
 	}
 	rest := pc.queue[n:]
 	if len(records) == 0 {
@@ -376,7 +374,7 @@ func (e *engine) sendBatch(pc *peerConn, n, size int) bool {
 		e.breakConversation(pc, "a message could not be sealed: "+err.Error())
 		return false
 	}
-	if err := e.history.Sent(pc.conv, sealed, exact, ids); err != nil {
+	if err := e.history.Sent(pc.conv, sealed, exact); err != nil {
 		e.end(AsError(err))
 		return false
 	}
