@@ -117,16 +117,6 @@ func openHistoryPath(path string, flag int) (*os.File, error) {
 	return f, nil
 }
 
-// flock locks f; a signal that comes in between does not matter.
-func flock(f *os.File, how int) error {
-	for {
-		err := syscall.Flock(int(f.Fd()), how)
-		if err != syscall.EINTR {
-			return err
-		}
-	}
-}
-
 // withHistoryGate runs f while no other process takes or looks at a slot. For
 // a reader of a directory without a gate, which no client has ever written to
 // or which cannot be opened, f just runs.

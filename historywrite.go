@@ -298,16 +298,7 @@ func (o *openedHistory) prepare(dir string, receiving bool, index indexFunc) (da
 	if err := o.head.Sync(); err != nil {
 		return nil, err
 	}
-	return nil, syncHistoryDir(dir)
-}
-
-func syncHistoryDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	defer d.Close()
-	return d.Sync()
+	return nil, syncStateDir(dir)
 }
 
 // readAll reads and checks every line.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"syscall"
 	"time"
 
 	"chatsecure/canon"
@@ -123,7 +124,7 @@ func (s *State) EraseKept() (bool, error) {
 
 // overwrite fills a file with zeros and forces them to the disk.
 func overwrite(path string, size int64) error {
-	f, err := os.OpenFile(path, os.O_WRONLY|knownNoFollow, 0)
+	f, err := os.OpenFile(path, os.O_WRONLY|syscall.O_NOFOLLOW, 0)
 	if err != nil {
 		return err
 	}

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"chatsecure/crypto"
@@ -344,12 +345,13 @@ func (s *State) rewrite(f func() error) error {
 	if s.readOnly {
 		return Errorf(proto.Internal, "the state directory is open for reading only")
 	}
-	lock, err := os.OpenFile(filepath.Join(s.dir, stateLock), os.O_RDWR|os.O_CREATE|knownNoFollow, stateFileMode)
+	// A link in the file's place is not followed.
+	lock, err := os.OpenFile(filepath.Join(s.dir, stateLock), os.O_RDWR|os.O_CREATE|syscall.O_NOFOLLOW, stateFileMode)
 	if err != nil {
 		return stateError(err)
 	}
 	defer lock.Close() // and with it the lock
-	if err := waitKnownLock(lock); err != nil {
+	if err := flock(lock, syscall.LOCK_EX); err != nil {
 		return stateError(err)
 	}
 	return f()

@@ -7,7 +7,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"syscall"
 
 	"chatsecure/canon"
 	"chatsecure/proto"
@@ -19,8 +18,6 @@ const (
 	// maxKnownFile bounds a file of known relays or peers in bytes: some
 	// 50,000 peers. It is read as a whole.
 	maxKnownFile = 16 << 20
-	// knownNoFollow: a link in a file's place must not lead a write elsewhere.
-	knownNoFollow = syscall.O_NOFOLLOW
 )
 
 // knownLine is a line of a file of known relays or peers.
@@ -175,13 +172,4 @@ func parseKnown[L knownLine](path string, data []byte) ([]L, error) {
 		lines = append(lines, l)
 	}
 	return lines, nil
-}
-
-// waitKnownLock waits for the lock. Whoever has it rewrites one small file.
-func waitKnownLock(f *os.File) error {
-	for {
-		if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX); err != syscall.EINTR {
-			return err
-		}
-	}
 }

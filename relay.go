@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"chatsecure/crypto"
@@ -153,11 +154,11 @@ func (r *Relay) open() error {
 	if r.lock, err = os.OpenFile(path, os.O_RDWR|os.O_CREATE, stateFileMode); err != nil {
 		return err
 	}
-	if ok, err := lockStateFile(r.lock); err != nil || !ok {
-		return errors.Join(err, &Error{
+	if err := flock(r.lock, syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		return &Error{
 			Code: proto.Internal, Message: "another relay uses the state directory " + r.cfg.State,
-			Hint: "end that one first, or give this one a state directory of its own with -state",
-		})
+			Hint: "end that one first, or give this one a state directory of its own with -state", Err: err,
+		}
 	}
 	if r.names, err = openRegistry(filepath.Join(r.cfg.State, "names")); err != nil {
 		return err

@@ -121,19 +121,13 @@ func readStateFile(path string, max int64) ([]byte, error) {
 	return data, nil
 }
 
-// lockStateFile takes the lock on an open file that ends with the process, or
-// tells that another process has it.
-func lockStateFile(f *os.File) (ok bool, err error) {
+// flock locks an open file as how says, for as long as it is open. A signal
+// that comes in between does not matter. syscall.EWOULDBLOCK: another has it.
+func flock(f *os.File, how int) error {
 	for {
-		err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
-		switch err {
-		case nil:
-			return true, nil
-		case syscall.EWOULDBLOCK:
-			return false, nil
-		case syscall.EINTR:
-			continue
+		err := syscall.Flock(int(f.Fd()), how)
+		if err != syscall.EINTR {
+			return err
 		}
-		return false, fmt.Errorf("lock %s: %w", f.Name(), err)
 	}
 }
