@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io/fs"
 	"io"
 	"os"
 	"path/filepath"
@@ -121,7 +122,7 @@ func (f *Fetcher) openCache() error {
 		}
 		if err != nil {
 			f.notice("the revocation list "+hash+" in the cache", err)
-			if err := os.Remove(filepath.Join(f.listDir(), entry.Name())); err != nil && !isMissing(err) {
+			if err := os.Remove(filepath.Join(f.listDir(), entry.Name())); err != nil && !errors.Is(err, fs.ErrNotExist) {
 				return err
 			}
 			continue
@@ -146,7 +147,7 @@ func (f *Fetcher) removeStrays(entries []os.DirEntry, known map[string]bool) err
 		if !stray {
 			continue
 		}
-		if err := os.Remove(filepath.Join(f.listDir(), entry.Name())); err != nil && !isMissing(err) {
+		if err := os.Remove(filepath.Join(f.listDir(), entry.Name())); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
 	}

@@ -3,6 +3,7 @@ package chatsecure
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"syscall"
@@ -53,7 +54,7 @@ func (s *State) keptPath() string { return filepath.Join(s.dir, stateKept) }
 // be the user's alone any more.
 func (s *State) LoadKept(name, card string, now time.Time) (*Credential, error) {
 	info, err := os.Lstat(s.keptPath())
-	if isMissing(err) {
+	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
 	if err == nil && info.Mode().IsRegular() && info.Mode().Perm()&0o077 != 0 {
@@ -106,7 +107,7 @@ func (s *State) badKept(err error) *Error {
 // or a backup, may still have it until its delegation ends.
 func (s *State) EraseKept() (bool, error) {
 	info, err := os.Lstat(s.keptPath())
-	if isMissing(err) {
+	if errors.Is(err, fs.ErrNotExist) {
 		return false, nil
 	}
 	if err == nil && info.Mode().IsRegular() {

@@ -4,7 +4,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -358,6 +357,3 @@ func (s *State) rewrite(f func() error) error {
 }
 
 var errKnownLine = errors.New("malformed line")
-
-// isMissing tells whether a file is not there.
-func isMissing(err error) bool { return errors.Is(err, fs.ErrNotExist) }

@@ -2,7 +2,9 @@ package chatsecure
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"slices"
 	"strings"
@@ -70,7 +72,7 @@ func (k *knownFile[L]) load() error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	switch {
-	case isMissing(err):
+	case errors.Is(err, fs.ErrNotExist):
 		// A rewrite never takes the file away, so somebody else did, on purpose.
 		k.replace(nil, nil)
 		return nil

@@ -46,7 +46,7 @@ func TestStateForReadingMakesNothing(t *testing.T) {
 		func() (*State, error) { return OpenStateRead(dir) },
 		func() (*State, error) { return OpenState(dir, "") },
 	} {
-		if _, err := open(); err == nil || !isMissing(err) || AsError(err).Advice() == "" {
+		if _, err := open(); err == nil || !errors.Is(err, fs.ErrNotExist) || AsError(err).Advice() == "" {
 			t.Errorf("a directory that is not there: %v", err)
 		}
 	}
