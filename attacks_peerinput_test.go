@@ -79,10 +79,12 @@ func TestAttack22SealedByAPeer(t *testing.T) {
 			h.Seq, h.Count, h.Digest = 1, 1, d[:]
 		})
 	}
-	// receipt is one that says nothing is DELIVERED of what Alice sends.
+	// receipt is one that says nothing is DELIVERED of what Alice sends. All of
+	// them have one time: the digest in the header is made of a second one.
+	now := time.Now().UnixMilli()
 	receipt := func(conversation [32]byte) *crypto.Receipt {
 		none := crypto.FirstDigest(conversation, otherDirection(crypto.DirectionAB))
-		return &crypto.Receipt{DeliveredDigest: none[:], ReadDigest: none[:], Time: time.Now().UnixMilli(), Salt: make([]byte, 16)}
+		return &crypto.Receipt{DeliveredDigest: none[:], ReadDigest: none[:], Time: now, Salt: make([]byte, 16)}
 	}
 	sealReceipt := func(text string) []byte {
 		return mallory.forge(crypto.KindReceipt, []byte(text), func(h *crypto.MessageHeader) {
