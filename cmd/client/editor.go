@@ -18,6 +18,8 @@ type editor struct {
 	in  io.Reader
 	out io.Writer
 
+	size func() (cols, rows int) // of the terminal, as it is now
+
 	// What keys ask for that is not the editor's. They are called with the lock
 	// held and must not wait for it.
 	interrupt func()                              // Ctrl-C with nothing to clear
@@ -126,13 +128,14 @@ func (e *editor) print(text string) {
 // setStatus shows a text below the prompt until the next line is typed.
 func (e *editor) setStatus(text string) { e.change(func() { e.status = text }) }
 
-// resized takes note of the terminal's new size. breaks says whether it breaks
-// long lines anew.
-func (e *editor) resized(cols, rows int, breaks bool) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	e.painter.resize(e.block(), cols, rows, breaks)
-	e.redraw(func() {})
+// resized draws again at the terminal's new size.
+func (e *editor) resized() { e.change(func() {}) }
+
+// measure asks for the terminal's size, before what is drawn is erased. The
+// signal that tells of a new size may come later than the next thing to draw.
+func (e *editor) measure() {
+	cols, rows := e.size()
+	e.painter.resize(e.block(), cols, rows)
 }
 
 // leaveTerminal leaves the line being typed where it is and draws nothing more
@@ -143,6 +146,7 @@ func (e *editor) leaveTerminal() {
 	if e.away {
 		return
 	}
+	e.measure()
 	e.painter.erase(&e.buf)
 	if len(e.fields) > 0 {
 		e.painter.leave(&e.buf, e.block())
@@ -152,11 +156,11 @@ func (e *editor) leaveTerminal() {
 }
 
 // takeTerminal draws again, on the row where the cursor is now.
-func (e *editor) takeTerminal(cols, rows int) {
+func (e *editor) takeTerminal() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.away = false
-	e.painter.cols, e.painter.rows = cols, rows
+	e.painter.cols, e.painter.rows = e.size()
 	e.painter.forget()
 	e.redraw(func() {})
 }
@@ -201,6 +205,7 @@ func (e *editor) redraw(what func()) {
 		e.flush()
 		return
 	}
+	e.measure()
 	e.painter.erase(&e.buf)
 	what()
 	if e.dropped {

@@ -36,7 +36,8 @@ func newBench(t testing.TB, cols, rows int) *bench {
 			return complete(before, []string{"Ana", "Bruno", "bruna", "José"})
 		},
 	}
-	b.painter.cols, b.painter.rows = cols, rows
+	b.size = func() (int, int) { return b.vt.cols, b.vt.rows }
+	b.painter.breaks = true
 	return b
 }
 
@@ -366,8 +367,9 @@ func TestResize(t *testing.T) {
 					b.ask()
 					b.print("above\n")
 					b.press(line + strings.Repeat("\x1b[D", back))
+					b.painter.breaks = breaks
 					b.vt.resize(to, 28, breaks)
-					b.resized(to, 28, breaks)
+					b.resized()
 					fresh := newBench(t, to, 28)
 					fresh.ask()
 					fresh.print("above\n")
@@ -384,6 +386,36 @@ func TestResize(t *testing.T) {
 						t.Fatalf("%d to %d columns, %d back: the terminal shows\n%s\nwant\n%s", from, to, back, got, want)
 					}
 				}
+			}
+		}
+	}
+}
+
+// TestResizeBeforeItsSignal: whatever is drawn next finds the new size, and
+// leaves nothing of what was drawn under the old one.
+func TestResizeBeforeItsSignal(t *testing.T) {
+	for what, change := range map[string]func(b *bench){
+		"a message":  func(b *bench) { b.print("message\n") },
+		"a key":      func(b *bench) { b.press("x") },
+		"Enter":      func(b *bench) { b.press("\r") },
+		"a status":   func(b *bench) { b.setStatus("✓ read") },
+		"a question": func(b *bench) { b.begin(newField(questionField, fixed("Confirm (y/n)? "))) },
+		"the end":    func(b *bench) { b.leaveTerminal() },
+	} {
+		for _, cols := range []int{16, 34, 100} {
+			show := func(width int) *bench {
+				b := newBench(t, width, 28)
+				b.ask()
+				b.print("above\n")
+				b.press("bob: a line that goes over 王王王王王 several rows")
+				return b
+			}
+			b, fresh := show(60), show(cols)
+			b.vt.resize(cols, 28, true)
+			change(b)
+			change(fresh)
+			if got, want := b.vt.all(), fresh.vt.all(); got != want {
+				t.Errorf("60 to %d columns, then %s: the terminal shows\n%s\nwant\n%s", cols, what, got, want)
 			}
 		}
 	}
@@ -679,7 +711,7 @@ func TestAway(t *testing.T) {
 	b.shows("> ab\nmessage\n|")
 	fmt.Fprint(b.vt, "$ fg\nclient")
 	b.vt.resize(30, 10, true)
-	b.takeTerminal(30, 10)
+	b.takeTerminal()
 	b.shows("> ab\nmessage\n$ fg\n> ab|\nstatus")
 	b.press("c\r")
 	if !slices.Equal(b.lines, []string{"abc"}) {

@@ -105,6 +105,7 @@ func (l *layout) endRow() {
 // goes to a buffer, so that a terminal gets a change in one piece.
 type painter struct {
 	paint      palette
+	breaks     bool // the terminal breaks long lines anew when it is resized
 	cols, rows int  // of the terminal
 	above      int  // rows of what is drawn above the cursor's
 	tall       bool // what is drawn has several rows
@@ -171,8 +172,8 @@ func (p *painter) erase(out *bytes.Buffer) {
 // resize takes note of a new size. b is what is drawn. Most terminals break
 // long lines anew, so that the cursor's row is another; one that does not cuts
 // them off.
-func (p *painter) resize(b *block, cols, rows int, breaks bool) {
-	if breaks && cols != p.cols {
+func (p *painter) resize(b *block, cols, rows int) {
+	if p.breaks && cols != p.cols {
 		l := lay(b, cols, p.paint)
 		p.above, p.tall = l.cursor.row, p.tall || len(l.rows) > 1
 	}

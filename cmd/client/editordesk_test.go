@@ -229,7 +229,8 @@ func TestSessionInTheEditor(t *testing.T) {
 	c := newFakeTalker()
 	terminal := fakeTerminal(out)
 	e := &editing{editor: &editor{out: out, interrupt: func() {}, suspend: func() {}}, mode: &rawMode{}}
-	e.painter = painter{cols: 60, rows: 30, paint: true}
+	e.size = func() (cols, rows int) { return 60, 30 }
+	e.painter.paint = true
 	terminal.paint = true
 	terminal.editing.Store(e)
 

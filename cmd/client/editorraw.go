@@ -92,7 +92,6 @@ const (
 type editing struct {
 	*editor
 	mode    *rawMode
-	breaks  bool // it breaks long lines anew when it is resized
 	signals chan os.Signal
 	over    chan struct{}
 	stop    func()
@@ -107,13 +106,13 @@ func startEditing(fd uintptr, in io.Reader, out io.Writer, env func(string) stri
 	}
 	t := &editing{
 		editor: &editor{in: in, out: out, complete: complete}, mode: &rawMode{fd: fd},
-		// xterm and screen cut lines off instead.
-		breaks:  env("XTERM_VERSION") == "" && env("STY") == "",
 		signals: make(chan os.Signal, 8), over: make(chan struct{}),
 	}
 	t.stop = sync.OnceFunc(t.finish)
 	t.painter.paint = colours(env)
-	t.painter.cols, t.painter.rows = windowSize(t.mode.fd)
+	// xterm and screen cut lines off instead.
+	t.painter.breaks = env("XTERM_VERSION") == "" && env("STY") == ""
+	t.size = func() (cols, rows int) { return windowSize(t.mode.fd) }
 	// As the keys would do if the terminal were not raw: all programs that
 	// were started together get the signal.
 	t.interrupt = func() { syscall.Kill(0, syscall.SIGINT) }
@@ -175,8 +174,7 @@ func (t *editing) awaitSignals() {
 		case s := <-t.signals:
 			switch s {
 			case syscall.SIGWINCH:
-				cols, rows := windowSize(t.mode.fd)
-				t.resized(cols, rows, t.breaks)
+				t.resized()
 			case syscall.SIGCONT:
 				t.resume()
 			case syscall.SIGTSTP:
@@ -240,5 +238,5 @@ func (t *editing) resume() {
 		return // it is gone, which the reader notices
 	}
 	io.WriteString(t.out, pasteModeOn)
-	t.takeTerminal(windowSize(t.mode.fd))
+	t.takeTerminal()
 }
