@@ -88,6 +88,24 @@ func (p *pane) pastes(text string) {
 	p.tmux("paste-buffer", "-p")
 }
 
+// resize gives the terminal another size, and waits until the program, which
+// rests, has drawn for it. tmux shows a new size before it tells of it, up to
+// 250 ms after a resize just before; what is drawn meanwhile is for the old one.
+func (p *pane) resize(cols, rows int) {
+	p.t.Helper()
+	written := filepath.Join(p.dir, "written")
+	if err := os.WriteFile(written, nil, 0o600); err != nil {
+		p.t.Fatal(err)
+	}
+	p.tmux("pipe-pane", "cat >>"+written)
+	p.tmux("resize-window", "-x", fmt.Sprint(cols), "-y", fmt.Sprint(rows))
+	p.until(func(string) bool {
+		info, err := os.Stat(written)
+		return err == nil && info.Size() > 0
+	}, "nothing is drawn for %d columns and %d rows", cols, rows)
+	p.tmux("pipe-pane")
+}
+
 // Of what differs from run to run, the width stays the same.
 var masks = []struct {
 	what *regexp.Regexp
@@ -156,7 +174,7 @@ func (p *pane) golden(name, text string, options ...string) {
 		p.t.Fatal(err)
 	}
 	got := ""
-	for deadline := time.Now().Add(patience / 4); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
 		if got = p.screen(options...); got == string(want) {
 			return
 		}
@@ -239,15 +257,15 @@ func TestTmuxTyping(t *testing.T) {
 	bob.says("alice: three")
 	p.golden("typing-rows", "three")
 
-	p.tmux("resize-window", "-x", "34", "-y", "24")
+	p.resize(34, 24)
 	p.golden("resize-narrow", "d one: ", "-S", "-") // with what tmux has put into its history
 	bob.says("alice: four, in a narrow terminal, where it goes over two rows")
 	p.golden("resize-narrow-more", "over two\n rows", "-S", "-")
-	p.tmux("resize-window", "-x", "100", "-y", "20")
+	p.resize(100, 20)
 	p.golden("resize-wide", "to a third", "-S", "-")
-	p.tmux("resize-window", "-x", "100", "-y", "3")
+	p.resize(100, 3)
 	p.golden("resize-low", "to a third", "-S", "-")
-	p.tmux("resize-window", "-x", "80", "-y", "24")
+	p.resize(80, 24)
 	p.types("\r")
 	if got, want := bob.line(), "bob: <here>olá, 王さん 😀 e\u0301 and more, so that the line goes over to a second row, and 王王 to a third one: e\u0301 |\n"; !strings.HasSuffix(got, strings.TrimPrefix(want, "bob: ")) {
 		t.Errorf("bob got %q", got)
