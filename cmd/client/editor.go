@@ -133,10 +133,7 @@ func (e *editor) resized() { e.change(func() {}) }
 
 // measure asks for the terminal's size, before what is drawn is erased. The
 // signal that tells of a new size may come later than the next thing to draw.
-func (e *editor) measure() {
-	cols, rows := e.size()
-	e.painter.resize(e.block(), cols, rows)
-}
+func (e *editor) measure() { e.painter.resize(e.size()) }
 
 // leaveTerminal leaves the line being typed where it is and draws nothing more
 // until takeTerminal.
@@ -160,7 +157,6 @@ func (e *editor) takeTerminal() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.away = false
-	e.painter.cols, e.painter.rows = e.size()
 	e.painter.forget()
 	e.redraw(func() {})
 }

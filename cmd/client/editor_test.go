@@ -421,6 +421,28 @@ func TestResizeBeforeItsSignal(t *testing.T) {
 	}
 }
 
+// TestResizeTallerThanTheScreen: of a line that has no room, a part is drawn,
+// and that part only is cleared.
+func TestResizeTallerThanTheScreen(t *testing.T) {
+	for _, back := range []int{0, 70} {
+		for cols := 8; cols <= 60; cols++ {
+			b := newBench(t, 20, 3)
+			b.ask()
+			b.print("one\ntwo\nthree\n")
+			b.press(strings.Repeat("0123456789", 15) + strings.Repeat("\x1b[D", back))
+			b.vt.resize(cols, 40, true)
+			b.resized()
+			fresh := newBench(t, cols, 40)
+			fresh.ask()
+			fresh.print("one\ntwo\nthree\n")
+			fresh.press(strings.Repeat("0123456789", 15) + strings.Repeat("\x1b[D", back))
+			if got, want := b.vt.all(), fresh.vt.all(); got != want {
+				t.Fatalf("20 to %d columns, %d back: the terminal shows\n%s\nwant\n%s", cols, back, got, want)
+			}
+		}
+	}
+}
+
 // TestStatus stands below the line, does not stay, and gives way.
 func TestStatus(t *testing.T) {
 	b := newBench(t, 12, 3)

@@ -29,6 +29,10 @@ type layout struct {
 	col    int
 	cursor spot
 	marked bool // the next character is the cursor's
+
+	widths []byte // of all characters
+	ends   []int  // where in widths each row ends
+	at     int    // where in widths the cursor's character is
 }
 
 // lay lays a block out, its status aside.
@@ -45,6 +49,9 @@ func lay(b *block, cols int, paint palette) *layout {
 		}
 		l.put(b.text[at : at+n])
 		at += n
+	}
+	if !seen {
+		l.at = len(l.widths)
 	}
 	l.fill()
 	if !seen {
@@ -73,14 +80,17 @@ func (l *layout) putText(visible []byte) {
 }
 
 func (l *layout) putVisible(cluster []byte) {
-	width := min(clusterWidth(cluster), l.cols)
+	own := clusterWidth(cluster)
+	width := min(own, l.cols)
 	if l.col+width > l.cols {
 		l.endRow()
 	}
 	if l.marked { // what has no width can stand behind a full row
 		l.cursor, l.marked = spot{len(l.rows), min(l.col, l.cols-1)}, false
+		l.at = len(l.widths)
 	}
 	l.row = append(l.row, cluster...)
+	l.widths = append(l.widths, byte(own))
 	l.col += width
 	if !plainCluster(cluster) && l.col < l.cols {
 		l.row = fmt.Appendf(l.row, "\x1b[%dG", l.col+1)
@@ -93,11 +103,13 @@ func (l *layout) fill() {
 	if l.col == l.cols {
 		l.endRow()
 		l.row = append(l.row, " \r"...)
+		l.widths = append(l.widths, 1)
 	}
 }
 
 func (l *layout) endRow() {
 	l.rows = append(l.rows, l.row)
+	l.ends = append(l.ends, len(l.widths))
 	l.row, l.col = nil, 0
 }
 
@@ -109,6 +121,9 @@ type painter struct {
 	cols, rows int  // of the terminal
 	above      int  // rows of what is drawn above the cursor's
 	tall       bool // what is drawn has several rows
+
+	drawn []byte // the widths of the characters that are drawn
+	at    int    // which of them is the cursor's
 }
 
 // Control sequences (ECMA-48): see clearLine.
@@ -137,6 +152,11 @@ func (p *painter) draw(out *bytes.Buffer, b *block) {
 	}
 	fmt.Fprintf(out, "\x1b[%dG", l.cursor.col+1)
 	p.above, p.tall = l.cursor.row-top, last > top
+	from := 0
+	if top > 0 {
+		from = l.ends[top-1]
+	}
+	p.drawn, p.at = l.widths[from:l.ends[end-1]], l.at-from
 }
 
 // leave draws a block whole, to stay, and goes to the row below it.
@@ -152,7 +172,7 @@ func (p *painter) leave(out *bytes.Buffer, b *block) {
 }
 
 // forget takes it that nothing is drawn.
-func (p *painter) forget() { p.above, p.tall = 0, false }
+func (p *painter) forget() { p.above, p.tall, p.drawn, p.at = 0, false, nil, 0 }
 
 // erase takes away what was drawn. It clears to the end of the screen from the
 // second row on: from the first row of the screen, some terminals take that for
@@ -169,16 +189,38 @@ func (p *painter) erase(out *bytes.Buffer) {
 	p.forget()
 }
 
-// resize takes note of a new size. b is what is drawn. Most terminals break
-// long lines anew, so that the cursor's row is another; one that does not cuts
-// them off.
-func (p *painter) resize(b *block, cols, rows int) {
+// resize takes note of a new size. Most terminals break what is drawn anew, so
+// that the cursor's row is another; one that does not cuts it off.
+func (p *painter) resize(cols, rows int) {
 	if p.breaks && cols != p.cols {
-		l := lay(b, cols, p.paint)
-		p.above, p.tall = l.cursor.row, p.tall || len(l.rows) > 1
+		above, last := p.anew(cols)
+		p.above, p.tall = above, p.tall || last > 0
 	}
 	p.cols, p.rows = cols, rows
 	p.above, p.tall = min(p.above, max(rows-1, 0)), p.tall && rows > 1
+}
+
+// anew counts the rows of what is drawn above the cursor's, and above the last,
+// as a terminal of that width breaks them.
+func (p *painter) anew(cols int) (above, last int) {
+	col := 0
+	for i, w := range p.drawn {
+		width := min(int(w), cols)
+		if col+width > cols {
+			last, col = last+1, 0
+		}
+		if i == p.at {
+			above = last
+		}
+		col += width
+	}
+	if p.at == len(p.drawn) {
+		if col == cols {
+			last++
+		}
+		above = last
+	}
+	return above, last
 }
 
 // fitting cuts a text off where it would not fit.
