@@ -376,7 +376,7 @@ func (tc *testClient) awaitEnd() *Error {
 	tc.t.Helper()
 	select {
 	case <-tc.engine.ended:
-	case <-time.After(20 * time.Second):
+	case <-time.After(relayTestTimeout):
 		tc.t.Fatalf("%s does not end", tc.Name())
 	}
 	tc.mu.Lock()

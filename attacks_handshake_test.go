@@ -154,8 +154,7 @@ func TestAttack02BobsHandshakeAsHers(t *testing.T) {
 // before the honest line goes on.
 func TestAttack03Moved(t *testing.T) {
 	town, relay := evilTown(t, "alice", "bob", "carol")
-	longer := func(cfg *ClientConfig) { cfg.Timeout = 30 * time.Second }
-	bob, carol := town.client("bob", longer), town.client("carol", longer)
+	bob, carol := town.client("bob"), town.client("carol")
 	old := map[string]evilLine{} // of the first conversation, by phase
 	moved := map[string]int{}
 	first := true
@@ -192,12 +191,12 @@ func TestAttack03Moved(t *testing.T) {
 		}
 		return append(out, l)
 	})
-	alice := town.client("alice", longer)
+	alice := town.client("alice")
 	alice.mustSend("one", "bob")
 	sees(t, alice, bob, "one")
-	town.clientIn("alice", "state-alice-2", longer).mustSend("from elsewhere", "bob")
+	town.clientIn("alice", "state-alice-2").mustSend("from elsewhere", "bob")
 	bob.awaitText("from elsewhere")
-	other := town.clientIn("bob", "state-bob-2", longer)
+	other := town.clientIn("bob", "state-bob-2")
 	alice.awaitConn(other)
 	alice.mustSend("two", "bob")
 	other.awaitText("two")
@@ -205,7 +204,7 @@ func TestAttack03Moved(t *testing.T) {
 	sees(t, alice, bob, "one", "from elsewhere", "two")
 	relay.do(func() { first = false })
 	alice.leave()
-	alice = town.client("alice", longer)
+	alice = town.client("alice")
 	alice.mustSend("three", "bob")
 	other.awaitText("three")
 	bob.awaitText("three")

@@ -157,8 +157,7 @@ func TestAttack08Drop(t *testing.T) {
 		t.Run(drop.name, func(t *testing.T) {
 			t.Parallel()
 			town, relay := evilTown(t, "alice", "bob")
-			longer := func(cfg *ClientConfig) { cfg.Timeout = 30 * time.Second }
-			alice, bob := town.client("alice", longer), town.client("bob", longer)
+			alice, bob := town.client("alice"), town.client("bob")
 			dropped, begun := false, 0
 			relay.tampering(func(l evilLine) []evilLine {
 				if crypto.PeekPhase(l.body) == "p1" {
@@ -179,7 +178,7 @@ func TestAttack08Drop(t *testing.T) {
 				send()
 			}
 			// What follows shows the gap.
-			ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+			ctx, cancel := context.WithTimeout(context.Background(), relayTestTimeout)
 			defer cancel()
 			for {
 				short, stop := context.WithTimeout(ctx, time.Second)
@@ -242,8 +241,7 @@ func TestAttack08LostTail(t *testing.T) {
 // type.
 func TestAttack09Reflection(t *testing.T) {
 	town, relay := evilTown(t, "alice", "bob")
-	longer := func(cfg *ClientConfig) { cfg.Timeout = 30 * time.Second }
-	alice, bob := town.client("alice", longer), town.client("bob", longer)
+	alice, bob := town.client("alice"), town.client("bob")
 	reflected := map[string]int{}
 	relay.tampering(func(l evilLine) []evilLine {
 		what := l.header.Type + crypto.PeekPhase(l.body)
@@ -461,7 +459,7 @@ func TestAttack30Clock(t *testing.T) {
 		t.Errorf("bob saw %q", got)
 	}
 	off.Store(0)
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), relayTestTimeout)
 	defer cancel()
 	want := []string{"in time", "late", "in time again"}
 	if out := alice.Wait(ctx, StatusRead); len(out.Failed) > 0 { // given up, and said so

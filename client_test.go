@@ -156,7 +156,7 @@ func (town *testTown) config(name, stateDir string) ClientConfig {
 	}
 	return ClientConfig{
 		Relay: town.addr, Name: name, Takes: proto.TakesMessages, State: state, Verifier: town.verifier(),
-		Credential: town.credential(name), AcceptNew: true, Timeout: 10 * time.Second, Persistent: true, Receipts: true,
+		Credential: town.credential(name), AcceptNew: true, Persistent: true, Receipts: true,
 	}
 }
 
@@ -565,7 +565,7 @@ func (a *testAsker) ConfirmPeer(context.Context, string, *crypto.Person) (bool, 
 
 func TestWaitPeer(t *testing.T) {
 	town := newTown(t, "alice", "bob", "carol")
-	alice := town.client("alice", func(cfg *ClientConfig) { cfg.WaitPeer = 10 * time.Second })
+	alice := town.client("alice", func(cfg *ClientConfig) { cfg.WaitPeer = relayTestTimeout })
 	sent := make(chan error, 1)
 	go func() {
 		_, err := alice.Send(context.Background(), []string{"bob"}, "when you come")

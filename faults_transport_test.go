@@ -160,7 +160,7 @@ func (town *faultTown) connect(f *fault, name string, opts ...clientOption) *tes
 func leaves(t testing.TB, clients ...*testClient) {
 	t.Helper()
 	for _, c := range clients {
-		ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), relayTestTimeout)
 		c.Close(ctx)
 		if ctx.Err() != nil {
 			t.Errorf("%s does not close", c.Name())
@@ -172,7 +172,7 @@ func leaves(t testing.TB, clients ...*testClient) {
 // faultyChat is a session from its connection to its end: list, whois, three
 // messages with their receipts and one back. Alice's connection has the fault.
 func faultyChat(t *testing.T, town *faultTown, f *fault) {
-	bob := town.connect(nil, "bob", func(cfg *ClientConfig) { cfg.WaitPeer = 20 * time.Second })
+	bob := town.connect(nil, "bob", func(cfg *ClientConfig) { cfg.WaitPeer = relayTestTimeout })
 	alice := town.connect(f, "alice")
 	_, err := alice.List(context.Background())
 	wantLost(t, "list", err)

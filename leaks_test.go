@@ -34,7 +34,7 @@ func checkLeaks(t testing.TB) {
 		leakChecked.Delete(t.Name())
 		var left []string
 		// Some take a moment to end after what they did is over.
-		for deadline := time.Now().Add(10 * time.Second); ; runtime.Gosched() {
+		for deadline := time.Now().Add(relayTestTimeout); ; runtime.Gosched() {
 			if left = goroutinesOf(t.Name()); len(left) == 0 {
 				return
 			}

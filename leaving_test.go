@@ -3,7 +3,6 @@ package chatsecure
 import (
 	"context"
 	"testing"
-	"time"
 
 	"chatsecure/proto"
 )
@@ -39,7 +38,7 @@ func TestLeavingInTheMiddleOfAHandshake(t *testing.T) {
 	})
 	// What comes through the relay behind the two lines has been looked at
 	// after them.
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), relayTestTimeout)
 	defer cancel()
 	if _, err := bob.List(ctx); err != nil {
 		t.Fatal(err)

@@ -14,7 +14,7 @@ import (
 )
 
 func takesPipe(cfg *ClientConfig) {
-	cfg.Takes, cfg.WaitPeer, cfg.Persistent = proto.TakesPipe, 10*time.Second, false
+	cfg.Takes, cfg.WaitPeer, cfg.Persistent = proto.TakesPipe, relayTestTimeout, false
 }
 
 func TestPipeBothWays(t *testing.T) {
@@ -128,7 +128,7 @@ func (b *lockedBuffer) Write(p []byte) (int, error) {
 
 func (b *lockedBuffer) await(t *testing.T, want string) {
 	t.Helper()
-	deadline := time.Now().Add(20 * time.Second)
+	deadline := time.Now().Add(relayTestTimeout)
 	for time.Now().Before(deadline) {
 		b.mu.Lock()
 		got := b.buf.String()

@@ -28,14 +28,14 @@ type testClient struct {
 
 // oneTry is a client that begins a handshake which failed only when it is asked
 // to, and not by itself while a test lasts.
-func oneTry(cfg *ClientConfig) { cfg.Timeout, cfg.again = 5*time.Second, time.Minute }
+func oneTry(cfg *ClientConfig) { cfg.Timeout, cfg.again = 10*time.Second, time.Minute }
 
 // soon receives from ch, and ends the test if nothing comes.
 func soon[T any](t testing.TB, what string, ch <-chan T) (v T) {
 	t.Helper()
 	select {
 	case v = <-ch:
-	case <-time.After(20 * time.Second):
+	case <-time.After(relayTestTimeout):
 		t.Fatalf("waited in vain for %s", what)
 	}
 	return v
@@ -78,7 +78,7 @@ func (tc *testClient) collect() {
 }
 
 func (tc *testClient) leave() {
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), relayTestTimeout)
 	defer cancel()
 	tc.Close(ctx)
 	tc.state.Close()
@@ -97,9 +97,9 @@ func (tc *testClient) await(what string, want func(Event) bool) Event {
 }
 
 // until waits until an event satisfies want, or the client has ended, or it has
-// taken 20 seconds.
+// taken relayTestTimeout.
 func (tc *testClient) until(want func(Event) bool) (ev Event, ok bool) {
-	timer := time.AfterFunc(20*time.Second, func() { tc.mu.Lock(); tc.end = errors.New("timed out"); tc.mu.Unlock(); tc.cond.Broadcast() })
+	timer := time.AfterFunc(relayTestTimeout, func() { tc.mu.Lock(); tc.end = errors.New("timed out"); tc.mu.Unlock(); tc.cond.Broadcast() })
 	defer timer.Stop()
 	tc.mu.Lock()
 	defer tc.mu.Unlock()
@@ -193,7 +193,7 @@ func (tc *testClient) mustSend(text string, names ...string) string {
 // settle waits until all that was sent has reached level.
 func (tc *testClient) settle(level Status) Outcome {
 	tc.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), relayTestTimeout)
 	defer cancel()
 	return tc.Wait(ctx, level)
 }

@@ -103,7 +103,7 @@ func TestPromptLooksAsIn2016(t *testing.T) {
 	if err != nil || !yes {
 		t.Fatalf("the relay: %v %v", yes, err)
 	}
-	s := newSession(a.out, c, time.Second, a.now)
+	s := newSession(a.out, c, time.Minute, a.now)
 	s.history, s.terminal, s.people = fakeHistory, a.tty, true
 	a.out.onScreen(a.tty.screen)
 	if err := s.run(ctx); err != nil {

@@ -107,7 +107,7 @@ func startRelay(t *testing.T, args ...string) (cmd *exec.Cmd, addr string, log *
 		cmd.Process.Kill()
 		cmd.Wait()
 	})
-	for deadline := time.Now().Add(20 * time.Second); ; runtime.Gosched() {
+	for deadline := time.Now().Add(time.Minute); ; runtime.Gosched() {
 		text, err := os.ReadFile(addrFile)
 		if err == nil {
 			if !bytes.HasSuffix(text, []byte("\n")) {
