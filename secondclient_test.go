@@ -88,7 +88,7 @@ func (town *testTown) second(t *testing.T, name string, args ...string) *secondC
 
 func (town *testTown) secondAt(t *testing.T, addr, fingerprint, name string, args ...string) *secondClient {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 5*relayTestTimeout) // its life is many steps
 	lab := filepath.Join(town.dir, "lab")
 	s := &secondClient{t: t, cmd: exec.CommandContext(ctx, secondPython, append([]string{secondScript,
 		"-relay", addr, "-fingerprint", fingerprint, "-name", name, "-card", filepath.Join(lab, name), "-ca-bundle", filepath.Join(lab, "ca-bundle.pem"),

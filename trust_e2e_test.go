@@ -91,7 +91,7 @@ func (p *trustPrograms) relay(args ...string) (addr string, process *os.Process,
 
 // client is a client that nobody can be asked at.
 func (p *trustPrograms) client(name, card, addr string, args ...string) *exec.Cmd {
-	ctx, cancel := context.WithTimeout(context.Background(), trustPatience)
+	ctx, cancel := context.WithTimeout(context.Background(), 5*trustPatience) // its life is many steps
 	p.t.Cleanup(cancel)
 	base := []string{"-relay", addr, "-name", name, "-card", card, "-state", filepath.Join(p.dir, "state-"+name), "-ca-bundle", p.ca, "-accept-new", "-batch"}
 	cmd := exec.CommandContext(ctx, filepath.Join(p.bin, "client"), append(base, args...)...)

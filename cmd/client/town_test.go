@@ -168,7 +168,7 @@ func (w *town) startRelay(state string) {
 // client is a client of the person's, with a software card, that is quiet and
 // takes the relay and people it does not know. Flags that follow count more.
 func (w *town) client(name string, args ...string) *exec.Cmd {
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := context.WithTimeout(context.Background(), 5*patience) // its life is many steps
 	w.t.Cleanup(cancel)
 	return w.clientFor(ctx, name, args...)
 }
