@@ -38,7 +38,7 @@ func TestRelayBusyWithWatches(t *testing.T) {
 func TestRelayStaysBusy(t *testing.T) {
 	town, relay := evilTown(t, "alice", "bob")
 	relay.do(func() { relay.busy = func(*proto.Header) bool { return true } })
-	alice := town.client("alice", func(cfg *ClientConfig) { cfg.again, cfg.Timeout = 10*time.Millisecond, 100*time.Millisecond })
+	alice := town.client("alice", func(cfg *ClientConfig) { cfg.again, cfg.Timeout = 10*time.Millisecond, 3*time.Second })
 	_, err := alice.Send(context.Background(), []string{"bob"}, "hello")
 	if e := AsError(err); e == nil || e.Code != proto.Busy || ExitStatus(err) != 3 {
 		t.Errorf("%v", err)
