@@ -145,6 +145,9 @@ func AsError(err error) *Error {
 	return e
 }
 
+// HasCode reports whether err is a refusal with this code.
+func HasCode(err error, code proto.Code) bool { return err != nil && AsError(err).Code == code }
+
 // plainCode is the code, and a hint where the cause suggests one, of an error
 // that has none.
 func plainCode(err error) (code proto.Code, hint string) {

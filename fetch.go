@@ -246,21 +246,17 @@ func (f *Fetcher) look(v *crypto.Verifier, b *crypto.Bundle, name string) (perso
 		return person, nil, err
 	}
 	underway = f.lookFor(v, b, person, err)
-	if !isRevocationUnknown(err) {
+	if !HasCode(err, proto.RevocationUnknown) {
 		return person, nil, err
 	}
 	if len(underway) > 0 {
 		return nil, underway, err
 	}
 	// Something may have come since.
-	if person, err = v.Verify(b, name); isRevocationUnknown(err) {
+	if person, err = v.Verify(b, name); HasCode(err, proto.RevocationUnknown) {
 		err = f.unfetched(v, b, err)
 	}
 	return person, nil, err
-}
-
-func isRevocationUnknown(err error) bool {
-	return err != nil && AsError(err).Code == proto.RevocationUnknown
 }
 
 // lookFor begins to fetch the lists that a certificate lacks. It returns what
@@ -277,7 +273,7 @@ func (f *Fetcher) lookFor(v *crypto.Verifier, b *crypto.Bundle, person *crypto.P
 	case err == nil:
 		f.nameAll(person.Path, now)
 		due = f.cfg.Lists.Due(person.Path, now)
-	case isRevocationUnknown(err) || AsError(err).Code == proto.CertificateRevoked: // a hold may be lifted
+	case HasCode(err, proto.RevocationUnknown) || AsError(err).Code == proto.CertificateRevoked: // a hold may be lifted
 		due, err = v.Due(b.X509, b.Chain)
 		if err != nil {
 			return nil

@@ -542,7 +542,7 @@ func (p *personCache) check(e *verifyEnd, at int64) error {
 func (p *personCache) look(e *verifyEnd, t *personTimes, at int64) error {
 	person, err := p.at(e, at)
 	if err != nil {
-		p.unlisted = p.unlisted || isRevocationUnknown(err)
+		p.unlisted = p.unlisted || HasCode(err, proto.RevocationUnknown)
 		t.badFrom, t.badTo, t.why = at, at, err
 		p.reach(e, at, func(to int64) bool {
 			_, err2 := p.at(e, to)

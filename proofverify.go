@@ -52,7 +52,7 @@ type ProofReceipt struct {
 // byte of data counts. Errors have a code for exit status 8.
 func VerifyProof(data []byte, verifier *crypto.Verifier) (*ProofReport, error) {
 	r, err := verifyProof(data, verifier)
-	if isRevocationUnknown(err) {
+	if HasCode(err, proto.RevocationUnknown) {
 		if _, other := verifyProof(data, verifier.WithPolicy(crypto.PolicyTry)); other == nil {
 			return nil, &Error{
 				Code: proto.SignatureInvalid, Message: "the signatures and certificates of the proof hold, and one thing is missing: " + crypto.Visible(err.Error()),

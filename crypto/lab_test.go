@@ -91,14 +91,17 @@ func pinnedTo(t testing.TB, roots ...*x509.Certificate) *Trust {
 		t.Fatal(err)
 	}
 	for _, root := range roots {
-		trust = withAnchors(trust, anchor{root.Subject.CommonName, sha256.Sum256(root.Raw), sha256.Sum256(root.RawSubjectPublicKeyInfo)})
+		trust = trust.withAnchors(anchor{
+			name: root.Subject.CommonName, sha256: sha256.Sum256(root.Raw),
+			stateRoot: sha256.Sum256(root.RawSubjectPublicKeyInfo),
+		})
 	}
 	return trust
 }
 
-// withAnchors returns a Trust that also trusts roots as the code does the
-// Portuguese ones.
-func withAnchors(t *Trust, anchors ...anchor) *Trust {
+// withAnchors returns a Trust that also trusts the given roots where a chain
+// supplies them, as it does the Portuguese ones.
+func (t *Trust) withAnchors(anchors ...anchor) *Trust {
 	return &Trust{bySubject: t.bySubject, pinned: slices.Concat(t.pinned, anchors)}
 }
 

@@ -234,7 +234,7 @@ func (a *app) issuers(ctx context.Context, c card.Card, f *chatsecure.Fetcher, v
 
 // isOfChain reports whether other certificates of authorities could help.
 func isOfChain(err error) bool {
-	return hasCode(err, proto.CertificateUntrusted) || hasCode(err, proto.CertificateExpired)
+	return chatsecure.HasCode(err, proto.CertificateUntrusted) || chatsecure.HasCode(err, proto.CertificateExpired)
 }
 
 // pathAbove is what stands above a person's certificate, nothing for nobody.
@@ -248,14 +248,10 @@ func pathAbove(person *crypto.Person) (ders [][]byte) {
 	return ders
 }
 
-func hasCode(err error, code proto.Code) bool {
-	return err != nil && chatsecure.AsError(err).Code == code
-}
-
 // unlessUnknown passes on every error but that of an unknown revocation, which
 // passes when a list is fetched.
 func unlessUnknown(err error) error {
-	if hasCode(err, proto.RevocationUnknown) {
+	if chatsecure.HasCode(err, proto.RevocationUnknown) {
 		return nil
 	}
 	return err

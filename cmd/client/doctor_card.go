@@ -191,7 +191,7 @@ func (d *doctor) lookAtTrust(ctx context.Context, bundle []byte) error {
 	person, err := crypto.NewVerifier(cfg).Certificate(d.leaf, d.chain)
 	if err != nil {
 		place := d.issuerPlace()
-		if !hasCode(err, proto.CertificateUntrusted) {
+		if !chatsecure.HasCode(err, proto.CertificateUntrusted) {
 			place = ""
 		}
 		switch why := chatsecure.NotAsked(ctx, place); {
