@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"chatsecure"
-	"chatsecure/card"
 )
 
 // clientMain is the client program: it runs the command line args, which do not
@@ -27,7 +26,6 @@ func clientMain(args []string, version string) int {
 		stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr,
 		env: os.Getenv, now: time.Now, signals: signals,
 		openTTY: func() (*os.File, error) { return os.OpenFile("/dev/tty", os.O_RDWR, 0) },
-		cards:   card.Open,
 	})
 }
 

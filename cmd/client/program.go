@@ -24,8 +24,8 @@ type system struct {
 	env            func(string) string
 	now            func() time.Time
 	signals        <-chan os.Signal
-	openTTY        func() (*os.File, error) // the controlling terminal
-	cards          func(context.Context, string, card.Options) (card.Card, error)
+	openTTY        func() (*os.File, error)                                       // the controlling terminal
+	cards          func(context.Context, string, card.Options) (card.Card, error) // default card.Open
 }
 
 // app is one run of the program.
@@ -48,6 +48,9 @@ func (statusError) Error() string { return "said already" }
 
 // run is the whole program. It returns the exit status.
 func run(args []string, sys system) int {
+	if sys.cards == nil {
+		sys.cards = card.Open
+	}
 	opt, rest, err := parseGlobal(args, sys.env)
 	a := &app{system: sys, opt: opt, out: newDisplay(sys, opt)}
 	if err == nil && opt.version {
