@@ -112,9 +112,7 @@ func (c *scheduleCast) state(who int, strangers bool) *State {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &State{dir: dir, name: c.users[who].end.Name}
-	s.relays.init(filepath.Join(dir, stateRelays))
-	s.peers.init(filepath.Join(dir, statePeers))
+	s := newState(dir, c.users[who].end.Name)
 	if strangers {
 		return s
 	}

@@ -86,7 +86,8 @@ func openState(dir string, readOnly bool) (*State, error) {
 	if err := makeStateDir(dir); err != nil {
 		return nil, stateError(err)
 	}
-	s := &State{dir: dir, readOnly: readOnly}
+	s := newState(dir, "")
+	s.readOnly = readOnly
 	name, err := readStateFile(filepath.Join(dir, stateName), maxStateName)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, stateError(err)
@@ -101,13 +102,19 @@ func openState(dir string, readOnly bool) (*State, error) {
 			}
 		}
 	}
-	s.relays.init(filepath.Join(dir, stateRelays))
-	s.peers.init(filepath.Join(dir, statePeers))
-	s.peers.limit = forgetSeen
 	if err := errors.Join(s.relays.load(), s.peers.load()); err != nil {
 		return nil, err
 	}
 	return s, nil
+}
+
+// newState returns a State of which nothing has been read.
+func newState(dir, name string) *State {
+	s := &State{dir: dir, name: name}
+	s.relays.init(filepath.Join(dir, stateRelays))
+	s.peers.init(filepath.Join(dir, statePeers))
+	s.peers.limit = forgetSeen
+	return s
 }
 
 // Dir returns the directory, Name whose it is ("" if nobody has claimed it).

@@ -265,7 +265,7 @@ func FuzzScanRoute(f *testing.F) {
 		h, err := ParseClientHeader(b)
 		r, ok := ScanRoute(b)
 		if !ok {
-			if err == nil && (h.Type == TypeClientCom || h.Type == TypeCommAck) && isPlain(h.Dst) {
+			if err == nil && (h.Type == TypeClientCom || h.Type == TypeCommAck) && isPlainName(h.Dst) {
 				t.Fatalf("%q was not recognised", b)
 			}
 			return
@@ -291,7 +291,7 @@ func FuzzScanRoute(f *testing.F) {
 	})
 }
 
-func isPlain(name string) bool {
+func isPlainName(name string) bool {
 	for i := range len(name) {
 		if !plainNameByte(name[i]) {
 			return false
