@@ -102,6 +102,12 @@ func openHistory(dir string, receiving bool, since time.Time, now func() time.Ti
 	return h, notices, nil
 }
 
+// newHistoryOn returns an empty History of a receiver that is written to these
+// stores, where nothing of it is read again. dir is the place of other slots.
+func newHistoryOn(dir string, now func() time.Time, lines, head historyStore) *History {
+	return &History{dir: dir, slot: "0", now: now, known: newHistoryIndex(), writer: newHistoryWriter(lines, head, dir, historyTail{})}
+}
+
 func (h *History) addBundle(hash [sha256.Size]byte) {
 	if h.bundles == nil {
 		h.bundles = make(map[[sha256.Size]byte]bool)

@@ -91,10 +91,7 @@ func newScheduledClient(t testing.TB, cast *scheduleCast, sc *scenario, who int)
 		AcceptNew: true, Timeout: 10 * time.Second, Persistent: true, Receipts: true, Now: now,
 	}
 	c.e = newEngine(cfg, newEventQueue(), u.local.Identity)
-	c.e.history = &History{
-		dir: cast.noHistory, slot: "0", now: now, known: newHistoryIndex(),
-		writer: newHistoryWriter(keepsNothing{}, keepsNothing{}, "nowhere", historyTail{}),
-	}
+	c.e.history = newHistoryOn(cast.noHistory, now, keepsNothing{}, keepsNothing{})
 	c.e.begin(&session{id: u.end.Conn, conn: noConn{}, done: make(chan struct{}), signal: make(chan struct{}, 1)})
 	for _, text := range sc.texts[who] {
 		c.write(text)
