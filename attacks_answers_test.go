@@ -194,7 +194,6 @@ func TestAttack26SmallTexts(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer cfg.State.Close()
 	defer bob.Close(context.Background())
 	const lines = 2*maxUnackedRecords + 2*maxWaiting/eventCost
 	go func() { // it waits for the window in the end

@@ -300,7 +300,6 @@ func TestAttack05RelayChanged(t *testing.T) {
 			t.Errorf("known is %+v", r)
 		}
 	}
-	cfg.State.Close()
 
 	// The real one is back.
 	town.stop()
@@ -424,7 +423,6 @@ func TestAttack06Connect(t *testing.T) {
 		if _, ok := cfg.State.KnownRelay(tap.addr); ok {
 			t.Errorf("suites %s: the relay is known now", c.name)
 		}
-		cfg.State.Close()
 	}
 	// A relay cannot choose what is not allowed here, be it a good suite.
 	relay := newEvilRelay(t)
@@ -437,7 +435,6 @@ func TestAttack06Connect(t *testing.T) {
 	cfg := town.config("alice", "state-alice")
 	cfg.Relay, cfg.Ciphers = tap.addr, []string{best}
 	refusedDial(t, "a suite that was not offered", cfg, proto.NoCommonSuite, 4)
-	cfg.State.Close()
 	if got := town.client("alice").Suite(); got != best {
 		t.Errorf("alice is connected under %s", got)
 	}

@@ -245,7 +245,6 @@ func TestAttack18EndsWithTheDelegation(t *testing.T) {
 		t.Errorf("at the relay: %v", err)
 	}
 	town.stop()
-	cfg.State.Close()
 
 	relay := newEvilRelay(t) // it lets everybody in
 	town.addr = relay.ln.Addr().String()

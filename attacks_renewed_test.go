@@ -51,7 +51,6 @@ func TestAttack20RenewedCard(t *testing.T) {
 	if _, err := Dial(context.Background(), cfg); AsError(err) == nil || AsError(err).Code != proto.NameTaken {
 		t.Errorf("a namesake of bob at the relay: %v", err)
 	}
-	cfg.State.Close()
 	alice.leave()
 	town.stop()
 	relay := newEvilRelay(t) // which lets everybody in

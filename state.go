@@ -126,9 +126,6 @@ func (s *State) Name() string { return s.name }
 func (s *State) HistoryDir() string { return filepath.Join(s.dir, stateTalks) }
 func (s *State) CRLDir() string     { return filepath.Join(s.dir, stateCRLs) }
 
-// Close lets go of the directory. Everything written is on the disk before.
-func (s *State) Close() error { return nil }
-
 // stateError is an error of the file system, or a refusal, about the directory.
 func stateError(err error) *Error {
 	e := AsError(err)

@@ -18,7 +18,6 @@ func mustState(t *testing.T) *State {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { s.Close() })
 	return s
 }
 

@@ -81,7 +81,6 @@ func (tc *testClient) leave() {
 	ctx, cancel := context.WithTimeout(context.Background(), relayTestTimeout)
 	defer cancel()
 	tc.Close(ctx)
-	tc.state.Close()
 }
 
 // await waits until an event satisfies want, and returns it.

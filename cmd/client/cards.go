@@ -258,7 +258,6 @@ func (a *app) fetchedIssuers() [][]byte {
 	if err != nil {
 		return nil
 	}
-	defer state.Close()
 	return chatsecure.CachedIssuers(state.Dir())
 }
 
@@ -269,6 +268,5 @@ func (a *app) fetchedLists() string {
 	if err != nil {
 		return ""
 	}
-	defer state.Close()
 	return state.CRLDir()
 }

@@ -51,13 +51,12 @@ func runCRL(a *app, ctx context.Context, args []string) error {
 		}
 	}
 	lists, fetched := crypto.NewCRLStore(), map[string]time.Time{}
-	state, err := chatsecure.OpenStateRead(dir)
+	_, err = chatsecure.OpenStateRead(dir)
 	switch {
 	case err == nil:
 		var problems []error
 		fetched, problems = chatsecure.LoadFetched(dir, lists)
 		a.tellProblems(problems)
-		state.Close()
 	case !errors.Is(err, fs.ErrNotExist):
 		return err
 	}
@@ -93,7 +92,6 @@ func (a *app) refreshLists(ctx context.Context, dir string) (failed, err error) 
 	if err != nil {
 		return nil, err
 	}
-	defer state.Close()
 	verifier, lists, err := a.verifier("", bundle)
 	if err != nil {
 		return nil, err

@@ -85,9 +85,6 @@ func (d *doctor) close() {
 	if d.kept != nil {
 		d.kept.Key.Erase()
 	}
-	if d.state != nil {
-		d.state.Close()
-	}
 }
 
 // tell writes all checks, and returns the most severe failure.

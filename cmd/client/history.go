@@ -50,7 +50,6 @@ func runHistory(a *app, _ context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	defer state.Close()
 	switch {
 	case o.verify:
 		return a.verifyHistory(state)

@@ -44,7 +44,7 @@ func (c *connection) leaveWithin(ctx context.Context) error {
 	err := c.Close(ctx)
 	c.fetcher.Close()
 	c.cred.Key.Erase()
-	return errors.Join(err, c.state.Close())
+	return err
 }
 
 // connect goes online as the options say: name, state, card, trust, relay, in
@@ -99,7 +99,6 @@ func (a *app) connect(ctx context.Context, takes string, change func(*chatsecure
 	}
 	a.offer(state, err)
 	cfg.Fetcher.Close()
-	state.Close()
 	return nil, err
 }
 

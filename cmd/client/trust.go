@@ -35,7 +35,6 @@ func runTrust(a *app, _ context.Context, args []string) error {
 		if err != nil {
 			return err
 		}
-		defer state.Close()
 		showTrust(a.out, state)
 		return nil
 	}
@@ -60,7 +59,6 @@ func runTrust(a *app, _ context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	defer state.Close()
 	switch {
 	case isRelay && verb == "accept":
 		return a.acceptRelay(state, target)
@@ -176,7 +174,6 @@ func runLogout(a *app, _ context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	defer state.Close()
 	erased, err := state.EraseKept()
 	if err != nil {
 		return err
