@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"crypto/x509"
@@ -176,10 +175,7 @@ func (p *paper) String() string {
 
 // fakeTerminal is a terminal on paper.
 func fakeTerminal(out io.Writer, steps ...step) *terminal {
-	return &terminal{
-		screen: &screen{out: out}, in: bufio.NewReaderSize(&typist{out, steps}, maxTyped),
-		echo: func(bool) error { return nil },
-	}
+	return newTerminalOf(&typist{out, steps}, out, func(bool) error { return nil })
 }
 
 // fakeSystem is what a program has around it that nobody talks to.

@@ -99,21 +99,6 @@ func setUp(ns, addr string) error {
 	return ip("-n", ns, "link", "set", "bad", "up")
 }
 
-// inNetns has a command run in a network namespace.
-func inNetns(cmd *exec.Cmd, ns string) *exec.Cmd {
-	if ns == "" {
-		return cmd
-	}
-	path, err := exec.LookPath("ip")
-	if err != nil {
-		cmd.Err = err
-		return cmd
-	}
-	cmd.Args = append([]string{path, "netns", "exec", ns, cmd.Path}, cmd.Args[1:]...)
-	cmd.Path = path
-	return cmd
-}
-
 // TestBadNetwork sends messages and a pipe over links that delay, lose and
 // limit: all arrives once, and in order.
 func TestBadNetwork(t *testing.T) {

@@ -5,11 +5,8 @@ package main
 import (
 	"fmt"
 	"os"
-	"os/exec"
 	"testing"
 )
-
-func inNetns(cmd *exec.Cmd, _ string) *exec.Cmd { return cmd }
 
 func TestBadNetwork(t *testing.T) {
 	fmt.Fprintf(os.Stderr, "*** %s is SKIPPED: it takes Linux. Bad networks are NOT tested. ***\n", t.Name())

@@ -107,10 +107,15 @@ type typed struct {
 }
 
 func newTerminal(in, out *os.File) *terminal {
-	return &terminal{
-		screen: &screen{out: out}, in: bufio.NewReaderSize(in, maxTyped), fd: in.Fd(),
-		echo: func(on bool) error { return setEcho(in.Fd(), on) },
-	}
+	t := newTerminalOf(in, out, func(on bool) error { return setEcho(in.Fd(), on) })
+	t.fd = in.Fd()
+	return t
+}
+
+// newTerminalOf returns a terminal whose input need not be a device. echo
+// switches its echo.
+func newTerminalOf(in io.Reader, out io.Writer, echo func(on bool) error) *terminal {
+	return &terminal{screen: &screen{out: out}, in: bufio.NewReaderSize(in, maxTyped), echo: echo}
 }
 
 // maxTyped bounds a typed line in bytes; the kernel's own bound is 4,096.

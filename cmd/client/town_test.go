@@ -317,3 +317,18 @@ func (p *running) end() result {
 	p.cmd.Wait()
 	return result{p.cmd.ProcessState.ExitCode(), string(rest), p.stderr.String()}
 }
+
+// inNetns has a command run in a network namespace.
+func inNetns(cmd *exec.Cmd, ns string) *exec.Cmd {
+	if ns == "" {
+		return cmd
+	}
+	path, err := exec.LookPath("ip")
+	if err != nil {
+		cmd.Err = err
+		return cmd
+	}
+	cmd.Args = append([]string{path, "netns", "exec", ns, cmd.Path}, cmd.Args[1:]...)
+	cmd.Path = path
+	return cmd
+}
