@@ -171,6 +171,7 @@ func TestRevokedWhileTalking(t *testing.T) {
 	alice := town.client("alice", func(cfg *ClientConfig) {
 		cfg.Verifier = crypto.NewVerifier(crypto.VerifierConfig{Trust: trust, CRLs: crls, Policy: crypto.PolicyRequire})
 		cfg.Refresh = crls.Refresh
+		cfg.Timeout = 10 * time.Second // the last message waits so long
 	})
 	bob := town.client("bob")
 	alice.mustSend("before", "bob")
