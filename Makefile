@@ -3,7 +3,7 @@
 VERSION := $(shell git describe --always --dirty --tags 2>/dev/null || echo dev)
 GOFLAGS_BUILD := -trimpath -ldflags "-X main.version=$(VERSION)"
 # ./... does not reach into testdata.
-TESTDATA := ./testdata/corpus ./testdata/lab ./testdata/pki ./testdata/spoil
+TESTDATA := $(addprefix ./,$(sort $(dir $(shell git ls-files 'testdata/*.go'))))
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 FUZZTIME := 30s
 SOAK := 1h
@@ -21,33 +21,33 @@ deps:
 	sh testdata/deps.sh
 
 test: deps build lint-go
-	go test -race -timeout 25m ./...
+	go test -race -timeout 40m ./... $(TESTDATA)
 
 lint-go:
 	out=$$(gofmt -s -l $$(git ls-files '*.go')) && if [ -n "$$out" ]; then echo "gofmt -s would change: $$out" >&2; exit 1; fi
 	go vet ./... $(TESTDATA)
-	go vet -tags soak ./cmd/client
+	go vet -tags soak ./internal/attack
 	CGO_ENABLED=0 go build -o /dev/null ./cmd/client
 
 # Also what the programs are made of: see testdata/supply.sh.
 lint: lint-go
 	go run $(STATICCHECK) ./... $(TESTDATA)
-	go run $(STATICCHECK) -tags soak ./cmd/client
+	go run $(STATICCHECK) -tags soak ./internal/attack
 	sh testdata/supply.sh
 
 # Every attack, and all of those of which make test tries a sample.
 attack: deps
-	sh testdata/attack.sh 30m
+	sh testdata/attack.sh 45m
 
 # The list of a million entries by itself: the memory of its process is measured.
 bench: build
-	go test -run '^$$' -bench . -skip '^BenchmarkCRL$$' -benchtime 1s -timeout 60m . ./crypto ./cmd/client
-	go test -run '^$$' -bench '^BenchmarkCRL$$' ./crypto
+	go test -run '^$$' -bench . -skip '^BenchmarkCRL$$' -benchtime 1s -timeout 60m ./...
+	go test -run '^$$' -bench '^BenchmarkCRL$$' ./crypto/trust
 
 # 200 clients that come, talk, pipe, leave and are killed: SOAK=2m for a try,
 # CHATSECURE_SOAK_SEED=N for the clients of another run.
 soak:
-	CHATSECURE_SOAK=$(SOAK) go test -tags soak -run '^TestSoak$$' -count 1 -v -timeout 0 ./cmd/client
+	CHATSECURE_SOAK=$(SOAK) go test -tags soak -run '^TestSoak$$' -count 1 -v -timeout 0 ./internal/attack
 
 # Every fuzz target, one after the other.
 fuzz:

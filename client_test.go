@@ -1,694 +1,666 @@
 package chatsecure
 
 import (
-	"context"
-	"errors"
-	"fmt"
+	"bufio"
+	"bytes"
+	"crypto/rand"
+	"encoding/json"
 	"io"
 	"net"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
-	"sync"
+	"syscall"
 	"testing"
-	"time"
 
-	"chatsecure/card"
-	"chatsecure/crypto"
-	"chatsecure/proto"
 	"chatsecure/testdata/lab"
+	"chatsecure/testdata/lab/town"
 )
 
-// testTown is a lab with a relay in this process, and clients of it.
-type testTown struct {
-	t    testing.TB
-	dir  string
-	pki  *lab.PKI
-	addr string
-	stop func() // ends the relay as SIGTERM does
-
-	suites []string                        // that the relay allows; nil for all
-	listen func(net.Listener) net.Listener // what the relay listens through, if set
-}
-
-func newTown(t testing.TB, names ...string) *testTown {
-	t.Helper()
-	return newTownOf(t, nil, names...)
-}
-
-// newBenchTown has a relay that makes no RSA keys meanwhile.
-func newBenchTown(b *testing.B, names ...string) *testTown {
-	b.Helper()
-	return newTownOf(b, []string{crypto.SuiteMLKEM}, names...)
-}
-
-func newTownOf(t testing.TB, suites []string, names ...string) *testTown {
-	t.Helper()
-	checkLeaks(t)
-	pki, err := lab.New(lab.Options{})
-	if err != nil {
-		t.Fatal(err)
+func TestSendAndReceive(t *testing.T) {
+	w := town.New(t, map[string][]lab.IssueOption{"alice": {lab.P256}, "bob": {lab.RSA2048}})
+	bob := w.Start("bob", "recv", "-n", "3")
+	id := strings.TrimSpace(w.Must("", "alice", "send", "-wait", "read", "-wait-peer", "30s", "bob", "Bom", "dia!"))
+	if len(id) != 32 {
+		t.Errorf("the id is %q", id)
 	}
-	town := &testTown{t: t, dir: t.TempDir(), pki: pki, addr: "127.0.0.1:0", suites: suites}
-	for _, name := range names {
-		if _, err := pki.Issue(name); err != nil {
-			t.Fatal(err)
+	ids := w.Must("second\nterceira é longa", "alice", "send", "-wait", "read", "Bob")
+	if strings.Count(ids, "\n") != 2 {
+		t.Errorf("the ids are %q", ids)
+	}
+	r := bob.End()
+	if want := "alice: Bom dia!\nalice: second\nalice: terceira é longa\n"; r.Status != 0 || r.Stdout != want || r.Stderr != "" {
+		t.Errorf("bob: %+v", r)
+	}
+}
+
+func TestSendToSeveral(t *testing.T) {
+	w := town.New(t, town.People("alice", "bob", "carol"))
+	bob, carol := w.Receive("bob", "-n", "1"), w.Receive("carol", "-n", "1")
+	w.Must("", "alice", "send", "-wait", "read", "carol,bob", "to both")
+	for _, p := range []*town.Running{bob, carol} {
+		o := p.Object("message")
+		if o["from"] != "alice" || o["text"] != "to both" || len(o["to"].([]any)) != 2 {
+			t.Errorf("the message is %v", o)
+		}
+		if r := p.End(); r.Status != 0 {
+			t.Errorf("it ended with %+v", r)
 		}
 	}
-	if err := pki.Write(filepath.Join(town.dir, "lab")); err != nil {
-		t.Fatal(err)
-	}
-	town.startRelay()
-	t.Cleanup(func() { town.stop() })
-	return town
-}
-
-// startRelay starts the relay, at the address it had before, if any.
-func (town *testTown) startRelay() {
-	town.t.Helper()
-	relay, err := NewRelay(RelayConfig{
-		State: filepath.Join(town.dir, "relay"), CABundle: filepath.Join(town.dir, "lab", "ca-bundle.pem"), CRLDir: filepath.Join(town.dir, "lab", "crl"),
-		Ciphers: town.suites,
-	})
-	if err != nil {
-		town.t.Fatal(err)
-	}
-	ln, err := net.Listen("tcp", town.addr)
-	if err != nil {
-		town.t.Fatal(err)
-	}
-	town.addr = ln.Addr().String()
-	if town.listen != nil {
-		ln = town.listen(ln)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- relay.Serve(ctx, ln) }()
-	town.stop = sync.OnceFunc(func() {
-		cancel()
-		if err := <-done; err != nil && !errors.Is(err, context.Canceled) {
-			town.t.Errorf("relay: %v", err)
-		}
-		relay.Close()
-	})
-}
-
-func (town *testTown) verifier() *crypto.Verifier { return town.verifierBy(crypto.PolicyRequire, nil) }
-
-// verifierBy is a verifier with a policy, and a clock of the test's.
-func (town *testTown) verifierBy(policy crypto.Policy, now func() time.Time) *crypto.Verifier {
-	town.t.Helper()
-	root, err := os.ReadFile(filepath.Join(town.dir, "lab", "ca-bundle.pem"))
-	if err != nil {
-		town.t.Fatal(err)
-	}
-	trust, err := crypto.NewTrust(nil, root)
-	if err != nil {
-		town.t.Fatal(err)
-	}
-	crls := crypto.NewCRLStore()
-	if problems := crls.LoadDir(filepath.Join(town.dir, "lab", "crl")); len(problems) > 0 {
-		town.t.Fatal(problems)
-	}
-	return crypto.NewVerifier(crypto.VerifierConfig{Trust: trust, CRLs: crls, Policy: policy, Now: now})
-}
-
-type clientOption func(*ClientConfig)
-
-func (town *testTown) credential(name string) *Credential {
-	town.t.Helper()
-	return town.credentialAt(name, time.Now(), time.Hour)
-}
-
-// credentialAt is what name's card signs when the clock says then.
-func (town *testTown) credentialAt(name string, then time.Time, lifetime time.Duration) *Credential {
-	town.t.Helper()
-	return town.credentialOf(name, name, then, lifetime)
-}
-
-// credentialAs has the card of holder sign a delegation under name, for an
-// hour from then on.
-func (town *testTown) credentialAs(holder, name string, then time.Time) *Credential {
-	town.t.Helper()
-	return town.credentialOf(holder, name, then, time.Hour)
-}
-
-func (town *testTown) credentialOf(holder, name string, then time.Time, lifetime time.Duration) *Credential {
-	town.t.Helper()
-	c, err := card.Open(context.Background(), filepath.Join(town.dir, "lab", holder), card.Options{})
-	if err != nil {
-		town.t.Fatal(err)
-	}
-	defer c.Close()
-	cred, err := NewCredential(context.Background(), c, name, crypto.KeyEd25519, lifetime, nil, then)
-	if err != nil {
-		town.t.Fatal(err)
-	}
-	return cred
-}
-
-func (town *testTown) config(name, stateDir string) ClientConfig {
-	town.t.Helper()
-	state, err := OpenState(filepath.Join(town.dir, stateDir), name)
-	if err != nil {
-		town.t.Fatal(err)
-	}
-	return ClientConfig{
-		Relay: town.addr, Name: name, Takes: proto.TakesMessages, State: state, Verifier: town.verifier(),
-		Credential: town.credential(name), AcceptNew: true, Persistent: true, Receipts: true,
-	}
-}
-
-// client connects as name, with the state directory of that name.
-func (town *testTown) client(name string, opts ...clientOption) *testClient {
-	town.t.Helper()
-	return town.clientIn(name, "state-"+name, opts...)
-}
-
-func (town *testTown) clientIn(name, stateDir string, opts ...clientOption) *testClient {
-	town.t.Helper()
-	cfg := town.config(name, stateDir)
-	for _, o := range opts {
-		o(&cfg)
-	}
-	return town.dial(cfg)
-}
-
-func (town *testTown) dial(cfg ClientConfig) *testClient {
-	town.t.Helper()
-	c, err := Dial(context.Background(), cfg)
-	// RSA keys are made one after the other, and the relay's may not be there yet.
-	for deadline := time.Now().Add(time.Minute); err != nil && AsError(err).Code == proto.Busy && time.Now().Before(deadline); {
-		time.Sleep(10 * time.Millisecond)
-		c, err = Dial(context.Background(), cfg)
-	}
-	if err != nil {
-		town.t.Fatalf("%s: %v", cfg.Name, err)
-	}
-	return town.watch(c, cfg)
-}
-
-func TestTwoTalk(t *testing.T) {
-	town := newTown(t, "alice", "bob")
-	alice, bob := town.client("alice"), town.client("bob")
-	id := alice.mustSend("hello", "bob")
-	m := bob.awaitText("hello")
-	if m.ID != id || m.From != "alice" || m.FromConn != alice.Conn() || !slices.Equal(m.To, []string{"bob"}) || !m.First {
-		t.Errorf("the message came as %+v", *m)
-	}
-	alice.mustSettle(StatusRead)
-	bob.mustSend("and back", "alice")
-	alice.awaitText("and back")
-	bob.mustSettle(StatusRead)
-}
-
-func TestManyLinesInOrder(t *testing.T) {
-	town := newTown(t, "alice", "bob")
-	alice, bob := town.client("alice"), town.client("bob")
-	const n = 20000
-	for i := range n {
-		alice.mustSend(fmt.Sprintf("line %d", i), "bob")
-	}
-	alice.mustSettle(StatusRead)
-	texts := bob.texts()
-	if len(texts) != n {
-		t.Fatalf("%d of %d lines came", len(texts), n)
-	}
-	for i, text := range texts {
-		if text != fmt.Sprintf("line %d", i) {
-			t.Fatalf("line %d is %q", i, text)
+	carol = w.Start("carol", "recv", "-n", "1")
+	bob = w.Start("bob", "recv", "-n", "1")
+	w.Must("", "alice", "send", "-wait-peer", "30s", "carol,bob", "again")
+	for _, p := range []*town.Running{bob, carol} {
+		if r := p.End(); r.Stdout != "[alice → bob, carol] alice: again\n" {
+			t.Errorf("it wrote %q", r.Stdout)
 		}
 	}
 }
 
-func TestNobodyByThatName(t *testing.T) {
-	town := newTown(t, "alice")
-	alice := town.client("alice")
-	_, err := alice.Send(context.Background(), []string{"bob"}, "hello")
-	if ExitStatus(err) != 6 {
-		t.Errorf("sending to nobody: %v, exit status %d", err, ExitStatus(err))
+// TestSendToSome: status 7, and the failed recipient is named.
+func TestSendToSome(t *testing.T) {
+	w := town.New(t, town.People("alice", "bob"))
+	bob := w.Receive("bob", "-n", "1")
+	r := w.Run("", "alice", "send", "bob,nobody", "hello")
+	if r.Status != 7 || len(r.Stdout) != 33 || !strings.Contains(r.Stderr, "nobody by the name of nobody") ||
+		!strings.Contains(r.Stderr, "client: hint: ") {
+		t.Errorf("alice: %+v", r)
+	}
+	bob.Object("message")
+	if r := bob.End(); r.Status != 0 {
+		t.Errorf("bob: %+v", r)
 	}
 }
 
-func TestSeveralDevicesAndRecipients(t *testing.T) {
-	town := newTown(t, "alice", "bob", "carol")
-	alice := town.client("alice")
-	bob1, bob2, carol := town.client("bob"), town.clientIn("bob", "state-bob-2"), town.client("carol")
-	id := alice.mustSend("all three", "bob", "carol")
-	for _, tc := range []*testClient{bob1, bob2, carol} {
-		if m := tc.awaitText("all three"); m.ID != id || !slices.Equal(m.To, []string{"bob", "carol"}) {
-			t.Errorf("%s got %+v", tc.Name(), *m)
-		}
-	}
-	alice.mustSettle(StatusRead)
-}
-
-func TestRelayRestart(t *testing.T) {
-	town := newTown(t, "alice", "bob")
-	alice, bob := town.client("alice"), town.client("bob")
-	alice.mustSend("before", "bob")
-	bob.awaitText("before")
-	alice.mustSettle(StatusRead)
-	town.stop()
-	alice.await("the loss", func(ev Event) bool { return ev.Type == EventLost })
-	town.startRelay()
-	alice.await("the relay back", func(ev Event) bool { return ev.Type == EventBack })
-	bob.await("the relay back", func(ev Event) bool { return ev.Type == EventBack })
-	alice.mustSend("after", "bob")
-	bob.awaitText("after")
-	alice.mustSettle(StatusRead)
-	if got := bob.texts(); !slices.Equal(got, []string{"before", "after"}) {
-		t.Errorf("bob saw %q", got)
-	}
+func TestUnknownRecipient(t *testing.T) {
+	w := town.New(t, town.People("alice"))
+	w.Fails(6, "alice", []string{"send", "bob", "hello"}, "nobody by the name of bob")
+	w.Fails(6, "alice", []string{"whois", "bob"}, "nobody by the name of bob")
 }
 
 func TestListAndWhois(t *testing.T) {
-	town := newTown(t, "alice", "bob")
-	alice, bob := town.client("alice"), town.client("bob")
-	list, err := alice.List(context.Background())
-	if err != nil || len(list) != 2 {
-		t.Fatalf("list: %v %v", list, err)
+	w := town.New(t, town.People("alice", "bob"))
+	bob := w.Receive("bob")
+	list := w.Must("", "alice", "list")
+	if !regexp.MustCompile(`^User list:\n\n1\. ID: alice Level: 1 Since: \d{4}-\d\d-\d\d \d\d:\d\d:\d\d\n2\. ID: bob Level: 0 Since: [-\d]{10} [:\d]{8}\n\n$`).MatchString(list) {
+		t.Errorf("the list is %q", list)
 	}
-	w, err := alice.Whois(context.Background(), "BOB")
-	if err != nil || len(w.Conns) != 1 || w.Conns[0].Conn != bob.Conn() || w.Conns[0].Person == nil {
-		t.Fatalf("whois: %+v %v", w, err)
+	var names []string
+	for line := range strings.Lines(w.Must("", "alice", "-json", "list")) {
+		var o map[string]any
+		if err := json.Unmarshal([]byte(line), &o); err != nil {
+			t.Fatal(err)
+		}
+		if o["type"] == "list" {
+			names = append(names, o["name"].(string))
+		}
 	}
-	if _, err := alice.Whois(context.Background(), "nobody"); ExitStatus(err) != 6 {
-		t.Errorf("whois of nobody: %v", err)
+	if slices.Sort(names); !slices.Equal(names, []string{"alice", "bob"}) {
+		t.Errorf("as JSON: %v", names)
+	}
+	holder := w.PKI.Holders()[slices.IndexFunc(w.PKI.Holders(), func(h *lab.Holder) bool { return h.Name == "bob" })]
+	whois := w.Must("", "alice", "whois", "BOB")
+	wantLines(t, whois, "Nome           : "+holder.Leaf.Subject.CommonName, "Organização    : ", "Identificação  : ",
+		"Instituicao    : ", "País           : PT", "Válido até     : ", "Válido de      : ",
+		"Chain          : EC de Autenticação do Cartão de Cidadão 0001 → Cartão de Cidadão 001 → ", "Identity       : ",
+		"Revocation     : good: no revocation list names it ("+w.Path("lab", "crl")+"/auth.crl, of ", "Known          : unknown")
+	atPrompt := w.Must("whois bob\n", "alice")
+	wantLines(t, atPrompt, "Nome           : ", "Organização    : ", "Identificação  : ", "Instituicao    : ",
+		"País           : PT", "Válido até     : ", "Válido de      : ")
+	var o struct {
+		Name, Known string
+		Certificate []byte
+		Path        []string
+		Revocation  struct{ Status string }
+		Conns       []any
+	}
+	out := w.Must("", "alice", "-json", "whois", "bob")
+	first, last, _ := strings.Cut(strings.TrimSpace(out), "\n")
+	if err := json.Unmarshal([]byte(last), &o); err != nil || !bytes.Equal(o.Certificate, holder.Leaf.Raw) ||
+		len(o.Path) != 3 || o.Path[1] != "Cartão de Cidadão 001" || o.Revocation.Status != "good" || o.Known != "unknown" ||
+		len(o.Conns) != 1 || o.Name != "bob" || !strings.HasPrefix(first, `{"v":1,"type":"connected",`) {
+		t.Errorf("as JSON: %s %v", out, err)
+	}
+	bob.Cmd.Process.Signal(syscall.SIGTERM)
+	if r := bob.End(); r.Status != 143 || r.Stderr != "" {
+		t.Errorf("after SIGTERM: %+v", r)
+	}
+	if list := w.Must("", "alice", "list"); strings.Contains(list, "bob") {
+		t.Errorf("bob has left: %q", list)
+	}
+}
+
+// wantLines checks the beginning of every line of text.
+func wantLines(t *testing.T, text string, begin ...string) {
+	t.Helper()
+	lines := slices.Collect(strings.Lines(text))
+	same := len(lines) == len(begin)
+	for i := 0; same && i < len(lines); i++ {
+		same = strings.HasPrefix(lines[i], begin[i])
+	}
+	if !same {
+		t.Errorf("it wrote %q, want lines that begin with %q", text, begin)
 	}
 }
 
 func TestNameTaken(t *testing.T) {
-	town := newTown(t, "alice", "bob")
-	town.client("alice")
-	// Bob's card signs a delegation under Alice's name.
-	c, err := card.Open(context.Background(), filepath.Join(town.dir, "lab", "bob"), card.Options{})
-	if err != nil {
+	w := town.New(t, town.People("alice", "mallory"))
+	w.Must("", "alice", "list")
+	w.Fails(4, "mallory", []string{"-name", "ALICE", "list"}, "-name")
+	w.Must("", "alice", "release")
+	w.Must("", "mallory", "-name", "alice", "-state", w.Path("state-other"), "list")
+}
+
+func TestNoCard(t *testing.T) {
+	w := town.New(t, town.People("alice"))
+	w.Fails(5, "alice", []string{"-card", w.Path("none"), "list"}, "card")
+	w.Fails(5, "alice", []string{"-card", "pkcs11:?module-path=/none.so", "list"}, "/none.so")
+	w.Fails(5, "alice", []string{"-card", "pkcs11:nonsense", "list"})
+	w.Fails(5, "alice", []string{"-card", "pkcs11:?pin-value=1234", "list"}, "never taken from an argument")
+}
+
+func TestCertificatesThatAreRefused(t *testing.T) {
+	w := town.New(t, map[string][]lab.IssueOption{
+		"untrusted": {lab.Untrusted}, "expired": {lab.Expired}, "revoked": {lab.Revoked}, "future": {lab.NotYetValid},
+		"selfsigned": {lab.SelfSigned}, "good": nil,
+	})
+	for name, says := range map[string]string{"untrusted": "-ca-bundle", "expired": "expire", "revoked": "revoked",
+		"future": "clock", "selfsigned": ""} {
+		t.Run(name, func(t *testing.T) {
+			town.CheckFails(t, w.Run("", name, "list"), 4, says)
+		})
+	}
+	w.Must("", "good", "list")
+	// The relay refuses it to a client that does not look.
+	w.Fails(4, "revoked", []string{"-crl-policy", "off", "list"}, "revoked")
+}
+
+// TestRevocationUnknown: policy require refuses, try accepts and tells people
+// and programs, and off tells nothing.
+func TestRevocationUnknown(t *testing.T) {
+	w := town.New(t, town.People("alice", "bob"))
+	empty := w.Path("empty")
+	if err := os.Mkdir(empty, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	defer c.Close()
-	cfg := town.config("alice", "state-mallory")
-	if cfg.Credential, err = NewCredential(context.Background(), c, "alice", crypto.KeyEd25519, time.Hour, nil, time.Now()); err != nil {
-		t.Fatal(err)
+	w.Fails(4, "alice", []string{"-crl", empty, "list"}, "-crl")
+	w.Must("", "alice", "-crl", empty, "-crl-policy", "try", "list")
+	w.Must("", "alice", "-crl", empty, "-crl-policy", "off", "list")
+	w.Fails(2, "alice", []string{"-crl", w.Path("none"), "list"}, "-crl")
+
+	bob := w.Receive("bob")
+	if whois := w.Must("whois bob\n", "alice", "-crl", empty, "-crl-policy", "try"); !strings.Contains(whois,
+		"\nRevocation     : unknown: whether the certificate of ") {
+		t.Errorf("whois is %q", whois)
 	}
-	_, err = Dial(context.Background(), cfg)
-	if e := AsError(err); err == nil || e.Code != proto.NameTaken || ExitStatus(err) != 4 {
-		t.Errorf("taking another's name: %v", err)
+	bob.Cmd.Process.Signal(syscall.SIGTERM)
+	bob.End()
+	for _, test := range []struct {
+		policy, status string
+		notes          int
+	}{{"try", "unknown", 1}, {"off", "off", 0}} {
+		bob := w.Start("bob", "-q=false", "-crl", empty, "-crl-policy", test.policy, "-json", "recv", "-n", "2")
+		bob.Object("connected")
+		for _, command := range []string{"-json=false", "-json"} {
+			r := w.Run("", "alice", "-q=false", "-crl", empty, "-crl-policy", test.policy, command, "send", "bob", "hello")
+			if notes := strings.Count(r.Stderr, "bob is accepted, although whether the certificate of"); r.Status != 0 || notes != test.notes {
+				t.Errorf("policy %s: exit status %d, said %q", test.policy, r.Status, r.Stderr)
+			}
+		}
+		o := bob.Object("peer")
+		for o["what"] != "authenticated" {
+			o = bob.Object("peer")
+		}
+		if r, ok := o["revocation"].(map[string]any); !ok || r["status"] != test.status || r["reason"] == "" {
+			t.Errorf("policy %s: bob is told %v", test.policy, o)
+		}
+		if r := bob.End(); strings.Count(r.Stderr, "alice is accepted, although") != test.notes {
+			t.Errorf("policy %s: bob is told %q", test.policy, r.Stderr)
+		}
 	}
 }
 
-func TestCloseEndsNext(t *testing.T) {
-	town := newTown(t, "alice")
-	alice := town.client("alice")
-	alice.leave()
-	alice.mu.Lock()
-	defer alice.mu.Unlock()
-	for alice.end == nil {
-		alice.cond.Wait()
+// TestCardWithoutAuthorities: cards since 2024 carry no CA certificates.
+func TestCardWithoutAuthorities(t *testing.T) {
+	w := town.New(t, map[string][]lab.IssueOption{"alice": {lab.NoCA}, "bob": nil})
+	w.Fails(4, "alice", []string{"list"})
+	var bundle []byte
+	for _, file := range []string{"ca-bundle.pem", "intermediates.pem"} {
+		data, err := os.ReadFile(w.Path("lab", file))
+		if err != nil {
+			t.Fatal(err)
+		}
+		bundle = append(bundle, data...)
 	}
-	if alice.end != io.EOF {
-		t.Errorf("after Close, Next gives %v", alice.end)
+	both := w.Path("both.pem")
+	if err := os.WriteFile(both, bundle, 0o600); err != nil {
+		t.Fatal(err)
 	}
+	bob := w.Receive("bob", "-n", "1")
+	w.Must("", "alice", "-ca-bundle", both, "send", "bob", "hello")
+	if o := bob.Object("message"); o["from"] != "alice" {
+		t.Errorf("the message is %v", o)
+	}
+	bob.End()
 }
 
-func TestSuitesAndKeys(t *testing.T) {
-	town := newTown(t, "alice", "bob")
-	for _, c := range []struct {
-		name       string
-		alice, bob []string
-		want       string
-	}{
-		{"default", nil, nil, crypto.SuiteMLKEM},
-		{"RSA_AES256", []string{crypto.SuiteRSA256}, nil, crypto.SuiteRSA256},
-		{"RSA_AES128", []string{crypto.SuiteRSA128}, nil, crypto.SuiteRSA128},
-		{"retry: B lacks the first", nil, []string{crypto.SuiteRSA128}, crypto.SuiteRSA128},
+// TestRelayNotThere: status 3, at once.
+func TestRelayNotThere(t *testing.T) {
+	w := town.New(t, town.People("alice"))
+	w.Stop()
+	w.Fails(3, "alice", []string{"list"}, w.Addr, "refused")
+	w.Fails(3, "alice", []string{"-relay", "nowhere.invalid:1", "send", "bob", "x"}, "nowhere.invalid:1")
+}
+
+// TestAttack22GarbageOnThePort: row 22. The relay closes such a connection, and
+// the next honest client works.
+func TestAttack22GarbageOnThePort(t *testing.T) {
+	w := town.New(t, town.People("alice"))
+	for name, garbage := range map[string]string{
+		"http":          "GET / HTTP/1.1\r\nHost: x\r\n\r\n",
+		"binary":        "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\n",
+		"oversize line": strings.Repeat("a", 2<<20) + "\n",
+		"deep":          `{"type":"connect","phase":1,"ciphers":` + strings.Repeat("[", 50000) + "\n",
+		"blank lines":   strings.Repeat("\n", 1000),
+		"wrong phase":   `{"type":"secure","sa-data":{"seq":0,"random":""},"payload":""}` + "\n",
 	} {
-		t.Run(c.name, func(t *testing.T) {
-			suites := func(list []string) clientOption { return func(cfg *ClientConfig) { cfg.Ciphers = list } }
-			alice, bob := town.client("alice", suites(c.alice)), town.client("bob", suites(c.bob))
-			defer alice.leave()
-			defer bob.leave()
-			for i := range 5 {
-				alice.mustSend(fmt.Sprintf("there %d", i), "bob")
-				bob.awaitText(fmt.Sprintf("there %d", i))
-				bob.mustSend(fmt.Sprintf("back %d", i), "alice")
-				alice.awaitText(fmt.Sprintf("back %d", i))
-			}
-			alice.mustSettle(StatusRead)
-			bob.mustSettle(StatusRead)
-			var suite string
-			alice.engine.do(context.Background(), func() {
-				for _, pc := range alice.engine.conns {
-					if pc.conv != nil {
-						suite = pc.conv.Suite()
-					}
+		c, err := net.Dial("tcp", w.Addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.Write([]byte(garbage)) // the relay may have closed already
+		if _, err := bufio.NewReader(c).WriteTo(new(bytes.Buffer)); err != nil && !strings.Contains(err.Error(), "reset") {
+			t.Errorf("%s: %v", name, err)
+		}
+		c.Close()
+	}
+	w.Must("", "alice", "list")
+}
+
+// TestAttack22NotARelay: a port with another protocol.
+func TestAttack22NotARelay(t *testing.T) {
+	w := town.New(t, town.People("alice"))
+	for name, answer := range map[string]string{
+		"http": "HTTP/1.1 400 Bad Request\r\n\r\n", "oversize": strings.Repeat("a", 1<<20), "nothing": "", "half a line": `{"type":"connect"`,
+	} {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		go func() {
+			for {
+				c, err := l.Accept()
+				if err != nil {
+					return
 				}
-			})
-			if suite != c.want {
-				t.Errorf("the conversation has suite %q, want %q", suite, c.want)
+				bufio.NewReader(c).ReadString('\n')
+				c.Write([]byte(answer))
+				c.Close()
 			}
-		})
-	}
-	t.Run("none in common", func(t *testing.T) {
-		alice := town.client("alice", func(cfg *ClientConfig) { cfg.Ciphers = []string{crypto.SuiteRSA256} })
-		bob := town.client("bob", func(cfg *ClientConfig) { cfg.Ciphers = []string{crypto.SuiteRSA128} })
-		defer alice.leave()
-		defer bob.leave()
-		if _, err := alice.Send(context.Background(), []string{"bob"}, "x"); ExitStatus(err) != 4 || AsError(err).Code != proto.NoCommonSuite {
-			t.Errorf("no suite in common: %v", err)
+		}()
+		r := w.Run("", "alice", "-relay", l.Addr().String(), "list")
+		if r.Status != 1 && r.Status != 3 || r.Stdout != "" || !strings.Contains(r.Stderr, "client: hint: ") ||
+			strings.Contains(r.Stderr, "shorter messages") {
+			t.Errorf("%s: %+v", name, r)
 		}
-	})
+		l.Close()
+	}
 }
 
-func TestRSAKey(t *testing.T) {
-	town := newTown(t, "alice", "bob")
-	c, err := card.Open(context.Background(), filepath.Join(town.dir, "lab", "alice"), card.Options{})
+// TestRelayUnknownAndChanged: row 5.
+func TestRelayUnknownAndChanged(t *testing.T) {
+	w := town.New(t, town.People("alice"))
+	w.Fails(4, "alice", []string{"-accept-new=false", "list"}, "-fingerprint")
+	w.Fails(4, "alice", []string{"-fingerprint", strings.Repeat("00", 32), "list"}, strings.Repeat("00", 32))
+	if r := w.Run("", "alice", "-fingerprint", strings.Repeat("00", 32), "list"); strings.Contains(r.Stderr,
+		"trust accept") || !strings.Contains(r.Stderr, "given with -fingerprint") {
+		t.Errorf("another key than the one given: %+v", r)
+	}
+	fingerprint := w.Fingerprint("relay")
+	w.Must("", "alice", "-accept-new=false", "-fingerprint", fingerprint, "list") // known from here on
+	w.Must("", "alice", "-accept-new=false", "list")
+
+	w.Stop()
+	w.StartRelay("another-relay")
+	w.Fails(4, "alice", []string{"list"}, "client trust accept "+w.Addr, "between you and it")
+	w.Fails(4, "alice", []string{"list"}) // a second try changes nothing
+	if trust := w.Must("", "alice", "trust"); !strings.Contains(trust, "refused: another key") {
+		t.Errorf("trust shows %q", trust)
+	}
+	w.Must("", "alice", "trust", "accept", w.Addr)
+	w.Must("", "alice", "-accept-new=false", "list")
+	w.Fails(1, "alice", []string{"trust", "accept", w.Addr}, "none to accept")
+	w.Must("", "alice", "-fingerprint", strings.Repeat("0A", 32), "trust", "accept", w.Addr)
+	w.Fails(4, "alice", []string{"list"}, strings.Repeat("0a", 32))
+	// The given fingerprint counts for this run, and the known one is told.
+	fingerprint = w.Fingerprint("another-relay")
+	if r := w.Run("", "alice", "-q=false", "-fingerprint", fingerprint, "list"); r.Status != 0 ||
+		!strings.Contains(r.Stderr, "another is known") || !strings.Contains(r.Stderr,
+		"client -fingerprint "+fingerprint+" trust accept "+w.Addr) {
+		t.Errorf("with -fingerprint: %+v", r)
+	}
+	w.Fails(4, "alice", []string{"list"}, strings.Repeat("0a", 32))
+	w.Must("", "alice", "trust", "forget", w.Addr)
+	w.Fails(4, "alice", []string{"-accept-new=false", "list"})
+}
+
+// TestPeerUnknownAndChanged: nothing is sent to a person who was not accepted.
+func TestPeerUnknownAndChanged(t *testing.T) {
+	w := town.New(t, town.People("alice", "bob", "mallory"))
+	w.Must("", "alice", "list")
+	bob := w.Receive("bob", "-n", "1")
+	w.Fails(4, "alice", []string{"-accept-new=false", "send", "bob", "hello"}, "-accept-new", "client whois bob")
+	w.Must("", "alice", "send", "bob", "hello")
+	bob.Object("message")
+	bob.End()
+	w.Must("", "bob", "release")
+
+	mallory := w.Receive("mallory", "-from", "nobody")
+	mallory.Cmd.Process.Kill()
+	mallory.End()
+	as := func(name string) *town.Running {
+		p := w.Start("mallory", "-name", name, "-state", w.Path("state-as-"+name), "-json", "recv")
+		p.Object("connected")
+		return p
+	}
+	mallory = as("bob")
+	w.Fails(4, "alice", []string{"send", "bob", "for bob alone"}, "another person", "client trust accept bob")
+	if whois := w.Run("", "alice", "-json", "whois", "bob"); !strings.Contains(whois.Stdout, `"known":"another","known_since":"`) {
+		t.Errorf("whois: %+v", whois)
+	}
+	if whois := w.Run("whois bob\n", "alice"); !strings.Contains(whois.Stdout,
+		"\nKnown          : another person than the one who is known, since ") {
+		t.Errorf("whois at the prompt: %+v", whois)
+	}
+	w.Must("", "alice", "trust", "accept", "bob")
+	w.Must("", "alice", "send", "bob", "for whoever it is")
+	if o := mallory.Object("message"); o["text"] != "for whoever it is" {
+		t.Errorf("mallory got %v", o)
+	}
+	mallory.Cmd.Process.Signal(syscall.SIGINT)
+	if r := mallory.End(); r.Status != 130 {
+		t.Errorf("after SIGINT: %+v", r)
+	}
+}
+
+func TestPipedPrompt(t *testing.T) {
+	w := town.New(t, town.People("alice", "bob"))
+	bob := w.Start("bob")
+	bob.Stdin.Write([]byte("list\n"))
+	for !strings.HasPrefix(bob.Line(), "1. ID: bob Level: 1 Since: ") {
+	}
+	bob.Line() // the blank line after the list
+	alice := w.Start("alice")
+	alice.Stdin.Write([]byte("whois bob\nbob: Bom dia!\n"))
+	if line := bob.Line(); !strings.HasSuffix(line, "] [alice]: Bom dia!\n") {
+		t.Errorf("bob saw %q", line)
+	}
+	bob.Stdin.Write([]byte("alice: olá\nnonsense\n"))
+	for range 7 {
+		alice.Line()
+	}
+	if line := alice.Line(); !strings.HasSuffix(line, "] [bob]: olá\n") {
+		t.Errorf("alice saw %q", line)
+	}
+	if r := alice.End(); r.Status != 0 || r.Stderr != "" {
+		t.Errorf("alice: %+v", r)
+	}
+	if r := bob.End(); r.Status != 2 || !strings.Contains(r.Stderr, `there is no command "nonsense"`) {
+		t.Errorf("bob: %+v", r)
+	}
+	if r := w.Run("nobody: hello\n", "alice"); r.Status != 6 || !strings.Contains(r.Stderr, "nobody by the name") {
+		t.Errorf("to nobody: %+v", r)
+	}
+}
+
+// TestTalkBetweenTokens: an RSA card as issued until 2024, and an EC card as
+// since.
+func TestTalkBetweenTokens(t *testing.T) {
+	lab.NeedSoftHSM(t)
+	w := town.New(t, map[string][]lab.IssueOption{"alice": {lab.RSA2048}, "bob": {lab.P256}, "carol": {lab.P256}})
+	tokens, err := w.PKI.SoftHSM(w.Path("tokens"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer c.Close()
-	cred, err := NewCredential(context.Background(), c, "alice", crypto.KeyRSA, time.Hour, nil, time.Now())
+	w.Env = []string{tokens.Env()}
+	with := func(name string, args ...string) []string {
+		return append([]string{"-card", tokens.URI(name), "-pin-file", tokens.PINFile(name)}, args...)
+	}
+	bob := w.Receive("bob", "-n", "1")
+	bob.Cmd.Process.Kill() // with the software card: the same person
+	bob.End()
+	bob = w.Start("bob", with("bob", "recv", "-n", "1")...)
+	w.Must("", "alice", with("alice", "send", "-wait", "read", "-wait-peer", "30s", "bob", "from the card")...)
+	if r := bob.End(); r.Status != 0 || r.Stdout != "alice: from the card\n" || r.Stderr != "" {
+		t.Errorf("bob: %+v", r)
+	}
+	if out := w.Must("", "alice", with("alice", "card")...); !strings.Contains(out,
+		"CITIZEN AUTHENTICATION CERTIFICATE, id ") || !strings.Contains(out, "this one is used") ||
+		strings.Count(out, "    Key: ") != 2 || strings.Count(out, "none is shown without the PIN") != 2 {
+		t.Errorf("card shows %q", out)
+	}
+	if out := w.Must("", "alice", "-card", tokens.URI("alice"), "card"); strings.Count(out, "none is shown without the PIN") != 3 {
+		t.Errorf("card without a PIN shows %q", out)
+	}
+
+	// row 21: a wrong PIN is not retried.
+	wrong := w.Path("wrong")
+	if err := os.WriteFile(wrong, []byte("999999\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if r := w.Run("", "carol", "-card", tokens.URI("carol"), "-pin-file", wrong, "card"); r.Status != 5 ||
+		!strings.Contains(r.Stdout, "this one is used") || !strings.Contains(r.Stderr, "the PIN was wrong") {
+		t.Errorf("card with a wrong PIN: %+v", r)
+	}
+	if r := w.Run("", "carol", append(with("carol"), "-q=false", "card")...); r.Status != 0 ||
+		!strings.Contains(r.Stderr, "a wrong PIN was given before") {
+		t.Errorf("card after one wrong PIN: %+v", r)
+	}
+	w.Fails(5, "carol", []string{"-card", tokens.URI("carol"), "-pin-file", wrong, "list"}, "the PIN was wrong")
+	w.Fails(5, "carol", []string{"-card", tokens.URI("carol"), "list"}, "PIN") // no one to ask
+	w.Fails(5, "carol", []string{"-card", tokens.URI("nobody"), "list"})
+	if r := w.Run("", "carol", append(with("carol"), "-q=false", "list")...); r.Status != 0 ||
+		!strings.Contains(r.Stderr, "a wrong PIN was given before") {
+		t.Errorf("after one wrong PIN: %+v", r)
+	}
+	w.Must("", "carol", with("carol", "list")...)
+}
+
+// TestKeep: a kept key replaces card and PIN until logout.
+func TestKeep(t *testing.T) {
+	w := town.New(t, town.People("alice"))
+	card := w.Path("lab", "alice")
+	w.Must("", "alice", "-keep", "1h", "list")
+	if err := os.Rename(card, card+"-away"); err != nil {
+		t.Fatal(err)
+	}
+	w.Must("", "alice", "list")
+	kept := filepath.Join(w.Path("state-alice"), "kept")
+	if err := os.Chmod(kept, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	w.Fails(5, "alice", []string{"list"}, "client logout")
+	w.Must("", "alice", "logout")
+	w.Fails(5, "alice", []string{"list"}, "card")
+	if _, err := os.Lstat(kept); !os.IsNotExist(err) {
+		t.Errorf("the kept key: %v", err)
+	}
+}
+
+func TestHistoryAndProof(t *testing.T) {
+	w := town.New(t, town.People("alice", "bob"))
+	bob := w.Receive("bob", "-n", "2")
+	ids := strings.Fields(w.Must("one\ntwo\n", "alice", "send", "-wait", "read", "bob"))
+	bob.End()
+	w.Stop() // no relay and no card from here on
+	if err := os.Rename(w.Path("lab", "alice"), w.Path("lab", "gone")); err != nil {
+		t.Fatal(err)
+	}
+	history := w.Must("", "alice", "history")
+	if !strings.HasPrefix(history, "History for bob:\nID ") || !strings.Contains(history, ids[1]+"  two") ||
+		strings.Count(history, "READ") != 2 {
+		t.Errorf("the history is %q", history)
+	}
+	if with := w.Must("", "alice", "history", "-peer", "BOB"); with != history {
+		t.Errorf("with bob it is %q", with)
+	}
+	if with := w.Must("", "alice", "history", "-peer", "carol"); with != "" {
+		t.Errorf("with carol it is %q", with)
+	}
+	if json := w.Must("", "bob", "-json", "history"); strings.Count(json, `"type":"history"`) != 2 ||
+		!strings.Contains(json, `"direction":"in"`) {
+		t.Errorf("as JSON it is %q", json)
+	}
+	if verified := w.Must("", "alice", "history", "-verify"); !strings.Contains(verified, "all of it holds") {
+		t.Errorf("verified: %q", verified)
+	}
+	proof := w.Must("", "alice", "history", "-export", ids[0])
+	if out := w.Must(proof, "nobody", "verify", "-"); !strings.Contains(out, "one") || !strings.Contains(out, ids[0]) {
+		t.Errorf("the proof proves %q", out)
+	}
+	if _, err := os.Lstat(w.Path("state-nobody")); !os.IsNotExist(err) {
+		t.Errorf("verify made a state directory: %v", err)
+	}
+	empty := t.TempDir() // without lists a sound history is not called damaged
+	town.CheckFails(t, w.Run(proof, "nobody", "-crl", empty, "verify", "-"), 8,
+		"the signatures and certificates of the proof hold", "-crl DIR")
+	if r := w.Run("", "alice", "-crl", empty, "history", "-verify"); r.Status != 8 ||
+		!strings.Contains(r.Stderr, "all signatures and certificates of the history hold") || strings.Contains(r.Stdout, "all of it holds") {
+		t.Errorf("without lists: %+v", r)
+	}
+	town.CheckFails(t, w.Run(strings.Replace(proof, `\"text\":\"one\"`, `\"text\":\"six\"`, 1)+" ", "nobody", "verify", "-"), 8)
+	w.Fails(1, "nobody", []string{"verify", w.Path("none")}, "none")
+	w.Fails(1, "nobody", []string{"history"}, "no state directory")
+
+	// row 25: an edited history is detected.
+	file := ""
+	for _, name := range []string{"0.jsonl", "s0.jsonl"} {
+		if path := filepath.Join(w.Path("state-alice"), "history", name); file == "" {
+			if _, err := os.Stat(path); err == nil {
+				file = path
+			}
+		}
+	}
+	data, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
 	}
-	alice, bob := town.client("alice", func(cfg *ClientConfig) { cfg.Credential = cred }), town.client("bob")
-	alice.mustSend("by RSA", "bob")
-	bob.awaitText("by RSA")
-	alice.mustSettle(StatusRead)
-}
-
-// TestBothBegin lets two sides shake hands with each other at the same moment.
-func TestBothBegin(t *testing.T) {
-	town := newTown(t, "alice", "bob")
-	alice, bob := town.client("alice"), town.client("bob")
-	var wg sync.WaitGroup
-	for _, pair := range [][2]*testClient{{alice, bob}, {bob, alice}} {
-		wg.Go(func() {
-			for i := range 50 {
-				if _, err := pair[0].Send(context.Background(), []string{pair[1].Name()}, fmt.Sprintf("%s %d", pair[0].Name(), i)); err != nil {
-					t.Error(err)
-				}
-			}
-		})
-	}
-	wg.Wait()
-	alice.mustSettle(StatusRead)
-	bob.mustSettle(StatusRead)
-	for _, tc := range []*testClient{alice, bob} {
-		if n := len(tc.texts()); n != 50 {
-			t.Errorf("%s saw %d of 50 lines", tc.Name(), n)
-		}
-	}
-}
-
-func TestDeviceTurnsUpAndLeaves(t *testing.T) {
-	town := newTown(t, "alice", "bob")
-	alice, bob1 := town.client("alice"), town.client("bob")
-	alice.mustSend("to one", "bob")
-	bob1.awaitText("to one")
-	bob2 := town.clientIn("bob", "state-bob-2")
-	second := bob2.Conn()
-	alice.awaitConn(bob2)
-	alice.mustSend("to both", "bob")
-	bob1.awaitText("to both")
-	bob2.awaitText("to both")
-	bob2.leave()
-	alice.await("that it left", func(ev Event) bool {
-		return ev.Peer != nil && ev.Peer.Conn == second && ev.Peer.What == proto.Left && ev.Peer.Reason == ""
-	})
-	alice.mustSend("to one again", "bob")
-	bob1.awaitText("to one again")
-	alice.mustSettle(StatusRead)
-	if got := bob2.texts(); !slices.Equal(got, []string{"to both"}) {
-		t.Errorf("the other device saw %q", got)
-	}
-}
-
-// TestWhoeverCameLeaves: one that is told as come is told as left, also where
-// there was no conversation with it.
-func TestWhoeverCameLeaves(t *testing.T) {
-	town := newTown(t, "alice", "bob")
-	alice, bob := town.client("alice"), town.client("bob")
-	alice.mustSend("now they know each other", "bob")
-	alice.mustSettle(StatusRead)
-	alice.leave()
-	bob.leave()
-
-	alice = town.client("alice")
-	if err := alice.Watch(t.Context()); err != nil {
+	if err := os.WriteFile(file, bytes.Replace(data, []byte(`"two"`), []byte(`"2wo"`), 1), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	for range 2 {
-		bob = town.client("bob")
-		for _, what := range []string{proto.Came, proto.Left} {
-			change := alice.await("that it "+what, func(ev Event) bool {
-				return ev.Peer != nil && ev.Peer.Conn == bob.Conn() && ev.Peer.What == what
-			}).Peer
-			if change.Name != "bob" || change.Reason != "" {
-				t.Errorf("it is told as %+v", change)
-			}
-			bob.leave()
-		}
-	}
-	for _, ev := range alice.seen() {
-		if ev.Peer != nil && ev.Peer.What == "authenticated" {
-			t.Errorf("there was a conversation: %+v", ev.Peer)
-		}
+	if r := w.Run("", "alice", "history", "-verify"); r.Status != 8 || !strings.Contains(r.Stderr, "does not verify") ||
+		strings.Contains(r.Stdout, "all of it holds") {
+		t.Errorf("edited: %+v", r)
 	}
 }
 
-func TestUnshownIsShownAtTheNextStart(t *testing.T) {
-	town := newTown(t, "alice", "bob")
-	alice := town.client("alice")
-	bob := town.client("bob")
-	bob.mu.Lock()
-	bob.hold = true
-	bob.mu.Unlock()
-	alice.mustSend("kept", "bob")
-	bob.awaitText("kept")
-	if out := alice.settle(StatusDelivered); len(out.Failed) > 0 {
-		t.Fatal(out.Failed)
-	}
-	bob.leave()
-	bob = town.client("bob")
-	if m := bob.awaitText("kept"); !m.Again || m.From != "alice" {
-		t.Errorf("it came again as %+v", *m)
-	}
-	bob.leave()
-	bob = town.client("bob")
-	alice.mustSend("new", "bob")
-	bob.awaitText("new")
-	if got := bob.texts(); !slices.Equal(got, []string{"new"}) {
-		t.Errorf("what was shown came once more: %q", got)
-	}
-	alice.mustSettle(StatusRead)
-}
-
-func TestFirstContactIsAskedAbout(t *testing.T) {
-	town := newTown(t, "alice", "bob")
-	bob := town.client("bob")
-	_ = bob
-	strict := func(cfg *ClientConfig) { cfg.AcceptNew = false; cfg.Fingerprint = bob.Fingerprint() }
-	alice := town.client("alice", strict)
-	_, err := alice.Send(context.Background(), []string{"bob"}, "hello")
-	if AsError(err) == nil || AsError(err).Code != proto.UnknownPeer {
-		t.Fatalf("sending to a new person without asking: %v", err)
-	}
-	asked := &testAsker{answer: true}
-	alice.leave()
-	alice = town.client("alice", strict, func(cfg *ClientConfig) { cfg.Asker = asked })
-	alice.mustSend("hello", "bob")
-	bob.awaitText("hello")
-	alice.leave()
-	alice = town.client("alice", strict)
-	alice.mustSend("known now", "bob")
-	bob.awaitText("known now")
-	if asked.times != 1 {
-		t.Errorf("asked %d times", asked.times)
-	}
-}
-
-// TestForgottenWhileRunning: who was accepted, and is forgotten by another
-// process before they have come, is asked about when somebody comes.
-func TestForgottenWhileRunning(t *testing.T) {
-	town := newTown(t, "alice", "bob", "mallory")
-	bob := town.client("bob")
-	alice := town.client("alice")
-	alice.mustSend("hello", "bob")
-	alice.mustSettle(StatusRead)
-	fingerprint := bob.Fingerprint()
-	alice.leave()
-	if err := bob.Release(context.Background()); err != nil {
-		t.Fatal(err)
-	}
-	bob.leave()
-	alice = town.client("alice", func(cfg *ClientConfig) { cfg.AcceptNew = false; cfg.Fingerprint = fingerprint })
-	accepted := false
-	alice.engine.do(context.Background(), func() { accepted = alice.engine.userFor("bob").accepted })
-	if !accepted {
-		t.Fatal("bob is not known as accepted: this shows nothing")
-	}
-	other, err := OpenState(alice.state.Dir(), "alice")
+// TestOutputThatNobodyReads: the client ends quietly.
+func TestOutputThatNobodyReads(t *testing.T) {
+	w := town.New(t, town.People("alice"))
+	cmd := w.Client("alice", "list")
+	r, wr, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)
 	}
-	if ok, err := other.ForgetPeer("bob"); !ok || err != nil {
-		t.Fatal(ok, err)
-	}
-	cfg := town.config("bob", "state-mallory")
-	cfg.Credential = town.credentialAs("mallory", "bob", time.Now())
-	mallory := town.dial(cfg)
-	_, err = alice.Send(context.Background(), []string{"bob"}, "for bob alone")
-	if AsError(err) == nil || AsError(err).Code != proto.UnknownPeer {
-		t.Errorf("sending to who has come under a forgotten name: %v, want %s", err, proto.UnknownPeer)
-	}
-	if got := mallory.texts(); len(got) != 0 {
-		t.Errorf("mallory was shown %q", got)
+	r.Close()
+	defer wr.Close()
+	var stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = wr, &stderr
+	if err := cmd.Run(); err != nil || stderr.String() != "" {
+		t.Errorf("it ended with %v and said %q", err, stderr.String())
 	}
 }
 
-type testAsker struct {
-	answer bool
-	times  int
+// TestStateOfAnotherName: a state directory belongs to one name.
+func TestStateOfAnotherName(t *testing.T) {
+	w := town.New(t, town.People("alice", "bob"))
+	w.Must("", "alice", "list")
+	w.Fails(2, "bob", []string{"-state", w.Path("state-alice"), "list"}, "belongs to the name alice")
 }
 
-func (a *testAsker) ConfirmRelay(context.Context, string, string) (bool, error) {
-	a.times++
-	return a.answer, nil
-}
-
-func (a *testAsker) ConfirmPeer(context.Context, string, *crypto.Person) (bool, error) {
-	a.times++
-	return a.answer, nil
-}
-
-func TestWaitPeer(t *testing.T) {
-	town := newTown(t, "alice", "bob", "carol")
-	alice := town.client("alice", func(cfg *ClientConfig) { cfg.WaitPeer = relayTestTimeout })
-	sent := make(chan error, 1)
-	go func() {
-		_, err := alice.Send(context.Background(), []string{"bob"}, "when you come")
-		sent <- err
-	}()
-	bob := town.client("bob")
-	bob.awaitText("when you come")
-	if err := <-sent; err != nil {
-		t.Fatal(err)
+// TestManyLines: order, back-pressure and the end of a long pipe.
+func TestManyLines(t *testing.T) {
+	w := town.New(t, town.People("alice", "bob"))
+	const n = 20000
+	var in strings.Builder
+	for i := range n {
+		in.WriteString(strings.Repeat("x", i%50))
+		in.WriteByte('\n')
 	}
-	alice.mustSettle(StatusRead)
-
-	// Some are there: the others are waited for, and the record goes to both.
-	alice.mustSend("to two", "bob", "carol")
-	bob.awaitText("to two")
-	carol := town.client("carol")
-	carol.awaitText("to two")
-	alice.mustSettle(StatusRead)
+	bob := w.Start("bob", "recv", "-n", "20000")
+	done := make(chan town.Result, 1)
+	go func() { done <- bob.End() }()
+	ids := w.Must(in.String(), "alice", "send", "-wait", "read", "-wait-peer", "30s", "bob")
+	if strings.Count(ids, "\n") != n {
+		t.Errorf("%d ids", strings.Count(ids, "\n"))
+	}
+	r := <-done
+	if got := strings.ReplaceAll(r.Stdout, "alice: ", ""); r.Status != 0 || got != in.String() {
+		t.Errorf("bob ended with %d, %d bytes of %d", r.Status, len(got), in.Len())
+	}
 }
 
-// TestAcceptedLaterButNotWritten: -accept-new speaks for who comes after Send,
-// and that cannot be written down: what waits fails with that reason, and the
-// error is not said again at every turn.
-func TestAcceptedLaterButNotWritten(t *testing.T) {
-	town := newTown(t, "alice", "bob", "carol")
-	alice := town.client("alice", func(cfg *ClientConfig) { cfg.WaitPeer = relayTestTimeout })
-	bob := town.client("bob")
-	id := alice.mustSend("to both", "bob", "carol")
-	bob.awaitText("to both")
-	// A disk that takes nothing more, which root would not notice.
-	path := filepath.Join(town.dir, "state-alice", statePeers)
-	if err := errors.Join(os.Remove(path), os.Mkdir(path, 0o700)); err != nil {
-		t.Fatal(err)
+// TestPipe carries binary data both ways, and one way.
+func TestPipe(t *testing.T) {
+	w := town.New(t, town.People("alice", "bob"))
+	there, back := make([]byte, 1<<20+7), make([]byte, 3<<17)
+	rand.Read(there)
+	rand.Read(back)
+	done := make(chan town.Result, 1)
+	bob := w.Client("bob", "pipe", "-wait-peer", "30s", "alice")
+	go func() { done <- town.RunCommand(t, bob, string(back)) }()
+	if got := w.Must(string(there), "alice", "pipe", "-wait-peer", "30s", "bob"); got != string(back) {
+		t.Errorf("alice got %d bytes of %d, or others", len(got), len(back))
 	}
-	carol := town.client("carol")
-	alice.await("that it cannot be written down", func(ev Event) bool { return ev.Type == EventError })
-	for _, text := range []string{"one turn", "and another"} {
-		alice.mustSend(text, "bob")
-		bob.awaitText(text)
-		bob.mustSend(text, "alice")
-		alice.awaitText(text)
+	if r := <-done; r.Status != 0 || r.Stdout != string(there) || r.Stderr != "" {
+		t.Errorf("bob got %d bytes of %d, or others; he ended with %d and said %q", len(r.Stdout), len(there), r.Status, r.Stderr)
 	}
-	said := 0
-	var failed *ReceiptChange
-	for _, ev := range alice.seen() {
-		if ev.Type == EventError {
-			said++
+	bob = w.Client("bob", "pipe", "-recv", "-wait-peer", "30s", "alice")
+	go func() { done <- town.RunCommand(t, bob, "not this") }()
+	if got := w.Must(string(there), "alice", "pipe", "-send", "-wait-peer", "30s", "bob"); got != "" {
+		t.Errorf("alice got %q", got)
+	}
+	if r := <-done; r.Status != 0 || r.Stdout != string(there) {
+		t.Errorf("bob got %d bytes of %d, or others; he ended with %d and said %q", len(r.Stdout), len(there), r.Status, r.Stderr)
+	}
+	w.Fails(6, "alice", []string{"pipe", "bob"}, "pipe")
+	if r := w.Run("", "alice", "-json", "pipe", "bob"); r.Status != 2 {
+		t.Errorf("-json: %+v", r)
+	}
+	w.Fails(2, "alice", []string{"pipe", "-send", "-recv", "bob"})
+}
+
+// TestPipeCutShort: the status is not 0, also while standard input gives
+// nothing.
+func TestPipeCutShort(t *testing.T) {
+	w := town.New(t, town.People("alice", "bob"))
+	for _, way := range []struct{ bob, alice []string }{{nil, nil}, {[]string{"-send"}, []string{"-recv"}}} {
+		bob := w.Start("bob", slices.Concat([]string{"pipe"}, way.bob, []string{"-wait-peer", "30s", "alice"})...)
+		alice := w.Start("alice", slices.Concat([]string{"pipe"}, way.alice, []string{"-wait-peer", "30s", "bob"})...)
+		bob.Stdin.Write([]byte("a beginning\n"))
+		if line := alice.Line(); line != "a beginning\n" {
+			t.Errorf("%s: alice got %q", way.alice, line)
 		}
-		if ev.Receipt != nil && ev.Receipt.ID == id && ev.Receipt.Status == StatusFailed {
-			failed = ev.Receipt
+		bob.Cmd.Process.Kill()
+		rest, err := io.ReadAll(alice.Out)
+		if err != nil || len(rest) != 0 {
+			t.Errorf("%s: alice got %q %v", way.alice, rest, err)
 		}
-	}
-	if said != 1 {
-		t.Errorf("the error is said %d times, want once", said)
-	}
-	if failed == nil || failed.To != "carol" || !strings.Contains(failed.Reason, path) {
-		t.Errorf("what waited for carol failed as %+v, want the reason that %s cannot be written", failed, path)
-	}
-	if got := carol.texts(); len(got) != 0 {
-		t.Errorf("carol, whom nobody has accepted, saw %q", got)
-	}
-	// Who could not be written down is asked about again by the next Send.
-	if _, err := alice.Send(context.Background(), []string{"carol"}, "and now"); err == nil {
-		t.Error("carol is taken as accepted")
-	}
-	if err := os.Remove(path); err != nil {
-		t.Fatal(err)
-	}
-	alice.mustSend("with room again", "carol")
-	carol.awaitText("with room again")
-}
-
-func TestSomeRecipientsOnly(t *testing.T) {
-	town := newTown(t, "alice", "bob", "carol")
-	alice, bob := town.client("alice"), town.client("bob")
-	alice.mustSend("to two", "bob", "carol")
-	bob.awaitText("to two")
-	out := alice.settle(StatusRead)
-	if len(out.Names) != 2 || out.Names[0].Reached != 1 || out.Names[1].Failed != 1 || len(out.Failed) != 1 || out.Failed[0].Code != proto.NoSuchName {
-		t.Errorf("with carol away: %v %v", out.Names, out.Failed)
+		alice.Cmd.Wait()
+		if status := alice.Cmd.ProcessState.ExitCode(); status != 3 || !strings.Contains(alice.Stderr.String(), "client: error: ") {
+			t.Errorf("%s: alice ended with %d and said %q", way.alice, status, alice.Stderr.String())
+		}
+		bob.End()
 	}
 }
 
-// TestRelayDiesAgainAndAgain is the first of what must be seen of
-// conversations, in one process: every line exactly once and in order, though
-// the relay is cut off five times.
-func TestRelayDiesAgainAndAgain(t *testing.T) {
-	town := newTown(t, "alice", "bob")
-	alice, bob := town.client("alice"), town.client("bob")
-	const lines, cuts = 10000, 5
-	alice.mustSend("line 0", "bob")
-	for i := 1; i < lines; i++ {
-		if i%(lines/(cuts+1)) == 0 {
-			town.stop()
-			town.startRelay()
-			// What is sent now meets the next death on its way.
-			for _, tc := range []*testClient{alice, bob} {
-				tc.await("the relay back", func(Event) bool { return timesBack(tc.events) == i/(lines/(cuts+1)) })
-			}
-		}
-		alice.mustSend(fmt.Sprintf("line %d", i), "bob")
+// TestHistoryOfOneBreath: a message and the history after it, in one pipe.
+func TestHistoryOfOneBreath(t *testing.T) {
+	w := town.New(t, town.People("alice", "bob"))
+	w.Receive("bob")
+	if out := w.Must("bob: of one breath\nhistory\n", "alice"); !strings.Contains(out, "of one breath") {
+		t.Errorf("the history is %q", out)
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-	defer cancel()
-	if out := alice.Wait(ctx, StatusRead); len(out.Failed) > 0 {
-		t.Fatalf("%v: %v", out.Names, out.Failed)
-	}
-	texts := bob.texts()
-	if len(texts) != lines {
-		t.Errorf("%d lines came, want %d", len(texts), lines)
-	}
-	for i, text := range texts {
-		if text != fmt.Sprintf("line %d", i) {
-			t.Fatalf("line %d is %q", i, text)
-		}
-	}
-}
-
-func timesBack(events []Event) (n int) {
-	for _, ev := range events {
-		if ev.Type == EventBack {
-			n++
-		}
-	}
-	return n
 }

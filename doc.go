@@ -1,18 +1,20 @@
-// Package chatsecure is Relay and Client: messages between people over TCP in
-// newline-delimited JSON, end-to-end encrypted and signed under identities
-// that come from smart cards.
+// Package chatsecure is the two programs, relay and client, as functions: RelayMain
+// and ClientMain. People talk through a relay in messages that are signed under
+// their smart cards and encrypted end to end. The relay delivers them, and is
+// trusted with nothing else. PROTOCOL.md is the wire format and SECURITY.md the
+// promises.
 //
-// A Client proves who it is with a delegation that its card signed once, and
-// checks every peer itself; a Relay is trusted with delivery and with nothing
-// else. The wire format is PROTOCOL.md; lines are in package proto, keys and
-// transcripts in package crypto, tokens in package card. The commands in cmd
-// are thin mains over this package.
+// This package holds the relay's command line and the process around each program.
+// What crosses the wire is in proto, keys and transcripts in crypto, certificates
+// in crypto/trust, and tokens in card. The relay itself is internal/relay. The
+// client is internal/client, with its history, state and fetching beside it; its
+// commands and prompt are internal/command. Nothing here is a library for others.
 package chatsecure
 
 import _ "embed"
 
-// CABundle is Mozilla's list of certificate authorities in PEM, as Debian's
+// caBundle is Mozilla's list of certificate authorities in PEM, as Debian's
 // ca-certificates package ships it (MPL 2.0).
 //
 //go:embed ca-bundle.pem
-var CABundle []byte
+var caBundle []byte

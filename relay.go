@@ -3,263 +3,289 @@ package chatsecure
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"syscall"
-	"time"
 
-	"chatsecure/crypto"
-	"chatsecure/proto"
+	"chatsecure/internal/command"
+	"chatsecure/internal/fail"
+	"chatsecure/internal/relay"
 )
 
-// DefaultMaxConns is how many connections a relay has at once unless told
-// otherwise: twice what its memory at rest is measured for.
-const DefaultMaxConns = 20000
+// The relay's exit statuses. Those of the client, fail.ExitStatus, are a superset.
+const (
+	exitDone  = 0
+	exitOther = 1
+	exitUsage = 2
+)
 
-// RelayConfig is what a Relay needs. The zero value of an optional field means
-// its default.
-type RelayConfig struct {
-	State     string        // directory of the relay's key and of the names; made if need be
-	Roots     []byte        // authorities to trust in PEM, as Mozilla lists them; optional
-	CABundle  string        // PEM file with further authorities to trust; optional
-	CRLDir    string        // directory with revocation lists; optional
-	CRLPolicy crypto.Policy // default crypto.PolicyTry
-	Fetch     bool          // fetch revocation lists that certificates name, by HTTP
-	Ciphers   []string      // suites allowed; default all
-	MaxConns  int           // connections at once; default DefaultMaxConns
-	Log       *slog.Logger  // default: nothing is logged
-
-	// FetchPrivate fetches from loopback, link-local and private addresses too.
-	FetchPrivate bool
-
-	Now func() time.Time // tests own the clock; default time.Now
-
-	maxHeld  int64         // tests have less than relayMaxHeld
-	ofPerson int           // tests have more connections of one person than relayMaxOfPerson, or fewer
-	patience time.Duration // for one handshake; tests have less than proto.HandshakeTimeout
-
-	// readyKey gives the KEM key of a handshake; tests that shake hands ten
-	// thousand times have no time to make RSA keys. Default KeySource.Ready.
-	readyKey func(crypto.Suite) (crypto.KEMKey, bool)
+// relayOptions is the relay's command line.
+type relayOptions struct {
+	cfg                           relay.Config
+	policy, ciphers               string // not yet in cfg
+	listen, addrFile, logFormat   string
+	verbose, fingerprint, version bool
 }
 
-// Relay passes lines between the connections of clients. It knows who they
-// are and who talks to whom; what they say is sealed end to end.
-type Relay struct {
-	cfg   RelayConfig
-	log   *slog.Logger
-	key   *crypto.Key
-	lock  *os.File
-	trust *relayTrust
-	names *registry
-	keys  crypto.KeySource
-
-	halfOpen *relayHalfOpen
-	workers  chan struct{} // a token for each handshake that may compute at once
-	hub      *relayHub
-	memory   *relayMemory
-	seconds  atomic.Int64   // the keeper's clock, from 1 on
-	reload   chan struct{}  // asks the keeper to read bundle and lists again
-	conns    sync.WaitGroup // every goroutine that serves a connection
+// flags returns the flags that set the options. Their texts are in relayFlags.
+func (o *relayOptions) flags() *flag.FlagSet {
+	fs := flag.NewFlagSet("relay", flag.ContinueOnError)
+	fs.SetOutput(io.Discard)
+	fs.StringVar(&o.listen, "listen", ":8080", "")
+	fs.StringVar(&o.cfg.State, "state", "", "")
+	fs.StringVar(&o.cfg.CABundle, "ca-bundle", "", "")
+	fs.StringVar(&o.cfg.CRLDir, "crl", "", "")
+	fs.StringVar(&o.policy, "crl-policy", "try", "")
+	fs.BoolVar(&o.cfg.Fetch, "fetch", true, "")
+	fs.BoolVar(&o.cfg.FetchPrivate, "fetch-private", false, "")
+	fs.StringVar(&o.ciphers, "ciphers", "", "")
+	fs.IntVar(&o.cfg.MaxConns, "max-conns", relay.DefaultMaxConns, "")
+	fs.StringVar(&o.addrFile, "addr-file", "", "")
+	fs.StringVar(&o.logFormat, "log", "text", "")
+	fs.BoolVar(&o.verbose, "v", false, "")
+	fs.BoolVar(&o.fingerprint, "fingerprint", false, "")
+	fs.BoolVar(&o.version, "version", false, "")
+	return fs
 }
 
-// RelayCiphers returns the suites that a relay allows unless told otherwise,
-// best first.
-func RelayCiphers() []string { return crypto.SuiteNames() }
-
-// SetCiphers allows the suites of a list with commas. An empty list allows all.
-func (cfg *RelayConfig) SetCiphers(list string) error {
-	cfg.Ciphers = nil
-	if list == "" {
-		return nil
+// parseRelay reads the command line. If ok is false, the program ends with status.
+func parseRelay(args []string, stdout, stderr io.Writer) (o relayOptions, status int, ok bool) {
+	fs := o.flags()
+	err := fs.Parse(args)
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+		fmt.Fprint(stdout, relayManual().Help())
+		return o, exitDone, false
+	case err == nil && fs.NArg() > 0:
+		err = fmt.Errorf("unexpected argument %q", fs.Arg(0))
+	case err == nil && o.logFormat != "text" && o.logFormat != "json":
+		err = fmt.Errorf("-log is text or json, not %q", o.logFormat)
+	case err == nil && o.cfg.MaxConns < 1:
+		err = fmt.Errorf("-max-conns is at least 1, not %d", o.cfg.MaxConns)
 	}
-	for name := range strings.SplitSeq(list, ",") {
-		if crypto.SuiteByName(name) == nil {
-			return fmt.Errorf("-ciphers: there is no suite %q", name)
-		}
-		cfg.Ciphers = append(cfg.Ciphers, name)
+	if err == nil {
+		err = o.cfg.SetPolicy(o.policy)
 	}
-	return nil
+	if err == nil {
+		err = o.cfg.SetCiphers(o.ciphers)
+	}
+	if err != nil {
+		complain(stderr, err, "relay -h shows what there is")
+		return o, exitUsage, false
+	}
+	return o, exitDone, true
 }
 
-// SetPolicy sets CRLPolicy by its word: try, require or off.
-func (cfg *RelayConfig) SetPolicy(word string) (err error) {
-	cfg.CRLPolicy, err = crypto.ParsePolicy(word)
-	return err
+// complain prints an error and its hint in the form that people see.
+func complain(w io.Writer, err error, hint string) {
+	fmt.Fprintf(w, "relay: error: %s\n", fail.AsError(err).Message)
+	if hint != "" {
+		fmt.Fprintf(w, "relay: hint: %s\n", hint)
+	}
 }
 
-// NewRelay opens the state directory, which one relay at a time may use, and
-// reads the trusted authorities and revocation lists.
-func NewRelay(cfg RelayConfig) (*Relay, error) {
-	if cfg.Log == nil {
-		cfg.Log = slog.New(slog.DiscardHandler)
+// RelayMain is the relay program. It runs the command line args, without the
+// program's name, and returns the exit status.
+func RelayMain(args []string, version string, stdout, stderr io.Writer) int {
+	o, status, ok := parseRelay(args, stdout, stderr)
+	if !ok {
+		return status
 	}
-	if cfg.Now == nil {
-		cfg.Now = time.Now
+	if o.version {
+		fmt.Fprintln(stdout, "relay", version)
+		return exitDone
 	}
-	if cfg.patience == 0 {
-		cfg.patience = proto.HandshakeTimeout
-	}
-	if cfg.maxHeld == 0 {
-		cfg.maxHeld = relayMaxHeld
-	}
-	if cfg.ofPerson == 0 {
-		cfg.ofPerson = relayMaxOfPerson
-	}
-	if cfg.MaxConns <= 0 {
-		cfg.MaxConns = DefaultMaxConns
-	}
-	if len(cfg.Ciphers) == 0 {
-		cfg.Ciphers = crypto.SuiteNames()
-	}
-	for _, name := range cfg.Ciphers {
-		if crypto.SuiteByName(name) == nil {
-			return nil, fmt.Errorf("unknown cipher suite %q", name)
-		}
-	}
-	r := &Relay{
-		cfg: cfg, log: cfg.Log,
-		halfOpen: newRelayHalfOpen(relayMaxHalfOpen, relayMaxHalfOpenAddr),
-		// Handshakes may take half of the processors, so that a storm of them
-		// leaves the other half to those who talk.
-		workers: make(chan struct{}, (runtime.GOMAXPROCS(0)+1)/2),
-		hub:     newRelayHub(cfg.MaxConns, cfg.ofPerson),
-		memory:  newRelayMemory(cfg.maxHeld),
-		reload:  make(chan struct{}, 1),
-	}
-	if r.cfg.readyKey == nil {
-		r.cfg.readyKey = r.keys.Ready
-	}
-	r.seconds.Store(1)
-	if err := r.open(); err != nil {
-		r.Close()
-		return nil, err
-	}
-	return r, nil
-}
-
-func (r *Relay) open() error {
 	var err error
-	if r.key, err = loadRelayKey(r.cfg.State); err != nil {
-		return err
-	}
-	path := filepath.Join(r.cfg.State, "relay.lock")
-	if r.lock, err = os.OpenFile(path, os.O_RDWR|os.O_CREATE, stateFileMode); err != nil {
-		return err
-	}
-	if err := flock(r.lock, syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
-		return &Error{
-			Code: proto.Internal, Message: "another relay uses the state directory " + r.cfg.State,
-			Hint: "end that one first, or give this one a state directory of its own with -state", Err: err,
+	if o.cfg.State, err = stateDir(o.cfg.State); err == nil {
+		if o.fingerprint {
+			err = printFingerprint(stdout, o.cfg.State)
+		} else {
+			err = serve(o, stderr)
 		}
 	}
-	if r.names, err = openRegistry(filepath.Join(r.cfg.State, "names")); err != nil {
-		return err
+	if err != nil {
+		complain(stderr, err, advice(err))
+		return exitOther
 	}
-	r.trust, err = newRelayTrust(&r.cfg)
+	return exitDone
+}
+
+// advice returns the hint for an error that stops the relay, "" for none.
+func advice(err error) string {
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		return "another program listens there, perhaps a relay: end it, or give another port with -listen"
+	case errors.Is(err, syscall.EACCES) && strings.HasPrefix(err.Error(), "listen "):
+		return "a port below 1024 needs a capability (doc/chatsecure-relay-low-port.conf); or give another with -listen"
+	}
+	return fail.AsError(err).Hint
+}
+
+// stateDir returns the given state directory, or else the default of the XDG base
+// directory specification.
+func stateDir(given string) (string, error) {
+	if given != "" {
+		return given, nil
+	}
+	if base := os.Getenv("XDG_STATE_HOME"); filepath.IsAbs(base) {
+		return filepath.Join(base, "chatsecure", "relay"), nil
+	}
+	home, err := os.UserHomeDir()
+	if err != nil {
+		return "", fmt.Errorf("no state directory: %w; name one with -state", err)
+	}
+	return filepath.Join(home, ".local", "state", "chatsecure", "relay"), nil
+}
+
+func printFingerprint(stdout io.Writer, state string) error {
+	fingerprint, err := relay.Fingerprint(state)
 	if err != nil {
 		return err
 	}
-	for _, name := range r.cfg.Ciphers {
-		if name != crypto.SuiteMLKEM {
-			r.keys.Fill()
+	_, err = fmt.Fprintln(stdout, fingerprint)
+	return err
+}
+
+// serve runs the relay until SIGTERM or SIGINT. SIGHUP reloads.
+func serve(o relayOptions, stderr io.Writer) error {
+	o.cfg.Roots, o.cfg.Log = caBundle, logger(o, stderr)
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+	defer stop()
+	hangup := make(chan os.Signal, 1)
+	signal.Notify(hangup, syscall.SIGHUP)
+	defer signal.Stop(hangup)
+
+	r, err := relay.New(o.cfg)
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	widen()
+	// The protocol itself breaks silence, with an ack every 30 seconds.
+	ln, err := (&net.ListenConfig{KeepAlive: -1}).Listen(ctx, "tcp", o.listen)
+	if err != nil {
+		return err
+	}
+	if o.addrFile != "" {
+		if err := writeAddr(o.addrFile, ln.Addr().String()); err != nil {
+			ln.Close()
+			return err
 		}
+	}
+	var tending sync.WaitGroup
+	defer tending.Wait()
+	defer stop()
+	tending.Go(func() { relay.TendMemory(ctx) })
+	done := make(chan error, 1)
+	go func() { done <- r.Serve(ctx, ln) }()
+	for {
+		select {
+		case <-hangup:
+			r.Reload()
+		case err := <-done:
+			return err
+		}
+	}
+}
+
+// widen gives the Go scheduler two threads more than there are processors. A thread
+// looks at sockets only when it has nothing else to run; under a flood, that delayed
+// everybody by up to ten milliseconds. The two more threads have nothing to run, and
+// the kernel is fair between busy threads. The call comes after relay.New, which
+// gives half of the real processors to handshakes.
+var widen = sync.OnceFunc(func() {
+	if os.Getenv("GOMAXPROCS") == "" {
+		runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + 2)
+	}
+})
+
+func logger(o relayOptions, w io.Writer) *slog.Logger {
+	opts := &slog.HandlerOptions{}
+	if o.verbose {
+		opts.Level = slog.LevelDebug
+	}
+	if o.logFormat == "json" {
+		return slog.New(slog.NewJSONHandler(w, opts))
+	}
+	return slog.New(slog.NewTextHandler(w, opts))
+}
+
+// writeAddr writes the address into a file that is complete once it appears.
+func writeAddr(path, addr string) error {
+	f, err := os.CreateTemp(filepath.Dir(path), ".addr-*")
+	if err != nil {
+		return fmt.Errorf("-addr-file: %w", err)
+	}
+	defer os.Remove(f.Name())
+	_, err = fmt.Fprintln(f, addr)
+	if err = errors.Join(err, f.Chmod(0o644), f.Close()); err == nil {
+		err = os.Rename(f.Name(), path)
+	}
+	if err != nil {
+		return fmt.Errorf("-addr-file: %w", err)
 	}
 	return nil
 }
 
-// Close gives back what NewRelay took. Serve must have returned.
-func (r *Relay) Close() {
-	r.keys.Close()
-	if r.trust != nil {
-		r.trust.fetcher.Close()
-	}
-	if r.lock != nil {
-		r.lock.Close()
-	}
-	if r.key != nil {
-		r.key.Erase()
-	}
+// relayFlags is the text for each flag.
+var relayFlags = []command.Flag{
+	{Name: "listen", Value: "ADDR", Text: "address to listen on (default :8080)"},
+	{Name: "state", Value: "DIR", Text: "the relay's key and names (default $XDG_STATE_HOME/chatsecure/relay)", Kind: command.Dir},
+	{Name: "ca-bundle", Value: "FILE", Text: "more trusted roots, and intermediates, in PEM", Kind: command.File},
+	{Name: "crl", Value: "DIR", Text: "revocation lists, looked at again when they change", Kind: command.Dir},
+	{
+		Name: "crl-policy", Value: "P", Text: "try (default): unknown revocation is accepted; require: it is refused; off: nobody looks",
+		Words: []string{"try", "require", "off"},
+	},
+	{Name: "fetch", Value: "=false", Text: "fetch no revocation lists"},
+	{Name: "fetch-private", Text: "fetch from private addresses too"},
+	{Name: "ciphers", Value: "LIST", Text: "cipher suites allowed, with commas (default " + strings.Join(relay.Ciphers(), ",") + ")"},
+	{Name: "max-conns", Value: "N", Text: "connections at once (default " + strconv.Itoa(relay.DefaultMaxConns) + ")"},
+	{Name: "addr-file", Value: "FILE", Text: "file that gets host:port once the relay listens", Kind: command.File},
+	{Name: "log", Value: "FORMAT", Text: "text (default) or json, on standard error", Words: []string{"text", "json"}},
+	{Name: "v", Text: "log more"},
+	{Name: "fingerprint", Text: "print the fingerprint of the relay's key, made if need be"},
+	{Name: "version", Text: "print the version"},
+	{Name: "h", Text: "print this"},
 }
 
-// Fingerprint returns the fingerprint of the relay's key, as RelayFingerprint
-// does.
-func (r *Relay) Fingerprint() string { return crypto.Fingerprint(r.key.Public().SPKI()) }
-
-// Reload makes the relay read the CA bundle and the revocation lists again and
-// check every live connection against them. It does not wait for that.
-func (r *Relay) Reload() {
-	select {
-	case r.reload <- struct{}{}:
-	default: // it has been asked already
-	}
-}
-
-// Serve takes connections from ln until ctx ends. Then it closes ln, tells the
-// clients, gives them a few seconds to take what is queued for them, and
-// returns nil when every connection is closed. A Relay serves once.
-func (r *Relay) Serve(ctx context.Context, ln net.Listener) error {
-	stop := context.AfterFunc(ctx, func() { ln.Close() })
-	keeperCtx, stopKeeper := context.WithCancel(context.WithoutCancel(ctx))
-	var keeper sync.WaitGroup
-	keeper.Go(func() { r.keep(keeperCtx) })
-
-	r.log.Info("listening", "addr", ln.Addr().String(), "fingerprint", r.Fingerprint())
-	err := r.accept(ctx, ln)
-	if ctx.Err() != nil {
-		err = nil
-	}
-	if stop() {
-		ln.Close()
-	}
-	r.log.Info("stopping", "conns", r.hub.count())
-	r.halfOpen.close()
-	r.trust.fetcher.Close() // who waits for a list waits no longer
-	for _, c := range r.hub.close() {
-		c.end(relayEnding{reason: "shutdown", tell: proto.Errorf(proto.Shutdown, "the relay is stopping")})
-	}
-	r.conns.Wait()
-	stopKeeper()
-	keeper.Wait()
-	return err
-}
-
-// Accepting rests after a failure such as a lack of descriptors, which only
-// others can end: for relayAcceptPause, twice as long after each further one.
-const (
-	relayAcceptPause    = 10 * time.Millisecond
-	relayMaxAcceptPause = time.Second
-)
-
-func (r *Relay) accept(ctx context.Context, ln net.Listener) error {
-	pause := relayAcceptPause
-	for {
-		conn, err := ln.Accept()
-		if err != nil {
-			if ctx.Err() != nil || errors.Is(err, net.ErrClosed) {
-				return err
-			}
-			r.log.Warn("no connection can be taken for a moment", "error", err)
-			select {
-			case <-time.After(pause):
-			case <-ctx.Done():
-			}
-			pause = min(2*pause, relayMaxAcceptPause)
-			continue
-		}
-		pause = relayAcceptPause
-		v := r.halfOpen.enter(ctx, conn)
-		if v == nil {
-			conn.Close()
-			continue
-		}
-		r.conns.Go(func() { r.greet(v) })
+// relayManual is the text of -h and of the man page.
+func relayManual() *command.Program {
+	return &command.Program{
+		Source: "relay.go", Name: "relay", Brief: "pass messages between ChatSecure clients",
+		Synopsis: []string{"relay [-listen ADDR] [-state DIR] [options]", "relay -fingerprint [-state DIR]"},
+		About: []string{
+			"Passes messages between clients. What they say is encrypted end to end; the relay knows who talks to whom, and when. " +
+				"It stores no message.",
+		},
+		Before: "Options (given twice, the last counts):", Flags: relayFlags,
+		Statuses: []command.Item{
+			{Term: "0", Text: "done, or ended by SIGTERM or SIGINT"}, {Term: "1", Text: "a failure"}, {Term: "2", Text: "usage"},
+		},
+		SeeAlso: "client(1), systemd.exec(5)",
+		More: []command.Section{
+			{Title: "signals", Items: []command.Item{
+				{Term: "SIGTERM, SIGINT", Text: "Clients are told, and the relay ends."},
+				{Term: "SIGHUP", Text: "The CA bundle and the revocation lists are read again, and every connection is checked again."},
+			}},
+			{Title: "log", Text: []string{
+				"One line when a connection comes, with what is known of its revocation, and one when it ends, on standard error: " +
+					"no text of a message, and no civil number.",
+			}},
+			{Title: "files", Items: []command.Item{
+				{Term: "relay.key", Text: "In the state directory: the key whose fingerprint clients know. Whoever has it can be the relay."},
+				{Term: "chatsecure-relay.service", Text: "A hardened unit for systemd, in doc of the source."},
+			}},
+		},
 	}
 }

@@ -10,8 +10,8 @@ import (
 	"github.com/miekg/pkcs11"
 )
 
-// authenticationLabels are the labels of authentication certificates on the
-// cards that are known.
+// authenticationLabels are the labels of authentication certificates on known
+// cards.
 var authenticationLabels = []string{
 	"CITIZEN AUTHENTICATION CERTIFICATE",       // Cartão de Cidadão
 	"Authentication",                           // Belgian eID
@@ -21,8 +21,8 @@ var authenticationLabels = []string{
 	"Certificate for PIV Authentication",       // PIV by OpenSC
 }
 
-// signatureLabels are those of certificates whose signatures have legal effect.
-// They are never chosen unless the URI names them.
+// signatureLabels are the labels of certificates for signatures with legal
+// effect. They are chosen only if the URI names them.
 var signatureLabels = []string{
 	"CITIZEN SIGNATURE CERTIFICATE",           // Cartão de Cidadão
 	"Signature",                               // Belgian eID
@@ -32,22 +32,23 @@ var signatureLabels = []string{
 	"Certificate for Digital Signature",       // PIV by OpenSC
 }
 
-// choice is the certificate to use on one token, or why there is none.
+// choice is the certificate to use on one token, or the reason for there being
+// none.
 type choice struct {
 	token    *token
 	cert     *certificate
-	keyLabel string // the key's label, if it is that which the URI named
+	keyLabel string // set if the URI names the key by it
 	err      error
 }
 
-// choose finds the authentication certificate on one token: the one that the
-// URI names, else one with a known label, else the only one that can be it.
+// choose finds the authentication certificate on one token: the one named by
+// the URI, else one with a known label, else the only candidate.
 func choose(t *token, u *uri) choice {
 	ch := choice{token: t}
 	if ch.err = t.err; ch.err != nil {
 		return ch
 	}
-	var people []*certificate // certificates that are not a CA's
+	var people []*certificate // without the certificates of CAs
 	for i := range t.certs {
 		if c := &t.certs[i]; c.parsed != nil && !isCA(c.parsed) && !slices.ContainsFunc(people, c.same) {
 			people = append(people, c)
@@ -62,7 +63,7 @@ func choose(t *token, u *uri) choice {
 	switch {
 	case len(fit) > 1:
 		ch.err = fail(Ambiguous, "choose one with id= or object=: "+t.example(fit[0]),
-			"several certificates fit on %s: %s", t.name(), names(fit))
+			"several certificates on %s match: %s", t.name(), names(fit))
 	case len(fit) == 1:
 		ch.cert = fit[0]
 		if ch.err = checkLeaf(ch.cert.parsed); ch.err == nil {
@@ -74,13 +75,12 @@ func choose(t *token, u *uri) choice {
 	return ch
 }
 
-// named returns the certificates that the URI's object and id mean. object is
-// a certificate's label, or that of a key that the token shows.
+// named returns the certificates selected by the URI's object and id. object is
+// the label of a certificate, or of a key visible on the token.
 func named(t *token, people []*certificate, u *uri) (fit []*certificate, keyLabel string) {
-	id, byID := u.path["id"]
 	object, byObject := u.path["object"]
 	for _, c := range people {
-		if (!byID || id == string(c.id)) && (!byObject || u.path["type"] != "private" && c.label == object) {
+		if u.want("id", string(c.id)) && (!byObject || u.path["type"] != "private" && c.label == object) {
 			fit = append(fit, c)
 		}
 	}
@@ -89,14 +89,14 @@ func named(t *token, people []*certificate, u *uri) (fit []*certificate, keyLabe
 	}
 	for _, c := range people {
 		ofKey := func(k privateKey) bool { return k.label == object && len(k.id) > 0 && bytes.Equal(k.id, c.id) }
-		if (!byID || id == string(c.id)) && slices.ContainsFunc(t.keys, ofKey) {
+		if u.want("id", string(c.id)) && slices.ContainsFunc(t.keys, ofKey) {
 			fit = append(fit, c)
 		}
 	}
 	return fit, object
 }
 
-// authenticating returns the certificates that can be meant when none is named.
+// authenticating returns the candidates if the URI names no certificate.
 func authenticating(people []*certificate) []*certificate {
 	var known, rest []*certificate
 	for _, c := range people {
@@ -114,24 +114,28 @@ func authenticating(people []*certificate) []*certificate {
 	return rest
 }
 
+// noCertificate explains the lack of a candidate on a token.
 func noCertificate(t *token, people []*certificate, u *uri) error {
 	switch {
 	case len(people) > 0 && u.wantsObject():
-		return fail(NoCertificate, "correct object= or id= in the card's URI", "no certificate on %s has the label or id that the URI names; there are %s", t.name(), names(people))
+		return fail(NoCertificate, "correct object= or id= in the card's URI",
+			"no certificate on %s has the label or id in the URI; there are %s", t.name(), names(people))
 	case len(people) > 0:
-		return fail(NoCertificate, "if it is one of them, name it: "+t.example(people[0]), "there is no authentication certificate on %s, only %s", t.name(), names(people))
+		return fail(NoCertificate, "if it is one of them, name it: "+t.example(people[0]),
+			"there is no authentication certificate on %s, only %s", t.name(), names(people))
 	}
 	for _, c := range t.certs {
 		if c.err != nil {
 			return c.err
 		}
 	}
-	return fail(NoCertificate, "a card read without contact may show nothing: put it into a contact reader", "there is no certificate on %s", t.name())
+	return fail(NoCertificate, "a contactless reader may see no certificate: put the card into a contact reader",
+		"there is no certificate on %s", t.name())
 }
 
-// pickKey returns the private key of the chosen certificate: the one with
-// exactly its CKA_ID, of its kind. None is an error, unless keys are hidden
-// until login, which the caller knows.
+// pickKey returns the private key of the chosen certificate, which has exactly
+// its CKA_ID and is of its kind. It returns nil without an error if the key may
+// be hidden until login.
 func pickKey(t *token, keys []privateKey, ch choice) (*privateKey, error) {
 	kind := keyType(ch.cert.parsed.PublicKey)
 	var fit []*privateKey
@@ -151,16 +155,14 @@ func pickKey(t *token, keys []privateKey, ch choice) (*privateKey, error) {
 	case len(fit) == 1:
 		return fit[0], nil
 	case len(fit) > 1:
-		var labels []string
-		for _, k := range fit {
-			labels = append(labels, quote(k.label)+" (id="+escapeAll(k.id)+")")
-		}
-		return nil, fail(Ambiguous, "choose one by its label: pkcs11:type=private;object=LABEL", "several private keys on %s have the id of the certificate %s: %s",
-			t.name(), ch.cert.name(), strings.Join(labels, ", "))
+		return nil, fail(Ambiguous, "choose one by its label: pkcs11:type=private;object=LABEL",
+			"several private keys on %s have the id of the certificate %s: %s", t.name(), ch.cert.name(),
+			list(fit, func(k *privateKey) string { return labelled(k.label, k.id) }))
 	case other:
-		return nil, fail(NoKey, "", "the private key on %s with the id of the certificate %s is not of the certificate's kind, %s", t.name(), ch.cert.name(), kind)
+		return nil, fail(NoKey, "", "the private key on %s with the id of the certificate %s is not of the certificate's kind, %s",
+			t.name(), ch.cert.name(), kind)
 	case len(ch.cert.id) > 0 && t.info.Flags&pkcs11.CKF_LOGIN_REQUIRED != 0:
-		return nil, nil // hidden, perhaps
+		return nil, nil
 	}
 	return nil, errNoKey(t, ch.cert)
 }
@@ -170,12 +172,12 @@ func errNoKey(t *token, c *certificate) error {
 		"there is no private key on %s for the certificate %s", t.name(), c.name())
 }
 
-// decide chooses among the tokens of one module. It also returns what was
-// found on each, for Survey.
-func decide(tokens []*token, empty []SlotReport, u *uri) (choice, []choice, error) {
+// decide chooses among the tokens of one module. For Survey it also returns the
+// choice on each token.
+func decide(seen sight, u *uri) (choice, []choice, error) {
 	var all, fit []choice
 	var best error
-	for _, t := range tokens {
+	for _, t := range seen.tokens {
 		if !t.matches {
 			all = append(all, choice{token: t})
 			continue
@@ -188,8 +190,8 @@ func decide(tokens []*token, empty []SlotReport, u *uri) (choice, []choice, erro
 			}
 			continue
 		}
-		// Some modules show one card as several slots, one a PIN, with the
-		// certificate in each: the slot with the key is the one.
+		// Some modules show one card as a slot for each PIN, with the
+		// certificate in all of them. The slot with the key is the right one.
 		same := slices.IndexFunc(fit, func(o choice) bool { return bytes.Equal(o.cert.der, ch.cert.der) })
 		switch {
 		case same < 0:
@@ -202,39 +204,31 @@ func decide(tokens []*token, empty []SlotReport, u *uri) (choice, []choice, erro
 	case len(fit) == 1:
 		return fit[0], all, nil
 	case len(fit) > 1:
-		var tokens []string
-		for _, ch := range fit {
-			tokens = append(tokens, ch.token.name()+" with serial "+quote(ch.token.info.SerialNumber))
-		}
-		return choice{}, all, fail(Ambiguous, "choose one with token= or serial=: "+fit[0].token.example(nil),
-			"there are several cards: %s", strings.Join(tokens, ", "))
+		return choice{}, all, fail(Ambiguous, "choose one with token= or serial=: "+fit[0].token.example(nil), "there are several cards: %s",
+			list(fit, func(ch choice) string { return ch.token.name() + " with serial " + quote(ch.token.info.SerialNumber) }))
 	}
-	for _, s := range empty {
+	for _, s := range seen.empty {
 		if s.Err != nil {
 			best = moreTelling(best, s.Err)
 		}
 	}
 	if best == nil {
-		best = noToken(tokens)
+		best = noToken(seen.tokens)
 	}
 	return choice{}, all, best
 }
 
+// noToken explains the lack of a matching token in a module.
 func noToken(tokens []*token) error {
-	var names []string
-	for _, t := range tokens {
-		if t.initialized() {
-			names = append(names, t.name())
-		}
-	}
-	if len(names) == 0 {
+	tokens = slices.DeleteFunc(slices.Clone(tokens), func(t *token) bool { return !t.initialized() })
+	if len(tokens) == 0 {
 		return fail(NoCard, "put the card into the reader", "there is no card in any reader")
 	}
-	return fail(NoCard, "correct the card's URI, or put the right card in", "no card fits the URI; there are %s", strings.Join(names, ", "))
+	return fail(NoCard, "correct the card's URI, or put the right card in", "no card matches the URI; there are %s", list(tokens, (*token).name))
 }
 
-// moreTelling returns the error that says more about what stands in the way;
-// the first of two that say as much.
+// moreTelling returns the error of the search that came further, the first of
+// two equals.
 func moreTelling(a, b error) error {
 	if a == nil || rank(b) > rank(a) {
 		return b
@@ -242,13 +236,13 @@ func moreTelling(a, b error) error {
 	return a
 }
 
-// rank orders errors by how far the search for a card came.
+// rank orders errors by the progress of the search for a card.
 func rank(err error) int {
 	order := []Kind{NoModule, ModuleMissing, ModuleLoad, ModuleArch, NoCard, Failed, NoCertificate, Unsuitable, NoKey, Ambiguous}
 	return slices.Index(order, asError(err).Kind)
 }
 
-// example is a URI that chooses a token and, if one is given, a certificate.
+// example returns an option that selects a token and, if given, a certificate.
 func (t *token) example(c *certificate) string {
 	s := "-card 'pkcs11:token=" + escape(t.info.Label)
 	switch {
@@ -262,15 +256,18 @@ func (t *token) example(c *certificate) string {
 	return s + "'"
 }
 
-// same reports whether two objects are one certificate with one id.
+// same reports whether two objects are the same certificate with the same id.
 func (c *certificate) same(o *certificate) bool {
 	return bytes.Equal(c.id, o.id) && bytes.Equal(c.der, o.der)
 }
 
-func names(certs []*certificate) string {
-	var all []string
-	for _, c := range certs {
-		all = append(all, c.name())
+func names(certs []*certificate) string { return list(certs, (*certificate).name) }
+
+// list joins names with commas.
+func list[T any](all []T, name func(T) string) string {
+	var names []string
+	for _, v := range all {
+		names = append(names, name(v))
 	}
-	return strings.Join(all, ", ")
+	return strings.Join(names, ", ")
 }

@@ -17,7 +17,25 @@ func bare(label string) *fakeToken {
 	return k
 }
 
-// Which certificate is chosen, by its label; "" and a kind where none is.
+// object is a certificate on a token, with a key of its id unless it is a CA's.
+type object struct {
+	label string
+	id    byte
+	cert  []byte
+}
+
+// choiceCase is a token, and the certificate chosen by its id, or the kind of
+// error and a part of its message.
+type choiceCase struct {
+	name    string
+	objects []object
+	spec    string
+	id      byte
+	kind    Kind
+	says    string
+}
+
+// The certificate chosen on each token, by its id, or the kind of error.
 func TestRow21Choice(t *testing.T) {
 	auth := func(name string) []byte { return newCert(keys.p256(), name, forAuthentication) }
 	sign := func(name string) []byte { return newCert(keys.p256(), name, forSignature) }
@@ -26,21 +44,9 @@ func TestRow21Choice(t *testing.T) {
 		ccAuth = "CITIZEN AUTHENTICATION CERTIFICATE"
 		ccSign = "CITIZEN SIGNATURE CERTIFICATE"
 	)
-	type object struct {
-		label string
-		id    byte
-		cert  []byte
-	}
 	cc := []object{{ccAuth, 0x45, auth("a")}, {ccSign, 0x46, sign("s")}, {"AUTHENTICATION SUB CA", 0x52, caCert()}}
 	twins := []object{{"Same", 1, auth("a")}, {"Same", 2, auth("b")}}
-	for _, tc := range []struct {
-		name    string
-		objects []object
-		spec    string
-		id      byte
-		kind    Kind
-		says    string
-	}{
+	for _, tc := range []choiceCase{
 		{"Cartão de Cidadão", cc, "pkcs11:", 0x45, "", ""},
 		{"the order does not matter", []object{cc[2], cc[1], cc[0]}, "pkcs11:", 0x45, "", ""},
 		{"Belgian eID", []object{{"Signature", 3, both("s")}, {"Authentication", 2, auth("a")}}, "pkcs11:", 2, "", ""},
@@ -48,7 +54,8 @@ func TestRow21Choice(t *testing.T) {
 		{"Spanish DNIe", []object{{"CertAutenticacion", 1, auth("a")}, {"CertFirmaDigital", 2, both("s")}}, "pkcs11:", 1, "", ""},
 		{"PIV by ykcs11", []object{{"X.509 Certificate for PIV Authentication", 1, auth("a")}, {"X.509 Certificate for Digital Signature", 2, both("s")},
 			{"X.509 Certificate for Card Authentication", 4, auth("c")}}, "pkcs11:", 1, "", ""},
-		{"PIV by OpenSC", []object{{"Certificate for PIV Authentication", 1, auth("a")}, {"Certificate for Digital Signature", 2, both("s")}}, "pkcs11:", 1, "", ""},
+		{"PIV by OpenSC", []object{{"Certificate for PIV Authentication", 1, auth("a")},
+			{"Certificate for Digital Signature", 2, both("s")}}, "pkcs11:", 1, "", ""},
 		{"the only one", []object{{"my certificate", 9, auth("a")}, {"issuer", 8, caCert()}}, "pkcs11:", 9, "", ""},
 		{"the only one that may", []object{{"one", 1, auth("a")}, {"two", 2, sign("s")}}, "pkcs11:", 1, "", ""},
 		{"listed twice", []object{cc[0], cc[0]}, "pkcs11:", 0x45, "", ""},
@@ -76,36 +83,40 @@ func TestRow21Choice(t *testing.T) {
 		{"no such label", cc, "pkcs11:object=none", 0, NoCertificate, "there are"},
 		{"by the key's label", cc, "pkcs11:object=key%20of%20CITIZEN%20AUTHENTICATION%20CERTIFICATE", 0x45, "", ""},
 		{"by the key's label as a key", cc, "pkcs11:type=private;object=key%20of%20CITIZEN%20AUTHENTICATION%20CERTIFICATE", 0x45, "", ""},
-		{"by the key's label as a certificate", cc, "pkcs11:type=cert;object=key%20of%20CITIZEN%20AUTHENTICATION%20CERTIFICATE", 0, NoCertificate, "there are"},
-		{"by the certificate's label as a key", cc, "pkcs11:type=private;object=CITIZEN%20AUTHENTICATION%20CERTIFICATE", 0, NoCertificate, "there are"},
+		{"by the key's label as a certificate", cc,
+			"pkcs11:type=cert;object=key%20of%20CITIZEN%20AUTHENTICATION%20CERTIFICATE", 0, NoCertificate, "there are"},
+		{"by the certificate's label as a key", cc,
+			"pkcs11:type=private;object=CITIZEN%20AUTHENTICATION%20CERTIFICATE", 0, NoCertificate, "there are"},
 	} {
-		t.Run(tc.name, func(t *testing.T) {
-			token := bare("alice")
-			for _, o := range tc.objects {
-				if bytes.Equal(o.cert, caCert()) || token.has(pkcs11.CKO_PRIVATE_KEY, o.id) {
-					token.addCert(o.label, []byte{o.id}, o.cert)
-				} else {
-					token.add(o.label, "key of "+o.label, []byte{o.id}, keys.p256(), o.cert)
-				}
-			}
-			c, err := openFake(t, newFake(t, token), tc.spec, Options{})
-			if tc.kind != "" {
-				if e := wantKind(t, err, tc.kind); !strings.Contains(e.Message, tc.says) {
-					t.Errorf("said %q, which does not mention %q", e.Message, tc.says)
-				} else if e.Kind == Ambiguous && !strings.Contains(e.Hint, "id=%") {
-					t.Errorf("the hint does not say how to choose: %q", e.Hint)
-				}
-				return
-			}
-			if err != nil {
-				t.Fatal(err)
-			}
-			for _, o := range tc.objects {
-				if o.id == tc.id && !bytes.Equal(c.Leaf(), o.cert) {
-					t.Errorf("another certificate than that with id %x", tc.id)
-				}
-			}
-		})
+		t.Run(tc.name, tc.check)
+	}
+}
+
+func (tc *choiceCase) check(t *testing.T) {
+	token := bare("alice")
+	for _, o := range tc.objects {
+		if bytes.Equal(o.cert, caCert()) || token.has(pkcs11.CKO_PRIVATE_KEY, o.id) {
+			token.addCert(o.label, []byte{o.id}, o.cert)
+		} else {
+			token.add(o.label, "key of "+o.label, []byte{o.id}, keys.p256(), o.cert)
+		}
+	}
+	c, err := openFake(t, newFake(t, token), tc.spec, Options{})
+	if tc.kind != "" {
+		if e := wantKind(t, err, tc.kind); !strings.Contains(e.Message, tc.says) {
+			t.Errorf("said %q, which does not mention %q", e.Message, tc.says)
+		} else if e.Kind == Ambiguous && !strings.Contains(e.Hint, "id=%") {
+			t.Errorf("the hint does not say how to choose: %q", e.Hint)
+		}
+		return
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, o := range tc.objects {
+		if o.id == tc.id && !bytes.Equal(c.Leaf(), o.cert) {
+			t.Errorf("another certificate than that with id %x", tc.id)
+		}
 	}
 }
 
@@ -118,7 +129,7 @@ func (k *fakeToken) has(class uint, id byte) bool {
 	return false
 }
 
-// The key is found by the exact bytes of CKA_ID, and by nothing else.
+// Only the exact bytes of CKA_ID find the key.
 func TestRow21KeyOfTheCertificate(t *testing.T) {
 	cert := newCert(keys.p256(), "alice", forAuthentication)
 	build := func(certID []byte, more func(*fakeToken)) *fakeToken {
@@ -136,8 +147,8 @@ func TestRow21KeyOfTheCertificate(t *testing.T) {
 		name  string
 		token *fakeToken
 		spec  string
-		open  Kind // what Open fails with, or ""
-		sign  Kind // what Sign fails with, or ""
+		open  Kind // of the error of Open, or ""
+		sign  Kind // of the error of Sign, or ""
 	}{
 		{"two keys with one label", build([]byte{2}, func(k *fakeToken) {
 			key(k, "key", []byte{1}).key = keys.p256b()
@@ -240,13 +251,13 @@ func TestTwoReaders(t *testing.T) {
 	if !strings.Contains(e.Hint, "pkcs11:token=alice;serial=SN-alice") {
 		t.Errorf("the hint does not say how to choose: %q", e.Hint)
 	}
-	// A card that cannot be used is not in the way of one that can.
+	// An unusable card does not hide a usable one.
 	if _, err := openFake(t, newFake(t, bare("empty"), newToken("bob", keys.p384())), "", Options{}); err != nil {
 		t.Error(err)
 	}
 }
 
-// One card shown as two slots, one a PIN: the slot with the key is the one.
+// A card shown as one slot for each PIN: the slot with the key is used.
 func TestOneCardInTwoSlots(t *testing.T) {
 	whole := newToken("alice", keys.p256())
 	whole.objects[1].hidden = false
@@ -265,12 +276,12 @@ func TestNoCard(t *testing.T) {
 	m := newFake(t, nil, nil)
 	_, err := openFake(t, m, "", Options{})
 	wantKind(t, err, NoCard)
-	// A token that was never initialized is as good as none.
+	// A token that was never initialized counts as none.
 	blank := bare("")
 	blank.flags = 0
 	_, err = openFake(t, newFake(t, blank), "", Options{})
 	wantKind(t, err, NoCard)
-	// A card that the module does not know is said to be there.
+	// A card unknown to the module is reported.
 	m.slots[1].err = ckr(pkcs11.CKR_TOKEN_NOT_RECOGNIZED)
 	_, err = openFake(t, m, "", Options{})
 	if e := wantKind(t, err, NoCard); !strings.Contains(e.Message, "slot 1") || !strings.Contains(e.Message, "CKR_TOKEN_NOT_RECOGNIZED") {
@@ -278,7 +289,7 @@ func TestNoCard(t *testing.T) {
 	}
 }
 
-// A token that lists objects without end is looked at within bounds.
+// A token that lists objects without end is read within bounds.
 func TestManyObjects(t *testing.T) {
 	token := newToken("alice", keys.p256())
 	for range 3 * maxObjects {
@@ -323,10 +334,11 @@ func TestSurvey(t *testing.T) {
 		t.Fatalf("%+v", got)
 	}
 	a, b := got.Slots[0].Token, got.Slots[1].Token
-	if !a.matches || b.matches || got.Slots[2].Token != nil || got.Slots[2].ID != 1 {
-		t.Error("the URI fits the wrong slots")
+	if a.Err != nil || b.Err != nil || got.Slots[2].Token != nil || got.Slots[2].ID != 1 {
+		t.Error("the URI matches the wrong slots")
 	}
-	if want := "login required, PIN set, initialized, final PIN try"; strings.Join(a.Flags, ", ") != want || a.Locked != nil || !strings.Contains(a.Warning, "last try") {
+	const want = "login required, PIN set, initialized, final PIN try"
+	if strings.Join(a.Flags, ", ") != want || a.Locked != nil || !strings.Contains(a.Warning, "last try") {
 		t.Errorf("flags are %q: %v, %q", a.Flags, a.Locked, a.Warning)
 	}
 	if b.Locked == nil || b.Locked.Kind != PINLocked {
@@ -344,9 +356,47 @@ func TestSurvey(t *testing.T) {
 	if m.calls.count("Login") != 0 {
 		t.Error("a survey logged in")
 	}
-	// What Open would say stands in the report.
+	// The report has the error of Open.
 	r, err = libs.survey(t.Context(), []string{"/fake.so"}, must(parseURI("")))
 	if err != nil || r.Err == nil || r.Err.Kind != Ambiguous || r.Modules[0].Slots[0].Token.Certificates[0].Used {
 		t.Errorf("%+v, %v", r.Err, err)
+	}
+}
+
+// A survey marks the one certificate that Open would choose: the first that can
+// be used, and none after cards that Open could not choose among.
+func TestSurveyOfSeveralModules(t *testing.T) {
+	one := newFake(t, newToken("alice", keys.p256()))
+	two := newFake(t, newToken("bob", keys.p384()), newToken("carol", keys.p384()))
+	libs := fakeLibraries(map[string]*fakeModule{"/one.so": one, "/two.so": two, "/empty.so": newFake(t)})
+	for _, tc := range []struct {
+		paths, spec, used string
+		kind              Kind
+	}{
+		{"/one.so /two.so", "", "alice", ""},
+		{"/two.so /one.so", "", "", Ambiguous},
+		{"/empty.so /one.so", "", "alice", ""},
+		{"/one.so /two.so", "pkcs11:token=carol", "carol", ""},
+		{"/two.so /one.so", "pkcs11:token=dave", "", NoCard},
+	} {
+		paths, u := strings.Fields(tc.paths), must(parseURI(tc.spec))
+		r := must(libs.survey(t.Context(), paths, u))
+		used := ""
+		for _, m := range r.Modules {
+			for _, s := range m.Slots {
+				if s.Token.Certificates[0].Used {
+					used += s.Token.Label
+				}
+			}
+		}
+		if used != tc.used || (tc.kind != "") != (r.Err != nil) || r.Err != nil && r.Err.Kind != tc.kind {
+			t.Errorf("%s, %q: %q is used, %v", tc.paths, tc.spec, used, r.Err)
+		}
+		c, err := libs.openFirst(t.Context(), paths, u, Options{})
+		if err != nil {
+			wantKind(t, err, tc.kind)
+		} else if c.Close(); !strings.Contains(c.Describe(), `"`+tc.used+`"`) {
+			t.Errorf("%s, %q: Open chose %s", tc.paths, tc.spec, c.Describe())
+		}
 	}
 }

@@ -11,7 +11,7 @@ import (
 	"github.com/miekg/pkcs11"
 )
 
-// failing is a module whose nth call that can fail does so.
+// failing is a module whose nth call fails, of the calls that can fail.
 type failing struct {
 	*fakeModule
 	left int
@@ -66,7 +66,7 @@ func (f *failing) Login(h pkcs11.SessionHandle, user uint, pin string) error {
 	return err
 }
 
-// What ends something is done even where it answers an error.
+// Calls that end something take effect even if they fail.
 
 func (f *failing) CloseSession(h pkcs11.SessionHandle) error {
 	return errors.Join(f.fakeModule.CloseSession(h), f.fail())
@@ -106,8 +106,8 @@ func (f *failing) Sign(h pkcs11.SessionHandle, in []byte) ([]byte, error) {
 	return or(f, func() ([]byte, error) { return f.fakeModule.Sign(h, in) })
 }
 
-// Every call of a module fails once: each time there is an error to show or a
-// right signature, nothing is left open, and nothing is tried twice.
+// Every call of a module fails once. Each time there is an *Error or a correct
+// signature, nothing is left open, and nothing is tried twice.
 func TestEveryCallFailsOnce(t *testing.T) {
 	for _, code := range []uint{pkcs11.CKR_GENERAL_ERROR, pkcs11.CKR_DEVICE_REMOVED, pkcs11.CKR_PIN_LOCKED} {
 		failures := 0
@@ -151,7 +151,7 @@ func TestEveryCallFailsOnce(t *testing.T) {
 				t.Errorf("call %d: %d sessions opened, %d closed", n, i, e)
 			}
 			if f.left > 0 {
-				break // it ran to its end without the nth call
+				break // all was done in fewer than n calls
 			}
 		}
 		if failures < 50 {

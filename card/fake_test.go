@@ -20,24 +20,24 @@ import (
 	"github.com/miekg/pkcs11"
 )
 
-// fakeModule is a PKCS#11 module in memory, for what SoftHSM cannot show. It is
-// strict where real modules are: calls must not overlap, handles must be live,
+// fakeModule is a PKCS#11 module in memory, for behaviour that SoftHSM lacks. It
+// is as strict as real modules: calls must not overlap, handles must be live,
 // and a search must be ended before the next.
 type fakeModule struct {
 	t     testing.TB
 	busy  atomic.Int32
 	calls callLog
 
-	mu          sync.Mutex // guards all below: tests change the slots between calls
+	mu          sync.Mutex // guards the fields below: tests change the slots between calls
 	initialized bool
-	initErrs    []error // what C_Initialize answers, first to last; then nil
-	flags       []int   // how many options each C_Initialize had
+	initErrs    []error // of the first calls of C_Initialize
+	flags       []int   // number of options of each C_Initialize
 	slots       []*fakeSlot
 	sessions    map[pkcs11.SessionHandle]*fakeSession
 	last        pkcs11.SessionHandle
 }
 
-// callLog is what was called, in order.
+// callLog lists the calls in order.
 type callLog struct {
 	mu  sync.Mutex
 	all []string
@@ -49,7 +49,7 @@ func (l *callLog) add(s string) {
 	l.all = append(l.all, s)
 }
 
-// count returns how many calls began so.
+// count returns the number of calls that begin with prefix.
 func (l *callLog) count(prefix string) (n int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -61,7 +61,7 @@ func (l *callLog) count(prefix string) (n int) {
 	return n
 }
 
-// of returns the calls of the names given, in order.
+// of returns the calls whose names begin with one of names, in order.
 func (l *callLog) of(names ...string) string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -80,7 +80,7 @@ type fakeSlot struct {
 	id    uint
 	desc  string
 	token *fakeToken
-	err   error // what C_GetTokenInfo answers when there is no token; nil: CKR_TOKEN_NOT_PRESENT
+	err   error // of C_GetTokenInfo without a token; nil: CKR_TOKEN_NOT_PRESENT
 }
 
 type fakeToken struct {
@@ -92,10 +92,10 @@ type fakeToken struct {
 	objects                            []*fakeObject
 	loggedIn                           bool
 
-	// Hooks run inside the call, with the module unlocked; an error is the answer.
+	// Hooks run inside the call, with the module unlocked. Their error is the answer.
 	onOpen, onLogin, onSignInit, onSign func() error
-	spoil                               bool   // sign something else
-	signed                              []byte // what the last C_Sign was given
+	spoil                               bool   // sign another input
+	signed                              []byte // input of the last C_Sign
 }
 
 type fakeObject struct {
@@ -228,7 +228,7 @@ func (m *fakeModule) GetTokenInfo(id uint) (pkcs11.TokenInfo, error) {
 		return pkcs11.TokenInfo{}, ckr(pkcs11.CKR_TOKEN_NOT_PRESENT)
 	}
 	k := s.token
-	// Fixed fields are padded; NULs in them are some modules' way.
+	// Fixed fields are padded, by some modules with NULs.
 	return pkcs11.TokenInfo{Label: k.label, ManufacturerID: k.manufacturer, Model: k.model, SerialNumber: k.serial + "\x00", Flags: k.flags}, nil
 }
 
@@ -275,7 +275,7 @@ func (m *fakeModule) CloseSession(h pkcs11.SessionHandle) error {
 	return nil
 }
 
-// live returns the session, if its card is still in.
+// live returns the session if its card is still in.
 func (m *fakeModule) live(h pkcs11.SessionHandle) (*fakeSession, error) {
 	s := m.sessions[h]
 	if s == nil {
@@ -487,8 +487,8 @@ func (m *fakeModule) Sign(h pkcs11.SessionHandle, input []byte) ([]byte, error) 
 	return fakeSign(s.key.key, s.mech, input)
 }
 
-// fakeSign signs as PKCS#11 does: r and s for ECDSA, bare mechanisms take what
-// is to be signed as it is.
+// fakeSign signs like PKCS#11: ECDSA gives r and s, and bare mechanisms do not hash
+// their input.
 func fakeSign(key crypto.Signer, mech uint, input []byte) ([]byte, error) {
 	hashes := map[uint]crypto.Hash{
 		pkcs11.CKM_SHA256_RSA_PKCS: crypto.SHA256, pkcs11.CKM_ECDSA_SHA256: crypto.SHA256,
@@ -516,19 +516,20 @@ func fakeSign(key crypto.Signer, mech uint, input []byte) ([]byte, error) {
 	return nil, ckr(pkcs11.CKR_KEY_TYPE_INCONSISTENT)
 }
 
-// allMechanisms are those of a token that can do everything.
+// allMechanisms are the mechanisms known to this package.
 var allMechanisms = []uint{pkcs11.CKM_RSA_PKCS, pkcs11.CKM_SHA256_RSA_PKCS, pkcs11.CKM_ECDSA,
 	pkcs11.CKM_ECDSA_SHA256, pkcs11.CKM_ECDSA_SHA384, pkcs11.CKM_ECDSA_SHA512}
 
 const fakePIN = "4711"
 
-// newToken makes a token that wants a PIN, with an authentication certificate
-// and its key, which is hidden until login.
+// newToken makes a token with a PIN, an authentication certificate, and its key,
+// which is hidden until login.
 func newToken(label string, key crypto.Signer) *fakeToken {
 	k := &fakeToken{label: label, manufacturer: "Fakes", model: "Fake v1", serial: "SN-" + label,
 		flags: pkcs11.CKF_TOKEN_INITIALIZED | pkcs11.CKF_USER_PIN_INITIALIZED | pkcs11.CKF_LOGIN_REQUIRED,
 		pin:   fakePIN, tries: 3, mechanisms: allMechanisms}
-	k.add("CITIZEN AUTHENTICATION CERTIFICATE", "CITIZEN AUTHENTICATION KEY", []byte{0x45}, key, newCert(key, label, forAuthentication)).hidden = true
+	k.add("CITIZEN AUTHENTICATION CERTIFICATE", "CITIZEN AUTHENTICATION KEY", []byte{0x45}, key,
+		newCert(key, label, forAuthentication)).hidden = true
 	return k
 }
 
@@ -550,20 +551,23 @@ func (k *fakeToken) addCert(label string, id, cert []byte) *fakeObject {
 	return o
 }
 
-// newCC2 makes what a Cartão de Cidadão of 2024 looks like through its own
-// module: EC P-256, no CA certificates, CKA_ID a native CK_ULONG, keys that
-// show, no login, and a PIN dialog at C_Sign.
+// newCC2 makes a Cartão de Cidadão of 2024 as shown by its own module: EC P-256, no
+// CA certificates, CKA_ID a native CK_ULONG, visible keys, no login, and a PIN
+// dialog at C_Sign.
 func newCC2() *fakeToken {
 	yes := true
 	k := &fakeToken{label: "CARTAO DE CIDADAO", manufacturer: "Portuguese Government", model: "Portuguese eID N", serial: "0006016523456789",
 		flags:      pkcs11.CKF_TOKEN_INITIALIZED | pkcs11.CKF_USER_PIN_INITIALIZED | pkcs11.CKF_PROTECTED_AUTHENTICATION_PATH,
 		mechanisms: []uint{pkcs11.CKM_ECDSA, pkcs11.CKM_ECDSA_SHA256}}
-	k.add("CITIZEN AUTHENTICATION CERTIFICATE", "CITIZEN AUTHENTICATION KEY", ulong(0x45), keys.p256(), newCert(keys.p256(), "CC2", forAuthentication)).private = &yes
-	k.add("CITIZEN SIGNATURE CERTIFICATE", "CITIZEN SIGNATURE KEY", ulong(0x46), keys.p256b(), newCert(keys.p256b(), "CC2", forSignature)).private = &yes
+	auth, sign := keys.p256(), keys.p256b()
+	k.add("CITIZEN AUTHENTICATION CERTIFICATE", "CITIZEN AUTHENTICATION KEY", ulong(0x45), auth,
+		newCert(auth, "CC2", forAuthentication)).private = &yes
+	k.add("CITIZEN SIGNATURE CERTIFICATE", "CITIZEN SIGNATURE KEY", ulong(0x46), sign,
+		newCert(sign, "CC2", forSignature)).private = &yes
 	return k
 }
 
-// fakeLibraries are libraries that load the modules given, by path.
+// fakeLibraries are libraries that load these modules, by path.
 func fakeLibraries(modules map[string]*fakeModule) *libraries {
 	return newLibraries(func(path string) (module, error) {
 		if m := modules[path]; m != nil {
@@ -573,7 +577,7 @@ func fakeLibraries(modules map[string]*fakeModule) *libraries {
 	})
 }
 
-// openFake opens the card that spec means through one fake module.
+// openFake opens the card named by spec through one fake module.
 func openFake(t *testing.T, m *fakeModule, spec string, opt Options) (Card, error) {
 	t.Helper()
 	u, err := parseURI(spec)
@@ -591,7 +595,7 @@ func openFake(t *testing.T, m *fakeModule, spec string, opt Options) (Card, erro
 	return c, err
 }
 
-// mustOpen opens a fake card that gives fakePIN unless opt says otherwise.
+// mustOpen opens a fake card, with fakePIN unless opt has a PIN or is Batch.
 func mustOpen(t *testing.T, m *fakeModule, spec string, opt Options) Card {
 	t.Helper()
 	if opt.PIN == nil && !opt.Batch {

@@ -8,15 +8,16 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"chatsecure/testdata/corpus"
 )
 
-// The files that a person names as a card: what is in them is anything.
+// The user names these files, so that they may hold anything.
 
-// FuzzSoftwareCard: a directory is a card if encoding/pem and crypto/x509 find
-// in its two files a certificate to authenticate with, and the key of it.
+// FuzzSoftwareCard: a directory is a card if encoding/pem and crypto/x509 find an
+// authentication certificate and its key in its two files.
 func FuzzSoftwareCard(f *testing.F) {
 	key := keys.p256()
 	leaf, issuer := newCert(key, "Ana", forAuthentication), caCert()
@@ -60,14 +61,15 @@ func FuzzSoftwareCard(f *testing.F) {
 		for block, rest := pem.Decode(certs); block != nil; block, rest = pem.Decode(rest) {
 			want = append(want, block.Bytes)
 		}
-		if got := append([][]byte{c.Leaf()}, c.Chain()...); !bytes.Equal(bytes.Join(got, nil), bytes.Join(want, nil)) || len(got) != len(want) || len(got) > maxCertificates+1 {
+		got := append([][]byte{c.Leaf()}, c.Chain()...)
+		if !slices.EqualFunc(got, want, bytes.Equal) || len(got) > maxCertificates+1 {
 			t.Fatalf("%d certificates were read, there are %d", len(got), len(want))
 		}
 		if leaf, err := x509.ParseCertificate(c.Leaf()); err != nil || checkLeaf(leaf) != nil {
 			t.Fatalf("the certificate cannot authenticate: %v", err)
 		}
 		if _, err := c.Sign(context.Background(), []byte("message")); err != nil {
-			t.Fatal(err) // which checks the signature against the leaf
+			t.Fatal(err) // Sign checks the signature against the leaf
 		}
 	})
 }

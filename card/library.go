@@ -12,19 +12,22 @@ import (
 	"github.com/miekg/pkcs11"
 )
 
-// closeWait bounds how long Close waits for a call that the card's software
-// has not finished: a dialog may stay open until someone comes back.
+// closeWait bounds the wait of Close for an unfinished call of the card's
+// software: its dialog may stay open until a person returns.
 var closeWait = 2 * time.Second // the tests wait longer
 
-// libraries are the PKCS#11 modules in use. C_Initialize and C_Finalize count
-// for a process and a module, not for a caller, so that everyone who uses a
-// module shares one library, which is finalized when the last lets go.
+// libraries are the PKCS#11 modules in use. C_Initialize and C_Finalize act on a
+// module within the whole process. So all users of a module share one library,
+// and the last one finalizes it.
 type libraries struct {
 	load func(path string) (module, error)
 
-	mu     sync.Mutex
-	open   map[string]*library // by resolved path; until its goroutine has ended
-	loaded map[string]module   // by resolved path; never unloaded: a module may have started threads that would return into nothing
+	mu   sync.Mutex
+	open map[string]*library // by resolved path, until its goroutine has ended
+
+	// loaded has modules by resolved path. None is ever unloaded: the code of a
+	// thread that the module started would vanish.
+	loaded map[string]module
 }
 
 // shared are the libraries of this process.
@@ -34,25 +37,26 @@ func newLibraries(load func(string) (module, error)) *libraries {
 	return &libraries{load: load, open: map[string]*library{}, loaded: map[string]module{}}
 }
 
-// library is one initialized module and the goroutine that makes all its
-// calls: sessions are not safe for concurrent use, some modules keep things
-// per thread, and a call that takes minutes must not hold its caller.
+// library is one initialized module and the goroutine that makes all its calls.
+// Sessions are not safe for concurrent use, some modules keep state per thread,
+// and a call of minutes must not block its caller.
 type library struct {
-	path  string // as it was given
-	key   string // the path resolved
+	path  string // as given
+	key   string // the resolved path
 	all   *libraries
-	jobs  chan func(module) // closed when the last user lets go
-	ready chan struct{}     // closed when err is set
-	err   error             // why it could not be loaded or initialized
-	done  chan struct{}     // closed when the goroutine has ended
+	jobs  chan func(module) // closed by the last user
+	ready chan struct{}     // closed once err is set
+	err   error             // of loading or initialization
+	done  chan struct{}     // closed once the goroutine has ended
 
 	refs int // guarded by all.mu; 0 means closing
 }
 
-// acquire returns the library at path, initialized; release gives it back.
+// acquire returns the initialized library at path; release gives it back.
 func (l *libraries) acquire(ctx context.Context, path string) (*library, error) {
 	if isProxy(path) && l.others(path) {
-		return nil, fail(ModuleLoad, "close the card that is open first", "the PKCS#11 module %s stands for others, one of which is in use", show(path))
+		return nil, fail(ModuleLoad, "close the open card first",
+			"the PKCS#11 module %s is a proxy of other modules, one of which is in use", show(path))
 	}
 	lib, err := l.join(ctx, path)
 	if err != nil {
@@ -65,14 +69,14 @@ func (l *libraries) acquire(ctx context.Context, path string) (*library, error) 
 		return nil, cancelled(ctx.Err())
 	}
 	if lib.err != nil {
-		lib.leave(ctx) // what is tried next must not find this one still in use
+		lib.leave(ctx) // the next module tried must not find this one in use
 		return nil, lib.err
 	}
 	return lib, nil
 }
 
-// join takes a reference to the library at path, started if it is not. One
-// that is closing is waited for: its C_Finalize would end a new one's too.
+// join takes a reference to the library at path and starts it if needed. It
+// waits for the end of a closing one, whose C_Finalize would end the new one too.
 func (l *libraries) join(ctx context.Context, path string) (*library, error) {
 	key := resolve(path)
 	for {
@@ -94,34 +98,34 @@ func (l *libraries) join(ctx context.Context, path string) (*library, error) {
 		select {
 		case <-lib.done:
 		case <-ctx.Done():
-			return nil, fail(Cancelled, "end this program if the card's software does not answer any more",
+			return nil, fail(Cancelled, "end this program if the card's software no longer answers",
 				"the PKCS#11 module %s is still busy with an earlier call", show(path)).because(ctx.Err())
 		}
 	}
 }
 
-// hold takes one more reference, for whoever holds one already.
+// hold takes one more reference; the caller holds one already.
 func (l *library) hold() {
 	l.all.mu.Lock()
 	defer l.all.mu.Unlock()
 	l.refs++
 }
 
-// release lets go of the library; the last one to do so ends it, without
-// waiting for that.
+// release gives up one reference. The last release starts the end of the library
+// without waiting for it.
 func (l *library) release() (last bool) {
 	l.all.mu.Lock()
 	defer l.all.mu.Unlock()
 	l.refs--
 	if l.refs == 0 {
-		close(l.jobs) // nobody sends any more: senders hold a reference
+		close(l.jobs) // every sender holds a reference
 	}
 	return l.refs == 0
 }
 
-// leave lets go of the library and, as the last to do so, waits until nothing
-// of it is left running, as long as a person would. It reports whether that is
-// so. What comes next may be another module over the same card.
+// leave gives up one reference. The last leave waits until the library has
+// ended, for closeWait at most, and reports whether it did: another module may
+// follow over the same card.
 func (l *library) leave(ctx context.Context) bool {
 	if !l.release() {
 		return true
@@ -137,7 +141,7 @@ func (l *library) leave(ctx context.Context) bool {
 	return false
 }
 
-// others reports whether another library than that at path is in use.
+// others reports whether a library other than the one at path is in use.
 func (l *libraries) others(path string) bool {
 	key := resolve(path)
 	l.mu.Lock()
@@ -150,7 +154,7 @@ func (l *libraries) others(path string) bool {
 	return false
 }
 
-// run makes the module's calls, one after the other, on one thread.
+// run makes the module's calls one by one, on one thread.
 func (l *library) run() {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
@@ -161,7 +165,7 @@ func (l *library) run() {
 		job(m)
 	}
 	if ours {
-		m.Finalize() // nothing is left to do about an error
+		m.Finalize() // an error has no remedy
 	}
 	l.all.mu.Lock()
 	delete(l.all.open, l.key)
@@ -169,8 +173,8 @@ func (l *library) run() {
 	close(l.done)
 }
 
-// start loads and initializes the module. ours is false if something else in
-// this process had initialized it, which then has to finalize it too.
+// start loads and initializes the module. ours is false if another part of this
+// process has initialized it, which must finalize it too.
 func (l *library) start() (m module, ours bool, err error) {
 	l.all.mu.Lock()
 	m = l.all.loaded[l.key]
@@ -185,22 +189,21 @@ func (l *library) start() (m module, ours bool, err error) {
 	}
 	err = m.Initialize()
 	if errors.Is(err, pkcs11.Error(pkcs11.CKR_CANT_LOCK)) {
-		// It cannot do locking of its own, and here it needs none.
+		// The module cannot lock by itself. With one thread it need not.
 		err = m.Initialize(pkcs11.InitializeWithFlags(0))
 	}
 	if errors.Is(err, pkcs11.Error(pkcs11.CKR_CRYPTOKI_ALREADY_INITIALIZED)) {
 		return m, false, nil
 	}
 	if err != nil {
-		return nil, false, fail(ModuleLoad, "is the reader's service running? (pcscd)", "the PKCS#11 module %s cannot start: %s",
-			show(l.path), words(err)).because(err)
+		return nil, false, fail(ModuleLoad, readerHint, "the PKCS#11 module %s cannot start: %s", show(l.path), words(err)).because(err)
 	}
 	return m, true, nil
 }
 
-// call runs fn on the library's goroutine and waits for it or for ctx. When
-// ctx ends first, fn goes on by itself and its result is dropped; started says
-// whether fn was or will be run at all. The caller holds a reference.
+// call runs fn on the library's goroutine and waits for it or for ctx. If ctx
+// ends first, fn runs on and its result is dropped. started says whether fn was
+// handed over at all. The caller holds a reference.
 func call[T any](ctx context.Context, l *library, fn func(module) (T, error)) (value T, started bool, err error) {
 	if err := ctx.Err(); err != nil {
 		return value, false, cancelled(err)
@@ -209,7 +212,7 @@ func call[T any](ctx context.Context, l *library, fn func(module) (T, error)) (v
 		value T
 		err   error
 	}
-	done := make(chan result, 1) // buffered: a result that nobody waits for must not hold the goroutine
+	done := make(chan result, 1) // buffered: a dropped result must not block the goroutine
 	job := func(m module) {
 		v, err := fn(m)
 		done <- result{v, err}

@@ -13,8 +13,8 @@ import (
 	"github.com/miekg/pkcs11"
 )
 
-// C_Initialize and C_Finalize count for a process: once for all who share a
-// module, and again for the next.
+// C_Initialize and C_Finalize act on the whole process: they are called once for
+// all that share a module, and again for the next user.
 func TestModuleIsShared(t *testing.T) {
 	m := newFake(t, newToken("alice", keys.p256()))
 	libs := fakeLibraries(map[string]*fakeModule{"/fake.so": m})
@@ -33,7 +33,7 @@ func TestModuleIsShared(t *testing.T) {
 			}
 		}
 		a.Close()
-		a.Close() // a second Close is none
+		a.Close() // a second Close has no effect
 		if i, f := m.calls.count("Initialize"), m.calls.count("Finalize"); i != round || f != round-1 {
 			t.Errorf("round %d: %d initializations, %d finalizations", round, i, f)
 		}
@@ -100,7 +100,7 @@ func TestFirstModuleWithACard(t *testing.T) {
 		t.Error("a module was loaded that was not needed")
 	}
 	c.Close()
-	// Of several failures, the one that says most is told.
+	// Of several failures, the most telling one is returned.
 	_, err = libs.openFirst(t.Context(), []string{"/missing", "/empty", "/without"}, u, Options{})
 	wantKind(t, err, NoCertificate)
 	_, err = libs.openFirst(t.Context(), []string{"/missing", "/empty"}, u, Options{})
@@ -111,7 +111,7 @@ func TestFirstModuleWithACard(t *testing.T) {
 	wantKind(t, err, ModuleLoad)
 }
 
-// Many at once: the fake fails the test if two calls overlap.
+// Many users at once: the fake fails the test if two calls overlap.
 func TestManyAtOnce(t *testing.T) {
 	m := newFake(t, newToken("alice", keys.p256()))
 	libs := fakeLibraries(map[string]*fakeModule{"/fake.so": m})
@@ -137,15 +137,15 @@ func TestManyAtOnce(t *testing.T) {
 	wg.Wait()
 }
 
-// slowToken is a token whose C_Sign takes until release is closed.
+// slowToken is a token whose C_Sign lasts until release is closed.
 func slowToken(release chan struct{}) (token *fakeToken, signing chan struct{}) {
 	token, signing = newToken("alice", keys.p256()), make(chan struct{})
 	token.onSign = func() error { close(signing); <-release; return nil }
 	return token, signing
 }
 
-// A caller whose context ends is not held by a C_Sign that goes on; Close waits
-// a bounded time for it; the next Open waits until the module is free.
+// An unfinished C_Sign does not block a caller whose context ends. Close waits a
+// bounded time for it, and the next Open until the module is free.
 func TestSlowSign(t *testing.T) {
 	keys.p256() // made outside the bubble
 	caCert()
@@ -169,9 +169,9 @@ func TestSlowSign(t *testing.T) {
 		if !errors.Is(err, context.Canceled) {
 			t.Error("the context's error is not reachable")
 		}
-		clear(message) // it is the caller's again, and what is signed stays
+		clear(message) // it is the caller's again; the message signed stays
 
-		// The module is busy: others wait no longer than they want to.
+		// The module is busy: others wait until their own context ends.
 		_, err = c.Sign(ctx, []byte("m"))
 		wantKind(t, err, Cancelled)
 		short, stop := context.WithTimeout(t.Context(), closeWait)
@@ -182,7 +182,7 @@ func TestSlowSign(t *testing.T) {
 		}
 		stop()
 
-		err = c.Close() // by the bubble's clock, as long as closeWait
+		err = c.Close() // closeWait by the bubble's clock
 		wantKind(t, err, Failed)
 		short, stop = context.WithTimeout(t.Context(), closeWait)
 		_, err = libs.openFirst(short, []string{"/fake.so"}, u, Options{})
@@ -218,8 +218,8 @@ func TestSlowSign(t *testing.T) {
 	})
 }
 
-// A context that ends while the PIN is typed, or at the login, spends no try
-// and makes no signature.
+// After a context that ends while the PIN is typed, no try is spent and nothing is
+// signed.
 func TestCancelledBeforeTheCardIsTried(t *testing.T) {
 	m := newFake(t, newToken("alice", keys.p256()))
 	ctx, cancel := context.WithCancel(t.Context())
@@ -247,7 +247,7 @@ func TestCancelledWhileLooking(t *testing.T) {
 	_, err := c.Sign(ctx, nil)
 	wantKind(t, err, Cancelled)
 	m.set(func() { token.onOpen = nil })
-	if err := c.Close(); err != nil { // it waits for what goes on
+	if err := c.Close(); err != nil { // it waits for the call
 		t.Fatal(err)
 	}
 	if m.calls.count("Login")+m.calls.count("Sign") != 0 {
@@ -265,7 +265,7 @@ func TestCancelledAtLogin(t *testing.T) {
 	_, err := c.Sign(ctx, nil)
 	wantKind(t, err, Cancelled)
 	m.set(func() { token.onLogin = nil })
-	// The next signature stands behind it in the module's line.
+	// The next signature is made after the end of this one.
 	if _, err := c.Sign(t.Context(), nil); err != nil {
 		t.Fatal(err)
 	}
@@ -274,7 +274,7 @@ func TestCancelledAtLogin(t *testing.T) {
 	}
 }
 
-// A module that hangs in C_Initialize does not hold its caller.
+// A module that hangs in C_Initialize does not block its caller.
 func TestSlowInitialize(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		release := make(chan struct{})
@@ -292,8 +292,8 @@ func TestSlowInitialize(t *testing.T) {
 	})
 }
 
-// The last Close and the next Open at once: an initialization never meets the
-// finalization of the one before.
+// The last Close and the next Open at once: the module is never initialized during
+// its finalization.
 func TestCloseAndOpenAtOnce(t *testing.T) {
 	m := newFake(t, newToken("alice", keys.p256()))
 	libs := fakeLibraries(map[string]*fakeModule{"/fake.so": m})
@@ -319,8 +319,8 @@ func TestCloseAndOpenAtOnce(t *testing.T) {
 	}
 }
 
-// p11-kit's proxy finalizes the modules it stands for: it stays away from one
-// that is in use, and the search goes one module at a time.
+// p11-kit's proxy finalizes other modules. So it is not used beside an open one,
+// and the search opens one module at a time.
 func TestProxy(t *testing.T) {
 	direct, proxy := newFake(t, newToken("alice", keys.p256())), newFake(t, newToken("bob", keys.p384()))
 	libs := fakeLibraries(map[string]*fakeModule{"/direct.so": direct, "/p11-kit-proxy.so": proxy})

@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// TestMain has Close wait for a card's software as long as a machine may stand
-// still under the tests.
+// TestMain lets Close wait for a card's software longer than a busy machine may
+// stand still.
 func TestMain(m *testing.M) {
 	closeWait = time.Minute
 	os.Exit(m.Run())

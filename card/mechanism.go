@@ -13,12 +13,12 @@ import (
 )
 
 // sha256Prefix is the DER of a DigestInfo for SHA-256 up to the hash (RFC 8017,
-// section 9.2, note 1): what CKM_RSA_PKCS wants before it.
+// section 9.2, note 1). CKM_RSA_PKCS needs it before the hash.
 var sha256Prefix = []byte{0x30, 0x31, 0x30, 0x0d, 0x06, 0x09, 0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x02, 0x01, 0x05, 0x00, 0x04, 0x20}
 
-// mechanism chooses how a token signs, by its list of mechanisms and before
-// C_SignInit: trying one and then another could ask for the PIN twice. input is
-// what C_Sign gets: the message where the token hashes, else the hash.
+// mechanism chooses a token's way to sign from its list of mechanisms, before
+// C_SignInit: a second attempt could ask for the PIN again. input is the
+// argument of C_Sign: the message if the token hashes it, else the hash.
 func mechanism(m module, slot uint, pub crypto.PublicKey, message []byte) (mech *pkcs11.Mechanism, input []byte, err error) {
 	h, err := hashFor(pub)
 	if err != nil {
@@ -31,7 +31,7 @@ func mechanism(m module, slot uint, pub crypto.PublicKey, message []byte) (mech 
 	has := func(typ uint) bool {
 		return slices.ContainsFunc(list, func(m *pkcs11.Mechanism) bool { return m.Mechanism == typ })
 	}
-	var whole, bare uint // which hashes by itself, and which takes the hash
+	var whole, bare uint // whole hashes the message, bare takes the hash
 	var prefix []byte
 	if _, ok := pub.(*rsa.PublicKey); ok {
 		whole, bare, prefix = pkcs11.CKM_SHA256_RSA_PKCS, pkcs11.CKM_RSA_PKCS, sha256Prefix
@@ -50,8 +50,8 @@ func mechanism(m module, slot uint, pub crypto.PublicKey, message []byte) (mech 
 	return nil, nil, fail(Unsuitable, "", "the token cannot sign with the certificate's key over %s: it offers no mechanism for it", h)
 }
 
-// finish brings a token's signature into the form that Sign returns, and
-// verifies it.
+// finish brings a token's signature into the form returned by Sign and verifies
+// it.
 func finish(leaf *x509.Certificate, message, raw []byte) ([]byte, error) {
 	sig := raw
 	if _, ok := leaf.PublicKey.(*ecdsa.PublicKey); ok {

@@ -14,9 +14,8 @@ import (
 	"github.com/miekg/pkcs11"
 )
 
-// module is the part of PKCS#11 that is used here, as *pkcs11.Ctx has it.
-// Sessions are not safe for concurrent use: all calls of one module are made
-// by its library's one goroutine.
+// module is the part of *pkcs11.Ctx used here. All calls are made by the one
+// goroutine of the module's library: sessions are not safe for concurrent use.
 type module interface {
 	Initialize(...pkcs11.InitializeOption) error
 	Finalize() error
@@ -37,17 +36,18 @@ type module interface {
 	Sign(pkcs11.SessionHandle, []byte) ([]byte, error)
 }
 
-// loadModule loads a module into this process. The loader itself gives no
-// reason, so the file is looked at for one.
+// loadModule loads a module into this process. The binding drops the loader's
+// reason for a failure, so that the file is examined for one.
 func loadModule(path string) (module, error) {
 	info, err := os.Stat(path)
 	switch {
-	case notThere(err):
-		return nil, fail(ModuleMissing, "install the card's software, or correct module-path=", "there is no PKCS#11 module at %s", show(path)).because(err)
+	case isMissing(err):
+		return nil, fail(ModuleMissing, "install the card's software, or correct module-path=",
+			"there is no PKCS#11 module at %s", show(path)).because(err)
 	case err != nil:
 		return nil, fail(ModuleLoad, "", "the PKCS#11 module cannot be read: %v", err).because(err)
 	case !info.Mode().IsRegular():
-		return nil, fail(ModuleLoad, "module-path= is the file itself", "the PKCS#11 module %s is not a file", show(path))
+		return nil, fail(ModuleLoad, "give the module's file in module-path=", "the PKCS#11 module %s is not a file", show(path))
 	}
 	if m := pkcs11.New(path); m != nil {
 		return m, nil
@@ -55,7 +55,7 @@ func loadModule(path string) (module, error) {
 	return nil, whyNotLoaded(path)
 }
 
-// whyNotLoaded looks at a module's header.
+// whyNotLoaded reads the reason for a failure to load from the module's header.
 func whyNotLoaded(path string) error {
 	made, symbols, err := inspectLibrary(path)
 	if errors.Is(err, os.ErrPermission) {
@@ -68,16 +68,16 @@ func whyNotLoaded(path string) error {
 		return fail(ModuleArch, "install the card's software for this kind of system, or use a build of this program for the other",
 			"the PKCS#11 module %s has the wrong architecture: it is made for %s, this program for %s", show(path), made, want)
 	}
-	// Mach-O puts an underscore before the names of C.
+	// In Mach-O, names of C begin with an underscore.
 	if symbols != nil && !slices.Contains(symbols, "C_GetFunctionList") && !slices.Contains(symbols, "_C_GetFunctionList") {
 		return fail(ModuleLoad, "", "%s is a library, but not a PKCS#11 module", show(path))
 	}
-	return fail(ModuleLoad, "ldd (on macOS: otool -L) shows which libraries it needs and does not find",
+	return fail(ModuleLoad, "ldd (on macOS: otool -L) shows the libraries that it does not find",
 		"the PKCS#11 module %s cannot be loaded; perhaps a library that it needs is missing", show(path))
 }
 
-// machines names what this program can be built for as elf.Machine and
-// macho.Cpu print it.
+// machines maps the processors of Go builds to their names by elf.Machine and
+// macho.Cpu.
 var machines = map[string]struct{ elf, macho string }{
 	"amd64":   {"EM_X86_64 ELFCLASS64", macho.CpuAmd64.String()},
 	"arm64":   {"EM_AARCH64 ELFCLASS64", macho.CpuArm64.String()},
@@ -88,7 +88,7 @@ var machines = map[string]struct{ elf, macho string }{
 	"s390x":   {"EM_S390 ELFCLASS64", ""},
 }
 
-// thisMachine names the system of this program as inspectLibrary does.
+// thisMachine names the system of this program like inspectLibrary.
 func thisMachine() string {
 	if runtime.GOOS == "darwin" {
 		return "macOS on " + runtime.GOARCH
@@ -96,9 +96,9 @@ func thisMachine() string {
 	return "Linux or BSD on " + runtime.GOARCH
 }
 
-// inspectLibrary returns what system a shared library is made for, and the
-// functions it exports if that can be told. A universal Mach-O file is made
-// for this machine if one of its parts is.
+// inspectLibrary returns the system of a shared library, and its exported
+// functions if they can be read. A universal Mach-O file is for this machine if
+// one of its parts is.
 func inspectLibrary(path string) (made string, symbols []string, err error) {
 	f, err := os.Open(path)
 	if err != nil {
@@ -142,7 +142,7 @@ func inspectLibrary(path string) (made string, symbols []string, err error) {
 	return "macOS on " + machoArch(m.Cpu), symbols, nil
 }
 
-// machoArch names a Mach-O processor as Go does.
+// machoArch returns the name in Go of a Mach-O processor.
 func machoArch(cpu macho.Cpu) string {
 	for arch, m := range machines {
 		if m.macho == cpu.String() {

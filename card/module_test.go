@@ -15,14 +15,15 @@ import (
 	"testing"
 )
 
-// elfFile is the header of a shared library for a processor, and nothing else.
+// elfFile is the bare header of a shared library for a processor.
 func elfFile(class elf.Class, machine elf.Machine) []byte {
 	var b bytes.Buffer
+	order, typ := binary.LittleEndian, uint16(elf.ET_DYN)
 	ident := [elf.EI_NIDENT]byte{0x7f, 'E', 'L', 'F', byte(class), byte(elf.ELFDATA2LSB), byte(elf.EV_CURRENT)}
 	if class == elf.ELFCLASS32 {
-		binary.Write(&b, binary.LittleEndian, elf.Header32{Ident: ident, Type: uint16(elf.ET_DYN), Machine: uint16(machine), Version: 1, Ehsize: 52, Shentsize: 40})
+		binary.Write(&b, order, elf.Header32{Ident: ident, Type: typ, Machine: uint16(machine), Version: 1, Ehsize: 52, Shentsize: 40})
 	} else {
-		binary.Write(&b, binary.LittleEndian, elf.Header64{Ident: ident, Type: uint16(elf.ET_DYN), Machine: uint16(machine), Version: 1, Ehsize: 64, Shentsize: 64})
+		binary.Write(&b, order, elf.Header64{Ident: ident, Type: typ, Machine: uint16(machine), Version: 1, Ehsize: 64, Shentsize: 64})
 	}
 	return b.Bytes()
 }
@@ -53,13 +54,14 @@ func TestModuleThatCannotBeLoaded(t *testing.T) {
 		{"text", write("text.so", []byte("not a library\n")), ModuleLoad, "not a shared library"},
 		{"empty", write("empty.so", nil), ModuleLoad, "not a shared library"},
 		{"cut short", write("short.so", elfFile(elf.ELFCLASS64, elf.EM_X86_64)[:20]), ModuleLoad, "not a shared library"},
-		{"another processor", write("other.so", elfFile(elf.ELFCLASS64, other)), ModuleArch, "wrong architecture: it is made for Linux or BSD on " + otherName},
+		{"another processor", write("other.so", elfFile(elf.ELFCLASS64, other)), ModuleArch,
+			"wrong architecture: it is made for Linux or BSD on " + otherName},
 		{"32 bits", write("32.so", elfFile(elf.ELFCLASS32, elf.EM_386)), ModuleArch, "on 386"},
 		{"a processor that is not known", write("odd.so", elfFile(elf.ELFCLASS64, elf.EM_68K)), ModuleArch, "EM_68K"},
 		{"macOS", write("mac.dylib", machoFile(macho.CpuPpc)), ModuleArch, "macOS"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			// Through Open, as a person meets it.
+			// Through Open, like a user.
 			_, err := Open(t.Context(), "pkcs11:?module-path="+escape(tc.path), Options{})
 			if e := wantKind(t, err, tc.kind); !strings.Contains(e.Message, tc.says) {
 				t.Errorf("said %q, which does not mention %q", e.Message, tc.says)
@@ -68,7 +70,7 @@ func TestModuleThatCannotBeLoaded(t *testing.T) {
 	}
 }
 
-// A library without PKCS#11's one entry point is told from one that is broken.
+// A library without the entry point of PKCS#11 has its own message.
 func TestLibraryThatIsNoModule(t *testing.T) {
 	if runtime.GOOS != "linux" {
 		t.Skip("SKIPPED: finds the C library by /proc/self/maps, which only Linux has")
@@ -105,14 +107,17 @@ func TestModulePaths(t *testing.T) {
 	if err := os.Symlink("libtoken.so", filepath.Join(dir, "link.so")); err != nil {
 		t.Fatal(err)
 	}
-	for name, want := range map[string]string{"token": "libtoken.so", "LIBTOKEN": "libtoken.so", "other-module": "Other-Module.so", "libtoken.so": "", "tok": ""} {
+	for name, want := range map[string]string{
+		"token": "libtoken.so", "LIBTOKEN": "libtoken.so", "other-module": "Other-Module.so", "libtoken.so": "", "tok": "",
+	} {
 		got := namedModules(name, []string{"/nonexistent", dir})
 		if want == "" && len(got) != 0 || want != "" && !slices.Equal(got, []string{filepath.Join(dir, want)}) {
 			t.Errorf("%q means %q", name, got)
 		}
 	}
-	// One file by two names is one module.
-	if got := existing([]string{filepath.Join(dir, "link.so"), filepath.Join(dir, "libtoken.so"), dir, "/nonexistent"}); !slices.Equal(got, []string{filepath.Join(dir, "link.so")}) {
+	// One file with two names is one module.
+	link := filepath.Join(dir, "link.so")
+	if got := existing([]string{link, filepath.Join(dir, "libtoken.so"), dir, "/nonexistent"}); !slices.Equal(got, []string{link}) {
 		t.Errorf("existing: %q", got)
 	}
 	_, err := Open(t.Context(), "pkcs11:?module-path=libtoken.so", Options{})

@@ -6,19 +6,9 @@ import (
 	"context"
 	"errors"
 	"strings"
-
-	"github.com/miekg/pkcs11"
 )
 
-// sight is what was seen of one module.
-type sight struct {
-	info   pkcs11.Info
-	tokens []*token
-	empty  []SlotReport
-}
-
-// openToken opens the first token that can be used among the modules that the
-// URI means.
+// openToken opens the first usable token in the modules selected by the URI.
 func openToken(ctx context.Context, u *uri, opt Options) (Card, error) {
 	paths, err := modulePaths(u)
 	if err != nil {
@@ -39,36 +29,41 @@ func (l *libraries) openFirst(ctx context.Context, paths []string, u *uri, opt O
 		}
 		failures = append(failures, err)
 		if errors.Is(err, Ambiguous) {
-			break // more modules would not make it clearer
+			break // further modules cannot resolve it
 		}
 	}
 	return nil, nothingUsable(paths, failures)
 }
 
-// try looks for the card through one module; on success the library is held.
+// try looks for the card through one module. On success it holds the library.
 func (l *libraries) try(ctx context.Context, path string, u *uri) (*library, choice, error) {
-	lib, err := l.acquire(ctx, path)
+	lib, seen, err := l.look(ctx, path, u)
 	if err != nil {
 		return nil, choice{}, err
 	}
-	seen, _, err := call(ctx, lib, func(m module) (sight, error) { return see(m, u) })
-	if err == nil {
-		var ch choice
-		if ch, _, err = decide(seen.tokens, seen.empty, u); err == nil {
-			return lib, ch, nil
-		}
+	ch, _, err := decide(seen, u)
+	if err != nil {
+		lib.leave(ctx)
+		return nil, choice{}, err
 	}
-	lib.leave(ctx)
-	return nil, choice{}, err
+	return lib, ch, nil
 }
 
-func see(m module, u *uri) (s sight, err error) {
-	s.tokens, s.empty, s.info, err = look(m, u)
-	return s, err
+// look reads one module. On success it holds the library.
+func (l *libraries) look(ctx context.Context, path string, u *uri) (*library, sight, error) {
+	lib, err := l.acquire(ctx, path)
+	if err != nil {
+		return nil, sight{}, err
+	}
+	seen, _, err := call(ctx, lib, func(m module) (sight, error) { return look(m, u) })
+	if err != nil {
+		lib.leave(ctx)
+	}
+	return lib, seen, err
 }
 
-// nothingUsable sums up why none of the modules tried has the card. Of several,
-// the failure that came furthest is told, and which modules could not be asked.
+// nothingUsable sums up the failures of all modules tried. It reports the one
+// that came furthest, and in the hint the modules that could not be asked.
 func nothingUsable(paths []string, failures []error) error {
 	var best error
 	var silent []string
@@ -89,7 +84,7 @@ func nothingUsable(paths []string, failures []error) error {
 	return &Error{Kind: e.Kind, Message: e.Message, Hint: hint, err: e.err}
 }
 
-// surveyTokens reports all that the modules show that the URI means.
+// surveyTokens reports the contents of the modules selected by the URI.
 func surveyTokens(ctx context.Context, u *uri) (*Report, error) {
 	paths, err := modulePaths(u)
 	if err != nil {
@@ -101,34 +96,31 @@ func surveyTokens(ctx context.Context, u *uri) (*Report, error) {
 func (l *libraries) survey(ctx context.Context, paths []string, u *uri) (*Report, error) {
 	r := &Report{}
 	var failures []error
-	chosen, ambiguous := false, false
+	chosen, settled := false, false // settled: Open would look no further
 	for _, path := range paths {
 		m := ModuleReport{Path: path, Slots: []SlotReport{}}
-		seen, err := l.glance(ctx, path, u)
+		lib, seen, err := l.look(ctx, path, u)
 		if errors.Is(err, Cancelled) {
 			return nil, err
 		}
 		if err != nil {
 			m.Err = asError(err)
 		} else {
-			m.Description = trim(seen.info.LibraryDescription)
+			lib.leave(ctx)
 			var ch choice
 			var all []choice
-			ch, all, err = decide(seen.tokens, seen.empty, u)
-			take := err == nil && !chosen && !ambiguous
-			for _, c := range all {
-				var used *certificate
-				if take && c.token == ch.token {
-					used = ch.cert
-				}
-				m.Slots = append(m.Slots, c.token.report(used, c.err))
+			if ch, all, err = decide(seen, u); settled {
+				ch = choice{}
 			}
-			m.Slots = append(m.Slots, seen.empty...)
-			chosen = chosen || take
+			m.Description = trim(seen.info.LibraryDescription)
+			m.Slots = slotReports(seen, all, ch)
 		}
 		if err != nil {
 			failures = append(failures, err)
-			ambiguous = ambiguous || !chosen && errors.Is(err, Ambiguous)
+		}
+		if !settled {
+			chosen = err == nil
+			settled = chosen || errors.Is(err, Ambiguous)
 		}
 		r.Modules = append(r.Modules, m)
 	}
@@ -136,15 +128,4 @@ func (l *libraries) survey(ctx context.Context, paths []string, u *uri) (*Report
 		r.Err = asError(nothingUsable(paths, failures))
 	}
 	return r, nil
-}
-
-// glance looks at one module and lets go of it.
-func (l *libraries) glance(ctx context.Context, path string, u *uri) (sight, error) {
-	lib, err := l.acquire(ctx, path)
-	if err != nil {
-		return sight{}, err
-	}
-	defer lib.leave(ctx)
-	seen, _, err := call(ctx, lib, func(m module) (sight, error) { return see(m, u) })
-	return seen, err
 }

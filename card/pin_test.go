@@ -60,7 +60,7 @@ func TestPINFileMissing(t *testing.T) {
 	}
 }
 
-// A pipe has no meaningful mode: no warning.
+// A pipe has no meaningful mode, so that there is no notice.
 func TestPINFromPipe(t *testing.T) {
 	r, w, err := os.Pipe()
 	if err != nil {
@@ -76,8 +76,8 @@ func TestPINFromPipe(t *testing.T) {
 	}
 }
 
-// The try that may lock the card is never spent on a file; a lesser warning is
-// said before the PIN is given.
+// The last try is never spent on a file. A lesser warning is shown before the PIN
+// is given.
 func TestPINFileWarnings(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "pin")
 	writeFile(t, path, []byte("1234\n"), 0o600)

@@ -8,6 +8,7 @@ import (
 	"crypto/rsa"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/pem"
 	"errors"
 	"math/big"
 	"os"
@@ -15,11 +16,9 @@ import (
 	"sync"
 	"testing"
 	"time"
-
-	"encoding/pem"
 )
 
-// keys of every kind, made once for all tests of this package.
+// keys has a key of each kind, made once for all tests.
 var keys = struct {
 	rsa2048, rsa1024                  func() *rsa.PrivateKey
 	p224, p256, p256b, p384, p521, ca func() *ecdsa.PrivateKey
@@ -103,7 +102,7 @@ func writeFile(t *testing.T, path string, data []byte, mode os.FileMode) {
 	}
 }
 
-// wantKind checks an error's kind, and that it is fit to be shown.
+// wantKind checks an error's kind, and that its message can be shown.
 func wantKind(t *testing.T, err error, kind Kind) *Error {
 	t.Helper()
 	e, ok := errors.AsType[*Error](err)
@@ -116,8 +115,8 @@ func wantKind(t *testing.T, err error, kind Kind) *Error {
 	return e
 }
 
-// checkSignature verifies what Sign returned with nothing but the standard
-// library's own choice of algorithm.
+// checkSignature verifies a signature with the standard library's algorithm for
+// the leaf.
 func checkSignature(t *testing.T, leaf, message, sig []byte) {
 	t.Helper()
 	c := must(x509.ParseCertificate(leaf))

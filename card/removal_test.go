@@ -42,8 +42,8 @@ func TestCardPutBack(t *testing.T) {
 	}
 }
 
-// The card goes at every step of a signature; whatever the module answers, it
-// is said that the card was taken out.
+// The card is pulled at every step of a signature. Whatever the module answers,
+// the error is that the card was taken out.
 func TestRow21TakenOutWhileSigning(t *testing.T) {
 	for _, answer := range []error{nil, ckr(pkcs11.CKR_DEVICE_REMOVED), ckr(pkcs11.CKR_GENERAL_ERROR),
 		ckr(pkcs11.CKR_OBJECT_HANDLE_INVALID), ckr(pkcs11.CKR_PIN_LOCKED), ckr(pkcs11.CKR_FUNCTION_CANCELED)} {
@@ -70,7 +70,7 @@ func TestRow21TakenOutWhileSigning(t *testing.T) {
 	}
 }
 
-// Another card is put in while the PIN is being typed: it never sees that PIN.
+// Another card is put in while the PIN is typed: it never gets that PIN.
 func TestRow21AnotherCardPutIn(t *testing.T) {
 	alice := newToken("alice", keys.p256())
 	bob := newToken("bob", keys.p384())
@@ -91,7 +91,7 @@ func TestRow21AnotherCardPutIn(t *testing.T) {
 		if !bytes.Equal(pin, make([]byte, len(pin))) {
 			t.Errorf("%s: the PIN was not erased", name)
 		}
-		// Nor is anyone asked for a PIN while another card is in.
+		// No PIN is asked for while another card is in.
 		_, err = c.Sign(t.Context(), nil)
 		wantKind(t, err, CardChanged)
 	}
@@ -108,8 +108,8 @@ func TestCardMovedAndReplaced(t *testing.T) {
 	}
 }
 
-// The card is swapped inside the signature: what comes back is not blamed on
-// the PIN.
+// The card is swapped within C_Sign: the wrong signature is not blamed on the
+// PIN.
 func TestCardSwappedWhileSigning(t *testing.T) {
 	alice, bob := newToken("alice", keys.p256()), newToken("bob", keys.p384())
 	m := newFake(t, alice)

@@ -3,16 +3,18 @@ package card
 import (
 	"slices"
 	"strconv"
+
+	"chatsecure/proto"
 )
 
-// Report is what Survey found. Text in it is as the token or module gives it
-// and may hold any character: whoever shows it makes it visible.
+// Report is the result of Survey. Its text comes from the token or module and
+// may hold any character, so that it must be made visible before it is shown.
 type Report struct {
 	Modules []ModuleReport
-	Err     *Error // what Open would fail with, or nil
+	Err     *Error // Open would fail with this; nil if it would not
 }
 
-// Used returns the token with the certificate that Open would choose, or nil.
+// Used returns the token whose certificate Open would choose, or nil.
 func (r *Report) Used() *TokenReport {
 	for _, m := range r.Modules {
 		for _, s := range m.Slots {
@@ -27,17 +29,17 @@ func (r *Report) Used() *TokenReport {
 // ModuleReport is one PKCS#11 module, or one software card.
 type ModuleReport struct {
 	Path        string
-	Description string // the module's own, or "software card"
+	Description string // by the module, or "software card"
 	Slots       []SlotReport
-	Err         *Error // why it could not be looked at, or nil
+	Err         *Error // the reason if it could not be read, or nil
 }
 
-// SlotReport is one slot: a reader, mostly.
+// SlotReport is one slot, which is a reader in most modules.
 type SlotReport struct {
 	ID          uint
 	Description string
 	Token       *TokenReport // nil if the slot is empty
-	Err         *Error       // why what is in it cannot be read, or nil
+	Err         *Error       // the reason if the card in it cannot be read, or nil
 }
 
 // TokenReport is one card or token.
@@ -46,13 +48,12 @@ type TokenReport struct {
 	Manufacturer string
 	Model        string
 	Serial       string
-	Flags        []string // the flags that are set, as words
-	matches      bool     // it is one that the URI asked for
+	Flags        []string // set flags, as words
 	Certificates []CertificateReport
-	Keys         []KeyReport // those visible without login
-	Locked       *Error      // that a PIN is wanted, and it is locked; or nil
-	Warning      string      // that PINs were wrong before, "" if all tries are there
-	Err          *Error      // why it cannot be used, or nil
+	Keys         []KeyReport // visible without login
+	Locked       *Error      // set if the token needs a PIN and it is locked
+	Warning      string      // about earlier wrong PINs, "" if there were none
+	Err          *Error      // the reason if it cannot be used, or nil
 }
 
 // CertificateReport is one certificate on a token.
@@ -61,8 +62,8 @@ type CertificateReport struct {
 	ID    string // CKA_ID in hex
 	DER   []byte
 	CA    bool
-	Used  bool   // this is the one that Open would choose
-	Err   *Error // why it cannot be read, or nil
+	Used  bool   // Open would choose it
+	Err   *Error // the reason if it cannot be read, or nil
 }
 
 // KeyReport is one private key on a token.
@@ -72,6 +73,6 @@ type KeyReport struct {
 	Type  string // "RSA", "EC" or "other"
 }
 
-// quote makes text from a card safe to stand in a sentence: control, bidi and
-// zero-width characters become visible escapes.
-func quote(s string) string { return strconv.Quote(s) }
+// quote makes text from a card safe within a sentence: quotes are escaped, and
+// so are control, bidi and other invisible characters.
+func quote(s string) string { return proto.Visible(strconv.Quote(s)) }

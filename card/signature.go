@@ -5,31 +5,32 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rsa"
-	_ "crypto/sha256" // for crypto.SHA256
-	_ "crypto/sha512" // for crypto.SHA384 and crypto.SHA512
+	_ "crypto/sha256"
+	_ "crypto/sha512"
 	"crypto/x509"
 	"encoding/asn1"
 	"errors"
 	"math/big"
 )
 
-// RSA keys of a card, in bits. Below 2,048 lie only cards that expired long
-// ago; above 4,096 no card has one, and verifying costs everyone who checks.
+// Bounds of RSA keys in bits. Shorter keys are only on cards that expired long
+// ago. No card has a longer one, and every verifier would pay for it.
 const (
 	minRSABits = 2048
 	maxRSABits = 4096
 )
 
-// maxRawECDSA is the length of r and s on P-521, the largest curve taken.
+// maxRawECDSA is the length in bytes of r and s on P-521, the largest curve
+// accepted.
 const maxRawECDSA = 2 * 66
 
-// hashFor returns the hash that goes with a key, and refuses keys that are not
-// taken: RSA of 2,048 to 4,096 bits, EC on P-256, P-384 and P-521.
+// hashFor returns the hash for signatures by a key. It accepts RSA of 2,048 to
+// 4,096 bits and EC on P-256, P-384 and P-521.
 func hashFor(pub crypto.PublicKey) (crypto.Hash, error) {
 	switch pub := pub.(type) {
 	case *rsa.PublicKey:
 		if bits := pub.N.BitLen(); bits < minRSABits || bits > maxRSABits {
-			return 0, fail(Unsuitable, "", "the certificate has an RSA key of %d bits; %d to %d are taken", bits, minRSABits, maxRSABits)
+			return 0, fail(Unsuitable, "", "the certificate has an RSA key of %d bits; %d to %d are accepted", bits, minRSABits, maxRSABits)
 		}
 		return crypto.SHA256, nil
 	case *ecdsa.PublicKey:
@@ -41,7 +42,7 @@ func hashFor(pub crypto.PublicKey) (crypto.Hash, error) {
 		case elliptic.P521():
 			return crypto.SHA512, nil
 		}
-		return 0, fail(Unsuitable, "", "the certificate has a key on the curve %s; P-256, P-384 and P-521 are taken", pub.Curve.Params().Name)
+		return 0, fail(Unsuitable, "", "the certificate has a key on the curve %s; P-256, P-384 and P-521 are accepted", pub.Curve.Params().Name)
 	}
 	return 0, fail(Unsuitable, "", "the certificate has a key that is neither RSA nor EC on a NIST curve")
 }
@@ -53,7 +54,7 @@ func digest(h crypto.Hash, message []byte) []byte {
 	return d.Sum(nil)
 }
 
-// verify checks a signature of message in the form that Sign returns.
+// verify checks a signature of message in the form returned by Sign.
 func verify(leaf *x509.Certificate, message, sig []byte) error {
 	h, err := hashFor(leaf.PublicKey)
 	if err != nil {
@@ -74,7 +75,7 @@ func verify(leaf *x509.Certificate, message, sig []byte) error {
 	return nil
 }
 
-// fromRaw turns r and s, as PKCS#11 gives an ECDSA signature (v2.40, section
+// fromRaw turns the ECDSA signature of PKCS#11, which is r and s (v2.40, section
 // 2.3.1), into ASN.1 DER.
 func fromRaw(raw []byte) ([]byte, error) {
 	if len(raw) == 0 || len(raw)%2 != 0 || len(raw) > maxRawECDSA {
@@ -87,9 +88,9 @@ func fromRaw(raw []byte) ([]byte, error) {
 	})
 }
 
-// maySign reports whether a certificate's keyUsage, if it has one, allows the
-// signatures that authenticate. A certificate for qualified signatures alone
-// has nonRepudiation without digitalSignature.
+// maySign reports whether a certificate's keyUsage, if present, allows signatures
+// that authenticate. A certificate for qualified signatures alone has
+// nonRepudiation without digitalSignature.
 func maySign(c *x509.Certificate) bool {
 	return c.KeyUsage == 0 || c.KeyUsage&x509.KeyUsageDigitalSignature != 0
 }

@@ -21,8 +21,8 @@ import (
 
 // These tests use a real PKCS#11 module, SoftHSM version 2.
 
-// softHSM returns SoftHSM's tokens, of which there are none yet, and the path of
-// its module as this package finds it.
+// softHSM returns an empty set of SoftHSM's tokens, and the path of its module as
+// found by this package.
 func softHSM(t *testing.T) (*lab.Tokens, string) {
 	t.Helper()
 	lab.NeedSoftHSM(t)
@@ -38,7 +38,7 @@ func softHSM(t *testing.T) (*lab.Tokens, string) {
 	return tokens, paths[0]
 }
 
-// softCitizen makes a token with what a Cartão de Cidadão has.
+// softCitizen makes a token with the objects of a Cartão de Cidadão.
 func softCitizen(t *testing.T, tokens *lab.Tokens, label string, id []byte, key crypto.Signer) (leaf []byte) {
 	t.Helper()
 	leaf = newCert(key, label, forAuthentication)
@@ -55,7 +55,7 @@ func softCitizen(t *testing.T, tokens *lab.Tokens, label string, id []byte, key 
 	return leaf
 }
 
-// counting is a real module with its calls counted.
+// counting counts the logins and signatures of a real module.
 type counting struct {
 	module
 	logins, signs atomic.Int32
@@ -71,7 +71,7 @@ func (c *counting) Sign(sh pkcs11.SessionHandle, input []byte) ([]byte, error) {
 	return c.module.Sign(sh, input)
 }
 
-// openCounted opens the card that spec means with its module's calls counted.
+// openCounted opens the card named by spec and counts its module's calls.
 func openCounted(t *testing.T, path, spec string, opt Options) (Card, *counting) {
 	t.Helper()
 	n := &counting{}
@@ -201,7 +201,7 @@ func TestSoftHSMWrongPIN(t *testing.T) {
 	if !bytes.Equal(pin, make([]byte, len(pin))) {
 		t.Error("the PIN was not erased")
 	}
-	// The token remembers, and it is said before the next try.
+	// The token remembers, which the next request for a PIN shows.
 	pin = []byte(lab.PIN)
 	if _, err := c.Sign(t.Context(), nil); err != nil {
 		t.Fatal(err)
@@ -211,7 +211,7 @@ func TestSoftHSMWrongPIN(t *testing.T) {
 	}
 }
 
-// A token that is pulled away: its directory is gone.
+// A token is pulled by removing its directory.
 func TestSoftHSMTakenOut(t *testing.T) {
 	tokens, path := softHSM(t)
 	softCitizen(t, tokens, "alice", []byte{0x45}, keys.p256())

@@ -9,19 +9,17 @@ import (
 	"crypto/rsa"
 	"crypto/x509"
 	"encoding/pem"
-	"errors"
-	"io"
 	"os"
 	"path/filepath"
 	"sync"
 )
 
 const (
-	// maxPEM bounds cert.pem and key.pem in bytes: a certificate is about
-	// 2 KiB, and what is not a certificate must not fill the memory.
+	// maxPEM bounds cert.pem and key.pem in bytes. A certificate takes about
+	// 2 KiB; a file of another kind must not fill the memory.
 	maxPEM = 256 << 10
 
-	// maxCertificates bounds the certificates taken from one card: eID cards
+	// maxCertificates bounds the certificates read from one card: eID cards
 	// carry at most five, PIV tokens up to 24.
 	maxCertificates = 32
 )
@@ -40,13 +38,13 @@ type softwareCard struct {
 
 func openSoftware(dir string, opt Options) (Card, error) {
 	info, err := os.Stat(dir)
-	if err != nil && !notThere(err) {
-		return nil, fail(NoCard, softwareHint, "the software card cannot be read: %v", err).because(err)
-	}
-	if err != nil {
-		return nil, fail(NoCard, softwareHint+"; a token is named by a URI that begins with pkcs11:", "there is no software card at %s", show(dir)).because(err)
-	}
-	if !info.IsDir() {
+	switch {
+	case isMissing(err):
+		return nil, fail(NoCard, softwareHint+"; a token is named by a URI that begins with pkcs11:",
+			"there is no software card at %s", show(dir)).because(err)
+	case err != nil:
+		return nil, unreadable(err)
+	case !info.IsDir():
 		return nil, fail(BadSpec, softwareHint, "%s is not a directory", show(dir))
 	}
 	leaf, chain, err := readCertificates(filepath.Join(dir, "cert.pem"))
@@ -60,15 +58,14 @@ func openSoftware(dir string, opt Options) (Card, error) {
 	if err != nil {
 		return nil, err
 	}
-	// The leaf's key was checked, so an equal one is of a kind and size taken.
+	// The checks of the leaf's key hold for an equal one.
 	if pub, ok := key.Public().(interface{ Equal(crypto.PublicKey) bool }); !ok || !pub.Equal(leaf.PublicKey) {
 		return nil, fail(NoKey, softwareHint, "key.pem in %s is not the key of the first certificate in cert.pem", show(dir))
 	}
 	return &softwareCard{dir: dir, leaf: leaf, chain: chain, key: key}, nil
 }
 
-// checkLeaf refuses certificates that cannot authenticate anyone, whatever key
-// goes with them.
+// checkLeaf refuses certificates that cannot authenticate a person.
 func checkLeaf(leaf *x509.Certificate) error {
 	if isCA(leaf) {
 		return fail(Unsuitable, "", "the certificate is a CA's, not a person's")
@@ -81,7 +78,7 @@ func checkLeaf(leaf *x509.Certificate) error {
 	return err
 }
 
-// readCertificates reads cert.pem: the leaf, then the other certificates.
+// readCertificates reads cert.pem, in which the leaf comes first.
 func readCertificates(path string) (*x509.Certificate, [][]byte, error) {
 	data, err := readPEM(path, Options{})
 	if err != nil {
@@ -115,8 +112,8 @@ func readCertificates(path string) (*x509.Certificate, [][]byte, error) {
 	return leaf, chain, nil
 }
 
-// readKey reads key.pem. Its bytes are erased; the key itself lives until the
-// card is closed.
+// readKey reads key.pem and erases the bytes read. The key lives until the card
+// is closed.
 func readKey(path string, opt Options) (crypto.Signer, error) {
 	data, err := readPEM(path, opt)
 	if err != nil {
@@ -139,7 +136,7 @@ func readKey(path string, opt Options) (crypto.Signer, error) {
 	}
 	key, err := x509.ParsePKCS8PrivateKey(block.Bytes)
 	if err != nil {
-		// The parser's own words may describe the key; they are left out.
+		// The parser's words may describe the key.
 		return nil, fail(NoKey, hint, "the key in %s is malformed", show(path))
 	}
 	switch key := key.(type) {
@@ -151,29 +148,27 @@ func readKey(path string, opt Options) (crypto.Signer, error) {
 	return nil, fail(Unsuitable, "", "the key in %s is neither RSA nor EC on a NIST curve", show(path))
 }
 
-// readPEM reads a bounded file, and with a Notice in opt says when it is
-// readable by others.
+// readPEM reads one file of the card, of maxPEM bytes at most.
 func readPEM(path string, opt Options) ([]byte, error) {
-	f, err := os.Open(path)
+	data, err := readStart(path, maxPEM+1, "key file", opt)
 	if err != nil {
-		return nil, fail(NoCard, softwareHint, "the software card cannot be read: %v", err).because(err)
+		return nil, unreadable(err)
 	}
-	defer f.Close()
-	warnIfShared(f, "key file", opt)
-	// One buffer that never grows, so that erasing it erases every copy.
-	data := make([]byte, maxPEM+1)
-	n, err := io.ReadFull(f, data)
-	switch {
-	case err == nil:
+	if len(data) > maxPEM {
+		clear(data)
 		return nil, fail(NoCard, softwareHint, "%s is longer than %d bytes", show(path), maxPEM)
-	case err != io.EOF && !errors.Is(err, io.ErrUnexpectedEOF):
-		return nil, fail(NoCard, softwareHint, "the software card cannot be read: %v", err).because(err)
 	}
-	return data[:n], nil
+	return data, nil
 }
 
-func (c *softwareCard) Leaf() []byte     { return bytes.Clone(c.leaf.Raw) }
-func (c *softwareCard) Chain() [][]byte  { return cloneAll(c.chain) }
+func unreadable(err error) *Error {
+	return fail(NoCard, softwareHint, "the software card cannot be read: %v", err).because(err)
+}
+
+func (c *softwareCard) Leaf() []byte { return bytes.Clone(c.leaf.Raw) }
+
+func (c *softwareCard) Chain() [][]byte { return cloneAll(c.chain) }
+
 func (c *softwareCard) Describe() string { return "software card " + show(c.dir) }
 
 func (c *softwareCard) Sign(ctx context.Context, message []byte) ([]byte, error) {
@@ -190,7 +185,7 @@ func (c *softwareCard) Sign(ctx context.Context, message []byte) ([]byte, error)
 	if err != nil {
 		return nil, err
 	}
-	// crypto.Hash as options means PKCS#1 v1.5 for RSA and ASN.1 for ECDSA.
+	// A crypto.Hash as options selects PKCS#1 v1.5 for RSA and ASN.1 for ECDSA.
 	sig, err := key.Sign(rand.Reader, digest(h, message), h)
 	if err != nil {
 		return nil, fail(Failed, "", "the software card cannot sign: %v", err).because(err)
@@ -201,8 +196,8 @@ func (c *softwareCard) Sign(ctx context.Context, message []byte) ([]byte, error)
 	return sig, nil
 }
 
-// Close drops the key. What Go keeps of it inside crypto/rsa or crypto/ecdsa
-// cannot be erased.
+// Close drops the key. The copies inside crypto/rsa and crypto/ecdsa cannot be
+// erased.
 func (c *softwareCard) Close() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -211,13 +206,12 @@ func (c *softwareCard) Close() error {
 }
 
 func surveySoftware(dir string, opt Options) *Report {
-	token := &TokenReport{Label: dir, Manufacturer: "ChatSecure", Model: "software card", Flags: []string{}, matches: true}
-	module := ModuleReport{Path: dir, Description: "software card", Slots: []SlotReport{{Description: dir, Token: token}}}
+	token := &TokenReport{Label: dir, Manufacturer: "ChatSecure", Model: "software card", Flags: []string{}}
+	module := ModuleReport{Path: dir, Description: "software card", Slots: []SlotReport{}}
 	c, err := openSoftware(dir, opt)
 	if err != nil {
-		e := asError(err)
-		module.Err, module.Slots = e, []SlotReport{}
-		return &Report{Modules: []ModuleReport{module}, Err: e}
+		module.Err = asError(err)
+		return &Report{Modules: []ModuleReport{module}, Err: module.Err}
 	}
 	defer c.Close()
 	s := c.(*softwareCard)
@@ -227,10 +221,11 @@ func surveySoftware(dir string, opt Options) *Report {
 		token.Certificates = append(token.Certificates, CertificateReport{Label: "cert.pem", DER: der, CA: err == nil && isCA(cert)})
 	}
 	token.Keys = []KeyReport{{Label: "key.pem", Type: keyType(s.leaf.PublicKey)}}
+	module.Slots = []SlotReport{{Description: dir, Token: token}}
 	return &Report{Modules: []ModuleReport{module}}
 }
 
-// keyType names a public key's kind as KeyReport does.
+// keyType returns KeyReport.Type of a public key.
 func keyType(pub crypto.PublicKey) string {
 	switch pub.(type) {
 	case *rsa.PublicKey:
@@ -243,7 +238,7 @@ func keyType(pub crypto.PublicKey) string {
 
 func errClosed() error { return fail(Failed, "", "the card is closed already") }
 
-// show gives a path as it is, or quoted if it would disturb a sentence.
+// show returns a path unchanged, or quoted if it would disturb a sentence.
 func show(path string) string {
 	if q := quote(path); q != `"`+path+`"` || path == "" {
 		return q

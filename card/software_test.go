@@ -190,10 +190,12 @@ func TestSoftwareCardSurvey(t *testing.T) {
 	}
 }
 
-// A path with characters that disturb a terminal is shown with escapes.
+// A path with invisible characters, or with ones that disturb a terminal, is shown
+// with escapes.
 func TestShow(t *testing.T) {
 	for in, want := range map[string]string{
 		"lab/alice": "lab/alice", "my card": "my card", "": `""`, "a\x1b[2J": `"a\x1b[2J"`, "a\u202eb": `"a\u202eb"`, "a\nb": `"a\nb"`,
+		"a\u115fb": `"a\u115fb"`, `a"b`: `"a\"b"`, `a\b`: `"a\\b"`,
 	} {
 		if got := show(in); got != want {
 			t.Errorf("%q is shown as %s", in, got)
@@ -214,7 +216,7 @@ func TestFromRaw(t *testing.T) {
 			t.Errorf("%d bytes: %v", n, err)
 		}
 	}
-	// Leading zeros are dropped, and a high bit gets one: the DER of integers.
+	// DER drops the leading zeros of an integer, and puts one before a high bit.
 	raw := append(append(make([]byte, 31), 0x7f), append([]byte{0x80}, make([]byte, 31)...)...)
 	want := append([]byte{0x30, 0x26, 0x02, 0x01, 0x7f, 0x02, 0x21, 0x00, 0x80}, make([]byte, 31)...)
 	if got, err := fromRaw(raw); err != nil || !bytes.Equal(got, want) {

@@ -44,14 +44,15 @@ func TestTokenSigns(t *testing.T) {
 				t.Errorf("described as %s", c.Describe())
 			}
 			message := []byte("one delegation")
-			for range 2 { // a logout in between: every signature is asked for
+			for range 2 { // with a logout in between: each signature needs a PIN
 				sig, err := c.Sign(t.Context(), message)
 				if err != nil {
 					t.Fatal(err)
 				}
 				checkSignature(t, c.Leaf(), message, sig)
 			}
-			if got, want := m.calls.of("Login", "SignInit", "Sign(", "Logout"), `Login(1,"4711") SignInit Sign( Logout Login(1,"4711") SignInit Sign( Logout`; got != want {
+			const want = `Login(1,"4711") SignInit Sign( Logout Login(1,"4711") SignInit Sign( Logout`
+			if got := m.calls.of("Login", "SignInit", "Sign(", "Logout"); got != want {
 				t.Errorf("calls were %s", got)
 			}
 		})
@@ -94,7 +95,7 @@ func TestCC2(t *testing.T) {
 	}
 }
 
-// Under Batch nothing may ask, the card's own dialog included.
+// With Batch nothing may ask, not even the card's own dialog.
 func TestCC2Batch(t *testing.T) {
 	m := newFake(t, newCC2())
 	_, err := mustOpen(t, m, "", Options{Batch: true}).Sign(t.Context(), nil)
@@ -147,7 +148,7 @@ func TestRow21WrongPIN(t *testing.T) {
 	}
 }
 
-// What the flags say is said before asking, without a number.
+// The flags are shown before the question, without a number.
 func TestPINRequest(t *testing.T) {
 	for _, tc := range []struct {
 		flags uint
@@ -165,7 +166,7 @@ func TestPINRequest(t *testing.T) {
 			got = req
 			return []byte(fakePIN), nil
 		}})
-		m.set(func() { token.flags |= tc.flags }) // after Open: they are read when it matters
+		m.set(func() { token.flags |= tc.flags }) // after Open: they are read again at each signature
 		if _, err := c.Sign(t.Context(), nil); err != nil {
 			t.Fatal(err)
 		}
@@ -191,8 +192,8 @@ func TestRow21Locked(t *testing.T) {
 	}
 }
 
-// The keys are listed after one login, which is undone; one try at most is
-// spent, and none where it is no use.
+// The keys are listed after one login, which is followed by a logout. One try at
+// most is spent, and none if it is useless.
 func TestKeysAfterLogin(t *testing.T) {
 	hidden := func(flags uint) *fakeToken {
 		token := newToken("alice", keys.p256())
@@ -228,8 +229,8 @@ func TestKeysAfterLogin(t *testing.T) {
 	}
 }
 
-// A module answers CKR_PIN_LOCKED when the card is pulled: it is looked at
-// before anyone is told that it is locked.
+// A module answers CKR_PIN_LOCKED after the card was pulled. The token is looked at
+// before it is reported as locked.
 func TestPINLockedOrPulled(t *testing.T) {
 	for _, pulled := range []bool{false, true} {
 		token := newCC2()
@@ -286,7 +287,7 @@ func TestAlwaysAuthenticate(t *testing.T) {
 	}
 }
 
-// A key that is not private, or a token that wants no login, gets none.
+// There is no login for a public key or on an open token.
 func TestNoLoginWhereNoneIsWanted(t *testing.T) {
 	no := false
 	public := newToken("alice", keys.p256())
@@ -352,7 +353,7 @@ func TestPINSourceInURI(t *testing.T) {
 	}
 }
 
-// What the module answers, told apart and with its code within reach.
+// The kind of each error of a module; its code can be unwrapped.
 func TestModuleErrors(t *testing.T) {
 	for code, kind := range map[uint]Kind{
 		pkcs11.CKR_FUNCTION_CANCELED:        Cancelled,

@@ -10,14 +10,14 @@ import (
 const (
 	uriScheme = "pkcs11:"
 
-	// maxURI bounds a URI in bytes: PKCS#11 labels have 32 to 64 bytes, which
-	// percent-encoding trebles, and two paths are at most 4,096 each.
+	// maxURI bounds a URI in bytes. PKCS#11 labels have 32 to 64 bytes, which
+	// percent-encoding trebles; two paths have 4,096 each at most.
 	maxURI = 16384
 )
 
-// uri is a PKCS#11 URI (RFC 7512). The zero value fits every token.
+// uri is a PKCS#11 URI (RFC 7512). The zero value matches every token.
 type uri struct {
-	path       map[string]string // the path attributes given, decoded
+	path       map[string]string // path attributes, decoded
 	slotID     uint              // of slot-id, if it is in path
 	modulePath string
 	moduleName string
@@ -32,13 +32,13 @@ var pathAttributes = []string{
 	"library-manufacturer", "library-description", "library-version",
 }
 
-const uriHint = "write it as 'pkcs11:token=LABEL;object=LABEL;id=%45?module-path=/PATH&pin-source=file:/PATH', any part of which may be left out"
+const uriHint = "write it as 'pkcs11:token=LABEL;object=LABEL;id=%45?module-path=/PATH&pin-source=file:/PATH'; " +
+	"every part may be left out"
 
-// parseURI parses a PKCS#11 URI strictly: unknown attributes are refused, in
-// the path because what cannot be matched must not match (RFC 7512, section
-// 2.3), in the query because a misspelt one would be ignored in silence; so
-// are attributes given twice. The empty string is the zero uri. No error
-// repeats a value: one might be a PIN.
+// parseURI parses a PKCS#11 URI strictly. Unknown attributes are refused: in the
+// path they cannot match (RFC 7512, section 2.3), and in the query a misspelt one
+// would be ignored in silence. Repeated attributes are refused too. The empty
+// string is the zero uri. No error repeats a value: it may be a PIN.
 func parseURI(s string) (*uri, error) {
 	u := &uri{path: map[string]string{}}
 	if s == "" {
@@ -80,7 +80,7 @@ func parseURI(s string) (*uri, error) {
 
 func (u *uri) setPath(name, value string) error {
 	if !slices.Contains(pathAttributes, name) {
-		return fail(BadSpec, "known are "+strings.Join(pathAttributes, ", "), "the card's URI has the unknown attribute %q", name)
+		return fail(BadSpec, "the known attributes are "+strings.Join(pathAttributes, ", "), "the card's URI has the unknown attribute %q", name)
 	}
 	if _, twice := u.path[name]; twice {
 		return fail(BadSpec, uriHint, "the card's URI has %q twice", name)
@@ -111,7 +111,7 @@ func (u *uri) setPath(name, value string) error {
 
 func (u *uri) setQuery(name, value string) error {
 	if name == "pin-value" {
-		return fail(BadSpec, "let it be asked for, or give pin-source=file:PATH",
+		return fail(BadSpec, "type it when it is asked for, or give pin-source=file:PATH",
 			"the card's URI has a pin-value: a PIN is never taken from an argument, where other users can read it")
 	}
 	if value == "" || !isText(value) {
@@ -128,13 +128,14 @@ func (u *uri) setQuery(name, value string) error {
 		}
 		u.pinSource = value
 	default:
-		return fail(BadSpec, "known are module-path, module-name and pin-source", "the card's URI has the unknown query attribute %q", name)
+		return fail(BadSpec, "the known attributes are module-path, module-name and pin-source",
+			"the card's URI has the unknown query attribute %q", name)
 	}
 	return nil
 }
 
-// parseAttribute splits and decodes name=value; more are the characters that
-// stand for themselves here beside those of every attribute.
+// parseAttribute splits and decodes name=value. more are characters that need no
+// encoding in this part of the URI, beside those allowed everywhere.
 func parseAttribute(attr, more string) (name, value string, err error) {
 	name, raw, ok := strings.Cut(attr, "=")
 	if !ok || name == "" || strings.ContainsFunc(name, notNameChar) {
@@ -158,20 +159,20 @@ func parseAttribute(attr, more string) (name, value string, err error) {
 	return name, b.String(), nil
 }
 
-// want reports whether the URI leaves an attribute open or gives this value.
+// want reports whether the URI allows this value of an attribute.
 func (u *uri) want(name, value string) bool {
 	w, given := u.path[name]
 	return !given || w == value
 }
 
-// wantsObject reports whether the URI names a certificate or key itself.
+// wantsObject reports whether the URI names a certificate or key.
 func (u *uri) wantsObject() bool {
 	_, object := u.path["object"]
 	_, id := u.path["id"]
 	return object || id
 }
 
-// escapeAll percent-encodes every byte, the form RFC 7512 recommends for id.
+// escapeAll percent-encodes every byte, as RFC 7512 recommends for id.
 func escapeAll(b []byte) string {
 	var s strings.Builder
 	for _, c := range b {
@@ -181,7 +182,7 @@ func escapeAll(b []byte) string {
 	return s.String()
 }
 
-// escape percent-encodes text for a hint that can be pasted into a URI.
+// escape percent-encodes text for a URI in a hint.
 func escape(text string) string {
 	var s strings.Builder
 	for i := range len(text) {
@@ -194,8 +195,8 @@ func escape(text string) string {
 	return s.String()
 }
 
-// isText reports whether a decoded value is UTF-8 without NUL, at which a C
-// library would silently end a path.
+// isText reports whether a decoded value is UTF-8 without NUL, which would end a
+// path in C.
 func isText(s string) bool { return utf8.ValidString(s) && !strings.Contains(s, "\x00") }
 
 func isVersion(s string) bool {

@@ -26,9 +26,11 @@ func TestURIAccepted(t *testing.T) {
 		{"pkcs11:object=a:[]@!$'()*+,=&b-._~;type=cert", map[string]string{"object": "a:[]@!$'()*+,=&b-._~", "type": "cert"}, uri{}},
 		{"pkcs11:id=%45%00%00%00%00%00%00%00", map[string]string{"id": "E\x00\x00\x00\x00\x00\x00\x00"}, uri{}},
 		{"pkcs11:id=E%ff", map[string]string{"id": "E\xff"}, uri{}},
-		{"pkcs11:slot-id=3;slot-manufacturer=m;slot-description=d", map[string]string{"slot-id": "3", "slot-manufacturer": "m", "slot-description": "d"}, uri{slotID: 3}},
+		{"pkcs11:slot-id=3;slot-manufacturer=m;slot-description=d",
+			map[string]string{"slot-id": "3", "slot-manufacturer": "m", "slot-description": "d"}, uri{slotID: 3}},
 		{"pkcs11:manufacturer=m;model=x;library-manufacturer=l;library-description=d;library-version=2.6;type=private",
-			map[string]string{"manufacturer": "m", "model": "x", "library-manufacturer": "l", "library-description": "d", "library-version": "2.6", "type": "private"}, uri{}},
+			map[string]string{"manufacturer": "m", "model": "x", "library-manufacturer": "l",
+				"library-description": "d", "library-version": "2.6", "type": "private"}, uri{}},
 		{"pkcs11:?module-path=/a/b.so&module-name=c&pin-source=file:/run/p?in|", map[string]string{},
 			uri{modulePath: "/a/b.so", moduleName: "c", pinSource: "file:/run/p?in|"}},
 		{"pkcs11:token=a?pin-source=file%3A%2F%2F%2Frun%2Fmy%20pin", map[string]string{"token": "a"}, uri{pinSource: "file:///run/my pin"}},
@@ -45,8 +47,8 @@ func TestURIAccepted(t *testing.T) {
 	}
 }
 
-// Every refusal is a BadSpec with a hint, and repeats no value: a misspelt
-// pin-value holds a PIN.
+// Every refusal is a BadSpec with a hint. It repeats no value: a misspelt pin-value
+// holds a PIN.
 func TestURIRefused(t *testing.T) {
 	for _, in := range []string{
 		"pkcs11:token",                                         // no value
@@ -71,7 +73,7 @@ func TestURIRefused(t *testing.T) {
 		"pkcs11:slot-id=",                                      // not a number
 		"pkcs11:slot-id=731946280000000000000000",              // too large
 		"pkcs11:type=73194628",                                 // no such type
-		"pkcs11:type=secret-key",                               // not what is looked for
+		"pkcs11:type=secret-key",                               // not looked for here
 		"pkcs11:library-version=73194628.",                     // no minor version
 		"pkcs11:library-version=7.3.1",                         // too many
 		"pkcs11:?pin-value=73194628",                           // a PIN in an argument
@@ -131,8 +133,8 @@ func TestPINSourcePath(t *testing.T) {
 	}
 }
 
-// FuzzURI: no input makes the parser panic, and what it accepts means the same
-// after being written and read once more.
+// FuzzURI: no input makes the parser panic. An accepted URI means the same after it
+// is written and read again.
 func FuzzURI(f *testing.F) {
 	if seeds, err := os.ReadDir("testdata/fuzz/FuzzURI"); err != nil || len(seeds) == 0 {
 		f.Fatalf("the corpus is empty: %v", err)
@@ -175,7 +177,7 @@ func FuzzURI(f *testing.F) {
 		again := uriScheme + strings.Join(path, ";") + "?" + strings.Join(query, "&")
 		v, err := parseURI(again)
 		if len(again) > maxURI {
-			return // escaping made it longer than what is taken
+			return // escapes made it too long
 		}
 		if err != nil || !maps.Equal(u.path, v.path) || u.slotID != v.slotID || u.modulePath != v.modulePath ||
 			u.moduleName != v.moduleName || u.pinSource != v.pinSource {

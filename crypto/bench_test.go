@@ -5,6 +5,9 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+
+	"chatsecure/crypto/trust"
+	"chatsecure/testdata/lab/people"
 )
 
 func benchHops(b *testing.B, suite Suite) (seal, open *Hop) {
@@ -33,8 +36,7 @@ func BenchmarkHop(b *testing.B) {
 	}
 }
 
-// A message of n records of 100 bytes of JSON and more, sealed, opened and
-// committed.
+// A message of n records, each with 100 bytes of text, sealed, opened and committed.
 func BenchmarkMessage(b *testing.B) {
 	for _, n := range []int{1, 300} {
 		p := newPair(b, SuiteMLKEM)
@@ -46,7 +48,7 @@ func BenchmarkMessage(b *testing.B) {
 		b.Run(fmt.Sprintf("seal-%d", n), func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
-				if _, _, err := p.ca.SealRecords(records, labNow); err != nil {
+				if _, _, err := p.ca.SealRecords(records, people.Now); err != nil {
 					b.Fatal(err)
 				}
 				p.ca.sent.trim(p.ca.SentSeq())
@@ -55,7 +57,7 @@ func BenchmarkMessage(b *testing.B) {
 		})
 		b.Run(fmt.Sprintf("open-%d", n), func(b *testing.B) {
 			q := newPair(b, SuiteMLKEM)
-			s, _, err := q.ca.SealRecords(newRecords(q.a, q.b, texts...), labNow)
+			s, _, err := q.ca.SealRecords(newRecords(q.a, q.b, texts...), people.Now)
 			if err != nil {
 				b.Fatal(err)
 			}
@@ -63,7 +65,7 @@ func BenchmarkMessage(b *testing.B) {
 			body := make([]byte, len(s.Body))
 			for b.Loop() {
 				copy(body, s.Body)
-				o, err := q.cb.Open(body, labNow)
+				o, err := q.cb.Open(body, people.Now)
 				if err != nil {
 					b.Fatal(err)
 				}
@@ -103,7 +105,7 @@ func BenchmarkRecord(b *testing.B) {
 		b.ReportAllocs()
 		list := to(bob)
 		for b.Loop() {
-			NewRecord(alice.Identity, list, "text", labNow)
+			NewRecord(alice.Identity, list, "text", people.Now)
 		}
 	})
 }
@@ -111,29 +113,29 @@ func BenchmarkRecord(b *testing.B) {
 // A whole client-connect handshake, both sides.
 func BenchmarkHandshake(b *testing.B) {
 	alice, bob := newParty(b, "alice", "a1", SuiteMLKEM), newParty(b, "bob", "b1", SuiteMLKEM)
-	// Chains are checked once and remembered for seconds; here it is about keys.
-	verify := func(bundle *Bundle, name string) (*Person, error) {
-		return map[string]*Person{"alice": alice.person, "bob": bob.person}[name], nil
+	// Chains are verified once and remembered for seconds. This is about keys.
+	verify := func(bundle *trust.Bundle, name string) (*trust.Person, error) {
+		return map[string]*trust.Person{"alice": alice.person, "bob": bob.person}[name], nil
 	}
 	b.ReportAllocs()
 	for b.Loop() {
 		i, p1, err := Initiate(alice.Local, alice.end, bob.end)
-		must(b, err)
+		Must(b, err)
 		offer, err := ReadOffer(p1, bob.end, alice.end)
-		must(b, err)
+		Must(b, err)
 		p2, r, _, err := offer.Answer(bob.Local, nil, verify)
-		must(b, err)
+		Must(b, err)
 		p3, _, err := i.Phase2(p2, verify)
-		must(b, err)
+		Must(b, err)
 		_, err = r.Phase3(p3)
-		must(b, err)
+		Must(b, err)
 	}
 }
 
 // A ratchet step, both sides.
 func BenchmarkStep(b *testing.B) {
 	p := newPair(b, SuiteMLKEM)
-	now, fromA := labNow, false
+	now, fromA := people.Now, false
 	b.ReportAllocs()
 	for b.Loop() {
 		now = now.Add(stepAge)

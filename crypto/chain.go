@@ -1,24 +1,28 @@
 package crypto
 
-import "encoding/binary"
+import (
+	"encoding/binary"
 
-// A kdfChain is one direction's symmetric chain: a key per message from a chain
-// key that moves one way only, so that a message key of yesterday cannot be
-// had from the state of today. Both layers use it; PROTOCOL.md, "Chain".
+	"chatsecure/proto"
+)
+
+// A kdfChain is the symmetric chain of one direction. Each message has its key
+// from a chain key that moves one way only: later state does not give an earlier
+// message key. Both layers use it. PROTOCOL.md, "Suites".
 //
 // One goroutine owns it.
 type kdfChain struct {
 	suite Suite
 	ck    []byte // nil once erased
-	n     uint64 // of the next message
-	info  []byte // tuple("mk", suite, session, direction, n); n is its last 8 bytes
+	n     uint64 // number of the next message
+	info  []byte // tuple("mk", suite, session, direction, n); n stands in its last 8 bytes
 }
 
 func newKDFChain(suite Suite, ck []byte, session [32]byte, direction string) *kdfChain {
-	return &kdfChain{suite: suite, ck: ck, info: tuple("mk", suite.Name(), session, direction, uint64(0))}
+	return &kdfChain{suite: suite, ck: ck, info: proto.Tuple("mk", suite.Name(), session, direction, uint64(0))}
 }
 
-// messageKey derives the key of message n and leaves the chain where it is.
+// messageKey derives the key of message n. The chain does not move.
 func (c *kdfChain) messageKey(random []byte) []byte {
 	if c.ck == nil {
 		return unknownSecret()
@@ -30,7 +34,7 @@ func (c *kdfChain) messageKey(random []byte) []byte {
 	return mk
 }
 
-// seal seals message n and moves on.
+// seal seals message n and advances.
 func (c *kdfChain) seal(dst, random, aad, plaintext []byte) []byte {
 	mk := c.messageKey(random)
 	dst = c.suite.Seal(dst, mk, aad, plaintext)
@@ -39,8 +43,8 @@ func (c *kdfChain) seal(dst, random, aad, plaintext []byte) []byte {
 	return dst
 }
 
-// open opens message n and stays: what is opened may still be refused, and
-// then nothing may have changed. advance commits.
+// open opens message n without advancing: the message may still be refused, and
+// must then have changed nothing.
 func (c *kdfChain) open(dst, random, aad, sealed []byte) ([]byte, error) {
 	mk := c.messageKey(random)
 	out, err := c.suite.Open(dst, mk, aad, sealed)
@@ -48,6 +52,7 @@ func (c *kdfChain) open(dst, random, aad, sealed []byte) ([]byte, error) {
 	return out, err
 }
 
+// advance moves to the next message.
 func (c *kdfChain) advance() {
 	if c.ck == nil {
 		return
@@ -58,15 +63,14 @@ func (c *kdfChain) advance() {
 	c.n++
 }
 
-// replace puts a new chain key in the place of the old one, which is cleared.
-// The numbers go on.
+// replace replaces and clears the chain key. The numbers continue.
 func (c *kdfChain) replace(ck []byte) {
 	clear(c.ck)
 	c.ck = ck
 }
 
-// erase clears the chain key. Afterwards the chain opens nothing, and what it
-// seals nobody can open.
+// erase clears the chain key. The chain then opens nothing, and nobody can open
+// its messages.
 func (c *kdfChain) erase() {
 	clear(c.ck)
 	c.ck = nil

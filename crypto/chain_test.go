@@ -20,7 +20,7 @@ func TestChainEndsAgree(t *testing.T) {
 				t.Fatalf("numbers %d and %d, want %d", a.n, b.n, n)
 			}
 			sealed := a.seal(nil, random, []byte("aad"), []byte("text"))
-			for range 2 { // opening changes nothing
+			for range 2 { // open does not advance
 				got, err := b.open(nil, random, []byte("aad"), sealed)
 				if err != nil || string(got) != "text" {
 					t.Fatalf("%q, %v", got, err)
@@ -51,8 +51,7 @@ func TestChainClears(t *testing.T) {
 	}
 }
 
-// What is sealed after erase is closed to everybody, the holder of an all-zero
-// key included.
+// After erase a sealed message is closed to everybody, also to the holder of an all-zero key.
 func TestErasedChain(t *testing.T) {
 	eachSuite(t, func(t *testing.T, suite string) {
 		c, random := testChain(suite, "AB"), make([]byte, 32)

@@ -9,11 +9,13 @@ import (
 	"testing"
 	"time"
 
+	"chatsecure/crypto/trust"
 	"chatsecure/proto"
+	"chatsecure/testdata/lab/people"
 )
 
-// handshake is one that has been run through, with everything that crossed and
-// the state of both sides before p2 and p3 were taken.
+// handshake is a handshake that has been run, with all that crossed and the state of both sides
+// before p2 and p3.
 type handshake struct {
 	a, b       *party
 	verify     VerifyFunc
@@ -36,7 +38,7 @@ func begin(t testing.TB, a, b *party) *handshake {
 	return h
 }
 
-// answer is B's answer to a p1 that the relay says comes from A.
+// answer is B's answer to a p1 that the relay stamped as A's.
 func (h *handshake) answer(p1 []byte) ([]byte, *Responder, error) {
 	offer, err := ReadOffer(p1, h.b.end, h.a.end)
 	if err != nil {
@@ -49,7 +51,7 @@ func (h *handshake) answer(p1 []byte) ([]byte, *Responder, error) {
 	return p2, r, err
 }
 
-// finish runs it to its end, which shows that nothing before has spoiled it.
+// finish runs the handshake to its end, which shows that nothing has spoiled it.
 func (h *handshake) finish(t testing.TB) (ca, cb *Conversation) {
 	t.Helper()
 	p3, ca, err := h.i.Phase2(h.p2, h.verify)
@@ -67,15 +69,14 @@ func (h *handshake) finish(t testing.TB) (ca, cb *Conversation) {
 	return ca, cb
 }
 
-// spare is a copy of an initiator, so that a p2 can be tried on it: one that
-// holds erases the first key.
+// spare is a copy of an initiator to try a p2 on: a good p2 erases the first key.
 func (h *handshake) spare() *Initiator {
 	i := *h.i
 	i.key = spareKey(h.i.key)
 	return &i
 }
 
-// spareKey is a copy of a key: erasing it leaves the other.
+// spareKey is a copy of a key. Its erasure leaves the other.
 func spareKey(key KEMKey) KEMKey {
 	switch key := key.(type) {
 	case *hpkeKey:
@@ -115,38 +116,38 @@ func (h *handshake) refusedP1(t testing.TB, what string, p1 []byte) error {
 	return err
 }
 
-// The two sides' parts of a body.
+// parts takes a body apart.
 func parts(t testing.TB, body []byte) (phase []byte, with [][]byte) {
 	t.Helper()
 	lines := bytes.Split(bytes.Clone(body), []byte("\n"))
 	for _, line := range lines[1:] {
-		w, err := decodeBase64(line)
-		if err != nil {
-			t.Fatal(err)
+		w, ok := proto.DecodeBase64(nil, line)
+		if !ok {
+			t.Fatalf("not base64: %q", line)
 		}
 		with = append(with, w)
 	}
 	return lines[0], with
 }
 
-// resignP1 and the others sign a phase as the one who made it could.
+// resignP1 and the others sign a phase with the key of its sender.
 func (h *handshake) resignP1(p1 []byte) []byte {
-	return joinBody(p1, h.a.Key.Sign(tuple("cc-1", p1)))
+	return joinBody(p1, h.a.Key.Sign(proto.Tuple("cc-1", p1)))
 }
 
 func (h *handshake) resignP2(t testing.TB, p2 []byte) []byte {
-	t2 := hashTuple("cc-T2", h.i.t1, p2)
+	t2 := proto.HashTuple("cc-T2", h.i.t1, p2)
 	_, with := parts(t, h.p2)
-	return joinBody(p2, h.b.Key.Sign(tuple("cc-2", t2)), with[1])
+	return joinBody(p2, h.b.Key.Sign(proto.Tuple("cc-2", t2)), with[1])
 }
 
 func (h *handshake) resignP3(t testing.TB, p3, confirm3 []byte) []byte {
-	t3 := hashTuple("cc-T3", h.r.t2, h.r.sig2, h.r.confirm2, p3)
-	return joinBody(p3, h.a.Key.Sign(tuple("cc-3", t3)), confirm3)
+	t3 := proto.HashTuple("cc-T3", h.r.t2, h.r.sig2, h.r.confirm2, p3)
+	return joinBody(p3, h.a.Key.Sign(proto.Tuple("cc-3", t3)), confirm3)
 }
 
-// cheat is a p3 that is right in everything, but for what edit does to it
-// before it is signed and confirmed: what an A can send that keeps to no rule.
+// cheat is a p3 by a dishonest A: right, except that edit changes it before the signature and the
+// confirmation.
 func (h *handshake) cheat(t testing.TB, edit func(p *phase3)) []byte {
 	t.Helper()
 	p3, _ := parts(t, h.p3)
@@ -164,18 +165,18 @@ func (h *handshake) cheat(t testing.TB, edit func(p *phase3)) []byte {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t3 := hashTuple("cc-T3", h.r.t2, h.r.sig2, h.r.confirm2, exact)
-	_, kc := newConversation(h.a.Local, h.b.person, h.r.suite, t3, ss2, bytes.Clone(h.r.root0), initiatorRole)
-	return h.resignP3(t, exact, confirm(kc, t3))
+	t3 := proto.HashTuple("cc-T3", h.r.t2, h.r.sig2, h.r.confirm2, exact)
+	c := Conversation{T3: t3, PeerBundle: h.b.Bundle, local: h.a.Local, suite: h.r.suite}
+	return h.resignP3(t, exact, confirm(c.begin(ss2, h.r.root0), t3))
 }
 
 func alice(t testing.TB, suites ...string) *party { return newParty(t, "alice", "a1", suites...) }
-func bob(t testing.TB, suites ...string) *party   { return newParty(t, "bob", "b1", suites...) }
 
-// knows is a VerifyFunc that, as a client does, refuses another identity than
-// the one it knows by the name.
+func bob(t testing.TB, suites ...string) *party { return newParty(t, "bob", "b1", suites...) }
+
+// knows is a VerifyFunc that refuses an unknown identity under a known name, as a client does.
 func knows(verify VerifyFunc, parties ...*party) VerifyFunc {
-	return func(b *Bundle, name string) (*Person, error) {
+	return func(b *trust.Bundle, name string) (*trust.Person, error) {
 		person, err := verify(b, name)
 		for _, p := range parties {
 			if err == nil && p.end.Name == name && p.Identity != person.Identity {
@@ -186,12 +187,11 @@ func knows(verify VerifyFunc, parties ...*party) VerifyFunc {
 	}
 }
 
-// mallory is someone with a good card and K who calls herself by another's
-// name: names are what people say of themselves.
+// mallory has a good card and K, and calls herself by another's name: anybody may claim a name.
 func malloryAs(t testing.TB, name, conn string, suites ...string) *party {
 	m := newParty(t, "mallory", conn, suites...)
 	local := *m.Local
-	local.Bundle = delegate(t, issue(t, testLab(t), "mallory"), func(b *Bundle) { b.Name, b.PublicKey = name, m.Key.Public().SPKI() })
+	local.Bundle = people.Bundle(t, people.Card(t, "mallory"), name, m.Key)
 	person, err := labVerify(t)(local.Bundle, name)
 	if err != nil {
 		t.Fatal(err)
@@ -200,7 +200,7 @@ func malloryAs(t testing.TB, name, conn string, suites ...string) *party {
 	return &party{Local: &local, end: End{Name: name, Conn: conn}, person: person}
 }
 
-// Row 1: the relay gives a key of its own as Bob's. No card of Bob's signed it.
+// Row 1: the relay offers a key of its own as Bob's. No card of Bob's has signed it.
 func TestRow01KeySubstitution(t *testing.T) {
 	eachSuite(t, func(t *testing.T, suite string) {
 		h := begin(t, alice(t, suite), bob(t, suite))
@@ -232,31 +232,31 @@ func TestRow01KeySubstitution(t *testing.T) {
 			}
 			h.refusedP2(t, "as Bob with "+name, p2)
 		}
-		// As the wire between them: KEM keys exchanged for her own.
+		// As the wire between them: she exchanges KEM keys for her own.
 		key := testKEMKey(t, SuiteByName(suite), -1).Public()
 		p1, with := parts(t, h.p1)
 		swapped := bytes.Replace(p1, b64(h.i.key.Public()), b64(key), 1)
 		if err := h.refusedP1(t, "A's key", joinBody(swapped, with...)); !errors.Is(err, ErrDecrypt) {
 			t.Errorf("A's key: %v", err)
 		}
-		h.refusedP1(t, "A's key, signed by her", joinBody(swapped, mallory.Key.Sign(tuple("cc-1", swapped))))
+		h.refusedP1(t, "A's key, signed by her", joinBody(swapped, mallory.Key.Sign(proto.Tuple("cc-1", swapped))))
 		p2, with := parts(t, h.p2)
 		swapped = bytes.Replace(p2, b64(h.r.key.Public()), b64(key), 1)
 		h.refusedP2(t, "B's key", joinBody(swapped, with...))
-		h.refusedP2(t, "B's key, signed by her", joinBody(swapped, mallory.Key.Sign(tuple("cc-2", hashTuple("cc-T2", h.i.t1, swapped))), with[1]))
+		h.refusedP2(t, "B's key, signed by her", joinBody(swapped,
+			mallory.Key.Sign(proto.Tuple("cc-2", proto.HashTuple("cc-T2", h.i.t1, swapped))), with[1]))
 		h.finish(t)
 	})
 }
 
-// Row 2: Mallory presents Bob's K under her own certificate, or hands on Bob's
-// handshake as hers.
+// Row 2: Mallory presents Bob's K under her own certificate, or passes Bob's handshake off as hers.
 func TestRow02Misbinding(t *testing.T) {
 	eachSuite(t, func(t *testing.T, suite string) {
 		a, b := alice(t, suite), bob(t, suite)
 		// Her own card delegates to Bob's K, under her own name.
 		m := newParty(t, "mallory", "m1", suite)
 		local := *m.Local
-		local.Bundle = delegate(t, issue(t, testLab(t), "mallory"), func(bundle *Bundle) { bundle.PublicKey = b.Key.Public().SPKI() })
+		local.Bundle = people.Bundle(t, people.Card(t, "mallory"), "mallory", b.Key)
 		if _, err := labVerify(t)(local.Bundle, "mallory"); err != nil {
 			t.Fatal(err) // it must be a good bundle: only the handshake shows the fraud
 		}
@@ -297,8 +297,8 @@ func TestRow02Misbinding(t *testing.T) {
 		}
 		as = bytes.Replace(as, []byte(`"src":"alice","src-id":"a1"`), []byte(`"src":"mallory","src-id":"m1"`), 1)
 		toBob.a = &party{Local: &local, end: End{"mallory", "m1"}, person: m.person}
-		for name, k := range map[string]*Key{"Alice's": a.Key, "her own": m.Key} {
-			if err := toBob.refusedP1(t, "relabelled", joinBody(as, k.Sign(tuple("cc-1", as)))); !errors.Is(err, ErrDecrypt) {
+		for name, k := range map[string]*trust.Key{"Alice's": a.Key, "her own": m.Key} {
+			if err := toBob.refusedP1(t, "relabelled", joinBody(as, k.Sign(proto.Tuple("cc-1", as)))); !errors.Is(err, ErrDecrypt) {
 				t.Errorf("Alice's p1 relabelled, signed by %s K: %v", name, err)
 			}
 		}
@@ -332,7 +332,7 @@ func TestRow03Moved(t *testing.T) {
 			t.Errorf("p3 of another handshake: %v", err)
 		}
 		again.finish(t)
-		// A p1 again, later: B answers, and the p3 of then does not serve.
+		// A p1 again, later: B answers, and the old p3 is refused.
 		_, r, err := h.answer(h.p1)
 		if err != nil {
 			t.Fatal(err)
@@ -350,7 +350,7 @@ func TestRow03Moved(t *testing.T) {
 	})
 }
 
-// Row 3: messages of one phase sent in another.
+// Row 3: the message of one phase sent in another.
 func TestRow03PhasesSwapped(t *testing.T) {
 	rt, newP1, _ := retryOf(t, alice(t), bob(t, SuiteRSA256))
 	good := begin(t, alice(t), bob(t))
@@ -387,7 +387,7 @@ func TestRow03PhasesSwapped(t *testing.T) {
 	good.finish(t)
 }
 
-// Row 6: suites stripped or reordered on the way, or another one answered.
+// Row 6: suites stripped or reordered on the way, or an answer with another suite.
 func TestRow06Downgrade(t *testing.T) {
 	h := begin(t, alice(t), bob(t))
 	all := `"ciphers":["` + strings.Join(SuiteNames(), `","`) + `"],"cipher":"` + SuiteMLKEM + `"`
@@ -405,7 +405,7 @@ func TestRow06Downgrade(t *testing.T) {
 		if err := h.refusedP1(t, name, joinBody(changed, with...)); !errors.Is(err, ErrDecrypt) {
 			t.Errorf("suites %s: %v", name, err)
 		}
-		// Where A itself says so, B answers, and the A that did not refuses.
+		// B answers a stripped offer that A itself has signed, and the honest A refuses the answer.
 		if p2, _, err := h.answer(h.resignP1(changed)); err == nil {
 			h.refusedP2(t, "suites "+name, p2)
 		}
@@ -425,19 +425,19 @@ func TestRow06Downgrade(t *testing.T) {
 		}
 	}
 	h.finish(t)
-	// What is not in common is said by no error, and no p2.
+	// Without a common suite there is no p2.
 	offer, err := ReadOffer(h.p1, h.b.end, h.a.end)
 	if err != nil {
 		t.Fatal(err)
 	}
 	none := *h.b.Local
 	none.Suites = []string{"unknown"}
-	if body, r, again, err := offer.Answer(&none, nil, h.verify); body != nil || r != nil || again != nil || err != nil {
+	if body, r, again, err := offer.Answer(&none, nil, h.verify); body != nil || r != nil || again != nil || err != ErrNoCommonSuite {
 		t.Errorf("no suite in common: %v", err)
 	}
 }
 
-// Of two p1 that cross both ends choose the same.
+// Both ends choose the same of two p1 that cross.
 func TestCrossing(t *testing.T) {
 	a, b := alice(t), bob(t)
 	ia, p1a, err := Initiate(a.Local, a.end, b.end)
@@ -466,7 +466,7 @@ func TestCrossing(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if r.first != ia.Order() || !r.Answers(atB) || r.Answers(atA) {
+	if !r.Answers(atB) || r.Answers(atA) {
 		t.Error("the responder does not know what it answers")
 	}
 	ib.Erase()
@@ -475,15 +475,15 @@ func TestCrossing(t *testing.T) {
 	}
 }
 
-// Row 9: what comes back from where it came.
+// Row 9: reflected messages.
 func TestRow09ReflectedHandshake(t *testing.T) {
 	a, b := alice(t), bob(t)
 	h := begin(t, a, b)
-	// The relay says that A's own p1 is Bob's.
+	// The relay stamps A's own p1 as Bob's.
 	if _, err := ReadOffer(h.p1, a.end, b.end); !errors.Is(err, ErrHandshake) {
 		t.Errorf("own p1: %v", err)
 	}
-	// A p1 of Bob's that says it comes from A's own connection.
+	// A p1 of Bob's that claims to come from A's own connection.
 	p1, _ := parts(t, h.p1)
 	bad := bytes.Replace(p1, []byte(`"dst-id":"b1"`), []byte(`"dst-id":"a1"`), 1)
 	if _, err := ReadOffer(h.resignP1(bad), End{"bob", "a1"}, End{"alice", "a1"}); !errors.Is(err, ErrHandshake) {
@@ -492,8 +492,7 @@ func TestRow09ReflectedHandshake(t *testing.T) {
 	if _, _, err := Initiate(a.Local, a.end, a.end); !errors.Is(err, ErrHandshake) {
 		t.Errorf("a handshake with oneself: %v", err)
 	}
-	// Two connections of one person, one K: parts of one side do not serve for
-	// the other.
+	// Two connections of one person, with one K: the parts of one side do not serve for the other.
 	self := begin(t, a, newParty(t, "alice", "a2"))
 	if err := self.refusedP2(t, "p1", self.p1); !errors.Is(err, ErrHandshake) {
 		t.Errorf("p1 as p2: %v", err)
@@ -507,8 +506,8 @@ func TestRow09ReflectedHandshake(t *testing.T) {
 	again.finish(t)
 }
 
-// Row 16: one leaked ephemeral key opens nothing, and serves to impersonate
-// nobody; it takes both, and then only the start of this conversation opens.
+// Row 16: one leaked ephemeral key opens nothing and impersonates nobody. Both are needed, and then
+// they open only the start of this conversation.
 func TestRow16EphemeralLeak(t *testing.T) {
 	eachSuite(t, func(t *testing.T, suite string) {
 		h := begin(t, alice(t, suite), bob(t, suite))
@@ -520,8 +519,8 @@ func TestRow16EphemeralLeak(t *testing.T) {
 			rpkB = &k
 		}
 		t2, t1 := h.r.t2, h.i.t1
-		ca, cb := h.finish(t)
-		captured, _, err := ca.SealRecords(newRecords(h.a, h.b, "secret"), labNow)
+		ca, _ := h.finish(t)
+		captured, _, err := ca.SealRecords(newRecords(h.a, h.b, "secret"), people.Now)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -536,7 +535,7 @@ func TestRow16EphemeralLeak(t *testing.T) {
 		s := SuiteByName(suite)
 		known := func(key KEMKey, enc, info []byte) []byte {
 			if key == nil {
-				return make([]byte, secretSize) // a guess as good as any
+				return make([]byte, secretSize) // a guess
 			}
 			secret, err := s.Decapsulate(key, enc, info)
 			if err != nil {
@@ -555,27 +554,32 @@ func TestRow16EphemeralLeak(t *testing.T) {
 			if got := bytes.Equal(confirmB(root0, t2), with[1]); got != (test.a == epkA) {
 				t.Errorf("%s: confirm2 %v", test.name, got)
 			}
-			t3 := hashTuple("cc-T3", t2, with[0], with[1], p3)
-			eve, _ := newConversation(h.b.Local, h.a.person, s, t3, known(test.b, body3.Enc, t2[:]), root0, responderRole)
-			eve.myHash, eve.peerHash = cb.myHash, cb.peerHash
-			if _, err := eve.Open(bytes.Clone(captured.Body), labNow); (err == nil) != test.opens {
+			t3 := proto.HashTuple("cc-T3", t2, with[0], with[1], p3)
+			eve := &Conversation{
+				T3: t3, Person: h.a.person, PeerBundle: h.a.Bundle, local: h.b.Local, suite: s, role: responderRole,
+			}
+			eve.begin(known(test.b, body3.Enc, t2[:]), root0)
+			if _, err := eve.Open(bytes.Clone(captured.Body), people.Now); (err == nil) != test.opens {
 				t.Errorf("with %s ephemeral keys leaked: %v", test.name, err)
 			}
 		}
 	})
 }
 
-// Row 18: Alice's K leaks. Nobody can be Bob to her by it, and being her ends
-// with the delegation.
+// Row 18: Alice's K leaks. It does not make anybody Bob to her, and it makes somebody Alice until
+// the delegation ends.
 func TestRow18LeakedKInHandshake(t *testing.T) {
 	eachSuite(t, func(t *testing.T, suite string) {
 		h := begin(t, alice(t, suite), bob(t, suite))
-		thief := *h.a.Local // K and bundle of Alice, with a card of nobody
+		thief := *h.a.Local // K and bundle of Alice, and no card
 		offer, err := ReadOffer(h.p1, h.b.end, h.a.end)
 		if err != nil {
 			t.Fatal(err)
 		}
-		for name, bundle := range map[string]*Bundle{"Bob's": h.b.Bundle, "Alice's": h.a.Bundle, "hers as Bob": renamed(h.a.Bundle, "bob"), "Bob's with her K": rekeyed(h.b.Bundle, h.a.Key)} {
+		for name, bundle := range map[string]*trust.Bundle{
+			"Bob's": h.b.Bundle, "Alice's": h.a.Bundle,
+			"hers as Bob": renamed(h.a.Bundle, "bob"), "Bob's with her K": rekeyed(h.b.Bundle, h.a.Key),
+		} {
 			local := thief
 			local.Bundle = bundle
 			p2, _, _, err := offer.Answer(&local, nil, h.verify)
@@ -587,26 +591,29 @@ func TestRow18LeakedKInHandshake(t *testing.T) {
 		h.finish(t)
 
 		end := time.Unix(h.a.Bundle.NotAfter, 0)
-		trust := trustOf(t, testLab(t).Root.Cert)
 		for _, test := range []struct {
 			at   time.Time
 			code proto.Code
-		}{{end, ""}, {end.Add(ClockTolerance + time.Second), proto.DelegationExpired}, {end.Add(24 * time.Hour), proto.DelegationExpired}} {
-			_, _, _, err := offer.Answer(h.b.Local, nil, verifierAt(trust, nil, PolicyOff, test.at).Verify)
+		}{{end, ""}, {end.Add(trust.ClockTolerance + time.Second), proto.DelegationExpired}, {end.Add(24 * time.Hour), proto.DelegationExpired}} {
+			_, _, _, err := offer.Answer(h.b.Local, nil, people.Verifier(t, test.at).Verify)
 			if test.code == "" && err != nil {
 				t.Errorf("at its last second: %v", err)
 			} else if test.code != "" {
-				wantCode(t, err, test.code)
+				people.WantCode(t, err, test.code)
 			}
 		}
 	})
 }
 
-func renamed(b *Bundle, name string) *Bundle { c := *b; c.Name = name; return &c }
+func renamed(b *trust.Bundle, name string) *trust.Bundle { c := *b; c.Name = name; return &c }
 
-func rekeyed(b *Bundle, k *Key) *Bundle { c := *b; c.PublicKey = k.Public().SPKI(); return &c }
+func rekeyed(b *trust.Bundle, k *trust.Key) *trust.Bundle {
+	c := *b
+	c.PublicKey = k.Public().SPKI()
+	return &c
+}
 
-// Row 19: KEM keys and ciphertexts that a peer makes wrongly, and signs.
+// Row 19: bad KEM keys and ciphertexts that a peer has signed.
 func TestRow19HandshakeKeys(t *testing.T) {
 	eachSuite(t, func(t *testing.T, suite string) {
 		h := begin(t, alice(t, suite), bob(t, suite))
@@ -622,7 +629,7 @@ func TestRow19HandshakeKeys(t *testing.T) {
 			}
 			// B signs and confirms p2 with the bad key.
 			bad = bytes.Replace(p2, b64(h.r.key.Public()), b64(key), 1)
-			t2 := hashTuple("cc-T2", h.i.t1, bad)
+			t2 := proto.HashTuple("cc-T2", h.i.t1, bad)
 			var p phase2
 			if err := json.Unmarshal(p2, &p); err != nil {
 				t.Fatal(err)
@@ -631,7 +638,7 @@ func TestRow19HandshakeKeys(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			cheat := joinBody(bad, h.b.Key.Sign(tuple("cc-2", t2)), confirmB(extract(ss1, t2[:]), t2))
+			cheat := joinBody(bad, h.b.Key.Sign(proto.Tuple("cc-2", t2)), confirmB(extract(ss1, t2[:]), t2))
 			if err := h.refusedP2(t, what, cheat); !errors.Is(err, ErrHandshake) {
 				t.Errorf("p2 with a key of %s: %v", what, err)
 			}
@@ -654,19 +661,18 @@ func TestRow19HandshakeKeys(t *testing.T) {
 				t.Errorf("p2 with a ciphertext of %s: %v", what, err)
 			}
 		}
-		// The helper makes one that is taken, or all this would show nothing.
+		// A good one passes, or all this would show nothing.
 		if _, err := h.r.Phase3(h.cheat(t, func(*phase3) {})); err != nil {
 			t.Errorf("a p3 with nothing wrong: %v", err)
 		}
 	})
 }
 
-// The signature is checked before anything is looked up or built for a
-// stranger.
+// The signature is verified before any other work for a stranger.
 func TestSignatureBeforeVerify(t *testing.T) {
 	h := begin(t, alice(t), bob(t))
 	looked := errors.New("looked")
-	h.verify = func(*Bundle, string) (*Person, error) { return nil, looked }
+	h.verify = func(*trust.Bundle, string) (*trust.Person, error) { return nil, looked }
 	p1, _ := parts(t, h.p1)
 	if err := h.refusedP1(t, "unsigned", joinBody(p1, make([]byte, 64))); !errors.Is(err, ErrDecrypt) {
 		t.Errorf("p1: %v", err)
@@ -683,7 +689,7 @@ func TestSignatureBeforeVerify(t *testing.T) {
 	}
 }
 
-// A Local that cannot be served is an error, not a panic.
+// A Local without a usable suite is an error, not a panic.
 func TestLocalWithoutSuites(t *testing.T) {
 	a, b := alice(t), bob(t)
 	h := begin(t, a, b)
@@ -707,11 +713,11 @@ func TestLocalWithoutSuites(t *testing.T) {
 	}
 }
 
-// The order of H is that of the exact first p1.
+// Order is the hash of the exact first p1.
 func TestOrder(t *testing.T) {
 	h := begin(t, alice(t), bob(t))
 	p1, _ := parts(t, h.p1)
-	if h.i.Order() != sha256.Sum256(p1) || h.r.first != h.i.Order() {
+	if h.i.Order() != sha256.Sum256(p1) {
 		t.Error("the order is not H of p1")
 	}
 }

@@ -5,10 +5,13 @@ import (
 	"encoding/json"
 	"errors"
 	"testing"
+
+	"chatsecure/crypto/trust"
+	"chatsecure/testdata/lab/people"
 )
 
-// The connect handshake as the two programs run it, without their wires: lines
-// are JSON of the few fields that the transcript does not know by itself.
+// The connect handshake as the two programs run it, without the wire. Lines are JSON of the few
+// fields that the transcript does not have.
 
 type connectLine2 struct {
 	Suite     string
@@ -18,11 +21,11 @@ type connectLine2 struct {
 
 type connectLine3 struct{ Enc, Payload []byte }
 
-// clientSide and relaySide run one side each, and return what they send, or
-// why they refuse.
+// clientSide and relaySide each run one side. They return the lines to send, or the reason of a
+// refusal.
 type clientSide struct {
 	suites []string
-	relay  []byte // the fingerprint's SPKI that it knows
+	relay  []byte // SPKI of the known fingerprint
 	c      *Connect
 	line1  []byte
 }
@@ -44,7 +47,7 @@ func (s *clientSide) phase3(line2 []byte) ([]byte, error) {
 		return nil, errRefused
 	}
 	suite := ChooseSuite([]string{p.Suite}, s.suites)
-	key, err := ParsePublicKey(p.SPKI)
+	key, err := trust.ParsePublicKey(p.SPKI)
 	if suite == nil || err != nil || !bytes.Equal(p.SPKI, s.relay) || !key.Verify(s.c.RelaySigns(p.Suite, p.KEM, p.SPKI), p.Signature) {
 		return nil, errRefused
 	}
@@ -67,11 +70,11 @@ func (s *clientSide) finish(line4 []byte) (c2s, s2c *Hop, err error) {
 }
 
 type relaySide struct {
-	k     *Key
+	k     *trust.Key
 	suite Suite
 	c     *Connect
 	key   KEMKey
-	made  int // keys, of which no two are the same
+	made  int // keys, all different
 }
 
 func (r *relaySide) phase2(t testing.TB, line1 []byte) []byte {
@@ -102,7 +105,7 @@ func (r *relaySide) phase4(line3 []byte) ([]byte, error) {
 
 func connectPair(t testing.TB, suite string) (*clientSide, *relaySide) {
 	t.Helper()
-	k := sharedKey(t)
+	k := people.AnyKey(t)
 	return newClientSide([]string{suite}, k.Public().SPKI()), &relaySide{k: k, suite: SuiteByName(suite)}
 }
 
@@ -129,8 +132,8 @@ func TestConnect(t *testing.T) {
 					t.Fatal("numbers")
 				}
 				sealed := dir.from.Seal(nil, &random, []byte("line"))
-				// Its own direction does not open it, nor the other, nor another
-				// number, nor another random; and a failure changes nothing.
+				// It does not open in its own direction, in another one, with another number or
+				// another random; and a failure changes nothing.
 				other := random
 				other[0] ^= 1
 				for what, open := range map[string]func() ([]byte, error){
@@ -153,7 +156,7 @@ func TestConnect(t *testing.T) {
 		if _, err := s2c.Open(s2c.Seq(), &random, bytes.Clone(sealed)); !errors.Is(err, ErrDecrypt) {
 			t.Errorf("reflection: %v", err)
 		}
-		// Row 7: a line again.
+		// Row 7: a repeated line.
 		if _, err := rc2s.Open(3, &random, bytes.Clone(sealed)); err != nil {
 			t.Error(err)
 		}
@@ -172,15 +175,14 @@ func TestConnect(t *testing.T) {
 	})
 }
 
-// Row 4: a connect handshake handed on to another relay, or replayed to the
-// same.
+// Row 4: a connect handshake forwarded to another relay, or replayed to the same.
 func TestRow04ConnectForwarded(t *testing.T) {
 	eachSuite(t, func(t *testing.T, suite string) {
 		client, relay := connectPair(t, suite)
-		evil := &relaySide{k: newTestKey(t, KeyEd25519), suite: relay.suite, made: 1}
+		evil := &relaySide{k: people.Key(t, trust.KeyEd25519), suite: relay.suite, made: 1}
 		line2 := relay.phase2(t, client.line1)
-		// Another relay hands on the real one's line 2 and gets line 3, and so
-		// can do no more than pass it on: to the real one it is good.
+		// Another relay forwards the real one's line 2 and gets line 3. It can only forward that
+		// too: it is good for the real one.
 		evil.phase2(t, client.line1)
 		line3, err := client.phase3(line2)
 		if err != nil {
@@ -189,10 +191,10 @@ func TestRow04ConnectForwarded(t *testing.T) {
 		if _, err := evil.phase4(line3); !errors.Is(err, ErrDecrypt) {
 			t.Errorf("line 3 at another relay: %v", err)
 		}
-		// The real one's key under a signature of the other's, and the reverse.
+		// The real relay's key under a signature by the other's, and the reverse.
 		var real, fake connectLine2
-		must(t, json.Unmarshal(line2, &real))
-		must(t, json.Unmarshal(evil.phase2(t, client.line1), &fake))
+		Must(t, json.Unmarshal(line2, &real))
+		Must(t, json.Unmarshal(evil.phase2(t, client.line1), &fake))
 		for what, p := range map[string]connectLine2{
 			"another relay":               fake,
 			"another relay's KEM key":     {real.Suite, fake.KEM, real.SPKI, real.Signature},
@@ -214,13 +216,13 @@ func TestRow04ConnectForwarded(t *testing.T) {
 		if _, err := relay.phase4(line3); !errors.Is(err, ErrDecrypt) {
 			t.Errorf("line 1 and 3 replayed: %v", err)
 		}
-		// Line 2 of an earlier handshake to a client that begins anew.
+		// Line 2 of an earlier handshake, to a client that begins anew.
 		if _, err := newClientSide(client.suites, client.relay).phase3(line2); !errors.Is(err, errRefused) {
 			t.Errorf("line 2 replayed: %v", err)
 		}
-		// What a client signs in phase 3 names the relay's key.
+		// The client's signature in phase 3 covers the relay's key.
 		var p connectLine3
-		must(t, json.Unmarshal(line3, &p))
+		Must(t, json.Unmarshal(line3, &p))
 		var bundle [32]byte
 		if bytes.Equal(client.c.ClientSigns("alice", bundle), evil.c.ClientSigns("alice", bundle)) {
 			t.Error("what the client signs serves at another relay")
@@ -228,9 +230,9 @@ func TestRow04ConnectForwarded(t *testing.T) {
 	})
 }
 
-// Row 6: suites stripped from line 1, or another answered.
+// Row 6: suites stripped from line 1, or an answer with another.
 func TestRow06ConnectDowngrade(t *testing.T) {
-	k := sharedKey(t)
+	k := people.AnyKey(t)
 	client := newClientSide([]string{SuiteMLKEM, SuiteRSA256}, k.Public().SPKI())
 	relay := &relaySide{k: k, suite: SuiteByName(SuiteRSA256)}
 	stripped := bytes.Replace(client.line1, []byte(`"`+SuiteMLKEM+`",`), nil, 1)
@@ -275,8 +277,7 @@ func TestRow19ConnectKeys(t *testing.T) {
 	})
 }
 
-// The secrets of the handshake serve once. What is sealed or opened after is
-// closed to everybody.
+// The secrets of the handshake serve once. Afterwards sealed texts are closed to everybody.
 func TestConnectSecretsServeOnce(t *testing.T) {
 	eachSuite(t, func(t *testing.T, suite string) {
 		client, relay := connectPair(t, suite)
@@ -289,7 +290,7 @@ func TestConnectSecretsServeOnce(t *testing.T) {
 			t.Fatal(err)
 		}
 		var p connectLine3
-		must(t, json.Unmarshal(line3, &p))
+		Must(t, json.Unmarshal(line3, &p))
 		if _, err := relay.c.OpenHello(p.Payload); !errors.Is(err, ErrDecrypt) {
 			t.Errorf("hello a second time: %v", err)
 		}
@@ -301,7 +302,7 @@ func TestConnectSecretsServeOnce(t *testing.T) {
 				t.Errorf("a second hello opens under a key of %d zeros", len(key))
 			}
 		}
-		// After Erase too, though the transcripts are the same.
+		// After Erase too, though the transcripts are equal.
 		relay2.Erase()
 		client.c.Erase()
 		relay2 = *client.c

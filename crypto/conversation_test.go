@@ -9,7 +9,9 @@ import (
 	"testing"
 	"time"
 
-	"chatsecure/canon"
+	"chatsecure/crypto/trust"
+	"chatsecure/proto"
+	"chatsecure/testdata/lab/people"
 )
 
 func TestConversation(t *testing.T) {
@@ -22,15 +24,15 @@ func TestConversation(t *testing.T) {
 			t.Fatal("the ends do not know each other")
 		}
 		// B answers p3 with a receipt for nothing.
-		o := take(t, p.ca, receipt(t, p.cb, 0, 0, labNow), labNow)
+		o := take(t, p.ca, receipt(t, p.cb, 0, 0, people.Now), people.Now)
 		if o.Receipt.Delivered != 0 || o.Receipt.Read != 0 {
 			t.Errorf("receipt %+v", o.Receipt)
 		}
-		s, exact, err := p.ca.SealRecords(newRecords(p.a, p.b, "one", "dois\n\"três\"", ""), labNow)
+		s, exact, err := p.ca.SealRecords(newRecords(p.a, p.b, "one", "dois\n\"três\"", ""), people.Now)
 		if err != nil {
 			t.Fatal(err)
 		}
-		o = take(t, p.cb, s, labNow)
+		o = take(t, p.cb, s, people.Now)
 		if len(o.Records) != 3 || o.Records[1].Text != "dois\n\"três\"" || o.Records[2].Seq != 3 || o.Before != s.Before || o.CipherHash != s.CipherHash {
 			t.Errorf("opened %+v", o)
 		}
@@ -39,16 +41,16 @@ func TestConversation(t *testing.T) {
 				t.Errorf("record %d arrived as other bytes", i)
 			}
 		}
-		take(t, p.ca, receipt(t, p.cb, 3, 2, labNow), labNow)
-		if s, err := p.cb.SealPipe([]byte{0, 1, 255}, labNow); err != nil {
+		take(t, p.ca, receipt(t, p.cb, 3, 2, people.Now), people.Now)
+		if s, err := p.cb.SealPipe([]byte{0, 1, 255}, people.Now); err != nil {
 			t.Error(err)
-		} else if o := take(t, p.ca, s, labNow); !bytes.Equal(o.Chunk, []byte{0, 1, 255}) {
+		} else if o := take(t, p.ca, s, people.Now); !bytes.Equal(o.Chunk, []byte{0, 1, 255}) {
 			t.Errorf("chunk %x", o.Chunk)
 		}
-		take(t, p.ca, p.text(t, false, labNow, "back"), labNow)
-		if s, err := p.ca.SealEnd(labNow); err != nil {
+		take(t, p.ca, p.text(t, false, people.Now, "back"), people.Now)
+		if s, err := p.ca.SealEnd(people.Now); err != nil {
 			t.Error(err)
-		} else if o := take(t, p.cb, s, labNow); o.Header.Seq != 3 {
+		} else if o := take(t, p.cb, s, people.Now); o.Header.Seq != 3 {
 			t.Errorf("end after %d", o.Header.Seq)
 		}
 		if p.ca.SentSeq() != 3 || p.cb.ReceivedSeq() != 3 || p.ca.ReceivedSeq() != 1 || p.cb.SentSeq() != 1 {
@@ -61,113 +63,113 @@ func TestConversation(t *testing.T) {
 func TestConversationBounds(t *testing.T) {
 	p := newPair(t, SuiteMLKEM)
 	texts := make([]string, maxBatch)
-	if o := take(t, p.cb, p.text(t, true, labNow, texts...), labNow); len(o.Records) != maxBatch {
+	if o := take(t, p.cb, p.text(t, true, people.Now, texts...), people.Now); len(o.Records) != maxBatch {
 		t.Errorf("%d records", len(o.Records))
 	}
-	if _, _, err := p.ca.SealRecords(newRecords(p.a, p.b, make([]string, maxBatch+1)...), labNow); err == nil {
+	if _, _, err := p.ca.SealRecords(newRecords(p.a, p.b, make([]string, maxBatch+1)...), people.Now); err == nil {
 		t.Error("a batch over the limit was sealed")
 	}
-	if _, _, err := p.ca.SealRecords(nil, labNow); err == nil {
+	if _, _, err := p.ca.SealRecords(nil, people.Now); err == nil {
 		t.Error("a batch of nothing was sealed")
 	}
 	long := strings.Repeat("ã", 128<<10)
-	if o := take(t, p.cb, p.text(t, true, labNow, long), labNow); o.Records[0].Text != long {
+	if o := take(t, p.cb, p.text(t, true, people.Now, long), people.Now); o.Records[0].Text != long {
 		t.Error("a text of 256 KiB changed")
 	}
 }
 
-// Row 7: a message again, at once or in a later conversation.
+// Row 7: a repeated message, at once or in a later conversation.
 func TestRow07Replay(t *testing.T) {
 	eachSuite(t, func(t *testing.T, suite string) {
 		p := newPair(t, suite)
-		first := p.text(t, true, labNow, "one")
-		take(t, p.cb, first, labNow)
-		if err := refused(t, p.cb, first.Body, labNow); !errors.Is(err, ErrReplay) {
+		first := p.text(t, true, people.Now, "one")
+		take(t, p.cb, first, people.Now)
+		if err := refused(t, p.cb, first.Body, people.Now); !errors.Is(err, ErrReplay) {
 			t.Errorf("replay: %v", err)
 		}
-		take(t, p.cb, p.text(t, true, labNow, "two"), labNow)
-		if err := refused(t, p.cb, first.Body, labNow); !errors.Is(err, ErrReplay) {
+		take(t, p.cb, p.text(t, true, people.Now, "two"), people.Now)
+		if err := refused(t, p.cb, first.Body, people.Now); !errors.Is(err, ErrReplay) {
 			t.Errorf("replay later: %v", err)
 		}
 		_, again := shake(t, p.a, p.b)
-		if err := refused(t, again, first.Body, labNow); !errors.Is(err, ErrOtherConversation) {
+		if err := refused(t, again, first.Body, people.Now); !errors.Is(err, ErrOtherConversation) {
 			t.Errorf("replay in the next conversation: %v", err)
 		}
 	})
 }
 
-// Row 8: one dropped in the middle is a gap, and nothing after it is taken.
+// Row 8: a message dropped in the middle is a gap, and none after it is accepted.
 func TestRow08Gap(t *testing.T) {
 	eachSuite(t, func(t *testing.T, suite string) {
 		p := newPair(t, suite)
-		one, two, three := p.text(t, true, labNow, "1"), p.text(t, true, labNow, "2"), p.text(t, true, labNow, "3")
-		if err := refused(t, p.cb, two.Body, labNow); !errors.Is(err, ErrGap) {
+		one, two, three := p.text(t, true, people.Now, "1"), p.text(t, true, people.Now, "2"), p.text(t, true, people.Now, "3")
+		if err := refused(t, p.cb, two.Body, people.Now); !errors.Is(err, ErrGap) {
 			t.Errorf("the second first: %v", err)
 		}
-		take(t, p.cb, one, labNow)
-		if err := refused(t, p.cb, three.Body, labNow); !errors.Is(err, ErrGap) {
+		take(t, p.cb, one, people.Now)
+		if err := refused(t, p.cb, three.Body, people.Now); !errors.Is(err, ErrGap) {
 			t.Errorf("the third after the first: %v", err)
 		}
-		// Nothing has been spoiled: in order they go.
-		take(t, p.cb, two, labNow)
-		take(t, p.cb, three, labNow)
+		// Nothing is spoiled: in order they pass.
+		take(t, p.cb, two, people.Now)
+		take(t, p.cb, three, people.Now)
 	})
 }
 
-// Row 8: a tail that is dropped shows at the end, whose digest and seq cover it.
+// Row 8: a dropped tail shows at the end, whose digest and seq cover it.
 func TestRow08LostTail(t *testing.T) {
 	p := newPair(t, SuiteMLKEM)
-	take(t, p.cb, p.text(t, true, labNow, "1"), labNow)
-	p.text(t, true, labNow, "lost")
-	end, err := p.ca.SealEnd(labNow)
+	take(t, p.cb, p.text(t, true, people.Now, "1"), people.Now)
+	p.text(t, true, people.Now, "lost")
+	end, err := p.ca.SealEnd(people.Now)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := refused(t, p.cb, end.Body, labNow); !errors.Is(err, ErrGap) {
+	if err := refused(t, p.cb, end.Body, people.Now); !errors.Is(err, ErrGap) {
 		t.Errorf("an end after a lost tail: %v", err)
 	}
 }
 
-// Row 9: one's own message is no message of the peer's.
+// Row 9: a reflected message is not the peer's.
 func TestRow09ReflectedMessage(t *testing.T) {
 	eachSuite(t, func(t *testing.T, suite string) {
 		p := newPair(t, suite)
-		s := p.text(t, true, labNow, "mine")
-		if err := refused(t, p.ca, s.Body, labNow); !errors.Is(err, ErrDecrypt) {
+		s := p.text(t, true, people.Now, "mine")
+		if err := refused(t, p.ca, s.Body, people.Now); !errors.Is(err, ErrDecrypt) {
 			t.Errorf("reflection: %v", err)
 		}
-		// Also between two connections of one person, which have one K.
+		// Also between two connections of one person, with one K.
 		self := &pair{a: p.a, b: newParty(t, "alice", "a2", suite)}
 		self.ca, self.cb = shake(t, self.a, self.b)
-		s = self.text(t, true, labNow, "to myself")
-		if err := refused(t, self.ca, s.Body, labNow); !errors.Is(err, ErrDecrypt) {
+		s = self.text(t, true, people.Now, "to myself")
+		if err := refused(t, self.ca, s.Body, people.Now); !errors.Is(err, ErrDecrypt) {
 			t.Errorf("reflection to the same K: %v", err)
 		}
-		// And as if it were of the other direction.
+		// And with the other direction in its header.
 		header, _, sealed := cutBody(t, s.Body)
 		turned := bytes.Replace(header, []byte(`"direction":"AB"`), []byte(`"direction":"BA"`), 1)
-		if err := refused(t, self.ca, sign(self.ca, turned, sealed), labNow); !errors.Is(err, ErrDecrypt) {
+		if err := refused(t, self.ca, sign(self.ca, turned, sealed), people.Now); !errors.Is(err, ErrDecrypt) {
 			t.Errorf("reflection, turned round: %v", err)
 		}
-		take(t, self.cb, s, labNow)
+		take(t, self.cb, s, people.Now)
 	})
 }
 
-// Row 10: parts of one message in another, of another conversation, kind or
-// direction; with the signature as it was, and as one who has K makes it.
+// Row 10: parts of one message in another, of another conversation, kind or direction; with the old
+// signature, and with one by the holder of K.
 func TestRow10Splice(t *testing.T) {
 	eachSuite(t, func(t *testing.T, suite string) {
 		p := newPair(t, suite)
 		other := &pair{a: p.a, b: p.b}
 		other.ca, other.cb = shake(t, p.a, p.b)
 
-		text := p.text(t, true, labNow, "text")
+		text := p.text(t, true, people.Now, "text")
 		header, signature, sealed := cutBody(t, text.Body)
 		pipe := forge(p.ca, KindPipe, []byte("pipe"), func(h *MessageHeader) { h.N = 0 })
 		pipeHeader, pipeSignature, pipeSealed := cutBody(t, pipe)
-		elsewhere := other.text(t, true, labNow, "text")
+		elsewhere := other.text(t, true, people.Now, "text")
 		otherHeader, otherSignature, otherSealed := cutBody(t, elsewhere.Body)
-		back := p.text(t, false, labNow, "back")
+		back := p.text(t, false, people.Now, "back")
 		_, backSignature, backSealed := cutBody(t, back.Body)
 
 		join := func(parts ...[]byte) []byte { return bytes.Join(parts, []byte("\n")) }
@@ -187,20 +189,20 @@ func TestRow10Splice(t *testing.T) {
 			"ciphertext of the other direction, signed": sign(p.ca, header, backSealed),
 			"signed by the receiver":                    sign(p.cb, header, sealed),
 		} {
-			if err := refused(t, p.cb, body, labNow); !errors.Is(err, ErrDecrypt) {
+			if err := refused(t, p.cb, body, people.Now); !errors.Is(err, ErrDecrypt) {
 				t.Errorf("%s: %v", name, err)
 			}
 		}
-		if err := refused(t, p.cb, elsewhere.Body, labNow); !errors.Is(err, ErrOtherConversation) {
+		if err := refused(t, p.cb, elsewhere.Body, people.Now); !errors.Is(err, ErrOtherConversation) {
 			t.Errorf("a message of another conversation: %v", err)
 		}
-		take(t, p.cb, text, labNow)
+		take(t, p.cb, text, people.Now)
 	})
 }
 
 func b64(b []byte) []byte { return base64.StdEncoding.AppendEncode(nil, b) }
 
-// rekind gives a header another kind, with the numbers that this kind has.
+// rekind gives a header another kind, with the numbers of that kind.
 func rekind(t testing.TB, header []byte, kind string) []byte {
 	t.Helper()
 	h, err := ParseMessageHeader(header)
@@ -214,27 +216,27 @@ func rekind(t testing.TB, header []byte, kind string) []byte {
 	if kind == KindPipe {
 		h.Digest = nil
 	}
-	return canon.MustMarshal(h)
+	return proto.MustMarshal(h)
 }
 
-// Row 11: receipts that the receiver of the records did not give, or that a
-// receiver who keeps to no rule gives.
+// Row 11: receipts that are not by the receiver of the records, and wrong ones by a dishonest
+// receiver.
 func TestRow11Receipts(t *testing.T) {
 	eachSuite(t, func(t *testing.T, suite string) {
 		p := newPair(t, suite)
 		for _, text := range []string{"1", "2", "3", "4"} {
-			take(t, p.cb, p.text(t, true, labNow, text), labNow)
+			take(t, p.cb, p.text(t, true, people.Now, text), people.Now)
 		}
 		d := func(seq uint64) []byte { d, _ := p.cb.received.at(seq); return d[:] }
 		digests := [][]byte{d(0), d(1), d(2), d(3), d(4)}
-		applied := receipt(t, p.cb, 3, 2, labNow)
-		take(t, p.ca, applied, labNow)
+		applied := receipt(t, p.cb, 3, 2, people.Now)
+		take(t, p.ca, applied, people.Now)
 
 		good := func() *Receipt {
-			return &Receipt{Delivered: 4, DeliveredDigest: digests[4], Read: 3, ReadDigest: digests[3], Time: labNow.UnixMilli(), Salt: newSalt()}
+			return &Receipt{Delivered: 4, DeliveredDigest: digests[4], Read: 3, ReadDigest: digests[3], Time: people.Now.UnixMilli(), Salt: newSalt()}
 		}
 		body := func(r *Receipt, edit func(h *MessageHeader)) []byte {
-			return forge(p.cb, KindReceipt, canon.MustMarshal(r), func(h *MessageHeader) {
+			return forge(p.cb, KindReceipt, proto.MustMarshal(r), func(h *MessageHeader) {
 				digest := r.Digest(p.cb.T3, DirectionBA)
 				h.Digest = digest[:]
 				if edit != nil {
@@ -256,77 +258,76 @@ func TestRow11Receipts(t *testing.T) {
 		} {
 			r := good()
 			edit(r)
-			if err := refused(t, p.ca, body(r, nil), labNow); err == nil {
+			if err := refused(t, p.ca, body(r, nil), people.Now); err == nil {
 				t.Errorf("%s: applied", name)
 			}
 		}
 		direction := good().Digest(p.cb.T3, DirectionAB)
 		conversation := good().Digest([32]byte{}, DirectionBA)
 		for name, digest := range map[string][]byte{"direction": direction[:], "conversation": conversation[:], "nothing": digests[0]} {
-			if err := refused(t, p.ca, body(good(), func(h *MessageHeader) { h.Digest = digest }), labNow); !errors.Is(err, ErrDecrypt) {
+			if err := refused(t, p.ca, body(good(), func(h *MessageHeader) { h.Digest = digest }), people.Now); !errors.Is(err, ErrDecrypt) {
 				t.Errorf("a header with the digest of another %s: %v", name, err)
 			}
 		}
-		// The sender cannot give receipts for itself, and a third cannot either.
+		// Neither the sender nor a third can give receipts.
 		mallory := newParty(t, "mallory", "m1", suite)
 		stranger := *p.cb
 		stranger.local = mallory.Local
 		r := good()
 		for name, c := range map[string]*Conversation{"the sender": p.ca, "a third person": &stranger} {
-			if err := refused(t, p.ca, forge(c, KindReceipt, canon.MustMarshal(r), func(h *MessageHeader) {
+			if err := refused(t, p.ca, forge(c, KindReceipt, proto.MustMarshal(r), func(h *MessageHeader) {
 				digest := r.Digest(p.cb.T3, DirectionBA)
 				h.Direction, h.SrcBundle, h.DstBundle, h.Digest, h.N = DirectionBA, p.cb.myHash[:], p.ca.myHash[:], digest[:], p.ca.recv.n
-			}), labNow); !errors.Is(err, ErrDecrypt) {
+			}), people.Now); !errors.Is(err, ErrDecrypt) {
 				t.Errorf("a receipt of %s: %v", name, err)
 			}
 		}
-		if err := refused(t, p.ca, applied.Body, labNow); !errors.Is(err, ErrReplay) {
+		if err := refused(t, p.ca, applied.Body, people.Now); !errors.Is(err, ErrReplay) {
 			t.Errorf("a receipt again: %v", err)
 		}
-		// What a good one says is applied, and the same may be said again.
-		take(t, p.ca, receipt(t, p.cb, 4, 3, labNow), labNow)
-		take(t, p.ca, receipt(t, p.cb, 4, 3, labNow), labNow)
-		take(t, p.ca, receipt(t, p.cb, 4, 4, labNow), labNow)
+		// A good receipt is applied, and may come twice.
+		take(t, p.ca, receipt(t, p.cb, 4, 3, people.Now), people.Now)
+		take(t, p.ca, receipt(t, p.cb, 4, 3, people.Now), people.Now)
+		take(t, p.ca, receipt(t, p.cb, 4, 4, people.Now), people.Now)
 	})
 }
 
-// A receiver does not seal what its peer would refuse.
+// A receiver does not seal a receipt that its peer would refuse.
 func TestReceiptNotGiven(t *testing.T) {
 	p := newPair(t, SuiteMLKEM)
 	for _, text := range []string{"1", "2", "3"} {
-		take(t, p.cb, p.text(t, true, labNow, text), labNow)
+		take(t, p.cb, p.text(t, true, people.Now, text), people.Now)
 	}
-	receipt(t, p.cb, 2, 1, labNow)
+	receipt(t, p.cb, 2, 1, people.Now)
 	before := stateOf(p.cb)
 	for _, n := range [][2]uint64{{4, 0}, {3, 4}, {1, 1}, {2, 0}, {2, 3}, {^uint64(0), 1}} {
-		if _, err := p.cb.SealReceipt(n[0], n[1], labNow); err == nil {
+		if _, err := p.cb.SealReceipt(n[0], n[1], people.Now); err == nil {
 			t.Errorf("a receipt for %d and %d after one for 2 and 1 of 3", n[0], n[1])
 		}
 	}
 	if after := stateOf(p.cb); after != before {
 		t.Error("a receipt that was not given changed the state")
 	}
-	receipt(t, p.cb, 3, 3, labNow)
+	receipt(t, p.cb, 3, 3, people.Now)
 }
 
-// Row 11: a record whose `to` does not name the receiver, and others that its
-// sender made wrongly.
+// Row 11: a record without the receiver in `to`, and other wrong ones of a dishonest sender.
 func TestRow11Records(t *testing.T) {
 	p := newPair(t, SuiteMLKEM)
 	carol := newParty(t, "carol", "c1")
-	nowMilli := labNow.UnixMilli()
+	nowMilli := people.Now.UnixMilli()
 	for _, test := range []struct {
 		name string
 		edit func(r *Record)
-		keep bool // the id as it was before the edit
+		keep bool // keep the id from before the edit
 		good bool
 	}{
 		{name: "as it should be", good: true},
 		{name: "for several", good: true, edit: func(r *Record) { r.To = to(p.b, carol) }},
 		{name: "to a name whose identity was not known", good: true, edit: func(r *Record) { r.To = []Recipient{{Name: "bob"}} }},
 		{name: "written long ago", good: true, edit: func(r *Record) { r.Time = 0 }},
-		{name: "five minutes ahead", good: true, edit: func(r *Record) { r.Time = nowMilli + ClockTolerance.Milliseconds() }},
-		{name: "further ahead", edit: func(r *Record) { r.Time = nowMilli + ClockTolerance.Milliseconds() + 1 }},
+		{name: "five minutes ahead", good: true, edit: func(r *Record) { r.Time = nowMilli + trust.ClockTolerance.Milliseconds() }},
+		{name: "further ahead", edit: func(r *Record) { r.Time = nowMilli + trust.ClockTolerance.Milliseconds() + 1 }},
 		{name: "at the end of time", edit: func(r *Record) { r.Time = 1<<63 - 1 }},
 		{name: "before 1970", edit: func(r *Record) { r.Time = -1 }},
 		{name: "for another", edit: func(r *Record) { r.To = to(carol) }},
@@ -360,20 +361,20 @@ func TestRow11Records(t *testing.T) {
 		if !test.keep {
 			r.ID = RecordID(p.a.Identity, r)
 		}
-		body := textBody(p.ca, [][]byte{canon.MustMarshal(r)}, nil)
+		body := textBody(p.ca, [][]byte{proto.MustMarshal(r)}, nil)
 		if test.good {
-			if o, err := p.cb.Open(body, labNow); err != nil {
+			if o, err := p.cb.Open(body, people.Now); err != nil {
 				t.Errorf("%s: %v", test.name, err)
 			} else {
 				o.Discard()
 			}
-		} else if err := refused(t, p.cb, body, labNow); err == nil {
+		} else if err := refused(t, p.cb, body, people.Now); err == nil {
 			t.Errorf("%s: accepted", test.name)
 		}
 	}
 }
 
-// textBody is a message with these exact records, as if they were good.
+// textBody is a well-sealed message with these exact records.
 func textBody(c *Conversation, records [][]byte, edit func(h *MessageHeader)) []byte {
 	seq, d := c.sent.last()
 	for _, r := range records {
@@ -387,7 +388,7 @@ func textBody(c *Conversation, records [][]byte, edit func(h *MessageHeader)) []
 	})
 }
 
-// A batch that does not agree with its header, or is not canonical.
+// A batch that contradicts its header, or is not canonical.
 func TestBatchAgainstHeader(t *testing.T) {
 	p := newPair(t, SuiteMLKEM)
 	records := newRecords(p.a, p.b, "one", "two")
@@ -416,22 +417,22 @@ func TestBatchAgainstHeader(t *testing.T) {
 		"invalid UTF-8":   textBody(p.ca, [][]byte{bytes.Replace(one, []byte("one"), []byte("on\xff"), 1), two}, nil),
 		"a number as 1.0": textBody(p.ca, [][]byte{bytes.Replace(one, []byte(`"seq":1`), []byte(`"seq":1.0`), 1), two}, nil),
 	} {
-		if err := refused(t, p.cb, body, labNow); err == nil {
+		if err := refused(t, p.cb, body, people.Now); err == nil {
 			t.Errorf("%s: accepted", name)
 		}
 	}
-	if o, err := p.cb.Open(textBody(p.ca, [][]byte{one, two}, nil), labNow); err != nil || len(o.Records) != 2 {
+	if o, err := p.cb.Open(textBody(p.ca, [][]byte{one, two}, nil), people.Now); err != nil || len(o.Records) != 2 {
 		t.Errorf("the batch as it should be: %v", err)
 	}
 }
 
-// Headers of every wrong form, signed and sealed as they should be.
+// Headers of every wrong form, well signed and sealed.
 func TestHeaderForms(t *testing.T) {
 	p := newPair(t, SuiteMLKEM)
 	one := newRecords(p.a, p.b, "one")
 	one[0].Seq = 1
 	text := func(edit func(h *MessageHeader)) []byte { return textBody(p.ca, [][]byte{one[0].Encode()}, edit) }
-	milli := ClockTolerance.Milliseconds()
+	milli := trust.ClockTolerance.Milliseconds()
 	for _, test := range []struct {
 		name string
 		edit func(h *MessageHeader)
@@ -456,12 +457,12 @@ func TestHeaderForms(t *testing.T) {
 		{"an empty step", func(h *MessageHeader) { h.Step = &Step{} }, ErrDecrypt},
 		{"a header over the limit", func(h *MessageHeader) { h.Step = &Step{Enc: make([]byte, maxHeader)} }, nil},
 	} {
-		if err := refused(t, p.cb, text(test.edit), labNow); test.want != nil && !errors.Is(err, test.want) {
+		if err := refused(t, p.cb, text(test.edit), people.Now); test.want != nil && !errors.Is(err, test.want) {
 			t.Errorf("%s: %v, want %v", test.name, err, test.want)
 		}
 	}
-	for _, d := range []time.Duration{-ClockTolerance, ClockTolerance} {
-		if o, err := p.cb.Open(text(nil), labNow.Add(d)); err != nil {
+	for _, d := range []time.Duration{-trust.ClockTolerance, trust.ClockTolerance} {
+		if o, err := p.cb.Open(text(nil), people.Now.Add(d)); err != nil {
 			t.Errorf("clocks %v apart: %v", d, err)
 		} else {
 			o.Discard()
@@ -480,7 +481,7 @@ func TestHeaderForms(t *testing.T) {
 		"two lines":                []byte("{}\n"),
 		"empty lines":              []byte("\n\n"),
 	} {
-		if err := refused(t, p.cb, body, labNow); err == nil {
+		if err := refused(t, p.cb, body, people.Now); err == nil {
 			t.Errorf("%s: accepted", name)
 		}
 	}
@@ -489,13 +490,13 @@ func TestHeaderForms(t *testing.T) {
 // A message is committed once, and only while it is the next.
 func TestCommit(t *testing.T) {
 	p := newPair(t, SuiteMLKEM)
-	s := p.text(t, true, labNow, "one")
+	s := p.text(t, true, people.Now, "one")
 	before := stateOf(p.cb)
-	first, err := p.cb.Open(bytes.Clone(s.Body), labNow)
+	first, err := p.cb.Open(bytes.Clone(s.Body), people.Now)
 	if err != nil {
 		t.Fatal(err)
 	}
-	second, err := p.cb.Open(bytes.Clone(s.Body), labNow)
+	second, err := p.cb.Open(bytes.Clone(s.Body), people.Now)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -509,29 +510,28 @@ func TestCommit(t *testing.T) {
 	if stateOf(p.cb) != after {
 		t.Error("a message was committed twice")
 	}
-	take(t, p.cb, p.text(t, true, labNow, "two"), labNow)
+	take(t, p.cb, p.text(t, true, people.Now, "two"), people.Now)
 }
 
 func TestErasedConversation(t *testing.T) {
 	eachSuite(t, func(t *testing.T, suite string) {
 		p := newPair(t, suite)
-		s := p.text(t, false, labNow, "too late")
+		s := p.text(t, false, people.Now, "too late")
 		p.ca.Erase()
 		p.ca.Erase()
-		if _, _, err := p.ca.SealRecords(newRecords(p.a, p.b, "x"), labNow); err == nil {
+		if _, _, err := p.ca.SealRecords(newRecords(p.a, p.b, "x"), people.Now); err == nil {
 			t.Error("records sealed after Erase")
 		}
-		if _, err := p.ca.SealEnd(labNow); err == nil {
+		if _, err := p.ca.SealEnd(people.Now); err == nil {
 			t.Error("an end sealed after Erase")
 		}
-		if err := refused(t, p.ca, s.Body, labNow); !errors.Is(err, ErrDecrypt) {
+		if err := refused(t, p.ca, s.Body, people.Now); !errors.Is(err, ErrDecrypt) {
 			t.Errorf("opened after Erase: %v", err)
 		}
 	})
 }
 
-// A record that no receiver takes is not sealed: it would end one conversation
-// after the other.
+// A record that no receiver accepts is not sealed: it would end one conversation after the other.
 func TestRecordNotSealed(t *testing.T) {
 	p := newPair(t, SuiteMLKEM)
 	before := stateOf(p.ca)
@@ -543,7 +543,7 @@ func TestRecordNotSealed(t *testing.T) {
 	} {
 		r := newRecords(p.a, p.b, "text")
 		edit(r[0])
-		if _, _, err := p.ca.SealRecords(r, labNow); err == nil {
+		if _, _, err := p.ca.SealRecords(r, people.Now); err == nil {
 			t.Errorf("%s: sealed", name)
 		}
 	}
@@ -555,22 +555,22 @@ func TestRecordNotSealed(t *testing.T) {
 // With an erased K nothing is sealed.
 func TestSealWithErasedKey(t *testing.T) {
 	p := newPair(t, SuiteMLKEM)
-	key := newTestKey(t, KeyEd25519)
+	key := people.Key(t, trust.KeyEd25519)
 	local := *p.ca.local
 	local.Key = key
 	p.ca.local = &local
 	key.Erase()
-	if _, err := p.ca.SealEnd(labNow); err == nil {
+	if _, err := p.ca.SealEnd(people.Now); err == nil {
 		t.Error("sealed without a signature")
 	}
 }
 
-// With an RSA K signatures have another length; all else is the same.
+// With an RSA K signatures have another length. All else is the same.
 func TestConversationWithRSAKey(t *testing.T) {
 	a, b := newParty(t, "alice", "a1", SuiteRSA128), newParty(t, "bob", "b1", SuiteRSA128)
 	local := *a.Local
-	local.Key = newTestKey(t, KeyRSA)
-	local.Bundle = delegate(t, issue(t, testLab(t), "alice"), func(b *Bundle) { b.PublicKey = local.Key.Public().SPKI() })
+	local.Key = people.Key(t, trust.KeyRSA)
+	local.Bundle = people.Bundle(t, people.Card(t, "alice"), "alice", local.Key)
 	person, err := labVerify(t)(local.Bundle, "alice")
 	if err != nil {
 		t.Fatal(err)
@@ -578,13 +578,13 @@ func TestConversationWithRSAKey(t *testing.T) {
 	local.Identity = person.Identity
 	p := &pair{a: &party{Local: &local, end: a.end, person: person}, b: b}
 	p.ca, p.cb = shake(t, p.a, p.b)
-	later := labNow.Add(stepAgeRSA)
-	take(t, p.ca, receipt(t, p.cb, 0, 0, labNow), labNow)
-	s := p.text(t, true, labNow, "text")
-	if len(s.Signature) != keyRSABits/8 {
+	later := people.Now.Add(stepAgeRSA)
+	take(t, p.ca, receipt(t, p.cb, 0, 0, people.Now), people.Now)
+	s := p.text(t, true, people.Now, "text")
+	if len(s.Signature) != 256 {
 		t.Errorf("a signature of %d bytes", len(s.Signature))
 	}
-	take(t, p.cb, s, labNow)
+	take(t, p.cb, s, people.Now)
 	take(t, p.ca, receipt(t, p.cb, 1, 1, later), later)
 	p.agree(t)
 	header, signature, sealed := cutBody(t, p.text(t, true, later, "text").Body)

@@ -1,7 +1,7 @@
 package crypto
 
-// digestLog holds the digest after each record of one direction, from the last
-// one that a receipt called read to the newest: what a receipt may speak of.
+// digestLog holds the digest after each record of one direction, from the last one
+// that a receipt called read to the newest: the records that a receipt may name.
 type digestLog struct {
 	base uint64 // seq of d[0]
 	d    [][32]byte
@@ -14,7 +14,7 @@ func (l *digestLog) last() (uint64, [32]byte) {
 	return l.base + uint64(len(l.d)) - 1, l.d[len(l.d)-1]
 }
 
-// at returns the digest after record seq, if it is still held.
+// at returns the digest after record seq if it is held.
 func (l *digestLog) at(seq uint64) (d [32]byte, ok bool) {
 	if seq < l.base || seq-l.base >= uint64(len(l.d)) {
 		return d, false
@@ -24,7 +24,7 @@ func (l *digestLog) at(seq uint64) (d [32]byte, ok bool) {
 
 func (l *digestLog) append(d ...[32]byte) { l.d = append(l.d, d...) }
 
-// trim forgets what is before seq.
+// trim forgets the digests before seq.
 func (l *digestLog) trim(seq uint64) {
 	if seq <= l.base {
 		return

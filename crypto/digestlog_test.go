@@ -1,6 +1,8 @@
 package crypto
 
-import "testing"
+import (
+	"testing"
+)
 
 func TestDigestLog(t *testing.T) {
 	d := func(i int) [32]byte { return [32]byte{byte(i), byte(i >> 8)} }

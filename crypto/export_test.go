@@ -9,21 +9,20 @@ import (
 	"slices"
 	"testing"
 
-	"chatsecure/canon"
+	"chatsecure/proto"
+	"chatsecure/testdata/lab/people"
 )
 
-// What the golden transcripts, which are tested from outside because they need
-// package proto, must reach inside for.
+// Access to the inside for the golden transcripts, which are tested from outside the package.
 
-// FixedKeys is a KeySource that hands out these RSA keys in order, and makes no
-// others in the background.
+// FixedKeys is a KeySource that hands out these RSA keys in order and makes none in the background.
 func FixedKeys(keys ...KEMKey) *KeySource {
 	keys = slices.Clone(keys)
 	slices.Reverse(keys)
 	return &KeySource{keys: keys, closed: true}
 }
 
-// ParseKEMKey reads what MarshalKEMKey wrote.
+// ParseKEMKey reads the output of MarshalKEMKey.
 func ParseKEMKey(t testing.TB, suite string, private []byte) KEMKey {
 	t.Helper()
 	if suite == SuiteMLKEM {
@@ -37,7 +36,7 @@ func ParseKEMKey(t testing.TB, suite string, private []byte) KEMKey {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &rsaKEMKey{k.(*rsa.PrivateKey), spkiOf(t, &k.(*rsa.PrivateKey).PublicKey)}
+	return &rsaKEMKey{k.(*rsa.PrivateKey), people.SPKI(t, &k.(*rsa.PrivateKey).PublicKey)}
 }
 
 // MarshalKEMKey returns the private half: the seed, or PKCS #8.
@@ -58,11 +57,13 @@ func MarshalKEMKey(t testing.TB, key KEMKey) []byte {
 }
 
 // The unused private keys of a handshake and a conversation.
-func (i *Initiator) EphemeralKey() KEMKey  { return i.key }
-func (r *Responder) EphemeralKey() KEMKey  { return r.key }
+func (i *Initiator) EphemeralKey() KEMKey { return i.key }
+
+func (r *Responder) EphemeralKey() KEMKey { return r.key }
+
 func (c *Conversation) RatchetKey() KEMKey { return c.mine }
 
-// Replay is a handshake as recorded, with the private keys of both sides.
+// Replay is a recorded handshake, with the private keys of both sides.
 type Replay struct {
 	A, B             *Local
 	EndA, EndB       End
@@ -71,7 +72,7 @@ type Replay struct {
 	Verify           VerifyFunc
 }
 
-// Initiator is A as it stood before p2 came.
+// Initiator is A before p2.
 func (h *Replay) Initiator(t testing.TB) *Initiator {
 	t.Helper()
 	p1, with := parts(t, h.P1)
@@ -81,12 +82,12 @@ func (h *Replay) Initiator(t testing.TB) *Initiator {
 	}
 	return &Initiator{
 		local: h.A, me: h.EndA, peer: h.EndB, nonce: o.p.Nonce, first: o.Order(), suite: SuiteByName(o.p.Cipher), key: h.KeyA,
-		p1: p1, t1: hashTuple("cc-T1", p1, with[0]),
+		p1: p1, t1: proto.HashTuple("cc-T1", p1, with[0]),
 	}
 }
 
-// Conversations are both ends of what the handshake led to: B's as its own code
-// takes p3, and A's from the same secrets.
+// Conversations are both ends after the handshake: B's by its own code for p3, and A's from the
+// same secrets.
 func (h *Replay) Conversations(t testing.TB) (ca, cb *Conversation) {
 	t.Helper()
 	i := h.Initiator(t)
@@ -94,53 +95,56 @@ func (h *Replay) Conversations(t testing.TB) (ca, cb *Conversation) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	personA, err := verifyBundle(o.p.Bundle, h.EndA.Name, tuple("cc-1", o.exact), o.sig, h.Verify)
+	personA, err := verifyBundle(o.p.Bundle, h.EndA.Name, proto.Tuple("cc-1", o.exact), o.sig, h.Verify)
 	if err != nil {
 		t.Fatal(err)
 	}
 	p2, with := parts(t, h.P2)
 	var body phase2
-	must(t, canon.Unmarshal(p2, &body))
-	t2 := hashTuple("cc-T2", i.t1, p2)
+	Must(t, proto.Unmarshal(p2, &body))
+	t2 := proto.HashTuple("cc-T2", i.t1, p2)
 	ss1, err := i.suite.Decapsulate(h.KeyA, body.Enc, i.t1[:])
-	must(t, err)
+	Must(t, err)
 	root0 := extract(ss1, t2[:])
 	r := &Responder{
 		local: h.B, me: h.EndB, peer: h.EndA, suite: i.suite, key: h.KeyB, root0: slices.Clone(root0), t2: t2,
-		sig2: with[0], confirm2: with[1], person: personA, peerBundle: o.p.Bundle, first: o.Order(),
+		sig2: with[0], confirm2: with[1], person: personA, peerBundle: o.p.Bundle,
 	}
 	p3, _ := parts(t, h.P3)
 	var body3 phase3
-	must(t, canon.Unmarshal(p3, &body3))
+	Must(t, proto.Unmarshal(p3, &body3))
 	ss2, err := i.suite.Decapsulate(h.KeyB, body3.Enc, t2[:])
-	must(t, err)
+	Must(t, err)
 	cb, err = r.Phase3(h.P3)
-	must(t, err)
+	Must(t, err)
 
 	personB, err := h.Verify(body.Bundle, h.EndB.Name)
-	must(t, err)
-	ca, _ = newConversation(h.A, personB, i.suite, cb.T3, ss2, root0, initiatorRole)
-	ca.Me, ca.Peer, ca.PeerBundle = h.EndA, h.EndB, body.Bundle
-	ca.myHash, ca.peerHash, ca.mine = h.A.Bundle.Hash(), body.Bundle.Hash(), h.Next
+	Must(t, err)
+	ca = &Conversation{
+		T3: cb.T3, Me: h.EndA, Peer: h.EndB, Person: personB, PeerBundle: body.Bundle,
+		local: h.A, suite: i.suite, role: initiatorRole,
+	}
+	ca.begin(ss2, root0)
+	ca.mine = h.Next
 	return ca, cb
 }
 
-func must(t testing.TB, err error) {
+func Must(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)
 	}
 }
 
-// Update tells that the golden files are to be written anew.
+// Update is the flag to write the golden files anew.
 var Update = flag.Bool("update", false, "write the golden files anew")
 
-// AsSent makes what dst has received what src has sent.
+// AsSent gives src the records that dst has received as sent.
 func AsSent(src, dst *Conversation) {
 	src.sent = digestLog{base: dst.received.base, d: slices.Clone(dst.received.d)}
 }
 
-// Copy is the hop as it stands, so that what comes next can be opened again.
+// Copy is a copy of the hop, to open the next line again.
 func (h *Hop) Copy() *Hop {
 	chain := *h.chain
 	chain.ck, chain.info = slices.Clone(chain.ck), slices.Clone(chain.info)

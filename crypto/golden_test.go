@@ -2,10 +2,8 @@ package crypto_test
 
 import (
 	"bytes"
-	stdcrypto "crypto"
 	"crypto/rand"
 	"crypto/rsa"
-	"crypto/sha256"
 	"crypto/x509"
 	"encoding/hex"
 	"encoding/pem"
@@ -18,29 +16,31 @@ import (
 	"testing/cryptotest"
 	"time"
 
-	"chatsecure/canon"
 	"chatsecure/crypto"
+	"chatsecure/crypto/trust"
 	"chatsecure/proto"
 	"chatsecure/testdata/lab"
+	"chatsecure/testdata/lab/people"
 )
 
-// The golden transcripts are both handshakes and some lines and messages of
-// each suite, byte for byte, with the private keys to open them. Two things
-// hold them: they are made again from fixed keys and a fixed random stream, and
-// must come out the same; and they are decoded as they stand (replay_test.go),
-// since a release of Go may draw its random numbers in another order. Where
-// that happens, and the decoding tests pass, write them anew with
+// The golden transcripts are both handshakes and some lines and messages of each suite, byte for
+// byte, with the private keys to open them. Two tests hold them. They are made again from fixed
+// keys and a fixed random stream, and must be equal. And they are decoded as stored
+// (replay_test.go), since a release of Go may draw its random numbers in another order. If one
+// does, and the decoding tests pass, write them anew with
 //
 //	go test ./crypto -run Golden -update
 
 // goldenTime is the time in the transcripts.
 var goldenTime = time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
 
-// transcript is lines of `key: value`; a key may stand several times.
+// transcript is lines of `key: value`. A key may stand several times.
 type transcript struct{ text strings.Builder }
 
-func (g *transcript) comment(s string)            { fmt.Fprintf(&g.text, "\n# %s\n", s) }
-func (g *transcript) add(key, value string)       { fmt.Fprintf(&g.text, "%s: %s\n", key, value) }
+func (g *transcript) comment(s string) { fmt.Fprintf(&g.text, "\n# %s\n", s) }
+
+func (g *transcript) add(key, value string) { fmt.Fprintf(&g.text, "%s: %s\n", key, value) }
+
 func (g *transcript) addHex(key string, b []byte) { g.add(key, hex.EncodeToString(b)) }
 
 // body adds an end-to-end body: a line each for its JSON, and for the base64 or
@@ -53,7 +53,7 @@ func (g *transcript) body(key string, body []byte) {
 	}
 }
 
-// message adds a message, whose last part is not text.
+// message adds a message. Its last part is not text.
 func (g *transcript) message(key string, s *crypto.Sealed) {
 	parts := bytes.SplitN(s.Body, []byte("\n"), 3)
 	g.add(key, string(parts[0]))
@@ -61,7 +61,7 @@ func (g *transcript) message(key string, s *crypto.Sealed) {
 	g.addHex(key+"-sealed", parts[2])
 }
 
-// fields is a transcript that has been read.
+// fields is a transcript that was read.
 type fields map[string][]string
 
 func readFields(t testing.TB, name string) fields {
@@ -112,10 +112,10 @@ func (f fields) message(t testing.TB, key string) []byte {
 	return slices.Concat([]byte(f.get(t, key)+"\n"+f.get(t, key+"-signature")+"\n"), f.hex(t, key+"-sealed"))
 }
 
-// cast is who takes part in the transcripts.
+// cast is the parties of the transcripts.
 type cast struct {
-	alice, bob, relay *crypto.Key
-	aliceB, bobB      *crypto.Bundle
+	alice, bob, relay *trust.Key
+	aliceB, bobB      *trust.Bundle
 	aliceID, bobID    [32]byte
 	rsa               [][]byte // PKCS #8, in the order of use
 	verify            crypto.VerifyFunc
@@ -137,26 +137,26 @@ func loadCast(t testing.TB) *cast {
 	c := &cast{}
 	for _, k := range []struct {
 		name string
-		key  **crypto.Key
+		key  **trust.Key
 	}{{"alice-k", &c.alice}, {"bob-k", &c.bob}, {"relay-k", &c.relay}} {
-		key, err := crypto.ParseKey(f.hex(t, k.name))
+		key, err := trust.ParseKey(f.hex(t, k.name))
 		if err != nil {
 			t.Fatal(err)
 		}
 		*k.key = key
 	}
-	trust, err := crypto.NewTrust(nil, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: f.hex(t, "root")}))
+	store, err := trust.NewStore(nil, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: f.hex(t, "root")}))
 	if err != nil {
 		t.Fatal(err)
 	}
-	c.verify = crypto.NewVerifier(crypto.VerifierConfig{Trust: trust, Policy: crypto.PolicyOff, Now: func() time.Time { return goldenTime }}).Verify
+	c.verify = trust.NewVerifier(trust.VerifierConfig{Trust: store, Policy: trust.PolicyOff, Now: func() time.Time { return goldenTime }}).Verify
 	for _, p := range []struct {
 		name, key string
-		bundle    **crypto.Bundle
+		bundle    **trust.Bundle
 		id        *[32]byte
 	}{{"alice", "alice-bundle", &c.aliceB, &c.aliceID}, {"Bob", "bob-bundle", &c.bobB, &c.bobID}} {
-		*p.bundle = new(crypto.Bundle)
-		if err := canon.Unmarshal([]byte(f.get(t, p.key)), *p.bundle); err != nil {
+		*p.bundle = new(trust.Bundle)
+		if err := proto.Unmarshal([]byte(f.get(t, p.key)), *p.bundle); err != nil {
 			t.Fatal(err)
 		}
 		person, err := c.verify(*p.bundle, p.name)
@@ -175,8 +175,7 @@ func loadCast(t testing.TB) *cast {
 	return c
 }
 
-// makeCast makes the identities, which stay as they are when the transcripts
-// are written anew.
+// makeCast makes the identities, which stay when the transcripts are written anew.
 func makeCast(t testing.TB) {
 	t.Helper()
 	g := &transcript{}
@@ -187,7 +186,7 @@ func makeCast(t testing.TB) {
 	}
 	g.addHex("root", pki.Root.Cert.Raw)
 	for _, name := range []string{"alice", "Bob", "relay"} {
-		key, err := crypto.GenerateKey(crypto.KeyEd25519)
+		key, err := trust.GenerateKey(trust.KeyEd25519)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -200,18 +199,8 @@ func makeCast(t testing.TB) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		b := &crypto.Bundle{
-			Name: name, PublicKey: key.Public().SPKI(), X509: holder.Leaf.Raw, Chain: [][]byte{},
-			NotBefore: goldenTime.Add(-time.Hour).Unix(), NotAfter: goldenTime.Add(7 * time.Hour).Unix(),
-		}
-		for _, ca := range holder.Chain {
-			b.Chain = append(b.Chain, ca.Raw)
-		}
-		digest := sha256.Sum256(crypto.DelegationMessage(b.X509, name, b.PublicKey, b.NotBefore, b.NotAfter))
-		if b.Signature, err = holder.Key.Sign(rand.Reader, digest[:], stdcrypto.SHA256); err != nil {
-			t.Fatal(err)
-		}
-		g.add(lower+"-bundle", string(canon.MustMarshal(b)))
+		b := people.Delegate(t, holder, name, key, goldenTime.Add(-time.Hour), goldenTime.Add(7*time.Hour))
+		g.add(lower+"-bundle", string(proto.MustMarshal(b)))
 	}
 	for range 6 {
 		key, err := rsa.GenerateKey(rand.Reader, 2048)
@@ -229,14 +218,6 @@ func makeCast(t testing.TB) {
 	}
 }
 
-// hello is what connect phase 3 seals.
-type hello struct {
-	Name      string         `json:"name"`
-	Takes     string         `json:"takes"`
-	Bundle    *crypto.Bundle `json:"bundle"`
-	Signature []byte         `json:"data_signature"`
-}
-
 func goldenFile(suite string) string { return "golden-" + suite + ".txt" }
 
 // TestGolden makes the transcripts again.
@@ -244,8 +225,8 @@ func TestGolden(t *testing.T) {
 	for _, suite := range crypto.SuiteNames() {
 		t.Run(suite, func(t *testing.T) {
 			who := loadCast(t)
-			// Nothing else may draw random numbers, so this is one goroutine, and
-			// the test is not parallel.
+			// Nothing else may draw random numbers: this is one goroutine, and the test is not
+			// parallel.
 			cryptotest.SetGlobalRandom(t, 1)
 			g := &transcript{}
 			fmt.Fprintf(&g.text, "# Golden transcript of %s; see golden_test.go and PROTOCOL.md.\n", suite)
@@ -297,7 +278,7 @@ func (c *cast) recordConnect(t testing.TB, g *transcript, suite string) {
 	g.comment("Connect: alice and the relay")
 	random := make([]byte, proto.RandomSize)
 	rand.Read(random)
-	line1 := canon.MustMarshal(&proto.Connect1{Type: proto.TypeConnect, Phase: 1, Ciphers: []string{suite}, Data: random})
+	line1 := proto.MustMarshal(&proto.Connect1{Type: proto.TypeConnect, Phase: 1, Ciphers: []string{suite}, Data: random})
 	client, relay := crypto.NewConnect(line1), crypto.NewConnect(line1)
 	g.add("line1", string(line1))
 
@@ -305,7 +286,7 @@ func (c *cast) recordConnect(t testing.TB, g *transcript, suite string) {
 	g.addHex("relay-kem-private", crypto.MarshalKEMKey(t, key))
 	p2 := proto.Connect2{Type: proto.TypeConnect, Phase: 2, Cipher: suite, Data: key.Public(), PublicKey: c.relay.Public().SPKI()}
 	p2.Signature = c.relay.Sign(relay.RelaySigns(suite, p2.Data, p2.PublicKey))
-	line2 := canon.MustMarshal(&p2)
+	line2 := proto.MustMarshal(&p2)
 	client.Line2(line2)
 	relay.Line2(line2)
 	g.add("line2", string(line2))
@@ -314,10 +295,10 @@ func (c *cast) recordConnect(t testing.TB, g *transcript, suite string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	h := hello{Name: aliceEnd.Name, Takes: proto.TakesMessages, Bundle: c.aliceB}
+	h := crypto.Hello{Name: aliceEnd.Name, Takes: proto.TakesMessages, Bundle: c.aliceB}
 	h.Signature = c.alice.Sign(client.ClientSigns(h.Name, h.Bundle.Hash()))
-	plain := canon.MustMarshal(&h)
-	line3 := canon.MustMarshal(&proto.Connect3{Type: proto.TypeConnect, Phase: 3, Data: enc, Payload: client.SealHello(plain)})
+	plain := proto.MustMarshal(&h)
+	line3 := proto.MustMarshal(&proto.Connect3{Type: proto.TypeConnect, Phase: 3, Data: enc, Payload: client.SealHello(plain)})
 	client.Line3(line3)
 	relay.Line3(line3)
 	g.add("hello", string(plain))
@@ -326,15 +307,15 @@ func (c *cast) recordConnect(t testing.TB, g *transcript, suite string) {
 		t.Fatal(err)
 	}
 
-	plain = canon.MustMarshal(&proto.Welcome{Done: "ok", ID: aliceEnd.Conn})
-	line4 := canon.MustMarshal(&proto.Connect4{Type: proto.TypeConnect, Phase: 4, Payload: relay.SealWelcome(plain)})
+	plain = proto.MustMarshal(&proto.Welcome{Done: "ok", ID: aliceEnd.Conn})
+	line4 := proto.MustMarshal(&proto.Connect4{Type: proto.TypeConnect, Phase: 4, Payload: relay.SealWelcome(plain)})
 	g.add("welcome", string(plain))
 	g.add("line4", string(line4))
 	c2s, _ := client.Finish(line4)
 	_, s2c := relay.Finish(line4)
 
 	g.comment("Secure lines: a signed request, a second line, and the relay's first")
-	header := canon.MustMarshal(&proto.Header{Type: proto.TypeList, Watch: true})
+	header := proto.MustMarshal(&proto.Header{Type: proto.TypeList, Watch: true})
 	signature := c.alice.Sign(c2s.RequestSigns(c2s.Seq(), header))
 	for _, line := range []struct {
 		key     string
@@ -342,14 +323,12 @@ func (c *cast) recordConnect(t testing.TB, g *transcript, suite string) {
 		payload []byte
 	}{
 		{"c2s", c2s, proto.AppendPayload(nil, header, signature, nil)},
-		{"c2s", c2s, proto.AppendPayload(nil, canon.MustMarshal(&proto.Header{Type: proto.TypeAck}), nil, nil)},
-		{"s2c", s2c, proto.AppendPayload(nil, canon.MustMarshal(&proto.Header{Type: proto.TypeAck}), nil, nil)},
+		{"c2s", c2s, proto.AppendPayload(nil, proto.MustMarshal(&proto.Header{Type: proto.TypeAck}), nil, nil)},
+		{"s2c", s2c, proto.AppendPayload(nil, proto.MustMarshal(&proto.Header{Type: proto.TypeAck}), nil, nil)},
 	} {
-		var random [32]byte
-		seq := line.hop.Seq()
-		sealed := line.hop.Seal(nil, &random, line.payload)
+		sealer := crypto.LineSealer{Hop: line.hop}
 		g.addHex(line.key+"-payload", line.payload)
-		g.add(line.key, strings.TrimSuffix(string(proto.AppendSecure(nil, seq, &random, sealed)), "\n"))
+		g.add(line.key, strings.TrimSuffix(string(sealer.Append(nil, line.payload)), "\n"))
 	}
 }
 
@@ -419,7 +398,7 @@ func (c *cast) recordConversation(t testing.TB, g *transcript, suite string) {
 	take(ca, answer)
 	g.message("answer", answer)
 	now = now.Add(time.Second)
-	to := []crypto.Recipient{{Name: "bob", Identity: hex.EncodeToString(c.bobID[:])}, {Name: "alice", Identity: ""}}
+	to := []crypto.Recipient{{Name: "bob", Identity: proto.FormatHash(c.bobID)}, {Name: "alice", Identity: ""}}
 	text := func(key string, texts ...string) {
 		t.Helper()
 		var records []*crypto.Record

@@ -7,28 +7,27 @@ import (
 )
 
 const (
-	// rsaPoolSize is how many RSA key pairs wait to be used: each costs 50 ms
-	// to make, and a relay that is asked for more at once answers busy.
+	// rsaPoolSize is the number of RSA key pairs made in advance. Each costs 50 ms,
+	// and a relay that is asked for more at once answers busy.
 	rsaPoolSize = 8
-	// fillRest is how long the background rests after each key, in times of what
-	// that one took: strangers can drain the pool with a line each, and must not
-	// have more than a third of one processor by that. Until it has made as many
-	// as the pool takes it does not rest, so that the first are there soon.
+	// fillRest is the rest of the background after each key, in multiples of the
+	// time that the key took. Strangers can drain the pool with a line each, and get
+	// a third of one processor by it. Before the first rsaPoolSize keys it does not
+	// rest, so that they are ready soon.
 	fillRest = 2
-	// strangerEvery is how often a key may be made on the spot because a peer
-	// asks for one and none is ready: one in twenty of the caller's time at
-	// most, however fast peers ask, beside the third of a processor that the
-	// background then has.
+	// strangerEvery is the least time between two keys made on the spot for peers
+	// when none is ready. They take a twentieth of the caller's time at most,
+	// however fast peers ask.
 	strangerEvery = time.Second
 )
 
-// ErrBusy is the error where a peer asks for more keys than are made: it may
-// try again in a moment.
+// ErrBusy means that peers ask for more keys than are made. They may try again in a
+// moment.
 var ErrBusy = errors.New("no key of the cipher suite is ready; try again in a moment")
 
-// KeySource hands out ephemeral KEM keys. MLKEM keys are made when asked for;
-// RSA keys are made in the background and used once. It may be used by many
-// goroutines. Close stops the background.
+// KeySource hands out ephemeral KEM keys, each once. ML-KEM keys are made on demand,
+// RSA keys in the background. It is safe for concurrent use. Close stops the
+// background.
 type KeySource struct {
 	mu      sync.Mutex // guards what follows
 	keys    []KEMKey   // RSA, any RSA suite
@@ -39,12 +38,12 @@ type KeySource struct {
 	made    time.Time     // when forPeer last made a key on the spot
 	done    sync.WaitGroup
 
-	// generate makes the keys of the background; tests have it take its time on
-	// a clock of their own. Default Suite.GenerateKey.
+	// generate makes the keys of the background; nil is Suite.GenerateKey. Tests set
+	// it to one on a clock of their own.
 	generate func() (KEMKey, error)
 }
 
-// Ready returns a key for the suite if there is one without waiting.
+// Ready returns a key for the suite if one is ready.
 func (k *KeySource) Ready(s Suite) (KEMKey, bool) {
 	if _, slow := s.(rsaSuite); !slow {
 		key, err := s.GenerateKey()
@@ -71,8 +70,8 @@ func (k *KeySource) Get(s Suite) (KEMKey, error) {
 	return s.GenerateKey()
 }
 
-// forPeer is Get where a peer's message asks for the key: an empty pool is
-// ErrBusy, but for one key every strangerEvery.
+// forPeer is Get for a key that a peer's message asks for. With an empty pool it is
+// ErrBusy, except once in strangerEvery.
 func (k *KeySource) forPeer(s Suite) (KEMKey, error) {
 	if key, ok := k.Ready(s); ok {
 		return key, nil
@@ -88,14 +87,14 @@ func (k *KeySource) forPeer(s Suite) (KEMKey, error) {
 	return s.GenerateKey()
 }
 
-// Fill begins to make RSA keys, so that the first one asked for is there.
+// Fill begins to make RSA keys before the first is needed.
 func (k *KeySource) Fill() {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.fill(rsaSuite{})
 }
 
-// fill starts the one background goroutine where it is wanted. k.mu is held.
+// fill starts the one background goroutine if keys are missing. k.mu is held.
 func (k *KeySource) fill(s Suite) {
 	if k.filling || k.closed || len(k.keys) >= rsaPoolSize {
 		return
@@ -114,8 +113,7 @@ func (k *KeySource) fill(s Suite) {
 	})
 }
 
-// fillOne makes a key and rests. It returns false when no further one is
-// wanted.
+// fillOne makes a key and rests. It returns false when the pool is full.
 func (k *KeySource) fillOne(generate func() (KEMKey, error)) bool {
 	start := time.Now()
 	key, err := generate()
@@ -131,7 +129,7 @@ func (k *KeySource) fillOne(generate func() (KEMKey, error)) bool {
 	}
 	if k.filled++; k.filled > rsaPoolSize {
 		k.mu.Unlock()
-		select { // also where the pool is full now: in a moment it is not
+		select { // even if the pool is full: it will not stay so
 		case <-time.After(fillRest * took):
 		case <-k.closing:
 		}

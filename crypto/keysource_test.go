@@ -28,11 +28,11 @@ func TestKeySource(t *testing.T) {
 	if _, ok := k.Ready(rsa); ok {
 		t.Error("a key from an empty pool")
 	}
-	// A peer is given one that is made for it, and then has to wait.
+	// A peer gets one that is made for it, and then has to wait.
 	if _, err := k.forPeer(rsa); err != nil {
 		t.Error(err)
 	}
-	k.made = time.Now().Add(time.Hour) // however long that one took
+	k.made = time.Now().Add(time.Hour) // independent of the time that it took
 	if _, err := k.forPeer(rsa); !errors.Is(err, ErrBusy) {
 		t.Errorf("a second key made for peers at once: %v", err)
 	}
@@ -47,7 +47,7 @@ func TestKeySource(t *testing.T) {
 	}
 }
 
-// The background makes keys, no more than the pool takes, and ends with Close.
+// The background makes as many keys as the pool holds, and ends with Close.
 func TestKeySourceBackground(t *testing.T) {
 	var k KeySource
 	k.Fill()
@@ -70,8 +70,8 @@ func TestKeySourceBackground(t *testing.T) {
 	}
 }
 
-// However fast strangers take keys, the background has a third of a processor
-// and no more, but for the first keys; and its rest does not hold Close up.
+// However fast strangers take keys, the background takes a third of a processor, except for the
+// first keys. Its rest does not delay Close.
 func TestKeySourceRests(t *testing.T) {
 	key := sharedRSA(t, 0)
 	synctest.Test(t, func(t *testing.T) {
@@ -117,7 +117,7 @@ func TestKeySourceRests(t *testing.T) {
 		for made.Store(0); made.Load() == 0; time.Sleep(time.Millisecond) { // then it rests
 		}
 		k.mu.Lock()
-		k.keys = nil // the key is other tests' as well, and Close erases
+		k.keys = nil // other tests share the key, and Close erases
 		k.mu.Unlock()
 		start := time.Now()
 		k.Close()

@@ -8,9 +8,11 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"chatsecure/testdata/lab/people"
 )
 
-// leak is a copy of everything secret that one end holds at a moment.
+// leak is a copy of all secrets of one end at a moment.
 type leak struct {
 	suite  Suite
 	t3     [32]byte
@@ -52,11 +54,10 @@ type captured struct {
 	body        []byte
 }
 
-// opens tries everything that the leak allows on one message: each chain key
-// at its own number, wound on to the message's, and, in case a number tells
-// nothing, as if it were the message's own; and each root with each private
-// key, if the message carries a step. Where a step led to something that opens,
-// it is kept: the attacker reads on.
+// opens tries everything that the leak allows on one message: each chain key at its own number,
+// advanced to the message's, and as if its number were the message's; and each root with each
+// private key, if the message carries a step. It keeps the keys of a step that opens something: the
+// attacker reads on.
 func (l *leak) opens(t testing.TB, m captured) bool {
 	t.Helper()
 	header, _, sealed := cutBody(t, m.body)
@@ -106,13 +107,13 @@ func (l *leak) opens(t testing.TB, m captured) bool {
 	return opened
 }
 
-// Row 17: the whole memory of one end leaks. What it had sent or committed
-// before stays closed, in both turn states and at every moment of a talk; and
-// what it holds to read on opens, which shows that the attack works.
+// Row 17: the whole memory of one end leaks. Messages sent or committed before stay closed, in both
+// states of the turn and at every moment of a conversation. Messages that the end could still read
+// open, which shows that the attack works.
 func TestRow17BeforeTheLeak(t *testing.T) {
 	eachSuite(t, func(t *testing.T, suite string) {
 		p := newPair(t, suite)
-		now := labNow
+		now := people.Now
 		var past []captured
 		turns := map[bool]int{}
 		for round := range 14 {
@@ -151,14 +152,13 @@ func TestRow17BeforeTheLeak(t *testing.T) {
 	})
 }
 
-// Row 17: against who only listens after the leak of A's memory, A→B closes at
-// A's next step and B→A at B's answering one: two steps if A had the turn,
-// three if B had.
+// Row 17: against a listener with A's leaked memory, A→B closes at A's next step and B→A at B's
+// step in answer: two steps if A had the turn, three if B had.
 func TestRow17AfterTheLeak(t *testing.T) {
 	eachSuite(t, func(t *testing.T, suite string) {
 		for _, turnOfA := range []bool{true, false} {
 			p := newPair(t, suite)
-			now := labNow
+			now := people.Now
 			send := func(fromA bool) captured {
 				t.Helper()
 				s := p.text(t, fromA, now, "text")
@@ -190,7 +190,7 @@ func TestRow17AfterTheLeak(t *testing.T) {
 			want(send(false), false, true)
 			now = now.Add(stepAgeRSA)
 			if !turnOfA {
-				want(send(false), true, true) // A's private key leaked with the rest
+				want(send(false), true, true) // A's private key leaked too
 				want(send(true), false, true)
 				now = now.Add(stepAgeRSA)
 			}
@@ -212,11 +212,11 @@ func TestRow17AfterTheLeak(t *testing.T) {
 	})
 }
 
-// Row 17: one who only receives heals by its receipts.
+// Row 17: an end that only receives heals by its receipts.
 func TestRow17OneWayTraffic(t *testing.T) {
 	eachSuite(t, func(t *testing.T, suite string) {
 		p := newPair(t, suite)
-		now := labNow
+		now := people.Now
 		take(t, p.ca, receipt(t, p.cb, 0, 0, now), now)
 		round := func() (text captured) {
 			t.Helper()
@@ -242,20 +242,22 @@ func TestRow17OneWayTraffic(t *testing.T) {
 	})
 }
 
-// secretFields are the fields of each struct that hold a secret, and the others
-// that hold bytes or keys without being one. A field that is new must be put in
-// its place here, and cleared when its turn is over.
+// secretFields are the fields of each struct that hold a secret, and the others that hold bytes or
+// keys and no secret. A new field must be added here, and cleared after its use.
 var secretFields = map[reflect.Type]struct{ secret, open []string }{
-	reflect.TypeFor[Conversation](): {nil, []string{"T3", "Me", "Peer", "Person", "PeerBundle", "local", "suite", "role", "myHash", "peerHash", "send", "recv", "ratchet", "sent", "received", "lastN", "lastM", "saidN"}},
-	reflect.TypeFor[ratchet]():      {[]string{"root", "mine"}, []string{"theirs", "steps", "last", "since"}},
-	reflect.TypeFor[kdfChain]():     {[]string{"ck"}, []string{"suite", "n", "info"}},
-	reflect.TypeFor[openedStep]():   {[]string{"root"}, []string{"chain", "key", "at"}},
-	reflect.TypeFor[Initiator]():    {[]string{"key"}, []string{"local", "me", "peer", "nonce", "first", "suite", "p1", "t1", "retried"}},
-	reflect.TypeFor[Responder]():    {[]string{"key", "root0"}, []string{"local", "me", "peer", "suite", "t2", "sig2", "confirm2", "person", "peerBundle", "offer", "first"}},
-	reflect.TypeFor[Connect]():      {[]string{"secret", "c2s", "s2c"}, []string{"suite", "t", "enc"}},
-	reflect.TypeFor[Hop]():          {nil, []string{"chain", "t4", "aad"}},
-	reflect.TypeFor[hpkeKey]():      {[]string{"private"}, []string{"public"}},
-	reflect.TypeFor[rsaKEMKey]():    {[]string{"private"}, []string{"public"}},
+	reflect.TypeFor[Conversation](): {nil, []string{
+		"T3", "Me", "Peer", "Person", "PeerBundle", "local", "suite", "role", "myHash", "peerHash",
+		"send", "recv", "ratchet", "sent", "received", "lastN", "lastM", "saidN",
+	}},
+	reflect.TypeFor[ratchet]():    {[]string{"root", "mine"}, []string{"theirs", "steps", "last", "since"}},
+	reflect.TypeFor[kdfChain]():   {[]string{"ck"}, []string{"suite", "n", "info"}},
+	reflect.TypeFor[openedStep](): {[]string{"root"}, []string{"chain", "key", "at"}},
+	reflect.TypeFor[Initiator]():  {[]string{"key"}, []string{"local", "me", "peer", "nonce", "first", "suite", "p1", "t1", "retried"}},
+	reflect.TypeFor[Responder]():  {[]string{"key", "root0"}, []string{"local", "me", "peer", "suite", "t2", "sig2", "confirm2", "person", "peerBundle", "offer"}},
+	reflect.TypeFor[Connect]():    {[]string{"secret", "c2s", "s2c"}, []string{"suite", "t", "enc"}},
+	reflect.TypeFor[Hop]():        {nil, []string{"chain", "t4", "aad"}},
+	reflect.TypeFor[hpkeKey]():    {[]string{"private"}, []string{"public"}},
+	reflect.TypeFor[rsaKEMKey]():  {[]string{"private"}, []string{"public"}},
 }
 
 func TestEveryFieldIsKnown(t *testing.T) {
@@ -273,8 +275,8 @@ func TestEveryFieldIsKnown(t *testing.T) {
 	}
 }
 
-// secrets are the secret buffers and keys reachable from some values, by their
-// address. They share memory with what they were found in.
+// secrets are the secret buffers and keys reachable from some values, by address, in the memory
+// where they were found.
 func secrets(values ...any) map[string][]byte {
 	found := map[string][]byte{}
 	var walk func(v reflect.Value)
@@ -312,8 +314,8 @@ func secrets(values ...any) map[string][]byte {
 	return found
 }
 
-// gone fails for every secret of before that is not in use any more and is not
-// zero, or, if it is a private key, still there.
+// gone fails for every earlier secret that is out of use and not zero, or not dropped if it is a
+// private key.
 func gone(t testing.TB, what string, before map[string][]byte, values ...any) {
 	t.Helper()
 	after := secrets(values...)
@@ -330,8 +332,8 @@ func gone(t testing.TB, what string, before map[string][]byte, values ...any) {
 	}
 }
 
-// Every secret that goes out of use is cleared: chain keys, roots, private keys
-// and the handshake's secrets.
+// Every secret that goes out of use is cleared: chain keys, roots, private keys and the handshake's
+// secrets.
 func TestKeysAreCleared(t *testing.T) {
 	eachSuite(t, func(t *testing.T, suite string) {
 		h := begin(t, alice(t, suite), bob(t, suite))
@@ -347,7 +349,7 @@ func TestKeysAreCleared(t *testing.T) {
 		}
 
 		p := &pair{h.a, h.b, ca, cb}
-		now := labNow
+		now := people.Now
 		for round := range 8 {
 			fromA := round%2 == 1
 			dst := ca
@@ -396,7 +398,7 @@ func TestKeysAreCleared(t *testing.T) {
 	})
 }
 
-// An attempt that is given up leaves nothing.
+// An abandoned attempt leaves nothing.
 func TestHandshakeErase(t *testing.T) {
 	eachSuite(t, func(t *testing.T, suite string) {
 		h := begin(t, alice(t, suite), bob(t, suite))
@@ -414,8 +416,7 @@ func TestHandshakeErase(t *testing.T) {
 	})
 }
 
-// spySuite holds on to every secret that passes through a suite, to look
-// whether its owner cleared it.
+// spySuite keeps every secret that passes through a suite, to see whether its owner cleared it.
 type spySuite struct {
 	Suite
 	seen [][]byte
@@ -480,7 +481,7 @@ func TestMessageKeysAreCleared(t *testing.T) {
 	spy.cleared(t, "bad p3", 2)
 
 	p := &pair{h.a, h.b, ca, cb}
-	now := labNow
+	now := people.Now
 	for range 3 {
 		take(t, cb, p.text(t, true, now, "text"), now)
 		take(t, ca, p.text(t, false, now, "text"), now)
@@ -534,15 +535,15 @@ func TestMessageKeysAreCleared(t *testing.T) {
 	gone(t, "hop", before)
 }
 
-// A memory of an attacker who took part: what it learns of one conversation
-// serves in no other, also between the same two.
+// The memory of an attacker who took part: secrets of one conversation serve in no other, even
+// between the same two.
 func TestConversationsAreApart(t *testing.T) {
 	p := newPair(t, SuiteMLKEM)
 	eve := leakOf(p.ca)
 	again := &pair{a: p.a, b: p.b}
 	again.ca, again.cb = shake(t, p.a, p.b)
 	for range 3 {
-		s := again.text(t, true, labNow.Add(time.Second), "text")
+		s := again.text(t, true, people.Now.Add(time.Second), "text")
 		if eve.opens(t, captured{true, false, s.Body}) {
 			t.Error("a leak of one conversation opens another")
 		}

@@ -3,25 +3,24 @@ package crypto
 import (
 	"bytes"
 	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"slices"
 	"strings"
 	"testing"
 
-	"chatsecure/canon"
 	"chatsecure/proto"
 	"chatsecure/testdata/corpus"
+	"chatsecure/testdata/lab/people"
 )
 
 func TestNewRecord(t *testing.T) {
 	a, b, c := newParty(t, "alice", "a1"), newParty(t, "bob", "b1"), newParty(t, "carol", "c1")
 	list := []Recipient{to(c)[0], to(b)[0]}
-	r := NewRecord(a.Identity, list, "text", labNow)
-	if r.To[0].Name != "bob" || r.Seq != 0 || r.Time != labNow.UnixMilli() {
+	r := NewRecord(a.Identity, list, "text", people.Now)
+	if r.To[0].Name != "bob" || r.Seq != 0 || r.Time != people.Now.UnixMilli() {
 		t.Errorf("record %+v", r)
 	}
-	if again := NewRecord(a.Identity, list, "text", labNow); again.ID == r.ID {
+	if again := NewRecord(a.Identity, list, "text", people.Now); again.ID == r.ID {
 		t.Error("two records have one id")
 	}
 	got, err := ParseRecord(r.Encode(), a.Identity)
@@ -31,12 +30,13 @@ func TestNewRecord(t *testing.T) {
 	if _, err := ParseRecord(r.Encode(), b.Identity); err == nil {
 		t.Error("a record of another sender's was taken")
 	}
-	if !r.Names("bob", hex.EncodeToString(b.Identity[:])) || r.Names("bob", hex.EncodeToString(c.Identity[:])) || r.Names("alice", hex.EncodeToString(a.Identity[:])) {
+	if !r.Names("bob", proto.FormatHash(b.Identity)) || r.Names("bob", proto.FormatHash(c.Identity)) ||
+		r.Names("alice", proto.FormatHash(a.Identity)) {
 		t.Error("Names")
 	}
 }
 
-// The bounds of a record hold for a sender that keeps to no rule.
+// The bounds of a record hold against a dishonest sender.
 func TestRecordBounds(t *testing.T) {
 	sender := run32(1)
 	parse := func(r *Record) error {
@@ -59,8 +59,8 @@ func TestRecordBounds(t *testing.T) {
 		{"a longer text", &Record{To: many[:1], Text: strings.Repeat("x", proto.MaxText+1)}, false},
 		{"the most recipients", &Record{To: many[:proto.MaxRecipients]}, true},
 		{"more recipients", &Record{To: many}, false},
-		{"the longest name", &Record{To: []Recipient{{Name: strings.Repeat("n", maxBundleName)}}}, true},
-		{"a longer name", &Record{To: []Recipient{{Name: strings.Repeat("n", maxBundleName+1)}}}, false},
+		{"the longest name", &Record{To: []Recipient{{Name: strings.Repeat("n", proto.MaxNameBytes)}}}, true},
+		{"a longer name", &Record{To: []Recipient{{Name: strings.Repeat("n", proto.MaxNameBytes+1)}}}, false},
 	} {
 		if err := parse(test.r); (err == nil) != test.good {
 			t.Errorf("%s: %v", test.name, err)
@@ -68,7 +68,7 @@ func TestRecordBounds(t *testing.T) {
 	}
 }
 
-// What a header is refused for by itself, as it is read back from a history.
+// The faults for which a header is refused by itself, as one read back from a history.
 func TestMessageHeaderAlone(t *testing.T) {
 	for _, test := range []struct {
 		name string
@@ -96,7 +96,7 @@ func TestMessageHeaderAlone(t *testing.T) {
 			Time: 1, Seq: 1, Count: 1, Digest: run(4, 32),
 		}
 		test.edit(h)
-		if _, err := ParseMessageHeader(canon.MustMarshal(h)); (err == nil) != test.good {
+		if _, err := ParseMessageHeader(proto.MustMarshal(h)); (err == nil) != test.good {
 			t.Errorf("%s: %v", test.name, err)
 		}
 	}
@@ -104,7 +104,7 @@ func TestMessageHeaderAlone(t *testing.T) {
 
 func TestPeekConversation(t *testing.T) {
 	p := newPair(t, SuiteMLKEM)
-	s := p.text(t, true, labNow, "text")
+	s := p.text(t, true, people.Now, "text")
 	if got := PeekConversation(s.Body); !bytes.Equal(got, p.ca.T3[:]) {
 		t.Errorf("%x", got)
 	}
@@ -118,12 +118,12 @@ func TestPeekConversation(t *testing.T) {
 // messageSeeds are headers, receipts and whole messages of every kind.
 func messageSeeds(t testing.TB) (headers, receipts, bodies [][]byte) {
 	p := newPair(t, SuiteMLKEM)
-	later := labNow.Add(2 * stepAge)
+	later := people.Now.Add(2 * stepAge)
 	var all []*Sealed
-	all = append(all, receipt(t, p.cb, 0, 0, labNow), p.text(t, true, labNow, "one", "two"), receipt(t, p.cb, 0, 0, later))
+	all = append(all, receipt(t, p.cb, 0, 0, people.Now), p.text(t, true, people.Now, "one", "two"), receipt(t, p.cb, 0, 0, later))
 	for _, seal := range []func() (*Sealed, error){
-		func() (*Sealed, error) { return p.ca.SealPipe([]byte("chunk"), labNow) },
-		func() (*Sealed, error) { return p.ca.SealEnd(labNow) },
+		func() (*Sealed, error) { return p.ca.SealPipe([]byte("chunk"), people.Now) },
+		func() (*Sealed, error) { return p.ca.SealEnd(people.Now) },
 	} {
 		s, err := seal()
 		if err != nil {
@@ -134,7 +134,7 @@ func messageSeeds(t testing.TB) (headers, receipts, bodies [][]byte) {
 	for _, s := range all {
 		headers, bodies = append(headers, s.Header), append(bodies, s.Body)
 	}
-	receipts = append(receipts, canon.MustMarshal(&Receipt{1, run(0, 32), 1, run(0, 32), 5, run(0, 16)}), canon.MustMarshal(&Receipt{}), []byte("{}"))
+	receipts = append(receipts, proto.MustMarshal(&Receipt{1, run(0, 32), 1, run(0, 32), 5, run(0, 16)}), proto.MustMarshal(&Receipt{}), []byte("{}"))
 	return headers, receipts, bodies
 }
 
@@ -146,7 +146,7 @@ func FuzzMessageHeader(f *testing.F) {
 		if err != nil {
 			return
 		}
-		if again := canon.MustMarshal(h); !bytes.Equal(again, b) || len(b) > maxHeader {
+		if again := proto.MustMarshal(h); !bytes.Equal(again, b) || len(b) > maxHeader {
 			t.Fatalf("%q is %q in canonical form", b, again)
 		}
 		if len(h.Conversation) != 32 || len(h.Random) != 32 || h.Time < 0 || h.Count > maxBatch {
@@ -163,23 +163,22 @@ func FuzzReceipt(f *testing.F) {
 		if err != nil {
 			return
 		}
-		if again := canon.MustMarshal(r); !bytes.Equal(again, b) || r.Read > r.Delivered || r.Time < 0 {
+		if again := proto.MustMarshal(r); !bytes.Equal(again, b) || r.Read > r.Delivered || r.Time < 0 {
 			t.Fatalf("%q is %+v", b, r)
 		}
 	})
 }
 
-// FuzzOpen lets anything arrive as a message, and, with a right signature and
-// seal, anything as its header and plaintext. Nothing of it changes the state,
-// or hurts the message that is next.
+// FuzzOpen lets anything arrive as a message, and, well signed and sealed, anything as its header
+// and plaintext. Nothing of it changes the state or spoils the next message.
 func FuzzOpen(f *testing.F) {
 	_, receipts, bodies := messageSeeds(f)
 	p := newPair(f, SuiteMLKEM)
 	start := *p.ca.send
 	start.ck = slices.Clone(start.ck)
-	next := p.text(f, true, labNow, "next")
-	p.ca.send = &start // what is forged has the place of that message
-	// forged is what A would send if it sealed b as a message of that kind.
+	next := p.text(f, true, people.Now, "next")
+	p.ca.send = &start // a forged message has the place of that message
+	// forged is the message that A would send with b sealed as that kind.
 	forged := func(kind string, b []byte) (*Opened, error) {
 		return p.cb.Open(forge(p.ca, kind, b, func(h *MessageHeader) {
 			d := FirstDigest(p.ca.T3, p.ca.SendDirection())
@@ -195,22 +194,23 @@ func FuzzOpen(f *testing.F) {
 			if kind != KindPipe {
 				h.Digest = d[:]
 			}
-		}), labNow)
+		}), people.Now)
 	}
 	record := newRecords(p.a, p.b, "text")[0]
 	record.Seq = 1
 	d0 := FirstDigest(p.cb.T3, p.cb.SendDirection())
 	for kind, plaintext := range map[string][]byte{
-		KindText: record.Encode(), KindReceipt: canon.MustMarshal(&Receipt{0, d0[:], 0, d0[:], labNow.UnixMilli(), run(0, 16)}), KindEnd: nil, KindPipe: []byte("chunk"),
+		KindText: record.Encode(), KindEnd: nil, KindPipe: []byte("chunk"),
+		KindReceipt: proto.MustMarshal(&Receipt{0, d0[:], 0, d0[:], people.Now.UnixMilli(), run(0, 16)}),
 	} {
 		corpus.Add(f, func(b []byte) bool { _, err := forged(kind, b); return err == nil }, [][]byte{plaintext})
 	}
 	corpus.Add(f, func(b []byte) bool { return PeekConversation(b) != nil }, bodies, receipts...)
 	f.Fuzz(func(t *testing.T, b []byte) {
 		before := stateOf(p.cb)
-		p.cb.Open(bytes.Clone(b), labNow)
+		p.cb.Open(bytes.Clone(b), people.Now)
 		header, rest, _ := bytes.Cut(b, []byte("\n"))
-		p.cb.Open(sign(p.ca, header, rest), labNow)
+		p.cb.Open(sign(p.ca, header, rest), people.Now)
 		for _, kind := range []string{KindText, KindReceipt, KindEnd, KindPipe} {
 			o, err := forged(kind, b)
 			if err != nil {
@@ -224,7 +224,7 @@ func FuzzOpen(f *testing.F) {
 		if stateOf(p.cb) != before {
 			t.Fatal("the state has changed")
 		}
-		o, err := p.cb.Open(bytes.Clone(next.Body), labNow)
+		o, err := p.cb.Open(bytes.Clone(next.Body), people.Now)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -232,9 +232,8 @@ func FuzzOpen(f *testing.F) {
 	})
 }
 
-// FuzzClientConnect lets anything arrive as each phase of a handshake, and,
-// with a right signature, anything as its JSON. Nothing of it hurts the honest
-// phase.
+// FuzzClientConnect lets anything arrive as each phase of a handshake, and, well signed, anything
+// as its JSON. Nothing of it spoils the honest phase.
 func FuzzClientConnect(f *testing.F) {
 	done := begin(f, alice(f), bob(f))
 	done.finish(f)

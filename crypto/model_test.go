@@ -9,11 +9,13 @@ import (
 	"slices"
 	"testing"
 	"time"
+
+	"chatsecure/testdata/lab/people"
 )
 
 var modelSeed = flag.Uint64("model.seed", 0, "seed of TestModel; 0 is a new one each time")
 
-// modelMessage is a message on its way, and what the model says of it.
+// modelMessage is a message on its way, with the model's expectation.
 type modelMessage struct {
 	s     *Sealed
 	kind  string
@@ -21,8 +23,8 @@ type modelMessage struct {
 	n, m  uint64 // of a receipt
 }
 
-// modelEnd is one end of the conversation of the moment. The model of it is
-// what was sent to it and not yet arrived, and what it has accepted.
+// modelEnd is one end of the present conversation. Its model is the messages on the way to it, and
+// those that it has accepted.
 type modelEnd struct {
 	p    *party
 	c    *Conversation
@@ -36,18 +38,18 @@ type modelEnd struct {
 	delivered int       // messages committed
 }
 
-// model drives a conversation at random, and holds it against a queue.
+// model drives a conversation at random and compares it with a queue.
 type model struct {
 	t    *testing.T
 	r    *rand.Rand
 	now  time.Time
 	a, b *modelEnd
-	old  [][]byte // messages that were accepted, or of conversations that are over
+	old  [][]byte // accepted messages, and those of earlier conversations
 	ops  map[string]int
 }
 
-// What is accepted was sent, at most once and in order, whatever else arrives;
-// and when all has arrived, the two ends are mirror images.
+// An accepted message was sent, and is accepted once and in order, whatever else arrives. When all
+// has arrived, the two ends are mirror images.
 func TestModel(t *testing.T) {
 	steps := 3000
 	if testing.Short() {
@@ -60,7 +62,7 @@ func TestModel(t *testing.T) {
 				seed = rand.Uint64()
 			}
 			t.Logf("go test ./crypto -run TestModel -model.seed %d", seed)
-			m := &model{t: t, r: rand.New(rand.NewPCG(seed, 1)), now: labNow, ops: map[string]int{}}
+			m := &model{t: t, r: rand.New(rand.NewPCG(seed, 1)), now: people.Now, ops: map[string]int{}}
 			m.a = &modelEnd{p: alice(t, suite)}
 			m.b = &modelEnd{p: bob(t, suite), peer: m.a}
 			m.a.peer = m.b
@@ -84,9 +86,9 @@ func (m *model) step() {
 	if m.r.IntN(2) == 0 {
 		e = m.b
 	}
-	// Time goes on, mostly by little, and sometimes back.
+	// Time advances, mostly by little, and sometimes goes back.
 	switch m.r.IntN(20) {
-	case 0: // what is on the way must not get too old
+	case 0: // messages on the way must not get too old
 		m.drain()
 		m.now = m.now.Add(2 * stepAgeRSA)
 	case 1:
@@ -124,8 +126,10 @@ func (m *model) shake() {
 		m.ops["crossed"]++
 		h, other := begin(m.t, first.p, second.p), begin(m.t, second.p, first.p)
 		orders := [2][32]byte{h.i.Order(), other.i.Order()}
-		if atFirst, atSecond := other.r.first, h.r.first; atFirst != orders[1] || atSecond != orders[0] {
-			m.t.Error("the ends order crossing offers differently")
+		for i, h := range []*handshake{h, other} {
+			if offer, err := ReadOffer(h.p1, h.b.end, h.a.end); err != nil || offer.Order() != orders[i] {
+				m.t.Errorf("the ends order crossing offers differently: %v", err)
+			}
 		}
 		if bytes.Compare(orders[0][:], orders[1][:]) > 0 {
 			h, other, first, second = other, h, second, first
@@ -166,7 +170,7 @@ func (m *model) text(e *modelEnd) {
 	m.put(e, msg, err)
 }
 
-// receipt says something at random of what has come, never less than before.
+// receipt gives a receipt for a random part of the received records, never less than before.
 func (m *model) receipt(e *modelEnd) {
 	n := uint64(len(e.accepted))
 	n = e.said[0] + m.r.Uint64N(n-e.said[0]+1)
@@ -186,8 +190,8 @@ func (m *model) other(e *modelEnd) {
 	m.put(e, modelMessage{s: s, kind: "end"}, err)
 }
 
-// deliver lets the next message arrive, sometimes as one that the receiver
-// opens and cannot store at first.
+// deliver lets the next message arrive, sometimes as one that the receiver opens and at first
+// cannot store.
 func (m *model) deliver(e *modelEnd) {
 	if len(e.wire) == 0 {
 		return
@@ -236,13 +240,13 @@ func (m *model) deliver(e *modelEnd) {
 	}
 }
 
-// attack lets something arrive that must not be taken.
+// attack lets a message arrive that must be refused.
 func (m *model) attack(e *modelEnd) {
 	m.ops["attack"]++
 	var body []byte
 	var want error
 	switch m.r.IntN(5) {
-	case 0: // what has been accepted, or is of a conversation before
+	case 0: // an accepted message, or one of an earlier conversation
 		if len(m.old) == 0 {
 			return
 		}
@@ -275,7 +279,7 @@ func (m *model) attack(e *modelEnd) {
 	}
 }
 
-// drain lets all arrive, and compares the ends.
+// drain lets all messages arrive, and compares the ends.
 func (m *model) drain() {
 	for len(m.a.wire)+len(m.b.wire) > 0 && !m.t.Failed() {
 		m.deliver(m.a)

@@ -6,7 +6,6 @@ import (
 	"crypto/rsa"
 	"crypto/sha256"
 	"encoding/base64"
-	"encoding/hex"
 	"fmt"
 	"slices"
 	"strings"
@@ -15,18 +14,20 @@ import (
 	"testing"
 	"time"
 
-	"chatsecure/canon"
+	"chatsecure/crypto/trust"
+	"chatsecure/proto"
+	"chatsecure/testdata/lab/people"
 )
 
 // party is one connection of a person in these tests.
 type party struct {
 	*Local
 	end    End
-	person *Person
+	person *trust.Person
 }
 
-// onceRSA makes the few RSA numbers that all tests share: 50 ms each, many
-// times that under the race detector. A key wraps them, and is erased alone.
+// onceRSA makes the few RSA numbers that all tests share: each takes 50 ms, and many times that
+// under the race detector. A key wraps them and is erased alone.
 var onceRSA = sync.OnceValues(func() (keys []*rsa.PrivateKey, err error) {
 	for range 4 {
 		k, err := rsa.GenerateKey(rand.Reader, 2048)
@@ -38,7 +39,7 @@ var onceRSA = sync.OnceValues(func() (keys []*rsa.PrivateKey, err error) {
 	return keys, nil
 })
 
-// sharedRSA is one of three keys, or, where i is negative, one that nobody has.
+// sharedRSA is one of three keys or, if i is negative, one that nobody has.
 func sharedRSA(t testing.TB, i int) *rsaKEMKey {
 	t.Helper()
 	keys, err := onceRSA()
@@ -49,14 +50,13 @@ func sharedRSA(t testing.TB, i int) *rsaKEMKey {
 	if i >= 0 {
 		private = keys[i%3]
 	}
-	return &rsaKEMKey{private: private, public: spkiOf(t, &private.PublicKey)}
+	return &rsaKEMKey{private: private, public: people.SPKI(t, &private.PublicKey)}
 }
 
-// testKeys is a KeySource with RSA keys for many handshakes, and nothing going
-// on in the background.
+// testKeys is a KeySource with RSA keys for many handshakes and no background.
 func testKeys(t testing.TB) *KeySource {
 	k := &KeySource{closed: true}
-	first := int(sources.Add(1)) // two sources do not hand out the same numbers in step
+	first := int(sources.Add(1)) // two sources hand out different numbers at a time
 	for i := range 512 {
 		k.keys = append(k.keys, sharedRSA(t, first+i))
 	}
@@ -65,29 +65,27 @@ func testKeys(t testing.TB) *KeySource {
 
 var sources atomic.Int32
 
-// people are the parties' persons, by name: cards are dear, and they do not
-// change.
-var people = struct {
+// parties are the parties by name: cards are expensive to make and do not change.
+var parties = struct {
 	sync.Mutex
 	byName map[string]*party
 }{byName: map[string]*party{}}
 
-// newParty is a connection of the person that goes by name, who has a card of
-// the shared lab and one K.
+// newParty is a connection of the person of that name, who has a card of the shared lab and one K.
 func newParty(t testing.TB, name, conn string, suites ...string) *party {
 	t.Helper()
-	people.Lock()
-	defer people.Unlock()
-	p := people.byName[name]
+	parties.Lock()
+	defer parties.Unlock()
+	p := parties.byName[name]
 	if p == nil {
-		key := newTestKey(t, KeyEd25519)
-		b := delegate(t, issue(t, testLab(t), name), func(b *Bundle) { b.PublicKey = key.Public().SPKI() })
+		key := people.Key(t, trust.KeyEd25519)
+		b := people.Bundle(t, people.Card(t, name), name, key)
 		person, err := labVerify(t)(b, name)
 		if err != nil {
 			t.Fatal(err)
 		}
 		p = &party{person: person, Local: &Local{Key: key, Bundle: b, Identity: person.Identity, FoldedName: strings.ToLower(name)}}
-		people.byName[name] = p
+		parties.byName[name] = p
 	}
 	local := *p.Local
 	local.Suites, local.Keys = suites, &KeySource{closed: true}
@@ -100,17 +98,17 @@ func newParty(t testing.TB, name, conn string, suites ...string) *party {
 	return &party{Local: &local, end: End{Name: name, Conn: conn}, person: p.person}
 }
 
-// labVerify is the real check of bundles, at labNow.
+// labVerify is the real check of bundles, at people.Now.
 func labVerify(t testing.TB) VerifyFunc {
 	t.Helper()
-	return verifierAt(trustOf(t, testLab(t).Root.Cert), nil, PolicyOff, labNow).Verify
+	return people.Verifier(t, people.Now).Verify
 }
 
 // to is the `to` list with these parties.
 func to(parties ...*party) []Recipient {
 	var to []Recipient
 	for _, p := range parties {
-		to = append(to, Recipient{Name: p.FoldedName, Identity: hex.EncodeToString(p.Identity[:])})
+		to = append(to, Recipient{Name: p.FoldedName, Identity: proto.FormatHash(p.Identity)})
 	}
 	SortRecipients(to)
 	return to
@@ -160,7 +158,7 @@ func newPair(t testing.TB, suite string) *pair {
 func newRecords(from, dst *party, texts ...string) []*Record {
 	var records []*Record
 	for _, text := range texts {
-		records = append(records, NewRecord(from.Identity, to(dst), text, labNow))
+		records = append(records, NewRecord(from.Identity, to(dst), text, people.Now))
 	}
 	return records
 }
@@ -206,8 +204,7 @@ func eachSuite(t *testing.T, f func(t *testing.T, suite string)) {
 	}
 }
 
-// stateOf is everything that a message may change, so that two ends or two
-// moments can be compared.
+// stateOf is all state that a message may change, to compare two ends or two moments.
 func stateOf(c *Conversation) string {
 	var b strings.Builder
 	sent, ds := c.sent.last()
@@ -220,18 +217,17 @@ func stateOf(c *Conversation) string {
 	return b.String()
 }
 
-// forge makes the message that c's side would send next, as a peer that keeps
-// to no rule can: any header, any plaintext, with right keys and signature. The
-// conversation does not move on.
+// forge makes the message that c's side would send next if it were dishonest: any header, any
+// plaintext, with right keys and signature. The conversation does not advance.
 func forge(c *Conversation, kind string, plaintext []byte, edit func(h *MessageHeader)) []byte {
 	h := &MessageHeader{
 		Conversation: c.T3[:], Direction: c.SendDirection(), Kind: kind, N: c.send.n, Random: unknownSecret(),
-		SrcBundle: c.myHash[:], DstBundle: c.peerHash[:], Time: labNow.UnixMilli(),
+		SrcBundle: c.myHash[:], DstBundle: c.peerHash[:], Time: people.Now.UnixMilli(),
 	}
 	if edit != nil {
 		edit(h)
 	}
-	header := canon.MustMarshal(h)
+	header := proto.MustMarshal(h)
 	mk := c.send.messageKey(h.Random)
 	return sign(c, header, c.suite.Seal(nil, mk, header, plaintext))
 }
@@ -252,7 +248,7 @@ func cutBody(t testing.TB, body []byte) (header, signature, sealed []byte) {
 	return parts[0], parts[1], parts[2]
 }
 
-// refused opens a message that must not be taken, and that must change nothing.
+// refused opens a message that must be refused and change nothing.
 func refused(t testing.TB, c *Conversation, body []byte, now time.Time) error {
 	t.Helper()
 	before := stateOf(c)

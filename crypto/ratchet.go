@@ -3,36 +3,39 @@ package crypto
 import (
 	"crypto/sha256"
 	"time"
+
+	"chatsecure/proto"
 )
 
-// When a side that has the turn takes a step: soon enough that a leak closes
-// within seconds of talk, seldom enough that a flood does not pay a KEM for
-// every message. RSA keys cost 50 ms, so those wait longer, and for a key that
-// is ready.
+// The age of the last step at which the side that has the turn takes the next. A
+// leak closes within seconds of talk, and a flood does not pay for a KEM with every
+// message. An RSA key costs 50 ms, so those steps wait longer, and until a key is
+// ready.
 const (
 	stepAge      = time.Second
 	stepMessages = 100
 	stepAgeRSA   = time.Minute
 )
 
-// ratchet takes fresh KEM secrets into the root key, in turns: who holds an
-// unused key of the peer's has the turn. It is never written anywhere.
-// PROTOCOL.md, "Ratchet".
+// ratchet mixes fresh KEM secrets into the root key, in turns: the side that holds
+// an unused key of the peer's has the turn. It is never stored. PROTOCOL.md,
+// "Ratchet".
 type ratchet struct {
 	root   []byte
-	mine   KEMKey    // unused, its public half is with the peer: the peer's turn
+	mine   KEMKey    // unused; the peer has its public half and the turn
 	theirs []byte    // unused public key of the peer's: our turn
 	steps  uint64    // of both directions together
 	last   time.Time // of the last step; before the first, of the first message sealed
-	since  int       // messages since, both ways
+	since  int       // messages since then, both ways
 }
 
-// stepKeys derives the root and the chain key that a step leads to.
+// stepKeys derives the root and the chain key of a step and clears secret.
 func (r *ratchet) stepKeys(c *Conversation, secret []byte, direction string, used, enc, next []byte) (root, ck []byte) {
 	prk := extract(secret, r.root)
 	clear(secret)
 	part := func(label string) []byte {
-		info := tuple("step", c.suite.Name(), c.T3, direction, r.steps+1, sha256.Sum256(used), sha256.Sum256(enc), sha256.Sum256(next), label)
+		info := proto.Tuple("step", c.suite.Name(), c.T3, direction, r.steps+1,
+			sha256.Sum256(used), sha256.Sum256(enc), sha256.Sum256(next), label)
 		return expand(prk, string(info), secretSize)
 	}
 	root, ck = part("root"), part("chain")
@@ -40,8 +43,8 @@ func (r *ratchet) stepKeys(c *Conversation, secret []byte, direction string, use
 	return root, ck
 }
 
-// stepIfDue takes a step if this side has the turn and it is time, and puts it
-// into the header. The message that carries it is sealed under the new chain.
+// stepIfDue takes a step if this side has the turn and the step is due, and puts it
+// into the header. The message with it is sealed under the new chain.
 func (r *ratchet) stepIfDue(c *Conversation, h *MessageHeader, now time.Time) error {
 	if r.last.IsZero() {
 		r.last = now // the handshake was the step before the first
@@ -49,7 +52,7 @@ func (r *ratchet) stepIfDue(c *Conversation, h *MessageHeader, now time.Time) er
 	if r.theirs == nil {
 		return nil
 	}
-	// A clock that was set back makes the age negative: that counts as old.
+	// A clock that was set back makes the age negative, which counts as old.
 	age := now.Sub(r.last)
 	if c.suite.Name() == SuiteMLKEM {
 		if age >= 0 && age < stepAge && r.since < stepMessages {
@@ -78,7 +81,7 @@ func (r *ratchet) stepIfDue(c *Conversation, h *MessageHeader, now time.Time) er
 	return nil
 }
 
-// openedStep is a step of the peer's that is not committed yet.
+// openedStep is a step of the peer's before its commit.
 type openedStep struct {
 	root  []byte
 	chain *kdfChain
@@ -91,9 +94,9 @@ func (s *openedStep) erase() {
 	s.chain.erase()
 }
 
-// tryStep derives what a step of the peer's leads to, and changes nothing. The
-// peer's new key is tried here and now, so that a bad one fails as the peer's
-// message does, and not as our next one.
+// tryStep derives the keys of a step of the peer's, and changes nothing. It tries the
+// peer's new key at once: a bad one then fails with the peer's message, and not with
+// our next one.
 func (r *ratchet) tryStep(c *Conversation, s *Step, now time.Time) (*openedStep, error) {
 	if r.mine == nil {
 		return nil, ErrDecrypt // out of turn
@@ -111,6 +114,7 @@ func (r *ratchet) tryStep(c *Conversation, s *Step, now time.Time) (*openedStep,
 	return &openedStep{root: root, chain: chain, key: s.Key, at: now}, nil
 }
 
+// commitStep takes a step of the peer's into the state.
 func (r *ratchet) commitStep(s *openedStep) {
 	r.mine.Erase()
 	r.mine = nil

@@ -6,7 +6,8 @@ import (
 	"testing"
 	"time"
 
-	"chatsecure/canon"
+	"chatsecure/proto"
+	"chatsecure/testdata/lab/people"
 )
 
 // agree fails unless the two ends are mirror images, with nothing on the way.
@@ -34,7 +35,7 @@ func (p *pair) agree(t testing.TB) {
 	}
 }
 
-// stepped tells whether a message carries a step.
+// stepped reports whether a message carries a step.
 func stepped(t testing.TB, s *Sealed) bool {
 	t.Helper()
 	h, err := ParseMessageHeader(s.Header)
@@ -44,11 +45,11 @@ func stepped(t testing.TB, s *Sealed) bool {
 	return h.Step != nil
 }
 
-// Steps go in turns, B's first, in any kind of message, and both ends follow.
+// Steps alternate, B first, in any kind of message, and both ends follow.
 func TestRatchetTurns(t *testing.T) {
 	eachSuite(t, func(t *testing.T, suite string) {
 		p := newPair(t, suite)
-		now := labNow
+		now := people.Now
 		p.agree(t)
 		for round := range 6 {
 			for _, fromA := range []bool{true, false} {
@@ -56,8 +57,8 @@ func TestRatchetTurns(t *testing.T) {
 				if !fromA {
 					src, dst = dst, src
 				}
-				// In the first round B only sets its clock, so that A has its first
-				// turn after the second.
+				// In the first round B only sets its clock, so A's first turn comes after the
+				// second.
 				want := round > 1 || round == 1 && !fromA
 				var s *Sealed
 				var err error
@@ -109,35 +110,35 @@ func TestStepPolicy(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			p := newPair(t, test.suite)
-			// B, who has the turn, says something, which sets its clock.
-			if stepped(t, receipt(t, p.cb, 0, 0, labNow)) {
+			// B has the turn, and a message of B sets its clock.
+			if stepped(t, receipt(t, p.cb, 0, 0, people.Now)) {
 				t.Error("a step with the first message of all")
 			}
-			if p.cb.since != 1 || p.cb.last != labNow {
+			if p.cb.since != 1 || p.cb.last != people.Now {
 				t.Errorf("%d messages since %v", p.cb.since, p.cb.last)
 			}
 			p.cb.since = test.messages
 			if test.noKey {
 				p.cb.local.Keys = &KeySource{closed: true}
 			}
-			if got := stepped(t, receipt(t, p.cb, 0, 0, labNow.Add(test.age))); got != test.want {
+			if got := stepped(t, receipt(t, p.cb, 0, 0, people.Now.Add(test.age))); got != test.want {
 				t.Errorf("step: %v", got)
 			}
-			// The message with the step is the first since.
+			// The message with the step is the first one after it.
 			if want := map[bool]int{true: 1, false: test.messages + 1}[test.want]; p.cb.since != want {
 				t.Errorf("%d messages since the step, want %d", p.cb.since, want)
 			}
-			// Who has no turn never steps.
+			// A side without the turn never steps.
 			p.ca.since = 1000
-			if stepped(t, receipt(t, p.ca, 0, 0, labNow.Add(time.Hour))) {
+			if stepped(t, receipt(t, p.ca, 0, 0, people.Now.Add(time.Hour))) {
 				t.Error("a step of the one who has no turn")
 			}
 		})
 	}
 }
 
-// forgeStep is a message with a step as a peer that keeps to no rule makes it:
-// to the given key of the receiver's, with any next key.
+// forgeStep is a message with a step by a dishonest peer: to this key of the receiver's, with any
+// next key.
 func forgeStep(t testing.TB, c *Conversation, theirs, next []byte, steps uint64, plaintext []byte) []byte {
 	t.Helper()
 	enc, secret, err := c.suite.Encapsulate(theirs, c.T3[:])
@@ -152,20 +153,20 @@ func forgeStep(t testing.TB, c *Conversation, theirs, next []byte, steps uint64,
 	return forge(&stepped, KindPipe, plaintext, func(h *MessageHeader) { h.Step = &Step{Enc: enc, Key: next} })
 }
 
-// Row 19: a step with a key that cannot be used fails when it comes, and not
-// when the other side would use it.
+// Row 19: a step with an unusable key fails when it comes, and not when the other side would use
+// the key.
 func TestRow19StepKeys(t *testing.T) {
 	eachSuite(t, func(t *testing.T, suite string) {
 		p := newPair(t, suite)
 		for what, key := range badKEMKeys(t, suite) {
 			body := forgeStep(t, p.cb, p.ca.mine.Public(), key, 0, []byte("x"))
-			if err := refused(t, p.ca, body, labNow); !errors.Is(err, ErrDecrypt) {
+			if err := refused(t, p.ca, body, people.Now); !errors.Is(err, ErrDecrypt) {
 				t.Errorf("%s: %v", what, err)
 			}
 		}
 		next := testKEMKey(t, SuiteByName(suite), 2).Public()
 		good := forgeStep(t, p.cb, p.ca.mine.Public(), next, 0, []byte("x"))
-		o, err := p.ca.Open(good, labNow)
+		o, err := p.ca.Open(good, people.Now)
 		if err != nil {
 			t.Fatalf("a step with nothing wrong: %v", err)
 		}
@@ -182,9 +183,9 @@ func TestStepOutOfTurn(t *testing.T) {
 		p := newPair(t, suite)
 		s := SuiteByName(suite)
 		next := testKEMKey(t, s, -1).Public()
-		// It is B's turn. A has no key of B's that is unused; the last that B
-		// had was rpkB, and it may try any.
-		if err := refused(t, p.cb, forgeStep(t, p.ca, next, next, 0, nil), labNow); !errors.Is(err, ErrDecrypt) {
+		// It is B's turn. A has no unused key of B's. The last one was that of p2, and A may try
+		// any.
+		if err := refused(t, p.cb, forgeStep(t, p.ca, next, next, 0, nil), people.Now); !errors.Is(err, ErrDecrypt) {
 			t.Errorf("A's step in B's turn: %v", err)
 		}
 		used := p.ca.mine.Public()
@@ -192,23 +193,22 @@ func TestStepOutOfTurn(t *testing.T) {
 			"to another key":    forgeStep(t, p.cb, next, next, 0, nil),
 			"of another number": forgeStep(t, p.cb, used, next, 1, nil),
 		} {
-			if err := refused(t, p.ca, body, labNow); !errors.Is(err, ErrDecrypt) {
+			if err := refused(t, p.ca, body, people.Now); !errors.Is(err, ErrDecrypt) {
 				t.Errorf("a step %s: %v", name, err)
 			}
 		}
-		receipt(t, p.cb, 0, 0, labNow) // sets B's clock; n goes on
+		receipt(t, p.cb, 0, 0, people.Now) // sets B's clock; n advances
 		p.ca.recv.advance()
-		step := receipt(t, p.cb, 0, 0, labNow.Add(stepAgeRSA))
-		take(t, p.ca, step, labNow.Add(stepAgeRSA))
-		if err := refused(t, p.ca, forgeStep(t, p.cb, used, next, 1, nil), labNow); !errors.Is(err, ErrDecrypt) {
+		step := receipt(t, p.cb, 0, 0, people.Now.Add(stepAgeRSA))
+		take(t, p.ca, step, people.Now.Add(stepAgeRSA))
+		if err := refused(t, p.ca, forgeStep(t, p.cb, used, next, 1, nil), people.Now); !errors.Is(err, ErrDecrypt) {
 			t.Errorf("a second step in a row: %v", err)
 		}
 		p.agree(t)
 	})
 }
 
-// A step that comes with a message which fails leaves no trace, and the same
-// key serves for the honest one.
+// A step in a message that fails leaves no trace, and the same key serves for the honest one.
 func TestStepIsTentative(t *testing.T) {
 	eachSuite(t, func(t *testing.T, suite string) {
 		p := newPair(t, suite)
@@ -219,12 +219,12 @@ func TestStepIsTentative(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		// The step is right; the text under it is none.
+		// The step is right, and the text under it is not.
 		h.Kind, h.Seq, h.Count, h.Digest = KindText, 1, 1, unknownSecret()
 		wrong := *p.cb
-		refused(t, p.ca, sign(&wrong, canon.MustMarshal(h), sealed), labNow)
+		refused(t, p.ca, sign(&wrong, proto.MustMarshal(h), sealed), people.Now)
 
-		o, err := p.ca.Open(bytes.Clone(bad), labNow)
+		o, err := p.ca.Open(bytes.Clone(bad), people.Now)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -237,9 +237,9 @@ func TestStepIsTentative(t *testing.T) {
 		if p.ca.mine == nil || p.ca.steps != 0 {
 			t.Error("a discarded step counted")
 		}
-		receipt(t, p.cb, 0, 0, labNow)
+		receipt(t, p.cb, 0, 0, people.Now)
 		p.ca.recv.advance()
-		take(t, p.ca, receipt(t, p.cb, 0, 0, labNow.Add(stepAgeRSA)), labNow.Add(stepAgeRSA))
+		take(t, p.ca, receipt(t, p.cb, 0, 0, people.Now.Add(stepAgeRSA)), people.Now.Add(stepAgeRSA))
 		p.agree(t)
 	})
 }

@@ -2,22 +2,20 @@ package crypto
 
 import (
 	"bytes"
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"strconv"
 	"strings"
 	"unicode/utf8"
 
-	"chatsecure/canon"
+	"chatsecure/proto"
 )
 
-// Records cross by the hundred thousand a second, and encoding/json takes ten
-// microseconds to decode one and to encode it again for comparison. The
-// functions here know the canonical form of a Record by heart. They are no
-// second opinion: what they do not know they leave to package canon, and what
-// they do is what canon does, byte for byte; FuzzRecord holds one against the
-// other.
+// Records may cross by the hundred thousand a second, and encoding/json takes ten
+// microseconds to decode one and encode it again for the comparison. The functions
+// here know the canonical form of a Record. They are no second definition of it:
+// they leave rare forms to proto.Marshal and proto.Unmarshal, and agree with these
+// byte for byte. FuzzRecord compares the two.
 
 const (
 	recordPrefix = `{"id":"`
@@ -31,7 +29,7 @@ const (
 	recordSalt   = `","salt":"`
 	recordSuffix = `"}`
 
-	// recordFixed is how long a record is without its id, text and `to`, at most.
+	// recordFixed bounds the length of a record without its id, text and `to`.
 	recordFixed = len(recordPrefix+recordSeq+recordTime+recordTo+recordText+recordSalt+recordSuffix) + 20 + 19 + saltChars
 	// recipientFixed is the same for one recipient.
 	recipientFixed = len(recordName + recordIdent + recordToEnd + ",")
@@ -40,8 +38,8 @@ const (
 // saltChars is a salt's length in base64.
 const saltChars = (saltSize + 2) / 3 * 4
 
-// appendRecord appends the canonical form of r to dst, or tells that it does
-// not know it.
+// appendRecord appends the canonical form of r to dst. It reports false for a form
+// that is left to proto.Marshal.
 func appendRecord(dst []byte, r *Record) (b []byte, ok bool) {
 	if r.Salt == nil || r.To == nil || r.Time < 0 {
 		return dst, false
@@ -74,12 +72,12 @@ func appendRecord(dst []byte, r *Record) (b []byte, ok bool) {
 		return dst, false
 	}
 	b = append(b, recordSalt...)
-	b = base64.StdEncoding.AppendEncode(b, r.Salt)
+	b = proto.AppendBase64(b, r.Salt)
 	return append(b, recordSuffix...), true
 }
 
-// encodedSize is an estimate of the length of r's canonical form: exact but
-// for what has to be escaped.
+// encodedSize estimates the length of r's canonical form. Only escapes make it
+// wrong.
 func (r *Record) encodedSize() int {
 	n := recordFixed + len(r.ID) + len(r.Text) + len(r.Text)/16
 	for i := range r.To {
@@ -88,11 +86,11 @@ func (r *Record) encodedSize() int {
 	return n
 }
 
-// The bytes of a JSON string, by what has to be done with them.
+// The classes of the bytes in a JSON string.
 const (
 	jsonPlain  = iota // stands for itself
-	jsonQuote         // after a backslash: " \ and, by a letter, \n \r \t
-	jsonOther         // for package canon: the rest below U+0020
+	jsonQuote         // escaped by a backslash and one character: " \ \n \r \t
+	jsonOther         // the rest below U+0020, left to package proto
 	jsonBeyond        // not ASCII
 )
 
@@ -140,19 +138,19 @@ func appendJSONText(b []byte, s string) (_ []byte, ok bool) {
 	return append(b, s[start:]...), true
 }
 
-// plainUTF8 tells whether s is UTF-8 of which JSON escapes nothing: U+2028 and
-// U+2029, which are lines of their own in JavaScript, are escaped.
+// plainUTF8 reports whether s is UTF-8 without the two characters beyond ASCII that
+// canonical JSON escapes, U+2028 and U+2029.
 func plainUTF8(s string) bool {
 	return utf8.ValidString(s) && !strings.Contains(s, "\u2028") && !strings.Contains(s, "\u2029")
 }
 
-// recordScanner takes a record apart. The first thing it does not know ends
-// it.
+// recordScanner takes a record apart. The first unknown form ends it.
 type recordScanner struct {
 	rest []byte
 	bad  bool
 }
 
+// literal takes these exact bytes.
 func (s *recordScanner) literal(want string) {
 	if len(s.rest) < len(want) || string(s.rest[:len(want)]) != want {
 		s.bad = true
@@ -161,8 +159,8 @@ func (s *recordScanner) literal(want string) {
 	s.rest = s.rest[len(want):]
 }
 
-// number reads a decimal number of at most 19 digits, which fits an int64 or
-// is left to package canon.
+// number takes a decimal number of at most 19 digits. One beyond an int64 is left to
+// proto.Unmarshal.
 func (s *recordScanner) number() (n uint64) {
 	i := 0
 	for i < len(s.rest) && s.rest[i] >= '0' && s.rest[i] <= '9' && i < 19 {
@@ -176,7 +174,7 @@ func (s *recordScanner) number() (n uint64) {
 	return n
 }
 
-// text reads the inside of a JSON string up to its closing quote, which stays.
+// text takes the inside of a JSON string up to its closing quote, which stays.
 func (s *recordScanner) text() string {
 	var undone []byte // with escapes undone, if there were any
 	start, beyond := 0, false
@@ -227,15 +225,15 @@ func (s *recordScanner) text() string {
 	return ""
 }
 
-// jsonEscaped is what stands for a letter after a backslash; 0 is for package
-// canon.
+// jsonEscaped maps the character after a backslash to the one that it stands for; 0
+// is left to package proto.
 var jsonEscaped = [256]byte{'"': '"', '\\': '\\', 'n': '\n', 'r': '\r', 't': '\t'}
 
-// recordParser decodes and checks the records of one message, which have for
-// the most part the same recipients: those are read and checked once.
+// recordParser decodes and checks the records of one message. Most have the same
+// recipients, which it reads and checks once.
 type recordParser struct {
 	sender  [32]byte
-	exactTo []byte // inside of `to` of the last record that was good; shares its memory
+	exactTo []byte // inside of `to` of the last good record, in its memory
 	to      []Recipient
 }
 
@@ -245,7 +243,7 @@ func (p *recordParser) parse(b []byte) (*Record, error) {
 	exactTo, ok := p.scan(b, r)
 	if !ok {
 		*r, exactTo = Record{}, nil
-		if err := canon.Unmarshal(b, r); err != nil {
+		if err := proto.Unmarshal(b, r); err != nil {
 			return nil, fmt.Errorf("record: %w", err)
 		}
 	}
@@ -266,9 +264,9 @@ func (p *recordParser) parse(b []byte) (*Record, error) {
 	return r, nil
 }
 
-// scan decodes a record in its canonical form into r, or tells that it does
-// not know it. exactTo is the inside of its `to`, nil where that is the same as
-// in the record before, with which it is shared then.
+// scan decodes a record in its canonical form into r. It reports false for a form
+// that is left to proto.Unmarshal. exactTo is the inside of `to`, or nil if that is
+// the same as in the record before and is shared with it.
 func (p *recordParser) scan(b []byte, r *Record) (exactTo []byte, ok bool) {
 	s := recordScanner{rest: b}
 	s.literal(recordPrefix)
@@ -292,13 +290,13 @@ func (p *recordParser) scan(b []byte, r *Record) (exactTo []byte, ok bool) {
 	if s.bad || len(s.rest) != saltChars+len(recordSuffix) {
 		return nil, false
 	}
-	salt, err := decodeBase64(s.rest[:saltChars])
+	salt, ok := proto.DecodeBase64(nil, s.rest[:saltChars])
 	r.Salt, s.rest = salt, s.rest[saltChars:]
 	s.literal(recordSuffix)
-	return exactTo, err == nil && !s.bad
+	return exactTo, ok && !s.bad
 }
 
-// recipients reads the inside of `to`, up to the text's prefix.
+// recipients takes the inside of `to`, up to the text's prefix.
 func (s *recordScanner) recipients() (to []Recipient) {
 	for more := true; more && !s.bad; {
 		var rc Recipient

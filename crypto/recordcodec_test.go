@@ -6,11 +6,12 @@ import (
 	"strings"
 	"testing"
 
-	"chatsecure/canon"
+	"chatsecure/proto"
 	"chatsecure/testdata/corpus"
+	"chatsecure/testdata/lab/people"
 )
 
-// codecTexts are texts whose JSON is in some way special.
+// codecTexts are texts with a special form in JSON.
 func codecTexts() []string {
 	texts := []string{
 		"", "plain", `a "quoted" text`, `back\slash`, "line\nline\r\n\ttab", "não há", "日本", "😀", "<&>", "\u007f\u0080", "e\u0301",
@@ -26,7 +27,7 @@ func codecRecords(t testing.TB) []*Record {
 	a, b := newParty(t, "alice", "a1"), newParty(t, "bob", "b1")
 	var records []*Record
 	for i, text := range codecTexts() {
-		r := NewRecord(a.Identity, to(a, b), text, labNow)
+		r := NewRecord(a.Identity, to(a, b), text, people.Now)
 		r.Seq = uint64(i)
 		records = append(records, r)
 	}
@@ -55,11 +56,11 @@ func codecRecords(t testing.TB) []*Record {
 	return records
 }
 
-// Encode is package canon's encoding, whatever the record.
+// Encode is proto.Marshal for every record.
 func TestRecordEncoding(t *testing.T) {
 	fast := 0
 	for _, r := range codecRecords(t) {
-		want := canon.MustMarshal(r)
+		want := proto.MustMarshal(r)
 		if got := r.Encode(); !bytes.Equal(got, want) {
 			t.Errorf("%s, want %s", got, want)
 		}
@@ -77,11 +78,11 @@ func TestRecordEncoding(t *testing.T) {
 	}
 }
 
-// sameAsCanon holds both ways of decoding against package canon.
+// sameAsCanon compares both ways of decoding with proto.Unmarshal.
 func sameAsCanon(t testing.TB, p *recordParser, b []byte) (fast bool) {
 	t.Helper()
 	var want Record
-	canonical := canon.Unmarshal(b, &want) == nil
+	canonical := proto.Unmarshal(b, &want) == nil
 	var got Record
 	_, fast = p.scan(b, &got)
 	if fast && !canonical {
@@ -105,7 +106,7 @@ func TestRecordDecoding(t *testing.T) {
 	sender := newParty(t, "alice", "a1").Identity
 	shared, fast := &recordParser{sender: sender}, 0
 	for _, r := range codecRecords(t) {
-		b := canon.MustMarshal(r)
+		b := proto.MustMarshal(r)
 		for _, p := range []*recordParser{{sender: sender}, shared} {
 			if sameAsCanon(t, p, b) {
 				fast++
@@ -124,13 +125,13 @@ func TestRecordDecoding(t *testing.T) {
 	}
 }
 
-// Records of one message share a `to` that has the same bytes, and no other.
+// Records of one message share a `to` of the same bytes, and no other.
 func TestRecordsShareRecipients(t *testing.T) {
 	a, b, c := newParty(t, "alice", "a1"), newParty(t, "bob", "b1"), newParty(t, "carol", "c1")
 	p := &recordParser{sender: a.Identity}
 	parse := func(list ...*party) *Record {
 		t.Helper()
-		r, err := p.parse(NewRecord(a.Identity, to(list...), "text", labNow).Encode())
+		r, err := p.parse(NewRecord(a.Identity, to(list...), "text", people.Now).Encode())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -146,7 +147,7 @@ func TestRecordsShareRecipients(t *testing.T) {
 	if less := parse(b); len(less.To) != 1 {
 		t.Errorf("recipients %v", less.To)
 	}
-	// A list that was refused is refused again.
+	// A refused list is refused again.
 	bad := newRecords(a, b, "text")[0]
 	bad.To = []Recipient{{"bob", ""}, {"bob", ""}}
 	bad.ID = RecordID(a.Identity, bad)
@@ -160,7 +161,7 @@ func TestRecordsShareRecipients(t *testing.T) {
 func FuzzRecord(f *testing.F) {
 	var seeds [][]byte
 	for _, r := range codecRecords(f) {
-		seeds = append(seeds, canon.MustMarshal(r))
+		seeds = append(seeds, proto.MustMarshal(r))
 	}
 	seeds = append(seeds, []byte(`{"id":"","seq":01,"time":0,"to":[],"text":"","salt":""}`), []byte("{}"), nil)
 	sender := newParty(f, "alice", "a1").Identity
@@ -172,11 +173,11 @@ func FuzzRecord(f *testing.F) {
 		if _, err := p.parse(good); err != nil {
 			t.Fatal(err)
 		}
-		sameAsCanon(t, p, b) // with the recipients of another in memory
+		sameAsCanon(t, p, b) // with another's recipients in memory
 
-		// As a text, it comes back.
+		// Any input survives as a text.
 		r := Record{ID: "id", Text: string(b), Salt: b, To: []Recipient{{Name: string(b)}}}
-		if got, want := r.Encode(), canon.MustMarshal(&r); !bytes.Equal(got, want) {
+		if got, want := r.Encode(), proto.MustMarshal(&r); !bytes.Equal(got, want) {
 			t.Fatalf("%s, want %s", got, want)
 		}
 		sameAsCanon(t, p, r.Encode())

@@ -5,12 +5,12 @@ import (
 	"testing"
 	"time"
 
-	"chatsecure/canon"
 	"chatsecure/crypto"
+	"chatsecure/crypto/trust"
 	"chatsecure/proto"
 )
 
-// eachGolden runs a test on every transcript as it is stored.
+// eachGolden runs a test on every stored transcript.
 func eachGolden(t *testing.T, f func(t *testing.T, g fields, who *cast, suite string)) {
 	for _, suite := range crypto.SuiteNames() {
 		t.Run(suite, func(t *testing.T) { f(t, readFields(t, goldenFile(suite)), loadCast(t), suite) })
@@ -31,7 +31,7 @@ func TestGoldenConnectReplay(t *testing.T) {
 			}
 		}
 		relay := crypto.NewConnect([]byte(g.get(t, "line1")))
-		if key, err := crypto.ParsePublicKey(p2.PublicKey); err != nil || !key.Verify(relay.RelaySigns(p2.Cipher, p2.Data, p2.PublicKey), p2.Signature) {
+		if key, err := trust.ParsePublicKey(p2.PublicKey); err != nil || !key.Verify(relay.RelaySigns(p2.Cipher, p2.Data, p2.PublicKey), p2.Signature) {
 			t.Errorf("the relay's signature does not hold, %v", err)
 		}
 		relay.Line2([]byte(g.get(t, "line2")))
@@ -47,8 +47,8 @@ func TestGoldenConnectReplay(t *testing.T) {
 		if err != nil || string(plain) != g.get(t, "hello") {
 			t.Fatalf("hello is %q, %v", plain, err)
 		}
-		var h hello
-		if err := canon.Unmarshal(plain, &h); err != nil {
+		h, err := crypto.ReadHello(plain)
+		if err != nil {
 			t.Fatal(err)
 		}
 		if !who.alice.Public().Verify(relay.ClientSigns(h.Name, h.Bundle.Hash()), h.Signature) {
@@ -64,11 +64,7 @@ func TestGoldenConnectReplay(t *testing.T) {
 			hop *crypto.Hop
 		}{{"c2s", c2s}, {"s2c", s2c}} {
 			for i, line := range g[dir.key] {
-				seq, random, sealed, err := proto.ScanSecure([]byte(line))
-				if err != nil {
-					t.Fatal(err)
-				}
-				plain, err := dir.hop.Open(seq, &random, sealed)
+				seq, plain, err := crypto.OpenLine(dir.hop, []byte(line))
 				if want := g.hexes(t, dir.key+"-payload")[i]; err != nil || !bytes.Equal(plain, want) {
 					t.Fatalf("line %s %d is %q, %v", dir.key, i, plain, err)
 				}
@@ -124,8 +120,7 @@ func TestGoldenConversationReplay(t *testing.T) {
 		if o := take(ca, "answer", 0); o.Receipt.Delivered != 0 {
 			t.Error("the answer to p3 speaks of records")
 		}
-		// A's text was sealed by an A of then: B takes it, and A's own count of
-		// what it sent is made good.
+		// A's text was sealed by the recorded A: B takes it, and AsSent corrects this A's count.
 		take(cb, "text", time.Second)
 		crypto.AsSent(ca, cb)
 		if o := take(ca, "receipt", 2*time.Minute); o.Receipt.Delivered != 2 || o.Receipt.Read != 1 || o.Header.Step == nil {

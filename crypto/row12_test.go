@@ -9,20 +9,20 @@ import (
 	"testing"
 	"time"
 
-	"chatsecure/canon"
+	"chatsecure/proto"
+	"chatsecure/testdata/lab/people"
 	"chatsecure/testdata/spoil"
 )
 
-// Row 12 at the level of handshakes and conversations, where a flip costs a
-// tenth of a millisecond and nothing waits: a sample here, everything under
-// `make attack`, for every suite. Each is tried twice over: on the way, where
-// signatures do not hold, and as one sends it who has K, where they do. What
-// real clients make of it is in attacks_flips_*_test.go.
+// Row 12 for handshakes and conversations, where a flip costs a tenth of a millisecond and nothing
+// waits. It is a sample here, and everything under `make attack`, for every suite. Each flip is
+// tried twice: on the way, where signatures fail, and by the holder of K, where they hold.
+// internal/attack tests real clients.
 
-// row12Sample is about how many positions of a line go test tries.
+// row12Sample is the approximate number of positions in a line that go test tries.
 const row12Sample = 16
 
-// flips are the wrong forms of line with one byte flipped.
+// flips are the wrong forms of a line with one byte flipped.
 func flips(t testing.TB, what string, line []byte) func(yield func(what string, bad []byte) bool) {
 	s := spoil.NewSweep(t, what+": bytes")
 	return func(yield func(string, []byte) bool) {
@@ -35,7 +35,7 @@ func flips(t testing.TB, what string, line []byte) func(yield func(what string, 
 	}
 }
 
-// forms are the wrong forms of object with one field spoiled.
+// forms are the wrong forms of an object with one field spoiled.
 func forms(t testing.TB, what string, object []byte) func(yield func(what string, bad []byte) bool) {
 	s := spoil.NewSweep(t, what+": fields")
 	return func(yield func(string, []byte) bool) {
@@ -47,8 +47,7 @@ func forms(t testing.TB, what string, object []byte) func(yield func(what string
 	}
 }
 
-// restock gives a party new keys where it is about to run out: RSA ones are
-// handed out once.
+// restock gives a party new keys when few are left: RSA keys are handed out once.
 func restock(t testing.TB, p *party) {
 	if !slices.Equal(p.Suites, []string{SuiteMLKEM}) && len(p.Keys.keys) < 2 {
 		p.Keys = testKeys(t)
@@ -103,15 +102,15 @@ func TestRow12HandshakeBytes(t *testing.T) {
 		h.refusedP3(t, "a confirmation twice", joinBody(exact, with[0], with[1], with[1]))
 		h.refusedP3(t, "no confirmation", joinBody(exact, with[0], nil))
 		h.refusedP3(t, "confirmation and signature exchanged", joinBody(exact, with[1], with[0]))
-		// After all that the honest one is taken.
+		// After all that the honest one is accepted.
 		if _, err := h.r.Phase3(p3); err != nil {
 			t.Errorf("the honest p3 after forged ones: %v", err)
 		}
 	})
 }
 
-// Every field of every phase removed, doubled, renamed or given another type,
-// and signed by the one who made it.
+// Every field of every phase removed, doubled, renamed or of another type, and signed by its
+// sender.
 func TestRow12HandshakeFields(t *testing.T) {
 	eachSuite(t, func(t *testing.T, suite string) {
 		h := begin(t, alice(t, suite), bob(t, suite))
@@ -133,7 +132,7 @@ func TestRow12HandshakeFields(t *testing.T) {
 	})
 }
 
-// A retry, and the new p1 that answers it. B lacks the suite that A likes best.
+// A retry, and the new p1 in answer. B lacks the first suite of A.
 func TestRow12Retry(t *testing.T) {
 	for _, suite := range []string{SuiteRSA256, SuiteRSA128} {
 		t.Run(suite, func(t *testing.T) {
@@ -151,7 +150,7 @@ func TestRow12Retry(t *testing.T) {
 				}
 			}
 			hash := b.Bundle.Hash()
-			sig := b.Key.Sign(tuple("cc-retry", i.t1, suite, hash))
+			sig := b.Key.Sign(proto.Tuple("cc-retry", i.t1, suite, hash))
 			for what, bad := range forms(t, "retry", r) {
 				refused(what, joinBody(bad, sig))
 			}
@@ -163,7 +162,7 @@ func TestRow12Retry(t *testing.T) {
 				t.Fatalf("the retry as it should be: %v", err)
 			}
 
-			// B, who asked for it with these very bytes.
+			// B asked for it with these very bytes.
 			h := &handshake{a: a, b: b, verify: labVerify(t), i: i}
 			offer, err := ReadOffer(oldP1, b.end, a.end)
 			if err != nil {
@@ -189,7 +188,7 @@ func TestRow12Retry(t *testing.T) {
 			}
 			for what, bad := range forms(t, "new p1", p1) {
 				if what == "new p1, retry removed" {
-					continue // a first p1 again, which B may take for one
+					continue // a first p1 again, which B may accept as one
 				}
 				if p2, r, err := answer(h.resignP1(bad)); err == nil && r != nil {
 					h.refusedP2(t, what+": answered, and the answer", p2)
@@ -203,31 +202,30 @@ func TestRow12Retry(t *testing.T) {
 	}
 }
 
-// row12Message is one honest message that is not yet taken, and who must take
-// it.
+// row12Message is an honest message before its arrival, and its receiver.
 type row12Message struct {
 	name      string
 	from, to  *Conversation
 	sealed    *Sealed
-	plaintext []byte // nil where any plaintext is as good
+	plaintext []byte // nil if every plaintext is good
 	at        time.Time
 }
 
 // row12Messages are one of each kind, and again with a ratchet step.
 func row12Messages(t testing.TB, suite string) (all []row12Message) {
 	t.Helper()
-	later := labNow.Add(2 * stepAgeRSA)
+	later := people.Now.Add(2 * stepAgeRSA)
 	for _, stepped := range []bool{false, true} {
 		for _, kind := range []string{KindText, KindPipe, KindReceipt, KindEnd} {
 			p := newPair(t, suite)
-			m := row12Message{name: kind, from: p.ca, to: p.cb, at: labNow}
+			m := row12Message{name: kind, from: p.ca, to: p.cb, at: people.Now}
 			sender, receiver := p.a, p.b
 			if stepped { // B has the first turn
 				m = row12Message{name: kind + " with a step", from: p.cb, to: p.ca, at: later}
 				sender, receiver = p.b, p.a
 			}
-			take(t, p.ca, receipt(t, p.cb, 0, 0, labNow), labNow) // the time of the last step counts from here
-			take(t, m.from, p.text(t, stepped, labNow, "to be receipted"), labNow)
+			take(t, p.ca, receipt(t, p.cb, 0, 0, people.Now), people.Now) // the time of the last step counts from here
+			take(t, m.from, p.text(t, stepped, people.Now, "to be receipted"), people.Now)
 			var err error
 			switch kind {
 			case KindText:
@@ -253,7 +251,7 @@ func row12Messages(t testing.TB, suite string) (all []row12Message) {
 	return all
 }
 
-// refuse checks that a spoiled body is refused and has changed nothing.
+// refuse checks that a spoiled body is refused and changes nothing.
 func (m *row12Message) refuse(t testing.TB, what string, body []byte) error {
 	t.Helper()
 	err := refused(t, m.to, body, m.at)
@@ -263,9 +261,8 @@ func (m *row12Message) refuse(t testing.TB, what string, body []byte) error {
 	return err
 }
 
-// Every byte of a message of every kind flipped, and every field of its header
-// spoiled: on the way, where the signature does not hold, and by one who has K,
-// where it does.
+// Every byte of a message of every kind flipped, and every field of its header spoiled: on the way,
+// where the signature fails, and by the holder of K, where it holds.
 func TestRow12MessageBytes(t *testing.T) {
 	eachSuite(t, func(t *testing.T, suite string) {
 		for _, m := range row12Messages(t, suite) {
@@ -301,8 +298,8 @@ func TestRow12MessageBytes(t *testing.T) {
 	})
 }
 
-// What is sealed, spoiled before it is sealed and signed, by one who has K and
-// the conversation's keys. The header, with its digest, is of the honest one.
+// The plaintext spoiled before it is sealed and signed, by the holder of K and the conversation's
+// keys. The header, with its digest, is the honest one.
 func TestRow12MessagePlaintext(t *testing.T) {
 	eachSuite(t, func(t *testing.T, suite string) {
 		p := newPair(t, suite)
@@ -317,7 +314,7 @@ func TestRow12MessagePlaintext(t *testing.T) {
 		text := func(sealed []byte) []byte {
 			return forge(p.ca, KindText, sealed, func(h *MessageHeader) { h.Seq, h.Count, h.Digest = 1, 2, d[:] })
 		}
-		m := row12Message{to: p.cb, at: labNow}
+		m := row12Message{to: p.cb, at: people.Now}
 		whole := bytes.Join(plaintext, []byte("\n"))
 		for what, bad := range flips(t, "records", whole) {
 			m.refuse(t, what, text(bad))
@@ -326,14 +323,14 @@ func TestRow12MessagePlaintext(t *testing.T) {
 			m.refuse(t, what, text(bytes.Join([][]byte{bad, plaintext[1]}, []byte("\n"))))
 		}
 
-		take(t, p.ca, p.text(t, false, labNow, "to be receipted"), labNow)
+		take(t, p.ca, p.text(t, false, people.Now, "to be receipted"), people.Now)
 		_, last := p.cb.sent.last()
-		r := &Receipt{Delivered: 1, DeliveredDigest: last[:], Read: 1, ReadDigest: last[:], Time: labNow.UnixMilli(), Salt: newSalt()}
+		r := &Receipt{Delivered: 1, DeliveredDigest: last[:], Read: 1, ReadDigest: last[:], Time: people.Now.UnixMilli(), Salt: newSalt()}
 		digest := r.Digest(p.ca.T3, DirectionAB)
 		receipt := func(sealed []byte) []byte {
 			return forge(p.ca, KindReceipt, sealed, func(h *MessageHeader) { h.Digest = digest[:] })
 		}
-		exact := canon.MustMarshal(r)
+		exact := proto.MustMarshal(r)
 		for what, bad := range flips(t, "receipt", exact) {
 			m.refuse(t, what, receipt(bad))
 		}
@@ -341,7 +338,7 @@ func TestRow12MessagePlaintext(t *testing.T) {
 			m.refuse(t, what, receipt(bad))
 		}
 		for name, body := range map[string][]byte{"records": text(whole), "receipt": receipt(exact)} {
-			o, err := p.cb.Open(body, labNow)
+			o, err := p.cb.Open(body, people.Now)
 			if err != nil {
 				t.Errorf("the honest %s: %v", name, err)
 				continue
@@ -351,13 +348,13 @@ func TestRow12MessagePlaintext(t *testing.T) {
 	})
 }
 
-// Every byte of every line of connect flipped. Each line is also in the
-// transcript, so that no flip goes unnoticed, also where it changes no value.
+// Every byte of every line of connect flipped. Each line is also in the transcript, so a flip is
+// noticed even if it changes no value.
 func TestRow12ConnectBytes(t *testing.T) {
 	eachSuite(t, func(t *testing.T, suite string) {
 		client, relay := connectPair(t, suite)
-		// fork lets a fresh relay and client of the same lines go on from line 2.
-		// Decapsulate erases the key.
+		// fork runs a fresh relay and client of the same lines from line 2 on. Decapsulate erases
+		// the key.
 		fork := func() (*clientSide, *relaySide) {
 			c, r := *client.c, *relay.c
 			return &clientSide{suites: client.suites, relay: client.relay, c: &c}, &relaySide{k: relay.k, suite: relay.suite, c: &r, key: spareKey(relay.key)}
@@ -376,7 +373,7 @@ func TestRow12ConnectBytes(t *testing.T) {
 			if err != nil {
 				continue
 			}
-			// JSON's own looseness let it pass: the transcripts part here.
+			// encoding/json let it pass. The transcripts part here.
 			if _, err := r.phase4(line3); !errors.Is(err, ErrDecrypt) {
 				t.Errorf("%s: %v", what, err)
 			}
@@ -411,7 +408,7 @@ func TestRow12ConnectBytes(t *testing.T) {
 				t.Errorf("%s: %v", what, err)
 			}
 		}
-		// Line 4 is in T4, whatever it says around what is sealed.
+		// Line 4 is in T4, with all that is around its payload.
 		c2s, _, err := c.finish(line4)
 		if err != nil {
 			t.Fatal(err)

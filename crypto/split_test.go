@@ -8,23 +8,22 @@ import (
 	"slices"
 	"testing"
 
-	"chatsecure/canon"
 	"chatsecure/crypto"
 	"chatsecure/proto"
 	"chatsecure/testdata/corpus"
 )
 
-// A session is what crosses one connection in one direction, from connect
-// phase 1 on, and what it takes to read it.
+// A session is the bytes of one direction of a connection, from connect phase 1 on, and the means
+// to read them.
 type stream struct {
 	bytes    []byte
-	hop      *crypto.Hop // as it stands after the handshake
+	hop      *crypto.Hop // after the handshake
 	phases   [2]int      // of the two lines of the handshake
-	messages []string    // what reading it gives
+	messages []string    // that it reads
 }
 
-// goldenSession is both directions of a session: the recorded handshake, and
-// after it lines of every kind with what a conversation sends.
+// goldenSession is both directions of a session: the recorded handshake, then lines of every kind
+// with the messages of a conversation.
 func goldenSession(t testing.TB, suite string) []*stream {
 	t.Helper()
 	g := readFields(t, goldenFile(suite))
@@ -47,19 +46,18 @@ func goldenSession(t testing.TB, suite string) []*stream {
 	s2c := &stream{hop: down.Copy(), phases: [2]int{2, 4}}
 	alice, id := loadCast(t).alice, aliceEnd.Conn
 
-	// A peer may end its lines twice, and a blank line goes before.
+	// A peer may end its lines twice or begin with a blank line.
 	c2s.bytes = slices.Concat([]byte("\n"), line(1), []byte("\n\n"), line(3), []byte("\n"))
 	s2c.bytes = slices.Concat(line(2), []byte("\n"), line(4), []byte("\n\n\n"))
 	seven := uint64(7)
 	add := func(s *stream, hop *crypto.Hop, h *proto.Header, body []byte) {
-		var random [proto.RandomSize]byte
 		var signature []byte
-		header, seq := canon.MustMarshal(h), hop.Seq()
+		header := proto.MustMarshal(h)
 		if h.Type == proto.TypeList && s == c2s {
-			signature = alice.Sign(hop.RequestSigns(seq, header))
+			signature = alice.Sign(hop.RequestSigns(hop.Seq(), header))
 		}
-		sealed := hop.Seal(nil, &random, proto.AppendPayload(nil, header, signature, body))
-		s.bytes = proto.AppendSecure(s.bytes, seq, &random, sealed)
+		sealer := crypto.LineSealer{Hop: hop}
+		s.bytes = sealer.Append(s.bytes, proto.AppendPayload(nil, header, signature, body))
 	}
 	add(c2s, up, &proto.Header{Type: proto.TypeList, Watch: true}, nil)
 	add(s2c, down, &proto.Header{Type: proto.TypeList, Answers: new(uint64), Done: "ok"}, []byte("[]"))
@@ -73,7 +71,7 @@ func goldenSession(t testing.TB, suite string) []*stream {
 		add(s2c, down, &proto.Header{Type: proto.TypeCommAck, Src: "Bob", SrcID: id, Dst: "alice", DstID: id}, g.message(t, key))
 		c2s.bytes = append(c2s.bytes, '\n')
 	}
-	// Long enough to make the reader change its buffer, and short ones after.
+	// A line long enough to change the buffer, and short ones after it.
 	add(s2c, down, &proto.Header{Type: proto.TypeClientCom, Src: "Bob", SrcID: id, Dst: "alice", DstID: id}, bytes.Repeat([]byte("\n\x00chunk"), 3000))
 	add(c2s, up, &proto.Header{Type: proto.TypeDisconnect}, nil)
 	add(s2c, down, &proto.Header{Type: proto.TypeError, Code: proto.Shutdown, Message: "the relay stops"}, nil)
@@ -86,7 +84,7 @@ func goldenSession(t testing.TB, suite string) []*stream {
 	return []*stream{c2s, s2c}
 }
 
-// read is what both sides' readers do with the bytes of a connection.
+// read is the work of both sides' readers with the bytes of a connection.
 func (s *stream) read(r io.Reader) (messages []string, err error) {
 	lines := proto.NewLineReader(r)
 	for _, phase := range s.phases {
@@ -106,11 +104,7 @@ func (s *stream) read(r io.Reader) (messages []string, err error) {
 		if err != nil {
 			return messages, err
 		}
-		seq, random, sealed, err := proto.ScanSecure(line)
-		if err != nil {
-			return messages, err
-		}
-		payload, err := hop.Open(seq, &random, sealed)
+		_, payload, err := crypto.OpenLine(hop, line)
 		if err != nil {
 			return messages, err
 		}
@@ -122,8 +116,7 @@ func (s *stream) read(r io.Reader) (messages []string, err error) {
 	}
 }
 
-// cutAt reads a stream that comes in pieces, cut at these places, and ends at
-// the last of them if it is cut off.
+// cutAt reads a stream in pieces, cut at these places. If cut off, it ends at the last.
 func (s *stream) cutAt(t testing.TB, places ...int) {
 	t.Helper()
 	var pieces []io.Reader
@@ -138,9 +131,9 @@ func (s *stream) cutAt(t testing.TB, places ...int) {
 	}
 }
 
-// TestSessionCutAnywhere cuts a session at every place: it gives the same
-// messages. Cut off there, it gives a true beginning of them and no error but
-// the end. Without CHATSECURE_ATTACK it tries every 97th place.
+// TestSessionCutAnywhere cuts a session at every place: it gives the same messages. Cut off there,
+// it gives the first of them and no error but the end. Without CHATSECURE_ATTACK it tries every
+// 97th place.
 func TestSessionCutAnywhere(t *testing.T) {
 	step := 97
 	if os.Getenv("CHATSECURE_ATTACK") != "" {
@@ -178,8 +171,7 @@ func FuzzSessionCut(f *testing.F) {
 		a := int(first) % (len(s.bytes) + 1)
 		s.cutAt(t, a, a+int(second)%(len(s.bytes)+1-a))
 
-		// One byte that is another: what comes before it is the same, and from
-		// there on nothing is another message.
+		// One byte changed: the messages before it are the same, and from there on none is another.
 		changed := *s
 		changed.bytes = slices.Clone(s.bytes)
 		changed.bytes[int(at)%len(s.bytes)] ^= flip

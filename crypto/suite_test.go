@@ -12,6 +12,9 @@ import (
 	"math/big"
 	"slices"
 	"testing"
+
+	"chatsecure/proto"
+	"chatsecure/testdata/lab/people"
 )
 
 func TestChooseSuite(t *testing.T) {
@@ -45,7 +48,7 @@ func TestChooseSuite(t *testing.T) {
 	}
 }
 
-// testKEMKey is a key for the suite, cheap also for RSA.
+// testKEMKey is a key for the suite, cheap even for RSA.
 func testKEMKey(t testing.TB, s Suite, i int) KEMKey {
 	t.Helper()
 	if _, ok := s.(rsaSuite); ok {
@@ -115,11 +118,11 @@ func TestGenerateKey(t *testing.T) {
 var lowOrder = [][32]byte{
 	{},
 	{1},
-	hex32("e0eb7a7c3b41b8ae1656e3faf19fc46ada098deb9c32b1fd866205165f49b800"),
-	hex32("5f9c95bca3508c24b1d0b1559c83ef5b04445cc4581c8e86d8224eddd09f1157"),
-	hex32("ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f"),
-	hex32("edffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f"),
-	hex32("eeffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f"),
+	proto.MustHash("e0eb7a7c3b41b8ae1656e3faf19fc46ada098deb9c32b1fd866205165f49b800"),
+	proto.MustHash("5f9c95bca3508c24b1d0b1559c83ef5b04445cc4581c8e86d8224eddd09f1157"),
+	proto.MustHash("ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f"),
+	proto.MustHash("edffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f"),
+	proto.MustHash("eeffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f"),
 }
 
 // badMLKEMKeys are public keys of the default suite that must be refused.
@@ -150,9 +153,9 @@ func badRSAKeys(t testing.TB) map[string][]byte {
 	odd := func(bits uint, e int) []byte {
 		m := new(big.Int).Lsh(big.NewInt(3), bits-2)
 		m.SetBit(m, 0, 1)
-		return spkiOf(t, &rsa.PublicKey{N: m, E: e})
+		return people.SPKI(t, &rsa.PublicKey{N: m, E: e})
 	}
-	whole := spkiOf(t, &good[0].PublicKey)
+	whole := people.SPKI(t, &good[0].PublicKey)
 	point, err := ecdh.P256().GenerateKey(rand.Reader)
 	if err != nil {
 		t.Fatal(err)
@@ -164,12 +167,12 @@ func badRSAKeys(t testing.TB) map[string][]byte {
 		"2047 bits":     odd(2047, 65537),
 		"3072 bits":     odd(3072, 65537),
 		"16384 bits":    odd(16384, 65537),
-		"exponent 1":    spkiOf(t, &rsa.PublicKey{N: n, E: 1}),
-		"exponent 2":    spkiOf(t, &rsa.PublicKey{N: n, E: 2}),
-		"exponent 3":    spkiOf(t, &rsa.PublicKey{N: n, E: 3}),
-		"even modulus":  spkiOf(t, &rsa.PublicKey{N: new(big.Int).Sub(n, big.NewInt(1)), E: 65537}),
-		"Ed25519":       sharedKey(t).Public().SPKI(),
-		"P-256":         spkiOf(t, point.PublicKey()),
+		"exponent 1":    people.SPKI(t, &rsa.PublicKey{N: n, E: 1}),
+		"exponent 2":    people.SPKI(t, &rsa.PublicKey{N: n, E: 2}),
+		"exponent 3":    people.SPKI(t, &rsa.PublicKey{N: n, E: 3}),
+		"even modulus":  people.SPKI(t, &rsa.PublicKey{N: new(big.Int).Sub(n, big.NewInt(1)), E: 65537}),
+		"Ed25519":       people.AnyKey(t).Public().SPKI(),
+		"P-256":         people.SPKI(t, point.PublicKey()),
 		"one byte more": append(bytes.Clone(whole), 0),
 		"one byte less": whole[:len(whole)-1],
 	}
@@ -201,8 +204,8 @@ func TestRow19KEMKeys(t *testing.T) {
 	})
 }
 
-// Row 19: malformed ciphertexts of the default suite. Of a spoiled one only the
-// secret tells; a malformed one is the error that a wrong secret gives later.
+// Row 19: malformed ciphertexts of the default suite. A spoiled one shows only in the secret. A
+// malformed one is the error that a wrong secret gives later.
 func TestRow19MLKEMCiphertexts(t *testing.T) {
 	s := mlkemSuite{}
 	key := testKEMKey(t, s, 0)
@@ -232,8 +235,7 @@ func TestRow19MLKEMCiphertexts(t *testing.T) {
 	}
 }
 
-// Row 19: no failure of OAEP tells anything: there is a secret each time, a new
-// one each time.
+// Row 19: no failure of OAEP shows. There is a secret each time, and a new one each time.
 func TestRow19OAEP(t *testing.T) {
 	s := SuiteByName(SuiteRSA256)
 	key := sharedRSA(t, 0)
@@ -314,7 +316,7 @@ func TestSealOpen(t *testing.T) {
 	})
 }
 
-// Row 19: whatever is wrong with a sealed text, the error is one and the same.
+// Row 19: every fault of a sealed text is one and the same error.
 func TestRow19OneError(t *testing.T) {
 	eachSuite(t, func(t *testing.T, name string) {
 		s := SuiteByName(name)
@@ -341,8 +343,7 @@ func TestRow19OneError(t *testing.T) {
 		check("other data", mk, []byte("aae"), sealed)
 		check("no data", mk, nil, sealed)
 		check("nothing", mk, aad, nil)
-		// A message key is of one suite: the two of AES-CBC would have one MAC
-		// key of it.
+		// A message key belongs to one suite: the two of AES-CBC would derive one MAC key from it.
 		ck := unknownSecret()
 		keyOf := func(s Suite) []byte {
 			return newKDFChain(s, ck, [32]byte{}, "a2b").messageKey(make([]byte, secretSize))
@@ -355,8 +356,7 @@ func TestRow19OneError(t *testing.T) {
 	})
 }
 
-// Row 19: a right MAC over wrong padding, as only the sender can make it, is
-// the same error again.
+// Row 19: a right MAC over wrong padding, which only the sender can make, is the same error.
 func TestRow19Padding(t *testing.T) {
 	for _, s := range []rsaSuite{suites[1].(rsaSuite), suites[2].(rsaSuite)} {
 		mk := unknownSecret()
@@ -374,7 +374,7 @@ func TestRow19Padding(t *testing.T) {
 		if got, err := s.Open(nil, mk, nil, sealPadded(s, mk, bytes.Repeat([]byte{16}, 16))); err != nil || len(got) != 0 {
 			t.Errorf("%s: padding alone: %q, %v", s.name, got, err)
 		}
-		// A MAC over no block at all.
+		// A MAC over no block.
 		_, iv, macKey := s.keys(mk)
 		if _, err := s.Open(nil, mk, nil, s.mac(nil, macKey, nil, iv, nil)); err != ErrDecrypt {
 			t.Errorf("%s: no block: %v", s.name, err)
@@ -382,7 +382,7 @@ func TestRow19Padding(t *testing.T) {
 	}
 }
 
-// sealPadded is Seal of what is padded already, rightly or not.
+// sealPadded is Seal for a text that is already padded, rightly or not.
 func sealPadded(s rsaSuite, mk, padded []byte) []byte {
 	block, iv, macKey := s.keys(mk)
 	out := make([]byte, len(padded))

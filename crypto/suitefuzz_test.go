@@ -9,8 +9,8 @@ import (
 	"chatsecure/testdata/corpus"
 )
 
-// FuzzKEM: a key is good to encapsulate to or is refused when it comes, and of
-// all ciphertexts one gives the secret.
+// FuzzKEM: a key is good to encapsulate to, or is refused when it comes. Of all ciphertexts one
+// gives the secret.
 func FuzzKEM(f *testing.F) {
 	type target struct {
 		suite       Suite
@@ -31,7 +31,7 @@ func FuzzKEM(f *testing.F) {
 		f.Add(enc, key.Public())
 	}
 	corpus.Check(f, len(targets))
-	// own is the key again: one decapsulation uses it up.
+	// own is a copy of the key: one decapsulation uses it up.
 	own := func(key KEMKey) KEMKey {
 		switch key := key.(type) {
 		case *hpkeKey:
@@ -63,8 +63,8 @@ func FuzzKEM(f *testing.F) {
 	})
 }
 
-// FuzzSeal: nothing opens that was not sealed, and of what holds the MAC key's
-// MAC, which a peer can make over anything, only what sealing makes.
+// FuzzSeal: nothing opens that was not sealed. Of texts with a right MAC, which a peer can make
+// over anything, only well-padded ones open.
 func FuzzSeal(f *testing.F) {
 	mk, aad := run(0, 32), []byte("aad")
 	taken := 0
@@ -99,7 +99,7 @@ func FuzzSeal(f *testing.F) {
 					t.Fatalf("%s: %x opens as %x, which is sealed to %x", name, sealed, plain, again)
 				}
 			}
-			// And what was sealed opens, in place too.
+			// A sealed text opens, in place too.
 			sealed := s.Seal(nil, mk, aad, b)
 			if plain, err := s.Open(sealed[:0], mk, aad, sealed); err != nil || !bytes.Equal(plain, b) {
 				t.Fatalf("%s: %x opens as %x, %v", name, b, plain, err)

@@ -2,6 +2,7 @@ package crypto
 
 import (
 	"bytes"
+	"crypto/ed25519"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -9,13 +10,15 @@ import (
 	"strings"
 	"testing"
 
-	"chatsecure/canon"
+	"chatsecure/crypto/trust"
+	"chatsecure/proto"
+	"chatsecure/testdata/lab/people"
 )
 
-// vectors.json is for the authors of other clients: one construction at a time,
-// with its inputs. Bytes are hex; JSON inside strings is exact. The code makes
-// the file again here, byte for byte. testdata/second_vectors.py computes the
-// same by the formulas of PROTOCOL.md, so that no mistake is made in both.
+// vectors.json is for the authors of other clients: one construction at a time, with its inputs.
+// Bytes are hex, and JSON inside strings is exact. The code makes the file again here, byte for
+// byte. testdata/second_vectors.py computes the same by the formulas of PROTOCOL.md, so a mistake
+// would have to be made twice.
 
 type vectors struct {
 	Note       string             `json:"note"`
@@ -132,7 +135,7 @@ type vectorReceipt struct {
 type vectorMessage struct {
 	Header     string `json:"header"`
 	CipherHash string `json:"cipher_hash"`
-	Signed     string `json:"signed"` // what K signs
+	Signed     string `json:"signed"` // the message that K signs
 }
 
 type vectorCanonical struct {
@@ -145,7 +148,10 @@ type vectorNotARecord struct {
 	Record string `json:"record"`
 }
 
-// run is n bytes counting up.
+// hexOf is the form of bytes in the file.
+var hexOf = hex.EncodeToString
+
+// run is n bytes that count up.
 func run(from byte, n int) []byte {
 	b := make([]byte, n)
 	for i := range b {
@@ -205,21 +211,21 @@ func (v *vectors) identities(t *testing.T) {
 		{"x", nil},
 		{"x", []any{[]byte{}, []byte{1, 2, 3}}},
 		{"x", []any{"texto é", uint64(0), uint64(1795348800), ^uint64(0)}},
-		{"x", []any{list{}, list{"a", []byte{2}}, list{list{"alice", []byte{}}, list{"bob", []byte{3}}}}},
+		{"x", []any{proto.List{}, proto.List{"a", []byte{2}}, proto.List{proto.List{"alice", []byte{}}, proto.List{"bob", []byte{3}}}}},
 	} {
-		b := tuple(test.context, test.items...)
+		b := proto.Tuple(test.context, test.items...)
 		hash := sha256.Sum256(b)
-		v.Tuple = append(v.Tuple, vectorTuple{contextPrefix + test.context, vectorItems(test.items), hex.EncodeToString(b), hex.EncodeToString(hash[:])})
+		v.Tuple = append(v.Tuple, vectorTuple{proto.ContextPrefix + test.context, vectorItems(test.items), hexOf(b), hexOf(hash[:])})
 	}
-	b := &Bundle{
-		Name: "Bob", PublicKey: edSPKI(run(1, 32)), NotBefore: 1795345200, NotAfter: 1795374000,
+	b := &trust.Bundle{
+		Name: "Bob", PublicKey: people.SPKI(t, ed25519.PublicKey(run(1, 32))), NotBefore: 1795345200, NotAfter: 1795374000,
 		Signature: run(50, 70), X509: run(100, 20), Chain: [][]byte{run(120, 10), run(130, 5)},
 	}
 	hash := b.Hash()
-	v.Bundle = vectorBundle{string(canon.MustMarshal(b)), hex.EncodeToString(hash[:])}
+	v.Bundle = vectorBundle{string(proto.MustMarshal(b)), hexOf(hash[:])}
 	v.Delegation = vectorDelegation{
-		hex.EncodeToString(b.X509), b.Name, hex.EncodeToString(b.PublicKey), b.NotBefore, b.NotAfter,
-		hex.EncodeToString(DelegationMessage(b.X509, b.Name, b.PublicKey, b.NotBefore, b.NotAfter)),
+		hexOf(b.X509), b.Name, hexOf(b.PublicKey), b.NotBefore, b.NotAfter,
+		hexOf(trust.DelegationMessage(b.X509, b.Name, b.PublicKey, b.NotBefore, b.NotAfter)),
 	}
 }
 
@@ -229,13 +235,13 @@ func vectorItems(items []any) []vectorItem {
 		var item vectorItem
 		switch it := it.(type) {
 		case []byte:
-			s := hex.EncodeToString(it)
+			s := hexOf(it)
 			item.Bytes = &s
 		case string:
 			item.String = &it
 		case uint64:
 			item.Integer = &it
-		case list:
+		case proto.List:
 			sub := vectorItems(it)
 			item.List = &sub
 		}
@@ -244,8 +250,8 @@ func vectorItems(items []any) []vectorItem {
 	return all
 }
 
-// kem checks the encapsulations that are stored, since no two are the same; it
-// makes them only where there are none yet.
+// kem checks the stored encapsulations, since no two are equal. It makes them only if there are
+// none.
 func (v *vectors) kem(t *testing.T, old []vectorKEM) {
 	t.Helper()
 	for _, suite := range []string{SuiteMLKEM, SuiteRSA256} {
@@ -260,18 +266,18 @@ func (v *vectors) kem(t *testing.T, old []vectorKEM) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			k.Public, k.Secret = hex.EncodeToString(key.Public()), hex.EncodeToString(secret)
+			k.Public, k.Secret = hexOf(key.Public()), hexOf(secret)
 			v.KEM = append(v.KEM, k)
 		}
 		if found || !*Update {
 			continue
 		}
 		key, err := s.GenerateKey()
-		must(t, err)
+		Must(t, err)
 		enc, secret, err := s.Encapsulate(key.Public(), []byte("info"))
-		must(t, err)
-		v.KEM = append(v.KEM, vectorKEM{suite, hex.EncodeToString(MarshalKEMKey(t, key)), hex.EncodeToString(key.Public()),
-			hex.EncodeToString([]byte("info")), hex.EncodeToString(enc), hex.EncodeToString(secret)})
+		Must(t, err)
+		v.KEM = append(v.KEM, vectorKEM{suite, hexOf(MarshalKEMKey(t, key)), hexOf(key.Public()),
+			hexOf([]byte("info")), hexOf(enc), hexOf(secret)})
 	}
 	if len(v.KEM) != 2 {
 		t.Errorf("%d vectors of encapsulation", len(v.KEM))
@@ -291,16 +297,16 @@ func (v *vectors) keys() {
 	for _, s := range suites {
 		for _, n := range []int{0, 15, 16, 33} {
 			sealed := s.Seal(nil, run(1, 32), []byte("aad"), run(0, n))
-			v.Seal = append(v.Seal, vectorSeal{s.Name(), hex.EncodeToString(run(1, 32)), hex.EncodeToString([]byte("aad")),
-				hex.EncodeToString(run(0, n)), hex.EncodeToString(sealed)})
+			v.Seal = append(v.Seal, vectorSeal{s.Name(), hexOf(run(1, 32)), hexOf([]byte("aad")),
+				hexOf(run(0, n)), hexOf(sealed)})
 		}
 		chain := newKDFChain(s, run(40, 32), run32(80), DirectionBA)
-		vc := vectorChain{s.Name(), hex.EncodeToString(run(80, 32)), DirectionBA, hex.EncodeToString(chain.ck), nil}
+		vc := vectorChain{s.Name(), hexOf(run(80, 32)), DirectionBA, hexOf(chain.ck), nil}
 		for range 3 {
 			random := run(byte(chain.n), 32)
-			link := vectorLink{N: chain.n, Random: hex.EncodeToString(random), MK: hex.EncodeToString(chain.messageKey(random))}
+			link := vectorLink{N: chain.n, Random: hexOf(random), MK: hexOf(chain.messageKey(random))}
 			chain.advance()
-			link.NextCK = hex.EncodeToString(chain.ck)
+			link.NextCK = hexOf(chain.ck)
 			vc.Links = append(vc.Links, link)
 		}
 		v.Chain = append(v.Chain, vc)
@@ -309,8 +315,8 @@ func (v *vectors) keys() {
 		c := &Conversation{T3: run32(9), suite: s}
 		used, enc, next := run(1, 40), run(2, 50), run(3, 60)
 		root, ck := r.stepKeys(c, run(5, 32), DirectionAB, used, enc, next)
-		v.Step = append(v.Step, vectorStep{s.Name(), hex.EncodeToString(c.T3[:]), DirectionAB, hex.EncodeToString(run(7, 32)), hex.EncodeToString(run(5, 32)), 3,
-			hex.EncodeToString(used), hex.EncodeToString(enc), hex.EncodeToString(next), hex.EncodeToString(root), hex.EncodeToString(ck)})
+		v.Step = append(v.Step, vectorStep{s.Name(), hexOf(c.T3[:]), DirectionAB, hexOf(run(7, 32)), hexOf(run(5, 32)), 3,
+			hexOf(used), hexOf(enc), hexOf(next), hexOf(root), hexOf(ck)})
 	}
 }
 
@@ -318,10 +324,10 @@ func (v *vectors) records(t *testing.T) {
 	t.Helper()
 	sender, t3 := run32(11), run32(22)
 	d := FirstDigest(t3, DirectionAB)
-	v.Digest = vectorDigest{T3: hex.EncodeToString(t3[:]), Direction: DirectionAB, Digests: []string{hex.EncodeToString(d[:])}}
+	v.Digest = vectorDigest{T3: hexOf(t3[:]), Direction: DirectionAB, Digests: []string{hexOf(d[:])}}
 	for i, r := range []*Record{
-		{To: []Recipient{{"bob", hex.EncodeToString(run(33, 32))}}, Text: "olá"},
-		{To: []Recipient{{"alice", ""}, {"bob", hex.EncodeToString(run(33, 32))}, {"joão", hex.EncodeToString(run(34, 32))}}, Text: "\"quoted\", \\, <&>\n\t\x00\u007f\u2028😀"},
+		{To: []Recipient{{"bob", hexOf(run(33, 32))}}, Text: "olá"},
+		{To: []Recipient{{"alice", ""}, {"bob", hexOf(run(33, 32))}, {"joão", hexOf(run(34, 32))}}, Text: "\"quoted\", \\, <&>\n\t\x00\u007f\u2028😀"},
 		{To: []Recipient{{"bob", ""}}, Text: ""},
 	} {
 		r.Time, r.Salt = 1795348800000+int64(i), run(byte(i), saltSize)
@@ -331,28 +337,28 @@ func (v *vectors) records(t *testing.T) {
 			t.Fatal(err)
 		}
 		d = NextDigest(d, sha256.Sum256(exact))
-		v.Record = append(v.Record, vectorRecord{hex.EncodeToString(sender[:]), string(exact), r.ID})
+		v.Record = append(v.Record, vectorRecord{hexOf(sender[:]), string(exact), r.ID})
 		v.Digest.Records = append(v.Digest.Records, string(exact))
-		v.Digest.Digests = append(v.Digest.Digests, hex.EncodeToString(d[:]))
+		v.Digest.Digests = append(v.Digest.Digests, hexOf(d[:]))
 	}
 	d2 := unhex(t, v.Digest.Digests[2])
 	rc := &Receipt{Delivered: 3, DeliveredDigest: d[:], Read: 2, ReadDigest: d2, Time: 1795348801000, Salt: run(60, saltSize)}
 	digest := rc.Digest(t3, DirectionBA)
-	v.Receipt = vectorReceipt{hex.EncodeToString(t3[:]), DirectionBA, string(canon.MustMarshal(rc)), hex.EncodeToString(digest[:])}
+	v.Receipt = vectorReceipt{hexOf(t3[:]), DirectionBA, string(proto.MustMarshal(rc)), hexOf(digest[:])}
 
 	h := &MessageHeader{
 		Conversation: t3[:], Direction: DirectionAB, Kind: KindText, N: 7, Random: run(70, 32), Step: &Step{Enc: run(1, 3), Key: run(2, 4)},
 		SrcBundle: run(71, 32), DstBundle: run(72, 32), Time: 1795348800000, Seq: 1, Count: 3, Digest: d[:],
 	}
-	header := canon.MustMarshal(h)
+	header := proto.MustMarshal(h)
 	if _, err := ParseMessageHeader(header); err != nil {
 		t.Fatal(err)
 	}
 	cipherHash := run32(90)
-	v.Message = vectorMessage{string(header), hex.EncodeToString(cipherHash[:]), hex.EncodeToString(MessageSigns(header, cipherHash))}
+	v.Message = vectorMessage{string(header), hexOf(cipherHash[:]), hexOf(MessageSigns(header, cipherHash))}
 
 	for _, text := range []string{"a", "\"\\/", "\b\t\n\f\r", "\x00\x1f\u007f", "<>&", "é日😀", "\u2028\u2029"} {
-		v.Canonical = append(v.Canonical, vectorCanonical{hex.EncodeToString([]byte(text)), hex.EncodeToString(canon.MustMarshal(text))})
+		v.Canonical = append(v.Canonical, vectorCanonical{hexOf([]byte(text)), hexOf(proto.MustMarshal(text))})
 	}
 	good := v.Record[0].Record
 	for _, test := range []struct{ why, old, new string }{

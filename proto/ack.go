@@ -5,8 +5,8 @@ import (
 	"strconv"
 )
 
-// The relay's ack is, after client-com, the line that a busy client sees most;
-// it has one form and is scanned by hand.
+// After client-com the relay's ack is the most frequent line of a busy client. It
+// has one form and is scanned by hand.
 //
 //	{"type":"ack","dst-id":"ID","answers":N}
 var (
@@ -14,8 +14,8 @@ var (
 	ackAnswers = []byte(`","answers":`)
 )
 
-// ScanAck recognises a relay's ack header in its canonical form. What it does
-// not recognise goes through ParseRelayHeader.
+// ScanAck recognises a relay's ack header in its canonical form. Everything else
+// is for ParseRelayHeader.
 func ScanAck(header []byte) (h *Header, ok bool) {
 	rest, ok := bytes.CutPrefix(header, ackPrefix)
 	if !ok || len(rest) <= ConnIDLen {
@@ -37,8 +37,8 @@ func ScanAck(header []byte) (h *Header, ok bool) {
 	return &Header{Type: TypeAck, DstID: id, Answers: &n}, true
 }
 
-// AppendAck appends the payload by which the relay says that everything up to
-// line answers that went to one connection has been written to it.
+// AppendAck appends the payload of an ack: the relay has written everything for
+// connection dstID up to line answers.
 func AppendAck(dst []byte, dstID string, answers uint64) []byte {
 	dst = append(dst, ackPrefix...)
 	dst = append(dst, dstID...)

@@ -8,8 +8,8 @@ import (
 	"chatsecure/testdata/corpus"
 )
 
-// FuzzScanAck holds the scanner against the parser: what it recognises the
-// parser accepts, with the same meaning.
+// FuzzScanAck compares the scanner with the parser: the parser accepts every header that the
+// scanner recognises, with the same meaning.
 func FuzzScanAck(f *testing.F) {
 	good := [][]byte{
 		[]byte(`{"type":"ack","dst-id":"0123456789abcdef","answers":0}`),

@@ -2,11 +2,12 @@ package proto
 
 import (
 	"bytes"
-
-	"chatsecure/canon"
+	"fmt"
 )
 
-// Connect1 is connect phase 1, client to relay: nothing in it names a person.
+// The lines of the connect handshake. PROTOCOL.md, "Connect".
+
+// Connect1 is phase 1, client to relay. It names no person.
 type Connect1 struct {
 	Type    string   `json:"type"`
 	Phase   int      `json:"phase"`
@@ -14,7 +15,7 @@ type Connect1 struct {
 	Data    []byte   `json:"data"` // 32 random bytes
 }
 
-// Connect2 is connect phase 2, relay to client.
+// Connect2 is phase 2, relay to client.
 type Connect2 struct {
 	Type      string `json:"type"`
 	Phase     int    `json:"phase"`
@@ -24,52 +25,42 @@ type Connect2 struct {
 	Signature []byte `json:"signature"`
 }
 
-// Connect3 is connect phase 3, client to relay. Payload is the sealed Hello.
+// Connect3 is phase 3, client to relay.
 type Connect3 struct {
 	Type    string `json:"type"`
 	Phase   int    `json:"phase"`
-	Data    []byte `json:"data"` // KEM encapsulation
-	Payload []byte `json:"payload"`
+	Data    []byte `json:"data"`    // KEM encapsulation
+	Payload []byte `json:"payload"` // name, what the client takes, bundle and signature, sealed
 }
 
-// Connect4 is connect phase 4, relay to client. Payload is the sealed Welcome.
+// Connect4 is phase 4, relay to client.
 type Connect4 struct {
 	Type    string `json:"type"`
 	Phase   int    `json:"phase"`
-	Payload []byte `json:"payload"`
+	Payload []byte `json:"payload"` // a Welcome, sealed
 }
 
-// Welcome is what connect phase 4 seals: either done and the connection id, or
-// an error.
+// Welcome is the payload of phase 4: either done and the connection id, or an
+// error.
 type Welcome struct {
 	Done  string `json:"done,omitempty"`
 	ID    string `json:"id,omitempty"`
 	Error *Error `json:"error,omitempty"`
 }
 
-// ClearError is an error told before there is a key to seal it under. It
-// proves nothing; a client reports it and trusts it in no other way.
+// ClearError is an error line from before there is a key. It proves nothing: a
+// client may only show it.
 type ClearError struct {
 	Type    string `json:"type"` // "error"
 	Code    Code   `json:"code"`
 	Message string `json:"message"`
 }
 
-// Listed is one connection in the body of a list answer, which is a JSON array
-// of these.
-type Listed struct {
-	Name     string `json:"name"`
-	ID       string `json:"id"`
-	Takes    string `json:"takes"`
-	Since    int64  `json:"since"`    // Unix seconds
-	Identity string `json:"identity"` // hex; the relay's word, proved by no one
-}
-
-// ReadWelcome decodes what connect phase 4 seals. It returns the connection id,
-// or the *Error in it.
+// ReadWelcome decodes the opened payload of phase 4. It returns the connection
+// id, or the *Error in it.
 func ReadWelcome(opened []byte) (id string, err error) {
 	var w Welcome
-	if err := canon.Unmarshal(opened, &w); err == nil {
+	if err := Unmarshal(opened, &w); err == nil {
 		switch {
 		case w.Error != nil && w.Error.inBounds() && w.Done == "" && w.ID == "":
 			return "", w.Error
@@ -80,12 +71,12 @@ func ReadWelcome(opened []byte) (id string, err error) {
 	return "", Errorf(Malformed, "connect phase 4 seals what is malformed")
 }
 
-// ReadConnect decodes a connect line of the given phase into v, one of the
-// ConnectN types, or returns the *Error that a clear error line holds.
+// ReadConnect decodes a connect line of this phase into v, one of the ConnectN
+// types. An error line gives its *Error.
 func ReadConnect(line []byte, phase int, v any) error {
 	if bytes.HasPrefix(line, []byte(`{"type":"error"`)) {
 		var c ClearError
-		err := canon.Unmarshal(line, &c)
+		err := Unmarshal(line, &c)
 		e := &Error{Code: c.Code, Message: c.Message}
 		if err != nil || !e.inBounds() {
 			return Errorf(Malformed, "an error line that cannot be read")
@@ -95,25 +86,14 @@ func ReadConnect(line []byte, phase int, v any) error {
 	if v, ok := v.(*Connect3); ok && phase == 3 && scanConnect3(line, v) {
 		return nil
 	}
-	if err := canon.Unmarshal(line, v); err != nil {
+	if err := Unmarshal(line, v); err != nil {
 		return Errorf(Malformed, "connect phase %d is not in its canonical form", phase)
 	}
-	var typ string
-	var got int
-	switch v := v.(type) {
-	case *Connect1:
-		typ, got = v.Type, v.Phase
-		if len(v.Data) != RandomSize || len(v.Ciphers) == 0 || len(v.Ciphers) > MaxCiphers {
-			return Errorf(Malformed, "connect phase 1 needs ciphers and %d random bytes", RandomSize)
-		}
-	case *Connect2:
-		typ, got = v.Type, v.Phase
-	case *Connect3:
-		typ, got = v.Type, v.Phase
-	case *Connect4:
-		typ, got = v.Type, v.Phase
+	if v, ok := v.(*Connect1); ok && (len(v.Data) != RandomSize || len(v.Ciphers) == 0 || len(v.Ciphers) > MaxCiphers) {
+		return Errorf(Malformed, "connect phase 1 needs ciphers and %d random bytes", RandomSize)
 	}
-	if typ != TypeConnect || got != phase {
+	// Type and phase are the first fields of the canonical form.
+	if !bytes.HasPrefix(line, fmt.Appendf(nil, `{"type":"connect","phase":%d,`, phase)) {
 		return Errorf(Unexpected, "connect phase %d was expected", phase)
 	}
 	return nil
@@ -125,9 +105,9 @@ const (
 	connect3End     = `"}`
 )
 
-// scanConnect3 decodes connect phase 3 in its canonical form, and tells whether
-// it was that. It is a client's certificates, and encoding/json was a tenth of
-// what a relay spends on a handshake.
+// scanConnect3 decodes connect phase 3 in its canonical form, and reports
+// whether it was that. The payload has a client's certificates: in
+// encoding/json it took a tenth of a handshake's time in the relay.
 func scanConnect3(line []byte, v *Connect3) bool {
 	rest, ok := bytes.CutPrefix(line, []byte(connect3Data))
 	if !ok {
@@ -141,10 +121,14 @@ func scanConnect3(line []byte, v *Connect3) bool {
 	if !ok {
 		return false
 	}
-	c := Connect3{TypeConnect, 3, make([]byte, decodedLen(data)), make([]byte, decodedLen(payload))}
-	if !decodeExact(c.Data, data) || !decodeExact(c.Payload, payload) {
+	enc, ok := DecodeBase64([]byte{}, data)
+	if !ok {
 		return false
 	}
-	*v = c
+	hello, ok := DecodeBase64([]byte{}, payload)
+	if !ok {
+		return false
+	}
+	*v = Connect3{Type: TypeConnect, Phase: 3, Data: enc, Payload: hello}
 	return true
 }

@@ -7,17 +7,16 @@ import (
 	"strings"
 	"testing"
 
-	"chatsecure/canon"
 	"chatsecure/testdata/corpus"
 )
 
 func TestReadConnect(t *testing.T) {
 	random := make([]byte, RandomSize)
-	line1 := string(canon.MustMarshal(&Connect1{TypeConnect, 1, []string{"A", "B"}, random}))
-	line2 := string(canon.MustMarshal(&Connect2{TypeConnect, 2, "A", []byte("k"), []byte("p"), []byte("s")}))
-	line3 := string(canon.MustMarshal(&Connect3{TypeConnect, 3, []byte("e"), []byte("p")}))
-	line4 := string(canon.MustMarshal(&Connect4{TypeConnect, 4, []byte("p")}))
-	busy := string(canon.MustMarshal(&ClearError{TypeError, Busy, "try again"}))
+	line1 := string(MustMarshal(&Connect1{TypeConnect, 1, []string{"A", "B"}, random}))
+	line2 := string(MustMarshal(&Connect2{TypeConnect, 2, "A", []byte("k"), []byte("p"), []byte("s")}))
+	line3 := string(MustMarshal(&Connect3{TypeConnect, 3, []byte("e"), []byte("p")}))
+	line4 := string(MustMarshal(&Connect4{TypeConnect, 4, []byte("p")}))
+	busy := string(MustMarshal(&ClearError{TypeError, Busy, "try again"}))
 	read := func(line string, phase int) error {
 		return ReadConnect([]byte(line), phase, []any{&Connect1{}, &Connect2{}, &Connect3{}, &Connect4{}}[phase-1])
 	}
@@ -40,9 +39,9 @@ func TestReadConnect(t *testing.T) {
 		{"phase 1 for 3", strings.Replace(line3, `"phase":3`, `"phase":1`, 1), 3, Unexpected},
 		{"phase 2 where 4 is due", line2, 4, Malformed},
 		{"another type", strings.Replace(line4, "connect", "list", 1), 4, Unexpected},
-		{"no ciphers", string(canon.MustMarshal(&Connect1{TypeConnect, 1, nil, random})), 1, Malformed},
-		{"too many ciphers", string(canon.MustMarshal(&Connect1{TypeConnect, 1, make([]string, MaxCiphers+1), random})), 1, Malformed},
-		{"short random", string(canon.MustMarshal(&Connect1{TypeConnect, 1, []string{"A"}, random[1:]})), 1, Malformed},
+		{"no ciphers", string(MustMarshal(&Connect1{TypeConnect, 1, nil, random})), 1, Malformed},
+		{"too many ciphers", string(MustMarshal(&Connect1{TypeConnect, 1, make([]string, MaxCiphers+1), random})), 1, Malformed},
+		{"short random", string(MustMarshal(&Connect1{TypeConnect, 1, []string{"A"}, random[1:]})), 1, Malformed},
 		{"a field removed", strings.Replace(line2, `"cipher":"A",`, "", 1), 2, Malformed},
 		{"a field twice", strings.Replace(line2, `"cipher":"A",`, `"cipher":"A","cipher":"A",`, 1), 2, Malformed},
 		{"a field of another type", strings.Replace(line2, `"cipher":"A"`, `"cipher":1`, 1), 2, Malformed},
@@ -60,8 +59,8 @@ func TestReadConnect(t *testing.T) {
 }
 
 func TestReadWelcome(t *testing.T) {
-	good := string(canon.MustMarshal(&Welcome{Done: "ok", ID: testID}))
-	refusal := string(canon.MustMarshal(&Welcome{Error: &Error{NameTaken, "it is another's"}}))
+	good := string(MustMarshal(&Welcome{Done: "ok", ID: testID}))
+	refusal := string(MustMarshal(&Welcome{Error: &Error{NameTaken, "it is another's"}}))
 	if id, err := ReadWelcome([]byte(good)); err != nil || id != testID {
 		t.Errorf("%q, %v", id, err)
 	}
@@ -87,7 +86,7 @@ func TestReadWelcome(t *testing.T) {
 	}
 }
 
-// connectForms are the four phases, as ReadConnect takes them.
+// connectForms are the four phases as ReadConnect reads them.
 var connectForms = []func() any{
 	func() any { return new(Connect1) }, func() any { return new(Connect2) }, func() any { return new(Connect3) }, func() any { return new(Connect4) },
 }
@@ -102,32 +101,32 @@ func FuzzConnect(f *testing.F) {
 		}
 		return false
 	}, [][]byte{
-		canon.MustMarshal(&Connect1{TypeConnect, 1, []string{"A", "B"}, random}),
-		canon.MustMarshal(&Connect2{TypeConnect, 2, "A", []byte("k"), []byte("p"), []byte("s")}),
-		canon.MustMarshal(&Connect3{TypeConnect, 3, []byte("e"), []byte("p")}),
-		canon.MustMarshal(&Connect3{TypeConnect, 3, []byte{}, []byte{}}),
-		canon.MustMarshal(&Connect4{TypeConnect, 4, []byte("p")}),
+		MustMarshal(&Connect1{TypeConnect, 1, []string{"A", "B"}, random}),
+		MustMarshal(&Connect2{TypeConnect, 2, "A", []byte("k"), []byte("p"), []byte("s")}),
+		MustMarshal(&Connect3{TypeConnect, 3, []byte("e"), []byte("p")}),
+		MustMarshal(&Connect3{TypeConnect, 3, []byte{}, []byte{}}),
+		MustMarshal(&Connect4{TypeConnect, 4, []byte("p")}),
 	},
 		[]byte(`{"type":"connect","phase":3,"data":"","payload":""},"payload":""}`), []byte(`{"type":"connect","phase":3,"data":"QQ==","payload":"QR=="}`),
-		canon.MustMarshal(&ClearError{TypeError, Busy, "try again"}), []byte(`{"type":"error"`),
-		canon.MustMarshal(&ClearError{TypeError, Code(strings.Repeat("c", MaxCode+1)), "it is long"}))
+		MustMarshal(&ClearError{TypeError, Busy, "try again"}), []byte(`{"type":"error"`),
+		MustMarshal(&ClearError{TypeError, Code(strings.Repeat("c", MaxCode+1)), "it is long"}))
 	f.Fuzz(func(t *testing.T, line []byte) {
 		taken := 0
 		for i, form := range connectForms {
 			v := form()
 			err := ReadConnect(line, i+1, v)
 			if v, ok := v.(*Connect3); ok {
-				// The scanner takes what encoding/json does, and nothing else.
+				// The scanner and encoding/json accept the same lines.
 				var scanned, slow Connect3
 				fast := scanConnect3(line, &scanned)
-				same := canon.Unmarshal(line, &slow) == nil && slow.Type == TypeConnect && slow.Phase == 3 && slow.Data != nil && slow.Payload != nil
+				same := Unmarshal(line, &slow) == nil && slow.Type == TypeConnect && slow.Phase == 3 && slow.Data != nil && slow.Payload != nil
 				if fast != same || fast && !reflect.DeepEqual(scanned, slow) || fast && !reflect.DeepEqual(*v, slow) {
 					t.Fatalf("%q: scanned: %v, %+v; decoded: %v, %+v", line, fast, scanned, same, slow)
 				}
 			}
 			if err == nil {
 				taken++
-				if again := canon.MustMarshal(v); !bytes.Equal(again, line) {
+				if again := MustMarshal(v); !bytes.Equal(again, line) {
 					t.Fatalf("%q was taken for %q", line, again)
 				}
 				continue
@@ -137,7 +136,7 @@ func FuzzConnect(f *testing.F) {
 				t.Fatalf("%q: %#v", line, err)
 			}
 			own := e.Code == Malformed || e.Code == Unexpected
-			if again := canon.MustMarshal(&ClearError{TypeError, e.Code, e.Message}); !own && !bytes.Equal(again, line) {
+			if again := MustMarshal(&ClearError{TypeError, e.Code, e.Message}); !own && !bytes.Equal(again, line) {
 				t.Fatalf("%q was taken for the error %q", line, again)
 			}
 		}
@@ -149,8 +148,8 @@ func FuzzConnect(f *testing.F) {
 
 func FuzzWelcome(f *testing.F) {
 	corpus.Add(f, func(b []byte) bool { id, _ := ReadWelcome(b); return id != "" },
-		[][]byte{canon.MustMarshal(&Welcome{Done: "ok", ID: testID})},
-		canon.MustMarshal(&Welcome{Error: &Error{NameTaken, "it is another's"}}), []byte("{}"))
+		[][]byte{MustMarshal(&Welcome{Done: "ok", ID: testID})},
+		MustMarshal(&Welcome{Error: &Error{NameTaken, "it is another's"}}), []byte("{}"))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		id, err := ReadWelcome(b)
 		w := Welcome{Done: "ok", ID: id}
@@ -164,7 +163,7 @@ func FuzzWelcome(f *testing.F) {
 			}
 			w = Welcome{Error: e}
 		}
-		if again := canon.MustMarshal(&w); !bytes.Equal(again, b) {
+		if again := MustMarshal(&w); !bytes.Equal(again, b) {
 			t.Fatalf("%q was taken for %q", b, again)
 		}
 	})

@@ -2,9 +2,9 @@ package proto
 
 import "fmt"
 
-// Code is the stable, machine-readable half of an error: it crosses the wire,
-// stands in -json output, and decides the exit status. PROTOCOL.md, "Error
-// codes", is the same table.
+// Code is the stable, machine-readable half of an error. It crosses the wire,
+// stands in -json output and decides the exit status. PROTOCOL.md, "Error
+// codes".
 type Code string
 
 // The codes.
@@ -50,8 +50,8 @@ const (
 	BundleMalformed       Code = "bundle-malformed"
 )
 
-// Error is a refusal as it crosses the wire: a code and a sentence for people,
-// lower case and without a full stop.
+// Error is a refusal as it crosses the wire: a code, and a sentence in lower
+// case without a full stop.
 type Error struct {
 	Code    Code   `json:"code"`
 	Message string `json:"message"`
@@ -60,7 +60,7 @@ type Error struct {
 // Error returns the sentence.
 func (e *Error) Error() string { return e.Message }
 
-// inBounds tells whether an error that came is one to repeat to people.
+// inBounds reports whether a received error may be shown.
 func (e *Error) inBounds() bool {
 	return e.Code != "" && len(e.Code) <= MaxCode && len(e.Message) <= MaxMessage
 }
@@ -69,3 +69,9 @@ func (e *Error) inBounds() bool {
 func Errorf(code Code, format string, args ...any) *Error {
 	return &Error{Code: code, Message: fmt.Sprintf(format, args...)}
 }
+
+// The bounds on an error that a peer sends, in bytes.
+const (
+	MaxMessage = 1 << 10 // the sentence
+	MaxCode    = 64
+)

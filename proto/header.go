@@ -1,13 +1,7 @@
 package proto
 
-import (
-	"bytes"
-	"encoding/base64"
-
-	"chatsecure/canon"
-)
-
-// The header types, in the words of 2016.
+// The header types, as the original of 2016 calls them. PROTOCOL.md, "Requests
+// and routing".
 const (
 	TypeConnect       = "connect"
 	TypeList          = "list"
@@ -23,22 +17,21 @@ const (
 	TypeRelease       = "release"
 )
 
-// What a connection takes, told in connect phase 3.
+// The kinds of message that a connection takes, as it says in connect phase 3.
 const (
 	TakesMessages = "messages"
 	TakesPipe     = "pipe"
 	TakesNone     = "none"
 )
 
-// Came and Left are the two things a peer line can say in `done`.
+// The values of `done` in a peer header.
 const (
 	Came = "came"
 	Left = "left"
 )
 
-// Header is the first line inside a secure line's payload, as canonical JSON.
-// Which fields a type has is fixed by the tables below; a field too many or
-// too few is refused.
+// Header is the first line of a payload, in canonical JSON. The tables below fix
+// the fields of each type; one too many or too few is refused.
 type Header struct {
 	Type    string  `json:"type"`
 	Phase   int     `json:"phase,omitempty"`
@@ -51,7 +44,7 @@ type Header struct {
 	Dst     string  `json:"dst,omitempty"`
 	DstID   string  `json:"dst-id,omitempty"`
 	Done    string  `json:"done,omitempty"`
-	Answers *uint64 `json:"answers,omitempty"` // the seq of the secure line that this answers
+	Answers *uint64 `json:"answers,omitempty"` // seq of the secure line that this answers
 	Code    Code    `json:"code,omitempty"`
 	Message string  `json:"message,omitempty"`
 }
@@ -91,7 +84,7 @@ func (h *Header) fields() fieldSet {
 	return s
 }
 
-// A form is the fields that a type must have and may have.
+// A form is the fields that a header must have and may have.
 type form struct{ must, may fieldSet }
 
 const (
@@ -99,8 +92,8 @@ const (
 	fromPeer = toPeer | fSrc | fSrcID
 )
 
-// fromClient and fromRelay are the forms in the two directions. A type with
-// two forms (an error may be a peer's or the relay's) has both.
+// fromClient and fromRelay are the forms in the two directions. A type may have
+// two: an error is a peer's or the relay's.
 var fromClient = map[string][]form{
 	TypeList:          {{may: fName | fWatch}},
 	TypeWhoisGet:      {{must: fName}},
@@ -134,7 +127,7 @@ func ParseRelayHeader(b []byte) (*Header, error) { return parseHeader(b, fromRel
 
 func parseHeader(b []byte, forms map[string][]form) (*Header, error) {
 	var h Header
-	if err := canon.Unmarshal(b, &h); err != nil {
+	if err := Unmarshal(b, &h); err != nil {
 		return nil, Errorf(Malformed, "a header that is not canonical JSON: %v", err)
 	}
 	allowed, ok := forms[h.Type]
@@ -150,7 +143,7 @@ func parseHeader(b []byte, forms map[string][]form) (*Header, error) {
 	return nil, Errorf(Malformed, "a %s header with fields missing or too many", h.Type)
 }
 
-// check looks at the values that have a form of their own.
+// check refuses bad values.
 func (h *Header) check() error {
 	for _, id := range [...]string{h.ID, h.SrcID, h.DstID} {
 		if id != "" && !ValidConnID(id) {
@@ -175,130 +168,23 @@ func (h *Header) check() error {
 	return nil
 }
 
-// MaxMessage bounds the sentence of an error in bytes, MaxCode its code.
-const (
-	MaxMessage = 1 << 10
-	MaxCode    = 64
-)
-
-// ConnIDLen is the length of a connection id: 16 lower-case hex digits, drawn
-// at random by the relay and never used again by it.
+// ConnIDLen is the length of a connection id: 16 lower-case hex digits, which
+// the relay draws at random and never uses again.
 const ConnIDLen = 16
 
-// ValidConnID tells whether s has the form of a connection id.
-func ValidConnID(s string) bool {
-	if len(s) != ConnIDLen {
-		return false
-	}
-	for i := range len(s) {
-		if c := s[i]; (c < '0' || c > '9') && (c < 'a' || c > 'f') {
-			return false
-		}
-	}
-	return true
-}
+// ValidConnID reports whether s has the form of a connection id.
+func ValidConnID(s string) bool { return IsHex(s, ConnIDLen/2) }
 
-// ValidTakes tells whether s is one of the three things a connection takes.
+// ValidTakes reports whether s is a kind of message that a connection takes.
 func ValidTakes(s string) bool {
 	return s == TakesMessages || s == TakesPipe || s == TakesNone
 }
 
-// AppendPayload appends header line, signature line (empty without one) and
-// body to dst: the plaintext of a secure line.
-func AppendPayload(dst, header, signature, body []byte) []byte {
-	dst = append(dst, header...)
-	dst = append(dst, '\n')
-	dst = base64.StdEncoding.AppendEncode(dst, signature)
-	dst = append(dst, '\n')
-	return append(dst, body...)
-}
-
-// SplitPayload takes a payload apart. The parts share its memory, but for the
-// signature, which is nil where its line is empty.
-func SplitPayload(payload []byte) (header, signature, body []byte, err error) {
-	header, rest, ok := bytes.Cut(payload, newline)
-	if !ok {
-		return nil, nil, nil, Errorf(Malformed, "a payload without a header line")
-	}
-	sig, body, ok := bytes.Cut(rest, newline)
-	if !ok {
-		return nil, nil, nil, Errorf(Malformed, "a payload without a signature line")
-	}
-	if len(sig) > 0 {
-		signature = make([]byte, decodedLen(sig))
-		if !decodeExact(signature, sig) {
-			return nil, nil, nil, Errorf(Malformed, "a signature line that is not base64")
-		}
-	}
-	return header, signature, body, nil
-}
-
-var newline = []byte("\n")
-
-// A Route is a header that is only forwarded, as the relay's hot path sees it:
-// what ParseClientHeader would give, without its allocations. That name and id
-// are such is not checked: the relay compares them with those it knows.
-type Route struct {
-	typ, Dst, DstID []byte
-}
-
-// ScanRoute recognises the two forwarded headers that fill a busy line, in
-// their canonical form with a plain name:
-//
-//	{"type":"client-com","dst":"NAME","dst-id":"ID"}
-//	{"type":"comm-ack","dst":"NAME","dst-id":"ID"}
-//
-// What it does not recognise goes through ParseClientHeader.
-func ScanRoute(header []byte) (r Route, ok bool) {
-	rest, ok := bytes.CutPrefix(header, routeType)
-	if !ok {
-		return r, false
-	}
-	switch {
-	case bytes.HasPrefix(rest, routeCom):
-		r.typ, rest = rest[:len(TypeClientCom)], rest[len(routeCom):]
-	case bytes.HasPrefix(rest, routeAck):
-		r.typ, rest = rest[:len(TypeCommAck)], rest[len(routeAck):]
-	default:
-		return r, false
-	}
-	end := bytes.IndexByte(rest, '"')
-	if end <= 0 || end > 4*maxName {
-		return r, false
-	}
-	for _, c := range rest[:end] {
-		if !plainNameByte(c) {
-			return r, false
-		}
-	}
-	r.Dst, rest = rest[:end], rest[end:]
-	rest, ok = bytes.CutPrefix(rest, routeDstID)
-	if !ok || len(rest) != ConnIDLen+len(secureSuffix) || string(rest[ConnIDLen:]) != secureSuffix {
-		return r, false
-	}
-	r.DstID = rest[:ConnIDLen]
-	return r, true
-}
-
-var (
-	routeType  = []byte(`{"type":"`)
-	routeCom   = []byte(TypeClientCom + `","dst":"`)
-	routeAck   = []byte(TypeCommAck + `","dst":"`)
-	routeDstID = []byte(`","dst-id":"`)
-)
-
-// AppendStamped appends the header that the destination sees: the route with
-// who it came from, which only the relay says.
-func AppendStamped(dst []byte, r Route, src, srcID string) []byte {
-	dst = append(dst, routeType...)
-	dst = append(dst, r.typ...)
-	dst = append(dst, `","src":"`...)
-	dst = append(dst, src...)
-	dst = append(dst, `","src-id":"`...)
-	dst = append(dst, srcID...)
-	dst = append(dst, `","dst":"`...)
-	dst = append(dst, r.Dst...)
-	dst = append(dst, routeDstID...)
-	dst = append(dst, r.DstID...)
-	return append(dst, secureSuffix...)
+// Listed is one connection in the body of a list answer, a JSON array.
+type Listed struct {
+	Name     string `json:"name"`
+	ID       string `json:"id"`
+	Takes    string `json:"takes"`
+	Since    int64  `json:"since"`    // Unix seconds
+	Identity string `json:"identity"` // hex; the relay's claim, without proof
 }

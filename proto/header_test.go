@@ -7,7 +7,6 @@ import (
 	"strings"
 	"testing"
 
-	"chatsecure/canon"
 	"chatsecure/testdata/corpus"
 )
 
@@ -15,7 +14,7 @@ const testID = "0123456789abcdef"
 
 func answers(n uint64) *uint64 { return &n }
 
-// goodHeaders is at least one header of every form, by who may send it.
+// goodHeaders is one header or more of every form, by its sender.
 var goodHeaders = map[string][]Header{
 	"client": {
 		{Type: TypeList},
@@ -57,9 +56,9 @@ func TestHeadersOfEveryForm(t *testing.T) {
 	for who, parse := range headerParsers {
 		seen := make(map[string]bool)
 		for _, h := range goodHeaders[who] {
-			b := canon.MustMarshal(&h)
+			b := MustMarshal(&h)
 			got, err := parse(b)
-			if err != nil || !bytes.Equal(canon.MustMarshal(got), b) {
+			if err != nil || !bytes.Equal(MustMarshal(got), b) {
 				t.Errorf("%s: %s: %v", who, b, err)
 			}
 			seen[h.Type] = true
@@ -76,8 +75,8 @@ func TestHeadersOfEveryForm(t *testing.T) {
 	}
 }
 
-// Every field of every header removed, and every other field added: refused,
-// unless that is another of the type's forms.
+// Every field of every header is removed, and every other field added. The result is refused,
+// unless it is another form of the type.
 func TestHeaderFieldsMissingOrTooMany(t *testing.T) {
 	set := []func(h *Header, on bool){
 		func(h *Header, on bool) { h.Phase = pick(on, 1, 0) },
@@ -102,7 +101,7 @@ func TestHeaderFieldsMissingOrTooMany(t *testing.T) {
 			}
 			good[h.Type][h.fields()] = true
 		}
-		// Forms whose optional fields the examples do not show one by one.
+		// Forms with optional fields that no example has alone.
 		good[TypeList][fName], good[TypeList][fWatch] = who == "client", who == "client"
 		if who == "relay" {
 			for _, s := range []fieldSet{fCode | fMessage | fAnswers, fCode | fMessage | fDstID} {
@@ -114,15 +113,15 @@ func TestHeaderFieldsMissingOrTooMany(t *testing.T) {
 				for _, on := range []bool{false, true} {
 					changed := h
 					f(&changed, on)
-					_, err := parse(canon.MustMarshal(&changed))
+					_, err := parse(MustMarshal(&changed))
 					known := good[changed.Type][changed.fields()]
 					if err == nil && !known {
-						t.Errorf("%s: %s was taken", who, canon.MustMarshal(&changed))
+						t.Errorf("%s: %s was taken", who, MustMarshal(&changed))
 					}
-					// In another of the type's forms; in the same one the new
-					// value may not fit.
+					// The result is another form of the type, or the same one, which the new value
+					// may not fit.
 					if err != nil && known && changed.fields() != h.fields() {
-						t.Errorf("%s: %s: %v", who, canon.MustMarshal(&changed), err)
+						t.Errorf("%s: %s: %v", who, MustMarshal(&changed), err)
 					}
 				}
 			}
@@ -137,7 +136,7 @@ func pick[T any](on bool, yes, no T) T {
 	return no
 }
 
-// Row 22, as far as headers go.
+// Row 22: headers.
 func TestRow22Headers(t *testing.T) {
 	good := `{"type":"client-com","dst":"ana","dst-id":"` + testID + `"}`
 	if _, err := ParseClientHeader([]byte(good)); err != nil {
@@ -196,7 +195,7 @@ func TestRow22Headers(t *testing.T) {
 		"a long error":          {Type: TypeError, Code: Gone, Message: strings.Repeat("x", MaxMessage+1)},
 		"a long code":           {Type: TypeError, Code: Code(strings.Repeat("x", 65)), Message: "x"},
 	} {
-		b := canon.MustMarshal(&h)
+		b := MustMarshal(&h)
 		if h.Type == "" {
 			b = []byte(`{"type":"ack","dst-id":"` + testID + `","answers":18446744073709551616}`)
 		}
@@ -206,12 +205,12 @@ func TestRow22Headers(t *testing.T) {
 	}
 }
 
-// FuzzHeader: whatever is taken is in its one form and holds what it must.
+// FuzzHeader: an accepted header is in its one form and has the fields of its type.
 func FuzzHeader(f *testing.F) {
 	for who, all := range goodHeaders {
 		var good [][]byte
 		for _, h := range all {
-			good = append(good, canon.MustMarshal(&h))
+			good = append(good, MustMarshal(&h))
 		}
 		corpus.Add(f, func(b []byte) bool { _, err := headerParsers[who](b); return err == nil }, good)
 	}
@@ -224,7 +223,7 @@ func FuzzHeader(f *testing.F) {
 				}
 				continue
 			}
-			if again := canon.MustMarshal(h); !bytes.Equal(again, b) {
+			if again := MustMarshal(h); !bytes.Equal(again, b) {
 				t.Fatalf("%s: %q was taken for %q", who, b, again)
 			}
 			for _, name := range []string{h.Name, h.Src, h.Dst} {
@@ -239,77 +238,4 @@ func FuzzHeader(f *testing.F) {
 			}
 		}
 	})
-}
-
-// FuzzScanRoute holds the relay's scanner against the parser.
-func FuzzScanRoute(f *testing.F) {
-	taken := 0
-	for _, h := range goodHeaders["client"] {
-		b := canon.MustMarshal(&h)
-		f.Add(b)
-		if _, ok := ScanRoute(b); ok {
-			taken++
-		}
-	}
-	corpus.Check(f, taken)
-	for _, s := range []string{
-		`{"type":"client-com","dst":"","dst-id":"` + testID + `"}`,
-		`{"type":"client-com","dst":"a\"b","dst-id":"` + testID + `"}`,
-		`{"type":"client-com","dst":"all","dst-id":"` + testID + `"}`,
-		`{"type":"comm-ack","dst":"ana","dst-id":"` + testID + `x"}`,
-		`{"type":"comm-ack","dst":"ana","dst-id":"0123456789abcde\""}`,
-	} {
-		f.Add([]byte(s))
-	}
-	f.Fuzz(func(t *testing.T, b []byte) {
-		h, err := ParseClientHeader(b)
-		r, ok := ScanRoute(b)
-		if !ok {
-			if err == nil && (h.Type == TypeClientCom || h.Type == TypeCommAck) && isPlainName(h.Dst) {
-				t.Fatalf("%q was not recognised", b)
-			}
-			return
-		}
-		if err != nil {
-			// Only where name or id is none, which the relay finds out.
-			if CheckName(string(r.Dst)) == nil && ValidConnID(string(r.DstID)) {
-				t.Fatalf("%q was recognised, and the parser says %v", b, err)
-			}
-			return
-		}
-		if h.Type != string(r.typ) || h.Dst != string(r.Dst) || h.DstID != string(r.DstID) {
-			t.Fatalf("%q was scanned as %q", b, r)
-		}
-		stamped := AppendStamped(nil, r, "João", testID)
-		h.Src, h.SrcID = "João", testID
-		if want := canon.MustMarshal(h); !bytes.Equal(stamped, want) {
-			t.Fatalf("stamped %q, want %q", stamped, want)
-		}
-		if _, err := ParseRelayHeader(stamped); err != nil {
-			t.Fatalf("%q: %v", stamped, err)
-		}
-	})
-}
-
-func isPlainName(name string) bool {
-	for i := range len(name) {
-		if !plainNameByte(name[i]) {
-			return false
-		}
-	}
-	return true
-}
-
-func TestScanRouteAllocatesNothing(t *testing.T) {
-	header := []byte(`{"type":"client-com","dst":"ana","dst-id":"` + testID + `"}`)
-	room := make([]byte, 0, 512)
-	if n := testing.AllocsPerRun(100, func() {
-		r, ok := ScanRoute(header)
-		if !ok {
-			t.Fatal("not recognised")
-		}
-		room = AppendStamped(room[:0], r, "bruno", testID)
-	}); n != 0 {
-		t.Errorf("%v allocations", n)
-	}
 }

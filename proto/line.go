@@ -3,15 +3,16 @@ package proto
 import (
 	"bytes"
 	"io"
+	"slices"
 	"sync"
 )
 
-// Buffer sizes of a LineReader: small while a connection is idle, because the
-// relay holds thousands of those, large while lines stream in, because a read
-// costs more than the bytes it brings. Readers lend each other the large ones,
-// and have one only while it is in use. Lines of a handshake do not stream, and
-// strangers by the thousand may leave one incomplete: their buffers are their
-// own, of four times the last one's size and no longer than such a line.
+// The buffer sizes of a LineReader in bytes. Buffers are small on an idle
+// connection, of which the relay holds thousands, and large while lines stream
+// in, when a read costs more than its bytes. Large ones are shared: a reader has
+// one only while it needs it. A handshake's lines do not stream, and thousands
+// of strangers may leave one incomplete, so its reader owns its buffers. Each is
+// four times the last one and no longer than such a line.
 const (
 	minReadBuffer       = 1 << 10
 	maxOwnBuffer        = 4 << 10
@@ -25,8 +26,7 @@ var (
 	longBuffers   = sync.Pool{New: func() any { return new([longReadBuffer]byte) }}
 )
 
-// takeBuffer returns a buffer for lines up to limit that is larger than size, by
-// one step.
+// takeBuffer returns the next buffer larger than size, for lines up to limit.
 func takeBuffer(size, limit int) []byte {
 	switch {
 	case size < minReadBuffer:
@@ -40,9 +40,10 @@ func takeBuffer(size, limit int) []byte {
 	case size < longReadBuffer:
 		return longBuffers.Get().(*[longReadBuffer]byte)[:]
 	}
-	return make([]byte, 2*size) // no line of the protocol's
+	return make([]byte, 2*size) // only for limits beyond the protocol's
 }
 
+// giveBuffer returns a shared buffer to its pool.
 func giveBuffer(b []byte) {
 	switch len(b) {
 	case streamReadBuffer:
@@ -52,22 +53,22 @@ func giveBuffer(b []byte) {
 	}
 }
 
-// LineReader reads newline-terminated lines of bounded length. Blank lines are
-// skipped. It is used by one goroutine.
+// LineReader reads lines of bounded length, each ended by a newline. It skips
+// blank lines. One goroutine owns it.
 type LineReader struct {
 	r      io.Reader
 	buf    []byte
 	lo, hi int    // unread bytes are buf[lo:hi]
-	own    []byte // of maxOwnBuffer, while buf is a lent one
-	full   bool
-	small  int // consecutive reads that used little of buf
+	own    []byte // of maxOwnBuffer, while buf is a shared one
+	full   bool   // the last read filled buf
+	small  int    // consecutive reads that used little of buf
 }
 
 // NewLineReader returns a LineReader on r.
 func NewLineReader(r io.Reader) *LineReader { return &LineReader{r: r} }
 
-// Holding returns how many bytes of memory an incomplete line takes, beyond
-// the little that every reader has.
+// Holding returns the bytes of memory that an incomplete line takes, beyond the
+// small buffer that every reader has.
 func (l *LineReader) Holding() int {
 	if l.hi == l.lo || len(l.buf) <= maxOwnBuffer {
 		return 0
@@ -76,9 +77,9 @@ func (l *LineReader) Holding() int {
 }
 
 // ReadLine returns the next line that is not blank, without its newline. The
-// slice is valid, and may be written to, until the next call. A line longer
-// than limit is a TooLong error; input that ends inside a line is
-// io.ErrUnexpectedEOF.
+// caller may read and write the slice until the next call. A line of more than
+// limit bytes is a TooLong error, too many blank lines are Malformed, and an end
+// inside a line is io.ErrUnexpectedEOF.
 func (l *LineReader) ReadLine(limit int) ([]byte, error) {
 	scanned, blank := 0, 0
 	for {
@@ -111,14 +112,13 @@ func (l *LineReader) ReadLine(limit int) ([]byte, error) {
 	}
 }
 
-// fill reads once, after making room: it takes a larger buffer when the last
-// read filled this one or one line needs more, gives a large one back when the
-// stream pauses, and lets a middling one go when reads have been small for a
-// while.
+// fill makes room and reads once. It takes a larger buffer if the last read
+// filled this one or a line needs more, gives a large one back when the stream
+// pauses, and shrinks a middle-sized one after some small reads.
 func (l *LineReader) fill(limit int) error {
 	pending := l.hi - l.lo
 	size := len(l.buf)
-	most := streamReadBuffer // what fills a smaller buffer gets a larger one
+	most := streamReadBuffer // a stream alone needs no larger one
 	if limit <= MaxHandshakeLine {
 		most = handshakeReadBuffer
 	}
@@ -152,14 +152,14 @@ func (l *LineReader) fill(limit int) error {
 	return io.ErrNoProgress
 }
 
-// Close gives back what the reader was lent. The reader, and the lines that it
-// returned, are not used after it.
+// Close gives a shared buffer back. Neither the reader nor a line that it
+// returned may be used afterwards.
 func (l *LineReader) Close() {
 	giveBuffer(l.buf)
 	*l = LineReader{}
 }
 
-// move goes on in another buffer.
+// move continues in another buffer.
 func (l *LineReader) move(buf []byte) {
 	pending := copy(buf, l.buf[l.lo:l.hi])
 	giveBuffer(l.buf)
@@ -170,4 +170,10 @@ func (l *LineReader) move(buf []byte) {
 		l.own = nil
 	}
 	l.buf, l.lo, l.hi, l.small = buf, 0, pending, 0
+}
+
+// WriteLine writes a line and its newline, in one Write.
+func WriteLine(w io.Writer, line []byte) error {
+	_, err := w.Write(append(slices.Clip(line), '\n'))
+	return err
 }

@@ -24,7 +24,7 @@ func readLines(r io.Reader, limit int) (lines []string, err error) {
 	}
 }
 
-// Row 22, as far as lines go.
+// Row 22: lines.
 func TestRow22Lines(t *testing.T) {
 	long := strings.Repeat("x", 5000)
 	for _, c := range []struct {
@@ -97,12 +97,12 @@ func TestLineReaderLetsMemoryGo(t *testing.T) {
 			t.Fatalf("a buffer of %d bytes held a line of %d", len(l.buf), MaxLine)
 		}
 	}
-	if len(l.buf) != minReadBuffer { // after two more that were small
+	if len(l.buf) != minReadBuffer { // after two more small reads
 		t.Errorf("after short lines the buffer has %d bytes", len(l.buf))
 	}
 }
 
-// What strangers have sent of a line takes little more memory than its bytes.
+// An incomplete line of a stranger takes little more memory than its bytes.
 func TestLineReaderOfAHandshake(t *testing.T) {
 	for _, c := range []struct{ sent, most int }{
 		{0, minReadBuffer}, {100, minReadBuffer}, {minReadBuffer, 2 * minReadBuffer}, {5000, 20 << 10}, {20_000, 72 << 10}, {MaxHandshakeLine, 72 << 10},
@@ -117,8 +117,7 @@ func TestLineReaderOfAHandshake(t *testing.T) {
 	}
 }
 
-// TestLineReaderGivesBack: readers of one long line each have the same buffer
-// one after the other.
+// TestLineReaderGivesBack: readers of one long line each use the same buffer, one after the other.
 func TestLineReaderGivesBack(t *testing.T) {
 	input := strings.Repeat("x", 2*maxOwnBuffer) + "\n"
 	read := func() {
@@ -136,14 +135,14 @@ func TestLineReaderGivesBack(t *testing.T) {
 		read()
 	}
 	runtime.ReadMemStats(&after)
-	// The pool may drop some: at a collection, and by chance under -race.
+	// The pool drops some at a collection, and at random under -race.
 	if n := (after.TotalAlloc - before.TotalAlloc) / rounds; n > streamReadBuffer/2 {
 		t.Errorf("each reader takes %d bytes of new memory", n)
 	}
 }
 
-// stepReader gives what is written as one step, however many reads that takes,
-// and never two steps in one read.
+// stepReader gives the bytes of one step in as many reads as that takes, and never two steps in one
+// read.
 type stepReader struct {
 	r     io.Reader
 	sizes []int
@@ -163,7 +162,7 @@ func (s *stepReader) Read(p []byte) (int, error) {
 func TestLineReaderAllocatesNothing(t *testing.T) {
 	line := []byte(strings.Repeat("x", 600) + "\n")
 	l := NewLineReader(endless(line))
-	for range 10_000 { // until the buffer has its size
+	for range 10_000 { // the buffer reaches its size
 		l.ReadLine(MaxLine)
 	}
 	if n := testing.AllocsPerRun(1000, func() { l.ReadLine(MaxLine) }); n != 0 {
@@ -171,12 +170,12 @@ func TestLineReaderAllocatesNothing(t *testing.T) {
 	}
 }
 
-// endless reads as the same line again and again, one a read.
+// endless is a reader of the same line again and again, one in a read.
 type endless []byte
 
 func (e endless) Read(p []byte) (int, error) { return copy(p, e), nil }
 
-// FuzzLineReader splits a stream anywhere: the lines are the same.
+// FuzzLineReader splits a stream anywhere and gets the same lines.
 func FuzzLineReader(f *testing.F) {
 	f.Add([]byte("a\nbc\n\n\nd"), []byte{1, 2, 3})
 	f.Add([]byte(strings.Repeat("x", 3000)+"\n"+strings.Repeat("y", 100)+"\n"), []byte{255, 1})
@@ -211,7 +210,7 @@ func FuzzLineReader(f *testing.F) {
 	})
 }
 
-// naiveLines is what a LineReader is to do, without buffers.
+// naiveLines does the work of a LineReader without buffers.
 func naiveLines(input []byte, limit int) (lines []string, err error) {
 	blank := 0
 	for len(input) > 0 {

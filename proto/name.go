@@ -6,20 +6,23 @@ import (
 	"unicode/utf8"
 )
 
-// maxName is the longest name in characters.
-const maxName = 32
+// The longest name.
+const (
+	maxName      = 32                    // in characters
+	MaxNameBytes = maxName * utf8.UTFMax // in bytes of UTF-8
+)
 
-// reserved are the names that the prompt would take for a command.
+// reserved are the words of the prompt, folded.
 var reserved = map[string]bool{"all": true, "list": true, "whois": true, "history": true, "help": true, "exit": true, "quit": true}
 
-// CheckName refuses what is not a name: 1 to 32 letters or digits with "._-"
-// inside, no combining marks, and not a word of the prompt.
+// CheckName refuses all but names: 1 to 32 letters or digits with "._-" inside,
+// no combining marks, no word of the prompt. Errors have the code NameInvalid.
 func CheckName(name string) error {
 	bad := func(why string) error { return Errorf(NameInvalid, "%s", "a name "+why) }
 	if name == "" {
 		return bad("must not be empty")
 	}
-	if len(name) > maxName*utf8.UTFMax || utf8.RuneCountInString(name) > maxName {
+	if len(name) > MaxNameBytes || utf8.RuneCountInString(name) > maxName {
 		return bad("has at most 32 characters")
 	}
 	if !utf8.ValidString(name) {
@@ -42,19 +45,18 @@ func CheckName(name string) error {
 	return nil
 }
 
-// ignorable letters have no ink of their own: the Hangul fillers.
+// ignorable reports a letter that shows nothing: a Hangul filler.
 func ignorable(r rune) bool {
 	return r == 0x115f || r == 0x1160 || r == 0x3164 || r == 0xffa0
 }
 
-// FoldName returns the form under which names are compared: Unicode simple
-// case folding, one rune for one, so that it does not depend on a locale. The
-// relay's registry and every `to` list use it.
+// FoldName returns the form in which names are compared, registered and listed
+// in `to`: Unicode simple case folding, rune by rune, in no locale.
 func FoldName(name string) string {
 	return strings.Map(func(r rune) rune {
-		// The smallest letter of the orbit stands for all of it (the smallest
-		// rune of the Greek iota's is a combining mark), but lower-case ASCII
-		// for ASCII letters, so that people recognise their names.
+		// The smallest letter of the orbit stands for it: the smallest rune of the
+		// Greek iota's is a combining mark. For ASCII it is the lower-case letter,
+		// so that people recognise their names.
 		least := r
 		for f := unicode.SimpleFold(r); f != r; f = unicode.SimpleFold(f) {
 			if f < least && unicode.IsLetter(f) {
@@ -68,11 +70,11 @@ func FoldName(name string) string {
 	}, name)
 }
 
-// SameName tells whether two names are the same when folded.
+// SameName reports whether two names are equal when folded.
 func SameName(a, b string) bool { return FoldName(a) == FoldName(b) }
 
-// plainNameByte tells whether c is an ASCII byte of a name: those need neither
-// escaping in JSON nor Unicode tables.
+// plainNameByte reports whether c is an ASCII byte of a name. It needs neither
+// JSON escapes nor Unicode tables.
 func plainNameByte(c byte) bool {
 	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || c == '.' || c == '_' || c == '-'
 }

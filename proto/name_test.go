@@ -10,7 +10,7 @@ import (
 	"chatsecure/testdata/corpus"
 )
 
-// Row 24: what must not be a name.
+// Row 24: bad names.
 func TestRow24Names(t *testing.T) {
 	for _, name := range []string{
 		"a", "7", "ana", "Ana", "ana.maria", "a_b-c.d", "João", "Ελένη", "Ιωάννης", "Жанна", "王小明", "김철수", "علي",
@@ -54,8 +54,8 @@ func TestFoldName(t *testing.T) {
 	}
 }
 
-// FuzzName holds what the registry and the `to` lists rely on: the folded form
-// of a name is a name, and folding again changes nothing.
+// FuzzName checks the property behind the registry and the `to` lists: a folded name is a name, and
+// folding it again changes nothing.
 func FuzzName(f *testing.F) {
 	corpus.Add(f, func(s string) bool { return CheckName(s) == nil },
 		[]string{"ana", "Ιωάννης", "Ana.Maria-7", "ſ", "王", "ǅ", "ᾳ"}, "\u0345", "", "a\x00")
@@ -76,7 +76,7 @@ func FuzzName(f *testing.F) {
 	})
 }
 
-// Every letter there is, since the fuzzer does not get to all of them.
+// Every letter of Unicode, since the fuzzer does not reach all of them.
 func TestEveryLetterFoldsToALetter(t *testing.T) {
 	for r := rune(0); r <= unicode.MaxRune; r++ {
 		if name := string(r); CheckName(name) == nil {

@@ -16,7 +16,7 @@ trap 'echo "attack.sh was ended: what it has not said it has not tried" >&2; exi
 least=200000
 start=$(date +%s)
 {
-	CHATSECURE_ATTACK=1 go test -count=1 -v -timeout "${1:-30m}" -run 'Attack|Row|Schedules|FaultyTransport|SessionCut|HistoryEveryByte' ./... 2>&1 && echo passed >"$status" || :
+	CHATSECURE_ATTACK=1 go test -count=1 -v -timeout "${1:-45m}" -run 'Attack|Row|Schedules|FaultyTransport|SessionCut|HistoryEveryByte' ./... 2>&1 && echo passed >"$status" || :
 } | awk -v least=$least '
 	BEGIN { suites = split("MLKEM768X25519_AES256_GCM RSA_AES256_CBC_HMAC RSA_AES128_CBC_HMAC", suite) }
 	/^=== / || /^ +--- PASS/ || /no test files|no tests to run/ { next }

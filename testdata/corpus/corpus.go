@@ -1,19 +1,21 @@
-// Package corpus fills the seed corpora of the fuzz targets from real objects
-// that the tests make. A target that starts from nothing, or from what is
-// refused at the first byte, finds nothing and says so to nobody: here it
-// fails.
+// Package corpus fills the seed corpora of fuzz targets with real objects made by
+// the tests. A target without seeds, or with seeds refused at the first byte,
+// would find nothing in silence. Here it fails.
 package corpus
 
-import "testing"
+import (
+	"os"
+	"testing"
+)
 
-// Add gives a target of one argument its seeds: good ones, of which taken must
-// take each, and there must be one; and others, which may be anything.
+// Add gives seeds to a target of one argument: at least one good seed, for each
+// of which taken must be true, and others of any kind.
 func Add[T ~[]byte | ~string](f *testing.F, taken func(T) bool, good []T, others ...T) {
 	f.Helper()
 	Check(f, len(good))
 	for i, seed := range good {
 		if !taken(seed) {
-			f.Fatalf("seed %d of %d is refused, so the target may never see what is taken: %.200q", i+1, len(good), seed)
+			f.Fatalf("seed %d of %d is refused, so the target may never see accepted input: %.200q", i+1, len(good), seed)
 		}
 		f.Add(seed)
 	}
@@ -22,11 +24,18 @@ func Add[T ~[]byte | ~string](f *testing.F, taken func(T) bool, good []T, others
 	}
 }
 
-// Check is for a target of several arguments, which adds its seeds itself:
-// good is how many of them are taken.
+// Check is for targets of several arguments, which add their seeds themselves.
+// good is the number of accepted seeds.
 func Check(f *testing.F, good int) {
 	f.Helper()
 	if good == 0 {
-		f.Fatal("no seed is taken: the target would test nothing")
+		f.Fatal("no seed is accepted: the target would test nothing")
+	}
+}
+
+// Put writes an input to the target's file, in place of the last input.
+func Put(path string, data []byte) {
+	if err := os.WriteFile(path, data, 0o600); err != nil {
+		panic(err)
 	}
 }

@@ -11,14 +11,14 @@ import (
 	"time"
 )
 
-// Policy identifiers as on the real certificates: anyPolicy for CAs, the
-// card's own for holders.
+// Policy identifiers of the real certificates: anyPolicy on CAs, the card's own
+// on holders.
 const (
 	anyPolicy    = "2.5.29.32.0"
 	holderPolicy = "2.16.620.1.1.1.2.4.0.7"
 )
 
-// CA is a certificate authority with its key and its list of the revoked.
+// CA is a certificate authority with its key and its revocations.
 type CA struct {
 	Cert   *x509.Certificate
 	Key    crypto.Signer
@@ -32,10 +32,10 @@ type CA struct {
 	number  int64 // of the last CRL
 }
 
-// NewCA makes a CA under parent (nil: a self-signed root), of the lab's kind
-// of key, without a path length constraint unless options say otherwise. It
-// stands outside the lab's own hierarchy and files: for cross certificates,
-// loops, long chains and CAs with a fault.
+// NewCA makes a CA under parent (nil: a self-signed root), by default with the
+// lab's kind of key and without a path length constraint. It is not part of the
+// lab's own hierarchy and files. Its purpose is cross certificates, loops, long
+// chains and CAs with a fault.
 func (p *PKI) NewCA(parent *CA, subject pkix.RDNSequence, opts ...IssueOption) (*CA, error) {
 	now := p.now()
 	r := &request{now: now, keyType: p.opts.CAKey, subject: subject, issuer: parent, pathLen: -1,
@@ -61,7 +61,8 @@ func (p *PKI) NewCA(parent *CA, subject pkix.RDNSequence, opts ...IssueOption) (
 	return &CA{Cert: cert, Key: key, Parent: r.issuer, File: "other", now: p.now}, nil
 }
 
-// Path returns the CA's certificate and those above it, root excluded.
+// Path returns the certificates of the CA and of those above it, without the
+// root.
 func (ca *CA) Path() []*x509.Certificate {
 	var path []*x509.Certificate
 	for ; ca != nil && ca.Parent != nil; ca = ca.Parent {
@@ -70,8 +71,8 @@ func (ca *CA) Path() []*x509.Certificate {
 	return path
 }
 
-// Revoke puts a certificate that this CA issued on its list; see PKI.Revoke.
-// What stood there for it before is replaced.
+// Revoke puts a certificate of this CA on its list, in place of an earlier entry
+// for it; see PKI.Revoke.
 func (ca *CA) Revoke(cert *x509.Certificate, at time.Time, reason int) {
 	ca.mu.Lock()
 	defer ca.mu.Unlock()
@@ -82,14 +83,14 @@ func (ca *CA) Revoke(cert *x509.Certificate, at time.Time, reason int) {
 		SerialNumber: cert.SerialNumber, RevocationTime: at.UTC().Truncate(time.Second), ReasonCode: reason})
 }
 
-// Entries returns the CA's list as it stands.
+// Entries returns the CA's current list.
 func (ca *CA) Entries() []x509.RevocationListEntry {
 	ca.mu.Lock()
 	defer ca.mu.Unlock()
 	return slices.Clone(ca.revoked)
 }
 
-// nextNumber gives each CRL of this CA a higher number.
+// nextNumber returns the number of the CA's next CRL.
 func (ca *CA) nextNumber() *big.Int {
 	ca.mu.Lock()
 	defer ca.mu.Unlock()

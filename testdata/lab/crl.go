@@ -15,17 +15,17 @@ import (
 	"time"
 )
 
-// CRL describes a certificate revocation list. The zero value is a complete
-// one: all that the CA has revoked, the next number, an hour old, good for
-// thirty days.
+// CRL describes a certificate revocation list. The zero value is a complete list:
+// all revocations of the CA, the next number, one hour old, valid for thirty
+// days.
 type CRL struct {
 	Number                 *big.Int
 	ThisUpdate, NextUpdate time.Time
 	Entries                []x509.RevocationListEntry // nil: the CA's own; empty: none
-	Extensions             []pkix.Extension           // added to AKI and CRL number: DeltaIndicator, IDP, ...
+	Extensions             []pkix.Extension           // beside AKI and CRL number: DeltaIndicator, IDP, ...
 	Key                    crypto.Signer              // signs instead of the CA's
-	// Edit changes the list in any way before it is signed again: no
-	// nextUpdate, no number, another issuer.
+	// Edit changes the list before it is signed again, for example to one
+	// without nextUpdate or number, or of another issuer.
 	Edit func(*pkix.TBSCertificateList)
 }
 
@@ -55,15 +55,14 @@ func (ca *CA) MakeCRL(c CRL) ([]byte, error) {
 	return ca.resign(der, c)
 }
 
-// resign applies c.Edit to a finished list and signs it again, with c.Key if
-// there is one. A key given is of the CA's own type, or the algorithm that
-// the list names would not be the key's.
+// resign applies c.Edit to a finished list and signs it again, with c.Key if set.
+// c.Key must be of the type of the CA's key, whose algorithm the list names.
 func (ca *CA) resign(der []byte, c CRL) ([]byte, error) {
 	var list pkix.CertificateList
 	if _, err := asn1.Unmarshal(der, &list); err != nil {
 		return nil, err
 	}
-	list.TBSCertList.Raw = nil // else the old bytes would be written
+	list.TBSCertList.Raw = nil // Marshal would write the old bytes
 	if c.Edit != nil {
 		c.Edit(&list.TBSCertList)
 	}
@@ -76,14 +75,7 @@ func (ca *CA) resign(der []byte, c CRL) ([]byte, error) {
 	if key == nil {
 		key = ca.Key
 	}
-	parsed, err := x509.ParseRevocationList(der)
-	if err != nil {
-		return nil, err
-	}
-	hash := hashOf(parsed.SignatureAlgorithm)
-	h := hash.New()
-	h.Write(tbs)
-	sig, err := key.Sign(rand.Reader, h.Sum(nil), hash)
+	sig, err := crypto.SignMessage(key, rand.Reader, tbs, hashFor(ca.Key))
 	if err != nil {
 		return nil, err
 	}
@@ -91,19 +83,8 @@ func (ca *CA) resign(der []byte, c CRL) ([]byte, error) {
 	return asn1.Marshal(list)
 }
 
-// hashOf is the hash inside a signature algorithm that x509 chooses by itself.
-func hashOf(alg x509.SignatureAlgorithm) crypto.Hash {
-	switch alg {
-	case x509.ECDSAWithSHA384:
-		return crypto.SHA384
-	case x509.ECDSAWithSHA512:
-		return crypto.SHA512
-	}
-	return crypto.SHA256
-}
-
-// CRLs returns the complete list of each CA that has files, by name: "root",
-// "cc", "auth".
+// CRLs returns new complete lists of the lab's CAs by file name: "root", "cc",
+// "auth".
 func (p *PKI) CRLs() (map[string][]byte, error) {
 	lists := make(map[string][]byte)
 	for _, ca := range p.CAs() {

@@ -6,8 +6,8 @@ import (
 	"fmt"
 )
 
-// IDP is an issuing distribution point (RFC 5280, section 5.2.5): what part
-// of a CA's certificates a list covers.
+// IDP is an issuing distribution point (RFC 5280, section 5.2.5): the part of a
+// CA's certificates covered by a list.
 type IDP struct {
 	URLs                       []string
 	OnlyUser, OnlyCA, OnlyAttr bool
@@ -16,14 +16,14 @@ type IDP struct {
 }
 
 // Point is one entry of CRLDistributionPoints (RFC 5280, section 4.2.1.13).
-// Issuer is set where another than the certificate's issuer signs the list.
+// Issuer is set if another CA than the certificate's issuer signs the list.
 type Point struct {
 	URLs    []string
 	Reasons []int
 	Issuer  pkix.RDNSequence
 }
 
-// The forms that the standard library does not encode.
+// Forms without an encoder in the standard library.
 type (
 	distributionPointName struct {
 		FullName []asn1.RawValue `asn1:"optional,tag:0"`
@@ -43,39 +43,39 @@ type (
 	}
 )
 
-// DeltaIndicator marks a list as a delta on the base of that number (RFC
-// 5280, section 5.2.4). Critical.
+// DeltaIndicator marks a list as a delta to the base of this number (RFC 5280,
+// section 5.2.4). It is critical.
 func DeltaIndicator(base int64) pkix.Extension {
 	return Extension(asn1.ObjectIdentifier{2, 5, 29, 27}, true, base)
 }
 
-// Extension returns the issuing distribution point as an extension. Critical.
+// Extension returns the issuing distribution point as a critical extension.
 func (d IDP) Extension() pkix.Extension {
 	return Extension(asn1.ObjectIdentifier{2, 5, 29, 28}, true, idpValue{Name: fullName(d.URLs),
 		OnlyUser: d.OnlyUser, OnlyCA: d.OnlyCA, Reasons: reasonFlags(d.Reasons), Indirect: d.Indirect, OnlyAttr: d.OnlyAttr})
 }
 
-// CDP is CRLDistributionPoints with more in it than URLs. For a certificate
+// CDP is a CRLDistributionPoints extension with more than URLs. In a certificate
 // it goes to ExtraExtensions, with the template's CRLDistributionPoints nil.
 func CDP(points ...Point) pkix.Extension {
 	return Extension(asn1.ObjectIdentifier{2, 5, 29, 31}, false, pointValues(points))
 }
 
-// FreshestCRL says where the delta is (RFC 5280, sections 4.2.1.15 and 5.2.6),
-// in a certificate or in a base list.
+// FreshestCRL names the places of the delta (RFC 5280, sections 4.2.1.15 and
+// 5.2.6), in a certificate or a base list.
 func FreshestCRL(urls ...string) pkix.Extension {
 	return Extension(asn1.ObjectIdentifier{2, 5, 29, 46}, false, pointValues([]Point{{URLs: urls}}))
 }
 
-// CertificateIssuer belongs to an entry of an indirect list: from it on,
-// entries are about certificates of that issuer (RFC 5280, section 5.3.3).
-// Critical.
+// CertificateIssuer is for an entry of an indirect list: this entry and those
+// after it are about certificates of that issuer (RFC 5280, section 5.3.3). It
+// is critical.
 func CertificateIssuer(dn pkix.RDNSequence) pkix.Extension {
 	return Extension(asn1.ObjectIdentifier{2, 5, 29, 29}, true, []asn1.RawValue{directoryName(dn)})
 }
 
-// Extension encodes any value as an extension: an unknown critical one, say.
-// It panics on what has no encoding: that is a mistake in a test.
+// Extension encodes any value as an extension, for example an unknown critical
+// one. It panics if the value has no encoding, which is a mistake in a test.
 func Extension(id asn1.ObjectIdentifier, critical bool, value any) pkix.Extension {
 	return pkix.Extension{Id: id, Critical: critical, Value: mustMarshal(value)}
 }
@@ -92,7 +92,7 @@ func pointValues(points []Point) []pointValue {
 	return list
 }
 
-// fullName is the choice of GeneralNames in a DistributionPointName.
+// fullName is the choice fullName of a DistributionPointName.
 func fullName(urls []string) distributionPointName {
 	var n distributionPointName
 	for _, u := range urls {
@@ -101,13 +101,13 @@ func fullName(urls []string) distributionPointName {
 	return n
 }
 
-// directoryName is a GeneralName [4]; explicit, because Name is a choice.
+// directoryName is a GeneralName [4]. It is explicit because Name is a CHOICE.
 func directoryName(dn pkix.RDNSequence) asn1.RawValue {
 	return asn1.RawValue{Class: asn1.ClassContextSpecific, Tag: 4, IsCompound: true, Bytes: mustMarshal(dn)}
 }
 
-// reasonFlags sets the bit of each reason, without trailing zero bits, as DER
-// has a named bit list.
+// reasonFlags sets the bit of each reason. DER has no trailing zero bits in a
+// named bit list.
 func reasonFlags(reasons []int) asn1.BitString {
 	var b asn1.BitString
 	for _, r := range reasons {

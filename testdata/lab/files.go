@@ -10,29 +10,28 @@ import (
 	"slices"
 )
 
-// Names inside a lab's directory. A holder's files go to a directory of the
-// holder's name, so no holder has one of these.
+// Names inside a lab's directory. The files of a holder are in a directory of the
+// holder's name, so that no holder has one of these.
 const (
-	bundleFile       = "ca-bundle.pem"     // the root alone: what -ca-bundle takes
+	bundleFile       = "ca-bundle.pem"     // the root alone, for -ca-bundle
 	intermediateFile = "intermediates.pem" // the CAs below it
 	caDir            = "ca"                // FILE.pem, FILE.key.pem and last FILE.crl of each CA
-	aiaDir           = "aia"               // FILE.crt, DER, as AIA names them
-	crlDir           = "crl"               // FILE.crl, DER: what -crl takes
-	tokenDir         = "tokens"            // SoftHSM2's
+	aiaDir           = "aia"               // FILE.crt, DER, named by AIA
+	crlDir           = "crl"               // FILE.crl, DER, for -crl
+	tokenDir         = "tokens"            // of SoftHSM2
 	softHSMConf      = "softhsm2.conf"
 	certFile         = "cert.pem" // leaf first, then the chain without the root
 	keyFile          = "key.pem"  // PKCS#8
 	pinFile          = "pin"
-	stateDir         = "state" // what the printed commands use
+	stateDir         = "state" // for the commands printed by pki
 )
 
-// reserved are the names that a lab's directory uses itself.
+// reserved are the lab's own names in its directory.
 var reserved = []string{bundleFile, intermediateFile, caDir, aiaDir, crlDir, tokenDir, stateDir, softHSMConf}
 
-// Write puts the lab into dir, which is made if need be: the bundle, CAs, CRLs
-// and a software card for every holder (the last issued, where two have one
-// name). Each file is replaced at once, so a program that is running may read
-// the directory meanwhile.
+// Write puts the lab into dir and makes dir if needed: the bundle, CAs, CRLs and a
+// software card for every holder (the last card issued to a name). Each file is
+// replaced at once, so that programs may read the directory meanwhile.
 func (p *PKI) Write(dir string) error {
 	for _, d := range []string{dir, filepath.Join(dir, caDir), filepath.Join(dir, aiaDir), filepath.Join(dir, crlDir)} {
 		if err := os.MkdirAll(d, 0o755); err != nil {
@@ -64,7 +63,7 @@ func (p *PKI) Write(dir string) error {
 	return nil
 }
 
-// CheckName refuses what cannot be a holder's directory in a lab.
+// CheckName refuses names that cannot be a holder's directory in a lab.
 func CheckName(name string) error {
 	if !filepath.IsLocal(name) || filepath.Base(name) != name || name[0] == '.' || slices.Contains(reserved, name) {
 		return fmt.Errorf("%q cannot be the name of a card's directory in the lab", name)
@@ -79,8 +78,7 @@ func (p *PKI) WriteCRLs(dir string) error {
 		return err
 	}
 	for name, der := range lists {
-		// The copy in ca/ is the CA's memory: crl/ is there to be tried
-		// things with.
+		// The copy in ca/ is for Load: tests may change those in crl/.
 		for _, d := range []string{caDir, crlDir} {
 			if err := replaceFile(dir, filepath.Join(d, name+".crl"), der, 0o644); err != nil {
 				return err
@@ -90,8 +88,8 @@ func (p *PKI) WriteCRLs(dir string) error {
 	return nil
 }
 
-// write puts a CA's certificate and key where Load finds them, and its
-// certificate where AIA says.
+// write puts a CA's certificate and key into ca/ for Load, and its certificate
+// into aia/.
 func (ca *CA) write(dir string) error {
 	key, err := pemKey(ca.Key)
 	if err != nil {
@@ -121,14 +119,14 @@ func (h *Holder) WriteCard(dir string) error {
 	return replaceFile(dir, certFile, pemCerts(append([]*x509.Certificate{h.Leaf}, h.Chain...)...), 0o644)
 }
 
-// replaceFile writes dir/name whole or not at all. The temporary file is in
-// dir, not beside the target: a relay that reads crl/ never meets half a list.
+// replaceFile writes dir/name completely or not at all. The temporary file is in
+// dir and not beside the target: a relay that reads crl/ never finds half a list.
 func replaceFile(dir, name string, data []byte, mode os.FileMode) error {
 	f, err := os.CreateTemp(dir, ".lab-*")
 	if err != nil {
 		return err
 	}
-	defer os.Remove(f.Name()) // after the rename there is nothing to remove
+	defer os.Remove(f.Name()) // no effect after the rename
 	_, err = f.Write(data)
 	if err == nil {
 		err = f.Chmod(mode)
@@ -142,7 +140,7 @@ func replaceFile(dir, name string, data []byte, mode os.FileMode) error {
 	return os.Rename(f.Name(), filepath.Join(dir, name))
 }
 
-// pemCerts encodes certificates one after the other.
+// pemCerts encodes certificates in PEM.
 func pemCerts(certs ...*x509.Certificate) []byte {
 	var b bytes.Buffer
 	for _, c := range certs {
@@ -151,7 +149,7 @@ func pemCerts(certs ...*x509.Certificate) []byte {
 	return b.Bytes()
 }
 
-// pemKey encodes a private key as PKCS#8.
+// pemKey encodes a private key as PKCS#8 in PEM.
 func pemKey(key any) ([]byte, error) {
 	der, err := x509.MarshalPKCS8PrivateKey(key)
 	if err != nil {

@@ -11,25 +11,40 @@ import (
 	"time"
 )
 
-// Holder is a person with a card: certificate, what the card carries of its
-// chain, and the key.
+// Holder is a person with a card: the certificate, the part of its chain on the
+// card, and the key.
 type Holder struct {
-	Name   string              // what the person is called online and where its files go
+	Name   string              // online and as the name of the directory
 	Leaf   *x509.Certificate   // the authentication certificate
 	Chain  []*x509.Certificate // CAs on the card, issuer first, root excluded; empty with NoCA
 	Key    crypto.Signer       // the card's key
 	Issuer *CA                 // nil if self-signed
 }
 
-// An IssueOption makes a certificate other than the usual one. A KeyType is
-// an option too. Where two contradict each other the later one counts.
+// Sign signs a message like the card: PKCS #1 v1.5 or ECDSA, with the hash for the
+// size of its key.
+func (h *Holder) Sign(message []byte) ([]byte, error) {
+	return crypto.SignMessage(h.Key, rand.Reader, message, hashFor(h.Key))
+}
+
+// ChainDER is Chain in DER, never nil.
+func (h *Holder) ChainDER() [][]byte {
+	chain := make([][]byte, len(h.Chain))
+	for i, cert := range h.Chain {
+		chain[i] = cert.Raw
+	}
+	return chain
+}
+
+// An IssueOption makes a certificate differ from the usual one. A KeyType is an
+// option too. Of two that contradict each other the later one counts.
 type IssueOption interface{ apply(*request) }
 
-// request collects what the options ask for.
+// request collects the options of one certificate.
 type request struct {
 	now                 time.Time
 	keyType             KeyType
-	key                 crypto.Signer // given, else one of keyType is made
+	key                 crypto.Signer // nil: a new one of keyType
 	subject             pkix.RDNSequence
 	notBefore, notAfter time.Time
 	issuer              *CA
@@ -46,7 +61,7 @@ type optionFunc func(*request)
 
 func (f optionFunc) apply(r *request) { f(r) }
 
-// Conditions that a holder can be in.
+// Conditions of a holder.
 var (
 	// Expired ended a day before the lab's now.
 	Expired IssueOption = optionFunc(func(r *request) {
@@ -56,26 +71,26 @@ var (
 	NotYetValid IssueOption = optionFunc(func(r *request) {
 		r.notBefore, r.notAfter = r.now.Add(holderAge), r.now.Add(holderLife)
 	})
-	// Revoked is on the issuer's list since now, for keyCompromise.
+	// Revoked is on the issuer's list from now on, for keyCompromise.
 	Revoked IssueOption = optionFunc(func(r *request) { r.revokedFor = 1 })
 	// Untrusted comes from another lab, with CAs of the same names and
-	// another root. Its chain is whole.
+	// another root. Its chain is complete.
 	Untrusted IssueOption = optionFunc(func(r *request) { r.untrusted = true })
 	// SelfSigned is its own issuer.
 	SelfSigned IssueOption = optionFunc(func(r *request) { r.selfSigned = true })
-	// Forged names the real issuer and its key identifier, and carries the
-	// real chain, but another key signed it.
+	// Forged has the name and key identifier of the real issuer and the real
+	// chain, but is signed by another key.
 	Forged IssueOption = optionFunc(func(r *request) { r.forged = true })
-	// NoCA leaves the CA certificates off the card, as on cards since 2024.
+	// NoCA leaves the CA certificates off the card, like cards since 2024.
 	NoCA IssueOption = optionFunc(func(r *request) { r.noCA = true })
 )
 
-// Window sets the validity.
+// Window sets the validity period.
 func Window(notBefore, notAfter time.Time) IssueOption {
 	return optionFunc(func(r *request) { r.notBefore, r.notAfter = notBefore, notAfter })
 }
 
-// WithKey uses this key instead of a new one.
+// WithKey sets the key, in place of a new one.
 func WithKey(key crypto.Signer) IssueOption { return optionFunc(func(r *request) { r.key = key }) }
 
 // WithSubject replaces the whole subject; see DN.
@@ -83,13 +98,13 @@ func WithSubject(dn pkix.RDNSequence) IssueOption {
 	return optionFunc(func(r *request) { r.subject = dn })
 }
 
-// WithCivilNumber sets the serialNumber attribute; see CivilNumber.
+// WithCivilNumber sets the subject's serialNumber; see civilNumber.
 func WithCivilNumber(civil string) IssueOption {
 	return optionFunc(func(r *request) { r.civil = civil })
 }
 
-// RenewalOf gives the new card of the same person: the subject of the earlier
-// one, with a new key and a new serial.
+// RenewalOf makes the next card of the same person: the same subject with a new
+// key and a new serial number.
 func RenewalOf(h *Holder) IssueOption {
 	return optionFunc(func(r *request) {
 		var dn pkix.RDNSequence
@@ -100,24 +115,24 @@ func RenewalOf(h *Holder) IssueOption {
 	})
 }
 
-// By has this CA issue, instead of the lab's sub CA (or the CA's parent).
+// By sets the issuer, in place of the lab's sub CA (or of a CA's parent).
 func By(ca *CA) IssueOption { return optionFunc(func(r *request) { r.issuer = ca }) }
 
-// PathLen sets a CA's path length constraint; -1 is none.
-func PathLen(n int) IssueOption { return optionFunc(func(r *request) { r.pathLen = n }) }
+// pathLen sets a CA's path length constraint; -1 is none.
+func pathLen(n int) IssueOption { return optionFunc(func(r *request) { r.pathLen = n }) }
 
-// Mutate changes the template just before it is signed: other usages,
-// extensions (ExtraExtensions), distribution points, a SignatureAlgorithm.
+// Mutate changes the template just before it is signed: its key usage,
+// ExtraExtensions, distribution points or SignatureAlgorithm.
 func Mutate(f func(*x509.Certificate)) IssueOption {
 	return optionFunc(func(r *request) { r.mutate = append(r.mutate, f) })
 }
 
-// Issue makes a holder's key and certificate: P-256, five years, the usual
-// citizen's subject, unless options say otherwise.
+// Issue makes a holder's key and certificate, by default with P-256, five years
+// and a citizen's subject.
 func (p *PKI) Issue(name string, opts ...IssueOption) (*Holder, error) {
 	now := p.now()
 	r := &request{now: now, keyType: P256, issuer: p.Auth,
-		notBefore: now.Add(-holderAge), notAfter: now.Add(p.opts.Life)}
+		notBefore: now.Add(-holderAge), notAfter: now.Add(holderLife)}
 	for _, o := range opts {
 		o.apply(r)
 	}
@@ -162,7 +177,7 @@ func (p *PKI) Issue(name string, opts ...IssueOption) (*Holder, error) {
 	return h, nil
 }
 
-// untrusted returns the other lab, whose root nobody here trusts.
+// untrusted returns the other lab, whose root is not in this one.
 func (p *PKI) untrusted() (*PKI, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -176,7 +191,8 @@ func (p *PKI) untrusted() (*PKI, error) {
 	return p.other, nil
 }
 
-// sign completes the template from the request, makes the key and signs.
+// sign completes the template from the request, makes the key if needed, and
+// signs.
 func (p *PKI) sign(r *request, t *x509.Certificate) (*x509.Certificate, crypto.Signer, error) {
 	key := r.key
 	if key == nil {

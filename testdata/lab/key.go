@@ -9,12 +9,10 @@ import (
 	"fmt"
 )
 
-// KeyType is a kind of key. It is an IssueOption by itself:
-// p.Issue("alice", lab.RSA2048).
+// KeyType is a kind of key. It is also an IssueOption: p.Issue("alice", RSA2048).
 type KeyType string
 
-// The kinds of key that cards have had (1024 until 2015, 2048, 3072, then
-// P-256) and those that CAs have.
+// The kinds of key of cards (1024 until 2015, 2048, 3072, then P-256) and of CAs.
 const (
 	RSA1024 KeyType = "rsa1024"
 	RSA2048 KeyType = "rsa2048"
@@ -46,6 +44,20 @@ func (k KeyType) Generate() (crypto.Signer, error) {
 		return ecdsa.GenerateKey(elliptic.P521(), rand.Reader)
 	}
 	return nil, fmt.Errorf("no key type %q", string(k))
+}
+
+// hashFor returns the hash for signatures by a key, which is also the choice of
+// x509.
+func hashFor(key crypto.Signer) crypto.Hash {
+	if public, ok := key.Public().(*ecdsa.PublicKey); ok {
+		switch public.Curve {
+		case elliptic.P384():
+			return crypto.SHA384
+		case elliptic.P521():
+			return crypto.SHA512
+		}
+	}
+	return crypto.SHA256
 }
 
 // randomBytes returns n random bytes; crypto/rand.Read never fails.

@@ -1,31 +1,32 @@
-// Package lab makes certificate authorities, cards and revocation lists for
-// tests and for trying the programs: a hierarchy shaped like the Portuguese
-// one (root, "Cartão de Cidadão", "EC de Autenticação"), citizens under it
-// with the subject attributes of a real card, complete CRLs, software cards
-// and SoftHSM2 tokens. RFC 5280 names what stands in them.
+// Package lab makes certificate authorities, cards and revocation lists (RFC
+// 5280) for tests and for trials of the programs: a hierarchy like the Portuguese
+// one (root, "Cartão de Cidadão", "EC de Autenticação"), citizens under it with
+// the subject attributes of a real card, complete CRLs, software cards and
+// SoftHSM2 tokens.
 //
 //	p, err := lab.New(lab.Options{})
 //	alice, err := p.Issue("alice", lab.RSA2048)
 //	err = p.Write(dir) // dir/ca-bundle.pem, dir/crl, dir/alice
 //
-// Nothing here is for real use: private keys of authorities lie beside their
-// certificates and the PIN of every token is the same.
+// Nothing here is for real use: the private keys of authorities lie beside their
+// certificates, and all tokens have one PIN.
 package lab
 
 import (
 	"encoding/hex"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 )
 
-// DefaultBaseURL stands in CRLDistributionPoints and AIA unless Options says
-// otherwise. A loopback literal needs no name server, and nothing listens on
-// port 1, so whoever follows it learns at once that nothing is there.
+// DefaultBaseURL begins the URLs in CRLDistributionPoints and AIA unless Options
+// has another. A loopback address needs no name server, and nothing listens on
+// port 1, so that a fetch fails at once.
 const DefaultBaseURL = "http://127.0.0.1:1/lab"
 
-// Validity of what is issued, around the lab's clock. CAs are older than any
-// expired citizen, so that a check "at that time" finds a valid chain.
+// Validity around the lab's clock. CAs are older than any expired citizen, so that
+// a check "at that time" finds a valid chain.
 const (
 	year           = 365 * 24 * time.Hour
 	rootAge        = 12 * year
@@ -37,19 +38,18 @@ const (
 	expiredAge     = 6 * year
 	crlAge         = time.Hour
 	crlLife        = 30 * 24 * time.Hour
-	labelRandBytes = 6 // 48 bits: two labs never have roots of one name
+	labelRandBytes = 6 // 48 bits, so that no two labs have a root of the same name
 )
 
-// Options says what New makes. The zero value is good for most tests.
+// Options are the parameters of a lab. The zero value is right for most tests.
 type Options struct {
 	CAKey   KeyType          // of the three CAs; "" is P384
 	BaseURL string           // of CDP and AIA, without a final slash; "" is DefaultBaseURL
-	Life    time.Duration    // of holders' certificates from now on; 0 is five years
 	Now     func() time.Time // the lab's clock; nil is time.Now
 }
 
-// PKI is one lab: three CAs and the holders they issued to. It is safe for
-// concurrent use; the CAs and holders that it hands out are not to be changed.
+// PKI is one lab: three CAs and their holders. It is safe for concurrent use. Its
+// CAs and holders must not be changed.
 type PKI struct {
 	Root *CA // "Lab Raiz do Estado 001", self-signed, the one anchor
 	CC   *CA // "Cartão de Cidadão 001"
@@ -58,9 +58,9 @@ type PKI struct {
 	opts Options
 
 	mu      sync.Mutex
-	holders []*Holder       // in the order they were issued
-	civil   map[string]bool // civil numbers given, so that none is given twice
-	other   *PKI            // issues the Untrusted; made when first needed
+	holders []*Holder       // in order of issue
+	civil   map[string]bool // civil numbers in use
+	other   *PKI            // issuer of the Untrusted, made on first use
 }
 
 // New makes a lab in memory.
@@ -76,14 +76,14 @@ func New(opts Options) (*PKI, error) {
 	}
 	p.Root.File = "root"
 	p.CC, err = p.NewCA(p.Root, DN("C", "PT", "O", "SCEE - Sistema de Certificação Electrónica do Estado",
-		"OU", "ECEstado", "CN", "Cartão de Cidadão 001"), PathLen(1))
+		"OU", "ECEstado", "CN", "Cartão de Cidadão 001"), pathLen(1))
 	if err != nil {
 		return nil, fmt.Errorf("lab CA: %w", err)
 	}
 	p.CC.File = "cc"
 	p.Auth, err = p.NewCA(p.CC, DN("C", "PT", "O", "Instituto dos Registos e do Notariado I.P.",
 		"OU", "Cartão de Cidadão", "OU", "subECEstado",
-		"CN", "EC de Autenticação do Cartão de Cidadão 0001"), PathLen(0))
+		"CN", "EC de Autenticação do Cartão de Cidadão 0001"), pathLen(0))
 	if err != nil {
 		return nil, fmt.Errorf("lab sub CA: %w", err)
 	}
@@ -91,7 +91,7 @@ func New(opts Options) (*PKI, error) {
 	return p, nil
 }
 
-// empty returns a lab without CAs, its options filled in.
+// empty returns a lab without CAs, with the defaults of its options.
 func empty(opts Options) *PKI {
 	if opts.CAKey == "" {
 		opts.CAKey = P384
@@ -99,26 +99,23 @@ func empty(opts Options) *PKI {
 	if opts.BaseURL == "" {
 		opts.BaseURL = DefaultBaseURL
 	}
-	if opts.Life == 0 {
-		opts.Life = holderLife
-	}
 	if opts.Now == nil {
 		opts.Now = time.Now
 	}
 	return &PKI{opts: opts, civil: make(map[string]bool)}
 }
 
-// now is the lab's time as certificates can say it: UTC, whole seconds.
+// now is the lab's time in the form of certificates: UTC, whole seconds.
 func (p *PKI) now() time.Time { return p.opts.Now().UTC().Truncate(time.Second) }
 
 // CAs returns the three authorities, root first.
 func (p *PKI) CAs() []*CA { return []*CA{p.Root, p.CC, p.Auth} }
 
-// BaseURL is what stands before crl/ and aia/ in the certificates' URLs.
+// BaseURL is the part before crl/ and aia/ of the certificates' URLs.
 func (p *PKI) BaseURL() string { return p.opts.BaseURL }
 
-// Served returns what is to be found under BaseURL, by path: new complete
-// CRLs ("/crl/auth.crl") and the CAs' certificates ("/aia/auth.crt").
+// Served returns the files to serve under BaseURL, by path: new complete CRLs
+// ("/crl/auth.crl") and the CAs' certificates ("/aia/auth.crt").
 func (p *PKI) Served() (map[string][]byte, error) {
 	lists, err := p.CRLs()
 	if err != nil {
@@ -132,16 +129,16 @@ func (p *PKI) Served() (map[string][]byte, error) {
 	return files, nil
 }
 
-// Holders returns everyone issued to so far, in order.
+// Holders returns all holders in order of issue.
 func (p *PKI) Holders() []*Holder {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return append([]*Holder(nil), p.holders...)
+	return slices.Clone(p.holders)
 }
 
-// Revoke puts h on its issuer's list from at on, with a reason of RFC 5280,
-// section 5.3.1 (1 keyCompromise, 6 certificateHold, 8 removeFromCRL, ...).
-// The next CRL has it.
+// Revoke puts h on its issuer's next CRL, as revoked since at, with a reason of
+// RFC 5280, section 5.3.1 (1 keyCompromise, 6 certificateHold, 8 removeFromCRL,
+// ...).
 func (p *PKI) Revoke(h *Holder, at time.Time, reason int) {
 	if h.Issuer != nil {
 		h.Issuer.Revoke(h.Leaf, at, reason)

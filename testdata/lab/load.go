@@ -12,14 +12,14 @@ import (
 	"strings"
 )
 
-// Exists reports whether dir holds a lab that Write made.
+// Exists reports whether dir holds a lab made by Write.
 func Exists(dir string) bool {
 	_, err := os.Stat(filepath.Join(dir, caDir, "root.pem"))
 	return err == nil
 }
 
-// Load reads a lab that Write made, to issue and revoke more with the same
-// CAs. The base URL is the lab's own; of opts the rest counts.
+// Load reads a lab made by Write, to issue and revoke more with the same CAs. The
+// base URL is the lab's own, whatever opts has.
 func Load(dir string, opts Options) (*PKI, error) {
 	p := empty(opts)
 	var err error
@@ -42,7 +42,7 @@ func Load(dir string, opts Options) (*PKI, error) {
 	for _, e := range entries {
 		h, err := p.loadHolder(filepath.Join(dir, e.Name()))
 		if errors.Is(err, fs.ErrNotExist) {
-			continue // not a card: ca, crl, tokens, a state directory
+			continue // no card: ca, crl, tokens, a state directory
 		}
 		if err != nil {
 			return nil, err
@@ -53,7 +53,7 @@ func Load(dir string, opts Options) (*PKI, error) {
 	return p, nil
 }
 
-// loadCA reads certificate, key and the last list of one CA.
+// loadCA reads certificate, key and last list of one CA.
 func (p *PKI) loadCA(dir, file string, parent *CA) (*CA, error) {
 	base := filepath.Join(dir, caDir, file)
 	certs, err := readCerts(base + ".pem")
@@ -100,7 +100,8 @@ func (p *PKI) loadHolder(dir string) (*Holder, error) {
 	return h, nil
 }
 
-// readCerts reads all certificates of a PEM file; there is at least one.
+// readCerts reads the certificates of a PEM file, of which there must be one at
+// least.
 func readCerts(path string) ([]*x509.Certificate, error) {
 	data, err := os.ReadFile(path)
 	if err != nil {
@@ -120,7 +121,7 @@ func readCerts(path string) ([]*x509.Certificate, error) {
 	return certs, nil
 }
 
-// readKey reads a PKCS#8 key.
+// readKey reads a PKCS#8 key in PEM.
 func readKey(path string) (crypto.Signer, error) {
 	data, err := os.ReadFile(path)
 	if err != nil {

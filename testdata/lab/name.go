@@ -9,7 +9,7 @@ import (
 	"strings"
 )
 
-// attributes are the object identifiers behind the short names that DN takes.
+// attributes are the object identifiers of DN's short names.
 var attributes = map[string]asn1.ObjectIdentifier{
 	"C":            {2, 5, 4, 6},
 	"O":            {2, 5, 4, 10},
@@ -20,10 +20,10 @@ var attributes = map[string]asn1.ObjectIdentifier{
 	"CN":           {2, 5, 4, 3},
 }
 
-// DN builds a distinguished name from pairs of short name and value, one
-// attribute to an RDN and in the order given, as the real certificates have
-// them. (pkix.Name would join two OU into one RDN and sort.) It panics on an
-// unknown short name: that is a mistake in a test.
+// DN builds a distinguished name from pairs of short name and value: one attribute
+// in each RDN, in this order, like the real certificates. (pkix.Name would join
+// two OU in one RDN, and sort.) It panics on an unknown short name, which is a
+// mistake in a test.
 func DN(pairs ...string) pkix.RDNSequence {
 	if len(pairs)%2 != 0 {
 		panic("lab.DN: a name without a value")
@@ -46,9 +46,9 @@ func citizen(name, civil string) pkix.RDNSequence {
 		"SN", surname, "GN", given, "serialNumber", civil, "CN", given+" "+surname)
 }
 
-// CivilNumber completes eight digits to what stands in a card's serialNumber:
-// "BI", the digits, and the check digit (weights 9 to 2, modulo 11, ten as 0).
-func CivilNumber(digits string) string {
+// civilNumber completes eight digits to the serialNumber on a card: "BI", the
+// digits, and the check digit (weights 9 to 2, modulo 11, ten as 0).
+func civilNumber(digits string) string {
 	sum := 0
 	for i, d := range digits {
 		sum += int(d-'0') * (9 - i)
@@ -57,8 +57,8 @@ func CivilNumber(digits string) string {
 	return fmt.Sprintf("BI%s%d", digits, check)
 }
 
-// newCivilNumber gives a number that nobody in this lab has. They begin with
-// 9, which no real civil number does yet.
+// newCivilNumber returns a number unused in this lab. It begins with 9, like no
+// real civil number yet.
 func (p *PKI) newCivilNumber() (string, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -67,7 +67,7 @@ func (p *PKI) newCivilNumber() (string, error) {
 		if err != nil {
 			return "", err
 		}
-		civil := CivilNumber(fmt.Sprintf("9%07d", n))
+		civil := civilNumber(fmt.Sprintf("9%07d", n))
 		if !p.civil[civil] {
 			p.civil[civil] = true
 			return civil, nil

@@ -14,21 +14,21 @@ import (
 	"testing"
 )
 
-// PIN opens every lab token. A card's has four to eight digits.
+// PIN is the PIN of every lab token. A card's has four to eight digits.
 const PIN = "123456"
 
-// soPIN is the security officer's on every lab token.
+// soPIN is the security officer's PIN of every lab token.
 const soPIN = "87654321"
 
 // Tokens are SoftHSM2 tokens in a directory.
 type Tokens struct {
 	Module string // libsofthsm2.so
-	Conf   string // what SOFTHSM2_CONF has to name
+	Conf   string // the value for SOFTHSM2_CONF
 
 	dir string
 }
 
-// modules is where systems put SoftHSM2.
+// modules are the usual places of SoftHSM2.
 var modules = []string{
 	"/usr/lib/softhsm/libsofthsm2.so", // Debian
 	"/usr/lib/x86_64-linux-gnu/softhsm/libsofthsm2.so",
@@ -39,8 +39,8 @@ var modules = []string{
 	"/opt/homebrew/lib/softhsm/libsofthsm2.so",
 }
 
-// findSoftHSM returns the path of the module, from SOFTHSM2_MODULE or the
-// usual places, where the programs that fill its tokens are there too.
+// findSoftHSM returns the path of the module, from SOFTHSM2_MODULE or in a usual
+// place. It fails without the programs that fill its tokens.
 func findSoftHSM() (string, error) {
 	for _, program := range []string{"softhsm2-util", "pkcs11-tool"} {
 		if _, err := exec.LookPath(program); err != nil {
@@ -60,8 +60,8 @@ func findSoftHSM() (string, error) {
 		strings.Join(modules, ", "))
 }
 
-// NeedSoftHSM fails the test where SoftHSM2 is missing: what stands in for a
-// card is not optional. CHATSECURE_NO_SOFTHSM=1 turns that into a skip.
+// NeedSoftHSM fails the test if SoftHSM2 is missing: it replaces a card, which is
+// not optional. With CHATSECURE_NO_SOFTHSM=1 the test is skipped instead.
 func NeedSoftHSM(t testing.TB) {
 	t.Helper()
 	_, err := findSoftHSM()
@@ -75,14 +75,14 @@ func NeedSoftHSM(t testing.TB) {
 	t.Fatalf("%v (or set CHATSECURE_NO_SOFTHSM=1 to go without)", err)
 }
 
-// NewTokens prepares dir for tokens: with a softhsm2.conf, and none yet if dir
-// is new.
+// NewTokens prepares dir for tokens with a softhsm2.conf. A new dir has no tokens
+// yet.
 func NewTokens(dir string) (*Tokens, error) {
 	module, err := findSoftHSM()
 	if err != nil {
 		return nil, err
 	}
-	dir, err = filepath.Abs(dir) // SoftHSM2 takes nothing relative to its conf
+	dir, err = filepath.Abs(dir) // paths in softhsm2.conf must be absolute
 	if err != nil {
 		return nil, err
 	}
@@ -97,10 +97,10 @@ func NewTokens(dir string) (*Tokens, error) {
 	return &Tokens{Module: module, Conf: filepath.Join(dir, softHSMConf), dir: dir}, nil
 }
 
-// SoftHSM makes a token for each of the holders (all, if none is given): in
-// dir a softhsm2.conf and the tokens, in dir/NAME the PIN. The label is the
-// holder's name; a token of that name is made anew. Set SOFTHSM2_CONF to
-// Tokens.Conf to use the tokens.
+// SoftHSM makes a token for each of the holders (by default all): a softhsm2.conf
+// and the tokens in dir, the PIN in dir/NAME. The label is the holder's name; an
+// old token of that name is deleted. To use the tokens, set SOFTHSM2_CONF to
+// Tokens.Conf.
 func (p *PKI) SoftHSM(dir string, holders ...*Holder) (*Tokens, error) {
 	if len(holders) == 0 {
 		holders = p.Holders()
@@ -149,16 +149,16 @@ func (p *PKI) makeToken(t *Tokens, h *Holder) error {
 	return t.writePIN(h.Name)
 }
 
-// signatureHolder makes the second pair of a card, for qualified signatures:
-// the one that a program must leave alone.
+// signatureHolder makes the second certificate and key of a card, for qualified
+// signatures. Programs must not use them.
 func (p *PKI) signatureHolder(h *Holder) (*Holder, error) {
 	ca, err := p.NewCA(p.CC, DN("C", "PT", "O", "Instituto dos Registos e do Notariado I.P.",
 		"OU", "Cartão de Cidadão", "OU", "subECEstado",
-		"CN", "EC de Assinatura Digital Qualificada do Cartão de Cidadão 0001"), PathLen(0))
+		"CN", "EC de Assinatura Digital Qualificada do Cartão de Cidadão 0001"), pathLen(0))
 	if err != nil {
 		return nil, err
 	}
-	apart := empty(p.opts) // p's holders have one card each
+	apart := empty(p.opts) // not one of p's holders
 	return apart.Issue(h.Name, By(ca), Window(h.Leaf.NotBefore, h.Leaf.NotAfter),
 		WithSubject(DN("C", "PT", "O", "Cartão de Cidadão", "OU", "Cidadão Português", "OU", "Assinatura Qualificada do Cidadão",
 			"serialNumber", h.Leaf.Subject.SerialNumber, "CN", h.Leaf.Subject.CommonName)),
@@ -174,7 +174,7 @@ type Object struct {
 	Always bool          // the key asks for the PIN at every signature
 }
 
-// Make makes a token with this label, which no other has, and these objects.
+// Make makes a token with these objects. Its label must be new.
 func (t *Tokens) Make(label string, objects ...Object) error {
 	if err := t.run(nil, "softhsm2-util", "--module", t.Module, "--init-token", "--free", "--label", label,
 		"--so-pin", soPIN, "--pin", PIN); err != nil {
@@ -201,7 +201,7 @@ func (t *Tokens) Make(label string, objects ...Object) error {
 	return nil
 }
 
-// run has a program work on these tokens.
+// run runs a program on these tokens.
 func (t *Tokens) run(stdin []byte, program string, args ...string) error {
 	cmd := exec.Command(program, args...)
 	cmd.Env = append(os.Environ(), t.Env())
@@ -212,19 +212,19 @@ func (t *Tokens) run(stdin []byte, program string, args ...string) error {
 	return nil
 }
 
-// Env is SOFTHSM2_CONF for a child's environment.
+// Env sets SOFTHSM2_CONF in a child's environment.
 func (t *Tokens) Env() string { return "SOFTHSM2_CONF=" + t.Conf }
 
-// PINFile is where the PIN of a holder's token stands.
+// PINFile is the path of the PIN of a holder's token.
 func (t *Tokens) PINFile(name string) string { return filepath.Join(t.dir, name, pinFile) }
 
-// URI names a holder's token as RFC 7512 does, with the module and without
-// the PIN.
+// URI is the PKCS#11 URI (RFC 7512) of a holder's token, with the module and
+// without the PIN.
 func (t *Tokens) URI(name string) string {
 	return "pkcs11:token=" + url.PathEscape(name) + "?module-path=" + (&url.URL{Path: t.Module}).EscapedPath()
 }
 
-// writePIN writes dir/NAME/pin, one line.
+// writePIN writes one line to dir/NAME/pin.
 func (t *Tokens) writePIN(name string) error {
 	if err := os.MkdirAll(filepath.Join(t.dir, name), 0o700); err != nil {
 		return err

@@ -1,5 +1,5 @@
-// Command pki makes a lab: certificate authorities, CRLs and cards for people
-// who are none, to try relay and client with and to test them. See package lab.
+// Command pki makes a lab: certificate authorities, CRLs and cards of invented
+// people, for tests and trials of relay and client. See package lab.
 //
 //	go run ./testdata/pki -out lab alice bob
 package main
@@ -23,24 +23,25 @@ func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
 const usage = `usage: go run ./testdata/pki -out DIR [-softhsm] [-base-url URL] NAME[:OPTION,...]...
        go run ./testdata/pki -out DIR -append [-softhsm] [-revoke NAME,...] [NAME[:OPTION,...]...]
 
-Makes a lab in DIR: three CAs as the Portuguese ones are, their CRLs, and a
-card for each NAME. Without a key option the first, third, ... NAME gets EC
-P-256, as cards have it since 2024, and the others RSA-2048.
+Makes a lab in DIR: three CAs like the Portuguese ones, their CRLs, and a card
+for each NAME. Without a key option the first, third, ... NAME gets EC P-256,
+like cards since 2024, and the others RSA-2048.
 
   ec p384 p521 rsa rsa3072 rsa4096    the card's key
-  expired notyet revoked              what is wrong with its certificate
-  untrusted                           another lab issued it
-  selfsigned                          nobody issued it
-  noca                                no CA certificates on the card, as since 2024
-  renew                               with -append: a new card for NAME, who has one;
-                                      -revoke NAME with it revokes the old one
+  expired notyet revoked              a fault of its certificate
+  untrusted                           issued by another lab
+  selfsigned                          issued by no CA
+  noca                                no CA certificates on the card, like cards
+                                      since 2024
+  renew                               with -append: a new card for a NAME with a card;
+                                      -revoke NAME revokes the old one
 
 DIR/ca-bundle.pem is for -ca-bundle, DIR/crl for -crl, DIR/NAME for -card.
-All CRLs are good for thirty days; -append without NAME makes new ones.
+All CRLs are valid for thirty days; -append without NAME makes new ones.
 
 `
 
-// config is what the command line asks for.
+// config is the parsed command line.
 type config struct {
 	out, baseURL  string
 	softHSM, more bool
@@ -48,7 +49,7 @@ type config struct {
 	people        []person
 }
 
-// run is the command: 0 done, 1 failed, 2 usage.
+// run runs the command and returns its exit status: 0 done, 1 failed, 2 usage.
 func run(args []string, stdout, stderr io.Writer) int {
 	c, err := parse(args, stdout)
 	switch {
@@ -71,11 +72,11 @@ func run(args []string, stdout, stderr io.Writer) int {
 	return 1
 }
 
-// hintError is an error with what to do about it.
+// hintError is an error with a remedy.
 type hintError struct {
 	error
 	hint  string
-	usage bool
+	usage bool // exit status 2
 }
 
 // parse reads the command line.
@@ -83,12 +84,13 @@ func parse(args []string, stdout io.Writer) (*config, error) {
 	c := new(config)
 	var revoke string
 	f := flag.NewFlagSet("pki", flag.ContinueOnError)
-	f.StringVar(&c.out, "out", "", "the lab's `DIR`, made if need be")
+	f.StringVar(&c.out, "out", "", "the lab's `DIR`, made if needed")
 	f.BoolVar(&c.softHSM, "softhsm", false, "also make a SoftHSM2 token for each NAME")
-	f.StringVar(&c.baseURL, "base-url", "", "`URL` where DIR will be served, for CRLs and issuers (default "+lab.DefaultBaseURL+", where nothing is)")
-	f.BoolVar(&c.more, "append", false, "go on with the lab in DIR: the same CAs, more cards, new CRLs")
+	f.StringVar(&c.baseURL, "base-url", "", "`URL` of DIR on a web server, for CRLs and issuers "+
+		"(default "+lab.DefaultBaseURL+", where nothing listens)")
+	f.BoolVar(&c.more, "append", false, "add to the lab in DIR: the same CAs, more cards, new CRLs")
 	f.StringVar(&revoke, "revoke", "", "with -append: revoke the cards of these `NAME,...`")
-	f.SetOutput(io.Discard) // flag would print the usage for every error
+	f.SetOutput(io.Discard) // else flag prints the usage for every error
 	if err := f.Parse(args); errors.Is(err, flag.ErrHelp) {
 		f.SetOutput(stdout)
 		fmt.Fprint(stdout, usage)
@@ -113,25 +115,26 @@ func parse(args []string, stdout io.Writer) (*config, error) {
 	return c, c.check()
 }
 
-// check refuses what does not go together.
+// check refuses options that contradict each other.
 func (c *config) check() error {
 	switch {
 	case c.out == "":
-		return hintError{errors.New("no -out DIR"), "pki -h shows how it is used", true}
+		return hintError{errors.New("no -out DIR"), "pki -h shows the usage", true}
 	case len(c.people) == 0 && !c.more:
-		return hintError{errors.New("no NAME"), "name at least one person who gets a card", true}
+		return hintError{errors.New("no NAME"), "name at least one person for a card", true}
 	case c.softHSM && len(c.people) == 0:
-		return hintError{errors.New("-softhsm without a NAME"), "name those who get a token", true}
+		return hintError{errors.New("-softhsm without a NAME"), "name the people for the tokens", true}
 	case c.revoke != nil && !c.more:
-		return hintError{errors.New("-revoke without -append"), "only cards of a lab that exists can be revoked; for a new one write NAME:revoked", true}
+		return hintError{errors.New("-revoke without -append"),
+			"only cards of an existing lab can be revoked; in a new lab write NAME:revoked", true}
 	case c.baseURL != "" && c.more:
-		return hintError{errors.New("-base-url with -append"), "the URL stands in the CAs' certificates: make a new lab to change it", true}
+		return hintError{errors.New("-base-url with -append"), "the URL is in the CAs' certificates: make a new lab to change it", true}
 	}
 	return nil
 }
 
-// execute does what the command line asks for and says what was made. It
-// revokes first: -revoke NAME with NAME:renew takes the old card back.
+// execute makes the lab or adds to it, and reports the result. It revokes first,
+// so that -revoke NAME with NAME:renew revokes the old card.
 func (c *config) execute(stdout io.Writer) error {
 	p, err := c.open()
 	if err != nil {
@@ -169,12 +172,12 @@ func (c *config) execute(stdout io.Writer) error {
 	return nil
 }
 
-// open makes a new lab, or loads the one that is there if -append says so.
+// open makes a new lab, or loads the lab in DIR with -append.
 func (c *config) open() (*lab.PKI, error) {
 	switch exists := lab.Exists(c.out); {
 	case exists && !c.more:
 		return nil, hintError{error: fmt.Errorf("%s has a lab already", c.out),
-			hint: "use -append to go on with it, or remove the directory"}
+			hint: "use -append to add to it, or remove the directory"}
 	case !exists && c.more:
 		return nil, hintError{error: fmt.Errorf("%s has no lab to append to", c.out), hint: "leave out -append to make one"}
 	case exists:
@@ -186,14 +189,14 @@ func (c *config) open() (*lab.PKI, error) {
 	}
 	for _, name := range names {
 		if _, err := os.Lstat(filepath.Join(c.out, name)); err == nil {
-			return nil, hintError{error: fmt.Errorf("%s is there already and is no lab's", filepath.Join(c.out, name)),
-				hint: "choose a directory that is empty or not there yet"}
+			return nil, hintError{error: fmt.Errorf("%s exists already and is not part of a lab", filepath.Join(c.out, name)),
+				hint: "choose a new or empty directory"}
 		}
 	}
 	return lab.New(lab.Options{BaseURL: strings.TrimSuffix(c.baseURL, "/")})
 }
 
-// holder finds who has this name in the lab.
+// holder returns the last holder of this name in the lab, or nil.
 func holder(p *lab.PKI, name string) *lab.Holder {
 	for _, h := range slices.Backward(p.Holders()) {
 		if h.Name == name {

@@ -12,12 +12,12 @@ import (
 type person struct {
 	name  string
 	opts  []lab.IssueOption
-	words []string // the options as they were written
+	words []string // the options as written
 	renew bool
 }
 
-// options are the words behind NAME: and what they ask of the lab. "renew"
-// needs the lab and is handled apart.
+// options maps the words after NAME: to options of the lab. "renew" is handled
+// apart: it needs the lab.
 var options = map[string]lab.IssueOption{
 	"ec": lab.P256, "p256": lab.P256, "p384": lab.P384, "p521": lab.P521,
 	"rsa": lab.RSA2048, "rsa2048": lab.RSA2048, "rsa3072": lab.RSA3072, "rsa4096": lab.RSA4096,
@@ -25,8 +25,8 @@ var options = map[string]lab.IssueOption{
 	"untrusted": lab.Untrusted, "selfsigned": lab.SelfSigned, "noca": lab.NoCA,
 }
 
-// parsePerson reads the argument at this position, from 0: keys alternate, so
-// that every lab of two has both kinds of card.
+// parsePerson reads the argument at this position, counted from 0. Keys alternate,
+// so that a lab of two has both kinds of card.
 func parsePerson(arg string, position int) (person, error) {
 	name, list, _ := strings.Cut(arg, ":")
 	p := person{name: name, opts: []lab.IssueOption{lab.P256}}
@@ -53,8 +53,8 @@ func parsePerson(arg string, position int) (person, error) {
 	return p, nil
 }
 
-// issue returns the options to issue with, in this lab. Nobody gets a second
-// card by accident: the first would be gone from the directory.
+// issue returns the options for a card in this lab. A second card for a name needs
+// "renew": it replaces the first in the directory.
 func (who person) issue(p *lab.PKI) ([]lab.IssueOption, error) {
 	old := holder(p, who.name)
 	switch {

@@ -12,7 +12,7 @@ import (
 	"chatsecure/testdata/lab"
 )
 
-// report says what was made and how to use it.
+// report describes a lab and its use.
 type report struct {
 	w      io.Writer
 	c      *config
@@ -38,7 +38,7 @@ func (r report) print() {
 	r.commands()
 }
 
-// keyName is the kind and size of a holder's key.
+// keyName returns the kind and size of a holder's key.
 func keyName(h *lab.Holder) string {
 	switch pub := h.Key.Public().(type) {
 	case *rsa.PublicKey:
@@ -49,8 +49,8 @@ func keyName(h *lab.Holder) string {
 	return fmt.Sprintf("%T", h.Key)
 }
 
-// commands prints lines to paste into a shell. Every name has a state
-// directory of its own, as the client wants it.
+// commands prints lines for a shell. Each name has its own state directory, which
+// the client requires.
 func (r report) commands() {
 	if len(r.made) == 0 {
 		return
@@ -63,7 +63,7 @@ func (r report) commands() {
 		trust += " -fetch=false"
 		for _, h := range r.made {
 			if len(h.Chain) == 0 && h.Issuer != nil {
-				fmt.Fprintf(r.w, "note: %s's card has no CA certificates and -base-url says nowhere to fetch them\n", h.Name)
+				fmt.Fprintf(r.w, "note: %s's card has no CA certificates, and without -base-url they cannot be fetched\n", h.Name)
 			}
 		}
 	}
@@ -88,7 +88,7 @@ func (r report) state(name string) string {
 	return " -state " + quote(filepath.Join(r.c.out, "state", name))
 }
 
-// quote makes one shell word of s.
+// quote makes s one word of a shell.
 func quote(s string) string {
 	plain := func(c rune) bool {
 		return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || strings.ContainsRune("/._-+@%:,", c)

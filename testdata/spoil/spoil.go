@@ -1,6 +1,6 @@
-// Package spoil makes wrong forms of right lines, for the tests that try them
-// all: a byte flipped, a field removed, doubled or of another type. It knows
-// JSON, and nothing of what the lines mean.
+// Package spoil makes wrong forms of valid lines for tests: with a flipped byte,
+// or a field removed, doubled or of another type. It knows JSON, and nothing of
+// the meaning of the lines.
 package spoil
 
 import (
@@ -16,35 +16,34 @@ import (
 	"time"
 )
 
-// Whole tells whether everything is to be tried, as `make attack` does, and not
-// only a sample.
+// Whole reports whether all forms are tried, as by `make attack`, and not only a
+// sample.
 func Whole() bool { return os.Getenv("CHATSECURE_ATTACK") == "1" }
 
-// Byte returns line with one bit of byte i flipped. Which one goes round with
-// i, and is never the highest: ASCII stays ASCII, so that more of it still
-// parses and reaches the checks that lie deeper.
+// Byte returns line with one bit of byte i flipped. The bit changes with i and is
+// never the highest. So ASCII stays ASCII, and more lines parse and reach the
+// deeper checks.
 func Byte(line []byte, i int) []byte {
 	bad := bytes.Clone(line)
 	bad[i] ^= 1 << (i % 7)
 	return bad
 }
 
-// LastBit returns line with the lowest bit of byte i flipped: most letters of
-// base64 become other letters of base64.
+// LastBit returns line with the lowest bit of byte i flipped, which turns most
+// letters of base64 into others.
 func LastBit(line []byte, i int) []byte {
 	bad := bytes.Clone(line)
 	bad[i] ^= 1
 	return bad
 }
 
-// A Sweep goes through the positions of lines, all of them or a sample, and
-// logs at the end how many of how many it tried. One that tried none has lost
-// its positions, and fails the test.
+// A Sweep goes through all positions of lines, or a sample of them, and logs their
+// numbers at the end of the test. It fails a test in which it tried none.
 type Sweep struct {
 	tried, of int
 }
 
-// NewSweep begins a sweep. what says of which lines and how they are tried.
+// NewSweep begins a sweep; what describes it in the log.
 func NewSweep(t testing.TB, what string) *Sweep {
 	s := new(Sweep)
 	start := time.Now()
@@ -57,8 +56,8 @@ func NewSweep(t testing.TB, what string) *Sweep {
 	return s
 }
 
-// Positions are 0 to n-1, or a sample of about that many at equal distances,
-// which begins elsewhere in every run.
+// Positions are 0 to n-1, or about sample of them at equal distances, with a
+// random start.
 func (s *Sweep) Positions(n, sample int) iter.Seq[int] {
 	if Whole() {
 		return s.every(1, n)
@@ -66,7 +65,7 @@ func (s *Sweep) Positions(n, sample int) iter.Seq[int] {
 	return s.Some(n, sample)
 }
 
-// Some is the sample, whether or not everything is to be tried.
+// Some is the sample of Positions even if Whole is true.
 func (s *Sweep) Some(n, sample int) iter.Seq[int] { return s.every(max(1, n/sample), n) }
 
 func (s *Sweep) every(step, n int) iter.Seq[int] {
@@ -81,8 +80,8 @@ func (s *Sweep) every(step, n int) iter.Seq[int] {
 	}
 }
 
-// Forms are wrong forms of a line, by what is wrong: all of them, or a sample
-// of about that many.
+// Forms are the wrong forms of a line with their names: all of them, or about
+// sample of them.
 func (s *Sweep) Forms(t testing.TB, object []byte, sample int) iter.Seq2[string, []byte] {
 	t.Helper()
 	forms := Fields(t, object)
@@ -106,8 +105,14 @@ type field struct {
 	value json.RawMessage
 }
 
-// Fields returns wrong forms of a JSON object: around the whole, and of each of
-// its fields, down into objects within it.
+// wrongValues replace each value of an object.
+var wrongValues = []string{
+	`null`, `1`, `-1`, `1e3`, `true`, `""`, `"x"`, `"AA==="`, `"AB=="`, `"AA\n=="`,
+	`[]`, `["x"]`, `{}`, `{"x":1}`, `[[]]`,
+}
+
+// Fields returns wrong forms of a JSON object: of the whole, and of each of its
+// fields and those of inner objects.
 func Fields(t testing.TB, object []byte) []Form {
 	t.Helper()
 	fields := parse(t, object)
@@ -138,7 +143,7 @@ func Fields(t testing.TB, object []byte) []Form {
 		}
 		add("and one more", slices.Insert(slices.Clone(fields), i, field{"x", json.RawMessage("1")}))
 		edit("in capitals", strings.ToUpper(f.key), f.value)
-		for _, value := range []string{`null`, `1`, `-1`, `1e3`, `true`, `""`, `"x"`, `"AA==="`, `"AB=="`, `"AA\n=="`, `[]`, `["x"]`, `{}`, `{"x":1}`, `[[]]`} {
+		for _, value := range wrongValues {
 			if value != string(f.value) {
 				edit("as "+value, f.key, []byte(value))
 			}
@@ -152,6 +157,7 @@ func Fields(t testing.TB, object []byte) []Form {
 	return forms
 }
 
+// parse takes a JSON object apart.
 func parse(t testing.TB, object []byte) (fields []field) {
 	t.Helper()
 	dec := json.NewDecoder(bytes.NewReader(object))
@@ -172,6 +178,7 @@ func parse(t testing.TB, object []byte) (fields []field) {
 	return fields
 }
 
+// build puts an object together without blanks.
 func build(fields []field) []byte {
 	var b bytes.Buffer
 	b.WriteByte('{')
@@ -184,8 +191,8 @@ func build(fields []field) []byte {
 	return append(b.Bytes(), '}')
 }
 
-// FieldAt returns the key of the top-level field whose value byte i of a
-// canonical object lies in, or "" where it lies between the values.
+// FieldAt returns the key of the top-level field with byte i of a canonical object
+// in its value, or "" if byte i is between values.
 func FieldAt(t testing.TB, object []byte, i int) string {
 	t.Helper()
 	at := 1

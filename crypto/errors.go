@@ -1,0 +1,55 @@
+package crypto
+
+import (
+	"errors"
+
+	"chatsecure/proto"
+)
+
+// ErrDecrypt is the one error of opening, decapsulation and confirmation. It does
+// not tell an attacker which step failed.
+var ErrDecrypt error = &refusal{code: proto.DecryptFailed, text: "decryption or authentication failed"}
+
+// refusal is an error with a code.
+type refusal struct {
+	code       proto.Code
+	text, hint string
+}
+
+// Error returns the sentence.
+func (e *refusal) Error() string { return e.text }
+
+// Refusal returns the code and the hint. It leaves the sentence to the error that
+// wraps this one.
+func (e *refusal) Refusal() (proto.Code, string, string) { return e.code, "", e.hint }
+
+// ErrHandshake is in the chain of every error about a handshake message that is
+// malformed or belongs to another handshake.
+var ErrHandshake error = &refusal{code: proto.Malformed, text: "client-connect handshake"}
+
+func handshakeError(what string) error { return &handshakeFailure{what} }
+
+type handshakeFailure struct{ what string }
+
+func (e *handshakeFailure) Error() string { return "client-connect: " + e.what }
+
+func (e *handshakeFailure) Unwrap() error { return ErrHandshake }
+
+// ErrNoCommonSuite means that A offers no suite that B allows.
+var ErrNoCommonSuite error = &refusal{code: proto.NoCommonSuite, text: "there is no cipher suite in common"}
+
+// The errors of Conversation.Open that a caller tells apart. Each ends the
+// conversation if the message came from the peer's own connection.
+var (
+	ErrGap    error = &refusal{code: proto.DecryptFailed, text: "messages are missing before this one"}
+	ErrReplay error = &refusal{code: proto.DecryptFailed, text: "a message with an old number"}
+	ErrClock  error = &refusal{
+		code: proto.Unexpected,
+		text: "the message's time is more than five minutes from this machine's clock",
+		hint: "look at both clocks: one of them is wrong",
+	}
+)
+
+// ErrOtherConversation is Conversation.Open's error for a message of another
+// conversation, of which nothing else has been checked.
+var ErrOtherConversation = errors.New("a message of another conversation")

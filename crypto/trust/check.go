@@ -1,0 +1,83 @@
+package trust
+
+import (
+	"crypto/x509"
+	"slices"
+	"time"
+
+	"chatsecure/proto"
+)
+
+// check is one look at an identity, against one state of the Verifier.
+type check struct {
+	trust  *Store
+	crls   *CRLStore
+	policy Policy
+	past   bool // judge as of a time in the past, not live
+}
+
+// person finds the person of a bundle at a time. Errors are *Error.
+func (c check) person(d delegated, at time.Time) (*Person, error) {
+	if err := d.checkTimes(at); err != nil {
+		return nil, err
+	}
+	person, err := c.holder(d.leaf, d.issuers, at)
+	if err != nil {
+		return nil, err
+	}
+	person.Name, person.Key, person.Expires = d.bundle.Name, d.key, time.Unix(d.bundle.NotAfter, 0).UTC()
+	return person, nil
+}
+
+// holder finds the person of a certificate at a time: paths, revocation, identity.
+// The Person lacks the fields that a bundle gives.
+func (c check) holder(leaf *x509.Certificate, issuers []*x509.Certificate, at time.Time) (*Person, error) {
+	paths, err := c.trust.paths(leaf, issuers, at)
+	if err != nil {
+		return nil, err
+	}
+	chosen, revocation, err := c.choose(paths, at)
+	if err != nil {
+		return nil, err
+	}
+	identity, err := identify(chosen)
+	if err != nil {
+		return nil, err
+	}
+	return &Person{Identity: identity, Leaf: leaf, Path: chosen.certs, Revocation: revocation}, nil
+}
+
+// choose picks one of the paths that hold, best first, by revocation: one without a
+// revoked certificate will do, and a known status is better than an unknown one.
+func (c check) choose(paths []path, at time.Time) (path, RevocationResult, error) {
+	// The identity must not depend on the lists at hand. If one path is a citizen's,
+	// only citizens' paths count.
+	if slices.ContainsFunc(paths, path.isCitizen) {
+		paths = slices.DeleteFunc(paths, func(p path) bool { return !p.isCitizen() })
+	}
+	if c.policy == PolicyOff {
+		return paths[0], RevocationResult{Status: RevocationOff, Reason: "revocation is not looked at"}, nil
+	}
+	var best path
+	var found RevocationResult
+	for _, p := range paths {
+		result := c.crls.check(p.certs, at, c.past)
+		if found.Status == "" || result.Status.better(found.Status) {
+			best, found = p, result
+		}
+		if found.Status == RevocationGood {
+			break
+		}
+	}
+	switch {
+	case found.Status == RevocationRevoked:
+		return path{}, found, &Error{Code: proto.CertificateRevoked, Reason: found.Reason}
+	case found.Status == RevocationUnknown && c.policy == PolicyRequire:
+		return path{}, found, &Error{
+			Code:   proto.RevocationUnknown,
+			Reason: found.Reason,
+			Hint:   "get its revocation list with crl refresh or put it into the -crl directory, or use -crl-policy try",
+		}
+	}
+	return best, found, nil
+}

@@ -1,0 +1,92 @@
+package trust
+
+import (
+	"crypto/x509/pkix"
+	"encoding/asn1"
+	"encoding/hex"
+	"slices"
+	"strings"
+	"time"
+)
+
+// CRLInfo describes a list that is held.
+type CRLInfo struct {
+	Issuer     string    // the authority's CN, made visible
+	Name       string    // the authority's whole name, not made visible, in the form of RFC 2253
+	Kind       string    // base, partition or delta
+	Number     string    // hexadecimal, or ""
+	Base       string    // of a delta: the number of the list that it changes
+	Entries    int       // certificates on it
+	ThisUpdate time.Time // when it was issued
+	NextUpdate time.Time // when the next one is due; zero if not given
+	Source     string    // a file or an address
+	Verified   bool      // its signature held
+	Problem    string    // reason not to use it, or ""
+}
+
+func (h heldCRL) info() CRLInfo {
+	return CRLInfo{
+		Issuer:     h.issuerName,
+		Name:       exactName(h.issuer),
+		Kind:       h.kind(),
+		Number:     shownNumber(h.number),
+		Base:       shownNumber(h.base),
+		Entries:    h.entries.count,
+		ThisUpdate: h.thisUpdate,
+		NextUpdate: h.nextUpdate,
+		Source:     h.source,
+		Verified:   h.verifiedBy.Load() != nil,
+		Problem:    h.problem,
+	}
+}
+
+// List describes the lists held, ordered by issuer and age.
+func (s *CRLStore) List() []CRLInfo {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	infos := make([]CRLInfo, len(s.held))
+	for i, h := range s.held {
+		infos[i] = h.info()
+	}
+	slices.SortFunc(infos, func(a, b CRLInfo) int {
+		if d := strings.Compare(a.Issuer, b.Issuer); d != 0 {
+			return d
+		}
+		if d := a.ThisUpdate.Compare(b.ThisUpdate); d != 0 {
+			return d
+		}
+		return strings.Compare(a.Source, b.Source)
+	})
+	return infos
+}
+
+// exactName returns a Name in DER in the form of RFC 2253.
+func exactName(der []byte) string {
+	var name pkix.RDNSequence
+	if _, err := asn1.Unmarshal(der, &name); err != nil {
+		return ""
+	}
+	return name.String()
+}
+
+// kind is the kind of list, for people.
+func (c *crl) kind() string {
+	switch {
+	case c.base != nil:
+		return "delta"
+	case c.scope != "":
+		return "partition"
+	}
+	return "base"
+}
+
+// shownNumber shows a CRL number in hexadecimal, as authorities do.
+func shownNumber(number []byte) string {
+	if number == nil {
+		return ""
+	}
+	if len(number) == 0 {
+		return "00"
+	}
+	return hex.EncodeToString(number)
+}

@@ -1,0 +1,251 @@
+package trust
+
+import (
+	"bytes"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+)
+
+// maxAdded bounds the lists from Add, which drops the oldest: they were fetched for
+// certificates of strangers.
+const maxAdded = 256
+
+// CRLStore holds revocation lists, from directories and fetched ones. A list counts once its
+// signature is verified with its authority's certificate, when that first stands in a path.
+// It is safe for concurrent use.
+type CRLStore struct {
+	changes atomic.Uint64
+
+	refresh sync.Mutex // held by one Refresh or LoadDir at a time
+	dirs    []string   // guarded by refresh
+	files   map[string]crlFile
+
+	mu    sync.RWMutex // guards what follows
+	held  []heldCRL
+	index map[string][]heldCRL // by issuer in DER
+}
+
+// heldCRL is a list with its source.
+type heldCRL struct {
+	*crl
+	source string
+	added  bool // by Add, not from a directory
+}
+
+// NewCRLStore returns an empty store.
+func NewCRLStore() *CRLStore { return &CRLStore{files: make(map[string]crlFile)} }
+
+// LoadDir adds a directory and reads every file in it, in DER or PEM, whose name does not
+// begin with a dot. It returns the errors about unusable files, which do no harm.
+func (s *CRLStore) LoadDir(dir string) []error {
+	s.refresh.Lock()
+	defer s.refresh.Unlock()
+	if !slices.Contains(s.dirs, dir) {
+		s.dirs = append(s.dirs, dir)
+	}
+	_, problems := s.readDirs(false, dir)
+	return problems
+}
+
+// Refresh reads the files in the directories that are new or changed, by size and time, and
+// drops those that are gone. It returns the errors about all files as they are now.
+func (s *CRLStore) Refresh() (changed bool, problems []error) {
+	s.refresh.Lock()
+	defer s.refresh.Unlock()
+	return s.readDirs(false, s.dirs...)
+}
+
+// Reread reads every file in the directories again: a copy that keeps times may replace a
+// list by one of the same size.
+func (s *CRLStore) Reread() (problems []error) {
+	s.refresh.Lock()
+	defer s.refresh.Unlock()
+	_, problems = s.readDirs(true, s.dirs...)
+	return problems
+}
+
+// readDirs reads the changed files of all directories, or every file again. It returns the
+// errors about the directories to report.
+func (s *CRLStore) readDirs(again bool, report ...string) (changed bool, problems []error) {
+	files := make(map[string]crlFile)
+	changed = again
+	for _, dir := range s.dirs {
+		found, fresh, errs := s.readDir(dir, again)
+		maps.Copy(files, found)
+		changed = changed || fresh
+		if slices.Contains(report, dir) {
+			problems = append(problems, errs...)
+		}
+	}
+	if changed = changed || len(files) != len(s.files); changed {
+		s.files = files
+		s.holdFiles()
+	}
+	return changed, problems
+}
+
+// readDir looks at the files of a directory. Lists that cannot be read now, perhaps because
+// their file is being written in place, stay in force as long as they are valid: to forget
+// them would admit the people whom they name.
+func (s *CRLStore) readDir(dir string, again bool) (files map[string]crlFile, changed bool, problems []error) {
+	files = make(map[string]crlFile)
+	names, err := dirNames(dir)
+	if err != nil {
+		problems = append(problems, err)
+	}
+	if names == nil && err != nil && !errors.Is(err, fs.ErrNotExist) {
+		for path, file := range s.files {
+			if filepath.Dir(path) == filepath.Clean(dir) {
+				files[path] = file
+			}
+		}
+	}
+	for _, name := range names {
+		if strings.HasPrefix(name, ".") {
+			continue // being written, and renamed when it is whole
+		}
+		path := filepath.Join(dir, name)
+		info, err := os.Stat(path)
+		if err != nil || !info.Mode().IsRegular() {
+			continue // gone meanwhile, or a directory
+		}
+		file, ok := s.files[path]
+		if again || !ok || file.size != info.Size() || !file.modified.Equal(info.ModTime()) {
+			changed = true
+			file.size, file.modified = info.Size(), info.ModTime()
+			lists, err := readCRLFile(path, info.Size())
+			if file.problem = err; err == nil {
+				file.lists = lists
+			}
+		}
+		if file.problem != nil {
+			problems = append(problems, file.problem)
+		}
+		files[path] = file
+	}
+	return files, changed, problems
+}
+
+// holdFiles replaces the lists from directories by those in s.files. A list that was fetched
+// and then stored in a directory is held once, as the directory's.
+func (s *CRLStore) holdFiles() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	held := slices.DeleteFunc(slices.Clone(s.held), func(h heldCRL) bool { return !h.added })
+	for path, file := range s.files {
+		for _, list := range file.lists {
+			held = slices.DeleteFunc(held, func(h heldCRL) bool { return h.same(list) })
+			held = append(held, heldCRL{list, path, false})
+		}
+	}
+	s.replaceLocked(held)
+}
+
+// Add reads one list, in DER or PEM, from r and verifies that it is signed by the authority
+// with the certificate issuer, which stands in a verified path. It replaces older ones of
+// the same scope that came by Add. On an error nothing changes: the list is broken, of
+// another authority, or older than one at hand.
+func (s *CRLStore) Add(r io.Reader, source string, issuer *x509.Certificate) (CRLInfo, error) {
+	lists, err := readCRLs(r)
+	if err != nil {
+		return CRLInfo{}, err
+	}
+	if len(lists) != 1 {
+		return CRLInfo{}, fmt.Errorf("there are %d revocation lists in it, not one", len(lists))
+	}
+	list := heldCRL{lists[0], source, true}
+	if err := list.verify(issuer); err != nil {
+		return CRLInfo{}, fmt.Errorf("the revocation list of %s cannot be used: %w", list.issuerName, err)
+	}
+	if list.problem != "" {
+		return CRLInfo{}, fmt.Errorf("the revocation list of %s cannot be used: %s", list.issuerName, list.problem)
+	}
+
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	held := slices.Clone(s.held)
+	for _, old := range s.index[string(list.issuer)] {
+		if old.sameScope(list.crl) && old.verify(issuer) == nil && old.newer(list.crl) {
+			return CRLInfo{}, errors.New("a newer revocation list is at hand")
+		}
+	}
+	held = slices.DeleteFunc(held, func(old heldCRL) bool {
+		return old.same(list.crl) || old.added && old.sameScope(list.crl) && old.verify(issuer) == nil
+	})
+	var added int
+	for i := len(held) - 1; i >= 0; i-- {
+		if held[i].added {
+			if added++; added >= maxAdded {
+				held = slices.Delete(held, i, i+1)
+			}
+		}
+	}
+	s.replaceLocked(append(held, list))
+	return list.info(), nil
+}
+
+// sameScope reports whether one list may replace the other.
+func (c *crl) sameScope(other *crl) bool {
+	return bytes.Equal(c.issuer, other.issuer) && c.scope == other.scope && (c.base == nil) == (other.base == nil)
+}
+
+// newer reports whether c was issued after other.
+func (c *crl) newer(other *crl) bool {
+	if d := compareNumbers(c.number, other.number); d != 0 {
+		return d > 0
+	}
+	return c.thisUpdate.After(other.thisUpdate)
+}
+
+// replaceLocked replaces the lists held. s.mu is held.
+func (s *CRLStore) replaceLocked(held []heldCRL) {
+	s.held = held
+	s.index = make(map[string][]heldCRL)
+	for _, h := range held {
+		s.index[string(h.issuer)] = append(s.index[string(h.issuer)], h)
+	}
+	s.changes.Add(1)
+}
+
+// generation changes with every change of the lists held. A nil store is empty.
+func (s *CRLStore) generation() uint64 {
+	if s == nil {
+		return 0
+	}
+	return s.changes.Load()
+}
+
+// lists returns the lists held of an issuer, given in DER. A nil store is empty.
+func (s *CRLStore) lists(issuer []byte) []heldCRL {
+	if s == nil {
+		return nil
+	}
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.index[string(issuer)]
+}
+
+// CheckSignatures verifies the signatures of the lists whose authority's certificate is among
+// these, in DER. The certificates gain no trust by it: a list counts only for a path with
+// such a certificate.
+func (s *CRLStore) CheckSignatures(issuers [][]byte) {
+	for _, der := range issuers {
+		issuer, err := x509.ParseCertificate(der)
+		if err != nil {
+			continue
+		}
+		for _, h := range s.lists(issuer.RawSubject) {
+			h.verify(issuer)
+		}
+	}
+}

@@ -1,0 +1,427 @@
+package trust
+
+import (
+	"bytes"
+	"crypto/x509"
+	"encoding/pem"
+	"fmt"
+	"math/big"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"chatsecure/proto"
+	"chatsecure/testdata/lab"
+)
+
+func writeFile(t *testing.T, path string, data []byte) {
+	t.Helper()
+	if err := os.WriteFile(path, data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// A directory with lists in both forms under any name, and with other files.
+func TestLoadDir(t *testing.T) {
+	s := newScene(t)
+	dir := t.TempDir()
+	list := s.list(1, hour, s.entry(hour, 1))
+	writeFile(t, filepath.Join(dir, "a.txt"), list)
+	writeFile(t, filepath.Join(dir, "b"), pem.EncodeToMemory(&pem.Block{Type: "X509 CRL", Bytes: s.list(2, hour, nobody, lab.IDP{OnlyCA: true}.Extension())}))
+	writeFile(t, filepath.Join(dir, "delta"), s.list(3, hour, nobody, lab.DeltaIndicator(1)))
+	writeFile(t, filepath.Join(dir, "indirect"), s.list(4, hour, nobody, lab.IDP{Indirect: true}.Extension()))
+	writeFile(t, filepath.Join(dir, "notes.txt"), []byte("lists are from the state\n"))
+	writeFile(t, filepath.Join(dir, "cut.crl"), list[:len(list)-1])
+	writeFile(t, filepath.Join(dir, "empty.crl"), nil)
+	writeFile(t, filepath.Join(dir, ".tmp123"), list[:10])
+	if err := os.Mkdir(filepath.Join(dir, "old.crl"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(filepath.Join(dir, "a.txt"), filepath.Join(dir, "link")); err != nil {
+		t.Fatal(err)
+	}
+
+	store := NewCRLStore()
+	problems := store.LoadDir(dir)
+	var files []string
+	for _, err := range problems {
+		file, _, _ := strings.Cut(strings.TrimPrefix(err.Error(), dir+"/"), ":")
+		files = append(files, file)
+	}
+	if want := []string{"cut.crl", "empty.crl", "notes.txt"}; !slices.Equal(files, want) {
+		t.Errorf("problems with %q, want %q: %v", files, want, problems)
+	}
+	infos := store.List()
+	kinds := make(map[string]CRLInfo)
+	for _, info := range infos {
+		kinds[info.Kind+info.Number] = info
+		if info.Issuer != `"EC de Autenticação do Cartão de Cidadão 0001"` ||
+			!strings.HasPrefix(info.Name, "CN=EC de Autenticação do Cartão de Cidadão 0001,") ||
+			!strings.HasSuffix(info.Name, ",C=PT") || !info.ThisUpdate.Equal(labNow.Add(-hour)) ||
+			!info.NextUpdate.Equal(labNow.Add(23*hour)) || info.Verified || filepath.Dir(info.Source) != dir {
+			t.Errorf("info is %+v", info)
+		}
+	}
+	if len(infos) != 4 || kinds["base01"].Entries != 1 || kinds["partition02"].Kind == "" || kinds["delta03"].Base != "01" || kinds["partition04"].Problem == "" {
+		t.Errorf("lists are %+v", infos)
+	}
+	want(t, s.status(store), RevocationRevoked, "keyCompromise")
+	for _, info := range store.List() {
+		if info.Verified != (info.Kind != "partition") { // partitions are not about the certificate
+			t.Errorf("the signature of the %s was checked: %v", info.Kind, info.Verified)
+		}
+	}
+	store.CheckSignatures([][]byte{s.p.Root.Cert.Raw, newLab(t).Auth.Cert.Raw, []byte("junk"), s.ca.Cert.Raw})
+	for _, info := range store.List() {
+		if !info.Verified {
+			t.Errorf("the signature of the %s was not checked", info.Kind)
+		}
+	}
+	if problems := store.LoadDir(filepath.Join(dir, "missing")); len(problems) != 1 {
+		t.Errorf("a directory that is not there: %v", problems)
+	}
+	if _, problems := store.Refresh(); len(problems) != 3+1 {
+		t.Errorf("problems of both directories are %v", problems)
+	}
+}
+
+// Refresh reads files that are new or changed, drops those that are gone, and reads no others
+// again.
+func TestRefresh(t *testing.T) {
+	s := newScene(t)
+	dir := t.TempDir()
+	store := NewCRLStore()
+	if problems := store.LoadDir(dir); problems != nil {
+		t.Fatal(problems)
+	}
+	refresh := func(changed bool, problems int) {
+		t.Helper()
+		before := store.generation()
+		got, found := store.Refresh()
+		if got != changed || len(found) != problems || (store.generation() != before) != changed {
+			t.Errorf("changed is %v with the problems %v, want %v and %d", got, found, changed, problems)
+		}
+	}
+	refresh(false, 0)
+	want(t, s.status(store), RevocationUnknown, "no revocation list")
+	path := filepath.Join(dir, "list.crl")
+	writeFile(t, path, s.list(1, hour, nobody))
+	refresh(true, 0)
+	refresh(false, 0)
+	want(t, s.status(store), RevocationGood, "")
+	held := store.lists(s.cert.RawIssuer)[0]
+	writeFile(t, filepath.Join(dir, "bad.crl"), []byte("x"))
+	refresh(true, 1)
+	refresh(false, 1)
+	if now := store.lists(s.cert.RawIssuer)[0]; now.crl != held.crl {
+		t.Error("a file that did not change was read again")
+	}
+	if err := os.Remove(filepath.Join(dir, "bad.crl")); err != nil {
+		t.Fatal(err)
+	}
+	refresh(true, 0)
+	writeFile(t, path, s.list(2, hour, s.entry(hour, 1)))
+	refresh(true, 0)
+	want(t, s.status(store), RevocationRevoked, "")
+	// The same size and another time.
+	if err := os.Chtimes(path, labNow, labNow); err != nil {
+		t.Fatal(err)
+	}
+	refresh(true, 0)
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	refresh(true, 0)
+	want(t, s.status(store), RevocationUnknown, "no revocation list")
+	if err := os.Remove(dir); err != nil {
+		t.Fatal(err)
+	}
+	refresh(false, 1)
+}
+
+// An unreadable file leaves its former lists in force until it is readable or gone.
+func TestRefreshKeepsWhatWasRead(t *testing.T) {
+	s := newScene(t)
+	dir := t.TempDir()
+	path := filepath.Join(dir, "list.crl")
+	revoked := s.list(1, hour, s.entry(hour, 1))
+	writeFile(t, path, revoked)
+	store := NewCRLStore()
+	if problems := store.LoadDir(dir); problems != nil {
+		t.Fatal(problems)
+	}
+	next := s.list(2, hour, s.entry(hour, 1), lab.IDP{URLs: []string{partURL}}.Extension())
+	for _, broken := range [][]byte{nil, next[:200], next[:len(next)-1], []byte("<html>not found</html>"), pem.EncodeToMemory(&pem.Block{Type: "X509 CRL", Bytes: next})[:300]} {
+		writeFile(t, path, broken)
+		for range 2 {
+			if _, problems := store.Refresh(); len(problems) != 1 || !strings.Contains(problems[0].Error(), path) {
+				t.Errorf("the problems of a broken file are %v", problems)
+			}
+			want(t, s.status(store), RevocationRevoked, "keyCompromise")
+		}
+	}
+	// A list stays in force until its own end.
+	if status := store.checkOne(issue(t, s.p, "Rui").Leaf, s.ca.Cert, labNow.Add(2*day), false); status.Status != RevocationUnknown {
+		t.Errorf("a list that ended says %s", status.Status)
+	}
+	writeFile(t, path, s.list(2, hour, nobody))
+	if _, problems := store.Refresh(); problems != nil {
+		t.Error(problems)
+	}
+	want(t, s.status(store), RevocationGood, "")
+
+	// A directory that cannot be listed changes nothing either. One that is gone does.
+	writeFile(t, path, revoked)
+	store.Refresh()
+	store.dirs[0] = path // listing a file fails for every user
+	store.files = map[string]crlFile{filepath.Join(path, "list.crl"): store.files[path]}
+	if _, problems := store.Refresh(); len(problems) != 1 {
+		t.Errorf("the problems of a directory that cannot be listed are %v", problems)
+	}
+	want(t, s.status(store), RevocationRevoked, "")
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	store.Refresh()
+	want(t, s.status(store), RevocationUnknown, "no revocation list")
+}
+
+// Reread also reads a file of the same size and time.
+func TestReread(t *testing.T) {
+	s := newScene(t)
+	dir := t.TempDir()
+	path := filepath.Join(dir, "list.crl")
+	// Lists differ in length. Empty lines before the PEM block make up for it.
+	text := func(der []byte) []byte {
+		block := pem.EncodeToMemory(&pem.Block{Type: "X509 CRL", Bytes: der})
+		return append(bytes.Repeat([]byte("\n"), 4096-len(block)), block...)
+	}
+	write := func(list []byte) {
+		t.Helper()
+		writeFile(t, path, text(list))
+		if err := os.Chtimes(path, labNow, labNow); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write(s.list(1, hour, nobody))
+	store := NewCRLStore()
+	store.LoadDir(dir)
+	want(t, s.status(store), RevocationGood, "")
+	write(s.list(2, hour, s.entry(hour, 1)))
+	if changed, _ := store.Refresh(); changed {
+		t.Fatal("size and time are not as before")
+	}
+	if problems := store.Reread(); problems != nil {
+		t.Error(problems)
+	}
+	want(t, s.status(store), RevocationRevoked, "")
+}
+
+// A fetched list counts at once and replaces the one before, but not a newer one.
+func TestAdd(t *testing.T) {
+	s := newScene(t)
+	stranger := newLab(t)
+	store := NewCRLStore()
+	add := func(list []byte, issuer *x509.Certificate, says string) {
+		t.Helper()
+		before := store.generation()
+		_, err := store.Add(bytes.NewReader(list), "http://a/list.crl", issuer)
+		if says == "" {
+			if err != nil {
+				t.Error(err)
+			}
+			return
+		}
+		if err == nil || !strings.Contains(err.Error(), says) {
+			t.Errorf("error is %v, want one with %q", err, says)
+		}
+		if store.generation() != before {
+			t.Error("a list that was refused changed something")
+		}
+	}
+	count := func(n int) {
+		t.Helper()
+		if got := len(store.List()); got != n {
+			t.Errorf("%d lists are held, want %d", got, n)
+		}
+	}
+	issuer := s.ca.Cert
+	add(s.list(1, 2*hour, nobody), issuer, "")
+	want(t, s.status(store), RevocationGood, "")
+	add(s.list(2, hour, s.entry(hour, 1)), issuer, "")
+	want(t, s.status(store), RevocationRevoked, "")
+	count(1)
+	add(s.list(1, 2*hour, nobody), issuer, "newer")
+	add(s.list(3, hour, nobody), stranger.Auth.Cert, "key")
+	add(s.list(3, hour, nobody), s.p.CC.Cert, "another authority")
+	add(s.list(3, hour, nobody, lab.IDP{Indirect: true}.Extension()), issuer, "indirect")
+	add([]byte("<html>not found</html>"), issuer, "not a revocation list")
+	add(nil, issuer, "not a revocation list")
+	want(t, s.status(store), RevocationRevoked, "")
+	add(s.list(3, hour, nobody, lab.DeltaIndicator(2)), issuer, "")
+	add(s.list(1, hour, nobody, lab.IDP{URLs: []string{partURL}}.Extension()), issuer, "")
+	count(3)
+	same := s.list(4, hour, nobody)
+	add(same, issuer, "")
+	add(same, issuer, "")
+	count(3)
+	text := pem.EncodeToMemory(&pem.Block{Type: "X509 CRL", Bytes: same})
+	add(slices.Concat(text, text), issuer, "2 revocation lists")
+
+	// A list from Add and from a directory is held once.
+	dir := t.TempDir()
+	writeFile(t, filepath.Join(dir, "a"), same)
+	writeFile(t, filepath.Join(dir, "b"), same)
+	if problems := store.LoadDir(dir); problems != nil {
+		t.Fatal(problems)
+	}
+	count(3)
+}
+
+func TestAddIsBounded(t *testing.T) {
+	s := newScene(t)
+	store := NewCRLStore()
+	for i := range maxAdded + 10 {
+		point := lab.IDP{URLs: []string{fmt.Sprintf("http://a/%d", i)}}
+		addCRL(t, store, s.list(1, hour, nobody, point.Extension()), s.ca.Cert)
+	}
+	infos := store.List()
+	if len(infos) != maxAdded {
+		t.Errorf("%d lists are held, at most %d may be", len(infos), maxAdded)
+	}
+	if len(store.lists(s.cert.RawIssuer)) != len(infos) {
+		t.Error("the index differs from what is held")
+	}
+}
+
+// Lists to fetch: complete ones if nothing is known, deltas if there are some and none is current,
+// none if all is known.
+func TestDue(t *testing.T) {
+	s := newScene(t, lab.Mutate(func(c *x509.Certificate) {
+		c.ExtraExtensions = append(c.ExtraExtensions, lab.FreshestCRL("http://a/delta.crl"))
+	}))
+	path := s.path()
+	urls := func(store *CRLStore) (found []string) {
+		for _, f := range store.Due(path, labNow) {
+			if f.Issuer == nil || f.Delta != strings.Contains(f.URL, "delta") {
+				t.Errorf("fetch is %+v", f)
+			}
+			found = append(found, f.URL[strings.LastIndex(f.URL, "/")+1:])
+		}
+		return found
+	}
+	ofCC, err := s.p.CC.MakeCRL(lab.CRL{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ofRoot, err := s.p.Root.MakeCRL(lab.CRL{Extensions: nil})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, test := range map[string]struct {
+		lists [][]byte
+		want  []string
+	}{
+		"nothing held":        {nil, []string{"part7.crl", "delta.crl", "cc.crl", "root.crl"}},
+		"leaf's base held":    {[][]byte{s.list(1, hour, nobody)}, []string{"delta.crl", "cc.crl", "root.crl"}},
+		"leaf's stale":        {[][]byte{s.list(1, 30*hour, nobody), ofCC, ofRoot}, []string{"part7.crl", "delta.crl"}},
+		"leaf revoked":        {[][]byte{s.list(1, hour, s.entry(hour, 1)), ofCC, ofRoot}, []string{"delta.crl"}},
+		"leaf revoked, stale": {[][]byte{s.list(1, 30*hour, s.entry(hour, 6)), ofCC, ofRoot}, []string{"part7.crl", "delta.crl"}},
+		"delta held":          {[][]byte{s.list(1, hour, nobody), s.list(2, hour, nobody, lab.DeltaIndicator(1)), ofCC, ofRoot}, nil},
+		"delta stale":         {[][]byte{s.list(1, hour, nobody), s.list(2, 30*hour, nobody, lab.DeltaIndicator(1)), ofCC, ofRoot}, []string{"delta.crl"}},
+		"base names a delta":  {[][]byte{s.list(1, hour, nobody, lab.FreshestCRL("http://a/delta2.crl")), ofCC, ofRoot}, []string{"delta.crl", "delta2.crl"}},
+	} {
+		if got := urls(s.holding(test.lists...)); !slices.Equal(got, test.want) {
+			t.Errorf("%s: %q, want %q", name, got, test.want)
+		}
+	}
+}
+
+// A verifier names the lists to fetch even for a certificate that its policy refuses without them,
+// but not for one that leads nowhere.
+func TestVerifierDue(t *testing.T) {
+	s := newScene(t)
+	var chain [][]byte
+	for _, cert := range s.holder.Chain {
+		chain = append(chain, cert.Raw)
+	}
+	trust := trustOf(t, s.p.Root.Cert)
+	store := NewCRLStore()
+	v := verifierAt(trust, store, PolicyRequire, labNow)
+	_, err := v.Certificate(s.cert.Raw, chain)
+	wantCode(t, err, proto.RevocationUnknown)
+	fetches, err := v.Due(s.cert.Raw, chain)
+	if err != nil || len(fetches) != 3 || fetches[0].URL != partURL {
+		t.Fatalf("due are %+v, %v", fetches, err)
+	}
+	for i, ca := range []*lab.CA{s.p.Auth, s.p.CC, s.p.Root} {
+		der, err := ca.MakeCRL(lab.CRL{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		addCRL(t, store, der, fetches[i].Issuer)
+	}
+	person, err := v.Certificate(s.cert.Raw, chain)
+	if err != nil || person.Revocation.Status != RevocationGood {
+		t.Errorf("with the lists: %+v, %v", person, err)
+	}
+	if fetches, err := v.Due(s.cert.Raw, chain); err != nil || fetches != nil {
+		t.Errorf("still due are %+v, %v", fetches, err)
+	}
+	if fetches, err := verifierAt(trust, nil, PolicyOff, labNow).Due(s.cert.Raw, chain); err != nil || fetches != nil {
+		t.Errorf("with the policy off due are %+v, %v", fetches, err)
+	}
+	stranger := issue(t, s.p, "Ana", lab.Untrusted)
+	_, err = v.Due(stranger.Leaf.Raw, nil)
+	wantCode(t, err, proto.CertificateUntrusted)
+	_, err = v.Due([]byte("x"), nil)
+	wantCode(t, err, proto.BundleMalformed)
+	_, err = v.Due(s.cert.Raw, [][]byte{[]byte("x")})
+	wantCode(t, err, proto.BundleMalformed)
+	_, err = verifierAt(trust, store, PolicyTry, labNow.AddDate(9, 0, 0)).Certificate(s.cert.Raw, chain)
+	wantCode(t, err, proto.CertificateExpired)
+}
+
+// Lists may be looked up while they are replaced (run with -race).
+func TestCRLStoreConcurrency(t *testing.T) {
+	s := newScene(t)
+	dir := t.TempDir()
+	writeFile(t, filepath.Join(dir, "root"), s.list(1, hour, nobody))
+	store := NewCRLStore()
+	store.LoadDir(dir)
+	fetched := s.list(2, hour, nobody)
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for i := range 50 {
+			if err := os.Chtimes(filepath.Join(dir, "root"), time.Time{}, labNow.Add(time.Duration(i)*time.Second)); err != nil {
+				t.Error(err)
+			}
+			store.Refresh()
+		}
+	})
+	wg.Go(func() {
+		for range 50 {
+			store.Add(bytes.NewReader(fetched), "x", s.ca.Cert)
+		}
+	})
+	for range 200 {
+		if status := s.status(store); status.Status != RevocationGood {
+			t.Errorf("status is %+v", status)
+		}
+		store.List()
+		store.Due(s.path(), labNow)
+	}
+	wg.Wait()
+}
+
+func TestShownNumber(t *testing.T) {
+	for want, number := range map[string][]byte{"": nil, "00": {}, "0a": {10}, "0100": big.NewInt(256).Bytes()} {
+		if got := shownNumber(number); got != want {
+			t.Errorf("%x is shown as %q, want %q", number, got, want)
+		}
+	}
+}

@@ -1,0 +1,114 @@
+package trust
+
+import (
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/rsa"
+	"crypto/sha256"
+	_ "crypto/sha512" // for crypto.SHA384 and crypto.SHA512
+	"crypto/x509"
+	"fmt"
+	"time"
+
+	"chatsecure/proto"
+)
+
+// delegated is a bundle that is parsed, and whose delegation of K the leaf's key has
+// signed. Neither time nor revocation lists change that.
+type delegated struct {
+	bundle  *Bundle
+	key     *PublicKey // K
+	leaf    *x509.Certificate
+	issuers []*x509.Certificate // as sent; whether they lead to an anchor is open
+}
+
+// readDelegated parses a bundle that Check has passed, and verifies the delegation's
+// signature. Errors are *Error.
+func readDelegated(b *Bundle) (delegated, error) {
+	key, err := b.Key()
+	if err != nil {
+		return delegated{}, err
+	}
+	leaf, err := parseLeaf(b.X509)
+	if err != nil {
+		return delegated{}, err
+	}
+	if err := checkDelegation(b, leaf); err != nil {
+		return delegated{}, err
+	}
+	issuers, err := parseChain(b.Chain)
+	if err != nil {
+		return delegated{}, err
+	}
+	return delegated{b, key, leaf, issuers}, nil
+}
+
+// DelegationMessage is the message that the card signs, once, to let the key in spki
+// act for it under name, from notBefore to notAfter (Unix seconds, both included). It
+// begins with a length that begins no message of TLS, CMS, X.509 or SSH, which an
+// authentication key also signs. PROTOCOL.md, "Identity".
+func DelegationMessage(leaf []byte, name string, spki []byte, notBefore, notAfter int64) []byte {
+	return proto.Tuple("delegation", sha256.Sum256(leaf), name, spki, uint64(notBefore), uint64(notAfter))
+}
+
+// checkDelegation checks that the card has signed the delegation, for a time within
+// the leaf's validity.
+func checkDelegation(b *Bundle, leaf *x509.Certificate) error {
+	message := DelegationMessage(b.X509, b.Name, b.PublicKey, b.NotBefore, b.NotAfter)
+	if !verifyLeaf(leaf.PublicKey, message, b.Signature) {
+		return &Error{
+			Code:   proto.DelegationInvalid,
+			Reason: "the delegation is not signed by the certificate of " + shownName(leaf),
+		}
+	}
+	begins, ends := time.Unix(b.NotBefore, 0), time.Unix(b.NotAfter, 0)
+	if begins.Before(leaf.NotBefore) || ends.After(leaf.NotAfter) {
+		return &Error{
+			Code:   proto.DelegationInvalid,
+			Reason: "the delegation reaches beyond the validity of the certificate of " + shownName(leaf),
+		}
+	}
+	return nil
+}
+
+// checkTimes checks the delegation's times. The leaf's come first: an expired leaf
+// has an expired delegation too, which would hide the cause.
+func (d delegated) checkTimes(at time.Time) error {
+	if err := checkValidity(d.leaf, at); err != nil {
+		return err
+	}
+	begins, ends := time.Unix(d.bundle.NotBefore, 0), time.Unix(d.bundle.NotAfter, 0)
+	if begins.Sub(at) > ClockTolerance {
+		return &Error{
+			Code:   proto.DelegationNotYet,
+			Reason: fmt.Sprintf("the delegation by %s begins on %s", shownName(d.leaf), shownTime(begins)),
+		}
+	}
+	if at.Sub(ends) > ClockTolerance {
+		return &Error{
+			Code:   proto.DelegationExpired,
+			Reason: fmt.Sprintf("the delegation by %s ended on %s", shownName(d.leaf), shownTime(ends)),
+		}
+	}
+	return nil
+}
+
+// verifyLeaf checks a signature of a card. The key alone decides the algorithm:
+// RSASSA-PKCS1-v1_5 with SHA-256 (RFC 8017, section 8.2), or ECDSA (RFC 3279, section
+// 2.2.3) with the hash of the curve's size.
+func verifyLeaf(public any, message, signature []byte) bool {
+	switch public := public.(type) {
+	case *rsa.PublicKey:
+		digest := sha256.Sum256(message)
+		return rsa.VerifyPKCS1v15(public, crypto.SHA256, digest[:], signature) == nil
+	case *ecdsa.PublicKey:
+		hash, ok := map[int]crypto.Hash{256: crypto.SHA256, 384: crypto.SHA384, 521: crypto.SHA512}[public.Curve.Params().BitSize]
+		if !ok {
+			return false
+		}
+		h := hash.New()
+		h.Write(message)
+		return ecdsa.VerifyASN1(public, h.Sum(nil), signature)
+	}
+	return false
+}

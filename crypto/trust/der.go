@@ -1,0 +1,92 @@
+package trust
+
+// derElement is one element of DER (X.690), in the memory of its source.
+type derElement struct {
+	tag  byte   // class, constructed bit and number below 31
+	body []byte // contents
+	raw  []byte // header and contents
+}
+
+// The universal tags of RFC 5280's structures.
+const (
+	derBoolean         = 0x01
+	derInteger         = 0x02
+	derBitString       = 0x03
+	derOctetString     = 0x04
+	derOID             = 0x06
+	derEnumerated      = 0x0a
+	derUTCTime         = 0x17
+	derGeneralizedTime = 0x18
+	derSequence        = 0x30
+)
+
+// derContext is the tag of a context-specific element.
+func derContext(n byte, constructed bool) byte {
+	if constructed {
+		return 0xa0 | n
+	}
+	return 0x80 | n
+}
+
+// derHeader reads a tag and a length from the start of b: definite, minimal and of at
+// most 4 bytes. It returns the sizes of header and body. If b is too short, need is the
+// least length that b must have.
+func derHeader(b []byte) (header, body, need int, ok bool) {
+	if len(b) < 2 {
+		return 0, 0, 2, false
+	}
+	if b[0]&0x1f == 0x1f { // a tag number of 31 or more, which nothing here has
+		return 0, 0, 0, false
+	}
+	if b[1] < 0x80 {
+		return 2, int(b[1]), 0, true
+	}
+	n := int(b[1] & 0x7f)
+	if n == 0 || n > 4 {
+		return 0, 0, 0, false
+	}
+	if len(b) < 2+n {
+		return 0, 0, 2 + n, false
+	}
+	if b[2] == 0 {
+		return 0, 0, 0, false
+	}
+	for _, c := range b[2 : 2+n] {
+		body = body<<8 | int(c)
+	}
+	if body < 0x80 || body > 1<<31-1 {
+		return 0, 0, 0, false
+	}
+	return 2 + n, body, 0, true
+}
+
+// derNext splits the first element off b.
+func derNext(b []byte) (e derElement, rest []byte, ok bool) {
+	header, body, _, ok := derHeader(b)
+	if !ok || len(b)-header < body {
+		return derElement{}, nil, false
+	}
+	return derElement{b[0], b[header : header+body], b[:header+body]}, b[header+body:], true
+}
+
+// derExpect is derNext for an element that must have the tag.
+func derExpect(b []byte, tag byte) (e derElement, rest []byte, ok bool) {
+	e, rest, ok = derNext(b)
+	return e, rest, ok && e.tag == tag
+}
+
+// derOptional is derNext for an element that may be missing. found reports whether b
+// begins with the tag, and ok whether the element is then well formed.
+func derOptional(b []byte, tag byte) (e derElement, rest []byte, found, ok bool) {
+	if len(b) == 0 || b[0] != tag {
+		return derElement{}, b, false, true
+	}
+	e, rest, ok = derNext(b)
+	return e, rest, true, ok
+}
+
+// derOnly is derExpect for an element that must be all of b.
+func derOnly(b []byte, tag byte) (body []byte, ok bool) {
+	e, rest, ok := derExpect(b, tag)
+	return e.body, ok && len(rest) == 0
+}

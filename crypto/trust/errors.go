@@ -1,0 +1,97 @@
+package trust
+
+import (
+	"crypto/x509"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"chatsecure/proto"
+)
+
+// Error is the refusal of an identity.
+type Error struct {
+	Code   proto.Code // of the certificate and delegation families, bundle-malformed or name-mismatch
+	Reason string     // a sentence for people, safe to print and without a civil number
+	Hint   string     // a remedy; may be empty
+}
+
+// Error returns the reason.
+func (e *Error) Error() string { return e.Reason }
+
+// Refusal returns code, sentence and hint.
+func (e *Error) Refusal() (proto.Code, string, string) { return e.Code, e.Reason, e.Hint }
+
+const (
+	// maxShownName bounds the names of strangers in a sentence, in characters.
+	maxShownName = 64
+	// maxShownCause bounds an error of crypto/x509, in characters.
+	maxShownCause = 240
+	// civilDigits is the least number of digits in a row that may identify somebody.
+	// Some countries put such a number into the CN.
+	civilDigits = 5
+)
+
+// shownName names a certificate in a sentence: by its CN, made visible, with digits
+// that could be a civil number masked.
+func shownName(cert *x509.Certificate) string {
+	return shownText(cert.Subject.CommonName)
+}
+
+// shownIssuer is shownName for the certificate's issuer.
+func shownIssuer(cert *x509.Certificate) string {
+	return shownText(cert.Issuer.CommonName)
+}
+
+// shownText quotes a stranger's text.
+func shownText(s string) string {
+	if s == "" {
+		return "(without a name)"
+	}
+	return `"` + proto.Visible(maskDigits(cutShort(s, maxShownName))) + `"`
+}
+
+// shownCause shows an error of crypto/x509, which may name strangers.
+func shownCause(err error) string {
+	return proto.Visible(maskDigits(cutShort(strings.TrimPrefix(err.Error(), "x509: "), maxShownCause)))
+}
+
+// cutShort keeps the first characters of s.
+func cutShort(s string, most int) string {
+	if utf8.RuneCountInString(s) <= most {
+		return s
+	}
+	return string([]rune(s)[:most]) + "..."
+}
+
+// maskDigits replaces each run of civilDigits or more digits, of any script, by stars.
+// A single separator between two digits does not end a run.
+func maskDigits(s string) string {
+	runes := []rune(s)
+	for i := 0; i < len(runes); {
+		if !unicode.IsDigit(runes[i]) {
+			i++
+			continue
+		}
+		end, digits := i, 0
+		for j := i; j < len(runes); j++ {
+			if unicode.IsDigit(runes[j]) {
+				digits++
+				end = j + 1
+			} else if j > end || !strings.ContainsRune(" .-/", runes[j]) {
+				break
+			}
+		}
+		if digits >= civilDigits {
+			for k := i; k < end; k++ {
+				runes[k] = '*'
+			}
+		}
+		i = end
+	}
+	return string(runes)
+}
+
+// shownTime shows a time.
+func shownTime(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05") + " UTC" }

@@ -1,0 +1,25 @@
+package trust
+
+import "testing"
+
+func TestMaskDigits(t *testing.T) {
+	for in, want := range map[string]string{
+		"":                               "",
+		"Cartão de Cidadão 008":          "Cartão de Cidadão 008",
+		"EC de Autenticação 0019":        "EC de Autenticação 0019",
+		"TAMM,MARI,38001085718":          "TAMM,MARI,***********",
+		"PROVA ANA - 12345678Z":          "PROVA ANA - ********Z",
+		"BI100000011":                    "BI*********",
+		"1-2-3-4":                        "1-2-3-4",
+		"123.456.789-01":                 "**************",
+		"12 34 56":                       "********",
+		"12345 and 12345":                "***** and *****",
+		"\u0661\u0662\u0663\u0664\u0665": "*****",
+		"Abc 1234, 5678":                 "Abc 1234, 5678",
+		"CN 2001-2-3 to 2002":            "CN ******** to 2002",
+	} {
+		if got := maskDigits(in); got != want {
+			t.Errorf("maskDigits(%q) = %q, want %q", in, got, want)
+		}
+	}
+}

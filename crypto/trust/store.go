@@ -1,0 +1,156 @@
+package trust
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"sync"
+)
+
+// anchorKind is the reason to trust an anchor, in the order of preference between
+// several paths.
+type anchorKind int
+
+const (
+	anchorPinned  anchorKind = iota // its hash is in the code
+	anchorExtra                     // from the user's own CA bundle
+	anchorMozilla                   // from Mozilla's CA bundle
+)
+
+// Store is a trust store: roots, and intermediates that lead to them. It does not change
+// and is safe for concurrent use.
+type Store struct {
+	bySubject map[string][]*bundled // by raw subject; the user's own ones first
+	pinned    []anchor
+	cache     pathCache
+}
+
+// bundled is one certificate of a CA bundle. It is parsed when a path first needs it:
+// to parse all of Mozilla's takes longer than the rest of a client's start.
+type bundled struct {
+	der  []byte
+	kind anchorKind
+
+	once   sync.Once
+	cert   *x509.Certificate // nil if it does not parse
+	anchor bool              // self-signed
+}
+
+// NewStore makes a Store of Mozilla's CA bundle and the user's own ones, all in PEM.
+// Self-signed certificates of the user's are anchors, the others intermediates. It
+// refuses a bundle without a certificate or with a broken one, except that Mozilla's may
+// have some that Go does not parse.
+func NewStore(mozillaPEM []byte, extraPEM ...[]byte) (*Store, error) {
+	s := &Store{bySubject: make(map[string][]*bundled), pinned: pinnedAnchors}
+	for _, text := range extraPEM {
+		n, err := s.addPEM(text, anchorExtra)
+		if err != nil {
+			return nil, fmt.Errorf("CA bundle: %w", err)
+		}
+		if n == 0 {
+			return nil, errors.New("CA bundle: no certificate in PEM in it")
+		}
+	}
+	if len(mozillaPEM) > 0 {
+		n, err := s.addPEM(mozillaPEM, anchorMozilla)
+		if err != nil {
+			return nil, fmt.Errorf("the CA bundle of Mozilla: %w", err)
+		}
+		if n == 0 {
+			return nil, errors.New("the CA bundle of Mozilla: no certificate in PEM in it")
+		}
+	}
+	return s, nil
+}
+
+// addPEM adds the certificates of a bundle and returns their number.
+func (s *Store) addPEM(text []byte, kind anchorKind) (n int, err error) {
+	for {
+		var block *pem.Block
+		if block, text = pem.Decode(text); block == nil {
+			return n, nil
+		}
+		if block.Type != "CERTIFICATE" {
+			continue
+		}
+		subject, ok := rawSubject(block.Bytes)
+		if !ok {
+			return n, fmt.Errorf("certificate %d is damaged", n+1)
+		}
+		c := &bundled{der: block.Bytes, kind: kind}
+		if kind == anchorExtra {
+			// The user's own are few, so a broken one is reported at once.
+			if _, err := x509.ParseCertificate(block.Bytes); err != nil {
+				return n, fmt.Errorf("certificate %d: %w", n+1, err)
+			}
+		}
+		s.bySubject[string(subject)] = append(s.bySubject[string(subject)], c)
+		n++
+	}
+}
+
+// rawSubject finds the subject of a certificate without parsing the rest (RFC 5280,
+// section 4.1).
+func rawSubject(der []byte) (subject []byte, ok bool) {
+	cert, ok := derOnly(der, derSequence)
+	if !ok {
+		return nil, false
+	}
+	tbs, _, ok := derExpect(cert, derSequence)
+	if !ok {
+		return nil, false
+	}
+	_, rest, _, ok := derOptional(tbs.body, derContext(0, true)) // version
+	// serialNumber, signature, issuer, validity, subject
+	var e derElement
+	for range 5 {
+		if !ok {
+			return nil, false
+		}
+		e, rest, ok = derNext(rest)
+	}
+	return e.raw, ok && e.tag == derSequence
+}
+
+// load parses the certificate, once.
+func (c *bundled) load() {
+	c.once.Do(func() {
+		cert, err := x509.ParseCertificate(c.der)
+		if err != nil {
+			return
+		}
+		c.cert, c.anchor = cert, c.kind == anchorMozilla || isSelfSigned(cert)
+	})
+}
+
+// isSelfSigned reports whether a certificate is signed by its own key. One that links an
+// authority's old key to its new one has equal names, but is not.
+func isSelfSigned(cert *x509.Certificate) bool {
+	if !bytes.Equal(cert.RawIssuer, cert.RawSubject) {
+		return false
+	}
+	err := cert.CheckSignature(cert.SignatureAlgorithm, cert.RawTBSCertificate, cert.Signature)
+	if _, insecure := errors.AsType[x509.InsecureAlgorithmError](err); insecure {
+		// An old root may be signed with SHA-1. Nothing depends on that signature, and
+		// Go does not check it: the key identifiers decide.
+		return len(cert.AuthorityKeyId) == 0 || bytes.Equal(cert.AuthorityKeyId, cert.SubjectKeyId)
+	}
+	return err == nil
+}
+
+// pinnedAnchor returns the anchor that a certificate is, or nil.
+func (s *Store) pinnedAnchor(cert *x509.Certificate) *anchor {
+	if !bytes.Equal(cert.RawIssuer, cert.RawSubject) {
+		return nil
+	}
+	sum := sha256.Sum256(cert.Raw)
+	for i := range s.pinned {
+		if s.pinned[i].sha256 == sum {
+			return &s.pinned[i]
+		}
+	}
+	return nil
+}

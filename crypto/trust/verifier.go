@@ -1,0 +1,254 @@
+package trust
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"sync"
+	"time"
+
+	"chatsecure/proto"
+)
+
+const (
+	// cacheFor is the time for which a verified identity is good without another
+	// look: long enough for a burst of messages, and short enough that an expiry or
+	// a new revocation list counts at once to people.
+	cacheFor = 5 * time.Second
+	// forgetAfter is the time for which an unused identity is remembered. A client
+	// looks at each of its peers every few seconds, and so parses it and verifies
+	// its card's signature once.
+	forgetAfter = 30 * time.Second
+	// cacheSize bounds the identities remembered, at some 20 kB each: the active
+	// ones, not all that are connected.
+	cacheSize = 256
+)
+
+// VerifierConfig is what a Verifier trusts.
+type VerifierConfig struct {
+	Trust  *Store
+	CRLs   *CRLStore        // nil is an empty one
+	Policy Policy           // on revocation; "" is PolicyTry
+	Now    func() time.Time // nil is time.Now
+}
+
+// Verifier finds the person of a bundle. It is safe for concurrent use.
+type Verifier struct {
+	now func() time.Time
+
+	mu     sync.Mutex // guards what follows
+	trust  *Store
+	crls   *CRLStore
+	policy Policy
+	known  map[[32]byte]remembered // live results, by bundle hash
+}
+
+// remembered is a live result.
+type remembered struct {
+	delegated delegated
+	person    *Person
+	at        time.Time
+	lists     uint64 // CRLStore.generation at that time
+}
+
+// younger reports whether a result is younger than that. If the clock was set back,
+// its age is negative and it is not.
+func (r remembered) younger(than time.Duration, now time.Time) bool {
+	age := now.Sub(r.at)
+	return age >= 0 && age < than
+}
+
+// NewVerifier returns a Verifier.
+func NewVerifier(cfg VerifierConfig) *Verifier {
+	v := &Verifier{now: cfg.Now}
+	if v.now == nil {
+		v.now = time.Now
+	}
+	v.Reload(cfg.Trust, cfg.CRLs, cfg.Policy)
+	return v
+}
+
+// Reload replaces all that is trusted, at once, and forgets earlier results.
+func (v *Verifier) Reload(trust *Store, crls *CRLStore, policy Policy) {
+	if trust == nil {
+		trust = &Store{}
+	}
+	if policy == "" {
+		policy = PolicyTry
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.trust, v.crls, v.policy = trust, crls, policy
+	v.known = make(map[[32]byte]remembered)
+}
+
+// WithPolicy returns a Verifier with the same trust and another policy.
+func (v *Verifier) WithPolicy(policy Policy) *Verifier {
+	check := v.current()
+	return NewVerifier(VerifierConfig{Trust: check.trust, CRLs: check.crls, Policy: policy, Now: v.now})
+}
+
+// Verify checks a bundle live: form, name, delegation, path to an anchor, revocation.
+// Clocks may differ by ClockTolerance. Errors are *Error. The caller checks that the
+// peer holds K, and does so first: no path is built for a stranger without a
+// signature.
+func (v *Verifier) Verify(b *Bundle, name string) (*Person, error) {
+	if err := b.Check(); err != nil {
+		return nil, err
+	}
+	if err := checkName(b, name); err != nil {
+		return nil, err
+	}
+	hash, now := b.Hash(), v.now()
+
+	check := v.current()
+	lists := check.crls.generation()
+	known, ok := v.recall(hash)
+	if ok && known.lists == lists && known.younger(cacheFor, now) && !now.After(known.person.Expires) {
+		return known.person, nil
+	}
+	d := known.delegated
+	if !ok {
+		var err error
+		if d, err = readDelegated(b); err != nil {
+			return nil, nameClock(err, now)
+		}
+	}
+	person, err := check.person(d, now)
+	if err != nil {
+		return nil, nameClock(err, now)
+	}
+	v.remember(hash, remembered{d, person, now, lists}, check)
+	return person, nil
+}
+
+// VerifyAt checks a bundle at a time in the past, for history and proofs: valid then,
+// and not revoked by then. Person.Now tells whether the certificate would still be
+// accepted. Errors are *Error.
+func (v *Verifier) VerifyAt(b *Bundle, name string, at time.Time) (*Person, error) {
+	if err := b.Check(); err != nil {
+		return nil, err
+	}
+	if err := checkName(b, name); err != nil {
+		return nil, err
+	}
+	now := v.now()
+	if at.Sub(now) > ClockTolerance {
+		return nil, nameClock(&Error{Code: proto.DelegationNotYet, Reason: "the time claimed, " + shownTime(at) + ", is still to come"}, now)
+	}
+	d, err := readDelegated(b)
+	if err != nil {
+		return nil, err
+	}
+	live := v.current()
+	past := live
+	past.past = true
+	person, err := past.person(d, at)
+	if err != nil {
+		return nil, err
+	}
+	_, err = live.holder(d.leaf, d.issuers, now)
+	person.Now = nameClock(err, now)
+	return person, nil
+}
+
+// Certificate checks a certificate without a bundle live, with the chain that came
+// with it: path to an anchor and revocation. It is for the user's own card. The Person
+// has no name, K or times. Errors are *Error.
+func (v *Verifier) Certificate(leaf []byte, chain [][]byte) (*Person, error) {
+	return v.certificate(v.current(), leaf, chain)
+}
+
+// Due returns the revocation lists to fetch for a certificate. It needs a path to an
+// anchor: nothing is fetched for a certificate that no trusted authority has signed.
+// Errors are *Error.
+func (v *Verifier) Due(leaf []byte, chain [][]byte) ([]CRLFetch, error) {
+	check := v.current()
+	if check.policy == PolicyOff {
+		return nil, nil
+	}
+	check.policy = PolicyOff // an unknown status is the reason for the question
+	person, err := v.certificate(check, leaf, chain)
+	if err != nil {
+		return nil, err
+	}
+	return check.crls.Due(person.Path, v.now()), nil
+}
+
+// certificate is Certificate against c.
+func (v *Verifier) certificate(c check, leaf []byte, chain [][]byte) (*Person, error) {
+	cert, err := parseLeaf(leaf)
+	if err != nil {
+		return nil, err
+	}
+	issuers, err := parseChain(chain)
+	if err != nil {
+		return nil, err
+	}
+	now := v.now()
+	person, err := c.holder(cert, issuers, now)
+	if err != nil {
+		return nil, nameClock(err, now)
+	}
+	return person, nil
+}
+
+// current returns the present state to check against.
+func (v *Verifier) current() check {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return check{trust: v.trust, crls: v.crls, policy: v.policy}
+}
+
+// recall returns the remembered result of a bundle.
+func (v *Verifier) recall(hash [32]byte) (r remembered, ok bool) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	r, ok = v.known[hash]
+	return r, ok
+}
+
+// remember keeps a result, unless Reload has replaced the state that it was checked
+// against.
+func (v *Verifier) remember(hash [32]byte, r remembered, c check) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.trust != c.trust || v.crls != c.crls || v.policy != c.policy {
+		return
+	}
+	maps.DeleteFunc(v.known, func(_ [32]byte, old remembered) bool { return !old.younger(forgetAfter, r.at) })
+	if len(v.known) >= cacheSize {
+		clear(v.known)
+	}
+	v.known[hash] = r
+}
+
+// checkName refuses a bundle for another name.
+func checkName(b *Bundle, name string) error {
+	if b.Name != name {
+		return &Error{
+			Code:   proto.NameMismatch,
+			Reason: fmt.Sprintf("the identity is delegated to the name %s, not to %s", shownText(b.Name), shownText(name)),
+		}
+	}
+	return nil
+}
+
+// nameClock adds this machine's time to an error about times: a wrong clock is the
+// likelier cause.
+func nameClock(err error, now time.Time) error {
+	refused, ok := errors.AsType[*Error](err)
+	if !ok {
+		return err
+	}
+	switch refused.Code {
+	case proto.CertificateExpired, proto.CertificateNotYet, proto.DelegationExpired, proto.DelegationNotYet:
+		again := *refused
+		again.Reason += "; this machine's clock says " + shownTime(now)
+		if again.Hint == "" {
+			again.Hint = "check the clocks of both machines"
+		}
+		return &again
+	}
+	return err
+}

@@ -1,0 +1,143 @@
+package attack
+
+import (
+	"chatsecure/internal/client"
+	"context"
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+
+	"chatsecure/internal/fail"
+	"chatsecure/proto"
+	"chatsecure/testdata/lab/town"
+	"chatsecure/testdata/lab/wire"
+)
+
+// Row 24: invalid names, on the command line and from a relay.
+
+// TestAttack24Lists: the relay lists an invalid name, connection id or takes. The client refuses
+// the whole list, and the connection goes on.
+func TestAttack24Lists(t *testing.T) {
+	town, relay := evilTown(t, "alice", "bob")
+	alice, bob := town.client("alice"), town.client("bob")
+	lie := func(spoil func(c *wire.EvilConn)) {
+		relay.Do(func() {
+			relay.Listed = func(conns []*wire.EvilConn) (listed []*wire.EvilConn) {
+				for _, c := range conns {
+					fake := *c
+					if c.Hello.Name == "bob" && spoil != nil {
+						spoil(&fake)
+					}
+					listed = append(listed, &fake)
+				}
+				return listed
+			}
+		})
+	}
+	refused := func(what string, spoil func(c *wire.EvilConn)) {
+		t.Helper()
+		lie(spoil)
+		list, err := alice.List(context.Background())
+		if e := fail.AsError(err); e == nil || e.Code != proto.Malformed || fail.ExitStatus(err) != 1 {
+			t.Errorf("%.40q: %v, %v", what, list, err)
+		}
+	}
+	for _, name := range []string{
+		"", "bob,carol", "bob:", "bob\n", "bo/b", "..", "../bob", "all", "list", "LIST", strings.Repeat("b", 10_000),
+		"bo\x1b[2Jb", "bo\u202eb", "bo\u200bb", "bob ", "bo\x00b", "e\u0301",
+	} {
+		refused(name, func(c *wire.EvilConn) { c.Hello.Name = name })
+	}
+	for _, id := range []string{"", "../../etc/passwd", "0123456789ABCDEF", "0123456789abcdef0", "\x1b]52;c;AAAA\x07aaa"} {
+		refused(id, func(c *wire.EvilConn) { c.ID = id })
+	}
+	refused("takes", func(c *wire.EvilConn) { c.Hello.Takes = "\x1b[2J" })
+	lie(nil)
+	if list, err := alice.List(context.Background()); err != nil || len(list) != 2 {
+		t.Errorf("the true list: %v, %v", list, err)
+	}
+	alice.mustSend("hello", "bob")
+	sees(t, alice, bob, "hello")
+}
+
+// TestAttack24InventedNames: the relay tells of ever new people who come and leave. The client
+// keeps nothing about them.
+func TestAttack24InventedNames(t *testing.T) {
+	town, relay := evilTown(t, "alice", "bob")
+	alice, bob := town.client("alice"), town.client("bob")
+	alice.mustSend("before", "bob")
+	sees(t, alice, bob, "before")
+	relay.Do(func() {
+		for i := range 2000 {
+			for _, what := range []string{proto.Came, proto.Left} {
+				relay.Write(relay.Named("alice"), &proto.Header{
+					Type: proto.TypePeer, Name: fmt.Sprintf("nobody%d", i), ID: fmt.Sprintf("%016x", i), Takes: proto.TakesNone, Done: what,
+				}, nil)
+			}
+		}
+	})
+	alice.mustSend("after", "bob") // the answer comes after all those lines
+	sees(t, alice, bob, "before", "after")
+	alice.Inside().Look(func(s client.Snapshot) {
+		if users, conns := len(s.Users), len(s.Conns); users > 2 || conns > 2 {
+			t.Errorf("%d people and %d connections are kept", users, conns)
+		}
+	})
+}
+
+// TestAttack24Names: an invalid name is refused in every place that takes one, and makes no file.
+func TestAttack24Names(t *testing.T) {
+	w := town.New(t, town.People("alice", "mallory"))
+	w.Must("", "alice", "list")
+	before := listing(t, w.Dir)
+	for _, name := range []string{
+		"", " ", "a b", "a:b", "a/b", "/etc", "..", ".", "../state-alice", "a\nb", "a\x1b[2Jb", "a\u202eb", "a\u200bb", "e\u0301", "\xff", "a\\b",
+		"all", "ALL", "list", "whois", "history", "-a", "a.", strings.Repeat("a", 33), strings.Repeat("a", 10_000), "a,", ",a", ",",
+	} {
+		state := []string{"-state", w.Path("state-none")}
+		for _, args := range [][]string{
+			{"-name", name, "list"},
+			{"whois", "--", name},
+			{"send", "--", name, "hello"},
+			{"pipe", "--", name},
+		} {
+			if name == "" && args[0] == "-name" {
+				continue // "" counts as none: TestEveryExitStatus
+			}
+			r := w.Run("", "mallory", append(state, args...)...)
+			town.CheckFails(t, r, 2)
+			if strings.ContainsAny(strings.ReplaceAll(r.Stderr, "\n", ""), "\x1b\u202e\u200b") {
+				t.Errorf("%.40q reaches the terminal: %q", name, r.Stderr)
+			}
+		}
+		if name != "" && !strings.Contains(name, ",") && !strings.HasPrefix(name, "-") {
+			town.CheckFails(t, w.Run("", "", append(state, "-card", w.Path("lab", "mallory"), "-name", "a,"+name, "list")...), 2)
+		}
+	}
+	if after := listing(t, w.Dir); after != before {
+		t.Errorf("there were %s, now there are %s", before, after)
+	}
+	// The relay refuses names that look like Alice's.
+	for _, name := range []string{"ALICE", "Alice", "аlice", "ａｌｉｃｅ", "al1ce", "alіce"} {
+		r := w.Run("", "mallory", "-name", name, "-state", w.Path("state-like"), "list")
+		if r.Status != 4 && r.Status != 2 || r.Stdout != "" {
+			t.Errorf("%s: %+v", name, r)
+		}
+		os.RemoveAll(w.Path("state-like"))
+	}
+	w.Must("", "mallory", "-name", "malice", "list") // not like enough
+}
+
+func listing(t *testing.T, dir string) string {
+	t.Helper()
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, e := range entries {
+		names = append(names, e.Name())
+	}
+	return strings.Join(names, " ")
+}

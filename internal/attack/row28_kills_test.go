@@ -1,0 +1,176 @@
+package attack
+
+import (
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"chatsecure/testdata/lab/town"
+)
+
+// TestAttack28SenderKilled kills a sender again and again: its history has every message that
+// arrived, complete, and the next one goes on.
+func TestAttack28SenderKilled(t *testing.T) {
+	w := town.New(t, town.People("alice", "bob"))
+	bob := collect(w.Receive("bob"))
+	n := 0
+	for round := range 4 {
+		alice := w.Start("alice", "send", "-wait", "read", "bob")
+		rest := drain(alice)
+		for i := range 500 << round {
+			if _, err := fmt.Fprintf(alice.Stdin, "round %d line %d\n", round, i); err != nil {
+				t.Fatal(err)
+			}
+		}
+		n = bob.more(n) // some have come
+		alice.Cmd.Process.Kill()
+		rest() // the next client cuts off a torn line
+	}
+	w.Must("", "alice", "send", "-wait", "read", "bob", "the last")
+	bob.Cmd.Process.Signal(syscall.SIGTERM)
+	texts := bob.rest()
+	if !slices.Contains(texts, "the last") {
+		t.Errorf("the last is not among bob's %d texts", len(texts))
+	}
+	hers := make(map[string]bool)
+	for line := range strings.Lines(w.Must("", "alice", "-json", "history")) {
+		var o struct{ Text string }
+		if err := json.Unmarshal([]byte(line), &o); err != nil {
+			t.Fatal(err)
+		}
+		hers[o.Text] = true
+	}
+	seen := make(map[string]bool)
+	for _, text := range texts {
+		if seen[text] {
+			t.Errorf("%q came twice", text)
+		}
+		seen[text] = true
+		if !hers[text] {
+			t.Errorf("bob has %q, and alice's history has not", text)
+		}
+	}
+	for _, name := range []string{"alice", "bob"} {
+		verified(t, w.Run("", name, "history", "-verify"))
+	}
+}
+
+// TestAttack28ReceiverKilled kills Bob's recv three times: all that Alice's history calls DELIVERED
+// is in Bob's, and complete.
+func TestAttack28ReceiverKilled(t *testing.T) {
+	w := town.New(t, town.People("alice", "bob"))
+	const lines = 6000
+	bob := collect(w.Receive("bob"))
+	seen := showings{}
+	alice := w.Start("alice", "send", "-wait", "read", "bob")
+	ids := drain(alice)
+	feed(t, alice, lines, 3, func(int) {
+		bob.more(0)
+		bob.Cmd.Process.Kill()
+		seen.add(bob)
+		bob = collect(w.Receive("bob"))
+	})
+	ids()
+	if status := alice.Cmd.ProcessState.ExitCode(); status != 0 {
+		t.Fatalf("send ended with %d: %s", status, alice.Stderr.String())
+	}
+	bob.Cmd.Process.Signal(syscall.SIGTERM)
+	seen.add(bob)
+	// A client killed between showing and marking shows its last lines again.
+	for i := range lines {
+		if n := seen[fmt.Sprintf("line %d", i)]; n < 1 || n > 4 {
+			t.Fatalf("line %d was shown %d times", i, n)
+		}
+	}
+	deliveredIsThere(w, "alice", "bob")
+}
+
+// TestKilledAtRandom kills relay, sender and receiver in turn, at random moments, while lines pass.
+func TestKilledAtRandom(t *testing.T) {
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	chance := rand.New(rand.NewPCG(seed, 0))
+	w := town.New(t, town.People("alice", "bob"))
+	const rounds, lines = 12, 2000
+	bob := collect(w.Receive("bob"))
+	var shown []string
+	times := showings{}
+	feeds, whole := map[string]bool{}, []string{}
+	for round := range rounds {
+		victim := []string{"relay", "sender", "receiver"}[round%3]
+		// After a restart the relay may have Alice before Bob.
+		alice := w.Start("alice", "send", "-wait", "read", "-wait-peer", "30s", "bob")
+		rest := drain(alice)
+		at, after := 1+chance.IntN(lines-1), time.Duration(chance.IntN(200_000))*time.Microsecond
+		kill := func() {
+			time.Sleep(after) // a random moment
+			switch victim {
+			case "relay":
+				w.Kill()
+				w.StartRelay("relay")
+			case "sender":
+				alice.Cmd.Process.Kill()
+			case "receiver":
+				bob.Cmd.Process.Kill()
+				shown = append(shown, times.add(bob)...)
+				bob = collect(w.Receive("bob"))
+			}
+		}
+		for i := range lines {
+			if i == at {
+				// A client that cannot reach the relay at its start ends at once.
+				if victim == "relay" {
+					bob.await(fmt.Sprintf("round %d line 0", round))
+				}
+				kill()
+			}
+			line := fmt.Sprintf("round %d line %d", round, i)
+			if _, err := fmt.Fprintln(alice.Stdin, line); err != nil && victim == "sender" && i >= at {
+				break
+			} else if err != nil {
+				t.Fatalf("round %d: %v; it said %s", round, err, alice.Stderr.String())
+			}
+			feeds[line] = true
+			if victim != "sender" {
+				whole = append(whole, line)
+			}
+		}
+		rest()
+		if status := alice.Cmd.ProcessState.ExitCode(); victim != "sender" && status != 0 {
+			t.Fatalf("round %d, the %s killed: send ended with %d: %s", round, victim, status, alice.Stderr.String())
+		}
+	}
+	bob.Cmd.Process.Signal(syscall.SIGTERM)
+	shown = append(shown, times.add(bob)...)
+	seen := map[string]int{}
+	next := map[string]int{}
+	for _, text := range shown {
+		var round, line int
+		fmt.Sscanf(text, "round %d line %d", &round, &line)
+		key := fmt.Sprint(round)
+		if !feeds[text] {
+			t.Fatalf("%q was shown, and not sent", text)
+		}
+		if seen[text]++; seen[text] == 1 {
+			if line != next[key] {
+				t.Fatalf("round %d: line %d came where line %d is next", round, line, next[key])
+			}
+			next[key]++
+		}
+		// A receiver killed between showing and marking may show recent lines once more.
+		if most := []int{1, 2, 2}[round%3]; seen[text] > most {
+			t.Fatalf("%q was shown %d times", text, seen[text])
+		}
+	}
+	for _, line := range whole {
+		if seen[line] == 0 {
+			t.Fatalf("%q was lost", line)
+		}
+	}
+	deliveredIsThere(w, "alice", "bob")
+}

@@ -1,0 +1,60 @@
+package client
+
+import (
+	"context"
+	"crypto/x509"
+	"fmt"
+	"slices"
+	"time"
+
+	"chatsecure/card"
+	"chatsecure/crypto/trust"
+	"chatsecure/internal/state"
+)
+
+// startsBefore is how long before now a delegation begins: a peer whose clock
+// is a little behind accepts it at once.
+const startsBefore = time.Minute
+
+// Delegation is the order for a new credential.
+type Delegation struct {
+	Name          string
+	Kind          string        // of K: trust.KeyEd25519, ...
+	Lifetime      time.Duration // at most trust.MaxDelegation, and never beyond the certificate's end
+	Intermediates [][]byte      // further CA certificates for the chain, tried before those on the card
+	Now           time.Time
+}
+
+// NewCredential makes a new K and has the card sign its delegation: the one
+// C_Sign of a session.
+func NewCredential(ctx context.Context, c card.Card, d Delegation) (*state.Credential, error) {
+	leaf, err := x509.ParseCertificate(c.Leaf())
+	if err != nil {
+		return nil, fmt.Errorf("the card's certificate cannot be read: %w", err)
+	}
+	begin := d.Now.Add(-startsBefore)
+	if begin.Before(leaf.NotBefore) {
+		begin = leaf.NotBefore
+	}
+	end := begin.Add(min(d.Lifetime+startsBefore, trust.MaxDelegation))
+	if end.After(leaf.NotAfter) {
+		end = leaf.NotAfter
+	}
+	key, err := trust.GenerateKey(d.Kind)
+	if err != nil {
+		return nil, err
+	}
+	b := &trust.Bundle{
+		Name: d.Name, PublicKey: key.Public().SPKI(), NotBefore: begin.Unix(), NotAfter: end.Unix(),
+		X509: c.Leaf(), Chain: trust.ChainFor(leaf, slices.Concat(d.Intermediates, c.Chain()), d.Now),
+	}
+	b.Signature, err = c.Sign(ctx, trust.DelegationMessage(b.X509, d.Name, b.PublicKey, b.NotBefore, b.NotAfter))
+	if err == nil {
+		err = b.Check()
+	}
+	if err != nil {
+		key.Erase()
+		return nil, err
+	}
+	return &state.Credential{Key: key, Bundle: b}, nil
+}

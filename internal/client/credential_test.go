@@ -1,0 +1,139 @@
+package client
+
+import (
+	"context"
+	"crypto/x509"
+	"encoding/pem"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"testing"
+	"time"
+
+	"chatsecure/card"
+	"chatsecure/crypto/trust"
+	"chatsecure/testdata/lab"
+)
+
+// chainScene is a card whose authority's root is cross-signed.
+type chainScene struct {
+	t      *testing.T
+	p      *lab.PKI
+	old, x *lab.CA // the root above the card, and another
+	sub    *lab.CA
+	holder *lab.Holder
+}
+
+func newChainScene(t *testing.T) *chainScene {
+	t.Helper()
+	p, err := lab.New(lab.Options{CAKey: lab.P256, Now: time.Now})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &chainScene{t: t, p: p}
+	s.old, s.x = s.ca(nil, "Old Root"), s.ca(nil, "X")
+	s.sub = s.ca(s.old, "Sub CA")
+	if s.holder, err = p.Issue("yan", lab.By(s.sub)); err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func (s *chainScene) ca(parent *lab.CA, name string, opts ...lab.IssueOption) *lab.CA {
+	s.t.Helper()
+	ca, err := s.p.NewCA(parent, lab.DN("C", "PT", "O", "Lab", "CN", name), opts...)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return ca
+}
+
+// cross is a certificate of the old root by another authority.
+func (s *chainScene) cross(by *lab.CA, opts ...lab.IssueOption) *x509.Certificate {
+	return s.ca(by, "Old Root", append(opts, lab.WithKey(s.old.Key))...).Cert
+}
+
+// bundle is what the card signs with these certificates beside its own.
+func (s *chainScene) bundle(chain, extra []*x509.Certificate) *trust.Bundle {
+	s.t.Helper()
+	dir := filepath.Join(s.t.TempDir(), "card")
+	holder := *s.holder
+	holder.Chain = chain
+	if err := holder.WriteCard(dir); err != nil {
+		s.t.Fatal(err)
+	}
+	c, err := card.Open(context.Background(), dir, card.Options{})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer c.Close()
+	var ders [][]byte
+	for _, cert := range extra {
+		ders = append(ders, cert.Raw)
+	}
+	cred, err := NewCredential(context.Background(), c, Delegation{
+		Name: "yan", Kind: trust.KeyEd25519, Lifetime: time.Hour, Intermediates: ders, Now: time.Now(),
+	})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return cred.Bundle
+}
+
+// accepted fails unless a verifier that trusts only root accepts the bundle.
+func (s *chainScene) accepted(b *trust.Bundle, root *x509.Certificate) {
+	s.t.Helper()
+	store, err := trust.NewStore(nil, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: root.Raw}))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	if _, err := trust.NewVerifier(trust.VerifierConfig{Trust: store, Policy: trust.PolicyOff}).Verify(b, "yan"); err != nil {
+		s.t.Errorf("who trusts %s refuses: %v", root.Subject.CommonName, err)
+	}
+}
+
+// One good path is enough for a peer, but nobody knows which one the peer has:
+// the bundle has all paths, in any order of the given certificates.
+func TestChainHasEveryWayUp(t *testing.T) {
+	s := newChainScene(t)
+	past := lab.Window(time.Now().Add(-48*time.Hour), time.Now().Add(-24*time.Hour))
+	y := s.ca(nil, "Y")
+	crossX, crossY, ended := s.cross(s.x), s.cross(y), s.cross(s.x, past)
+	for _, chain := range [][]*x509.Certificate{
+		{s.sub.Cert, s.old.Cert, crossX, crossY},
+		{s.sub.Cert, crossX, s.old.Cert, crossY},
+		{s.sub.Cert, ended, crossY, crossX},
+		{crossY, crossX, ended, s.old.Cert, s.sub.Cert},
+	} {
+		for n := range len(chain) + 1 { // the rest comes from elsewhere
+			b := s.bundle(chain[:n], chain[n:])
+			s.accepted(b, s.x.Cert)
+			s.accepted(b, y.Cert)
+			s.accepted(b, s.old.Cert)
+			if slices.ContainsFunc(b.Chain, func(der []byte) bool { return string(der) == string(s.old.Cert.Raw) }) {
+				t.Error("a root that is not pinned is sent")
+			}
+		}
+	}
+}
+
+// Without room for all paths, the bundle has one whole and valid path: that of
+// the first given certificates.
+func TestChainIsBounded(t *testing.T) {
+	s := newChainScene(t)
+	past := lab.Window(time.Now().Add(-48*time.Hour), time.Now().Add(-24*time.Hour))
+	var chain []*x509.Certificate
+	for i := range trust.MaxCertificates {
+		chain = append(chain, s.cross(s.x, past), s.cross(s.ca(nil, fmt.Sprint("Other ", i))))
+	}
+	middle := s.ca(s.x, "Middle")
+	b := s.bundle(append(chain, s.sub.Cert), []*x509.Certificate{s.cross(middle), middle.Cert})
+	if len(b.Chain) != trust.MaxChainCertificates {
+		t.Errorf("%d certificates are sent", len(b.Chain))
+	}
+	s.accepted(b, s.x.Cert)
+
+	long := lab.Mutate(func(c *x509.Certificate) { c.OCSPServer = []string{"http://127.0.0.1/" + fmt.Sprintf("%08000d", 0)} })
+	up := []*x509.Certificate{s.sub.Cert, s.cross(s.x), s.cross(s.x, long), s.cross(s.x, long), s.cross(s.x, long)}
+	s.accepted(s.bundle(up, nil), s.x.Cert)
+}

@@ -1,0 +1,204 @@
+package client
+
+import (
+	"cmp"
+	"slices"
+	"time"
+
+	"chatsecure/internal/fail"
+	"chatsecure/internal/history"
+	"chatsecure/proto"
+)
+
+// hopelessTries is the number of failed handshakes in a row after which a
+// connection gets no more records.
+const hopelessTries = 3
+
+// takeOutbox gives fresh records to the connections of their recipients.
+func (e *engine) takeOutbox() {
+	for _, out := range e.outbox.take() {
+		var waits []string // names of recipients that it waits for
+		for _, r := range out.to {
+			r.user.counts.total++
+			if final(r.user.refusal) {
+				e.failed(r, fail.AsError(r.user.refusal))
+				continue
+			}
+			waits = append(waits, e.enqueue(r)...)
+		}
+		if len(waits) > 0 {
+			e.tellPending(out, waits)
+		}
+		e.releaseIfDone(out)
+	}
+}
+
+// enqueue queues a record for every connection of a recipient's that takes
+// messages, even before the end of its handshake. Without a connection the user
+// keeps the record. The result has the name once for each connection that is
+// not ready.
+func (e *engine) enqueue(r *recipient) (waits []string) {
+	u := r.user
+	for _, pc := range e.conns {
+		if pc.user != u || pc.takes != proto.TakesMessages || pc.ending || pc.shake.tries >= hopelessTries {
+			continue
+		}
+		pc.out.queue = append(pc.out.queue, &delivery{r: r})
+		r.active++
+		if pc.conv == nil {
+			waits = append(waits, u.shown)
+		}
+	}
+	if r.active == 0 {
+		u.orphans = append(u.orphans, &delivery{r: r, since: time.Now()})
+		waits = append(waits, u.shown)
+	}
+	return waits
+}
+
+// tellPending writes down and reports that a record waits.
+func (e *engine) tellPending(out *outRecord, waits []string) {
+	if err := e.history.Pending(out.record, waits); err != nil {
+		e.problem(err)
+	}
+	if !e.cfg.Receipts {
+		return
+	}
+	for _, r := range out.to {
+		if r.status == history.StatusPending {
+			e.report(r, "")
+		}
+	}
+}
+
+// orphan gives the queue of a lost connection back to its user.
+func (e *engine) orphan(pc *peerConn) {
+	now := time.Now()
+	for _, d := range pc.out.queue {
+		d.since = now
+		pc.user.orphans = append(pc.user.orphans, d)
+		d.r.active--
+	}
+	pc.out.queue = nil
+}
+
+// adopt queues a user's waiting records for a connection that has proved
+// itself: those of an earlier connection with the same bundle, and those that
+// are queued for no other connection.
+func (e *engine) adopt(pc *peerConn) {
+	u := pc.user
+	if pc.takes != proto.TakesMessages || len(u.orphans) == 0 {
+		return
+	}
+	queued := make(map[*recipient]bool, len(pc.out.queue))
+	for _, d := range pc.out.queue {
+		queued[d.r] = true
+	}
+	var stay []*delivery
+	for _, d := range u.orphans {
+		switch {
+		case d.r.over():
+			e.releaseIfDone(d.r.out)
+		case queued[d.r]:
+		case d.bundle == pc.bundle || d.r.active == 0:
+			queued[d.r] = true
+			d.r.active++
+			pc.out.queue = append(pc.out.queue, d)
+		default:
+			stay = append(stay, d)
+		}
+	}
+	u.orphans = stay
+	slices.SortStableFunc(pc.out.queue, func(a, b *delivery) int { return cmp.Compare(a.r.out.no, b.r.out.no) })
+}
+
+// patience is how long a record may wait for a connection of a user's.
+func (e *engine) patience(u *user) time.Duration {
+	switch {
+	case u.person != nil:
+		return e.cfg.Timeout
+	case u.listed:
+		return max(e.cfg.WaitPeer, 0)
+	}
+	return max(e.cfg.WaitPeer, e.cfg.Timeout, 0)
+}
+
+// expire gives up records that have waited too long for a connection.
+func (e *engine) expire(u *user, now time.Time) {
+	limit := e.patience(u)
+	var stay []*delivery
+	for _, d := range u.orphans {
+		switch {
+		case d.r.over():
+			e.releaseIfDone(d.r.out)
+		case now.Sub(d.since) <= limit:
+			stay = append(stay, d)
+		case u.person == nil:
+			e.failed(d.r, errNobody(u.shown))
+		case d.r.active > 0 || d.r.status.AtLeast(history.StatusDelivered):
+			// Another connection of the user's has it or gets it.
+		default:
+			e.failed(d.r, fail.Errorf(proto.NotDelivered, "%s had no connection that took it within %v", u.shown, limit))
+		}
+	}
+	u.orphans = stay
+}
+
+func errNobody(name string) *fail.Error {
+	return fail.Errorf(proto.NoSuchName, "nobody by the name of %s is connected", name)
+}
+
+// failUser gives up all records that wait for a refused user.
+func (e *engine) failUser(u *user, reason *fail.Error) {
+	for _, pc := range e.connsOf(u) {
+		if pc.conv == nil {
+			e.failQueue(pc, reason)
+		}
+	}
+	orphans := u.orphans
+	u.orphans = nil
+	for _, d := range orphans {
+		if d.r.active == 0 {
+			e.failed(d.r, reason)
+		}
+	}
+	e.outbox.changed()
+}
+
+// failQueue gives up the records that wait for this connection only.
+func (e *engine) failQueue(pc *peerConn, reason *fail.Error) {
+	queue := pc.out.queue
+	pc.out.queue = nil
+	for _, d := range queue {
+		d.r.active--
+		if d.r.active == 0 {
+			e.failed(d.r, reason)
+		}
+		e.releaseIfDone(d.r.out)
+	}
+}
+
+// failOpen gives up all records that are not delivered, at the client's end.
+func (e *engine) failOpen(code proto.Code, reason string) {
+	err := fail.Errorf(code, "%s", reason)
+	for _, u := range e.users {
+		for _, d := range u.orphans {
+			e.failed(d.r, err)
+		}
+		u.orphans = nil
+	}
+	for _, pc := range e.conns {
+		e.markTaken(pc)
+		for _, d := range slices.Concat(pc.out.sent, pc.out.queue) {
+			if d.r.status == history.StatusPending {
+				e.failed(d.r, err)
+			}
+		}
+	}
+	for _, out := range e.outbox.take() {
+		for _, r := range out.to {
+			r.user.counts.total++
+			e.failed(r, err)
+		}
+	}
+}

@@ -1,0 +1,67 @@
+package client
+
+import (
+	"chatsecure/internal/fail"
+	"chatsecure/proto"
+)
+
+// onInbound takes one payload from the relay, or the end of the session.
+func (e *engine) onInbound(m Inbound, ok bool) {
+	if !ok {
+		e.lost(e.link.sess.Reason())
+		return
+	}
+	h := m.Header
+	switch h.Type {
+	case proto.TypeClientCom, proto.TypeCommAck:
+		e.onMessage(h, m.Body)
+	case proto.TypeAck:
+		if h.DstID != "" {
+			e.onRelayAck(h.DstID, *h.Answers)
+		}
+	case proto.TypeClientConnect:
+		e.onClientConnect(h, m.Body)
+	case proto.TypeDisconnect:
+		if h.DstID != "" {
+			e.onMessage(h, m.Body)
+		} else {
+			e.connGone(h.SrcID, "the relay says that the connection is gone")
+		}
+	case proto.TypePeer:
+		e.onPeer(h)
+	case proto.TypeError:
+		e.onError(h, m.Body)
+	case proto.TypeList, proto.TypeWhoisResponse, proto.TypeRelease:
+		e.link.answered(m)
+	}
+}
+
+// onError takes an error from the relay or, relayed, from a peer.
+func (e *engine) onError(h *proto.Header, body []byte) {
+	// Its text may stand in any event, and any program may show it.
+	perr := &proto.Error{Code: h.Code, Message: proto.Visible(h.Message)}
+	if h.SrcID != "" {
+		e.onPeerError(h, perr, body)
+		return
+	}
+	if h.Answers != nil {
+		if e.link.refused(*h.Answers, perr) {
+			return
+		}
+		if h.DstID != "" {
+			e.onRefusedLine(h.DstID, *h.Answers)
+		}
+	}
+	switch {
+	case h.DstID != "" && (h.Code == proto.Gone || h.Code == proto.Slow):
+		e.connGone(h.DstID, perr.Message)
+	case h.DstID != "":
+		e.attemptFailed(e.conns[h.DstID], perr)
+	case h.Code == proto.Shutdown:
+		e.event(Event{Type: EventNotice, Notice: "the relay says that it stops"})
+	case final(perr): // trying again would not change the refusal
+		e.end(&fail.Error{Code: h.Code, Message: "the relay refuses this connection: " + perr.Message, Err: perr})
+	default:
+		e.problem(perr)
+	}
+}

@@ -1,0 +1,213 @@
+package client
+
+import (
+	"sync/atomic"
+	"time"
+
+	"chatsecure/crypto"
+	"chatsecure/internal/fail"
+	"chatsecure/internal/history"
+	"chatsecure/proto"
+)
+
+// engine owns all state of a client. One goroutine, run, touches the fields
+// below "owned by run". Other goroutines hand it functions through the loop,
+// records through the outbox, and marks through Client.Shown.
+type engine struct {
+	*loop
+	cfg    *Config  // run replaces Credential and drops Renew; nothing else changes
+	self   [32]byte // identity
+	events *eventQueue
+	outbox outbox
+	marks  markQueue
+	facts  atomic.Pointer[sessionInfo]
+
+	// Owned by run.
+	local    *crypto.Local // replaced when the delegation is renewed
+	link     link
+	users    map[string]*user // by folded name
+	conns    map[string]*peerConn
+	history  *history.History
+	watchAll bool
+	pipe     *pipe // of a connection that takes one
+	inbox    inbox
+	renewal  renewal
+	checks   peerChecks
+	waiters  []*waiter
+	leaving  bool // Close has begun: no new handshakes
+	goodbye  bool // and the relay has been told
+}
+
+// sessionInfo describes the present session to any goroutine.
+type sessionInfo struct{ conn, fingerprint, suite string }
+
+const (
+	// tick is the time between two looks at the time-outs.
+	tick = 250 * time.Millisecond
+	// burst is how many lines from the relay are taken before the next receipts
+	// and records go out.
+	burst = 32
+)
+
+// newEngine returns an engine without a session and a history. self is the
+// identity that the credential proves.
+func newEngine(cfg *Config, events *eventQueue, self [32]byte) *engine {
+	return &engine{
+		loop: newLoop(), cfg: cfg, events: events, self: self,
+		local: &crypto.Local{
+			Key: cfg.Credential.Key, Bundle: cfg.Credential.Bundle, Identity: self,
+			FoldedName: proto.FoldName(cfg.Name), Suites: cfg.Ciphers, Keys: new(crypto.KeySource),
+		},
+		link:  newLink(cfg.Again),
+		users: map[string]*user{}, conns: map[string]*peerConn{},
+		inbox: inbox{pending: map[string]*shownMark{}},
+	}
+}
+
+func (e *engine) info() sessionInfo {
+	if f := e.facts.Load(); f != nil {
+		return *f
+	}
+	return sessionInfo{}
+}
+
+func (e *engine) now() time.Time { return e.cfg.Now() }
+
+func (e *engine) event(ev Event) {
+	ev.Time = e.now()
+	e.events.add(ev)
+}
+
+// problem reports an error that does not end the client.
+func (e *engine) problem(err error) {
+	e.event(Event{Type: EventError, Err: fail.AsError(err)})
+}
+
+// begin takes a session into use.
+func (e *engine) begin(sess *Session) {
+	e.link.begin(sess)
+	e.facts.Store(&sessionInfo{sess.ID, sess.fingerprint, sess.suite})
+	if e.watchAll {
+		e.requestWatch("")
+	}
+	for name, u := range e.users {
+		u.listed = false
+		if u.refusal != nil && fail.ExitStatus(u.refusal) == fail.ExitRelay {
+			u.refusal = nil
+		}
+		if u.watching {
+			e.requestWatch(name)
+		}
+	}
+}
+
+// run is the engine's goroutine.
+func (e *engine) run() {
+	ticker := time.NewTicker(min(tick, e.cfg.Again))
+	receipts := time.NewTimer(time.Hour)
+	defer ticker.Stop()
+	defer receipts.Stop()
+	for e.fatal == nil {
+		var in chan Inbound
+		if e.link.sess != nil {
+			in = e.link.sess.In
+		}
+		select {
+		case m, ok := <-in:
+			e.onInbound(m, ok)
+			// One receipt then covers all lines that have come already.
+			for more := burst; ok && e.fatal == nil && more > 0 && len(in) > 0; more-- {
+				m, ok = <-in
+				e.onInbound(m, ok)
+			}
+		case f := <-e.cmds:
+			f()
+		case <-e.wake:
+		case <-receipts.C:
+		case <-ticker.C:
+			e.onTick(time.Now())
+		case <-e.ctx.Done():
+			e.end(nil)
+		}
+		if e.fatal != nil {
+			return
+		}
+		e.takeMarks()
+		e.takeOutbox()
+		e.flush()
+		if !e.inbox.receiptAt.IsZero() {
+			receipts.Reset(max(time.Until(e.inbox.receiptAt), 0))
+		}
+		e.checkWaiters()
+	}
+}
+
+// onTick looks at all time-outs.
+func (e *engine) onTick(now time.Time) {
+	if e.link.sess == nil {
+		e.tickLost(now)
+	} else if now.Sub(e.link.lastSent) > proto.KeepAlive {
+		e.link.send(ackLine, nil)
+	}
+	if e.fatal == nil {
+		e.renewIfDue(now)
+	}
+	if e.fatal != nil {
+		return
+	}
+	if e.link.sess != nil {
+		e.recheck(now)
+	}
+	for _, pc := range e.conns {
+		e.tickConn(pc, now)
+	}
+	for _, u := range e.users {
+		e.expire(u, now)
+	}
+}
+
+// flush sends due receipts, and then records.
+func (e *engine) flush() {
+	if e.link.sess == nil || e.fatal != nil {
+		return
+	}
+	e.flushReceipts()
+	for _, pc := range e.conns {
+		e.pump(pc)
+	}
+	if e.pipe != nil {
+		e.pipe.pump()
+	}
+	e.finishLeaving()
+}
+
+// end stops the engine. A nil error is an orderly stop.
+func (e *engine) end(err error) {
+	if e.fatal != nil {
+		return
+	}
+	e.link.close(nil, fail.Errorf(proto.Lost, "the client is closing"))
+	for _, pc := range e.conns {
+		pc.erase()
+	}
+	reason := "the client stopped"
+	if err != nil {
+		reason = err.Error()
+	}
+	e.failOpen(proto.Lost, reason)
+	if herr := e.history.Close(); herr != nil && err == nil {
+		err = herr
+	}
+	e.outbox.close()
+	e.checkWaiters()
+	e.events.close(err)
+	e.fatal = err
+	if err == nil {
+		e.fatal = fail.Errorf(proto.Lost, "the client is closed")
+	}
+	e.local.Keys.Close()
+	if e.renewal.ownsKey {
+		e.local.Key.Erase()
+	}
+	close(e.ended)
+}

@@ -1,0 +1,195 @@
+package client
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"sync"
+	"time"
+
+	"chatsecure/crypto/trust"
+	"chatsecure/internal/fail"
+	"chatsecure/internal/history"
+)
+
+// Event is news for a person or a script. Type says which of the other fields
+// is set.
+type Event struct {
+	Type    EventType
+	Time    time.Time
+	Message *Message       // EventMessage
+	Receipt *ReceiptChange // EventReceipt
+	Peer    *PeerChange    // EventPeer
+	Gap     *Gap           // EventGap
+	Err     *fail.Error    // EventLost, EventError
+	Notice  string         // EventNotice: a sentence for people
+	Conn    string         // EventBack: our new connection id
+}
+
+// EventType is the kind of an Event, in the words of -json.
+type EventType string
+
+// The kinds of Event.
+const (
+	EventMessage EventType = "message"
+	EventReceipt EventType = "receipt"
+	EventPeer    EventType = "peer"
+	EventGap     EventType = "gap"
+	EventLost    EventType = "lost" // the connection to the relay; the client tries again
+	EventBack    EventType = "back" // there is one again
+	EventError   EventType = "error"
+	EventNotice  EventType = "notice"
+)
+
+// Message is a text that was received, checked and stored. Client.Shown makes
+// it READ.
+type Message struct {
+	ID       string
+	From     string // the sender's name
+	FromConn string
+	Seq      uint64
+	Sent     time.Time // the record's own time
+	To       []string  // folded names, all recipients, sorted
+	Text     string
+	Identity [32]byte
+	Person   *trust.Person // nil if the message was stored before this start
+	First    bool          // the first message of a new person
+	Again    bool          // stored before this start; perhaps shown already
+
+	mark *shownMark
+}
+
+// ReceiptChange is a change of one message's status for one recipient.
+type ReceiptChange struct {
+	ID     string
+	No     uint64 // number of the Send, from 1: the event may come before Send returns
+	To     string // name
+	Conn   string // the connection that reached it, if one did
+	Status history.Status
+	Reason string // FAILED
+}
+
+// PeerChange tells that a known user's connection came, left, proved itself or
+// was refused.
+type PeerChange struct {
+	Name   string
+	Conn   string
+	What   string // came, left, authenticated, ended, refused, renewed
+	Person *trust.Person
+	Reason string
+}
+
+// Gap tells that messages of a conversation are missing.
+type Gap struct {
+	Name, Conn string
+	Reason     string
+}
+
+const (
+	// MaxWaiting is how many bytes of messages may wait to be shown before
+	// DELIVERED is withheld, which stops the senders at their windows.
+	MaxWaiting = 4 << 20
+	// maxEvents is how many bytes of events may wait. Beyond it, events that no
+	// window bounds (peers that come, leave or are refused, and gaps) are only
+	// counted. It leaves room for everything that a window lets through.
+	maxEvents = 4 * MaxWaiting
+	// EventCost is about the memory of a waiting event, without its text and its
+	// names. It bounds empty messages, too.
+	EventCost = 512
+	// EventNameCost is about the memory of each recipient of a message.
+	EventNameCost = 48
+)
+
+// MessageCost is about the memory of a received message until it is READ.
+func MessageCost(text string, to int) int { return EventCost + len(text) + EventNameCost*to }
+
+// cost is about the memory of a waiting event.
+func (e *Event) cost() int {
+	if m := e.Message; m != nil {
+		return MessageCost(m.Text, len(m.To))
+	}
+	return EventCost
+}
+
+// eventQueue holds events between the engine, which never waits for their
+// reader, and Client.Next. The senders' windows bound it, see MaxWaiting, and
+// maxEvents.
+type eventQueue struct {
+	mu      sync.Mutex
+	events  []Event
+	bytes   int           // the cost of events
+	dropped int           // events that were only counted since the last next
+	end     error         // set once; after the last event
+	signal  chan struct{} // capacity 1
+}
+
+func newEventQueue() *eventQueue {
+	return &eventQueue{signal: make(chan struct{}, 1)}
+}
+
+func (q *eventQueue) add(e Event) {
+	q.mu.Lock()
+	switch {
+	case q.end != nil:
+	case q.bytes > maxEvents && (e.Type == EventPeer || e.Type == EventGap):
+		q.dropped++
+	default:
+		q.events = append(q.events, e)
+		q.bytes += e.cost()
+	}
+	q.mu.Unlock()
+	poke(q.signal)
+}
+
+// close ends the queue. The first error stays; nil stands for io.EOF.
+func (q *eventQueue) close(err error) {
+	if err == nil {
+		err = io.EOF
+	}
+	q.mu.Lock()
+	if q.end == nil {
+		q.end = err
+	}
+	q.mu.Unlock()
+	poke(q.signal)
+}
+
+// full tells whether DELIVERED must be withheld.
+func (q *eventQueue) full() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.bytes > MaxWaiting
+}
+
+func (q *eventQueue) next(ctx context.Context) ([]Event, error) {
+	for {
+		events, end := q.take()
+		if len(events) > 0 {
+			return events, nil
+		}
+		if end != nil {
+			poke(q.signal) // other callers of next wait for the end, too
+			return nil, end
+		}
+		select {
+		case <-q.signal:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+}
+
+// take empties the queue. The last event says how many were only counted.
+func (q *eventQueue) take() ([]Event, error) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	events := q.events
+	if len(events) > 0 && q.dropped > 0 {
+		notice := fmt.Sprintf("%d more reports of peers that come, leave or are refused, and of gaps, were not kept: nobody took them", q.dropped)
+		events = append(events, Event{Type: EventNotice, Time: events[len(events)-1].Time, Notice: notice})
+	}
+	if len(events) > 0 {
+		q.events, q.bytes, q.dropped = nil, 0, 0
+	}
+	return events, q.end
+}

@@ -1,0 +1,242 @@
+package client
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"chatsecure/crypto"
+	"chatsecure/internal/fail"
+	"chatsecure/internal/history"
+	"chatsecure/proto"
+)
+
+// incoming counts the records that came over one connection in the present
+// conversation.
+type incoming struct {
+	arrived       []*shownMark // not yet READ in order, from read+1
+	read          uint64
+	saidDelivered uint64 // of our last receipt
+	saidRead      uint64
+	owesAnswer    bool // B answers p3 at once
+}
+
+// KindType has the type of line for each kind of message.
+var KindType = map[string]string{
+	crypto.KindText: proto.TypeClientCom, crypto.KindPipe: proto.TypeClientCom,
+	crypto.KindReceipt: proto.TypeCommAck, crypto.KindEnd: proto.TypeDisconnect,
+}
+
+// maxUnshown is how many bytes of one user's may be received and not READ.
+// Beyond it DELIVERED is withheld, and the senders stop at their windows. The
+// windows of several connections fit between it and MaxUnread, some 9 MiB each as
+// the receiver counts.
+const maxUnshown = MaxUnread / 2
+
+// onMessage takes a client-com, comm-ack or client-disconnect of a peer's.
+func (e *engine) onMessage(h *proto.Header, body []byte) {
+	pc := e.conns[h.SrcID]
+	if pc == nil || pc.conv == nil {
+		e.replyUnknown(h, crypto.PeekConversation(body))
+		return
+	}
+	o, err := e.open(pc, h.Type, body)
+	if errors.Is(err, crypto.ErrOtherConversation) {
+		e.replyUnknown(h, crypto.PeekConversation(body))
+		return
+	}
+	if err != nil {
+		e.refuseMessage(pc, err)
+		return
+	}
+	if !pc.confirmed {
+		pc.confirmed, pc.shake.deadline = true, time.Time{}
+	}
+	if pc.first == 0 {
+		pc.first = o.Header.Time
+	}
+	switch o.Header.Kind {
+	case crypto.KindText:
+		e.onText(pc, o)
+	case crypto.KindReceipt:
+		if e.stored(pc, o, e.history.Receipt(pc.conv, o)) {
+			pc.conv.Commit(o)
+			e.onReceipt(pc, o.Receipt.Delivered, o.Receipt.Read)
+		}
+	case crypto.KindEnd:
+		if e.stored(pc, o, e.history.Ended(pc.conv, o)) {
+			pc.conv.Commit(o)
+			pc.ending = true
+		}
+	default:
+		if e.pipe == nil {
+			o.Discard()
+			e.refuseMessage(pc, fail.Errorf(proto.Unexpected, "a pipe chunk on a connection that takes none"))
+			return
+		}
+		pc.conv.Commit(o)
+		e.pipe.onChunk(pc, o.Chunk)
+	}
+}
+
+// open opens a message and checks that it came in the right type of line, from
+// a person who is still trusted.
+func (e *engine) open(pc *peerConn, typ string, body []byte) (*crypto.Opened, error) {
+	o, err := pc.conv.Open(body, e.now())
+	if err != nil {
+		return nil, err
+	}
+	if KindType[o.Header.Kind] != typ {
+		err = crypto.ErrDecrypt
+	} else {
+		err = e.live(pc)
+	}
+	if err != nil {
+		o.Discard()
+		return nil, err
+	}
+	return o, nil
+}
+
+// stored tells whether the history took a message. Only a stored message
+// becomes part of its conversation and is acknowledged.
+func (e *engine) stored(pc *peerConn, o *crypto.Opened, err error) bool {
+	if err == nil {
+		return true
+	}
+	o.Discard()
+	e.problem(err)
+	t3 := pc.conv.T3
+	e.breakConversation(pc, "the history cannot be written, so nothing can be received")
+	e.sayEnded(pc, t3)
+	return false
+}
+
+// sayEnded tells a peer that a conversation has ended here, so that it begins
+// anew and sends again what was not READ.
+func (e *engine) sayEnded(pc *peerConn, t3 [32]byte) {
+	e.answerError(pc, proto.NoConversation, "the conversation has ended here", t3[:])
+}
+
+// refuseMessage ends the conversation over a bad message.
+func (e *engine) refuseMessage(pc *peerConn, err error) {
+	var reason string
+	switch {
+	case errors.Is(err, crypto.ErrGap):
+		reason = e.then("messages are missing", "unread messages are sent again")
+	case errors.Is(err, crypto.ErrReplay):
+		reason = "an old message was repeated, and refused"
+	case errors.Is(err, crypto.ErrClock):
+		reason = fmt.Sprintf("a message of %s is more than five minutes from this machine's clock: one of the two clocks is wrong", pc.name)
+	case errors.Is(err, crypto.ErrDecrypt):
+		reason = "a message does not hold: it was changed on the way"
+	default:
+		reason = "a message is refused: " + fail.AsError(err).Message
+	}
+	refused := final(err)
+	if refused {
+		e.refusePeer(pc, err)
+	}
+	t3 := pc.conv.T3
+	if e.pipe != nil {
+		e.pipe.cut(pc, &fail.Error{Code: proto.DecryptFailed, Message: "the pipe was cut: " + reason, Err: err})
+	}
+	e.breakConversation(pc, reason)
+	e.sayEnded(pc, t3)
+	if refused {
+		pc.user.refusal = fail.AsError(err)
+		e.failUser(pc.user, fail.AsError(err))
+	}
+}
+
+// onText stores a batch of records, and only then makes it part of the
+// conversation and shows it.
+func (e *engine) onText(pc *peerConn, o *crypto.Opened) {
+	if e.cfg.Takes != proto.TakesMessages {
+		o.Discard()
+		e.refuseMessage(pc, fail.Errorf(proto.NotTaking, "this connection takes no messages"))
+		return
+	}
+	// Peers that keep to the windows never come here, not even over a few
+	// connections: see maxUnshown.
+	if pc.conv.ReceivedSeq()+uint64(len(o.Records)) > pc.in.saidDelivered+MaxUnackedRecords || pc.user.waiting > MaxUnread {
+		o.Discard()
+		e.refuseMessage(pc, fail.Errorf(proto.Flood, "more records than the window allows"))
+		return
+	}
+	levels := e.known(pc, o.Records)
+	if !e.stored(pc, o, e.history.Received(pc.conv, o)) {
+		return
+	}
+	pc.conv.Commit(o)
+	for i, r := range o.Records {
+		e.arrive(pc, r, levels[i])
+	}
+	e.advanceRead(pc)
+	e.owe()
+}
+
+// arrive takes one stored record. It is shown unless it was shown before or
+// waits to be shown already.
+func (e *engine) arrive(pc *peerConn, r *crypto.Record, level history.KnownLevel) {
+	u := pc.user
+	u.waiting += ArrivedCost
+	mark, waits := e.inbox.pending[r.ID]
+	if !waits {
+		mark = &shownMark{id: r.ID, t3: pc.conv.T3, seq: r.Seq, shown: level == history.KnownShown}
+	}
+	pc.in.arrived = append(pc.in.arrived, mark)
+	if waits || mark.shown {
+		return
+	}
+	e.inbox.pending[r.ID] = mark
+	mark.user, mark.cost = u, MessageCost(r.Text, len(r.To))
+	u.waiting += mark.cost
+	first := !u.greeted && !u.met
+	u.greeted = true
+	e.event(Event{Type: EventMessage, Message: &Message{
+		ID: r.ID, From: pc.name, FromConn: pc.id, Seq: r.Seq, Sent: time.UnixMilli(r.Time), To: namesOf(r), Text: r.Text,
+		Identity: pc.conv.Person.Identity, Person: pc.conv.Person, First: first, mark: mark,
+		// A client that was killed stored it, and perhaps showed it.
+		Again: level == history.KnownStored,
+	}})
+}
+
+func namesOf(r *crypto.Record) (names []string) {
+	for _, rc := range r.To {
+		names = append(names, rc.Name)
+	}
+	return names
+}
+
+// known tells how far each record has got before. Another client of this state
+// directory may have received a record that is older than the conversation.
+func (e *engine) known(pc *peerConn, records []*crypto.Record) []history.KnownLevel {
+	levels := make([]history.KnownLevel, len(records))
+	looked := false
+	for i, r := range records {
+		levels[i] = e.history.Known(r.ID)
+		if levels[i] != history.KnownNot || looked || r.Time >= pc.first {
+			continue
+		}
+		looked = true
+		if err := e.history.RefreshKnown(); err != nil {
+			e.problem(err)
+		}
+		levels[i] = e.history.Known(r.ID)
+	}
+	return levels
+}
+
+// showStored shows, at start, the messages that an earlier run stored and did
+// not mark as shown. That run may have shown them just before its end.
+func (e *engine) showStored() {
+	for _, s := range e.history.Unshown() {
+		mark := &shownMark{id: s.Record.ID, t3: s.Conversation, seq: s.Seq}
+		e.inbox.pending[s.Record.ID] = mark
+		e.event(Event{Type: EventMessage, Message: &Message{
+			ID: s.Record.ID, From: s.From.Name, FromConn: s.From.Conn, Seq: s.Seq, Sent: s.Sent, To: namesOf(s.Record), Text: s.Record.Text,
+			Identity: s.Identity, Again: true, mark: mark,
+		}})
+	}
+}

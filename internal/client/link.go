@@ -1,0 +1,209 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"time"
+
+	"chatsecure/crypto/trust"
+	"chatsecure/internal/fail"
+	"chatsecure/internal/state"
+	"chatsecure/proto"
+)
+
+// link is the way to the relay: the present session, or the next attempt to
+// have one. The engine's goroutine owns it.
+type link struct {
+	sess     *Session                        // nil while the relay is lost
+	nextLine uint64                          // number of the next line in sess
+	lastSent time.Time                       // of any line, for the keep-alive
+	answers  map[uint64]func(Inbound, error) // takers of the relay's answers, by the request's line
+
+	first   time.Duration // the first wait
+	backoff time.Duration // the next one
+	retryAt time.Time
+	lostAt  time.Time // zero while there is a session
+	dialing bool
+}
+
+// Reconnection: 1 s doubling to 30 s, each drawn between half and all.
+const (
+	backoffMin = time.Second
+	backoffMax = 30 * time.Second
+)
+
+// Payloads of a type and nothing else.
+var (
+	ackLine     = []byte(`{"type":"ack"}` + "\n\n")
+	goodbyeLine = []byte(`{"type":"client-disconnect"}` + "\n\n")
+)
+
+func newLink(first time.Duration) link {
+	return link{first: first, backoff: first, answers: map[uint64]func(Inbound, error){}}
+}
+
+// begin takes a session into use.
+func (l *link) begin(sess *Session) {
+	l.sess, l.nextLine, l.lastSent = sess, 0, time.Now()
+	l.lostAt, l.retryAt, l.backoff = time.Time{}, time.Time{}, l.first
+}
+
+// close ends the session, if there is one, for a reason, and tells every
+// request under way why there will be no answer.
+func (l *link) close(reason error, told *fail.Error) {
+	if l.sess != nil {
+		l.sess.Fail(reason)
+		l.sess.wg.Wait()
+		l.sess = nil
+	}
+	answers := l.answers
+	l.answers = map[uint64]func(Inbound, error){}
+	for _, answer := range answers {
+		answer(Inbound{}, told)
+	}
+}
+
+// send queues a payload to the relay and returns its line's number. The caller
+// changes head and body no more.
+func (l *link) send(head, body []byte) uint64 {
+	seq := l.nextLine
+	l.nextLine++
+	l.lastSent = time.Now()
+	l.sess.Send(head, body)
+	return seq
+}
+
+// request sends a request that the relay itself answers, signed by K. answer
+// takes the answer, or the reason why there is none.
+func (l *link) request(h *proto.Header, key *trust.Key, answer func(Inbound, error)) {
+	if l.sess == nil {
+		answer(Inbound{}, fail.Errorf(proto.Lost, "the relay is not connected just now"))
+		return
+	}
+	header := proto.MustMarshal(h)
+	sig := key.Sign(l.sess.sends.RequestSigns(l.nextLine, header))
+	l.answers[l.nextLine] = answer
+	l.send(proto.AppendPayload(nil, header, sig, nil), nil)
+}
+
+// answered hands an answer to its taker. The last page of a list ends the
+// request.
+func (l *link) answered(m Inbound) {
+	line := *m.Header.Answers
+	answer := l.answers[line]
+	if answer == nil {
+		return
+	}
+	if m.Header.Type != proto.TypeList || m.Header.Done != "" {
+		delete(l.answers, line)
+	}
+	answer(m, nil)
+}
+
+// refused hands the relay's error about a request to its taker. It returns
+// false if the line was no request.
+func (l *link) refused(line uint64, err error) bool {
+	answer := l.answers[line]
+	if answer == nil {
+		return false
+	}
+	delete(l.answers, line)
+	answer(Inbound{}, err)
+	return true
+}
+
+// scheduleRetry sets the time of the next attempt.
+func (l *link) scheduleRetry() {
+	half := l.backoff / 2
+	l.retryAt = time.Now().Add(half + rand.N(half+1))
+	l.backoff = min(2*l.backoff, backoffMax)
+}
+
+// lost drops the session and everything that rests on its connection ids.
+func (e *engine) lost(err error) {
+	e.link.close(err, fail.Errorf(proto.Lost, "the relay was lost before it answered"))
+	for id := range e.conns {
+		e.dropConn(id, "the relay is lost")
+	}
+	if e.leaving {
+		e.end(nil)
+		return
+	}
+	if e.cfg.Takes == proto.TakesPipe {
+		e.end(&fail.Error{Code: proto.Lost, Message: "the relay is lost, and the pipe with it: " + lostReason(err), Err: err})
+		return
+	}
+	e.link.lostAt = time.Now()
+	e.link.scheduleRetry()
+	e.event(Event{Type: EventLost, Err: &fail.Error{Code: proto.Lost, Message: "the relay is lost: " + lostReason(err), Err: err}})
+}
+
+func lostReason(err error) string {
+	if err == nil {
+		return "the connection ended"
+	}
+	return plainNetError(err).Error()
+}
+
+// tickLost dials again when it is time, or ends the client when it has been
+// without a relay for too long.
+func (e *engine) tickLost(now time.Time) {
+	switch {
+	case e.leaving:
+		e.end(nil)
+	case !e.cfg.Persistent && now.Sub(e.link.lostAt) > e.cfg.Timeout:
+		e.end(fail.Errorf(proto.Lost, "the relay at %s was lost and could not be reached again within %v", e.cfg.Relay, e.cfg.Timeout))
+	case !e.link.dialing && now.After(e.link.retryAt) && !e.now().After(e.delegationEnd()):
+		e.retry() // not under a delegation that has ended: the relay's refusal of it is final
+	}
+}
+
+// dial makes one attempt to be connected to the relay.
+func (e *engine) dial(ctx context.Context, cred *state.Credential) (*Session, error) {
+	since := e.now()
+	r := Relay{Addr: e.cfg.Relay, Dial: e.cfg.Dial, Ciphers: e.cfg.Ciphers, Check: e.checkRelay}
+	sess, err := r.Connect(ctx, cred, e.cfg.Takes)
+	if err == nil {
+		sess.since = since
+	}
+	return sess, err
+}
+
+// retry dials again in the background.
+func (e *engine) retry() {
+	e.link.dialing = true
+	cred := e.cfg.Credential
+	e.wg.Go(func() {
+		sess, err := e.dial(e.ctx, cred)
+		if !e.post(func() { e.retried(sess, cred, err) }) && sess != nil {
+			sess.Fail(nil)
+			sess.wg.Wait()
+		}
+	})
+}
+
+func (e *engine) retried(sess *Session, cred *state.Credential, err error) {
+	e.link.dialing = false
+	if e.leaving || cred != e.cfg.Credential { // renewed meanwhile
+		if sess != nil {
+			sess.Fail(nil)
+		}
+		return
+	}
+	if err == nil {
+		e.history.Connected(sess.since)
+		e.begin(sess)
+		e.event(Event{Type: EventBack, Conn: sess.ID})
+		return
+	}
+	var ask *errAskRelay
+	if errors.As(err, &ask) {
+		err = state.RelayUnknown(e.cfg.Relay, ask.fingerprint)
+	}
+	if final(err) {
+		e.end(fail.AsError(err))
+		return
+	}
+	e.link.scheduleRetry()
+}

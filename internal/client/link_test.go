@@ -1,0 +1,35 @@
+package client
+
+import (
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// TestBackoff: the waits for a relay that was lost double from a second up to
+// half a minute, each is drawn between half and all of that, and they begin
+// anew once the relay was there.
+func TestBackoff(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) { // the clock stands still
+		for range 100 {
+			l := newLink(backoffMin)
+			drawn := make(map[time.Duration]bool)
+			for i, most := range []time.Duration{1, 2, 4, 8, 16, 30, 30, 30} {
+				most *= time.Second
+				l.scheduleRetry()
+				wait := time.Until(l.retryAt)
+				if wait < most/2 || wait > most {
+					t.Fatalf("wait %d is %v, want %v to %v", i+1, wait, most/2, most)
+				}
+				drawn[wait] = true
+			}
+			if len(drawn) < 2 {
+				t.Fatalf("nothing is left to chance: %v", drawn)
+			}
+			l.begin(&Session{})
+			if l.backoff != backoffMin || !l.retryAt.IsZero() {
+				t.Fatalf("with the relay back the next wait is %v", l.backoff)
+			}
+		}
+	})
+}

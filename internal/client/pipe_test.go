@@ -1,0 +1,45 @@
+package client
+
+import (
+	"bytes"
+	"io"
+	"testing"
+
+	"chatsecure/proto"
+)
+
+// TestPipeSmallFrames: frames that hardly carry anything do not keep the lines
+// that they came in, and those that carry nothing are refused.
+func TestPipeSmallFrames(t *testing.T) {
+	p := newPipe(&engine{cfg: &Config{}}, io.Discard, nil)
+	p.user = &user{shown: "bob"}
+	if err := p.onStream(FrameData, nil); err == nil || err.Code != proto.Malformed {
+		t.Errorf("an empty frame: %v", err)
+	}
+	var want []byte
+	for i := range 100_000 {
+		body := make([]byte, 700) // a line of one byte
+		body[600] = byte(i)
+		if i%1000 == 999 {
+			body = bytes.Repeat([]byte{byte(i)}, pipeSmall+600)
+		}
+		frame := body[600:601]
+		if len(body) > 700 {
+			frame = body[600:]
+		}
+		want = append(want, frame...)
+		if err := p.onStream(FrameData, frame); err != nil {
+			t.Fatal(err)
+		}
+	}
+	held := 0
+	for _, b := range p.out.queue {
+		held += cap(b)
+	}
+	if held > 2*len(want)+100*2*pipeSmall {
+		t.Errorf("%d bytes are held for %d", held, len(want))
+	}
+	if got := bytes.Join(p.out.queue, nil); !bytes.Equal(got, want) {
+		t.Error("other bytes are written than came")
+	}
+}

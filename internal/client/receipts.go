@@ -1,0 +1,164 @@
+package client
+
+import (
+	"sync"
+	"time"
+
+	"chatsecure/proto"
+)
+
+// shownMark is one received record until it is READ.
+type shownMark struct {
+	id    string
+	t3    [32]byte // where the history has it
+	seq   uint64
+	user  *user // whose waiting has its cost until it is shown; nil: from an earlier run
+	cost  int   // its MessageCost
+	shown bool
+}
+
+// inbox is the state of the acknowledgements for all connections.
+type inbox struct {
+	pending   map[string]*shownMark // received, stored, not shown, by record id
+	receiptAt time.Time             // when a coalesced receipt is due; zero: none
+}
+
+// ArrivedCost is about the memory of a record that waits for its READ, without
+// its MessageCost.
+const ArrivedCost = 128
+
+// markQueue takes marks from Client.Shown to the engine.
+type markQueue struct {
+	mu    sync.Mutex
+	marks []*shownMark
+}
+
+func (q *markQueue) add(messages []*Message) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for _, m := range messages {
+		if m.mark != nil {
+			q.marks = append(q.marks, m.mark)
+		}
+	}
+}
+
+func (q *markQueue) take() []*shownMark {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	marks := q.marks
+	q.marks = nil
+	return marks
+}
+
+// Shown tells that these messages have been shown to a person, or flushed to
+// standard output. Their senders get a READ receipt.
+func (c *Client) Shown(messages ...*Message) {
+	c.engine.marks.add(messages)
+	c.engine.nudge()
+}
+
+// takeMarks notes the shown messages in the history, one line for each
+// conversation, and then makes their receipts due.
+func (e *engine) takeMarks() {
+	marks := e.marks.take()
+	if len(marks) == 0 {
+		return
+	}
+	upTo := map[[32]byte]uint64{}
+	for _, m := range marks {
+		if m.shown {
+			continue
+		}
+		m.shown = true
+		delete(e.inbox.pending, m.id)
+		if m.user != nil {
+			m.user.waiting -= m.cost
+			e.forgetUser(m.user) // whose last connection may have left before
+		}
+		upTo[m.t3] = max(upTo[m.t3], m.seq)
+	}
+	for t3, seq := range upTo {
+		if err := e.history.Shown(t3, seq); err != nil {
+			e.problem(err)
+		}
+	}
+	for _, pc := range e.conns {
+		if len(pc.in.arrived) > 0 {
+			e.advanceRead(pc)
+			e.owe() // DELIVERED may have been withheld
+		}
+	}
+}
+
+// advanceRead moves READ over the shown records, in order.
+func (e *engine) advanceRead(pc *peerConn) {
+	in := &pc.in
+	n := 0
+	for n < len(in.arrived) && in.arrived[n].shown {
+		n++
+	}
+	if n == 0 {
+		return
+	}
+	pc.user.waiting -= ArrivedCost * n
+	clear(in.arrived[:n])
+	in.arrived = in.arrived[n:]
+	if len(in.arrived) == 0 {
+		in.arrived = nil
+	}
+	in.read += uint64(n)
+	e.owe()
+}
+
+// receiptDelay is how long a receipt for unread messages waits: they are often
+// shown in that time.
+const receiptDelay = 3 * time.Millisecond
+
+// owe makes a receipt due after receiptDelay, unless one is due already.
+func (e *engine) owe() {
+	if e.inbox.receiptAt.IsZero() {
+		e.inbox.receiptAt = time.Now().Add(receiptDelay)
+	}
+}
+
+// flushReceipts sends due receipts. A receipt that says READ of everything goes
+// at once. The others wait for receiptDelay: most messages are shown before that,
+// and one receipt says both.
+func (e *engine) flushReceipts() {
+	now := time.Now()
+	due := !e.inbox.receiptAt.IsZero() && !now.Before(e.inbox.receiptAt)
+	if due {
+		e.inbox.receiptAt = time.Time{}
+	}
+	full := e.events.full()
+	for _, pc := range e.conns {
+		if pc.conv != nil {
+			e.sendReceipt(pc, due, full)
+		}
+	}
+}
+
+// sendReceipt sends a receipt over one connection, if it says anything new and
+// may go now. full withholds DELIVERED.
+func (e *engine) sendReceipt(pc *peerConn, due, full bool) {
+	in := &pc.in
+	delivered, read := pc.conv.ReceivedSeq(), in.read
+	if full || pc.user.waiting > maxUnshown {
+		delivered = max(in.saidDelivered, read)
+	}
+	if !in.owesAnswer && delivered == in.saidDelivered && read == in.saidRead {
+		return
+	}
+	if mayWait := !in.owesAnswer && !due && read < delivered; mayWait || !pc.lines.answerRoom() {
+		e.owe()
+		return
+	}
+	s, err := pc.conv.SealReceipt(delivered, read, e.now())
+	if err != nil {
+		e.breakConversation(pc, "a receipt could not be sealed: "+err.Error())
+		return
+	}
+	in.owesAnswer, in.saidDelivered, in.saidRead = false, delivered, read
+	e.sendTo(pc, proto.TypeCommAck, s.Body, 0)
+}

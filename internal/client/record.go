@@ -1,0 +1,170 @@
+package client
+
+import (
+	"slices"
+	"time"
+
+	"chatsecure/crypto"
+	"chatsecure/internal/fail"
+	"chatsecure/internal/history"
+)
+
+// outRecord is one record on its way to every recipient.
+type outRecord struct {
+	no     uint64 // order of Send, from 1
+	record *crypto.Record
+	size   int // about, in bytes, of the encoded record
+	to     []*recipient
+	held   bool // counted in the outbox, until it is sent or given up
+}
+
+// recipient is one name's share of an outRecord.
+type recipient struct {
+	out    *outRecord
+	user   *user
+	status history.Status
+	reason *fail.Error
+	active int // connections that it is queued for, or un-READ at
+}
+
+// delivery is one record on its way to one connection.
+type delivery struct {
+	r      *recipient
+	bundle [32]byte  // of the connection that it was for; zero: none yet
+	since  time.Time // orphans: from when
+}
+
+// over tells whether the record has its last status for this recipient.
+func (r *recipient) over() bool {
+	return r.status == history.StatusFailed || r.status == history.StatusRead
+}
+
+// RecordOverhead is about the size of a record without its text.
+const RecordOverhead = 256
+
+// perRecipient is about the size of each recipient in a record.
+const perRecipient = 100
+
+func newOutRecord(record *crypto.Record, to []*user) *outRecord {
+	out := &outRecord{record: record, size: EncodedLen(record.Text) + RecordOverhead + perRecipient*len(to)}
+	for _, u := range to {
+		out.to = append(out.to, &recipient{out: out, user: u, status: history.StatusPending})
+	}
+	return out
+}
+
+// EncodedLen returns how long a text is as a JSON string.
+func EncodedLen(text string) int {
+	n := len(text)
+	for i := range len(text) {
+		switch c := text[i]; {
+		case c < 0x20:
+			n += 5
+		case c == '"', c == '\\':
+			n++
+		case c == 0xe2:
+			n += 3 // U+2028 and U+2029 are written as escapes
+		}
+	}
+	return n
+}
+
+// releaseIfDone frees a record's place in the outbox once no recipient waits for
+// it.
+func (e *engine) releaseIfDone(out *outRecord) {
+	if !out.held {
+		return
+	}
+	for _, r := range out.to {
+		if r.active > 0 || r.status == history.StatusPending {
+			return
+		}
+	}
+	out.held = false
+	e.outbox.released(1, out.size)
+}
+
+// drop ends one delivery.
+func (e *engine) drop(d *delivery) {
+	d.r.active--
+	e.releaseIfDone(d.r.out)
+}
+
+// reached raises a recipient's status, never lowers it.
+func (e *engine) reached(r *recipient, s history.Status, conn string) {
+	if r.status == history.StatusFailed || r.status.AtLeast(s) {
+		return
+	}
+	r.user.counts.reached(r.status, s)
+	r.status = s
+	if e.cfg.Receipts {
+		e.report(r, conn)
+	}
+}
+
+// failed gives a record up for one recipient, once.
+func (e *engine) failed(r *recipient, reason *fail.Error) {
+	if r.status == history.StatusFailed || r.status.AtLeast(history.StatusDelivered) {
+		return
+	}
+	r.user.counts.fail(r.status, reason)
+	r.status, r.reason = history.StatusFailed, reason
+	if err := e.history.Failed(r.out.record.ID, r.user.shown, reason.Message); err != nil {
+		e.problem(err)
+	}
+	e.report(r, "")
+	e.releaseIfDone(r.out)
+}
+
+func (e *engine) report(r *recipient, conn string) {
+	change := &ReceiptChange{ID: r.out.record.ID, No: r.out.no, To: r.user.shown, Conn: conn, Status: r.status}
+	if r.reason != nil {
+		change.Reason = r.reason.Message
+	}
+	e.event(Event{Type: EventReceipt, Receipt: change})
+}
+
+// maxReasons bounds the reasons that are kept for one user's failures.
+const maxReasons = 8
+
+// statusCounts counts a user's records by how far they got. READ counts as
+// DELIVERED and as SENT, too.
+type statusCounts struct {
+	total, sent, delivered, read, failed int
+	reasons                              []*fail.Error // each code once
+}
+
+// reached counts one record that has come from one status to a higher one.
+func (c *statusCounts) reached(from, to history.Status) {
+	if !from.AtLeast(history.StatusSent) {
+		c.sent++
+	}
+	if !from.AtLeast(history.StatusDelivered) && to.AtLeast(history.StatusDelivered) {
+		c.delivered++
+	}
+	if to == history.StatusRead {
+		c.read++
+	}
+}
+
+// fail counts one record that is given up.
+func (c *statusCounts) fail(from history.Status, reason *fail.Error) {
+	if from == history.StatusSent {
+		c.sent--
+	}
+	c.failed++
+	if len(c.reasons) < maxReasons && !slices.ContainsFunc(c.reasons, func(x *fail.Error) bool { return x.Code == reason.Code }) {
+		c.reasons = append(c.reasons, reason)
+	}
+}
+
+// at counts the records that are at least at a level.
+func (c *statusCounts) at(level history.Status) int {
+	switch level {
+	case history.StatusSent:
+		return c.sent
+	case history.StatusDelivered:
+		return c.delivered
+	}
+	return c.read
+}

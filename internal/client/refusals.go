@@ -1,0 +1,107 @@
+package client
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"chatsecure/crypto"
+	"chatsecure/internal/fail"
+	"chatsecure/internal/fetch"
+	"chatsecure/internal/state"
+	"chatsecure/proto"
+)
+
+// maxAnswering is how many messages may be on the way to a connection. Beyond it
+// messages of unknown conversations get no answer: a flood earns silence.
+const maxAnswering = 64
+
+// Bounds of the refusals that are told for one connection: a burst, and then one
+// in this time. The connection may try as fast as it likes.
+const (
+	RefusalBurst = 32
+	refusalEvery = time.Second
+)
+
+// pace lets a burst through and then one thing in a time.
+type pace struct{ next time.Time }
+
+// take tells whether one more may pass now.
+func (p *pace) take(now time.Time, burst int, every time.Duration) bool {
+	if p.next.Before(now) {
+		p.next = now
+	}
+	if p.next.Sub(now) >= time.Duration(burst)*every {
+		return false
+	}
+	p.next = p.next.Add(every)
+	return true
+}
+
+// refusalCount holds back the refusals of one connection that come too fast.
+type refusalCount struct {
+	pace   pace
+	untold int // since the last that was told
+}
+
+// tell adds the number of untold refusals to a reason. It returns false if this
+// one is not told either.
+func (c *refusalCount) tell(now time.Time, reason string) (string, bool) {
+	if !c.pace.take(now, RefusalBurst, refusalEvery) {
+		c.untold++
+		return "", false
+	}
+	if c.untold > 0 {
+		reason = fmt.Sprintf("%s (after %d more refusals that were not shown)", reason, c.untold)
+		c.untold = 0
+	}
+	return reason, true
+}
+
+// answerError answers a peer with an error, unless it takes no answers.
+func (e *engine) answerError(pc *peerConn, code proto.Code, message string, body []byte) {
+	if !pc.lines.answerRoom() {
+		return
+	}
+	message = proto.Clip(message, proto.MaxMessage)
+	e.sendHeader(pc, &proto.Header{Type: proto.TypeError, Dst: pc.name, DstID: pc.id, Code: code, Message: message}, body)
+}
+
+// refusePeer tells a peer why it is refused, and shows that here.
+func (e *engine) refusePeer(pc *peerConn, err error) {
+	ee := fail.AsError(err)
+	switch {
+	case errors.Is(err, crypto.ErrDecrypt), errors.Is(err, crypto.ErrHandshake):
+		ee = fail.Errorf(proto.DecryptFailed, "the handshake does not hold")
+	case errors.Is(err, crypto.ErrBusy):
+		ee = fail.Errorf(proto.Busy, "the keys for this suite are used up for the moment")
+	}
+	if errors.Is(err, fetch.ErrFetching) {
+		e.answerError(pc, proto.Busy, ee.Message, nil)
+		return // the peer tries again, and nobody need know
+	}
+	told := ee.Message
+	if errors.As(err, new(*state.IdentityChange)) {
+		told = "the name is known here as another person's" // not whose
+	}
+	e.answerError(pc, ee.Code, told, nil)
+	e.tellRefusal(pc, fail.AsError(err).Message)
+}
+
+// tellRefusal reports a refused connection, no faster than a person can read.
+func (e *engine) tellRefusal(pc *peerConn, reason string) {
+	if told, ok := pc.refusals.tell(time.Now(), reason); ok {
+		e.event(Event{Type: EventPeer, Peer: &PeerChange{Name: pc.name, Conn: pc.id, What: "refused", Reason: told}})
+	}
+}
+
+// replyUnknown answers a message of an unknown conversation. A leaving client
+// says nothing: it may have ignored the phase 3 before, and an answer would make
+// the peer begin anew with a connection that is gone in a moment.
+func (e *engine) replyUnknown(h *proto.Header, t3 []byte) {
+	pc := e.connFor(h.SrcID, h.Src)
+	if pc == nil || e.leaving || len(t3) != 32 || len(pc.lines.inflight) > maxAnswering {
+		return
+	}
+	e.answerError(pc, proto.NoConversation, "the conversation is not known here", t3)
+}

@@ -1,0 +1,89 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"net"
+
+	"chatsecure/crypto"
+	"chatsecure/internal/fail"
+	"chatsecure/internal/state"
+)
+
+// errAskRelay says that a person must look at the relay's fingerprint first.
+type errAskRelay struct{ fingerprint string }
+
+func (e *errAskRelay) Error() string { return "the relay's key is not known: " + e.fingerprint }
+
+// connectFirst dials once. After a question about the fingerprint it dials again:
+// a handshake does not wait for a person.
+func (e *engine) connectFirst(ctx context.Context) (*Session, error) {
+	sess, err := e.dial(ctx, e.cfg.Credential)
+	var ask *errAskRelay
+	if !errors.As(err, &ask) {
+		return sess, err
+	}
+	unknown := state.RelayUnknown(e.cfg.Relay, ask.fingerprint)
+	if e.cfg.Asker == nil {
+		return nil, unknown
+	}
+	yes, err := e.cfg.Asker.ConfirmRelay(ctx, e.cfg.Relay, ask.fingerprint)
+	if err != nil {
+		return nil, err
+	}
+	if !yes {
+		return nil, unknown
+	}
+	if err := e.cfg.State.SetKnownRelay(e.cfg.Relay, ask.fingerprint); err != nil {
+		return nil, err
+	}
+	sess, err = e.dial(ctx, e.cfg.Credential)
+	if errors.As(err, &ask) {
+		return nil, state.RelayUnknown(e.cfg.Relay, ask.fingerprint)
+	}
+	return sess, err
+}
+
+// checkRelay decides whether the relay's key is trusted: by Config.Fingerprint, by
+// the known relays, or by AcceptNew.
+func (e *engine) checkRelay(fingerprint string) error {
+	known, ok := e.cfg.State.KnownRelay(e.cfg.Relay)
+	if given := state.NormalFingerprint(e.cfg.Fingerprint); given != "" {
+		switch {
+		case given != fingerprint:
+			return state.RelayNotGiven(e.cfg.Relay, given, fingerprint)
+		case !ok: // as good as a person's yes
+			return e.cfg.State.SetKnownRelay(e.cfg.Relay, fingerprint)
+		}
+		return nil // for this run, whatever key is known
+	}
+	switch {
+	case ok && known == fingerprint:
+		return nil
+	case ok:
+		err := state.RelayChanged(e.cfg.Relay, known, fingerprint)
+		return errors.Join(err, e.cfg.State.OfferRelay(e.cfg.Relay, fingerprint))
+	case e.cfg.AcceptNew:
+		return e.cfg.State.SetKnownRelay(e.cfg.Relay, fingerprint)
+	}
+	return &errAskRelay{fingerprint}
+}
+
+// ProbeRelay asks the relay at addr (HOST:PORT) who it is, checks its signature
+// and hangs up: phases 1 and 2 of PROTOCOL.md, "Connect", before anything that
+// names a person. ciphers are the suites to offer, none means all. Whether the
+// fingerprint is the right one is the caller's to say. The errors are Dial's.
+func ProbeRelay(ctx context.Context, addr string, ciphers []string) (fingerprint string, err error) {
+	if len(ciphers) == 0 {
+		ciphers = crypto.SuiteNames()
+	}
+	r := Relay{
+		Addr: addr, Dial: new(net.Dialer).DialContext, Ciphers: ciphers,
+		Check: func(shown string) error { return &errAskRelay{shown} },
+	}
+	_, err = r.Connect(ctx, nil, "")
+	if ask, ok := errors.AsType[*errAskRelay](err); ok {
+		return ask.fingerprint, nil
+	}
+	return "", fail.AsError(err)
+}

@@ -1,0 +1,241 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	"chatsecure/crypto"
+	"chatsecure/crypto/trust"
+	"chatsecure/internal/fail"
+	"chatsecure/internal/fetch"
+	"chatsecure/internal/state"
+	"chatsecure/proto"
+)
+
+// resolvePoll is the time between two looks at handshakes under way. Handshakes
+// take longer than this.
+const resolvePoll = 2 * time.Millisecond
+
+// resolve finds the persons behind the names before the first record to them. It
+// waits until the connected ones are proved or refused, and asks about new ones.
+// It fails if nobody is left.
+func (e *engine) resolve(ctx context.Context, names []string) (*targets, error) {
+	if len(names) == 0 || len(names) > proto.MaxRecipients {
+		return nil, fail.Errorf(proto.Usage, "a message goes to 1 to %d names", proto.MaxRecipients)
+	}
+	for _, name := range names {
+		if err := proto.CheckName(name); err != nil {
+			return nil, err
+		}
+	}
+	t := &targets{}
+	if err := e.do(ctx, func() { t.users = e.seek(names) }); err != nil {
+		return nil, err
+	}
+	if err := e.awaitSettled(ctx, t.users); err != nil {
+		return nil, err
+	}
+	refusals := make([]*fail.Error, len(t.users))
+	for i, u := range t.users {
+		var err error
+		if refusals[i], err = e.confirm(ctx, u); err != nil {
+			return nil, err
+		}
+	}
+	if err := e.do(ctx, func() { t.to = address(t.users, refusals) }); err != nil {
+		return nil, err
+	}
+	if slices.Contains(refusals, nil) {
+		return t, nil
+	}
+	// Nobody is left to send to. The most severe reason is told.
+	slices.SortStableFunc(refusals, func(a, b *fail.Error) int {
+		return fail.Severity(fail.ExitStatus(a)) - fail.Severity(fail.ExitStatus(b))
+	})
+	return nil, refusals[0]
+}
+
+// seek begins to look for the users of some names, each once.
+func (e *engine) seek(names []string) (users []*user) {
+	for _, name := range names {
+		u := e.userFor(name)
+		if slices.Contains(users, u) {
+			continue
+		}
+		users = append(users, u)
+		u.refusal = nil
+		asks := !u.watching
+		u.watching = true
+		for _, pc := range e.connsOf(u) {
+			pc.shake.again = time.Time{}
+			e.approach(pc)
+		}
+		// Without a connection, news of one may be on its way from the relay. The
+		// answer to this request comes after it.
+		if asks || !e.prospect(u, proto.TakesMessages).there {
+			u.listed = false
+			if e.link.sess != nil {
+				e.requestWatch(name)
+			}
+		}
+	}
+	return users
+}
+
+// address returns the sorted `to` list for users, with proved identities, and
+// notes the refusals.
+func address(users []*user, refusals []*fail.Error) (to []crypto.Recipient) {
+	for i, u := range users {
+		if refusals[i] != nil {
+			u.refusal = refusals[i]
+		}
+		rc := crypto.Recipient{Name: u.name}
+		if u.identity != [32]byte{} {
+			rc.Identity = proto.FormatHash(u.identity)
+		}
+		to = append(to, rc)
+	}
+	crypto.SortRecipients(to)
+	return to
+}
+
+// prospect is the state of the way to a user.
+type prospect struct {
+	shown    string
+	person   *trust.Person // the last one proved, or nil
+	accepted bool
+	refusal  error
+	listed   bool // the relay has told who is there
+	there    bool // with a connection of the kind that was asked for
+	talks    bool // over such a connection
+	away     bool // the relay is lost: nobody knows who is there
+}
+
+func (e *engine) prospect(u *user, takes string) prospect {
+	p := prospect{shown: u.shown, person: u.person, accepted: u.accepted, refusal: u.refusal, listed: u.listed, away: e.link.sess == nil}
+	for _, pc := range e.connsOf(u) {
+		if pc.takes == takes {
+			p.there = true
+			p.talks = p.talks || pc.conv != nil
+		}
+	}
+	return p
+}
+
+// settled tells whether waiting longer would change nothing.
+func (p *prospect) settled() bool {
+	// Without the relay nobody knows who is there. A person who was proved before
+	// can be written to all the same.
+	if !p.listed || p.away && p.person == nil {
+		return false
+	}
+	return !p.there || p.found()
+}
+
+// found tells whether the person is known to be there, or is refused for good.
+func (p *prospect) found() bool { return p.talks || final(p.refusal) }
+
+// awaitSettled waits until each user has a conversation, is refused, or is known
+// to be absent. If all are absent it waits up to WaitPeer.
+func (e *engine) awaitSettled(ctx context.Context, users []*user) error {
+	start := time.Now()
+	for {
+		settled, anybody := true, false
+		if err := e.do(ctx, func() {
+			for _, u := range users {
+				p := e.prospect(u, proto.TakesMessages)
+				settled = settled && p.settled()
+				anybody = anybody || p.there || p.found()
+			}
+		}); err != nil {
+			return err
+		}
+		waited := time.Since(start)
+		if settled && (anybody || waited >= e.cfg.WaitPeer) || waited > e.cfg.Timeout+e.cfg.WaitPeer {
+			return nil
+		}
+		if err := e.pause(ctx); err != nil {
+			return err
+		}
+	}
+}
+
+// pause waits for resolvePoll.
+func (e *engine) pause(ctx context.Context) error {
+	select {
+	case <-time.After(resolvePoll):
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-e.ended:
+		return e.endError()
+	}
+}
+
+// final tells whether a refusal is of the person, and stays. Other failures, such
+// as a lost or spoiled line or a list that is still being fetched, are tried
+// again.
+func final(refusal error) bool {
+	return refusal != nil && fail.ExitStatus(refusal) == fail.ExitRefused && !errors.Is(refusal, fetch.ErrFetching)
+}
+
+// confirm asks about a new user. The refusal is the reason why nothing can be
+// sent to that user. An error ends the whole Send.
+func (e *engine) confirm(ctx context.Context, u *user) (refusal *fail.Error, err error) {
+	var p prospect
+	if err := e.do(ctx, func() { p = e.prospect(u, proto.TakesMessages) }); err != nil {
+		return nil, err
+	}
+	switch {
+	case p.person != nil && p.accepted:
+		return nil, nil
+	case p.person != nil:
+		if err := e.accept(ctx, u, p.shown, p.person); err != nil {
+			return fail.AsError(err), nil
+		}
+		return nil, nil
+	case p.refusal != nil:
+		return fail.AsError(p.refusal), nil
+	case p.there && !p.away:
+		return fail.Errorf(proto.Timeout, "%s does not answer the handshake", p.shown), nil
+	case !p.there && e.cfg.WaitPeer != 0 && (p.accepted || e.cfg.AcceptNew):
+		// Absent, and waited for: the record is bound to the known person, or
+		// to the first who is accepted.
+		return nil, nil
+	case p.away:
+		return fail.Errorf(proto.Lost, "the relay at %s is lost, so nobody knows whether %s is there", e.cfg.Relay, p.shown), nil
+	}
+	return errNobody(p.shown), nil
+}
+
+// accept decides about a new person: by AcceptNew, or by a question.
+func (e *engine) accept(ctx context.Context, u *user, name string, p *trust.Person) error {
+	if !e.cfg.AcceptNew {
+		if e.cfg.Asker == nil {
+			return state.PeerUnknown(name, p)
+		}
+		yes, err := e.cfg.Asker.ConfirmPeer(ctx, name, p)
+		if err != nil {
+			return err
+		}
+		if !yes {
+			return state.PeerUnknown(name, p)
+		}
+	}
+	if err := e.rememberAccepted(u, p); err != nil {
+		return err
+	}
+	return e.do(ctx, func() { u.accepted = true })
+}
+
+// rememberAccepted writes the person down as the accepted owner of the name.
+func (e *engine) rememberAccepted(u *user, p *trust.Person) error {
+	k := e.seen(u, p)
+	k.Accepted = true
+	if old, ok := e.cfg.State.KnownPeer(u.name); ok {
+		k.First = old.First
+	}
+	return e.cfg.State.SetKnownPeer(k)
+}

@@ -1,0 +1,248 @@
+package client
+
+import (
+	"net"
+	"slices"
+	"sync"
+	"time"
+
+	"chatsecure/crypto"
+	"chatsecure/internal/fail"
+	"chatsecure/proto"
+)
+
+// Session is one connection of a client to the relay, from phase 4 on. Its
+// reader goroutine opens lines and hands them to the engine. Its writer
+// goroutine seals what the engine queued. The engine numbers the lines.
+type Session struct {
+	ID string // our connection id
+	// In has the lines from the relay. It is closed when the reader ends.
+	In   chan Inbound
+	Done chan struct{} // closed when the session is over
+
+	conn        net.Conn
+	fingerprint string
+	suite       string
+	since       time.Time // before the relay knew of it, by the client's clock
+	wg          sync.WaitGroup
+
+	recv   *crypto.Hop       // the reader's
+	sealer crypto.LineSealer // the writer's
+	sends  *crypto.Hop       // for RequestSigns only, which reads what does not change
+
+	mu      sync.Mutex
+	queue   []outLine
+	bytes   int
+	closing bool // the writer ends once the queue is empty
+	err     error
+	signal  chan struct{} // capacity 1
+}
+
+// outLine is one payload for the relay: its header and signature lines with
+// their newlines, which may serve for many payloads, and its body.
+type outLine struct{ head, body []byte }
+
+// Inbound is one payload from the relay. The body is the receiver's own copy.
+type Inbound struct {
+	Header *proto.Header
+	Body   []byte
+}
+
+const (
+	// maxSendQueue bounds the bytes that wait for the writer. The windows keep them
+	// far below it, unless the relay reads nothing.
+	maxSendQueue = 64 << 20
+	// maxWrite is how many bytes one Write takes at the most.
+	maxWrite = 256 << 10
+	// inboundLines is how many lines the reader may be ahead of the engine.
+	inboundLines = 64
+)
+
+func newSession(conn net.Conn, id string, c2s, s2c *crypto.Hop) *Session {
+	return &Session{
+		ID: id, In: make(chan Inbound, inboundLines), Done: make(chan struct{}), conn: conn,
+		recv: s2c, sealer: crypto.LineSealer{Hop: c2s}, sends: c2s, signal: make(chan struct{}, 1),
+	}
+}
+
+func (s *Session) start(lines *proto.LineReader) {
+	s.wg.Go(func() {
+		defer close(s.In)
+		defer lines.Close()
+		defer s.recv.Erase()
+		s.Fail(s.read(lines)) // before In is closed: the engine then asks for the reason
+	})
+	s.wg.Go(s.write)
+}
+
+// read is the reader goroutine. It never waits for the writer. It returns the
+// reason for its end, or nil if the session was over before.
+func (s *Session) read(lines *proto.LineReader) error {
+	var armed time.Time
+	seen := headerCache{}
+	for {
+		// Setting a deadline costs more than a line does. Once a second is
+		// exact enough for a minute and a half.
+		if now := time.Now(); now.Sub(armed) > time.Second {
+			s.conn.SetReadDeadline(now.Add(proto.LostAfter))
+			armed = now
+		}
+		line, err := lines.ReadLine(proto.MaxLine)
+		if err != nil {
+			return err
+		}
+		_, payload, err := crypto.OpenLine(s.recv, line)
+		if err != nil {
+			return err
+		}
+		header, _, body, err := proto.SplitPayload(payload)
+		if err != nil {
+			return err
+		}
+		h, err := seen.parse(header)
+		if err != nil {
+			return err
+		}
+		select {
+		case s.In <- Inbound{h, slices.Clone(body)}:
+		case <-s.Done:
+			return nil
+		}
+	}
+}
+
+// write is the writer goroutine. It seals and writes the whole queue at once: a
+// burst costs few system calls, and a single line does not wait.
+func (s *Session) write() {
+	defer s.sends.Erase() // RequestSigns uses none of its keys
+	var buf writeBuffer
+	for {
+		s.mu.Lock()
+		queue, closing := s.queue, s.closing
+		s.queue = nil
+		s.mu.Unlock()
+		for len(queue) > 0 {
+			n := buf.fill(&s.sealer, queue)
+			queue = queue[n:]
+			if err := s.writeSealed(&buf); err != nil {
+				s.Fail(err)
+				return
+			}
+		}
+		if cap(buf.out) > 2*maxWrite {
+			buf.out = nil
+		}
+		if closing {
+			// The relay reads to the end and closes. The reader sees that.
+			if half, ok := s.conn.(interface{ CloseWrite() error }); !ok || half.CloseWrite() != nil {
+				s.Fail(nil)
+			}
+			return
+		}
+		select {
+		case <-s.signal:
+		case <-s.Done:
+			return
+		}
+	}
+}
+
+// writeBuffer is the memory of the writer, used again for every Write.
+type writeBuffer struct {
+	payload []byte
+	out     []byte // sealed lines
+	bytes   int    // of payloads in out
+}
+
+// fill seals lines for one Write, and says how many.
+func (b *writeBuffer) fill(sealer *crypto.LineSealer, queue []outLine) int {
+	b.out, b.bytes = b.out[:0], 0
+	n := 0
+	for ; n < len(queue) && len(b.out) < maxWrite; n++ {
+		b.payload = append(append(b.payload[:0], queue[n].head...), queue[n].body...)
+		b.bytes += len(b.payload)
+		b.out = sealer.Append(b.out, b.payload)
+		queue[n] = outLine{} // for the garbage collector
+	}
+	return n
+}
+
+func (s *Session) writeSealed(b *writeBuffer) error {
+	s.conn.SetWriteDeadline(time.Now().Add(proto.LostAfter))
+	if _, err := s.conn.Write(b.out); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	s.bytes -= b.bytes
+	s.mu.Unlock()
+	return nil
+}
+
+// Send queues a payload. The engine alone calls it.
+func (s *Session) Send(head, body []byte) {
+	s.mu.Lock()
+	s.queue = append(s.queue, outLine{head, body})
+	s.bytes += len(head) + len(body)
+	over := s.bytes > maxSendQueue
+	s.mu.Unlock()
+	if over {
+		s.Fail(fail.Errorf(proto.Slow, "the relay takes nothing"))
+	}
+	poke(s.signal)
+}
+
+// finish lets the writer write the queue and then ends the session.
+func (s *Session) finish() {
+	s.mu.Lock()
+	s.closing = true
+	s.mu.Unlock()
+	poke(s.signal)
+}
+
+// Fail ends the session, once. The first reason stays.
+func (s *Session) Fail(err error) {
+	s.mu.Lock()
+	select {
+	case <-s.Done:
+	default:
+		s.err = err
+		close(s.Done)
+		s.conn.Close()
+	}
+	s.mu.Unlock()
+}
+
+// Wait waits until reader and writer have ended.
+func (s *Session) Wait() { s.wg.Wait() }
+
+// Reason returns why the session ended.
+func (s *Session) Reason() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.err
+}
+
+// headerCache keeps the parsed headers of client-com and comm-ack: they are the
+// same bytes for every message of a peer's. Its results are shared and never
+// changed.
+type headerCache map[string]*proto.Header
+
+// maxCachedHeaders bounds a headerCache; beyond it the cache starts again.
+const maxCachedHeaders = 128
+
+func (c headerCache) parse(b []byte) (*proto.Header, error) {
+	if h, ok := c[string(b)]; ok {
+		return h, nil
+	}
+	if h, ok := proto.ScanAck(b); ok {
+		return h, nil
+	}
+	h, err := proto.ParseRelayHeader(b)
+	if err == nil && (h.Type == proto.TypeClientCom || h.Type == proto.TypeCommAck) {
+		if len(c) >= maxCachedHeaders {
+			clear(c)
+		}
+		c[string(b)] = h
+	}
+	return h, err
+}

@@ -1,0 +1,160 @@
+package client
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"chatsecure/internal/fail"
+	"chatsecure/internal/history"
+	"chatsecure/proto"
+)
+
+// waiter is one Client.Wait under way.
+type waiter struct {
+	level   history.Status
+	done    chan struct{}
+	settled time.Time // when it was fulfilled; zero: not yet
+}
+
+// handOver is how long a fulfilled wait goes on for the recipients' other
+// connections: a person with two devices is to have a message on both, and the
+// sender is about to leave. A silent one must not delay it for long.
+const handOver = 2 * time.Second
+
+// Wait waits until everything sent has reached level or failed for every
+// recipient, or ctx ends. It then waits up to two seconds more until the
+// recipients' other connections have been sent it, too.
+func (c *Client) Wait(ctx context.Context, level history.Status) Outcome {
+	e := c.engine
+	w := &waiter{level: level, done: make(chan struct{})}
+	if err := e.do(context.Background(), func() { e.waiters = append(e.waiters, w) }); err == nil {
+		select {
+		case <-w.done:
+		case <-ctx.Done():
+		case <-e.ended:
+		}
+	}
+	var out Outcome
+	if err := e.do(context.Background(), func() {
+		e.waiters = slices.DeleteFunc(e.waiters, func(x *waiter) bool { return x == w })
+		out = e.outcome(level)
+	}); err != nil {
+		<-e.ended
+		out = e.outcome(level) // run is over: nobody else touches it
+		if e.fatal != nil {
+			out.Failed = append(out.Failed, fail.AsError(e.fatal))
+		}
+	}
+	return out
+}
+
+// checkWaiters ends the waits that are over.
+func (e *engine) checkWaiters() {
+	var rest []*waiter
+	for _, w := range e.waiters {
+		if e.isOver(w, time.Now()) {
+			close(w.done)
+		} else {
+			rest = append(rest, w)
+		}
+	}
+	e.waiters = rest
+}
+
+// isOver tells whether a wait is fulfilled, and all is handed over or handOver
+// has passed.
+func (e *engine) isOver(w *waiter, now time.Time) bool {
+	if !e.outbox.empty() {
+		return false
+	}
+	for _, u := range e.users {
+		if u.counts.failed+u.counts.at(w.level) < u.counts.total {
+			return false
+		}
+	}
+	if e.fatal != nil || e.handedOver() {
+		return true
+	}
+	if w.settled.IsZero() {
+		w.settled = now
+	}
+	return now.Sub(w.settled) > handOver
+}
+
+// handedOver tells whether all queues are empty, except those of connections
+// that seem beyond reach.
+func (e *engine) handedOver() bool {
+	for _, pc := range e.conns {
+		if len(pc.out.queue) > 0 && !pc.ending && pc.shake.tries == 0 && pc.user.accepted && !final(pc.user.refusal) {
+			return false
+		}
+	}
+	return true
+}
+
+// Outcome is the result of a Wait: how many records reached the level, for each
+// recipient name, and the failures.
+type Outcome struct {
+	Names  []NameOutcome // sorted by name
+	Failed []*fail.Error // reasons, most severe first, each code once
+}
+
+// NameOutcome counts one recipient's records.
+type NameOutcome struct {
+	Name          string
+	Reached, Open int // Open: neither there nor failed when the wait ended
+	Failed        int
+
+	// Counts of all levels. READ counts as DELIVERED and SENT, too.
+	Sent, Delivered, Read int
+}
+
+// ExitStatus returns the exit status of a command that waited: 0 if everything
+// reached the level for every recipient, 7 for some recipients, 6 for none, or
+// that of a more severe reason.
+func (o Outcome) ExitStatus() int {
+	done := 0
+	for _, n := range o.Names {
+		if n.Open == 0 && n.Failed == 0 {
+			done++
+		}
+	}
+	if done == len(o.Names) && (done > 0 || len(o.Failed) == 0) {
+		return 0
+	}
+	worst := fail.ExitUndone
+	if done > 0 {
+		worst = fail.ExitSome
+	}
+	for _, reason := range o.Failed {
+		worst = fail.MostSevere(worst, fail.ExitStatus(reason))
+	}
+	return worst
+}
+
+func (e *engine) outcome(level history.Status) Outcome {
+	var out Outcome
+	for _, u := range e.users {
+		c := &u.counts
+		if c.total == 0 {
+			continue
+		}
+		n := NameOutcome{Name: u.shown, Reached: c.at(level), Failed: c.failed, Sent: c.sent, Delivered: c.delivered, Read: c.read}
+		n.Open = c.total - n.Reached - n.Failed
+		out.Names = append(out.Names, n)
+		out.Failed = append(out.Failed, c.reasons...)
+		if n.Open > 0 {
+			out.Failed = append(out.Failed, fail.Errorf(proto.NotDelivered,
+				"%d of %d messages to %s did not become %s in time", n.Open, c.total, u.shown, level))
+		}
+	}
+	slices.SortFunc(out.Names, func(a, b NameOutcome) int { return strings.Compare(a.Name, b.Name) })
+	return out
+}
+
+func (n NameOutcome) String() string {
+	return fmt.Sprintf("%s: %d reached, %d open, %d failed", n.Name, n.Reached, n.Open, n.Failed)
+}

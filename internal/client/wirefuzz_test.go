@@ -1,0 +1,100 @@
+package client
+
+import (
+	"bytes"
+	"reflect"
+	"strings"
+	"testing"
+
+	"chatsecure/crypto"
+	"chatsecure/proto"
+	"chatsecure/testdata/corpus"
+	"chatsecure/testdata/lab/wire"
+)
+
+// Two identities, as in the relay's list.
+var (
+	identityA = strings.Repeat("0a", 32)
+	identityB = strings.Repeat("0b", 32)
+)
+
+// oneForm fails unless v, read from b, is written as b again.
+func oneForm(t *testing.T, b []byte, v any) {
+	t.Helper()
+	if again := proto.MustMarshal(v); !bytes.Equal(again, b) {
+		t.Fatalf("%q was taken for %q", b, again)
+	}
+}
+
+func FuzzListed(f *testing.F) {
+	page := []proto.Listed{
+		{Name: "João", ID: "0123456789abcdef", Takes: proto.TakesPipe, Since: 1, Identity: identityA},
+		{Name: "b", ID: "0123456789abcdee", Takes: proto.TakesNone, Identity: identityB},
+	}
+	good := proto.MustMarshal(page)
+	corpus.Add(f, func(b []byte) bool { _, err := readListed(b); return err == nil }, [][]byte{good, []byte("[]")},
+		[]byte("null"), bytes.Replace(good, []byte("pipe"), []byte("PIPE"), 1), bytes.Replace(good, []byte(identityA), []byte("\\u001b]0;x"), 1))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		page, err := readListed(b)
+		if err != nil {
+			return
+		}
+		oneForm(t, b, page)
+		for _, l := range page {
+			if proto.CheckName(l.Name) != nil || !proto.ValidConnID(l.ID) || !proto.ValidTakes(l.Takes) || !proto.IsHex(l.Identity, 32) {
+				t.Fatalf("taken: %+v", l)
+			}
+		}
+	})
+}
+
+// FuzzHeaderCache: the cache and the parser agree about every header.
+func FuzzHeaderCache(f *testing.F) {
+	const id = "0123456789abcdef"
+	seven := uint64(7)
+	seen := headerCache{}
+	var good [][]byte
+	for _, h := range []proto.Header{
+		{Type: proto.TypeAck, DstID: id, Answers: &seven}, {Type: proto.TypePeer, Name: "ana", ID: id, Takes: proto.TakesPipe, Done: proto.Came},
+		{Type: proto.TypeClientCom, Src: "ana", SrcID: id, Dst: "bruno", DstID: id},
+		{Type: proto.TypeCommAck, Src: "ana", SrcID: id, Dst: "bruno", DstID: id},
+	} {
+		good = append(good, proto.MustMarshal(&h))
+	}
+	corpus.Add(f, func(b []byte) bool { _, err := seen.parse(b); return err == nil }, good, []byte("{}"))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		want, wantErr := proto.ParseRelayHeader(b)
+		for range 2 {
+			h, err := seen.parse(b)
+			if (err == nil) != (wantErr == nil) || err == nil && !reflect.DeepEqual(h, want) {
+				t.Fatalf("%q is %+v, %v, want %+v, %v", b, h, err, want, wantErr)
+			}
+		}
+		if len(seen) > maxCachedHeaders {
+			t.Fatalf("%d headers are kept", len(seen))
+		}
+	})
+}
+
+func FuzzWhois(f *testing.F) {
+	bundle := wire.Delegate(f, wire.Person(f, "ana"), "ana").Bundle
+	good := proto.MustMarshal([]crypto.WhoisEntry{{ID: "0123456789abcdef", Takes: proto.TakesMessages, Since: 1, Bundle: bundle}})
+	corpus.Add(f, func(b []byte) bool { _, err := readWhois(b); return err == nil }, [][]byte{good, []byte("[]")},
+		[]byte("[null]"), []byte("["+strings.Repeat("{},", proto.MaxWhois)+"{}]"),
+		bytes.Replace(good, []byte(`"takes":"messages"`), []byte(`"takes":"\u001b"`), 1))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		entries, err := readWhois(b)
+		if err != nil {
+			return
+		}
+		oneForm(t, b, entries)
+		if len(entries) > proto.MaxWhois {
+			t.Fatalf("%d entries", len(entries))
+		}
+		for _, e := range entries {
+			if !proto.ValidConnID(e.ID) || e.Bundle == nil || !proto.ValidTakes(e.Takes) {
+				t.Fatalf("taken: %+v", e)
+			}
+		}
+	})
+}

@@ -1,0 +1,110 @@
+package command
+
+import (
+	"context"
+	"os"
+
+	"chatsecure/card"
+	"chatsecure/crypto/trust"
+	"chatsecure/internal/fail"
+	"chatsecure/internal/term"
+	"chatsecure/proto"
+)
+
+// person returns the terminal of a person, or nil: standard input if that is a
+// terminal, else the controlling terminal, since standard input is data then.
+func (a *app) person() *term.Terminal {
+	a.ttyLock.Lock()
+	defer a.ttyLock.Unlock()
+	if a.opt.batch || a.noTTY {
+		return nil
+	}
+	if a.tty != nil {
+		return a.tty
+	}
+	if in, ok := a.Stdin.(*os.File); ok && term.IsTerminal(in.Fd()) {
+		out, ok := a.Stdout.(*os.File)
+		if !ok || !term.IsTerminal(out.Fd()) {
+			out = os.Stderr
+		}
+		a.tty = term.New(in, out)
+		return a.tty
+	}
+	tty, err := a.OpenTTY()
+	if err != nil {
+		a.noTTY = true
+		return nil
+	}
+	a.tty = term.New(tty, tty)
+	return a.tty
+}
+
+// asker puts the client's questions to the person.
+type asker struct{ *app }
+
+// ConfirmRelay asks about an unknown relay.
+func (a asker) ConfirmRelay(ctx context.Context, _, fingerprint string) (bool, error) {
+	t := a.person()
+	if t == nil {
+		return false, nil
+	}
+	return t.Confirm(ctx, "Server cipher sha256 fingerprint is:\n"+fingerprint+"\n")
+}
+
+// ConfirmPeer asks about an unknown person before the first message to a name.
+func (a asker) ConfirmPeer(ctx context.Context, name string, p *trust.Person) (bool, error) {
+	t := a.person()
+	if t == nil {
+		return false, nil
+	}
+	return t.Confirm(ctx, proto.Visible(name)+" is new here, and proves to be:\n"+personText(p))
+}
+
+// askPIN returns a card.Options.PIN that asks at t.
+func askPIN(t *term.Terminal) func(context.Context, card.PINRequest) ([]byte, error) {
+	return func(ctx context.Context, req card.PINRequest) ([]byte, error) {
+		if w := req.Warning(); w != "" {
+			t.Print("client: notice: " + w + "\n")
+		}
+		return t.Secret(ctx, "PIN of "+proto.Visible(req.Card)+": ")
+	}
+}
+
+// restoreTerminal puts the terminal back before the program ends at once.
+func (a *app) restoreTerminal() {
+	a.ttyLock.Lock()
+	t := a.tty
+	a.ttyLock.Unlock()
+	if t != nil {
+		t.Restore()
+	}
+}
+
+// stdinIsTerminal reports whether standard input is a terminal.
+func (a *app) stdinIsTerminal() bool {
+	in, ok := a.Stdin.(*os.File)
+	return ok && term.IsTerminal(in.Fd())
+}
+
+// name returns the user's name, from the options or by asking.
+func (a *app) name(ctx context.Context) (string, error) {
+	if a.opt.name != "" {
+		return a.opt.name, nil
+	}
+	t := a.person()
+	if t == nil {
+		return "", &fail.Error{
+			Code: proto.Usage, Message: "a name is needed to go online",
+			Hint: "give it with -name NAME, or in CHATSECURE_NAME",
+		}
+	}
+	name, err := t.Question(ctx, "Name: ")
+	if err != nil {
+		return "", err
+	}
+	if err := proto.CheckName(name); err != nil {
+		return "", err
+	}
+	a.opt.name = name
+	return name, nil
+}

@@ -1,0 +1,144 @@
+// Package command is the command line of the client: one file a command, the
+// prompt, and output as text or JSON. Run is the whole program and System the world
+// around it. Program makes help, manual and shell completion from one description.
+//
+// It has no part in the protocol: connections and conversations are internal/client,
+// keys on disk internal/state, and certificates crypto/trust. What a terminal can do
+// is internal/term. Exit statuses are those of PROTOCOL.md, "Error codes", and the
+// objects of -json those of doc/schema.json.
+package command
+
+import (
+	"context"
+	"errors"
+	"io"
+	"os"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"chatsecure/card"
+	"chatsecure/internal/fail"
+	"chatsecure/internal/term"
+	"chatsecure/proto"
+)
+
+// System is the world outside of the program. Tests have their own.
+type System struct {
+	Version        string
+	Roots          []byte // Mozilla's root certificates, PEM
+	Stdin          io.Reader
+	Stdout, Stderr io.Writer
+	Env            func(string) string
+	Now            func() time.Time
+	Signals        <-chan os.Signal
+	OpenTTY        func() (*os.File, error)                                       // the controlling terminal
+	cards          func(context.Context, string, card.Options) (card.Card, error) // default card.Open
+}
+
+// app is one run of the program.
+type app struct {
+	System
+	opt options
+	out *display
+
+	ttyLock sync.Mutex     // guards the fields below
+	tty     *term.Terminal // the terminal of the person, once somebody was asked; see person
+	noTTY   bool           // there is no terminal
+
+	signal atomic.Int32 // number of the signal that ended the run, or 0
+}
+
+// statusError is an exit status whose error has been written already.
+type statusError int
+
+func (statusError) Error() string { return "said already" }
+
+// toldStatus returns an exit status as a statusError, nil for 0.
+func toldStatus(exit int) error {
+	if exit == 0 {
+		return nil
+	}
+	return statusError(exit)
+}
+
+// Run runs a command line, without the name of the program, and returns the
+// exit status.
+func Run(args []string, sys System) int {
+	if sys.cards == nil {
+		sys.cards = card.Open
+	}
+	opt, rest, err := parseGlobal(args, sys.Env)
+	a := &app{System: sys, opt: opt, out: newDisplay(sys, opt)}
+	if err == nil && opt.version {
+		a.out.line("client " + a.Version)
+		return a.finish(nil)
+	}
+	if errors.Is(err, errHelp) {
+		a.out.text(usage())
+		return a.finish(nil)
+	}
+	if err != nil {
+		return a.finish(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	go a.awaitSignal(cancel)
+	return a.finish(a.command(ctx, rest))
+}
+
+// command runs the command named first in args, or the prompt.
+func (a *app) command(ctx context.Context, args []string) error {
+	if len(args) == 0 {
+		return a.runSession(ctx)
+	}
+	for _, c := range commands {
+		if c.name == args[0] {
+			err := c.run(a, ctx, args[1:])
+			if errors.Is(err, errHelp) {
+				a.out.text(c.help("client"))
+				return nil
+			}
+			return err
+		}
+	}
+	return fail.Errorf(proto.Usage, "there is no command %q", args[0])
+}
+
+// awaitSignal ends the run in order at the first signal, and at once at the
+// second.
+func (a *app) awaitSignal(cancel context.CancelFunc) {
+	for s := range a.Signals {
+		number, _ := s.(syscall.Signal)
+		if !a.signal.CompareAndSwap(0, int32(number)) {
+			a.restoreTerminal()
+			os.Exit(exitSignal + int(number))
+		}
+		cancel()
+	}
+}
+
+// exitSignal is added to a signal's number, as in shells.
+const exitSignal = 128
+
+// finish writes err, if any, and returns the exit status.
+func (a *app) finish(err error) int {
+	writeErr := a.out.flush()
+	if number := a.signal.Load(); number != 0 {
+		return exitSignal + int(number)
+	}
+	if status, ok := errors.AsType[statusError](err); ok {
+		return int(status)
+	}
+	if err == nil && writeErr != nil && !errors.Is(writeErr, syscall.EPIPE) {
+		err = &fail.Error{Code: proto.Internal, Message: "standard output cannot be written: " + writeErr.Error(), Err: writeErr}
+	}
+	// A reader that has closed the pipe is no failure.
+	if err == nil || errors.Is(err, syscall.EPIPE) {
+		return 0
+	}
+	a.out.fail(err)
+	a.out.flush()
+	return fail.ExitStatus(err)
+}

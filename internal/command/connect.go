@@ -1,0 +1,136 @@
+package command
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"chatsecure/internal/client"
+	"chatsecure/internal/fetch"
+	"chatsecure/internal/state"
+	"chatsecure/proto"
+)
+
+// connection is an online client with everything to close after it.
+type connection struct {
+	*client.Client
+	state   *state.State
+	cred    *state.Credential
+	fetcher *fetch.Fetcher
+}
+
+// closeWait bounds the wait of a leaving client for the relay to take its last
+// messages.
+const closeWait = 5 * time.Second
+
+// leave closes the client, which leaves the relay's list. It waits no longer
+// than closeWait.
+func (c *connection) leave() error {
+	ctx, cancel := context.WithTimeout(context.Background(), closeWait)
+	defer cancel()
+	return c.leaveWithin(ctx)
+}
+
+func (c *connection) leaveWithin(ctx context.Context) error {
+	err := c.Close(ctx)
+	c.fetcher.Close()
+	c.cred.Key.Erase()
+	return err
+}
+
+// connect goes online as the options say: name, state, card, trust and relay, in
+// the order of the cost of a refusal. change may be nil.
+func (a *app) connect(ctx context.Context, takes string, change func(*client.Config)) (*connection, error) {
+	if err := a.opt.checkRelay(); err != nil {
+		return nil, err
+	}
+	name, err := a.name(ctx)
+	if err != nil {
+		return nil, err
+	}
+	dir, err := a.stateDir()
+	if err != nil {
+		return nil, err
+	}
+	state, err := state.Open(dir, name)
+	if err != nil {
+		return nil, err
+	}
+	cfg := client.Config{
+		Relay: a.opt.relay, Name: name, Takes: takes, State: state,
+		Ciphers: a.opt.ciphers, Fingerprint: a.opt.fingerprint, AcceptNew: a.opt.acceptNew,
+		Timeout: a.opt.timeout, Receipts: a.opt.json || a.opt.verbose, Now: a.Now,
+	}
+	if !a.opt.batch {
+		cfg.Asker = asker{a}
+	}
+	if change != nil {
+		change(&cfg)
+	}
+	c, err := a.dial(ctx, cfg)
+	if err != nil {
+		a.offer(state, err)
+		return nil, err
+	}
+	a.out.connected(c.Client)
+	if known, ok := state.KnownRelay(a.opt.relay); ok && known != c.Fingerprint() {
+		addr := proto.Visible(a.opt.relay)
+		a.out.notice("the relay has the key given with -fingerprint, and another is known for %s: %s; "+
+			"to change that: client -fingerprint %s trust accept %s", addr, known, c.Fingerprint(), addr)
+	}
+	return c, nil
+}
+
+// dial adds trust and credential to cfg, and connects.
+func (a *app) dial(ctx context.Context, cfg client.Config) (*connection, error) {
+	bundle, err := a.readCABundle()
+	if err != nil {
+		return nil, err
+	}
+	if err := a.trust(&cfg, bundle); err != nil {
+		return nil, err
+	}
+	s := signer{app: a, state: cfg.State, name: cfg.Name, bundle: bundle, verifier: cfg.Verifier, fetcher: cfg.Fetcher}
+	cfg.Renew = s.sign
+	if cfg.Credential, err = s.credential(ctx); err != nil {
+		cfg.Fetcher.Close()
+		return nil, err
+	}
+	c, err := client.Dial(ctx, cfg)
+	if err != nil {
+		cfg.Fetcher.Close()
+		cfg.Credential.Key.Erase()
+		return nil, err
+	}
+	return &connection{c, cfg.State, cfg.Credential, cfg.Fetcher}, nil
+}
+
+// offer stores a relay or person that was refused because it changed, for trust
+// accept.
+func (a *app) offer(st *state.State, err error) {
+	var failed error
+	if c, ok := errors.AsType[*state.RelayChange](err); ok {
+		failed = st.OfferRelay(c.Addr, c.Now)
+	}
+	if c, ok := errors.AsType[*state.IdentityChange](err); ok {
+		failed = st.OfferPeer(c.Name, state.OfferPerson(c.Person))
+	}
+	if failed != nil {
+		a.out.fail(failed)
+	}
+}
+
+// oneShot connects, asks the relay one question, and leaves. ask has -timeout.
+func (a *app) oneShot(ctx context.Context, ask func(ctx context.Context, c *connection) error) error {
+	c, err := a.connect(ctx, proto.TakesNone, nil)
+	if err != nil {
+		return err
+	}
+	_, followed := a.presenter(c, takeNone).followAside(ctx)
+	asking, cancel := context.WithTimeout(ctx, a.opt.timeout)
+	err = ask(asking, c)
+	cancel()
+	err = errors.Join(err, c.leave())
+	<-followed
+	return err
+}

@@ -1,0 +1,132 @@
+package command
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"chatsecure/card"
+	"chatsecure/internal/fail"
+	"chatsecure/proto"
+)
+
+// moduleTrouble are the errors of a module, before any reader is looked at.
+var moduleTrouble = []error{card.BadSpec, card.NoModule, card.ModuleMissing, card.ModuleArch, card.ModuleLoad, card.NoCgo}
+
+func isModuleTrouble(err error) bool {
+	return slices.ContainsFunc(moduleTrouble, func(kind error) bool { return errors.Is(err, kind) })
+}
+
+// lookAtCard checks module, reader and card. A kept key makes them unnecessary.
+func (d *doctor) lookAtCard(ctx context.Context) {
+	if d.kept != nil {
+		d.leaf, d.chain = d.kept.Bundle.X509, d.kept.Bundle.Chain
+		until := time.Unix(d.kept.Bundle.NotAfter, 0).Local().Format(time.DateTime)
+		for _, check := range []string{"module", "reader", "card"} {
+			d.ok(check, "not needed: a kept key is used until %s", until)
+		}
+		return
+	}
+	opt := d.a.cardOptions()
+	opt.PIN, opt.Notice = nil, nil
+	report, err := card.Survey(ctx, d.a.opt.card, opt)
+	if err == nil && report.Err != nil && isModuleTrouble(report.Err) {
+		err = report.Err
+	}
+	if err != nil {
+		d.fail("module", err)
+		d.skip("reader", "no module can be asked")
+		d.skip("card", "no module can be asked")
+		return
+	}
+	d.module(report)
+	if spec := d.a.opt.card; spec != "" && !strings.HasPrefix(strings.ToLower(spec), "pkcs11:") {
+		d.ok("reader", "not needed for a software card")
+	} else if !d.reader(report) {
+		d.skip("card", "there is no reader for it")
+		return
+	}
+	d.token(report)
+}
+
+// module lists working modules and broken ones.
+func (d *doctor) module(report *card.Report) {
+	var works, broken []string
+	for _, m := range report.Modules {
+		if m.Err != nil {
+			broken = append(broken, m.Path+": "+m.Err.Error())
+			continue
+		}
+		works = append(works, m.Path+described(m.Description))
+	}
+	message := strings.Join(works, ", ")
+	if len(broken) > 0 {
+		d.note("module", "name the one that is meant with -card", "%s; not usable: %s", message, strings.Join(broken, "; "))
+		return
+	}
+	d.ok("module", "%s", message)
+}
+
+// reader lists the readers. It returns false if there is none.
+func (d *doctor) reader(report *card.Report) bool {
+	var readers []string
+	for _, m := range report.Modules {
+		for _, s := range m.Slots {
+			readers = append(readers, fmt.Sprintf("%s in slot %d", s.Description, s.ID))
+		}
+	}
+	if len(readers) == 0 {
+		d.fail("reader", &fail.Error{Code: proto.Card, Message: "no reader is found", Hint: "plug one in; on Linux, pcscd must run"})
+		return false
+	}
+	d.ok("reader", "%s", strings.Join(readers, ", "))
+	return true
+}
+
+// token finds the certificate that would be used.
+func (d *doctor) token(report *card.Report) {
+	if report.Err != nil {
+		d.fail("card", report.Err)
+		return
+	}
+	for _, m := range report.Modules {
+		for _, s := range m.Slots {
+			if s.Token != nil && d.used(s.Token) {
+				message := fmt.Sprintf("%q", s.Token.Label)
+				if len(s.Token.Flags) > 0 {
+					message += ", " + strings.Join(s.Token.Flags, ", ")
+				}
+				switch {
+				case s.Token.Locked != nil:
+					d.fail("card", s.Token.Locked)
+				case s.Token.Warning != "":
+					d.note("card", "make sure of the PIN: the right one brings back all tries", "%s: %s", message, s.Token.Warning)
+				default:
+					d.ok("card", "%s", message)
+				}
+				return
+			}
+		}
+	}
+	d.fail("card", &fail.Error{Code: proto.Card, Message: "no certificate in any reader can be used"})
+}
+
+// used stores the certificate that would be used, and the CA certificates on
+// the same token. It returns false for a token without the former.
+func (d *doctor) used(t *card.TokenReport) bool {
+	for _, c := range t.Certificates {
+		if c.Used && c.Err == nil {
+			d.leaf = c.DER
+		}
+		if c.CA && c.Err == nil {
+			d.chain = append(d.chain, c.DER)
+		}
+	}
+	if d.leaf == nil {
+		d.chain = nil
+	}
+	return d.leaf != nil
+}

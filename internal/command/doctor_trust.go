@@ -1,0 +1,132 @@
+package command
+
+import (
+	"context"
+	"crypto/x509"
+	"fmt"
+	"strings"
+	"time"
+
+	"chatsecure/crypto/trust"
+	"chatsecure/internal/fail"
+	"chatsecure/internal/fetch"
+	"chatsecure/proto"
+)
+
+// lookAtCertificate checks the certificate's validity.
+func (d *doctor) lookAtCertificate() {
+	const check = "certificate"
+	if d.leaf == nil {
+		d.skip(check, "there is no card to read it from")
+		return
+	}
+	leaf, err := x509.ParseCertificate(d.leaf)
+	if err != nil {
+		d.fail(check, &fail.Error{Code: proto.Card, Message: "the card's certificate cannot be read", Err: err})
+		return
+	}
+	if err := d.a.timely(leaf); err != nil {
+		d.fail(check, err)
+		return
+	}
+	message := fmt.Sprintf("%s, valid until %s UTC", leaf.Subject.CommonName, leaf.NotAfter.UTC().Format(time.DateTime))
+	if left := leaf.NotAfter.Sub(d.a.Now()); left < doctorCardSoon {
+		d.note(check, "have the card renewed", "%s", message)
+		return
+	}
+	d.ok(check, "%s", message)
+}
+
+// doctorCardSoon is a card's remaining time that calls for a renewal, which
+// takes weeks.
+const doctorCardSoon = 60 * 24 * time.Hour
+
+// lookAtTrust checks the chain without revocation, and then revocation. Its
+// error is one of the command line.
+func (d *doctor) lookAtTrust(ctx context.Context, bundle []byte) error {
+	lists, err := d.a.revocationLists(d.a.fetchedLists())
+	if err != nil {
+		return err
+	}
+	d.lists = lists
+	store, err := d.a.trustStore(bundle)
+	if err != nil {
+		return err
+	}
+	if d.leaf == nil {
+		d.skip("chain", "there is no certificate to look at")
+		d.skip("crl", "there is no certificate to look at")
+		return nil
+	}
+	d.chain = append(append(d.chain, certificates(bundle)...), d.a.fetchedIssuers()...)
+	cfg := trust.VerifierConfig{Trust: store, CRLs: lists, Policy: trust.PolicyOff, Now: d.a.Now}
+	person, err := trust.NewVerifier(cfg).Certificate(d.leaf, d.chain)
+	if err != nil {
+		place := d.issuerPlace()
+		if !fail.HasCode(err, proto.CertificateUntrusted) {
+			place = ""
+		}
+		switch why := fetch.NotAsked(ctx, place); {
+		case place == "":
+			d.fail("chain", err)
+		case why != "" && !d.a.opt.fetchPrivate:
+			d.fail("chain", &fail.Error{
+				Code:    proto.CertificateUntrusted,
+				Message: "its authority's certificate is not on the card, and is not fetched from " + place + ": " + why,
+				Hint:    "allow it with -fetch-private, or give it with -ca-bundle FILE",
+			})
+		default:
+			d.note("chain", "or give it with -ca-bundle FILE",
+				"its authority's certificate is not on the card; the first connection fetches it from %s", place)
+		}
+		d.skip("crl", "there is no chain to look at")
+		return nil
+	}
+	var path []string
+	for _, cert := range person.Path[1:] {
+		path = append(path, cert.Subject.CommonName)
+	}
+	d.ok("chain", "%s; identity %x", strings.Join(path, ", "), person.Identity)
+	cfg.Policy = d.a.opt.policy
+	d.revocation(cfg)
+	return nil
+}
+
+// issuerPlace returns the URL from which the issuer's certificate would be
+// fetched, or "" if it is at hand or is not fetched.
+func (d *doctor) issuerPlace() string {
+	leaf, err := x509.ParseCertificate(d.leaf)
+	if err != nil || !d.a.opt.fetch {
+		return ""
+	}
+	for _, der := range d.chain {
+		if above, err := x509.ParseCertificate(der); err == nil && leaf.CheckSignatureFrom(above) == nil {
+			return ""
+		}
+	}
+	for _, address := range leaf.IssuingCertificateURL {
+		if strings.HasPrefix(address, "http://") {
+			return address
+		}
+	}
+	return ""
+}
+
+// revocation checks the certificate against the lists at hand.
+func (d *doctor) revocation(cfg trust.VerifierConfig) {
+	const check = "crl"
+	if cfg.Policy == trust.PolicyOff {
+		d.note(check, "use -crl-policy try", "revocation is not checked: -crl-policy is off")
+		return
+	}
+	person, err := trust.NewVerifier(cfg).Certificate(d.leaf, d.chain)
+	switch {
+	case err != nil:
+		d.fail(check, err)
+	case person.Revocation.Status == trust.RevocationGood:
+		d.ok(check, "%s", person.Revocation.Reason)
+	default:
+		d.note(check, "client crl refresh fetches them; or give them with -crl DIR",
+			"whether it is revoked is not known: %s", person.Revocation.Reason)
+	}
+}

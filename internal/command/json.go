@@ -1,0 +1,144 @@
+package command
+
+import (
+	"encoding/hex"
+	"time"
+
+	"chatsecure/crypto/trust"
+	"chatsecure/internal/client"
+	"chatsecure/proto"
+)
+
+// jsonVersion is the v of every object of -json.
+const jsonVersion = 1
+
+// jsonTime is RFC 3339 in UTC, to the millisecond.
+const jsonTime = "2006-01-02T15:04:05.000Z07:00"
+
+func formatTime(t time.Time) string { return t.UTC().Format(jsonTime) }
+
+// head begins every object of -json.
+type head struct {
+	V    int    `json:"v"`
+	Type string `json:"type"`
+	Time string `json:"time"`
+}
+
+func (d *display) head(typ string) head { return head{jsonVersion, typ, formatTime(d.now())} }
+
+func eventHead(ev *client.Event) head {
+	return head{jsonVersion, string(ev.Type), formatTime(ev.Time)}
+}
+
+type errorObject struct {
+	head
+	Code    proto.Code `json:"code"`
+	Exit    int        `json:"exit"`
+	Message string     `json:"message"`
+}
+
+type connectedObject struct {
+	head
+	Name        string `json:"name"`
+	Conn        string `json:"conn"`
+	Fingerprint string `json:"fingerprint"`
+	Suite       string `json:"suite"`
+}
+
+type backObject struct {
+	head
+	Conn string `json:"conn"`
+}
+
+type reasonObject struct { // of lost
+	head
+	Reason string `json:"reason"`
+}
+
+type messageObject struct {
+	head
+	From     string   `json:"from"`
+	Conn     string   `json:"conn"`
+	ID       string   `json:"id"`
+	Seq      uint64   `json:"seq"`
+	To       []string `json:"to"`
+	Text     string   `json:"text"`
+	Identity string   `json:"identity"`
+	Sent     string   `json:"sent"`            // time of writing, by its sender's clock
+	Again    bool     `json:"again,omitempty"` // it may have been shown before
+}
+
+type sentObject struct {
+	head
+	ID string   `json:"id"`
+	To []string `json:"to"`
+}
+
+type receiptObject struct {
+	head
+	To     string `json:"to"`
+	Conn   string `json:"conn"`
+	ID     string `json:"id"`
+	Status string `json:"status"`
+	Reason string `json:"reason,omitempty"`
+}
+
+type peerObject struct {
+	head
+	Name       string            `json:"name"`
+	Conn       string            `json:"conn"`
+	What       string            `json:"what"`
+	Identity   string            `json:"identity,omitempty"`
+	Revocation *revocationObject `json:"revocation,omitempty"` // of a person just authenticated
+	Reason     string            `json:"reason,omitempty"`
+}
+
+type gapObject struct {
+	head
+	Name   string `json:"name"`
+	Conn   string `json:"conn"`
+	Reason string `json:"reason"`
+}
+
+type revocationObject struct {
+	Status string `json:"status"`
+	Reason string `json:"reason"`
+}
+
+// eventObject returns the object of an event for -json, or nil: errors are
+// written by display.fail, and notices are for people.
+func eventObject(ev *client.Event) any {
+	switch h := eventHead(ev); {
+	case ev.Message != nil:
+		m := ev.Message
+		return messageObject{
+			head: h, From: m.From, Conn: m.FromConn, ID: m.ID, Seq: m.Seq, To: m.To, Text: m.Text,
+			Identity: hex.EncodeToString(m.Identity[:]), Sent: formatTime(m.Sent), Again: m.Again,
+		}
+	case ev.Receipt != nil:
+		r := ev.Receipt
+		return receiptObject{head: h, To: r.To, Conn: r.Conn, ID: r.ID, Status: string(r.Status), Reason: r.Reason}
+	case ev.Peer != nil:
+		o := peerObject{head: h, Name: ev.Peer.Name, Conn: ev.Peer.Conn, What: ev.Peer.What, Reason: ev.Peer.Reason}
+		if p := ev.Peer.Person; p != nil {
+			o.Identity = hex.EncodeToString(p.Identity[:])
+			r := revocation(p.Revocation)
+			o.Revocation = &r
+		}
+		return o
+	case ev.Gap != nil:
+		return gapObject{head: h, Name: ev.Gap.Name, Conn: ev.Gap.Conn, Reason: ev.Gap.Reason}
+	}
+	switch h := eventHead(ev); ev.Type {
+	case client.EventBack:
+		return backObject{head: h, Conn: ev.Conn}
+	case client.EventLost:
+		return reasonObject{head: h, Reason: ev.Err.Message}
+	}
+	return nil
+}
+
+// revocation returns the object of a revocation result.
+func revocation(r trust.RevocationResult) revocationObject {
+	return revocationObject{string(r.Status), r.Reason}
+}

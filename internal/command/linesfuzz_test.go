@@ -1,0 +1,97 @@
+package command
+
+import (
+	"bufio"
+	"bytes"
+	"io"
+	"slices"
+	"strings"
+	"testing"
+	"testing/iotest"
+	"unicode/utf8"
+
+	"chatsecure/internal/fail"
+	"chatsecure/proto"
+	"chatsecure/testdata/corpus"
+)
+
+// FuzzPrompt: a typed line is one command or an error. A message has the whole
+// text.
+func FuzzPrompt(f *testing.F) {
+	corpus.Add(f, func(line string) bool { c, err := parsePrompt(line); return err == nil && c.verb != "" },
+		[]string{"list", "whois john", "history", "history john", "help", "quit", "exit", "john: hello", "john,mary: a: b",
+			"john, Mary:  x ", "*: hi", "all: hi"},
+		"", " ", "john:", ": x", "whois", "whois a b", "list x", "nothing", "a b: c", "john,: x", "history \x1b")
+	f.Fuzz(func(t *testing.T, line string) {
+		c, err := parsePrompt(line)
+		if err != nil {
+			if fail.ExitStatus(err) != 2 || fail.AsError(err).Message == "" {
+				t.Fatalf("%q: %v", line, err)
+			}
+			return
+		}
+		switch c.verb {
+		case "say":
+			to, text, _ := strings.Cut(line, ":")
+			if c.text != strings.TrimPrefix(text, " ") || c.everyone == (len(c.names) > 0) || len(c.names) > proto.MaxRecipients {
+				t.Fatalf("%q is %+v", line, c)
+			}
+			for _, name := range c.names {
+				if proto.CheckName(name) != nil || !strings.Contains(to, name) {
+					t.Fatalf("%q goes to %q", line, name)
+				}
+			}
+			again, err := parsePrompt(strings.Join(c.names, ",") + ": " + c.text)
+			if !c.everyone && (err != nil || !slices.Equal(again.names, c.names) || again.text != c.text) {
+				t.Fatalf("%q is %+v, and that %+v, %v", line, c, again, err)
+			}
+		case "list", "help", "quit", "history", "whois", "":
+			if c.text != "" || c.names != nil || c.arg != "" && proto.CheckName(c.arg) != nil || (c.verb == "whois") && c.arg == "" {
+				t.Fatalf("%q is %+v", line, c)
+			}
+		default:
+			t.Fatalf("%q is %+v", line, c)
+		}
+	})
+}
+
+// FuzzLines: the lines of standard input are its text cut at newlines, whatever
+// the reads.
+func FuzzLines(f *testing.F) {
+	read := func(r io.Reader, size int) (lines []inputLine) {
+		in := lineReader{r: bufio.NewReaderSize(r, size)}
+		for {
+			batch, err := in.batch()
+			lines = append(lines, batch...)
+			if err != nil || len(batch) > lineBatch {
+				return lines
+			}
+		}
+	}
+	corpus.Add(f, func(b []byte) bool {
+		lines := read(bytes.NewReader(b), 16)
+		return len(lines) > 0 && lines[0].problem == nil
+	},
+		[][]byte{[]byte("one\ntwo\r\n\nno end"), []byte("\n\n"), bytes.Repeat([]byte("x\n"), 600), bytes.Repeat([]byte("y"), proto.MaxText)},
+		nil, []byte("\xff\nok\n"), append(bytes.Repeat([]byte("z"), proto.MaxText+1), "\nnext"...))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		want := bytes.Split(b, []byte("\n"))
+		if len(want[len(want)-1]) == 0 {
+			want = want[:len(want)-1]
+		}
+		for how, lines := range map[string][]inputLine{
+			"at once": read(bytes.NewReader(b), readBuffer), "half by half": read(iotest.HalfReader(bytes.NewReader(b)), 16),
+			"small": read(bytes.NewReader(b), 16),
+		} {
+			if len(lines) != len(want) {
+				t.Fatalf("%s: %d lines, want %d", how, len(lines), len(want))
+			}
+			for i, l := range lines {
+				good := len(want[i]) <= proto.MaxText && utf8.Valid(want[i])
+				if l.number != i+1 || good != (l.problem == nil) || good && l.text != string(want[i]) || !good && l.text != "" {
+					t.Fatalf("%s: line %d is %d %.100q %v, want %.100q", how, i+1, l.number, l.text, l.problem, want[i])
+				}
+			}
+		}
+	})
+}

@@ -1,0 +1,71 @@
+package command
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"chatsecure/internal/client"
+	"chatsecure/proto"
+)
+
+func runList(a *app, ctx context.Context, args []string) error {
+	if err := noFlags("list", args); err != nil {
+		return err
+	}
+	return a.oneShot(ctx, func(ctx context.Context, c *connection) error {
+		online, err := c.List(ctx)
+		if err == nil {
+			showList(a.out, online)
+		}
+		return err
+	})
+}
+
+// showList writes the connected people.
+func showList(out *display, online []client.Online) {
+	if !out.json {
+		out.text(listText(online))
+		return
+	}
+	for _, o := range online {
+		out.objectLater(listObject{
+			head: out.head("list"), Name: o.Name, Conn: o.Conn, Takes: o.Takes, Since: formatTime(o.Since),
+			Identity: o.Identity, Level: o.Level, Self: o.Self,
+		})
+	}
+}
+
+// listText is the list for people, with the start of each connection if that is
+// known. A user's connections are told apart if there are several.
+func listText(online []client.Online) string {
+	count := make(map[string]int)
+	for _, o := range online {
+		count[proto.FoldName(o.Name)]++
+	}
+	var b strings.Builder
+	b.WriteString("User list:\n\n")
+	for i, o := range online {
+		fmt.Fprintf(&b, "%d. ID: %s Level: %d", i+1, proto.Visible(o.Name), o.Level)
+		if count[proto.FoldName(o.Name)] > 1 {
+			fmt.Fprintf(&b, " [%s-%s]", proto.Visible(o.Name), shortConn(o.Conn))
+		}
+		if !o.Since.IsZero() {
+			b.WriteString(" Since: " + dateTime(o.Since))
+		}
+		b.WriteByte('\n')
+	}
+	b.WriteByte('\n')
+	return b.String()
+}
+
+type listObject struct {
+	head
+	Name     string `json:"name"`
+	Conn     string `json:"conn"`
+	Takes    string `json:"takes"`
+	Since    string `json:"since"`
+	Identity string `json:"identity"`
+	Level    int    `json:"level"`
+	Self     bool   `json:"self,omitempty"`
+}

@@ -1,0 +1,26 @@
+package command
+
+import (
+	"context"
+)
+
+// runLogout erases the key kept with -keep.
+func runLogout(a *app, _ context.Context, args []string) error {
+	if err := noFlags("logout", args); err != nil {
+		return err
+	}
+	state, err := a.openState()
+	if err != nil {
+		return err
+	}
+	erased, err := state.EraseKept()
+	if err != nil {
+		return err
+	}
+	if erased {
+		a.out.notice("the kept key is erased; the next command needs the card")
+	} else {
+		a.out.notice("no key was kept")
+	}
+	return nil
+}

@@ -1,0 +1,217 @@
+package command
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"strings"
+	"sync"
+	"time"
+
+	"chatsecure/internal/client"
+	"chatsecure/internal/fail"
+	"chatsecure/internal/term"
+	"chatsecure/proto"
+)
+
+// outBuffer is the buffer for data in bytes: a burst of lines costs few system
+// calls.
+const outBuffer = 64 << 10
+
+// display takes all output: data for standard output, and words to the person
+// for standard error. At the prompt both go to the terminal. Its methods may be
+// called from any goroutine.
+type display struct {
+	json, quiet, verbose bool
+	now                  func() time.Time
+
+	mu     sync.Mutex // guards the fields below
+	out    *bufio.Writer
+	err    io.Writer
+	broken error  // the first error of a write
+	sent   uint64 // number of messages whose id has been written
+	told   *sync.Cond
+	screen *term.Terminal // of the prompt, or nil
+	state  string         // the progress line at the end of standard error, or ""
+}
+
+func newDisplay(sys System, opt options) *display {
+	d := &display{
+		json: opt.json, quiet: opt.quiet, verbose: opt.verbose, now: sys.Now,
+		out: bufio.NewWriterSize(sys.Stdout, outBuffer), err: sys.Stderr,
+	}
+	d.told = sync.NewCond(&d.mu)
+	return d
+}
+
+// onScreen sends all output to a terminal; nil ends that.
+func (d *display) onScreen(s *term.Terminal) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.screen = s
+}
+
+// line writes a line of data, given without its newline.
+func (d *display) line(s string) { d.text(s + "\n") }
+
+// text writes data with its newlines.
+func (d *display) text(s string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.screen != nil {
+		d.screen.Print(s)
+		return
+	}
+	_, err := d.out.WriteString(s)
+	d.note(err)
+}
+
+// object writes a line of JSON and flushes it.
+func (d *display) object(v any) {
+	d.objectLater(v)
+	d.flush()
+}
+
+// objectLater writes a line of JSON. The caller flushes soon.
+func (d *display) objectLater(v any) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.out.Write(proto.MustMarshal(v))
+	d.note(d.out.WriteByte('\n'))
+}
+
+// connected reports the connection, before any other output.
+func (d *display) connected(c *client.Client) {
+	d.detail("connected as %s-%s with %s to the relay %s", proto.Visible(c.Name()), c.Conn(), c.Suite(), c.Fingerprint())
+	if d.json {
+		d.object(connectedObject{d.head("connected"), c.Name(), c.Conn(), c.Fingerprint(), c.Suite()})
+	}
+}
+
+// sentLater writes the id of the next message and releases its receipts.
+func (d *display) sentLater(o sentObject) {
+	d.objectLater(o)
+	d.mu.Lock()
+	d.sent++
+	d.mu.Unlock()
+	d.told.Broadcast()
+}
+
+// awaitSent waits until the id of sent message number no has been written. A
+// receipt can overtake the goroutine that sends, and its reader would not know
+// the id. That goroutine waits for nothing in between.
+func (d *display) awaitSent(no uint64) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for d.sent < no {
+		d.told.Wait()
+	}
+}
+
+// note keeps the first error. The lock is held.
+func (d *display) note(err error) {
+	if d.broken == nil {
+		d.broken = err
+	}
+}
+
+// flush writes out all data. It returns the first error of any write.
+func (d *display) flush() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.note(d.out.Flush())
+	return d.broken
+}
+
+// flushEvery bounds the time that data lies in the buffer of a busy command.
+const flushEvery = 100 * time.Millisecond
+
+// flushNowAndThen flushes in the background until stop is called.
+func (d *display) flushNowAndThen() (stop func()) {
+	ticker, quit, done := time.NewTicker(flushEvery), make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(done)
+		for {
+			select {
+			case <-ticker.C:
+				d.flush()
+			case <-quit:
+				return
+			}
+		}
+	}()
+	return func() {
+		ticker.Stop()
+		close(quit)
+		<-done
+	}
+}
+
+// say writes to the person.
+func (d *display) say(s string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.screen != nil {
+		d.screen.Print(s)
+		return
+	}
+	if d.state != "" {
+		s = term.ClearLine + s + d.state
+	}
+	io.WriteString(d.err, s)
+}
+
+// status draws a progress line on standard error in the place of the last one;
+// "" leaves that one there.
+func (d *display) status(s string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	switch {
+	case s != "":
+		io.WriteString(d.err, term.ClearLine+s)
+	case d.state != "":
+		io.WriteString(d.err, "\n")
+	}
+	d.state = s
+}
+
+// notice tells the person something that is no error. The sentence must be safe
+// to show. -q silences it.
+func (d *display) notice(format string, args ...any) {
+	if !d.quiet {
+		d.say(d.in(term.Faint, "client: notice: "+fmt.Sprintf(format, args...)) + "\n")
+	}
+}
+
+// detail is a notice for -v.
+func (d *display) detail(format string, args ...any) {
+	if d.verbose {
+		d.notice(format, args...)
+	}
+}
+
+// fail writes an error with its hint.
+func (d *display) fail(err error) {
+	e := fail.AsError(err)
+	var b strings.Builder
+	// Each sentence is made safe at its source. This is the last chance to keep
+	// one that was not from acting on a terminal.
+	b.WriteString(d.in(term.Alarm, "client: error: "+proto.Visible(oneLine(e.Message))) + "\n")
+	if hint := e.Advice(); hint != "" {
+		fmt.Fprintf(&b, "client: hint: %s\n", proto.Visible(oneLine(hint)))
+	}
+	if d.json {
+		d.object(errorObject{d.head("error"), e.Code, fail.ExitStatus(err), e.Message})
+	}
+	d.say(b.String())
+}
+
+// in returns a text in a style, for a terminal with colour.
+func (d *display) in(s term.Style, text string) string {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.screen == nil {
+		return text
+	}
+	return d.screen.In(s, text)
+}

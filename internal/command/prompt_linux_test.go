@@ -1,0 +1,214 @@
+package command
+
+import (
+	"os"
+	"os/exec"
+	"os/signal"
+	"strings"
+	"syscall"
+	"testing"
+
+	"chatsecure/testdata/lab"
+	"chatsecure/testdata/lab/town"
+	"chatsecure/testdata/lab/tty"
+)
+
+// TestAtATerminal: the client asks for name, PIN, fingerprint and first
+// contact, and the prompt works. The PIN is never shown.
+func TestAtATerminal(t *testing.T) {
+	lab.NeedSoftHSM(t)
+	w := town.New(t, town.People("alice", "bob"))
+	tokens, err := w.PKI.SoftHSM(w.Path("tokens"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.Env = []string{tokens.Env()}
+	bob := w.Receive("bob", "-n", "1")
+
+	p := tty.OpenPTY(t)
+	cmd := w.Client("", "-card", tokens.URI("alice"), "-state", w.Path("state-alice"), "-accept-new=false", "-batch=false")
+	p.Control(cmd)
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = p.Slave, p.Slave, p.Slave
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	p.Expect("Name: ")
+	p.Types("alice")
+	p.Expect(`PIN of token "alice"`)
+	p.Expect(": ")
+	p.Types(lab.PIN)
+	p.Expect("Server cipher sha256 fingerprint is:\n")
+	p.Expect("\nConfirm (y/n)? ")
+	p.Types("y")
+	p.Expect("] [alice-")
+	p.Expect("] ")
+	p.Types("bob: olá")
+	p.Expect("bob is new here")
+	p.Expect("Nome           : ")
+	p.Expect("Confirm (y/n)? ")
+	p.Types("y")
+	if o := bob.Object("message"); o["text"] != "olá" {
+		t.Errorf("bob got %v", o)
+	}
+	bob.End()
+	p.Expect("] [alice-")
+	p.Types("quit")
+	if err := cmd.Wait(); err != nil {
+		t.Errorf("it ended with %v; shown was %q", err, p.All())
+	}
+	if strings.Contains(p.All(), lab.PIN) {
+		t.Error("the PIN was shown")
+	}
+	if p.Modes().Lflag&syscall.ECHO == 0 {
+		t.Error("the terminal is left without echo")
+	}
+}
+
+// TestQuestionsWhileInputIsData go to the controlling terminal.
+func TestQuestionsWhileInputIsData(t *testing.T) {
+	w := town.New(t, town.People("alice", "bob"))
+	bob := w.Receive("bob", "-n", "2")
+	p := tty.OpenPTY(t)
+	cmd := w.Client("alice", "-accept-new=false", "-batch=false", "send", "-wait", "read", "bob")
+	p.Control(cmd)
+	done := make(chan town.Result, 1)
+	go func() { done <- town.RunCommand(t, cmd, "one\ntwo\n") }()
+	p.Expect("Server cipher sha256 fingerprint is:")
+	p.Expect("Confirm (y/n)? ")
+	p.Types("y")
+	p.Expect("bob is new here")
+	p.Expect("Confirm (y/n)? ")
+	p.Types("yes")
+	if r := <-done; r.Status != 0 || strings.Count(r.Stdout, "\n") != 2 || r.Stderr != "" {
+		t.Errorf("alice: %+v", r)
+	}
+	bob.End()
+
+	// After a no, nothing is sent.
+	carol := tty.OpenPTY(t)
+	cmd = w.Client("alice", "-accept-new=false", "-batch=false", "-state", w.Path("state-new"), "list")
+	carol.Control(cmd)
+	go func() { done <- town.RunCommand(t, cmd, "") }()
+	carol.Expect("Confirm (y/n)? ")
+	carol.Types("n")
+	town.CheckFails(t, <-done, 4, "-fingerprint")
+}
+
+// TestInterruptedAtTheTerminal: a signal at the question for the PIN restores
+// the terminal.
+func TestInterruptedAtTheTerminal(t *testing.T) {
+	lab.NeedSoftHSM(t)
+	w := town.New(t, town.People("alice"))
+	tokens, err := w.PKI.SoftHSM(w.Path("tokens"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.Env = []string{tokens.Env()}
+	p := tty.OpenPTY(t)
+	cmd := w.Client("alice", "-card", tokens.URI("alice"), "-batch=false", "list")
+	p.Control(cmd)
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = p.Slave, p.Slave, p.Slave
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	p.Expect("PIN of ")
+	cmd.Process.Signal(syscall.SIGINT)
+	cmd.Wait()
+	if status := cmd.ProcessState.ExitCode(); status != 130 {
+		t.Errorf("exit status %d; shown was %q", status, p.All())
+	}
+	if p.Modes().Lflag&syscall.ECHO == 0 {
+		t.Error("the terminal is left without echo")
+	}
+}
+
+// atPrompt starts a client at a terminal and waits for its prompt.
+func atPrompt(w *town.Town, p *tty.PTY, name, term string) *exec.Cmd {
+	w.T.Helper()
+	cmd := w.Client(name, "-batch=false")
+	cmd.Env = append(cmd.Env, "TERM="+term, "NO_COLOR=1")
+	p.Control(cmd)
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = p.Slave, p.Slave, p.Slave
+	if err := cmd.Start(); err != nil {
+		w.T.Fatal(err)
+	}
+	p.Expect("] [" + name + "-")
+	p.Expect("] ")
+	return cmd
+}
+
+// TestPromptEnds: every end restores the terminal, and has its exit status.
+func TestPromptEnds(t *testing.T) {
+	// Under nohup SIGHUP is ignored, which a client would inherit. Catching it
+	// here restores the default there.
+	hup := make(chan os.Signal, 1)
+	signal.Notify(hup, syscall.SIGHUP)
+	defer signal.Stop(hup)
+	w := town.New(t, town.People("alice"))
+	for _, test := range []struct {
+		name   string
+		keys   string
+		signal syscall.Signal
+		exit   int            // or
+		killed syscall.Signal // by it
+	}{
+		{name: "Ctrl-D", keys: "\x04", exit: 0},
+		{name: "exit", keys: "exit\r", exit: 0},
+		{name: "Ctrl-C", keys: "abc\x03\x03", exit: 130},
+		{name: "SIGINT", signal: syscall.SIGINT, exit: 130},
+		{name: "SIGTERM", keys: "abc", signal: syscall.SIGTERM, exit: 143},
+		{name: "SIGHUP", signal: syscall.SIGHUP, killed: syscall.SIGHUP},
+		{name: "SIGQUIT", signal: syscall.SIGQUIT, exit: 2}, // by the Go runtime
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			w.T = t
+			p := tty.OpenPTY(t)
+			before := p.Modes()
+			cmd := atPrompt(w, p, "alice", "xterm")
+			if raw := p.Modes(); raw.Lflag&syscall.ICANON != 0 {
+				t.Error("the terminal is not raw")
+			}
+			p.Keys(test.keys)
+			if test.signal != 0 {
+				cmd.Process.Signal(test.signal)
+			}
+			cmd.Wait()
+			status := cmd.ProcessState.Sys().(syscall.WaitStatus)
+			if test.killed != 0 && (!status.Signaled() || status.Signal() != test.killed) || test.killed == 0 && status.ExitStatus() != test.exit {
+				t.Errorf("it ended with %v; shown was %q", cmd.ProcessState, p.All())
+			}
+			if p.Modes() != before {
+				t.Errorf("the modes are %+v, were %+v", p.Modes(), before)
+			}
+			p.Expect("\x1b[?2004l") // the end of bracketed paste
+			// It has left the relay's list, if it could.
+			if test.killed == 0 && test.exit != 2 {
+				if got := w.Must("", "alice", "list"); strings.Count(got, "alice") != 1 { // the asker
+					t.Errorf("the list is %q", got)
+				}
+			}
+		})
+	}
+}
+
+// TestDumbTerminalGivesLines: the kernel edits the lines, and no control
+// sequences are written.
+func TestDumbTerminalGivesLines(t *testing.T) {
+	w := town.New(t, town.People("alice"))
+	for _, term := range []string{"dumb", ""} {
+		p := tty.OpenPTY(t)
+		cmd := atPrompt(w, p, "alice", term)
+		if modes := p.Modes(); modes.Lflag&syscall.ICANON == 0 {
+			t.Error("the terminal is raw")
+		}
+		p.Types("help")
+		p.Expect("Available commands are:")
+		p.Types("quit")
+		if err := cmd.Wait(); err != nil {
+			t.Errorf("it ended with %v", err)
+		}
+		if strings.Contains(p.All(), "\x1b") {
+			t.Errorf("TERM=%q: a control sequence in %q", term, p.All())
+		}
+	}
+}

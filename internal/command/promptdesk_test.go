@@ -1,0 +1,264 @@
+package command
+
+import (
+	"context"
+	"fmt"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"chatsecure/internal/client"
+	"chatsecure/internal/history"
+	"chatsecure/internal/term"
+	"chatsecure/testdata/lab/tty"
+)
+
+// TestRoster: names come from known people and events, once each, and are
+// bounded.
+func TestRoster(t *testing.T) {
+	var r roster
+	r.add("bruno")
+	r.add("Ana")
+	for _, ev := range []client.Event{
+		{Message: &client.Message{From: "Carla"}},
+		{Peer: &client.PeerChange{Name: "Bruno", What: "came"}},
+		{Peer: &client.PeerChange{Name: "bruno", What: "left"}},
+		{Peer: &client.PeerChange{Name: "\x1b[2J", What: "came"}},
+		{Receipt: &client.ReceiptChange{To: "Dora"}},
+		{Notice: "Elsa"},
+	} {
+		r.note(&ev)
+	}
+	if got, want := r.sorted(), []string{"Ana", "Bruno", "Carla"}; !slices.Equal(got, want) {
+		t.Errorf("names %q, want %q", got, want)
+	}
+	for i := range maxRoster + 10 {
+		r.add(fmt.Sprintf("name%d", i))
+	}
+	r.add("BRUNO") // a name that is there can still change
+	if got := r.sorted(); len(got) != maxRoster || got[1] != "BRUNO" {
+		t.Errorf("%d names, %q", len(got), got[:3])
+	}
+	if _, options := complete("bru", r.sorted()); len(options) != 1 || options[0] != (term.Option{Word: "BRUNO", End: ": "}) {
+		t.Errorf("options %q", options)
+	}
+}
+
+// TestComplete is the table of completions. TestKeys of package term has their
+// effect.
+func TestComplete(t *testing.T) {
+	names := []string{"Ana", "Bruno", "bruna", "list.er"}
+	for _, test := range []struct {
+		before string
+		from   int
+		want   string // word+end, joined
+	}{
+		{"l", 0, "list|list.er: "},
+		{"L", 0, "list|list.er: "},
+		{"wh", 0, "whois "},
+		{"b", 0, "Bruno: |bruna: "},
+		{"Ana,b", 4, "Bruno: |bruna: "},
+		{"Ana, b", 5, "Bruno: |bruna: "},
+		{"Ana,l", 4, "list.er: "},
+		{"whois ", 6, "Ana|Bruno|bruna|list.er"},
+		{"history BR", 8, "Bruno|bruna"},
+		{"history A", 8, "Ana"},
+		{"Ana: b", 0, ""},
+		{"x", 0, ""},
+		{"help A", 0, ""},
+		{"whois a b", 0, ""},
+	} {
+		from, options := complete(test.before, names)
+		var got []string
+		for _, o := range options {
+			got = append(got, o.Word+o.End)
+		}
+		if strings.Join(got, "|") != test.want || test.want != "" && from != test.from {
+			t.Errorf("%q: %q from %d, want %q from %d", test.before, got, from, test.want, test.from)
+		}
+	}
+}
+
+// TestReceipts: the status tells who has the last message, however early a
+// receipt comes.
+func TestReceipts(t *testing.T) {
+	var r receipts
+	change := func(id, to string, status history.Status) *client.ReceiptChange {
+		return &client.ReceiptChange{ID: id, To: to, Status: status}
+	}
+	for _, step := range []struct {
+		sent    string // an id
+		to      []string
+		changed *client.ReceiptChange
+		want    string
+		silent  bool
+	}{
+		{changed: change("0", "bob", history.StatusRead), silent: true},
+		{changed: change("1", "bob", history.StatusSent), silent: true},
+		{changed: change("1", "bob", history.StatusDelivered), silent: true},
+		{sent: "1", to: []string{"Bob"}, want: "✓ delivered to Bob"},
+		{changed: change("1", "bob", history.StatusRead), want: "✓ read by Bob"},
+		{changed: change("1", "bob", history.StatusDelivered), want: "✓ read by Bob"}, // of another device
+		{changed: change("0", "bob", history.StatusRead), silent: true},
+		{sent: "2", to: []string{"bob", "carla", "dora"}},
+		{changed: change("2", "carla", history.StatusSent)},
+		{changed: change("2", "carla", history.StatusDelivered), want: "✓ delivered to carla"},
+		{changed: change("2", "dora", history.StatusFailed), want: "✓ delivered to carla"},
+		{changed: change("2", "bob", history.StatusRead), want: "✓ read by bob; delivered to carla"},
+		{changed: change("2", "carla", history.StatusRead), want: "✓ read by bob, carla"},
+		{changed: change("1", "bob", history.StatusRead), silent: true},
+	} {
+		got, about := "", true
+		if step.sent != "" {
+			got = r.sent(step.sent, step.to)
+		} else {
+			got, about = r.changed(step.changed)
+		}
+		if got != step.want || about == step.silent {
+			t.Errorf("%+v: %q %v", step, got, about)
+		}
+	}
+	for i := range maxEarly + 10 {
+		r.changed(change(fmt.Sprint("x", i), "bob", history.StatusRead))
+	}
+	if len(r.early) != maxEarly || r.early[0].ID != "x10" {
+		t.Errorf("%d receipts wait, the first of %s", len(r.early), r.early[0].ID)
+	}
+}
+
+// TestDeskAsksWhoIsOnline in the background, one question at a time.
+func TestDeskAsksWhoIsOnline(t *testing.T) {
+	c := &slowTalker{fakeTalker: newFakeTalker(), asked: make(chan struct{}), answer: make(chan struct{})}
+	c.online = []client.Online{{Name: "Bruno"}, {Name: "Ana", Self: true}}
+	var d desk
+	if _, options := d.complete("b"); len(options) != 0 {
+		t.Errorf("options %q of nowhere", options)
+	}
+	stop := d.open(context.Background(), c)
+	<-c.asked
+	for range 3 { // a second question would block: nobody receives it
+		if _, options := d.complete("b"); len(options) != 0 {
+			t.Errorf("options %q before the answer", options)
+		}
+	}
+	close(c.answer)
+	d.waiting.Wait()
+	if _, options := d.complete("b"); len(options) != 1 || options[0].Word != "Bruno" {
+		t.Errorf("options %q", options)
+	}
+	if _, options := d.complete("an"); len(options) != 0 {
+		t.Errorf("options %q: oneself", options)
+	}
+	d.asked = time.Time{}
+	d.complete("b")
+	<-c.asked
+	stop()
+	d.asked = time.Time{}
+	d.complete("b") // the desk is closed
+
+	// A missing answer does not keep the desk open.
+	c = &slowTalker{fakeTalker: newFakeTalker(), asked: make(chan struct{}), answer: make(chan struct{})}
+	stop = d.open(context.Background(), c)
+	<-c.asked
+	stop()
+}
+
+// slowTalker answers when the test lets it.
+type slowTalker struct {
+	*fakeTalker
+	asked, answer chan struct{}
+}
+
+func (s *slowTalker) List(ctx context.Context) ([]client.Online, error) {
+	s.asked <- struct{}{}
+	select {
+	case <-s.answer:
+		return s.online, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// TestSessionInTheEditor plays a session with the editor on an emulator:
+// receipts below the prompt, colour, and a line that is too long.
+func TestSessionInTheEditor(t *testing.T) {
+	out := &strip{vt: tty.NewEmulator(t, 80, 24, func(r rune) int { return term.TextWidth(string(r)) })}
+	c := newFakeTalker()
+	keys, typist := pipe(t)
+	terminal := term.NewOf(keys, out, nil)
+
+	a := &app{System: System{Now: fixedNow}, tty: terminal}
+	a.out = newDisplay(a.System, a.opt)
+	a.out.onScreen(terminal)
+	s := newSession(a.out, c, 0, a.Now)
+	s.terminal = terminal
+	stop := terminal.StartEditing(func(name string) string { return map[string]string{"TERM": "xterm"}[name] }, s.desk.editor())
+	defer stop()
+	ended := make(chan error, 1)
+	go func() { ended <- s.run(context.Background()) }()
+
+	show := func(ev client.Event) {
+		ev.Time = fixedNow()
+		c.events <- []client.Event{ev}
+		<-c.seen
+	}
+	show(client.Event{Type: client.EventPeer, Peer: &client.PeerChange{Name: "Bruno", What: "came"}})
+	typist.WriteString("br\tolá\rwho")
+	for !strings.HasSuffix(out.screen(), "] who|") { // the screen is the barrier
+		runtime.Gosched()
+	}
+	show(client.Event{Type: client.EventReceipt, Receipt: &client.ReceiptChange{ID: "id1", To: "Bruno", Status: history.StatusRead}})
+	show(client.Event{Type: client.EventMessage, Message: &client.Message{From: "Bruno", Text: "tu\x1b[2J王", To: []string{"ana"}}})
+	const want = "[09:58:36] [Ana-139934559672912] Bruno: olá\n[09:58:36] [Bruno]: tu\\x1b[2J王\n[09:58:36] [Ana-139934559672912] who|\n✓ read by Bruno"
+	if got := out.screen(); got != want {
+		t.Errorf("the terminal shows\n%s\nwant\n%s", got, want)
+	}
+	for _, colour := range []string{"\x1b[2m[09:58:36] [Ana-139934559672912] \x1b[mBruno", "\x1b[1m[Bruno]\x1b[m: ",
+		"\x1b[2m✓ read by Bruno\x1b[m"} {
+		if !strings.Contains(out.String(), colour) {
+			t.Errorf("%q is not in %q", colour, out.String())
+		}
+	}
+	typist.WriteString("\x03" + "\x1b[200~bob: " + strings.Repeat("x", 300<<10) + "\r\x1b[201~quit\r")
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+	if got := out.String(); !strings.Contains(got, "\x1b[31mclient: error: the text cannot be sent: it is longer") {
+		t.Errorf("nothing tells of the long line: %q", got[max(0, len(got)-500):])
+	}
+	if len(c.sent) != 1 || c.sent[0].text != "olá" {
+		t.Errorf("sent was %v", c.sent)
+	}
+}
+
+// fixedNow is a test's time.
+func fixedNow() time.Time { return time.Date(2026, 11, 22, 9, 58, 36, 0, time.Local) }
+
+// strip keeps the whole output for an emulator. It is safe for concurrent use.
+type strip struct {
+	mu   sync.Mutex
+	vt   *tty.Emulator
+	text strings.Builder
+}
+
+func (s *strip) Write(b []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.text.Write(b)
+	return s.vt.Write(b)
+}
+
+func (s *strip) String() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.text.String()
+}
+
+func (s *strip) screen() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.vt.All()
+}

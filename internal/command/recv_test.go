@@ -1,0 +1,221 @@
+package command
+
+import (
+	"context"
+	"encoding/json"
+	"io"
+	"os"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"chatsecure/crypto/trust"
+	"chatsecure/internal/client"
+	"chatsecure/internal/fail"
+	"chatsecure/proto"
+	"chatsecure/testdata/lab/tty"
+)
+
+func pipe(t *testing.T) (r, w *os.File) {
+	t.Helper()
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { r.Close(); w.Close() })
+	return r, w
+}
+
+func message(from, text string, to ...string) client.Event {
+	return client.Event{Type: client.EventMessage, Time: time.Unix(0, 0), Message: &client.Message{
+		ID: "1d", From: from, FromConn: "7f3a", Seq: 7, Sent: time.Unix(1, 0), Text: text, To: to, Identity: [32]byte{1},
+		Person: fakePerson(from, 1),
+	}}
+}
+
+// recvWith runs recv on a fake client with the events of c.
+func recvWith(c *fakeTalker, opt options, ro recvOptions, stdout io.Writer) (status int, stderr string) {
+	sys, _, errw := fakeSystem("")
+	sys.Stdout = stdout
+	a := &app{System: sys, opt: opt, out: newDisplay(sys, opt)}
+	r := &receiver{presenter: &presenter{out: a.out, c: c}, opt: ro}
+	return a.finish(r.run(context.Background())), errw.String()
+}
+
+func TestRecvLines(t *testing.T) {
+	c := newFakeTalker()
+	c.events <- []client.Event{
+		message("Bruno", "Bom dia!", "ana"),
+		message("Bruno", "a\nb\x1b[2J\u202e\u200b", "ana"),
+		message("carla", "to us", "ana", "bruno"),
+	}
+	out := new(tty.Paper)
+	status, stderr := recvWith(c, options{quiet: true}, recvOptions{n: 3}, out)
+	want := "Bruno: Bom dia!\nBruno: a\\x0ab\\x1b[2J\\u202e\\u200b\n[carla → ana, bruno] carla: to us\n"
+	if status != 0 || out.String() != want || stderr != "" || len(c.shown) != 3 {
+		t.Errorf("exit status %d, %q %q, %d are READ", status, out.String(), stderr, len(c.shown))
+	}
+}
+
+// TestRecvLeavesTheRest: messages beyond -n, or not -from, are not shown and
+// not READ.
+func TestRecvLeavesTheRest(t *testing.T) {
+	c := newFakeTalker()
+	c.events <- []client.Event{
+		message("bruno", "1", "ana"), message("carla", "2", "ana"), message("Bruno", "3", "ana"), message("BRUNO", "4", "ana"),
+	}
+	out := new(tty.Paper)
+	status, _ := recvWith(c, options{quiet: true}, recvOptions{n: 2, from: "BRUNO"}, out)
+	if status != 0 || out.String() != "bruno: 1\nBruno: 3\n" || len(c.shown) != 2 || c.shown[1].Text != "3" {
+		t.Errorf("exit status %d, %q, READ are %v", status, out.String(), c.shown)
+	}
+}
+
+func TestRecvFor(t *testing.T) {
+	for _, test := range []struct{ n, come, status int }{{0, 0, 0}, {0, 1, 0}, {2, 1, 6}, {1, 0, 6}} {
+		c := newFakeTalker()
+		for range test.come {
+			c.events <- []client.Event{message("bruno", "x", "ana")}
+		}
+		out := new(tty.Paper)
+		if status, stderr := recvWith(c, options{quiet: true}, recvOptions{n: test.n, time: 50 * time.Millisecond},
+			out); status != test.status || (status != 0) != (stderr != "") {
+			t.Errorf("%+v: exit status %d, %q", test, status, stderr)
+		}
+		if len(c.shown) != test.come {
+			t.Errorf("%+v: %d are READ", test, len(c.shown))
+		}
+	}
+}
+
+func TestRecvEndsWithTheClient(t *testing.T) {
+	c := &endedTalker{fakeTalker: newFakeTalker(), end: fail.Errorf(proto.CertificateRevoked, "the relay refuses this connection")}
+	sys, _, errw := fakeSystem("")
+	a := &app{System: sys, out: newDisplay(sys, options{})}
+	r := &receiver{presenter: &presenter{out: a.out, c: c}}
+	if status := a.finish(r.run(context.Background())); status != 4 || !strings.Contains(errw.String(), "the relay refuses this connection") {
+		t.Errorf("exit status %d, %q", status, errw.String())
+	}
+}
+
+// TestRecvWhenNobodyReads: a message that could not be written is not READ, and
+// the end is quiet.
+func TestRecvWhenNobodyReads(t *testing.T) {
+	c := newFakeTalker()
+	c.events <- []client.Event{message("bruno", "x", "ana")}
+	status, stderr := recvWith(c, options{}, recvOptions{}, brokenWriter{syscall.EPIPE})
+	if status != 0 || strings.Contains(stderr, "error") || len(c.shown) != 0 {
+		t.Errorf("exit status %d, %q, %d are READ", status, stderr, len(c.shown))
+	}
+	c = newFakeTalker()
+	c.events <- []client.Event{message("bruno", "x", "ana")}
+	status, stderr = recvWith(c, options{}, recvOptions{}, brokenWriter{syscall.ENOSPC})
+	if status != 1 || !strings.Contains(stderr, "client: hint: make room") || len(c.shown) != 0 {
+		t.Errorf("a full disk: exit status %d, %q, %d are READ", status, stderr, len(c.shown))
+	}
+}
+
+type brokenWriter struct{ err error }
+
+func (b brokenWriter) Write([]byte) (int, error) { return 0, b.err }
+
+func TestRecvNotices(t *testing.T) {
+	c := newFakeTalker()
+	first := message("bruno", "x", "ana")
+	first.Message.First = true
+	again := message("bruno", "y", "ana")
+	again.Message.Again = true
+	c.events <- []client.Event{
+		first, again,
+		{Type: client.EventGap, Gap: &client.Gap{Name: "bruno", Conn: "7f3a", Reason: "a gap"}},
+		{Type: client.EventLost, Err: fail.Errorf(proto.Lost, "the relay is lost")},
+		{Type: client.EventBack, Conn: "2"},
+		{Type: client.EventPeer, Peer: &client.PeerChange{Name: "m", Conn: "1", What: "refused", Reason: "revoked"}},
+		{Type: client.EventPeer, Peer: &client.PeerChange{Name: "bruno", Conn: "7f3a", What: "left", Reason: "cut short"}},
+		{Type: client.EventNotice, Notice: "the history\x1b was repaired"},
+		message("bruno", "z", "ana"),
+	}
+	out := new(tty.Paper)
+	status, stderr := recvWith(c, options{}, recvOptions{n: 3}, out)
+	if status != 0 || out.String() != "bruno: x\nbruno: y\nbruno: z\n" {
+		t.Errorf("exit status %d, %q", status, out.String())
+	}
+	for _, want := range []string{"Nome           : BRUNO", "may have been shown before", "a gap", "the relay is lost",
+		"the relay is back", "m is refused: revoked", "cut short", `the history\x1b was repaired`} {
+		if !strings.Contains(stderr, want) {
+			t.Errorf("nothing says %q in %q", want, stderr)
+		}
+	}
+}
+
+// unsurePerson is a person with an unknown revocation.
+func unsurePerson(name string, identity byte) *trust.Person {
+	p := fakePerson(name, identity)
+	p.Revocation = trust.RevocationResult{
+		Status: trust.RevocationUnknown, Reason: "whether the certificate of BRUNO is revoked is not known: no revocation list of X is at hand",
+	}
+	return p
+}
+
+// A person with an unknown revocation is told once, and introduced with a line
+// about it.
+func TestRevocationUnknownIsSaidOnce(t *testing.T) {
+	authenticated := func(name, conn string, p *trust.Person) client.Event {
+		return client.Event{Type: client.EventPeer, Peer: &client.PeerChange{Name: name, Conn: conn, What: "authenticated", Person: p}}
+	}
+	first := message("bruno", "x", "ana")
+	first.Message.First, first.Message.Person = true, unsurePerson("bruno", 1)
+	off := fakePerson("otto", 4)
+	off.Revocation = trust.RevocationResult{Status: trust.RevocationOff, Reason: "revocation is not looked at"}
+	c := newFakeTalker()
+	c.events <- []client.Event{
+		authenticated("bruno", "7f3a", unsurePerson("bruno", 1)), authenticated("Bruno", "7f3b", unsurePerson("bruno", 1)),
+		authenticated("carla", "1", unsurePerson("carla", 2)), authenticated("dora", "2", fakePerson("dora", 3)),
+		authenticated("otto", "3", off), first,
+	}
+	_, stderr := recvWith(c, options{}, recvOptions{n: 1}, new(tty.Paper))
+	const note = " is accepted, although whether the certificate of BRUNO is revoked is not known: no revocation list of X is at hand\n"
+	if strings.Count(stderr, "client: notice: bruno"+note) != 1 || strings.Count(stderr,
+		"client: notice: carla"+note) != 1 || strings.Count(stderr, "although") != 2 {
+		t.Errorf("it says %q", stderr)
+	}
+	if want := "Válido de      : 2016-01-04 16:59:29\nRevocation     : unknown: whether"; strings.Count(stderr, want) != 1 {
+		t.Errorf("nothing says %q in %q", want, stderr)
+	}
+}
+
+func TestRecvJSON(t *testing.T) {
+	c := newFakeTalker()
+	c.events <- []client.Event{
+		message("Bruno", "a\nb\x1b<&>\u2028\u202e", "ana", "bruno"),
+		{Type: client.EventPeer, Peer: &client.PeerChange{Name: "m", Conn: "1", What: "came"}},
+		{Type: client.EventGap, Gap: &client.Gap{Name: "m", Conn: "1", Reason: "r"}},
+		{Type: client.EventLost, Err: fail.Errorf(proto.Lost, "gone")},
+		{Type: client.EventBack, Conn: "2"},
+		message("Bruno", "end", "ana"),
+	}
+	out := new(tty.Paper)
+	if status, stderr := recvWith(c, options{json: true, quiet: true}, recvOptions{n: 2}, out); status != 0 || stderr != "" {
+		t.Errorf("exit status %d, %q", status, stderr)
+	}
+	var types []string
+	for line := range strings.Lines(out.String()) {
+		var o map[string]any
+		if err := json.Unmarshal([]byte(line), &o); err != nil {
+			t.Fatalf("%q: %v", line, err)
+		}
+		types = append(types, o["type"].(string))
+		if len(types) > 1 {
+			continue
+		}
+		if o["text"] != "a\nb\x1b<&>\u2028\u202e" || o["from"] != "Bruno" || o["conn"] != "7f3a" || o["id"] != "1d" ||
+			o["seq"] != 7.0 || len(o["to"].([]any)) != 2 ||
+			o["identity"] != "01"+strings.Repeat("00", 31) || o["time"] != "1970-01-01T00:00:00.000Z" {
+			t.Errorf("the message is %v", o)
+		}
+	}
+	if got := strings.Join(types, " "); got != "message peer gap lost back message" {
+		t.Errorf("the objects are %s", got)
+	}
+}

@@ -1,0 +1,227 @@
+package command
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"time"
+
+	"chatsecure/internal/client"
+	"chatsecure/internal/fail"
+	"chatsecure/internal/history"
+	"chatsecure/proto"
+)
+
+// sendLevels are the values of -wait.
+var sendLevels = map[string]history.Status{
+	"sent": history.StatusSent, "delivered": history.StatusDelivered, "read": history.StatusRead,
+}
+
+// sendOptions are the flags and arguments of send.
+type sendOptions struct {
+	level    history.Status
+	waitPeer time.Duration
+	names    []string
+	text     string
+	hasText  bool // false: each line of standard input is a message
+}
+
+func parseSend(args []string) (o sendOptions, err error) {
+	f := newFlags("send")
+	level := f.String("wait", "delivered", "")
+	f.DurationVar(&o.waitPeer, "wait-peer", 0, "")
+	if err := parseFlags(f, args); err != nil {
+		return o, err
+	}
+	var ok bool
+	if o.level, ok = sendLevels[*level]; !ok {
+		return o, usageError("-wait is sent, delivered or read, not %q", *level)
+	}
+	if o.waitPeer < 0 {
+		return o, usageError("-wait-peer cannot be negative")
+	}
+	if f.NArg() == 0 {
+		return o, usageError("send needs a name to send to")
+	}
+	if o.names, err = parseNames(f.Arg(0)); err != nil {
+		return o, err
+	}
+	if f.NArg() > 1 {
+		o.text, o.hasText = strings.Join(f.Args()[1:], " "), true
+	}
+	return o, nil
+}
+
+func runSend(a *app, ctx context.Context, args []string) error {
+	o, err := parseSend(args)
+	if err != nil {
+		return err
+	}
+	var lines lineSource
+	if o.hasText {
+		line := checkLine(0, []byte(o.text), false)
+		if line.problem != nil {
+			return line.problem
+		}
+		lines = &oneLineOnly{text: o.text}
+	}
+	c, err := a.connect(ctx, proto.TakesNone, func(cfg *client.Config) { cfg.WaitPeer = o.waitPeer })
+	if err != nil {
+		return err
+	}
+	if lines == nil {
+		lines = a.input()
+	}
+	p := a.presenter(c, takeNone)
+	s := &sender{out: a.out, c: c, names: o.names, offer: p.offer}
+	reading, followed := p.followAside(ctx)
+	patience := a.opt.timeout + o.waitPeer
+	if o.hasText {
+		// Without input to read, the time runs from here.
+		var cancel context.CancelFunc
+		reading, cancel = context.WithTimeout(reading, patience)
+		defer cancel()
+	}
+	stopFlush := a.out.flushNowAndThen()
+	err = s.run(ctx, reading, lines, o.level, patience)
+	err = errors.Join(err, c.leave())
+	<-followed
+	stopFlush()
+	return err
+}
+
+// sender sends lines to names and counts failures.
+type sender struct {
+	out   *display
+	c     talker
+	names []string
+	offer func(err error)
+	worst int // exit status of the most severe refusal told
+}
+
+// run sends every line, waits until all have reached level, and reports
+// failures. reading ends when the client does.
+func (s *sender) run(ctx, reading context.Context, lines lineSource, level history.Status, patience time.Duration) error {
+	cut := s.sendAll(reading, lines)
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	waiting, done := context.WithTimeout(ctx, patience)
+	if _, limited := reading.Deadline(); limited {
+		waiting = reading
+	}
+	outcome := s.c.Wait(waiting, level)
+	done()
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	exit := s.tell(outcome, cut)
+	return toldStatus(fail.MostSevere(exit, s.worst))
+}
+
+// tell writes each failure once and returns the exit status. cut is the reason
+// why not all lines were sent, or nil.
+func (s *sender) tell(outcome client.Outcome, cut error) int {
+	exit := fail.MostSevere(outcome.ExitStatus(), fail.ExitStatus(cut))
+	if exit == 0 {
+		return 0
+	}
+	failed := outcome.Failed
+	same := func(e *fail.Error) bool { return e.Code == fail.AsError(cut).Code }
+	if cut != nil && !slices.ContainsFunc(failed, same) {
+		failed = append(failed, fail.AsError(cut))
+	}
+	for _, e := range failed {
+		s.offer(e)
+		s.out.fail(e)
+	}
+	s.out.sayWhoHasIt(outcome)
+	return exit
+}
+
+// sayWhoHasIt tells for each recipient how far a message got, if it reached
+// some and not all: the errors name only failures.
+func (d *display) sayWhoHasIt(outcome client.Outcome) {
+	some, all := false, true
+	var each []string
+	for _, n := range outcome.Names {
+		some = some || n.Sent > 0
+		all = all && n.Open+n.Failed == 0
+		each = append(each, howFar(n))
+	}
+	if some && !all && len(each) > 1 {
+		d.say("client: error: not everybody has it: " + strings.Join(each, "; ") + "\n")
+	}
+}
+
+// howFar describes the progress of one recipient's message, or of many by
+// number.
+func howFar(n client.NameOutcome) string {
+	name, total := proto.Visible(n.Name), n.Reached+n.Open+n.Failed
+	if total == 1 {
+		switch {
+		case n.Read > 0:
+			return name + " has read it"
+		case n.Delivered > 0:
+			return name + " has it, unread"
+		case n.Sent > 0:
+			return "the relay has taken it for " + name
+		}
+		return name + " has not got it"
+	}
+	if n.Delivered == 0 && n.Sent > 0 {
+		return fmt.Sprintf("the relay has taken %d of %d for %s", n.Sent, total, name)
+	}
+	return fmt.Sprintf("%s has got %d of %d, and read %d", name, n.Delivered, total, n.Read)
+}
+
+// sendAll sends until the lines end, the context ends, or nothing can be sent.
+func (s *sender) sendAll(ctx context.Context, source lineSource) error {
+	for {
+		lines, err := source.ready()
+		if err == nil && len(lines) == 0 {
+			// The reader of the ids gets them before the wait.
+			s.out.flush()
+			lines, err = source.wait(ctx)
+		}
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return ended(ctx, err)
+		}
+		for _, line := range lines {
+			if line.problem != nil {
+				s.refuse(line.problem)
+				continue
+			}
+			id, err := s.c.Send(ctx, s.names, line.text)
+			if err != nil {
+				return ended(ctx, err)
+			}
+			if s.out.json {
+				s.out.sentLater(sentObject{s.out.head("sent"), id, s.names})
+			} else {
+				s.out.line(id)
+			}
+		}
+	}
+}
+
+// refuse writes an error that is no part of the outcome.
+func (s *sender) refuse(err error) {
+	s.offer(err)
+	s.out.fail(err)
+	s.worst = fail.MostSevere(s.worst, fail.ExitStatus(err))
+}
+
+// ended returns the cause of a context that ended, instead of err.
+func ended(ctx context.Context, err error) error {
+	if cause := context.Cause(ctx); cause != nil && errors.Is(err, ctx.Err()) {
+		return cause
+	}
+	return err
+}

@@ -1,0 +1,201 @@
+package command
+
+import (
+	"context"
+	"crypto/x509"
+	"errors"
+	"slices"
+	"strings"
+	"time"
+
+	"chatsecure/card"
+	"chatsecure/crypto/trust"
+	"chatsecure/internal/client"
+	"chatsecure/internal/fail"
+	"chatsecure/internal/fetch"
+	"chatsecure/internal/state"
+	"chatsecure/proto"
+)
+
+// signer makes the credential that proves who the client is.
+type signer struct {
+	*app
+	state    *state.State
+	name     string
+	bundle   []byte // -ca-bundle
+	verifier *trust.Verifier
+	fetcher  *fetch.Fetcher
+
+	failed error // why the PIN of -pin-file must not be given to the card again
+}
+
+// credential returns the kept credential, or a new one signed by the card.
+func (s *signer) credential(ctx context.Context) (*state.Credential, error) {
+	kept, err := s.state.LoadKept(s.name, s.opt.card, s.Now())
+	if err != nil {
+		return nil, err
+	}
+	if kept != nil {
+		if !s.opt.keyGiven || kept.Key.Kind() == s.opt.key {
+			s.out.detail("the key that was kept is used, until %s", time.Unix(kept.Bundle.NotAfter, 0).Local().Format(time.DateTime))
+			return kept, nil
+		}
+		kept.Key.Erase()
+	}
+	return s.sign(ctx)
+}
+
+// sign lets the card sign a delegation for a new key. It is called again before
+// the delegation ends, by one goroutine at a time.
+func (s *signer) sign(ctx context.Context) (*state.Credential, error) {
+	if s.failed != nil {
+		return nil, s.failed
+	}
+	c, err := s.openCard(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer c.Close()
+	if err := s.checkValidity(c); err != nil {
+		return nil, err
+	}
+	issuers, err := s.issuers(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	lifetime := trust.MaxDelegation
+	if s.opt.keep > 0 {
+		lifetime = s.opt.keep
+	}
+	s.out.detail("%s signs", proto.Visible(c.Describe()))
+	cred, err := client.NewCredential(ctx, c, client.Delegation{
+		Name: s.name, Kind: s.opt.key, Lifetime: lifetime, Intermediates: issuers, Now: s.Now(),
+	})
+	if errors.Is(err, card.PINIncorrect) && (s.opt.pinFile != "" || strings.Contains(s.opt.card, "pin-source=")) {
+		err = &client.RenewalOver{Err: err}
+		s.failed = err
+	}
+	if err != nil {
+		return nil, err
+	}
+	if s.opt.keep > 0 {
+		if err := s.state.Keep(cred, s.opt.card); err != nil {
+			cred.Key.Erase()
+			return nil, err
+		}
+	}
+	return cred, nil
+}
+
+// checkValidity refuses an expired or future card before a PIN is asked for.
+func (a *app) checkValidity(c card.Card) error {
+	leaf, err := x509.ParseCertificate(c.Leaf())
+	if err != nil {
+		return &fail.Error{Code: proto.Card, Message: "the card's certificate cannot be read", Err: err}
+	}
+	return a.timely(leaf)
+}
+
+// timely refuses a certificate outside its validity.
+func (a *app) timely(leaf *x509.Certificate) error {
+	now := a.Now()
+	switch {
+	case now.After(leaf.NotAfter):
+		return fail.Errorf(proto.CertificateExpired, "the card's certificate expired on %s UTC", leaf.NotAfter.UTC().Format(time.DateTime))
+	case now.Before(leaf.NotBefore):
+		return fail.Errorf(proto.CertificateNotYet, "the card's certificate begins on %s UTC", leaf.NotBefore.UTC().Format(time.DateTime))
+	}
+	return nil
+}
+
+// openCard opens the card of the options.
+func (a *app) openCard(ctx context.Context) (card.Card, error) {
+	return a.cards(ctx, a.opt.card, a.cardOptions())
+}
+
+// cardOptions returns where a PIN comes from: a file, the person, or nowhere.
+func (a *app) cardOptions() card.Options {
+	opt := card.Options{Batch: a.opt.batch, Notice: func(s string) { a.out.notice("%s", s) }}
+	if a.opt.pinFile != "" {
+		opt.PIN = card.PINFile(a.opt.pinFile, opt.Notice)
+	} else if t := a.person(); t != nil {
+		opt.PIN = askPIN(t)
+	}
+	return opt
+}
+
+// ownCertificate returns the certificate of a kept key or of the named card,
+// and the chain above it. It is nil if there is neither.
+func (s *signer) ownCertificate(ctx context.Context) (leaf []byte, chain [][]byte, err error) {
+	kept, err := s.state.LoadKept(s.name, s.opt.card, s.Now())
+	if err != nil {
+		return nil, nil, err
+	}
+	if kept != nil {
+		kept.Key.Erase()
+		return kept.Bundle.X509, kept.Bundle.Chain, nil
+	}
+	if s.opt.card == "" {
+		return nil, nil, nil
+	}
+	c, err := s.openCard(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer c.Close()
+	// An error does not matter: lists about a refused certificate may be fetched,
+	// too.
+	issuers, _ := s.issuers(ctx, c)
+	return c.Leaf(), append(c.Chain(), issuers...), nil
+}
+
+// issuers returns certificates to build the card's chain from, beside those on
+// the card: first the trusted path, then the user's own and, if these lead to
+// no anchor, fetched ones. A card is refused here, before a PIN is asked for,
+// unless only its revocation is unknown.
+func (s *signer) issuers(ctx context.Context, c card.Card) ([][]byte, error) {
+	extra := certificates(s.bundle)
+	person, err := s.verifier.Certificate(c.Leaf(), c.Chain())
+	if !isOfChain(err) {
+		return append(pathAbove(person), extra...), unlessUnknown(err)
+	}
+	have := slices.Concat(c.Chain(), extra)
+	more, missing := s.fetcher.Issuers(ctx, c.Leaf(), have, false)
+	if person, err = s.verifier.Certificate(c.Leaf(), append(c.Chain(), more...)); isOfChain(err) && missing == nil {
+		// A certificate from the cache may have been replaced at its source.
+		more, missing = s.fetcher.Issuers(ctx, c.Leaf(), have, true)
+		person, err = s.verifier.Certificate(c.Leaf(), append(c.Chain(), more...))
+	}
+	extra = slices.Concat(pathAbove(person), extra, more)
+	if missing != nil && isOfChain(err) {
+		e := *fail.AsError(missing)
+		e.Code, e.Message = fail.AsError(err).Code, err.Error()+"; "+e.Message
+		return extra, &e
+	}
+	return extra, unlessUnknown(err)
+}
+
+// isOfChain reports whether further CA certificates could mend an error.
+func isOfChain(err error) bool {
+	return fail.HasCode(err, proto.CertificateUntrusted) || fail.HasCode(err, proto.CertificateExpired)
+}
+
+// pathAbove returns the certificates above a person's, nil for nil.
+func pathAbove(person *trust.Person) (ders [][]byte) {
+	if person == nil {
+		return nil
+	}
+	for _, cert := range person.Path[1:] {
+		ders = append(ders, cert.Raw)
+	}
+	return ders
+}
+
+// unlessUnknown drops the error of an unknown revocation, which ends when a
+// list is fetched.
+func unlessUnknown(err error) error {
+	if fail.HasCode(err, proto.RevocationUnknown) {
+		return nil
+	}
+	return err
+}

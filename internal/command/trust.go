@@ -1,0 +1,161 @@
+package command
+
+import (
+	"context"
+	"encoding/hex"
+	"fmt"
+	"strings"
+
+	"chatsecure/internal/fail"
+	"chatsecure/internal/state"
+	"chatsecure/proto"
+)
+
+type trustObject struct {
+	head
+	Kind        string `json:"kind"` // relay or peer
+	Name        string `json:"name"` // HOST:PORT, or the peer's name
+	Fingerprint string `json:"fingerprint,omitempty"`
+	Identity    string `json:"identity,omitempty"`
+	CommonName  string `json:"common_name,omitempty"`
+	Accepted    bool   `json:"accepted"`
+	First       string `json:"first"`
+	Offered     string `json:"offered,omitempty"` // the refused fingerprint or identity
+}
+
+// runTrust lists and changes the known relays and peers.
+func runTrust(a *app, _ context.Context, args []string) error {
+	f := newFlags("trust")
+	if err := parseFlags(f, args); err != nil {
+		return err
+	}
+	if f.NArg() == 0 {
+		state, err := a.readState()
+		if err != nil {
+			return err
+		}
+		showTrust(a.out, state)
+		return nil
+	}
+	verb := f.Arg(0)
+	if verb != "accept" && verb != "forget" {
+		return usageError("trust takes accept or forget, not %q", verb)
+	}
+	if f.NArg() != 2 {
+		return usageError("trust %s needs one name, or one HOST:PORT", verb)
+	}
+	// A colon tells an address from a name.
+	target := f.Arg(1)
+	isRelay := strings.Contains(target, ":")
+	if err := proto.CheckName(target); err != nil && !isRelay {
+		return usageError("%q is neither a name nor HOST:PORT: %v", target, err)
+	}
+	state, err := a.openState()
+	if err != nil {
+		return err
+	}
+	switch {
+	case isRelay && verb == "accept":
+		return a.acceptRelay(state, target)
+	case verb == "accept":
+		return a.acceptPeer(state, target)
+	}
+	forget := state.ForgetPeer
+	if isRelay {
+		forget = state.ForgetRelay
+	}
+	ok, err := forget(target)
+	return a.forgotten(target, ok, err)
+}
+
+// showTrust writes the known relays, then the known peers.
+func showTrust(out *display, state *state.State) {
+	for _, r := range state.KnownRelays() {
+		if out.json {
+			out.objectLater(trustObject{
+				head: out.head("trust"), Kind: "relay", Name: r.Addr, Fingerprint: r.Fingerprint, Accepted: true,
+				First: formatTime(r.First), Offered: r.Offered,
+			})
+			continue
+		}
+		out.line(fmt.Sprintf("relay %s  %s  since %s", proto.Visible(r.Addr), r.Fingerprint, day(r.First)))
+		if r.Offered != "" {
+			out.line("  refused: another key, " + r.Offered)
+		}
+	}
+	for _, p := range state.KnownPeers() {
+		o := trustObject{
+			head: out.head("trust"), Kind: "peer", Name: p.Name, Identity: hex.EncodeToString(p.Identity[:]), CommonName: p.CommonName,
+			Accepted: p.Accepted, First: formatTime(p.First),
+		}
+		if p.Offered != nil {
+			o.Offered = hex.EncodeToString(p.Offered.Identity[:])
+		}
+		if out.json {
+			out.objectLater(o)
+			continue
+		}
+		how := "seen"
+		if p.Accepted {
+			how = "accepted"
+		}
+		out.line(fmt.Sprintf("peer %s  %s  %s  \"%s\"  since %s",
+			proto.Visible(p.Name), how, o.Identity, proto.Visible(p.CommonName), day(p.First)))
+		if p.Offered != nil {
+			out.line(fmt.Sprintf("  refused: another person, %s  \"%s\"", o.Offered, proto.Visible(p.Offered.CommonName)))
+		}
+	}
+}
+
+// acceptRelay accepts the key given with -fingerprint, or else the key for
+// which the relay was refused.
+func (a *app) acceptRelay(state *state.State, addr string) error {
+	if a.opt.fingerprint != "" {
+		if err := state.PinRelay(addr, a.opt.fingerprint); err != nil {
+			return err
+		}
+		a.out.notice("the relay at %s is known by that fingerprint now", proto.Visible(addr))
+		return nil
+	}
+	fingerprint, ok, err := state.AcceptRelay(addr)
+	if err != nil {
+		return err
+	}
+	if !ok {
+		return &fail.Error{
+			Code: proto.Internal, Message: "no other key of a relay at " + addr + " has been refused, so there is none to accept",
+			Hint: "give its fingerprint: client -fingerprint HEX trust accept " + addr,
+		}
+	}
+	a.out.notice("the relay at %s is known by the fingerprint %s now", proto.Visible(addr), fingerprint)
+	return nil
+}
+
+func (a *app) acceptPeer(state *state.State, name string) error {
+	now, ok, err := state.AcceptPeer(name)
+	if err != nil {
+		return err
+	}
+	if !ok {
+		return &fail.Error{
+			Code: proto.Internal, Message: "nobody by the name of " + proto.Visible(name) + " is waiting to be accepted",
+			Hint: "client whois " + proto.Visible(name) + " meets the present owner of the name; client trust shows who is known",
+		}
+	}
+	a.out.notice("%s is \"%s\" now, identity %x", proto.Visible(name), proto.Visible(now.CommonName), now.Identity)
+	return nil
+}
+
+func (a *app) forgotten(target string, ok bool, err error) error {
+	if err != nil {
+		return err
+	}
+	if !ok {
+		return &fail.Error{
+			Code: proto.Internal, Message: "nothing is known of " + proto.Visible(target),
+			Hint: "client trust shows what is known",
+		}
+	}
+	a.out.notice("%s is forgotten: the next meeting counts as the first", proto.Visible(target))
+	return nil
+}

@@ -1,0 +1,166 @@
+package command
+
+import (
+	"encoding/pem"
+	"errors"
+	"io/fs"
+	"os"
+
+	"chatsecure/crypto/trust"
+	"chatsecure/internal/client"
+	"chatsecure/internal/fail"
+	"chatsecure/internal/fetch"
+	"chatsecure/proto"
+)
+
+// maxCABundle bounds a -ca-bundle file in bytes. Mozilla's own bundle has a
+// quarter of a megabyte.
+const maxCABundle = 8 << 20
+
+// readCABundle returns the -ca-bundle file, or nil without that option.
+func (a *app) readCABundle() ([]byte, error) {
+	if a.opt.caBundle == "" {
+		return nil, nil
+	}
+	data, err := readSmallFile(a.opt.caBundle, maxCABundle)
+	if err != nil {
+		return nil, badBundle("-ca-bundle cannot be read", err)
+	}
+	return data, nil
+}
+
+// certificates returns the certificates in a PEM file, as candidates for the
+// card's chain: cards since 2024 carry no CA certificates.
+func certificates(text []byte) (ders [][]byte) {
+	for block, rest := pem.Decode(text); block != nil; block, rest = pem.Decode(rest) {
+		if block.Type == "CERTIFICATE" {
+			ders = append(ders, block.Bytes)
+		}
+	}
+	return ders
+}
+
+// trust adds a verifier and a fetcher to cfg.
+func (a *app) trust(cfg *client.Config, caBundle []byte) error {
+	verifier, lists, err := a.verifier("", caBundle)
+	if err != nil {
+		return err
+	}
+	if lists != nil {
+		cfg.Refresh = lists.Refresh
+	}
+	cfg.Verifier = verifier
+	cfg.Fetcher, err = a.fetcher(cfg.State.Dir(), lists)
+	return err
+}
+
+// trustStore has Mozilla's roots, the pinned anchors and the -ca-bundle file,
+// which may be nil.
+func (a *app) trustStore(caBundle []byte) (*trust.Store, error) {
+	var extra [][]byte
+	if caBundle != nil {
+		extra = append(extra, caBundle)
+	}
+	store, err := trust.NewStore(a.Roots, extra...)
+	if err != nil {
+		return nil, badBundle("-ca-bundle", err)
+	}
+	return store, nil
+}
+
+// badBundle is an error of the -ca-bundle file.
+func badBundle(what string, err error) error {
+	return &fail.Error{Code: proto.Usage, Message: what + ": " + err.Error(), Hint: "give a PEM file with certificates", Err: err}
+}
+
+// verifier returns a verifier with Mozilla's roots, the pinned anchors and the
+// -ca-bundle file, and its revocation lists, which are nil with -crl-policy
+// off. fetched is the directory of fetched lists, or "".
+func (a *app) verifier(fetched string, caBundle []byte) (v *trust.Verifier, lists *trust.CRLStore, err error) {
+	store, err := a.trustStore(caBundle)
+	if err != nil {
+		return nil, nil, err
+	}
+	lists, err = a.revocationLists(fetched)
+	if err != nil {
+		return nil, nil, err
+	}
+	return trust.NewVerifier(trust.VerifierConfig{Trust: store, CRLs: lists, Policy: a.opt.policy, Now: a.Now}), lists, nil
+}
+
+// revocationLists reads the lists in the -crl directory and the fetched ones. A
+// missing -crl directory is an error. A broken list is only reported.
+func (a *app) revocationLists(fetched string) (*trust.CRLStore, error) {
+	if a.opt.policy == trust.PolicyOff {
+		return nil, nil
+	}
+	crls := trust.NewCRLStore()
+	if err := a.loadLists(crls); err != nil {
+		return nil, err
+	}
+	if fetched != "" {
+		if _, err := os.Lstat(fetched); !errors.Is(err, fs.ErrNotExist) {
+			a.tellProblems(crls.LoadDir(fetched))
+		}
+	}
+	return crls, nil
+}
+
+// loadLists reads the lists in the -crl directory.
+func (a *app) loadLists(crls *trust.CRLStore) error {
+	if a.opt.crlDir == "" {
+		return nil
+	}
+	if _, err := os.ReadDir(a.opt.crlDir); err != nil {
+		return &fail.Error{Code: proto.Usage, Message: "-crl: " + err.Error(), Hint: "give a directory with revocation lists", Err: err}
+	}
+	a.tellProblems(crls.LoadDir(a.opt.crlDir))
+	return nil
+}
+
+func (a *app) tellProblems(problems []error) {
+	for _, p := range problems {
+		a.out.notice("a revocation list is not used: %s", proto.Visible(p.Error()))
+	}
+}
+
+// fetchedLists returns the directory of fetched lists, or "" without a usable
+// state directory.
+func (a *app) fetchedLists() string {
+	state, err := a.readState()
+	if err != nil {
+		return ""
+	}
+	return state.CRLDir()
+}
+
+// fetchedIssuers returns the CA certificates that were fetched for a card
+// before.
+func (a *app) fetchedIssuers() [][]byte {
+	state, err := a.readState()
+	if err != nil {
+		return nil
+	}
+	return fetch.CachedIssuers(state.Dir())
+}
+
+// fetcher returns a fetcher that keeps revocation lists in a state directory.
+// lists may be nil: then no list is used.
+func (a *app) fetcher(dir string, lists *trust.CRLStore) (*fetch.Fetcher, error) {
+	if lists == nil {
+		lists = trust.NewCRLStore()
+	}
+	return fetch.Open(fetch.Config{
+		State: dir, Lists: lists, Off: !a.opt.fetch, Private: a.opt.fetchPrivate, Now: a.Now,
+		Notice: func(what string, err error) {
+			switch {
+			case errors.Is(err, fetch.ErrCacheDamaged):
+				a.out.notice("%s: %s", what, proto.Visible(err.Error()))
+			case err != nil:
+				a.out.detail("%s: %s", what, proto.Visible(err.Error()))
+			default:
+				a.out.detail("%s was fetched", what)
+			}
+		},
+	})
+}

@@ -1,0 +1,180 @@
+package command
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+
+	"chatsecure/crypto/trust"
+	"chatsecure/internal/fail"
+	"chatsecure/internal/history"
+	"chatsecure/internal/state"
+	"chatsecure/proto"
+)
+
+// runVerify checks proofs. It uses no state directory.
+func runVerify(a *app, _ context.Context, args []string) error {
+	f := newFlags("verify")
+	if err := parseFlags(f, args); err != nil {
+		return err
+	}
+	if f.NArg() == 0 {
+		return usageError("verify needs a file, or - for standard input")
+	}
+	bundle, err := a.readCABundle()
+	if err != nil {
+		return err
+	}
+	verifier, _, err := a.verifier("", bundle)
+	if err != nil {
+		return err
+	}
+	worst := 0
+	var first *history.ProofReport
+	for _, file := range f.Args() {
+		r, err := a.verifyProof(file, verifier)
+		switch {
+		case err != nil:
+			e := *fail.AsError(err)
+			if f.NArg() > 1 {
+				e.Message = file + ": " + e.Message
+			}
+			a.out.fail(&e)
+			worst = fail.MostSevere(worst, fail.ExitStatus(err))
+		case first == nil:
+			first = r
+		default:
+			comparison := history.CompareProofs(first, r)
+			a.out.say(comparison.String())
+			if comparison.Conflict {
+				worst = fail.MostSevere(worst, fail.ExitIntegrity)
+			}
+		}
+	}
+	return toldStatus(worst)
+}
+
+func (a *app) verifyProof(file string, verifier *trust.Verifier) (*history.ProofReport, error) {
+	var data []byte
+	var err error
+	if file == "-" {
+		data, err = io.ReadAll(io.LimitReader(a.Stdin, maxProofFile+1))
+	} else {
+		data, err = readSmallFile(file, maxProofFile)
+	}
+	if err != nil {
+		hint := ""
+		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, os.ErrPermission) {
+			hint = "give a file that client history -export has written"
+		}
+		return nil, &fail.Error{Code: proto.Internal, Message: "the proof cannot be read: " + err.Error(), Hint: hint, Err: err}
+	}
+	r, err := history.VerifyProof(data, verifier)
+	if err != nil {
+		return nil, err
+	}
+	o := verifyObject{
+		head: a.out.head("verify"), OK: true, What: file, ID: r.ID, From: r.From.Name, Identity: r.From.Identity,
+		Text: r.Text, Sent: formatTime(r.Sent), Notes: r.Notes,
+	}
+	for _, to := range r.To {
+		o.To = append(o.To, to.Name)
+	}
+	if r.Receipt != nil {
+		o.Status = string(r.Receipt.Status)
+	}
+	if a.out.json {
+		for _, n := range r.Notes {
+			a.out.notice("%s", n)
+		}
+		a.out.object(o)
+		return r, nil
+	}
+	a.out.text(r.String())
+	return r, nil
+}
+
+// verifyHistory checks the whole history.
+func (a *app) verifyHistory(state *state.State) error {
+	bundle, err := a.readCABundle()
+	if err != nil {
+		return err
+	}
+	verifier, _, err := a.verifier(state.CRLDir(), bundle)
+	if err != nil {
+		return err
+	}
+	r, err := history.Verify(state.HistoryDir(), verifier)
+	if err != nil {
+		return err
+	}
+	o := verifyObject{
+		head: a.out.head("verify"), OK: r.OK(), What: "history",
+		Messages: r.Messages, Records: r.Records, Receipts: r.Receipts, Lines: r.Lines, Notes: r.Notes,
+	}
+	for _, f := range r.Findings {
+		o.Findings = append(o.Findings, f.String())
+	}
+	a.tellVerified(o, fmt.Sprintf("history: %s in %s; %s with %s, %s, %s",
+		counted(r.Lines, "line", "lines"), counted(r.Files, "file", "files"), counted(r.Messages, "message", "messages"),
+		counted(r.Records, "record", "records"), counted(r.Receipts, "receipt", "receipts"),
+		counted(r.Conversations, "conversation", "conversations")))
+	if r.Unlisted {
+		return &fail.Error{
+			Code:    proto.SignatureInvalid,
+			Message: "all signatures and certificates of the history hold, but it is not known whether some of the certificates are revoked",
+			Hint:    history.UnlistedHint,
+		}
+	}
+	if !r.OK() {
+		return &fail.Error{
+			Code: proto.SignatureInvalid, Message: "the history does not verify: " + counted(len(r.Findings)+r.More, "finding", "findings"),
+			Hint: r.Hint,
+		}
+	}
+	return nil
+}
+
+// tellVerified writes the result of a verification.
+func (a *app) tellVerified(o verifyObject, summary string) {
+	for _, n := range o.Notes {
+		a.out.notice("%s", n)
+	}
+	if a.out.json {
+		a.out.object(o)
+		return
+	}
+	for _, f := range o.Findings {
+		a.out.line(f)
+	}
+	if o.OK {
+		summary += ": all of it holds"
+	}
+	a.out.line(summary)
+}
+
+// maxProofFile bounds a file given to verify, in bytes: a proof has at most 2
+// MiB.
+const maxProofFile = 2 << 20
+
+type verifyObject struct {
+	head
+	OK       bool     `json:"ok"`
+	What     string   `json:"what"` // history, or the name of the proof's file
+	Messages int      `json:"messages,omitempty"`
+	Records  int      `json:"records,omitempty"`
+	Receipts int      `json:"receipts,omitempty"`
+	Lines    int      `json:"lines,omitempty"`
+	ID       string   `json:"id,omitempty"`
+	From     string   `json:"from,omitempty"`
+	Identity string   `json:"identity,omitempty"`
+	To       []string `json:"to,omitempty"`
+	Text     string   `json:"text,omitempty"`
+	Sent     string   `json:"sent,omitempty"`
+	Status   string   `json:"status,omitempty"` // as signed by the recipient
+	Findings []string `json:"findings,omitempty"`
+	Notes    []string `json:"notes,omitempty"`
+}

@@ -1,0 +1,278 @@
+package fetch
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"chatsecure/crypto/trust"
+	"chatsecure/internal/fail"
+	"chatsecure/internal/state"
+	"chatsecure/proto"
+)
+
+// issuersDir is the place of fetched certificates in a state directory. A file has the
+// SHA-256 of its certificate as its name, so that a changed one is not read.
+const issuersDir = "issuers"
+
+func (f *Fetcher) issuerDir() string { return filepath.Join(f.cfg.State, issuersDir) }
+
+// attempt is the last answer of an issuer's address.
+type attempt struct {
+	retry    time.Time // it is not asked again before
+	failures int       // in a row
+	issuer   *x509.Certificate
+}
+
+// Issuers returns certificates that lead from one's own certificate leaf up to a
+// self-signed one, apart from those in have. It takes them from the cache, else from
+// the address in each certificate (RFC 5280, section 4.2.2.1, caIssuers; DER or PEM).
+//
+// It fetches an issuer again if the cached one has expired, and all of them with again,
+// as the cached ones led nowhere. The rest of the cache comes last, as several
+// authorities can have signed one. A returned certificate is trusted by nobody: it
+// serves to build a path. The certificates found are returned also with an error, which
+// tells why the next one is missing.
+func (f *Fetcher) Issuers(ctx context.Context, leaf []byte, have [][]byte, again bool) (found [][]byte, missing error) {
+	if f == nil {
+		return nil, errors.New("no issuer of the certificate is fetched")
+	}
+	cert, err := x509.ParseCertificate(leaf)
+	if err != nil {
+		return nil, fmt.Errorf("the certificate cannot be read: %w", err)
+	}
+	ctx, cancel := context.WithTimeout(ctx, issuersTimeout)
+	defer cancel()
+	stop := context.AfterFunc(f.ctx, cancel)
+	defer stop()
+
+	cached := CachedIssuers(f.cfg.State)
+	found, missing = f.climb(ctx, cert, trust.Authorities(have), trust.Authorities(slices.Concat(have, cached)), again)
+	for _, der := range cached {
+		if !slices.ContainsFunc(found, func(other []byte) bool { return bytes.Equal(other, der) }) {
+			found = append(found, der)
+		}
+	}
+	return found, missing
+}
+
+// climb finds the issuers above cert. mine are the user's own authorities, which are
+// never fetched again; known has them and the cached ones.
+func (f *Fetcher) climb(ctx context.Context, cert *x509.Certificate, mine, known []*x509.Certificate, again bool) (found [][]byte, missing error) {
+	for range trust.MaxCertificates - 1 {
+		if bytes.Equal(cert.RawIssuer, cert.RawSubject) {
+			break // a root, or as good as one
+		}
+		now := f.cfg.Now()
+		var next *x509.Certificate
+		if issuers := trust.IssuersOf(cert, known, now); len(issuers) > 0 {
+			next = issuers[0]
+		}
+		valid := next != nil && trust.IsValid(next, now)
+		if !valid || again && trust.IssuerOf(cert, mine) == nil {
+			fetched, err := f.fetchIssuer(ctx, cert, next)
+			switch {
+			case err == nil:
+				next = fetched
+			case next == nil:
+				return found, err
+			case !valid && missing == nil:
+				missing = err // an expired one leads further than none
+			}
+		}
+		found = append(found, next.Raw)
+		cert = next
+	}
+	return found, missing
+}
+
+// fetchIssuer fetches the certificate of cert's issuer. old is the one at hand, or nil.
+func (f *Fetcher) fetchIssuer(ctx context.Context, cert, old *x509.Certificate) (*x509.Certificate, error) {
+	var places []string
+	for _, address := range cert.IssuingCertificateURL {
+		if _, err := parseURL(address); err == nil && len(places) < maxPlaces {
+			places = append(places, address)
+		}
+	}
+	switch {
+	case len(places) == 0:
+		return nil, noIssuer(cert, old, "its place is not named in the certificate that it issued")
+	case f.cfg.Off:
+		return nil, noIssuer(cert, old, proto.Visible(places[0])+" is not asked (-fetch=false)")
+	}
+	var problems []string
+	for _, address := range places {
+		issuer, err := f.tryIssuer(ctx, address, cert, old)
+		if err == nil {
+			f.notice("certificate "+proto.Visible(address), nil)
+			return issuer, nil
+		}
+		problems = append(problems, failed(address, err).Error())
+	}
+	return nil, noIssuer(cert, old, strings.Join(problems, "; "))
+}
+
+// noIssuer says that the certificate of cert's issuer is missing, or that the old one at
+// hand has expired, and why no other was fetched.
+func noIssuer(cert, old *x509.Certificate, why string) error {
+	lack := "is not at hand"
+	if old != nil {
+		lack = "that is at hand has ended"
+	}
+	return &fail.Error{
+		Code:    proto.CertificateUntrusted,
+		Message: "the certificate of the authority \"" + proto.Visible(cert.Issuer.CommonName) + "\" " + lack + ": " + why,
+		Hint:    "get it from the authority, and name it in a PEM file with -ca-bundle",
+	}
+}
+
+// tryIssuer asks one address, unless it has failed lately or, if there is an old
+// certificate, has answered lately.
+func (f *Fetcher) tryIssuer(ctx context.Context, address string, cert, old *x509.Certificate) (*x509.Certificate, error) {
+	f.mu.Lock()
+	last := f.issuers[address]
+	f.mu.Unlock()
+	switch early := f.cfg.Now().Before(last.retry); {
+	case early && last.failures > 0:
+		return nil, errors.New("it failed a moment ago, and is left alone for a while")
+	case early && old != nil:
+		return last.issuer, nil
+	}
+	issuer, err := f.askIssuer(ctx, address, cert)
+	now := f.cfg.Now()
+	if err == nil && !trust.IsValid(issuer, now) {
+		err = fmt.Errorf("what is there ended on %s", issuer.NotAfter.UTC().Format(time.DateTime))
+	}
+	next := attempt{retry: now.Add(again), issuer: issuer}
+	if err != nil {
+		next = attempt{retry: now.Add(backoff(last.failures)), failures: last.failures + 1}
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if len(f.issuers) >= maxLists {
+		clear(f.issuers)
+	}
+	f.issuers[address] = next
+	return issuer, err
+}
+
+func (f *Fetcher) askIssuer(ctx context.Context, address string, cert *x509.Certificate) (*x509.Certificate, error) {
+	resp, err := f.get(ctx, address, maxIssuerFile, nil)
+	if err != nil {
+		return nil, err
+	}
+	defer resp.Body.Close()
+	data, err := io.ReadAll(resp.Body)
+	if err != nil {
+		return nil, err
+	}
+	certs, err := parseIssuers(data)
+	if err != nil {
+		return nil, err
+	}
+	issuers := trust.IssuersOf(cert, certs, f.cfg.Now())
+	if len(issuers) == 0 {
+		return nil, errors.New("what is there did not sign the certificate")
+	}
+	if err := f.keepIssuer(issuers[0].Raw); err != nil {
+		f.notice("certificate "+proto.Visible(address), fmt.Errorf("it cannot be kept: %w", err))
+	}
+	return issuers[0], nil
+}
+
+// oidSignedData is 1.2.840.113549.1.7.2 in DER: RFC 5652, section 5.1.
+var oidSignedData = []byte{0x06, 0x09, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x07, 0x02}
+
+// parseIssuers reads authorities' certificates: one in DER, or some in PEM.
+func parseIssuers(data []byte) (certs []*x509.Certificate, err error) {
+	asPKCS7 := errors.New("it is a PKCS#7 file, which is not read here: " +
+		"take the certificates out, for example with openssl pkcs7 -print_certs")
+	block, rest := pem.Decode(data)
+	if block == nil {
+		if bytes.Contains(data[:min(len(data), 32)], oidSignedData) {
+			return nil, asPKCS7
+		}
+		block = &pem.Block{Type: "CERTIFICATE", Bytes: data}
+	}
+	for ; block != nil; block, rest = pem.Decode(rest) {
+		switch block.Type {
+		case "PKCS7", "CMS":
+			return nil, asPKCS7
+		case "CERTIFICATE":
+		default:
+			continue
+		}
+		if len(block.Bytes) > maxIssuer {
+			return nil, fmt.Errorf("a certificate of %d bytes is too long", len(block.Bytes))
+		}
+		cert, err := x509.ParseCertificate(block.Bytes)
+		if err != nil {
+			return nil, errors.New("it is not a certificate in DER or PEM")
+		}
+		if cert.IsCA {
+			certs = append(certs, cert)
+		}
+	}
+	if len(certs) == 0 {
+		return nil, errors.New("there is no authority's certificate in it")
+	}
+	return certs, nil
+}
+
+// CachedIssuers returns the fetched certificates in a state directory. It skips a
+// changed file, which the next fetch replaces.
+func CachedIssuers(stateDir string) (ders [][]byte) {
+	dir := filepath.Join(stateDir, issuersDir)
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return nil // none is there yet, or they are fetched again
+	}
+	for _, entry := range entries {
+		hash, ok := strings.CutSuffix(entry.Name(), ".crt")
+		if !ok || len(ders) >= maxIssuers {
+			continue
+		}
+		der, err := state.ReadFile(filepath.Join(dir, entry.Name()), maxIssuer)
+		if err == nil && proto.FormatHash(sha256.Sum256(der)) == hash {
+			ders = append(ders, der)
+		}
+	}
+	return ders
+}
+
+// keepIssuer puts a certificate into the cache.
+func (f *Fetcher) keepIssuer(der []byte) error {
+	if err := state.MakeDir(f.issuerDir()); err != nil {
+		return err
+	}
+	if len(CachedIssuers(f.cfg.State)) >= maxIssuers && !f.dropEndedIssuers() {
+		return fmt.Errorf("%s has %d certificates already", f.issuerDir(), maxIssuers)
+	}
+	return state.ReplaceFile(f.issuerPath(der), der)
+}
+
+// issuerPath names the file of a certificate.
+func (f *Fetcher) issuerPath(der []byte) string {
+	return filepath.Join(f.issuerDir(), proto.FormatHash(sha256.Sum256(der))+".crt")
+}
+
+// dropEndedIssuers removes expired certificates from the cache.
+func (f *Fetcher) dropEndedIssuers() (dropped bool) {
+	now := f.cfg.Now()
+	for _, cert := range trust.Authorities(CachedIssuers(f.cfg.State)) {
+		if now.After(cert.NotAfter) && os.Remove(f.issuerPath(cert.Raw)) == nil {
+			dropped = true
+		}
+	}
+	return dropped
+}

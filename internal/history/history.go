@@ -1,0 +1,299 @@
+// Package history writes a client's history down, reads it, and proves it: one
+// append-only file of JSON lines for each client that runs, chained by hashes, with
+// every signed message in its exact bytes.
+//
+// It holds no message key and opens no ciphertext: conversations hand it what they
+// have sealed and opened. It does not decide on receipts, resending or display.
+// PROTOCOL.md, "History" and "Proofs".
+package history
+
+import (
+	"crypto/sha256"
+	"os"
+	"slices"
+	"strconv"
+	"time"
+
+	"chatsecure/crypto"
+	"chatsecure/crypto/trust"
+	"chatsecure/proto"
+)
+
+// History is the file of one running client, which holds the lock of its slot. A
+// client writes down every message before it acknowledges anything.
+//
+// A method that returns nil has given its line to the operating system: a killed
+// process loses nothing. Lines are forced to the disk about once a second and by
+// Close, so a power cut may lose the last second. A line whose method returned an
+// error is not in the file, and its message must not be acknowledged.
+//
+// One goroutine owns a History.
+type History struct {
+	dir    string
+	slot   string
+	now    func() time.Time
+	writer *writer
+	known  *index // nil for a one-shot sender
+	buf    []byte // scratch, for lines
+
+	unshown []Stored                   // from before this start, until Unshown is called
+	bundles map[[sha256.Size]byte]bool // in the file
+}
+
+// Config says which history Open opens.
+type Config struct {
+	Dir       string           // made if missing
+	Receiving bool             // the client takes messages; false: a one-shot sender
+	Since     time.Time        // for Connected; zero: the client is not connected yet
+	Now       func() time.Time // tests own the clock; default time.Now
+
+	// Through wraps the file of lines and the head as they are written; default: the
+	// files themselves.
+	Through func(*os.File) Store
+}
+
+// Open takes the lowest free slot. It repairs the traces of a killed client, and
+// leaves a damaged file alone. notices tell people of both, in sentences. The caller
+// closes the History.
+func Open(cfg Config) (h *History, notices []string, err error) {
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	if cfg.Through == nil {
+		cfg.Through = func(f *os.File) Store { return f }
+	}
+	s, notices, err := openSlot(cfg.Dir, cfg.Receiving)
+	if err != nil {
+		return nil, nil, err
+	}
+	h = &History{
+		dir: cfg.Dir, slot: s.slot, now: cfg.Now, bundles: s.bundles,
+		writer: newWriter(cfg.Through(s.lines), cfg.Through(s.head), s.lines.Name(), s.end),
+	}
+	if cfg.Receiving {
+		h.known = s.known
+	}
+	unread, err := h.begin(cfg.Since)
+	if err != nil {
+		h.Close()
+		return nil, nil, err
+	}
+	return h, append(notices, unread...), nil
+}
+
+// begin writes the first line of a new file, and reads what a receiver must know of
+// other slots. notices tell of messages that cannot be read.
+func (h *History) begin(since time.Time) (notices []string, err error) {
+	if h.writer.end.count == 0 {
+		err := h.appendLine(lineFile, func(b []byte) []byte {
+			return appendLineJSON(b, "file", quoteJSON(h.slot+Ext))
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	if h.known == nil {
+		return nil, nil
+	}
+	if !since.IsZero() {
+		h.Connected(since)
+	}
+	if err := h.RefreshKnown(); err != nil {
+		return nil, err
+	}
+	h.unshown, notices, err = h.findUnshown()
+	if err != nil {
+		return nil, openFailure(h.dir, err)
+	}
+	return notices, nil
+}
+
+// NewOn returns an empty History of a receiver that writes to these stores and never
+// reads from them. dir is the place of other slots.
+func NewOn(dir string, now func() time.Time, lines, head Store) *History {
+	return &History{
+		dir: dir, slot: "0", now: now, known: newIndex(), bundles: make(map[[sha256.Size]byte]bool),
+		writer: newWriter(lines, head, dir, position{}),
+	}
+}
+
+// Slot returns the slot's name: "0" for the first client that takes messages, "s0"
+// for the first one-shot sender.
+func (h *History) Slot() string { return h.slot }
+
+// Close forces the history to the disk and releases the slot.
+func (h *History) Close() error { return h.writer.close() }
+
+// appendLine writes one line; fields appends the fields that follow its type.
+func (h *History) appendLine(typ string, fields func(b []byte) []byte) error {
+	b := appendLineStart(h.buf[:0], &h.writer.end.last, h.now().UnixMilli(), typ)
+	b = fields(b)
+	b = append(b, '}', '\n')
+	h.buf = b // kept at any size: a client has one History, and a line a bound
+	return h.writer.append(b)
+}
+
+func quoteJSON(s string) []byte { return proto.MustMarshal(s) }
+
+// Begin writes down a conversation, and both bundles if they are new to the file. It
+// comes before everything else about the conversation.
+func (h *History) Begin(c *crypto.Conversation, mine *trust.Bundle) error {
+	for _, b := range [...]*trust.Bundle{mine, c.PeerBundle} {
+		if err := h.bundle(b); err != nil {
+			return err
+		}
+	}
+	myBundle, theirBundle := c.MyBundle(), c.TheirBundle()
+	me := End{Name: c.Me.Name, Conn: c.Me.Conn, Identity: proto.FormatHash(c.MyIdentity()), Bundle: myBundle[:]}
+	peer := End{Name: c.Peer.Name, Conn: c.Peer.Conn, Identity: proto.FormatHash(c.Person.Identity), Bundle: theirBundle[:]}
+	err := h.appendLine(lineConversation, func(b []byte) []byte {
+		b = appendLineBytes(b, "conversation", c.T3[:])
+		b = appendLineJSON(b, "suite", quoteJSON(c.Suite()))
+		b = appendLineJSON(b, "direction", quoteJSON(c.SendDirection()))
+		b = appendLineJSON(b, "me", proto.MustMarshal(me))
+		return appendLineJSON(b, "peer", proto.MustMarshal(peer))
+	})
+	if err == nil && h.known != nil {
+		h.known.began(flow{c.T3, reverse(c.SendDirection())}, peer)
+	}
+	return err
+}
+
+// bundle writes a bundle down, unless the file has it.
+func (h *History) bundle(b *trust.Bundle) error {
+	hash := b.Hash()
+	if h.bundles[hash] {
+		return nil
+	}
+	err := h.appendLine(lineBundle, func(line []byte) []byte {
+		line = appendLineBytes(line, "hash", hash[:])
+		return appendLineJSON(line, "bundle", proto.MustMarshal(b))
+	})
+	if err == nil {
+		h.bundles[hash] = true
+	}
+	return err
+}
+
+// Pending writes down a record that is fixed and waits to be sent to names. It is
+// not signed yet, and so proves nothing.
+func (h *History) Pending(r *crypto.Record, names []string) error {
+	return h.appendLine(linePending, func(b []byte) []byte {
+		b = appendLineJSON(b, "names", proto.MustMarshal(names))
+		return appendLineJSON(b, "record", r.Encode())
+	})
+}
+
+// Sent writes down a text message before it leaves. s and exact are the results of
+// SealRecords.
+func (h *History) Sent(c *crypto.Conversation, s *crypto.Sealed, exact [][]byte) error {
+	return h.appendLine(lineSent, func(b []byte) []byte {
+		b = slices.Grow(b, linesSize(exact)+len(s.Header)+len(s.Signature)*2)
+		b = appendLineSigned(b, s.Header, &s.CipherHash, s.Signature)
+		return appendLineRecords(b, &s.Before, exact)
+	})
+}
+
+// linesSize estimates the length of a line with these records.
+func linesSize(records [][]byte) int {
+	n := 512
+	for _, r := range records {
+		n += len(r) + 1
+	}
+	return n
+}
+
+// Taken writes down that the relay has taken our records of a conversation up to
+// seq: they are SENT.
+func (h *History) Taken(t3 [32]byte, seq uint64) error {
+	if seq == 0 {
+		return nil // sequence numbers begin at 1
+	}
+	return h.appendLine(lineTaken, func(b []byte) []byte {
+		b = appendLineBytes(b, "conversation", t3[:])
+		return strconv.AppendUint(appendLineField(b, "seq"), seq, 10)
+	})
+}
+
+// Shown writes down that the records received in a conversation up to seq have been
+// shown to a person, or flushed to standard output. The conversation is one that
+// began in this History, or one of a record from Unshown.
+func (h *History) Shown(t3 [32]byte, seq uint64) error {
+	if seq == 0 {
+		return nil
+	}
+	if h.known == nil {
+		return failure(nil, "", "a client that takes no messages has shown none")
+	}
+	direction, ok := h.known.from[t3]
+	if !ok {
+		return failure(nil, "", "records of a conversation that is not in the history have been shown")
+	}
+	err := h.appendLine(lineShown, func(b []byte) []byte {
+		b = appendLineBytes(b, "conversation", t3[:])
+		b = appendLineJSON(b, "direction", quoteJSON(direction))
+		return strconv.AppendUint(appendLineField(b, "seq"), seq, 10)
+	})
+	if err == nil {
+		h.known.shown(flow{t3, direction}, seq)
+	}
+	return err
+}
+
+// Received writes down a text message that the conversation has opened, before it is
+// committed and before anything of it is acknowledged.
+func (h *History) Received(c *crypto.Conversation, o *crypto.Opened) error {
+	err := h.appendLine(lineReceived, func(b []byte) []byte {
+		b = slices.Grow(b, linesSize(o.ExactRecords)+len(o.Exact)+len(o.Signature)*2)
+		b = appendLineSigned(b, o.Exact, &o.CipherHash, o.Signature)
+		return appendLineRecords(b, &o.Before, o.ExactRecords)
+	})
+	if err == nil && h.known != nil {
+		for _, r := range o.Records {
+			h.known.stored(r.ID, flow{c.T3, o.Header.Direction}, r.Seq, false)
+		}
+	}
+	return err
+}
+
+// Receipt writes down a receipt of the peer's that the conversation has opened. A
+// receipt that brings nothing new is written too: without it the next message's
+// number would show a gap.
+func (h *History) Receipt(c *crypto.Conversation, o *crypto.Opened) error {
+	return h.appendLine(lineReceipt, func(b []byte) []byte {
+		b = appendLineSigned(b, o.Exact, &o.CipherHash, o.Signature)
+		return appendLineJSON(b, "receipt", o.ExactReceipt)
+	})
+}
+
+// Failed writes down that a record is given up for a name.
+func (h *History) Failed(id, name, reason string) error {
+	if reason == "" {
+		reason = "no reason is known"
+	}
+	return h.appendLine(lineFailed, func(b []byte) []byte {
+		b = appendLineJSON(b, "id", quoteJSON(id))
+		b = appendLineJSON(b, "name", quoteJSON(name))
+		return appendLineJSON(b, "reason", quoteJSON(reason))
+	})
+}
+
+// Ended writes down the peer's sealed end of a conversation, which the conversation
+// has opened.
+func (h *History) Ended(c *crypto.Conversation, o *crypto.Opened) error {
+	return h.appendLine(lineEnd, func(b []byte) []byte {
+		return appendLineSigned(b, o.Exact, &o.CipherHash, o.Signature)
+	})
+}
+
+// Gap writes down that messages of the peer's are missing in a conversation, or that
+// it was cut short, with the reason to think so.
+func (h *History) Gap(t3 [32]byte, reason string) error {
+	if reason == "" {
+		reason = "messages are missing"
+	}
+	return h.appendLine(lineGap, func(b []byte) []byte {
+		b = appendLineBytes(b, "conversation", t3[:])
+		return appendLineJSON(b, "reason", quoteJSON(reason))
+	})
+}

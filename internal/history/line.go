@@ -1,0 +1,239 @@
+package history
+
+import (
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+
+	"chatsecure/crypto"
+	"chatsecure/crypto/trust"
+	"chatsecure/proto"
+)
+
+// version is the v of every line and head.
+const version = 1
+
+// MaxLine bounds a line of the history in bytes. A batch of records has at most
+// 640 KiB and a bundle 27 KiB; the rest is room for hashes and a header.
+const MaxLine = 1 << 20
+
+// The types of a line: PROTOCOL.md, "History".
+const (
+	lineFile         = "file"         // the first line: which file this is
+	lineBundle       = "bundle"       // a bundle, before the first conversation with it
+	lineConversation = "conversation" // who talks with whom
+	linePending      = "pending"      // a record is fixed and waits to be sent
+	lineSent         = "sent"         // a text message of ours
+	lineTaken        = "taken"        // the relay has our records up to seq
+	lineReceived     = "received"     // a text message of the peer's
+	lineShown        = "shown"        // its records up to seq have been shown
+	lineReceipt      = "receipt"      // the peer's receipt for ours
+	lineFailed       = "failed"       // a record is given up for a name
+	lineEnd          = "end"          // the peer ended its part of the conversation
+	lineGap          = "gap"          // messages of the peer's are missing
+)
+
+// flow is one direction of a conversation. Two clients of one user on one
+// state directory may talk with each other: then the history has both.
+type flow struct {
+	t3        [32]byte
+	direction string
+}
+
+// reverse returns the other direction.
+func reverse(direction string) string {
+	if direction == crypto.DirectionAB {
+		return crypto.DirectionBA
+	}
+	return crypto.DirectionAB
+}
+
+// End is one end of a conversation in its line.
+type End struct {
+	Name     string `json:"name"`
+	Conn     string `json:"conn"`
+	Identity string `json:"identity"` // hex, as proved when the conversation began
+	Bundle   []byte `json:"bundle"`   // hash; the bundle has an earlier line
+}
+
+// Line has every field that a line can have, in the order of the canonical encoding.
+// Fields tells which of them a type has. Signed and hashed values are nested in their
+// exact bytes.
+type Line struct {
+	V    int    `json:"v"`
+	Prev string `json:"prev"` // hex SHA-256 of the line before, without its newline; zeros in the first
+	Time int64  `json:"time"` // Unix milliseconds, of the writing
+	Type string `json:"type"`
+
+	File string `json:"file,omitempty"`
+
+	Hash   []byte        `json:"hash,omitempty"` // of Bundle
+	Bundle *trust.Bundle `json:"bundle,omitempty"`
+
+	Conversation []byte `json:"conversation,omitempty"` // T3
+	Suite        string `json:"suite,omitempty"`
+	Direction    string `json:"direction,omitempty"` // conversation: ours; shown: that of the records
+	Me           *End   `json:"me,omitempty"`
+	Peer         *End   `json:"peer,omitempty"`
+
+	Seq    uint64   `json:"seq,omitempty"`
+	ID     string   `json:"id,omitempty"`
+	Name   string   `json:"name,omitempty"`
+	Reason string   `json:"reason,omitempty"`
+	Names  []string `json:"names,omitempty"`
+
+	Header     json.RawMessage   `json:"header,omitempty"`
+	CipherHash []byte            `json:"cipher_hash,omitempty"`
+	Signature  []byte            `json:"signature,omitempty"`
+	Before     []byte            `json:"before,omitempty"` // the digest before the first record
+	Record     json.RawMessage   `json:"record,omitempty"`
+	Records    []json.RawMessage `json:"records,omitempty"`
+	Receipt    json.RawMessage   `json:"receipt,omitempty"`
+}
+
+// The fields of a line as bits, in the order of Line.
+const (
+	fieldFile = 1 << iota
+	fieldHash
+	fieldBundle
+	fieldConversation
+	fieldSuite
+	fieldDirection
+	fieldMe
+	fieldPeer
+	fieldSeq
+	fieldID
+	fieldName
+	fieldReason
+	fieldNames
+	fieldHeader
+	fieldCipherHash
+	fieldSignature
+	fieldBefore
+	fieldRecord
+	fieldRecords
+	fieldReceipt
+)
+
+const signed = fieldHeader | fieldCipherHash | fieldSignature
+
+// Fields says which fields each type has: exactly these.
+var Fields = map[string]uint32{
+	lineFile:         fieldFile,
+	lineBundle:       fieldHash | fieldBundle,
+	lineConversation: fieldConversation | fieldSuite | fieldDirection | fieldMe | fieldPeer,
+	linePending:      fieldNames | fieldRecord,
+	lineSent:         signed | fieldBefore | fieldRecords,
+	lineTaken:        fieldConversation | fieldSeq,
+	lineReceived:     signed | fieldBefore | fieldRecords,
+	lineShown:        fieldConversation | fieldDirection | fieldSeq,
+	lineReceipt:      signed | fieldReceipt,
+	lineFailed:       fieldID | fieldName | fieldReason,
+	lineEnd:          signed,
+	lineGap:          fieldConversation | fieldReason,
+}
+
+func (l *Line) fields() (set uint32) {
+	for i, given := range [...]bool{
+		l.File != "", len(l.Hash) > 0, l.Bundle != nil,
+		len(l.Conversation) > 0, l.Suite != "", l.Direction != "", l.Me != nil, l.Peer != nil,
+		l.Seq != 0, l.ID != "", l.Name != "", l.Reason != "", len(l.Names) > 0,
+		len(l.Header) > 0, len(l.CipherHash) > 0, len(l.Signature) > 0, len(l.Before) > 0,
+		len(l.Record) > 0, len(l.Records) > 0, len(l.Receipt) > 0,
+	} {
+		if given {
+			set |= 1 << i
+		}
+	}
+	return set
+}
+
+var errLine = errors.New("malformed line")
+
+// parseLine decodes a line without its newline and checks its form. It leaves the
+// exact bytes inside to its callers.
+func parseLine(b []byte) (*Line, error) {
+	var l Line
+	if err := proto.Unmarshal(b, &l); err != nil {
+		return nil, fmt.Errorf("malformed line: %w", err)
+	}
+	want, known := Fields[l.Type]
+	if l.V != version {
+		return nil, fmt.Errorf("a line of version %d, this program knows version %d", l.V, version)
+	}
+	if !known || l.fields() != want || !proto.IsHex(l.Prev, sha256.Size) || l.Time < 0 {
+		return nil, errLine
+	}
+	for _, hash := range [...][]byte{l.Hash, l.Conversation, l.CipherHash, l.Before} {
+		if len(hash) != 0 && len(hash) != sha256.Size {
+			return nil, errLine
+		}
+	}
+	for _, end := range [...]*End{l.Me, l.Peer} {
+		if end != nil && (len(end.Bundle) != sha256.Size || !proto.IsHex(end.Identity, sha256.Size)) {
+			return nil, errLine
+		}
+	}
+	if l.Direction != "" && l.Direction != crypto.DirectionAB && l.Direction != crypto.DirectionBA {
+		return nil, errLine
+	}
+	return &l, nil
+}
+
+// identity returns the identity of an end whose form has been checked.
+func (e *End) identity() [sha256.Size]byte { return proto.MustHash(e.Identity) }
+
+// The append functions write lines by hand, because 100,000 records a second leave no
+// time for reflection. TestHistoryLinesAreCanonical compares them with the canonical
+// JSON of package proto.
+
+func appendLineStart(b []byte, prev *[sha256.Size]byte, now int64, typ string) []byte {
+	b = append(b, `{"v":1,"prev":"`...)
+	b = hex.AppendEncode(b, prev[:])
+	b = append(b, `","time":`...)
+	b = strconv.AppendInt(b, now, 10)
+	b = append(b, `,"type":"`...)
+	b = append(b, typ...)
+	return append(b, '"')
+}
+
+func appendLineBytes(b []byte, field string, value []byte) []byte {
+	b = appendLineField(b, field)
+	b = append(b, '"')
+	b = base64.StdEncoding.AppendEncode(b, value)
+	return append(b, '"')
+}
+
+func appendLineField(b []byte, field string) []byte {
+	b = append(b, `,"`...)
+	b = append(b, field...)
+	return append(b, `":`...)
+}
+
+// appendLineJSON appends a field whose value is JSON already.
+func appendLineJSON(b []byte, field string, value []byte) []byte {
+	return append(appendLineField(b, field), value...)
+}
+
+// appendLineSigned appends the fields of every signed message.
+func appendLineSigned(b, header []byte, cipherHash *[sha256.Size]byte, signature []byte) []byte {
+	b = appendLineJSON(b, "header", header)
+	b = appendLineBytes(b, "cipher_hash", cipherHash[:])
+	return appendLineBytes(b, "signature", signature)
+}
+
+func appendLineRecords(b []byte, before *[sha256.Size]byte, records [][]byte) []byte {
+	b = appendLineBytes(b, "before", before[:])
+	b = append(b, `,"records":[`...)
+	for i, r := range records {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = append(b, r...)
+	}
+	return append(b, ']')
+}

@@ -1,0 +1,138 @@
+package history
+
+import (
+	"bytes"
+	"encoding/base64"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"chatsecure/proto"
+	"chatsecure/testdata/corpus"
+)
+
+// TestHistoryLinesAreCanonical: lines are written by hand, and are the canonical JSON
+// of package proto.
+func TestHistoryLinesAreCanonical(t *testing.T) {
+	p := newPair(t)
+	told(p)
+	types := make(map[string]bool)
+	for _, u := range []*user{p.a, p.b} {
+		data, err := os.ReadFile(filepath.Join(u.dir, "0.jsonl"))
+		p.Must(err)
+		for _, line := range lines(data) {
+			l, err := parseLine(line)
+			if err != nil {
+				t.Fatalf("%v: %s", err, line)
+			}
+			types[l.Type] = true
+			if again := proto.MustMarshal(l); !bytes.Equal(again, line) {
+				t.Errorf("written  %s\ncanonical %s", line, again)
+			}
+			if typ, _, ok := peekType(line); !ok || string(typ) != l.Type {
+				t.Errorf("a %s line looks like %s", l.Type, typ)
+			}
+		}
+		head, err := os.ReadFile(filepath.Join(u.dir, "0.head"))
+		p.Must(err)
+		if _, err := parseHead(head); err != nil {
+			t.Errorf("%v: %s", err, head)
+		}
+	}
+	for typ := range Fields {
+		if !types[typ] {
+			t.Errorf("no %s line was written", typ)
+		}
+	}
+}
+
+// TestHistoryHasNoKeys: no message key is ever in the history, so that it opens no
+// captured ciphertext.
+func TestHistoryHasNoKeys(t *testing.T) {
+	p := newPair(t)
+	told(p)
+	data, err := os.ReadFile(filepath.Join(p.b.dir, "0.jsonl"))
+	p.Must(err)
+	allowed := regexp.MustCompile(`^(v|prev|time|type|file|hash|bundle|conversation|suite|direction|me|peer|seq|id|name|reason|names|` +
+		`header|cipher_hash|signature|before|record|records|receipt|` +
+		`conn|identity|kind|n|random|step|enc|key|src-bundle|dst-bundle|count|digest|to|text|salt|` +
+		`public_key|not_before|not_after|public_key_signature|x509|x509_chain|delivered|delivered_digest|read|read_digest)$`)
+	for _, name := range regexp.MustCompile(`[,{]"([^"\\]+)":`).FindAllSubmatch(data, -1) {
+		if !allowed.Match(name[1]) {
+			t.Errorf("the history has a field %s", name[1])
+		}
+	}
+	private := p.b.Local.Key.PKCS8()
+	if bytes.Contains(data, []byte(base64.StdEncoding.EncodeToString(private))) {
+		t.Error("the history has the private key")
+	}
+}
+
+// TestHistoryLineRefused: JSON with the right fields need not be a line of the history.
+func TestHistoryLineRefused(t *testing.T) {
+	zeros, hash := strings.Repeat("0", 64), base64.StdEncoding.EncodeToString(make([]byte, 32))
+	const end = `{"name":"a","conn":"b","identity":"","bundle":""}`
+	start := `{"v":1,"prev":"` + zeros + `","time":1,"type":`
+	if _, err := parseLine([]byte(start + `"file","file":"0.jsonl"}`)); err != nil {
+		t.Fatal(err)
+	}
+	for name, line := range map[string]string{
+		"version":           `{"v":2,"prev":"` + zeros + `","time":1,"type":"file","file":"0.jsonl"}`,
+		"type":              start + `"other","file":"0.jsonl"}`,
+		"field missing":     start + `"file"}`,
+		"field of another":  start + `"file","file":"0.jsonl","seq":1}`,
+		"field unknown":     start + `"file","file":"0.jsonl","key":"AA=="}`,
+		"space":             start + ` "file","file":"0.jsonl"}`,
+		"prev short":        `{"v":1,"prev":"00","time":1,"type":"file","file":"0.jsonl"}`,
+		"prev in capitals":  `{"v":1,"prev":"` + strings.Repeat("A", 64) + `","time":1,"type":"file","file":"0.jsonl"}`,
+		"time before 1970":  `{"v":1,"prev":"` + zeros + `","time":-1,"type":"file","file":"0.jsonl"}`,
+		"conversation":      start + `"taken","conversation":"AA==","seq":1}`,
+		"seq of nothing":    start + `"taken","conversation":"` + hash + `","seq":0}`,
+		"direction":         start + `"shown","conversation":"` + hash + `","direction":"AC","seq":1}`,
+		"no end of the two": start + `"conversation","conversation":"` + hash + `","suite":"s","direction":"AB","me":` + end + `,"peer":` + end + `}`,
+	} {
+		if l, err := parseLine([]byte(line)); err == nil {
+			t.Errorf("%s: taken as %+v", name, l)
+		}
+	}
+}
+
+func FuzzHistoryLine(f *testing.F) {
+	p := newPair(f)
+	told(p)
+	var good [][]byte
+	for _, u := range []*user{p.a, p.b} {
+		data, err := os.ReadFile(filepath.Join(u.dir, "0.jsonl"))
+		p.Must(err)
+		good = append(good, lines(data)...)
+	}
+	corpus.Add(f, func(line []byte) bool { _, err := parseLine(line); return err == nil }, good)
+	f.Fuzz(func(t *testing.T, line []byte) {
+		// The peek functions and the whole decoding agree.
+		x := newIndex()
+		x.line("0", line, 0)
+		l, err := parseLine(line)
+		if err != nil {
+			return
+		}
+		if again := proto.MustMarshal(l); !bytes.Equal(again, line) {
+			t.Errorf("taken %q\nis    %q", line, again)
+		}
+		if typ, _, ok := peekType(line); !ok || string(typ) != l.Type {
+			t.Errorf("a %s line looks like %q", l.Type, typ)
+		}
+		if hash, ok := peekBundle(line); ok != (l.Type == lineBundle) || ok && !bytes.Equal(hash[:], l.Hash) {
+			t.Errorf("the bundle looks like %x", hash)
+		}
+		if l.Type == lineConversation && len(x.convs) != 1 {
+			t.Error("the conversation is not known")
+		}
+		v := newView()
+		if v.line("0", 1, line); len(v.problems) > 0 {
+			t.Errorf("reading: %v", v.problems)
+		}
+		v.finish()
+	})
+}

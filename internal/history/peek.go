@@ -1,0 +1,84 @@
+package history
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/base64"
+	"strconv"
+
+	"chatsecure/crypto"
+)
+
+// The peek functions read parts of a line without decoding it: a start must not
+// decode years of talk. They rely on the one form in which lines are written. Bytes
+// such as `{"id":"` cannot stand inside a JSON string, whose quotes are escaped.
+
+// peekTime returns the time at which a line was written, in Unix milliseconds.
+func peekTime(line []byte) int64 {
+	const skip = len(prevStart) + 2*sha256.Size + len(`","time":`)
+	if len(line) < skip {
+		return 0
+	}
+	digits, _, _ := bytes.Cut(line[skip:], []byte(","))
+	ms, _ := strconv.ParseInt(string(digits), 10, 64)
+	return ms
+}
+
+// peekType returns a line's type, and the rest of the line.
+func peekType(line []byte) (typ, rest []byte, ok bool) {
+	const skip = len(prevStart) + 2*sha256.Size
+	if len(line) < skip {
+		return nil, nil, false
+	}
+	_, rest, ok = bytes.Cut(line[skip:], []byte(`,"type":"`))
+	if !ok {
+		return nil, nil, false
+	}
+	return cutQuote(rest)
+}
+
+func cutQuote(b []byte) (value, rest []byte, ok bool) { return bytes.Cut(b, []byte(`"`)) }
+
+// peekFlow reads a conversation and the direction after it.
+func peekFlow(b []byte, start string) (of flow, rest []byte, ok bool) {
+	b, ok = bytes.CutPrefix(b, []byte(start))
+	if !ok {
+		return flow{}, nil, false
+	}
+	of.t3, b, ok = peekHash(b)
+	if !ok {
+		return flow{}, nil, false
+	}
+	b, ok = bytes.CutPrefix(b, []byte(`,"direction":"`))
+	if !ok {
+		return flow{}, nil, false
+	}
+	direction, rest, ok := cutQuote(b)
+	of.direction = string(direction)
+	return of, rest, ok && (of.direction == crypto.DirectionAB || of.direction == crypto.DirectionBA)
+}
+
+// peekHash decodes 32 bytes of base64 before a quote.
+func peekHash(b []byte) (hash [sha256.Size]byte, rest []byte, ok bool) {
+	value, rest, ok := cutQuote(b)
+	var out [sha256.Size + 1]byte // base64 is decoded in threes
+	if !ok || len(value) != base64.StdEncoding.EncodedLen(sha256.Size) {
+		return hash, nil, false
+	}
+	n, err := base64.StdEncoding.Strict().Decode(out[:], value)
+	return [sha256.Size]byte(out[:sha256.Size]), rest, err == nil && n == sha256.Size
+}
+
+// peekBundle returns the hash of a bundle line.
+func peekBundle(line []byte) (hash [sha256.Size]byte, ok bool) {
+	typ, rest, ok := peekType(line)
+	if !ok || string(typ) != lineBundle {
+		return hash, false
+	}
+	rest, ok = bytes.CutPrefix(rest, []byte(`,"hash":"`))
+	if !ok {
+		return hash, false
+	}
+	hash, _, ok = peekHash(rest)
+	return hash, ok
+}

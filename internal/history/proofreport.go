@@ -1,0 +1,186 @@
+package history
+
+import (
+	"bytes"
+	"cmp"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"chatsecure/crypto"
+	"chatsecure/crypto/trust"
+	"chatsecure/internal/fail"
+	"chatsecure/proto"
+)
+
+// ProofReport is the meaning of a proof that holds.
+type ProofReport struct {
+	ID        string
+	From      ProofParty
+	Recipient ProofParty         // whose connection the message went to
+	To        []crypto.Recipient // everyone the record was for, as its sender signed it
+	Text      string
+	Written   time.Time // the record's own time, by the sender's clock
+	Sent      time.Time // the message's, by the sender's clock
+	Receipt   *ProofReceipt
+	Notes     []string // sentences, safe to print
+
+	conversation []byte
+	direction    string
+	seq, n       uint64
+	header       []byte
+}
+
+// ProofParty is one of the two in a proof.
+type ProofParty struct {
+	Name     string
+	Identity string // hex
+	Person   *trust.Person
+}
+
+// ProofReceipt is the recipient's own statement.
+type ProofReceipt struct {
+	Status Status    // DELIVERED or READ
+	Time   time.Time // by the recipient's clock
+}
+
+// VerifyProof checks a proof with nothing but the verifier's roots and lists: form,
+// signatures, delegations, certificates at the time in the message, and the receipt if
+// there is one. Every byte of data counts. The code of every error gives exit status 8.
+func VerifyProof(data []byte, verifier *trust.Verifier) (*ProofReport, error) {
+	r, err := verifyProof(data, verifier)
+	if fail.HasCode(err, proto.RevocationUnknown) {
+		if _, other := verifyProof(data, verifier.WithPolicy(trust.PolicyTry)); other == nil {
+			return nil, &fail.Error{
+				Code:    proto.SignatureInvalid,
+				Message: "the signatures and certificates of the proof hold, and one thing is missing: " + proto.Visible(err.Error()),
+				Hint:    UnlistedHint,
+				Err:     err,
+			}
+		}
+	}
+	if err != nil {
+		// The signers are judged after the signatures: all else may be well.
+		hint := cmp.Or(untrustedHint(err), "ask for the file again, as `client history -export` writes it; if it stays so, it proves nothing")
+		return nil, &fail.Error{Code: proto.SignatureInvalid, Message: "the proof does not hold: " + proto.Visible(err.Error()), Hint: hint}
+	}
+	return r, nil
+}
+
+// UnlistedHint says what to do if nothing is missing but revocation lists.
+const UnlistedHint = "give the revocation lists with -crl DIR (client crl refresh fetches them into crls in the state directory), " +
+	"or use -crl-policy try"
+
+// untrustedHint says what to do about a chain that leads to no trusted authority. It is
+// "" for any other error.
+func untrustedHint(err error) string {
+	if untrusted, ok := errors.AsType[*trust.Error](err); ok && untrusted.Code == proto.CertificateUntrusted {
+		return untrusted.Hint
+	}
+	return ""
+}
+
+func verifyProof(data []byte, verifier *trust.Verifier) (*ProofReport, error) {
+	if len(data) > MaxProof {
+		return nil, fmt.Errorf("it has %d bytes, a proof has at most %d", len(data), MaxProof)
+	}
+	var p Proof
+	if err := proto.Unmarshal(data, &p); err != nil {
+		if trimmed := bytes.TrimSpace(data); len(trimmed) != len(data) {
+			return nil, fmt.Errorf("it begins or ends with spaces or newlines, which are not part of a proof: %w", err)
+		}
+		return nil, err
+	}
+	c, err := p.check()
+	if err != nil {
+		return nil, err
+	}
+	h := c.header
+	r := &ProofReport{
+		Sent: time.UnixMilli(h.Time).UTC(), conversation: h.Conversation, direction: h.Direction, n: h.N, header: p.Data.Header,
+	}
+	from, err := verifier.VerifyAt(&p.Bundle, p.Bundle.Name, r.Sent)
+	if err != nil {
+		return nil, fmt.Errorf("the sender: %w", err)
+	}
+	// The sender names the recipient, and knows that delegation from the handshake: it
+	// counts as it was then.
+	end := verifyEnd{bundle: p.Recipient}
+	to, err := verifier.VerifyAt(p.Recipient, p.Recipient.Name, time.UnixMilli(end.within(h.Time)))
+	if err != nil {
+		return nil, fmt.Errorf("the recipient: %w", err)
+	}
+	r.From, r.Recipient = proofParty(from), proofParty(to)
+	record, err := crypto.ParseRecord(p.Data.Record, from.Identity)
+	if err != nil {
+		return nil, err
+	}
+	if record.Seq != h.Seq+uint64(len(p.Digests.Earlier)) || record.Time > h.Time+trust.ClockTolerance.Milliseconds() {
+		return nil, errors.New("the record has another number or a later time than its message")
+	}
+	if !record.Names(proto.FoldName(to.Name), r.Recipient.Identity) {
+		return nil, errors.New("the record does not name the recipient")
+	}
+	r.ID, r.To, r.Text, r.seq = record.ID, record.To, record.Text, record.Seq
+	r.Written = time.UnixMilli(record.Time).UTC()
+	r.Notes = []string{"the times are what the signers' clocks said; nobody else attests them"}
+	for _, person := range [...]*trust.Person{from, to} {
+		if note := personNote(person.Name, person); note != "" && !slices.Contains(r.Notes, note) {
+			r.Notes = append(r.Notes, note)
+		}
+	}
+	if c.receipt != nil {
+		at := time.UnixMilli(c.receipt.Time).UTC()
+		if _, err := verifier.VerifyAt(p.Recipient, p.Recipient.Name, at); err != nil {
+			return nil, fmt.Errorf("the receipt: %w", err)
+		}
+		r.Receipt = &ProofReceipt{Status: c.status, Time: at}
+	}
+	return r, nil
+}
+
+func proofParty(person *trust.Person) ProofParty {
+	return ProofParty{Name: person.Name, Identity: proto.FormatHash(person.Identity), Person: person}
+}
+
+// String returns the report for people: lines with newlines, safe to print.
+func (r *ProofReport) String() string {
+	var b strings.Builder
+	line := func(label, format string, args ...any) {
+		fmt.Fprintf(&b, "%-9s: %s\n", label, fmt.Sprintf(format, args...))
+	}
+	line("Message", "%s", r.ID)
+	line("From", "%s", r.From)
+	var to []string
+	for _, rc := range r.To {
+		to = append(to, proto.Visible(rc.Name))
+	}
+	line("To", "%s", strings.Join(to, ", "))
+	line("Sent to", "%s", r.Recipient)
+	line("Written", "%s", proofTime(r.Written))
+	line("Signed", "%s", proofTime(r.Sent))
+	line("Text", "%s", proto.Visible(r.Text))
+	switch {
+	case r.Receipt == nil:
+		line("Receipt", "none; the proof does not show that it arrived")
+	case r.Receipt.Status == StatusRead:
+		line("Receipt", "READ: %s signed on %s that it had been shown", proto.Visible(r.Recipient.Name), proofTime(r.Receipt.Time))
+	default:
+		line("Receipt", "DELIVERED: %s signed on %s that it had been checked and stored",
+			proto.Visible(r.Recipient.Name), proofTime(r.Receipt.Time))
+	}
+	for _, note := range r.Notes {
+		line("Note", "%s", note)
+	}
+	return b.String()
+}
+
+// String names a party by name, certificate and identity.
+func (p ProofParty) String() string {
+	return fmt.Sprintf("%s (%s, issued by %s, identity %s)", proto.Visible(p.Name),
+		proto.Visible(p.Person.Leaf.Subject.CommonName), proto.Visible(p.Person.Leaf.Issuer.CommonName), p.Identity)
+}
+
+func proofTime(t time.Time) string { return t.Format("2006-01-02 15:04:05.000 UTC") }

@@ -1,0 +1,90 @@
+package relay
+
+import (
+	"cmp"
+	"fmt"
+	"log/slog"
+	"strings"
+	"time"
+
+	"chatsecure/crypto"
+	"chatsecure/crypto/trust"
+	"chatsecure/proto"
+)
+
+// DefaultMaxConns is the default bound on simultaneous connections: twice the
+// number for which the relay's memory at rest is measured.
+const DefaultMaxConns = 20000
+
+// Config holds the settings of a Relay. The zero value of an optional field
+// means its default.
+type Config struct {
+	State     string       // directory of the relay's key and of the names; made if it is missing
+	Roots     []byte       // trusted authorities in PEM, as Mozilla lists them; optional
+	CABundle  string       // PEM file with more trusted authorities; optional
+	CRLDir    string       // directory with revocation lists; optional
+	CRLPolicy trust.Policy // default trust.PolicyTry
+	Fetch     bool         // fetch the revocation lists that certificates name, by HTTP
+	Ciphers   []string     // allowed suites; default all
+	MaxConns  int          // simultaneous connections; default DefaultMaxConns
+	Log       *slog.Logger // default: nothing is logged
+
+	// FetchPrivate allows fetches from loopback, link-local and private addresses.
+	FetchPrivate bool
+
+	Now func() time.Time // the clock; default time.Now
+
+	// ReadyKey returns a KEM key for a handshake, or false while none is ready.
+	// Tests replace it, since ten thousand RSA keys take too long to make. The
+	// default is KeySource.Ready.
+	ReadyKey func(crypto.Suite) (crypto.KEMKey, bool)
+
+	// Tests set these bounds.
+	maxHeld          int64         // default maxHeld
+	ofPerson         int           // default MaxOfPerson
+	handshakeTimeout time.Duration // default proto.HandshakeTimeout
+}
+
+// Ciphers returns the suites that a relay allows by default, best first.
+func Ciphers() []string { return crypto.SuiteNames() }
+
+// SetCiphers allows the suites of a comma-separated list. An empty list allows
+// all suites.
+func (cfg *Config) SetCiphers(list string) error {
+	cfg.Ciphers = nil
+	if list != "" {
+		cfg.Ciphers = strings.Split(list, ",")
+	}
+	return cfg.checkCiphers()
+}
+
+func (cfg *Config) checkCiphers() error {
+	for _, name := range cfg.Ciphers {
+		if crypto.SuiteByName(name) == nil {
+			return fmt.Errorf("-ciphers: there is no suite %q", name)
+		}
+	}
+	return nil
+}
+
+// SetPolicy sets CRLPolicy from its word: try, require or off.
+func (cfg *Config) SetPolicy(word string) (err error) {
+	cfg.CRLPolicy, err = trust.ParsePolicy(word)
+	return err
+}
+
+// complete fills in the defaults, except that of ReadyKey, and checks the suites.
+func (cfg *Config) complete() error {
+	cfg.Log = cmp.Or(cfg.Log, slog.New(slog.DiscardHandler))
+	cfg.MaxConns = cmp.Or(max(cfg.MaxConns, 0), DefaultMaxConns)
+	cfg.maxHeld = cmp.Or(cfg.maxHeld, maxHeld)
+	cfg.ofPerson = cmp.Or(cfg.ofPerson, MaxOfPerson)
+	cfg.handshakeTimeout = cmp.Or(cfg.handshakeTimeout, proto.HandshakeTimeout)
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	if len(cfg.Ciphers) == 0 {
+		cfg.Ciphers = Ciphers()
+	}
+	return cfg.checkCiphers()
+}

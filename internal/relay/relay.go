@@ -1,0 +1,214 @@
+// Package relay passes messages between the connections of clients: PROTOCOL.md,
+// "Connect", "Secure lines" and "Requests and routing", seen from the relay. It
+// checks the identity of each client and keeps the owner of each name. It cannot
+// read, alter or make up a message, because clients encrypt and sign end to end,
+// and it stores none.
+package relay
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"chatsecure/crypto"
+	"chatsecure/crypto/trust"
+	"chatsecure/internal/fail"
+	"chatsecure/internal/state"
+	"chatsecure/proto"
+)
+
+// Relay is one relay. It knows the identities of its clients and the partners of
+// each conversation, and none of the text.
+type Relay struct {
+	cfg        Config
+	log        *slog.Logger
+	key        *trust.Key
+	lock       *os.File
+	identities *identities
+	names      *registry
+	keys       crypto.KeySource
+
+	halfOpen *halfOpen
+	workers  chan struct{} // one token for each handshake that is computing
+	hub      *hub
+	memory   *memory
+	seconds  atomic.Int64   // the keeper's clock, from 1 on
+	reload   chan struct{}  // asks the keeper to read the bundle and the lists again
+	conns    sync.WaitGroup // every goroutine that serves a connection
+}
+
+// New opens the state directory, which one relay at a time may use, and reads
+// the trusted authorities and the revocation lists.
+func New(cfg Config) (*Relay, error) {
+	if err := cfg.complete(); err != nil {
+		return nil, err
+	}
+	r := &Relay{
+		cfg: cfg, log: cfg.Log,
+		halfOpen: newHalfOpen(maxHalfOpen, maxHalfOpenAddr),
+		// Handshakes use at most half of the processors. Under a storm of
+		// handshakes the other half still serves the connected clients.
+		workers: make(chan struct{}, (runtime.GOMAXPROCS(0)+1)/2),
+		hub:     newHub(cfg.MaxConns, cfg.ofPerson),
+		memory:  newMemory(cfg.maxHeld),
+		reload:  make(chan struct{}, 1),
+	}
+	if r.cfg.ReadyKey == nil {
+		r.cfg.ReadyKey = r.keys.Ready
+	}
+	r.seconds.Store(1)
+	if err := r.open(); err != nil {
+		r.Close()
+		return nil, err
+	}
+	return r, nil
+}
+
+func (r *Relay) open() error {
+	var err error
+	if r.key, err = loadKey(r.cfg.State); err != nil {
+		return err
+	}
+	path := filepath.Join(r.cfg.State, "relay.lock")
+	if r.lock, err = os.OpenFile(path, os.O_RDWR|os.O_CREATE, state.FileMode); err != nil {
+		return err
+	}
+	if err := state.Flock(r.lock, syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		return &fail.Error{
+			Code: proto.Internal, Message: "another relay uses the state directory " + r.cfg.State,
+			Hint: "end that one first, or give this one a state directory of its own with -state", Err: err,
+		}
+	}
+	if err := sweep(r.cfg.State); err != nil {
+		return err
+	}
+	if r.names, err = openRegistry(filepath.Join(r.cfg.State, "names"), r.log); err != nil {
+		return err
+	}
+	r.identities, err = newIdentities(&r.cfg)
+	if err != nil {
+		return err
+	}
+	for _, name := range r.cfg.Ciphers {
+		if name != crypto.SuiteMLKEM {
+			r.keys.Fill()
+		}
+	}
+	return nil
+}
+
+// sweep removes the half-written files of an earlier crash. The lock of the
+// state directory is held, so no other relay is writing one.
+func sweep(dir string) error {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	for _, entry := range entries {
+		if !state.IsTemp(entry.Name()) {
+			continue
+		}
+		if err := os.Remove(filepath.Join(dir, entry.Name())); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Close releases the resources of New. Serve must have returned.
+func (r *Relay) Close() {
+	r.keys.Close()
+	if r.identities != nil {
+		r.identities.fetcher.Close()
+	}
+	if r.lock != nil {
+		r.lock.Close()
+	}
+	if r.key != nil {
+		r.key.Erase()
+	}
+}
+
+// Fingerprint returns the fingerprint of the relay's key, like the function
+// Fingerprint.
+func (r *Relay) Fingerprint() string { return trust.Fingerprint(r.key.Public().SPKI()) }
+
+// Reload makes the relay read the CA bundle and the revocation lists again and
+// check every live connection against them. It returns at once.
+func (r *Relay) Reload() {
+	select {
+	case r.reload <- struct{}{}:
+	default: // an earlier call is still waiting
+	}
+}
+
+// Serve accepts connections from ln until ctx ends. Then it closes ln, tells the
+// clients, gives them a few seconds to read their queues, and returns nil once
+// every connection is closed. A Relay serves once.
+func (r *Relay) Serve(ctx context.Context, ln net.Listener) error {
+	stop := context.AfterFunc(ctx, func() { ln.Close() })
+	keeperCtx, stopKeeper := context.WithCancel(context.WithoutCancel(ctx))
+	var keeper sync.WaitGroup
+	keeper.Go(func() { r.keep(keeperCtx) })
+
+	r.log.Info("listening", "addr", ln.Addr().String(), "fingerprint", r.Fingerprint())
+	err := r.accept(ctx, ln)
+	if ctx.Err() != nil {
+		err = nil
+	}
+	if stop() {
+		ln.Close()
+	}
+	r.log.Info("stopping", "conns", r.hub.count())
+	r.halfOpen.close()
+	r.identities.fetcher.Close() // ends the handshakes that wait for a list
+	for _, c := range r.hub.close() {
+		c.end(ending{reason: "shutdown", tell: proto.Errorf(proto.Shutdown, "the relay is stopping")})
+	}
+	r.conns.Wait()
+	stopKeeper()
+	keeper.Wait()
+	return err
+}
+
+// After a failed Accept, such as a lack of descriptors, only other events can
+// help. The relay pauses for acceptPause, and twice as long after each further
+// failure.
+const (
+	acceptPause    = 10 * time.Millisecond
+	maxAcceptPause = time.Second
+)
+
+func (r *Relay) accept(ctx context.Context, ln net.Listener) error {
+	pause := acceptPause
+	for {
+		socket, err := ln.Accept()
+		if err != nil {
+			if ctx.Err() != nil || errors.Is(err, net.ErrClosed) {
+				return err
+			}
+			r.log.Warn("no connection can be taken for a moment", "error", err)
+			select {
+			case <-time.After(pause):
+			case <-ctx.Done():
+			}
+			pause = min(2*pause, maxAcceptPause)
+			continue
+		}
+		pause = acceptPause
+		v := r.halfOpen.enter(ctx, socket)
+		if v == nil {
+			socket.Close()
+			continue
+		}
+		r.conns.Go(func() { r.greet(v) })
+	}
+}

@@ -1,0 +1,140 @@
+package state
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"chatsecure/crypto/trust"
+	"chatsecure/internal/fail"
+	"chatsecure/proto"
+)
+
+// Credential is a K with the delegation that a card signed for it. A client
+// proves itself with it until the delegation ends.
+type Credential struct {
+	Key    *trust.Key
+	Bundle *trust.Bundle
+}
+
+// keptFile is a credential on disk. Until its delegation ends, anybody who reads
+// it can act as the user. So only the owner can read it, and it is erased on logout
+// and when its time is over.
+type keptFile struct {
+	V      int           `json:"v"`
+	Card   string        `json:"card"` // the name that the card was opened by
+	Key    []byte        `json:"key"`  // K, PKCS #8
+	Bundle *trust.Bundle `json:"bundle"`
+}
+
+const (
+	keptVersion = 1
+	// maxKept bounds the file in bytes: a bundle of 27 KiB and an RSA key.
+	maxKept = 64 << 10
+)
+
+// Keep stores a credential in place of an earlier one. card is the name that the
+// card was opened by, which LoadKept compares.
+func (s *State) Keep(c *Credential, card string) error {
+	key := c.Key.PKCS8()
+	defer clear(key)
+	data, err := proto.Marshal(&keptFile{V: keptVersion, Card: card, Key: key, Bundle: c.Bundle})
+	if err != nil {
+		return fail.AsError(err)
+	}
+	defer clear(data)
+	if err := ReplaceFile(s.keptPath(), data); err != nil {
+		return Failure(err)
+	}
+	return nil
+}
+
+func (s *State) keptPath() string { return filepath.Join(s.dir, keptName) }
+
+// LoadKept returns the stored credential, or nil if there is none for this name
+// and card ("" stands for any card). It erases one whose delegation has ended. It
+// refuses a file that others could read: they may have the key.
+func (s *State) LoadKept(name, card string, now time.Time) (*Credential, error) {
+	info, err := os.Lstat(s.keptPath())
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err == nil && info.Mode().IsRegular() && info.Mode().Perm()&0o077 != 0 {
+		return nil, &fail.Error{
+			Code:    proto.Card,
+			Message: fmt.Sprintf("the kept key %s has the mode %04o, so others may have read it", s.keptPath(), info.Mode().Perm()),
+			Hint:    "client logout erases it; then have the card sign a new one",
+		}
+	}
+	data, err := ReadFile(s.keptPath(), maxKept)
+	if err != nil {
+		return nil, Failure(err)
+	}
+	defer clear(data)
+	var kept keptFile
+	err = proto.Unmarshal(data, &kept)
+	defer clear(kept.Key)
+	if err != nil || kept.V != keptVersion || kept.Bundle == nil {
+		return nil, s.badKept(nil)
+	}
+	if now.Unix() > kept.Bundle.NotAfter {
+		_, err := s.EraseKept()
+		return nil, err
+	}
+	if kept.Bundle.Name != name || card != "" && kept.Card != card {
+		return nil, nil
+	}
+	key, err := trust.ParseKey(kept.Key)
+	if err != nil {
+		return nil, s.badKept(err)
+	}
+	if string(key.Public().SPKI()) != string(kept.Bundle.PublicKey) {
+		key.Erase()
+		return nil, s.badKept(nil)
+	}
+	return &Credential{Key: key, Bundle: kept.Bundle}, nil
+}
+
+func (s *State) badKept(err error) *fail.Error {
+	return &fail.Error{
+		Code:    proto.Card,
+		Message: "the kept key " + s.keptPath() + " is damaged",
+		Hint:    "client logout erases it; then have the card sign a new one",
+		Err:     err,
+	}
+}
+
+// EraseKept erases the stored credential, and returns false if there is none. The
+// file is overwritten before it is removed. A file system that writes elsewhere, or
+// a backup, may still have the key.
+func (s *State) EraseKept() (bool, error) {
+	info, err := os.Lstat(s.keptPath())
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	if err == nil && info.Mode().IsRegular() {
+		err = overwrite(s.keptPath(), info.Size())
+	}
+	// The file is removed even if it cannot be overwritten.
+	if removeErr := os.Remove(s.keptPath()); removeErr != nil {
+		return false, Failure(errors.Join(removeErr, err))
+	}
+	if err := SyncDir(s.dir); err != nil {
+		return false, Failure(err)
+	}
+	return true, nil
+}
+
+// overwrite fills a file with zeros and forces them to the disk.
+func overwrite(path string, size int64) error {
+	f, err := os.OpenFile(path, os.O_WRONLY|syscall.O_NOFOLLOW, 0)
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteAt(make([]byte, min(size, maxKept)), 0)
+	return errors.Join(err, SyncFile(f), f.Close())
+}

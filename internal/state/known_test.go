@@ -1,0 +1,339 @@
+package state
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"chatsecure/internal/fail"
+	"chatsecure/proto"
+)
+
+var (
+	fingerprintA = strings.Repeat("0a", 32)
+	fingerprintB = strings.Repeat("0b", 32)
+)
+
+func KnownBob() KnownPeer {
+	return KnownPeer{
+		Name: "bob", Identity: [32]byte{1}, Accepted: true, CommonName: "BOB \"<&>\" EXEMPLO", Leaf: [32]byte{2},
+		First: time.Date(2026, 11, 22, 9, 58, 20, 0, time.UTC),
+	}
+}
+
+func TestKnownSurvives(t *testing.T) {
+	s := mustState(t)
+	if _, ok := s.KnownRelay("relay:1"); ok {
+		t.Error("a relay is known from the start")
+	}
+	if err := s.SetKnownRelay("relay:1", fingerprintA); err != nil {
+		t.Fatal(err)
+	}
+	bob := KnownBob()
+	if err := s.SetKnownPeer(bob); err != nil {
+		t.Fatal(err)
+	}
+	again, err := OpenReadOnly(s.Dir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, ok := again.KnownRelay("relay:1"); !ok || got != fingerprintA {
+		t.Errorf("the relay is %q %v", got, ok)
+	}
+	if got, ok := again.KnownPeer("bob"); !ok || !reflect.DeepEqual(*got, bob) {
+		t.Errorf("bob is %+v %v", got, ok)
+	}
+	for _, file := range []string{relaysFile, PeersFile} {
+		info, err := os.Stat(filepath.Join(s.Dir(), file))
+		if err != nil || info.Mode().Perm() != 0o600 {
+			t.Errorf("%s: %v %v", file, info.Mode(), err)
+		}
+	}
+	const line = `{"v":1,"name":"bob","accepted":true,"identity":"01` // readable, and in the order of PROTOCOL.md
+	data, err := os.ReadFile(filepath.Join(s.Dir(), PeersFile))
+	if err != nil || !strings.HasPrefix(string(data), line) || !strings.HasSuffix(string(data), `"first":"2026-11-22T09:58:20Z"}`+"\n") {
+		t.Errorf("the line is %s %v", data, err)
+	}
+}
+
+// TestKnownIsNotReplaced: row 5, for relays and people. Only accept takes another key or
+// person, and only the refused one.
+func TestKnownIsNotReplaced(t *testing.T) {
+	s := mustState(t)
+	if err := s.SetKnownRelay("relay:1", fingerprintA); err != nil {
+		t.Fatal(err)
+	}
+	if _, ok, err := s.AcceptRelay("relay:1"); ok || err != nil {
+		t.Errorf("there was nothing to accept: %v %v", ok, err)
+	}
+	if err := s.OfferRelay("relay:1", fingerprintB); err != nil {
+		t.Fatal(err)
+	}
+	if got, _ := s.KnownRelay("relay:1"); got != fingerprintA {
+		t.Errorf("a refused key is known: %s", got)
+	}
+	if got, ok, err := s.AcceptRelay("relay:1"); got != fingerprintB || !ok || err != nil {
+		t.Errorf("accepted is %s %v %v", got, ok, err)
+	}
+	if got, _ := s.KnownRelay("relay:1"); got != fingerprintB {
+		t.Errorf("after accepting, %s is known", got)
+	}
+	if err := s.SetKnownRelay("relay:1", fingerprintA); fail.ExitStatus(err) != 4 {
+		t.Errorf("a known key was replaced without being asked for: %v", err)
+	}
+	if err := s.PinRelay("relay:1", strings.ToUpper(fingerprintA)); err != nil {
+		t.Fatal(err)
+	}
+	if got, _ := s.KnownRelay("relay:1"); got != fingerprintA {
+		t.Errorf("pinned is %s", got)
+	}
+	if err := s.OfferRelay("stranger:1", fingerprintB); err != nil {
+		t.Fatal(err)
+	}
+	if _, ok := s.KnownRelay("stranger:1"); ok {
+		t.Error("a refused relay that was not known is known")
+	}
+
+	bob := KnownBob()
+	if err := s.SetKnownPeer(bob); err != nil {
+		t.Fatal(err)
+	}
+	mallory := bob
+	mallory.Identity = [32]byte{9}
+	if err := s.SetKnownPeer(mallory); fail.ExitStatus(err) != 4 {
+		t.Errorf("another person under the name: %v", err)
+	}
+	if _, ok, err := s.AcceptPeer("bob"); ok || err != nil {
+		t.Errorf("there was nobody to accept: %v %v", ok, err)
+	}
+	if err := s.OfferPeer("BOB", OfferedPeer{Identity: mallory.Identity, CommonName: "M", Leaf: [32]byte{8}}); err != nil {
+		t.Fatal(err)
+	}
+	if got, _ := s.KnownPeer("bob"); got.Identity != bob.Identity || got.Offered == nil || got.Offered.Identity != mallory.Identity {
+		t.Errorf("a refused person is known: %+v", got)
+	}
+	now, ok, err := s.AcceptPeer("Bob")
+	if err != nil || !ok || now.Identity != mallory.Identity || now.CommonName != "M" || !now.Accepted || now.Offered != nil {
+		t.Errorf("accepted is %+v %v %v", now, ok, err)
+	}
+}
+
+func TestKnownPeerIsSeenThenAccepted(t *testing.T) {
+	s := mustState(t)
+	seen := KnownBob()
+	seen.Accepted = false
+	if err := s.SetKnownPeer(seen); err != nil {
+		t.Fatal(err)
+	}
+	if now, ok, err := s.AcceptPeer("bob"); err != nil || !ok || now.Identity != seen.Identity || !now.Accepted {
+		t.Errorf("accepted is %+v %v %v", now, ok, err)
+	}
+	// A client that does not know of the acceptance does not take it back.
+	seen.Leaf = [32]byte{7}
+	if err := s.SetKnownPeer(seen); err != nil {
+		t.Fatal(err)
+	}
+	if got, _ := s.KnownPeer("bob"); !got.Accepted || got.Leaf != seen.Leaf {
+		t.Errorf("after a renewed card: %+v", got)
+	}
+	if ok, err := s.ForgetPeer("BOB"); !ok || err != nil {
+		t.Errorf("forget: %v %v", ok, err)
+	}
+	if _, ok := s.KnownPeer("bob"); ok {
+		t.Error("bob is not forgotten")
+	}
+	if ok, err := s.ForgetPeer("bob"); ok || err != nil {
+		t.Errorf("forget again: %v %v", ok, err)
+	}
+	if ok, err := s.ForgetRelay("relay:1"); ok || err != nil {
+		t.Errorf("forget a relay that is not known: %v %v", ok, err)
+	}
+}
+
+// TestSeenPeersAreBounded: people who have only been seen push out one another, and never
+// somebody who was accepted.
+func TestSeenPeersAreBounded(t *testing.T) {
+	s := mustState(t)
+	bob := KnownBob()
+	if err := s.SetKnownPeer(bob); err != nil {
+		t.Fatal(err)
+	}
+	var text bytes.Buffer
+	data, err := os.ReadFile(filepath.Join(s.Dir(), PeersFile))
+	if err != nil {
+		t.Fatal(err)
+	}
+	text.Write(data)
+	stranger := func(i int) KnownPeer {
+		first := bob.First.Add(time.Duration(i) * time.Second)
+		return KnownPeer{Name: fmt.Sprintf("stranger%d", i), Identity: [32]byte{2}, CommonName: "X", First: first}
+	}
+	for i := range maxSeen {
+		k := stranger(i)
+		text.Write(proto.MustMarshal(newPeerLine(&k)))
+		text.WriteByte('\n')
+	}
+	if err := os.WriteFile(filepath.Join(s.Dir(), PeersFile), text.Bytes(), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for i := range 3 {
+		if err := s.SetKnownPeer(stranger(maxSeen + i)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, ok := s.KnownPeer("bob"); !ok {
+		t.Error("bob is forgotten")
+	}
+	if n := len(s.KnownPeers()); n != maxSeen+1 {
+		t.Errorf("%d people are known", n)
+	}
+	for i, want := range map[int]bool{0: false, 2: false, 3: true, maxSeen + 2: true} {
+		if _, ok := s.KnownPeer(stranger(i).Name); ok != want {
+			t.Errorf("stranger%d is known: %v", i, ok)
+		}
+	}
+	if _, err := OpenReadOnly(s.Dir()); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestKnownFileHasABound: a file that is too long to be read again is not written.
+func TestKnownFileHasABound(t *testing.T) {
+	s := mustState(t)
+	bob := KnownBob()
+	if err := s.SetKnownPeer(bob); err != nil {
+		t.Fatal(err)
+	}
+	carol := bob
+	carol.Name, carol.CommonName = "carol", strings.Repeat("x", maxKnownFile)
+	if e := fail.AsError(s.SetKnownPeer(carol)); e == nil || e.Code != proto.TooLong || e.Advice() == "" {
+		t.Errorf("a file that is too long: %v", e)
+	}
+	if _, err := OpenReadOnly(s.Dir()); err != nil {
+		t.Error(err)
+	}
+	if _, ok := s.KnownPeer("bob"); !ok {
+		t.Error("bob is forgotten")
+	}
+}
+
+// TestRow29KnownFiles: row 29. Two clients on one directory lose none of each other's
+// entries.
+func TestRow29KnownFiles(t *testing.T) {
+	s := mustState(t)
+	const clients, each = 4, 8
+	var wg sync.WaitGroup
+	for c := range clients {
+		state, err := Open(s.Dir(), "alice")
+		if err != nil {
+			t.Fatal(err)
+		}
+		wg.Go(func() {
+			for i := range each {
+				k := KnownBob()
+				k.Name = fmt.Sprintf("peer-%d-%d", c, i)
+				if err := state.SetKnownPeer(k); err != nil {
+					t.Error(err)
+				}
+				if err := state.SetKnownRelay(fmt.Sprintf("relay-%d:%d", c, i), fingerprintA); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	if peers, relays := len(s.KnownPeers()), len(s.KnownRelays()); peers != clients*each || relays != clients*each {
+		t.Errorf("%d peers and %d relays of %d are known", peers, relays, clients*each)
+	}
+}
+
+func TestKnownDamageIsSaid(t *testing.T) {
+	good := mustState(t)
+	if err := good.SetKnownPeer(KnownBob()); err != nil {
+		t.Fatal(err)
+	}
+	data, err := os.ReadFile(filepath.Join(good.Dir(), PeersFile))
+	if err != nil {
+		t.Fatal(err)
+	}
+	line := string(data)
+	for name, content := range map[string]string{
+		"cut off":           strings.TrimSuffix(line, "\n"),
+		"half":              line[:len(line)/2],
+		"garbage":           line + "garbage\n",
+		"blank line":        line + "\n",
+		"twice":             line + line,
+		"spaces":            strings.Replace(line, ":", ": ", 1),
+		"unknown field":     strings.Replace(line, `"v":1`, `"v":1,"x":1`, 1),
+		"another version":   strings.Replace(line, `"v":1`, `"v":2`, 1),
+		"short identity":    strings.Replace(line, `"identity":"01`, `"identity":"`, 1),
+		"capital digits":    strings.Replace(line, `"identity":"01`, `"identity":"0A`, 1),
+		"no such time":      strings.Replace(line, "2026-11-22", "2026-13-22", 1),
+		"another zone":      strings.Replace(line, "20Z", "20+01:00", 1),
+		"a name in capital": strings.Replace(line, `"name":"bob"`, `"name":"Bob"`, 1),
+		"no name":           strings.Replace(line, `"name":"bob"`, `"name":"b b"`, 1),
+	} {
+		s := mustState(t)
+		path := filepath.Join(s.Dir(), PeersFile)
+		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		_, err := Open(s.Dir(), "alice")
+		if err == nil || !strings.Contains(err.Error(), path+", line ") || fail.AsError(err).Advice() == "" {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// TestKnownDamagedWhileOpen: the earlier content still counts, and the damaged file is
+// not written over.
+func TestKnownDamagedWhileOpen(t *testing.T) {
+	s := mustState(t)
+	if err := s.SetKnownPeer(KnownBob()); err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(s.Dir(), PeersFile)
+	if err := os.WriteFile(path, []byte("garbage\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if k, ok := s.KnownPeer("bob"); !ok || k.Identity != KnownBob().Identity {
+		t.Errorf("bob is a stranger now: %+v", k)
+	}
+	carol := KnownBob()
+	carol.Name = "carol"
+	if err := s.SetKnownPeer(carol); err == nil {
+		t.Error("a damaged file was written over")
+	}
+	if data, _ := os.ReadFile(path); string(data) != "garbage\n" {
+		t.Errorf("the file has %q now", data)
+	}
+}
+
+func TestKnownFileOfOthersIsRefused(t *testing.T) {
+	s := mustState(t)
+	if err := s.SetKnownRelay("relay:1", fingerprintA); err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(s.Dir(), relaysFile)
+	if err := os.Chmod(path, 0o666); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Open(s.Dir(), "alice"); err == nil || !strings.Contains(fail.AsError(err).Advice(), "chmod 600") {
+		t.Errorf("writable by others: %v", err)
+	}
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink("/etc/hostname", path); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Open(s.Dir(), "alice"); err == nil {
+		t.Error("a link was followed")
+	}
+}

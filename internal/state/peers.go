@@ -1,0 +1,191 @@
+package state
+
+import (
+	"crypto/sha256"
+	"errors"
+	"slices"
+	"strings"
+	"time"
+
+	"chatsecure/crypto/trust"
+	"chatsecure/internal/fail"
+	"chatsecure/proto"
+)
+
+// KnownPeer is the person behind a name that this client has met.
+type KnownPeer struct {
+	Name       string // folded
+	Identity   [32]byte
+	Accepted   bool // somebody said yes; false: a message has come from them, no more
+	CommonName string
+	Leaf       [32]byte // SHA-256 of the certificate last seen
+	First      time.Time
+	Offered    *OfferedPeer // another person who used the name and was refused, or nil
+}
+
+// OfferedPeer is a person who used a known name and was refused.
+type OfferedPeer struct {
+	Identity   [32]byte
+	CommonName string
+	Leaf       [32]byte // SHA-256 of the certificate
+}
+
+// OfferPerson returns a verified person for State.OfferPeer.
+func OfferPerson(p *trust.Person) OfferedPeer {
+	return OfferedPeer{Identity: p.Identity, CommonName: p.Leaf.Subject.CommonName, Leaf: sha256.Sum256(p.Leaf.Raw)}
+}
+
+// PeerLine is a line of known_peers: PROTOCOL.md, "Known files".
+type PeerLine struct {
+	V          int        `json:"v"`
+	Name       string     `json:"name"`
+	Accepted   bool       `json:"accepted"`
+	Identity   string     `json:"identity"`
+	CommonName string     `json:"common_name"`
+	Leaf       string     `json:"leaf"`
+	First      string     `json:"first"`
+	Offered    *offerLine `json:"offered,omitempty"`
+}
+
+type offerLine struct {
+	Identity   string `json:"identity"`
+	CommonName string `json:"common_name"`
+	Leaf       string `json:"leaf"`
+}
+
+func newPeerLine(k *KnownPeer) PeerLine {
+	return PeerLine{
+		V: knownVersion, Name: proto.FoldName(k.Name), Accepted: k.Accepted, Identity: proto.FormatHash(k.Identity),
+		CommonName: strings.ToValidUTF8(k.CommonName, "\ufffd"), Leaf: proto.FormatHash(k.Leaf), First: knownTime(k.First),
+	}
+}
+
+func (l PeerLine) key() string { return l.Name }
+
+func (l PeerLine) check() error {
+	if l.V != knownVersion || proto.CheckName(l.Name) != nil || proto.FoldName(l.Name) != l.Name ||
+		!proto.IsHex(l.Identity, 32) || !proto.IsHex(l.Leaf, 32) || !isKnownTime(l.First) {
+		return errKnownLine
+	}
+	if o := l.Offered; o != nil && (!proto.IsHex(o.Identity, 32) || !proto.IsHex(o.Leaf, 32)) {
+		return errKnownLine
+	}
+	return nil
+}
+
+func (l PeerLine) peer() *KnownPeer {
+	k := &KnownPeer{
+		Name: l.Name, Identity: proto.MustHash(l.Identity), Accepted: l.Accepted, CommonName: l.CommonName,
+		Leaf: proto.MustHash(l.Leaf), First: parseKnownTime(l.First),
+	}
+	if o := l.Offered; o != nil {
+		k.Offered = &OfferedPeer{Identity: proto.MustHash(o.Identity), CommonName: o.CommonName, Leaf: proto.MustHash(o.Leaf)}
+	}
+	return k
+}
+
+// KnownPeer returns the person behind a folded name.
+func (s *State) KnownPeer(folded string) (*KnownPeer, bool) {
+	l, ok := s.peers.get(folded)
+	if !ok {
+		return nil, false
+	}
+	return l.peer(), true
+}
+
+// KnownPeers returns all known people, sorted by name.
+func (s *State) KnownPeers() []KnownPeer {
+	var out []KnownPeer
+	for _, l := range s.peers.all() {
+		out = append(out, *l.peer())
+	}
+	return out
+}
+
+// SetKnownPeer remembers the person behind a name, who must have been verified.
+// It never replaces an identity that another client has written meanwhile, and
+// never takes an acceptance back: AcceptPeer and ForgetPeer do that.
+func (s *State) SetKnownPeer(k KnownPeer) error {
+	var changed error
+	err := s.updatePeer(k.Name, func(l *PeerLine, known bool) bool {
+		next := newPeerLine(&k)
+		if known {
+			if l.Identity != next.Identity {
+				changed = fail.Errorf(proto.IdentityChanged,
+					"the name %s has been given to another person by another client on this state directory", proto.Visible(k.Name))
+				return false
+			}
+			next.First, next.Accepted, next.Offered = l.First, l.Accepted || next.Accepted, l.Offered
+			if *l == next {
+				return false
+			}
+		}
+		*l = next
+		return true
+	})
+	return errors.Join(changed, err)
+}
+
+// maxSeen bounds the people who are remembered without being accepted. Anybody
+// with a card can be seen under one name after the other, and each time the file
+// is written anew.
+const maxSeen = 1024
+
+// forgetSeen forgets the people who were never accepted and first seen longest
+// ago, until maxSeen of them are left.
+func forgetSeen(lines []PeerLine) []PeerLine {
+	var seen []string
+	for _, l := range lines {
+		if !l.Accepted {
+			seen = append(seen, l.First+" "+l.Name)
+		}
+	}
+	if len(seen) <= maxSeen {
+		return lines
+	}
+	slices.Sort(seen) // times of one length and zone sort as text
+	oldest := seen[len(seen)-maxSeen]
+	return slices.DeleteFunc(slices.Clone(lines), func(l PeerLine) bool { return !l.Accepted && l.First+" "+l.Name < oldest })
+}
+
+// OfferPeer remembers another person who used a known name and was refused, for
+// AcceptPeer. It changes nothing about trust.
+func (s *State) OfferPeer(name string, o OfferedPeer) error {
+	return s.updatePeer(name, func(l *PeerLine, known bool) bool {
+		next := offerLine{proto.FormatHash(o.Identity), strings.ToValidUTF8(o.CommonName, "\ufffd"), proto.FormatHash(o.Leaf)}
+		if !known || l.Identity == next.Identity || l.Offered != nil && *l.Offered == next {
+			return false
+		}
+		l.Offered = &next
+		return true
+	})
+}
+
+// AcceptPeer accepts the person that OfferPeer remembered last, or else one who
+// has only been seen. It returns that person, or false if there is nobody to
+// accept.
+func (s *State) AcceptPeer(name string) (now *KnownPeer, ok bool, err error) {
+	err = s.updatePeer(name, func(l *PeerLine, known bool) bool {
+		if !known || l.Accepted && l.Offered == nil {
+			return false
+		}
+		if o := l.Offered; o != nil {
+			l.Identity, l.CommonName, l.Leaf, l.Offered = o.Identity, o.CommonName, o.Leaf, nil
+			l.First = knownTime(time.Now())
+		}
+		l.Accepted = true
+		now, ok = l.peer(), true
+		return true
+	})
+	return now, ok, err
+}
+
+// ForgetPeer makes a name unknown again: the next meeting is a first one. It
+// returns false if it was unknown.
+func (s *State) ForgetPeer(name string) (bool, error) {
+	return forget(s, &s.peers, proto.FoldName(name))
+}
+
+func (s *State) updatePeer(name string, f func(l *PeerLine, known bool) bool) error {
+	return update(s, &s.peers, proto.FoldName(name), f)
+}

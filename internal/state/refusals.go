@@ -1,0 +1,103 @@
+package state
+
+import (
+	"fmt"
+	"strings"
+
+	"chatsecure/crypto/trust"
+	"chatsecure/internal/fail"
+	"chatsecure/proto"
+)
+
+// RelayChange stands behind a RelayChanged error, for a comparison of the two keys.
+type RelayChange struct {
+	Addr       string // HOST:PORT
+	Known, Now string // fingerprints
+}
+
+// Error returns the change, without advice.
+func (c *RelayChange) Error() string {
+	return fmt.Sprintf("the relay at %s does not have the key that is known for it: known is %s, it shows %s", c.Addr, c.Known, c.Now)
+}
+
+// RelayChanged refuses a relay whose key is not the known one.
+func RelayChanged(addr, known, now string) *fail.Error {
+	change := &RelayChange{addr, known, now}
+	return &fail.Error{
+		Code:    proto.RelayChanged,
+		Message: change.Error(),
+		Hint: "either the relay was set up anew, or its state directory was lost; or somebody stands between you and it, " +
+			"and would learn who talks with whom. Ask the relay's operator, by another way, what relay -fingerprint prints there. " +
+			"Only if it is the new fingerprint: client trust accept " + addr + ", or give it with -fingerprint",
+		Err: change,
+	}
+}
+
+// RelayNotGiven refuses a relay whose key is not the one given for this run. There
+// is nothing to accept, as the known key plays no part.
+func RelayNotGiven(addr, given, now string) *fail.Error {
+	return &fail.Error{
+		Code:    proto.RelayChanged,
+		Message: fmt.Sprintf("the relay at %s does not have the key that was given with -fingerprint: given is %s, it shows %s", addr, given, now),
+		Hint: "compare the one given with what relay -fingerprint prints there; if that is what was given, " +
+			"somebody stands between you and the relay, or another relay has its address",
+	}
+}
+
+// RelayUnknown refuses a relay that nobody has accepted.
+func RelayUnknown(addr, fingerprint string) *fail.Error {
+	return &fail.Error{
+		Code:    proto.UnknownRelay,
+		Message: fmt.Sprintf("the relay at %s is not known: its fingerprint is %s", addr, fingerprint),
+		Hint:    "compare it with what relay -fingerprint prints there; then give -fingerprint " + fingerprint + ", or -accept-new",
+	}
+}
+
+// IdentityChange stands behind an IdentityChanged error, with both persons.
+type IdentityChange struct {
+	Name   string
+	Known  KnownPeer
+	Person *trust.Person
+}
+
+// Error returns the change, without advice.
+func (c *IdentityChange) Error() string {
+	return fmt.Sprintf("%s is another person than before: known is %s, now it is %s",
+		proto.Visible(c.Name), shownPerson(c.Known.CommonName, c.Known.Identity), shownPerson(c.Person.Leaf.Subject.CommonName, c.Person.Identity))
+}
+
+// IdentityChanged refuses another person under a known name.
+func IdentityChanged(name string, known *KnownPeer, person *trust.Person) *fail.Error {
+	change := &IdentityChange{name, *known, person}
+	return &fail.Error{
+		Code:    proto.IdentityChanged,
+		Message: change.Error(),
+		Hint: "either the name was given up and somebody else has taken it, or the same person uses another card " +
+			"(a renewed Cartão de Cidadão would pass); or the relay, or somebody who has its state, lets another person speak under the name. " +
+			"Ask the person, by another way, what identity client card shows there. " +
+			"Only if it is the new one: client trust accept " + proto.Visible(name),
+		Err: change,
+	}
+}
+
+// PeerUnknown refuses to send to a person whom nobody has accepted.
+func PeerUnknown(name string, p *trust.Person) *fail.Error {
+	name = proto.Visible(name)
+	return &fail.Error{
+		Code:    proto.UnknownPeer,
+		Message: fmt.Sprintf("%s is new, and nobody has accepted that it is %s", name, shownPerson(p.Leaf.Subject.CommonName, p.Identity)),
+		Hint:    "client whois " + name + " shows the certificate; if it is the right person, send with -accept-new, or at a terminal without -batch",
+	}
+}
+
+// shownPerson names a person in a sentence. The common name alone could be
+// anybody's.
+func shownPerson(commonName string, identity [32]byte) string {
+	return fmt.Sprintf("\"%s\" (identity %x)", proto.Visible(commonName), identity[:16])
+}
+
+// NormalFingerprint returns a fingerprint in the form that is compared. People may
+// write one with colons, and in either case.
+func NormalFingerprint(s string) string {
+	return strings.ToLower(strings.ReplaceAll(s, ":", ""))
+}

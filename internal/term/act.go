@@ -1,0 +1,172 @@
+package term
+
+import (
+	"io"
+	"strings"
+	"unicode/utf8"
+)
+
+// act executes a key.
+func (e *editor) act(f *field, k key) {
+	killing := e.killing
+	e.killing = false
+	if k.kind != keySearch {
+		e.recall.seeking = false
+	}
+	switch k.kind {
+	case keyText:
+		e.insert(f, k)
+	case keyEnter:
+		e.enter(f)
+	case keyBackspace:
+		f.line.cut(f.line.left())
+	case keyKillStart:
+		e.kill(f, 0, killing)
+	case keyEndOfFile:
+		if len(f.line.text) == 0 {
+			e.close(f, typed{err: io.EOF})
+		} else {
+			f.line.cut(f.line.right())
+		}
+	case keySuspend:
+		e.suspend()
+	case keyPasteEnd:
+	default:
+		if f.kind == secretField { // the cursor of a hidden text is not shown
+			e.bell()
+			return
+		}
+		e.edit(f, k.kind, killing)
+	}
+	if k.kind != keyText && len(f.line.text) == 0 {
+		f.cut = false // the paste was taken back
+	}
+}
+
+// edit executes the keys that need a visible line.
+func (e *editor) edit(f *field, kind keyKind, killing bool) {
+	line := &f.line
+	switch kind {
+	case keyLeft:
+		line.cursor = line.left()
+	case keyRight:
+		line.cursor = line.right()
+	case keyHome:
+		line.cursor = 0
+	case keyEnd:
+		line.cursor = len(line.text)
+	case keyWordLeft:
+		line.cursor = line.wordLeft(isWordRune)
+	case keyWordRight:
+		line.cursor = line.wordRight(isWordRune)
+	case keyDelete:
+		line.cut(line.right())
+	case keyKillLine:
+		e.kill(f, len(line.text), killing)
+	case keyKillWord:
+		e.kill(f, line.wordLeft(isNoSpace), killing)
+	case keyKillWordLeft:
+		e.kill(f, line.wordLeft(isWordRune), killing)
+	case keyKillWordRight:
+		e.kill(f, line.wordRight(isWordRune), killing)
+	case keyYank:
+		if !line.insert(e.killed) {
+			e.bell()
+		}
+	case keyRedraw:
+		e.buf.WriteString(clearScreen)
+	case keyUp, keyDown, keySearch, keyTab:
+		if f.kind != promptField {
+			e.bell()
+		} else if kind == keyTab {
+			e.tab(f)
+		} else {
+			e.remember(f, kind)
+		}
+	default:
+		e.bell()
+	}
+}
+
+// insert puts characters into the line. A character without room is refused. A
+// paste without room is refused as a whole: see enter.
+func (e *editor) insert(f *field, k key) {
+	if !f.line.insert(k.text) {
+		e.bell()
+		f.cut = f.cut || len(k.text) > utf8.UTFMax
+	}
+}
+
+// enter ends the line.
+func (e *editor) enter(f *field) {
+	got := typed{line: append([]byte(nil), f.line.text...)}
+	if f.cut {
+		got = typed{err: ErrLineTooLong}
+	}
+	if f.kind == promptField {
+		e.status = ""
+		e.recall.add(string(got.line))
+		f.shown = f.prompt() // the sent line shows its time
+	}
+	e.close(f, got)
+}
+
+// kill removes the text between the cursor and another place, for Ctrl-Y. Texts
+// killed by consecutive keys are put back as one.
+func (e *editor) kill(f *field, to int, more bool) {
+	back := to < f.line.cursor
+	gone := f.line.cut(to)
+	switch {
+	case f.kind == secretField:
+		clear(gone)
+		return
+	case !more:
+		e.killed = gone
+	case back:
+		e.killed = append(gone, e.killed...)
+	default:
+		e.killed = append(e.killed, gone...)
+	}
+	e.killing = true
+}
+
+// remember shows an earlier line.
+func (e *editor) remember(f *field, kind keyKind) {
+	find := e.recall.back
+	switch kind {
+	case keyDown:
+		find = e.recall.forth
+	case keySearch:
+		find = e.recall.search
+	}
+	line, ok := find(string(f.line.text))
+	if !ok {
+		e.bell()
+		return
+	}
+	f.line.set(line)
+}
+
+// tab completes the word before the cursor as far as it is unambiguous, and
+// else lists the options.
+func (e *editor) tab(f *field) {
+	before := string(f.line.text[:f.line.cursor])
+	from, options := e.cfg.Complete(before)
+	switch len(options) {
+	case 0:
+		e.bell()
+	case 1:
+		if !f.line.replace(from, options[0].Word+options[0].End) {
+			e.bell()
+		}
+	default:
+		common := commonStart(options)
+		if len(common) > len(before)-from {
+			if !f.line.replace(from, common) {
+				e.bell()
+			}
+			return
+		}
+		e.buf.WriteString(e.painter.paint.in(Faint, strings.TrimSuffix(listOptions(options, e.painter.cols), "\n")) + "\n")
+	}
+}

@@ -1,0 +1,350 @@
+package term
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"slices"
+	"sync"
+
+	"chatsecure/proto"
+)
+
+// EditorConfig is the part of the program in the editor of a terminal.
+type EditorConfig struct {
+	// Complete finds completions for the text before the cursor. They replace its
+	// end, from an offset on. It must not use the terminal.
+	Complete func(before string) (from int, options []Option)
+	// Dropped is printed, as a whole line, when a paste exceeds the room for text
+	// that waits.
+	Dropped string
+}
+
+// editor reads lines from a terminal in raw mode and draws them while they are
+// typed, below all other output. Its methods may be called from any goroutine.
+// A goroutine of its own reads keys.
+type editor struct {
+	cfg EditorConfig
+	in  io.Reader
+	out io.Writer
+
+	size func() (cols, rows int) // the present size of the terminal
+
+	// The actions of keys that are not the editor's. The lock is held during a
+	// call.
+	interrupt func() // Ctrl-C with nothing to clear
+	suspend   func() // Ctrl-Z
+
+	mu      sync.Mutex // guards the fields below
+	painter painter
+	buf     bytes.Buffer // output to come
+	fields  []*field     // the last one is typed now
+	away    bool         // another program has the terminal: nothing is drawn
+	status  string       // below the prompt
+	ended   error        // why there is no more input
+
+	decoder  keyDecoder
+	pasteFor *field // the field in which the present paste began; nil for the next prompt
+	ahead    []key  // keys that wait for a prompt
+	aheadLen int    // bytes in ahead
+	dropped  bool   // some waiting keys were dropped, which is not yet told
+
+	recall  recall
+	killed  []byte // for Ctrl-Y
+	killing bool   // the last key added to killed
+}
+
+// fieldKind is the kind of a line.
+type fieldKind int
+
+const (
+	promptField   fieldKind = iota // at the prompt, with recall and completion
+	questionField                  // an answer
+	secretField                    // a hidden answer
+)
+
+// field is a line to be typed.
+type field struct {
+	kind   fieldKind
+	prompt func() string
+	shown  string // the prompt as drawn
+	line   editLine
+	cut    bool       // a paste had no room
+	done   chan typed // capacity 1
+}
+
+// Bounds of typed text, in bytes.
+const (
+	maxSecret = 1 << 10 // longer than any PIN
+	maxAhead  = 4 << 20 // for the paste of a long file while its first lines are sent
+)
+
+// ErrLineTooLong is the error of a pasted line of more than proto.MaxText
+// bytes.
+var ErrLineTooLong = errors.New("the line is too long")
+
+// newField makes a field. A secret's line never moves in memory.
+func newField(kind fieldKind, prompt func() string) *field {
+	f := &field{kind: kind, prompt: prompt, done: make(chan typed, 1)}
+	f.line.max = proto.MaxText
+	if kind == secretField {
+		f.line.max = maxSecret
+		f.line.text = make([]byte, 0, maxSecret)
+	}
+	return f
+}
+
+// read asks for a line. Ctrl-D on an empty line is io.EOF. A later field comes
+// first: the earlier one is drawn again after it, unchanged.
+func (e *editor) read(ctx context.Context, f *field) ([]byte, error) {
+	e.begin(f)
+	select {
+	case got := <-f.done:
+		return got.line, got.err
+	case <-ctx.Done():
+		e.change(func() { e.close(f, typed{err: ctx.Err()}) })
+		got := <-f.done // ctx.Err(), or a line that came just before
+		return got.line, got.err
+	}
+}
+
+// begin is the part of read before the wait.
+func (e *editor) begin(f *field) {
+	e.change(func() {
+		if e.ended != nil && (f.kind != promptField || len(e.ahead) == 0) {
+			f.done <- typed{err: e.ended}
+			return
+		}
+		e.fields = append(e.fields, f)
+		f.shown = f.prompt()
+		e.takeAhead()
+		if e.ended != nil {
+			e.end(e.ended)
+		}
+	})
+}
+
+// print writes whole lines above the line being typed.
+func (e *editor) print(text string) {
+	e.change(func() {
+		e.buf.WriteString(text)
+		for _, f := range e.fields {
+			f.shown = f.prompt() // the time in it may be new
+		}
+	})
+}
+
+// setStatus shows a text below the prompt until the next line is typed.
+func (e *editor) setStatus(text string) { e.change(func() { e.status = text }) }
+
+// resized draws everything for the terminal's new size.
+func (e *editor) resized() { e.change(func() {}) }
+
+// measure updates the size before the drawn rows are erased, since the signal
+// of a new size may come later than the next drawing.
+func (e *editor) measure() { e.painter.resize(e.size()) }
+
+// leaveTerminal leaves the line being typed on the screen and draws nothing
+// until takeTerminal.
+func (e *editor) leaveTerminal() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.away {
+		return
+	}
+	e.measure()
+	e.painter.erase(&e.buf)
+	if len(e.fields) > 0 {
+		e.painter.leave(&e.buf, e.block())
+	}
+	e.flush()
+	e.away = true
+}
+
+// takeTerminal draws again, from the cursor's row on.
+func (e *editor) takeTerminal() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.away = false
+	e.painter.forget()
+	e.redraw(func() {})
+}
+
+// readAll reads keys until the end of the input.
+func (e *editor) readAll() {
+	buf := make([]byte, 4<<10)
+	for {
+		n, err := e.in.Read(buf)
+		e.feed(buf[:n])
+		clear(buf[:n]) // it may be a PIN
+		if err != nil {
+			e.change(func() { e.end(err) })
+			return
+		}
+	}
+}
+
+// feed takes input from the terminal.
+func (e *editor) feed(b []byte) { e.change(func() { e.decoder.decode(b, e.key) }) }
+
+// end ends every field for good. Keys that wait are still there for the next
+// prompt.
+func (e *editor) end(err error) {
+	e.ended = err
+	for len(e.fields) > 0 {
+		e.close(e.top(), typed{err: err})
+	}
+}
+
+// change makes a change with the lock held, and draws the result.
+func (e *editor) change(what func()) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.redraw(what)
+}
+
+// redraw is change with the lock held already.
+func (e *editor) redraw(what func()) {
+	if e.away {
+		what()
+		e.flush()
+		return
+	}
+	e.measure()
+	e.painter.erase(&e.buf)
+	what()
+	if e.dropped {
+		e.dropped = false
+		e.buf.WriteString(e.cfg.Dropped)
+	}
+	if len(e.fields) > 0 {
+		e.painter.draw(&e.buf, e.block())
+	}
+	e.flush()
+}
+
+// flush writes the output. An error is left to the reader, which notices a
+// closed terminal.
+func (e *editor) flush() {
+	e.out.Write(e.buf.Bytes())
+	e.buf.Reset()
+}
+
+func (e *editor) bell() { e.buf.WriteByte('\a') }
+
+// top is the field that is typed now, or nil.
+func (e *editor) top() *field {
+	if len(e.fields) == 0 {
+		return nil
+	}
+	return e.fields[len(e.fields)-1]
+}
+
+// block is the visible part of the field that is typed now.
+func (e *editor) block() *block {
+	f := e.top()
+	switch {
+	case f == nil:
+		return &block{}
+	case f.kind == secretField:
+		return &block{prompt: f.shown}
+	case f.kind == questionField:
+		return &block{prompt: f.shown, text: f.line.text, cursor: f.line.cursor}
+	}
+	return &block{prompt: f.shown, text: f.line.text, cursor: f.line.cursor, status: e.status}
+}
+
+// close ends a field. Its text stays on the screen, and further output comes
+// below. The drawn rows have been erased before.
+func (e *editor) close(f *field, got typed) {
+	at := slices.Index(e.fields, f)
+	if at < 0 {
+		return
+	}
+	if f == e.top() && !e.away {
+		e.painter.leave(&e.buf, e.block())
+	}
+	e.fields = slices.Delete(e.fields, at, at+1)
+	f.line.clear()
+	f.done <- got
+	if f.kind != promptField {
+		e.takeAhead() // the prompt may be on top again
+	}
+}
+
+// key takes a key. Keys for the prompt wait until it is on top, so that they
+// never answer a question that has come up since.
+func (e *editor) key(k key) {
+	f := e.top()
+	switch {
+	case k.kind == keyPasteStart:
+		e.pasteFor = f
+	case k.kind == keyInterrupt:
+		e.interrupted(f)
+	case k.pasted && e.pasteFor != nil && e.pasteFor.kind != promptField:
+		// A paste answers the question in which it began, and no other.
+		if f == e.pasteFor {
+			e.act(f, k)
+		} else {
+			e.bell()
+		}
+	case f != nil && f.kind != promptField && !k.pasted:
+		e.act(f, k)
+	default:
+		e.typeAhead(k)
+		e.takeAhead()
+	}
+}
+
+// interrupted is Ctrl-C. It clears the typed text, or else ends the program.
+func (e *editor) interrupted(f *field) {
+	e.killing = false
+	switch {
+	case len(e.ahead) > 0 && (f == nil || f.kind == promptField):
+		e.ahead, e.aheadLen = nil, 0
+		if f != nil {
+			e.clearLine(f)
+		}
+	case f != nil && len(f.line.text) > 0:
+		e.clearLine(f)
+	default:
+		e.interrupt()
+	}
+}
+
+func (e *editor) clearLine(f *field) {
+	f.line.clear()
+	f.cut = false
+	if f.kind == promptField {
+		e.recall.reset()
+	}
+}
+
+// typeAhead keeps a key for the prompt.
+func (e *editor) typeAhead(k key) {
+	size := len(k.text) + 1
+	if e.aheadLen+size > maxAhead {
+		e.bell()
+		e.dropped = true
+		return
+	}
+	k.text = bytes.Clone(k.text)
+	e.ahead = append(e.ahead, k)
+	e.aheadLen += size
+}
+
+// takeAhead executes waiting keys while the prompt is on top.
+func (e *editor) takeAhead() {
+	for len(e.ahead) > 0 {
+		f := e.top()
+		if f == nil || f.kind != promptField {
+			return
+		}
+		k := e.ahead[0]
+		e.ahead[0] = key{}
+		e.ahead = e.ahead[1:]
+		e.aheadLen -= len(k.text) + 1
+		e.act(f, k)
+	}
+}

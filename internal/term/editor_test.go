@@ -1,0 +1,753 @@
+package term
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"testing"
+
+	"chatsecure/proto"
+	"chatsecure/testdata/lab/tty"
+)
+
+// bench is an editor on an emulator, with a prompt that asks for one line after
+// another. All goes step by step.
+type bench struct {
+	*editor
+	t          testing.TB
+	vt         *tty.Emulator
+	prompt     func() string
+	field      *field // of the prompt
+	lines      []string
+	err        error // ended the prompt
+	interrupts int
+	suspends   int
+}
+
+func newBench(t testing.TB, cols, rows int) *bench {
+	b := &bench{t: t, vt: tty.NewEmulator(t, cols, rows, runeWidth), prompt: fixed("> ")}
+	b.editor = &editor{
+		out: b.vt, interrupt: func() { b.interrupts++ }, suspend: func() { b.suspends++ },
+		cfg: EditorConfig{Complete: completeWord, Dropped: "the rest is dropped\n"},
+	}
+	b.size = func() (int, int) { return b.vt.Cols, b.vt.Rows }
+	b.painter.breaks = true
+	return b
+}
+
+// completeWord completes the last word before the cursor: a command, or a name
+// after nothing or a comma.
+func completeWord(before string) (from int, options []Option) {
+	from = strings.LastIndexAny(before, ", ") + 1
+	for _, o := range []Option{
+		{"exit", ""}, {"help", ""}, {"history", " "}, {"list", ""}, {"quit", ""}, {"whois", " "}, {"Ana", ": "},
+		{"Bruno", ": "}, {"bruna", ": "}, {"José", ": "},
+	} {
+		if typed := before[from:]; len(typed) <= len(o.Word) && strings.EqualFold(o.Word[:len(typed)], typed) {
+			options = append(options, o)
+		}
+	}
+	return from, options
+}
+
+// ask asks for a line at the prompt.
+func (b *bench) ask() {
+	b.field = newField(promptField, func() string { return b.prompt() })
+	b.begin(b.field)
+}
+
+// press presses keys, and asks for the next line after each one.
+func (b *bench) press(keys string) {
+	b.feed([]byte(keys))
+	b.next()
+}
+
+func (b *bench) next() {
+	for {
+		select {
+		case got := <-b.field.done:
+			if got.err != nil && !errors.Is(got.err, ErrLineTooLong) {
+				b.err = got.err
+				return
+			}
+			if got.err != nil {
+				got.line = []byte(got.err.Error())
+			}
+			b.lines = append(b.lines, string(got.line))
+			b.ask()
+		default:
+			return
+		}
+	}
+}
+
+func (b *bench) shows(want string) {
+	b.t.Helper()
+	if got := b.vt.All(); got != want {
+		b.t.Errorf("the terminal shows\n%s\nwant\n%s", got, want)
+	}
+}
+
+// The sequences of some keys.
+const (
+	up, down, right, left = "\x1b[A", "\x1b[B", "\x1b[C", "\x1b[D"
+	ctrlLeft, ctrlRight   = "\x1b[1;5D", "\x1b[1;5C"
+)
+
+// keyTable is the table of keys and their effect on a line. | is the cursor.
+var keyTable = []struct{ keys, want string }{
+	{"", "|"},
+	{"abc", "abc|"},
+	{"abc" + left, "ab|c"},
+	{"abc" + left + left + "x", "ax|bc"},
+	{"abc" + left + right + right + "x", "abcx|"},
+	{left + "a", "a|"},
+	{"abc\x01x", "x|abc"},
+	{"abc\x01x\x05y", "xabcy|"},
+	{"abc\x02\x02x\x06y", "axby|c"},
+	{"abc\x1b[Hx\x1b[Fy", "xabcy|"},
+	{"abc\x1b[1~x\x1b[4~y", "xabcy|"},
+	{"abc\x1b[7~x\x1b[8~y", "xabcy|"},
+	{"abc\x1bOHx\x1bOFy", "xabcy|"},
+	{"abc\x1bOD\x1bODx\x1bOCy", "axby|c"},
+	{"abc\x7f", "ab|"},
+	{"abc\x08\x08", "a|"},
+	{"\x7fa", "a|"},
+	{"abc\x01\x1b[3~", "|bc"},
+	{"abc\x01\x04", "|bc"},
+	{"abc\x04", "abc|"},
+	{"abc def\x17", "abc |"},
+	{"abc def  \x17", "abc |"},
+	{"bob: a.b\x17\x17", "|"},
+	{"abc def" + left + left + "\x15", "|ef"},
+	{"abc def" + left + left + "\x0b", "abc d|"},
+	{"abc def\x17\x01\x19", "def|abc "},
+	{"one two three\x17\x17\x01\x19", "two three|one "},
+	{"one two three\x17\x02\x17\x05\x19", "one  two|"}, // not consecutive
+	{"one two\x01\x1bd\x1bd\x19\x19", "one twoone two|"},
+	{"one\x15\x19\x19", "oneone|"},
+	{"\x19", "|"},
+	{"one, two.three" + "\x1bb", "one, two.|three"},
+	{"one, two.three" + "\x1bb\x1bb", "one, |two.three"},
+	{"one, two.three" + ctrlLeft + ctrlLeft + ctrlLeft + ctrlLeft, "|one, two.three"},
+	{"one, two\x01\x1bf", "one|, two"},
+	{"one, two\x01" + ctrlRight + ctrlRight + ctrlRight, "one, two|"},
+	{"one, two\x1b\x7f", "one, |"},
+	{"one, two\x01\x1bd", "|, two"},
+	// Keys act on characters, not on bytes or code points.
+	{"é\x7f", "|"},
+	{"e\u0301x" + left + left + "y", "y|e\u0301x"},
+	{"e\u0301\x7f", "|"},
+	{"王人" + left + "x", "王x|人"},
+	{"👍🏽\x7f", "|"},
+	{"a👨\u200d👩\u200d👧\x7f", "a|"},
+	{"🇵🇹🇵🇹\x7f", "🇵🇹|"},
+	{"🇵🇹🇧🇷" + left + "x", "🇵🇹x|🇧🇷"},
+	{"❤\ufe0f\x7f", "|"},
+	{"한\x7f", "|"},
+	{"\u1112\u1161\u11ab\x7f", "|"},
+	{"x\x01\u0301", "\u0301|x"}, // an accent without a letter
+	{"José João\x1bb\x1bb", "|José João"},
+	{"привет мир\x17", "привет |"},
+	// Input without meaning changes nothing.
+	{"a\x00\x07\x14\x1c\x1d\x1e\x1fb", "ab|"},
+	{"a\x1b[15~\x1bOP\x1b[[A\x1b[1;2P\x1bzb", "ab|"},
+	{"a\xff\xfe\xc3(b", "a(b|"},
+	{"a\xed\xa0\x80b", "ab|"}, // half a surrogate pair
+	{"a\u009b31mb", "a31mb|"},
+	{"a\x1b\x1b[Dx", "x|a"},
+	{"a\x1bé", "aé|"},
+	// Recall.
+	{"one\rtwo\r" + up, "two|"},
+	{"one\rtwo\r" + up + up, "one|"},
+	{"one\rtwo\r" + up + up + up, "one|"},
+	{"one\rtwo\rnew" + up + up + down + down, "new|"},
+	{"one\rtwo\rnew" + down, "new|"},
+	{"one\r" + up + "x" + up + down, "|"},
+	{"one\rtwo\r\x10\x10\x0e", "two|"},
+	{"one\rone\r\r  \r" + up + up, "one|"},
+	{"bob: a\rlist\rbob: b\rhelp\rbob\x12", "bob: b|"},
+	{"bob: a\rlist\rbob: b\rhelp\rbob\x12\x12", "bob: a|"},
+	{"bob: a\rlist\rbob: b\rhelp\rbob\x12\x12\x12", "bob: a|"},
+	{"bob: a\rlist\rbob: b\rhelp\rbob\x12\x12" + down + down + down + down, "bob|"},
+	{"list\rzzz\x12", "zzz|"},
+	{"one\n\x10", "one|"},
+	// Completion.
+	{"li\t", "list|"},
+	{"who\t", "whois |"},
+	{"a\t", "Ana: |"},
+	{"bru\t", "Brun|"},
+	{"BRUNO\t", "Bruno: |"},
+	{"ana,jo\t", "ana,José: |"},
+	{"ana, jo\t", "ana, José: |"},
+	{"h\t", "h|"},
+	{"he\t", "help|"},
+	{"zzz\t", "zzz|"},
+	{"ax" + left + "\t", "Ana: |x"},
+	// Ctrl-C and Ctrl-L.
+	{"abc\x03", "|"},
+	{"abc\x03de", "de|"},
+	{"one\r" + up + "\x03" + up, "one|"},
+	{"abc\x0cd", "abcd|"},
+}
+
+// TestKeys types the keys of keyTable at once and byte by byte.
+func TestKeys(t *testing.T) {
+	for _, test := range keyTable {
+		for _, whole := range []bool{true, false} {
+			b := newBench(t, 80, 24)
+			b.ask()
+			if whole {
+				b.press(test.keys)
+			} else {
+				for i := range len(test.keys) {
+					b.press(test.keys[i : i+1])
+				}
+			}
+			line := &b.field.line
+			if got := string(line.text[:line.cursor]) + "|" + string(line.text[line.cursor:]); got != test.want {
+				t.Errorf("%q (whole: %v): %q, want %q", test.keys, whole, got, test.want)
+			}
+			if b.interrupts != 0 || b.err != nil {
+				t.Errorf("%q: %d interrupts, %v", test.keys, b.interrupts, b.err)
+			}
+		}
+	}
+}
+
+// TestEndOfLine: the results of keys that end a line.
+func TestEndOfLine(t *testing.T) {
+	b := newBench(t, 20, 10)
+	b.ask()
+	b.press("one\r\rtwo\x01\r")
+	if !slices.Equal(b.lines, []string{"one", "", "two"}) {
+		t.Errorf("lines %q", b.lines)
+	}
+	b.shows("> one\n>\n> two\n> |")
+	b.press("\x03")
+	if b.interrupts != 1 || b.err != nil {
+		t.Errorf("Ctrl-C on an empty line: %d, %v", b.interrupts, b.err)
+	}
+	b.press("\x1a")
+	if b.suspends != 1 {
+		t.Error("Ctrl-Z does nothing")
+	}
+	b.press("x\x04\x01\x04\x04")
+	if b.err != io.EOF {
+		t.Errorf("Ctrl-D on an empty line: %v", b.err)
+	}
+	b.shows("> one\n>\n> two\n>\n|")
+	if b.vt.Bells != 0 {
+		t.Errorf("%d bells", b.vt.Bells)
+	}
+}
+
+// TestScreen is the table of drawn lines.
+func TestScreen(t *testing.T) {
+	for _, test := range []struct {
+		name, keys, want string
+		cols             int
+	}{
+		{"short", "abc", "> abc|", 10},
+		{"to the last column", "abcdefgh", "> abcdefgh\\\n|", 10},
+		{"over it", "abcdefghi", "> abcdefgh\\\ni|", 10},
+		{"cursor in the first row", "abcdefghi\x01", "> |abcdefgh\\\ni", 10},
+		{"cursor at the last column", "abcdefghij" + left + left + left, "> abcdefg|h\\\nij", 10},
+		{"cursor at the first of the next", "abcdefghij" + left + left, "> abcdefgh\\\n|ij", 10},
+		{"deleted back to one row", "abcdefghij\x7f\x7f\x7f", "> abcdefg|", 10},
+		{"deleted in the first row", "abcdefghij\x01\x1b[3~\x1b[3~\x1b[3~\x1b[3~", "> |efghij", 10},
+		{"wide", "王人" + left, "> 王|人", 10},
+		{"wide, into the last columns", "abcdef王", "> abcdef王\\\n|", 10},
+		{"wide, that does not fit", "abcdefg王", "> abcdefg\\\n王|", 10},
+		{"wide, that does not fit, cursor before", "abcdefg王" + left, "> abcdefg\\\n|王", 10},
+		{"accents", "e\u0301e\u0301e\u0301" + left, "> e\u0301e\u0301|e\u0301", 10},
+		{"accent in the last column", "abcdefge\u0301x", "> abcdefge\u0301\\\nx|", 10},
+		{"skin tone, by a terminal that does not know it", "👍🏽x", "> 👍x|", 10},
+		{"flag", "🇵🇹x", "> 🇵🇹x|", 10},
+		{"emoji by selector", "❤\ufe0fx", "> ❤\ufe0f x|", 10},
+		{"joined", "👨\u200d👩", `> 👨\u200d👩|`, 20},
+		{"joined, over the end", "👨\u200d👩", "> 👨\\u200d\\\n👩|", 10},
+		{"syllable", "\u1112\u1161\u11abx", "> \u1112\u1161\u11abx|", 10},
+		{"bidi", "a\u202eb", `> a\u202eb|`, 20},
+		{"bidi, written out over the end", "abcdef\u202eb", `> abcdef\u\` + "\n202eb|", 10},
+		{"one column", "a王b", ">\\\n\\\na\\\n王\\\nb\\\n|", 1},
+		{"two columns", "a王b", ">\\\na\\\n王\\\nb|", 2},
+		{"options", "br\t\t", "Bruno  bruna\n> Brun|", 20},
+		{"options in rows", "\t", "exit  help\nhistory\nlist  quit\nwhois  Ana\nBruno  bruna\nJosé\n> |", 12},
+		{"all cleared", "abc\r\x0cde", "> abc\n> de|", 10},
+	} {
+		for _, whole := range []bool{true, false} {
+			b := newBench(t, test.cols, 24)
+			b.ask()
+			if whole {
+				b.press(test.keys)
+			} else {
+				for i := range len(test.keys) {
+					b.press(test.keys[i : i+1])
+				}
+			}
+			want := test.want
+			if test.name == "all cleared" {
+				want = "> de|"
+			}
+			if got := b.vt.Screen(); got != want {
+				t.Errorf("%s (whole: %v): the terminal shows\n%s\nwant\n%s", test.name, whole, got, want)
+			}
+		}
+	}
+}
+
+// TestPrintWhileTyping: output goes above the line, wherever the cursor is and
+// whatever the number of rows, and nothing is lost.
+func TestPrintWhileTyping(t *testing.T) {
+	line := "bob: 王e\u0301 a line that goes over several rows, 王王王王王 to here"
+	for cols := 3; cols < 80; cols++ {
+		for _, back := range []int{0, 1, 10, 30, 100} {
+			b := newBench(t, cols, 30)
+			b.ask()
+			b.press(line + strings.Repeat("\x1b[D", back))
+			before := b.vt.All()
+			for i := range 3 {
+				b.print(fmt.Sprintf("%d\n", i))
+			}
+			if got, want := b.vt.All(), "0\n1\n2\n"+before; got != want {
+				t.Fatalf("%d columns, %d back: the terminal shows\n%s\nwant\n%s", cols, back, got, want)
+			}
+			b.press("\r")
+			if len(b.lines) != 1 || b.lines[0] != line {
+				t.Fatalf("%d columns: the line is %q", cols, b.lines)
+			}
+			if got := b.vt.All(); strings.ReplaceAll(got, "\\\n", "") == "" || !strings.HasPrefix(got, "0\n1\n2\n> ") ||
+				!strings.HasSuffix(got, "\n> |") && cols > 2 {
+				t.Fatalf("%d columns: the terminal shows\n%s", cols, got)
+			}
+		}
+	}
+}
+
+// TestPrintedPromptIsNew: the prompt is drawn anew with output and at the end
+// of the line, not with every key.
+func TestPrintedPromptIsNew(t *testing.T) {
+	b := newBench(t, 40, 10)
+	now := 1
+	b.prompt = func() string { return fmt.Sprintf("[%d] ", now) }
+	b.ask()
+	now = 2
+	b.press("a")
+	b.shows("[1] a|")
+	b.print("message\n")
+	b.shows("message\n[2] a|")
+	now = 3
+	b.press("\r")
+	b.shows("message\n[3] a\n[3] |")
+}
+
+// TestTallLine: of a line taller than the terminal the part around the cursor
+// is shown, and the whole line once it ends. Nothing above it is lost.
+func TestTallLine(t *testing.T) {
+	b := newBench(t, 10, 4)
+	b.print("above\n")
+	b.ask()
+	b.press("aaaaaaaabbbbbbbbbbccccccccccddddddddddeeeeeeeeeeffff")
+	if got, want := b.vt.Screen(), "cccccccccc\\\ndddddddddd\\\neeeeeeeeee\\\nffff|"; got != want {
+		t.Errorf("the end: the terminal shows\n%s\nwant\n%s", got, want)
+	}
+	b.press("\x01")
+	if got, want := b.vt.Screen(), "> |aaaaaaaa\\\nbbbbbbbbbb\\\ncccccccccc\\\ndddddddddd"; strings.TrimSuffix(got, `\`) != want {
+		t.Errorf("the start: the terminal shows\n%s\nwant\n%s", got, want)
+	}
+	b.print("message\n")
+	b.press("\r")
+	b.shows("above\nmessage\n> aaaaaaaa\\\nbbbbbbbbbb\\\ncccccccccc\\\ndddddddddd\\\neeeeeeeeee\\\nffff\n> |")
+}
+
+// TestResize: the line is drawn anew for the new size, and the text above
+// stays.
+func TestResize(t *testing.T) {
+	line := "bob: a line that goes over 王王王王王 several rows"
+	for _, breaks := range []bool{true, false} {
+		for from := 8; from <= 60; from += 4 {
+			for to := 8; to <= 60; to++ {
+				if !breaks && to < from {
+					continue // such a terminal cuts text off
+				}
+				for _, back := range []int{0, 7, 25} {
+					b := newBench(t, from, 30)
+					b.ask()
+					b.print("above\n")
+					b.press(line + strings.Repeat("\x1b[D", back))
+					b.painter.breaks = breaks
+					b.vt.Resize(to, 28, breaks)
+					b.resized()
+					fresh := newBench(t, to, 28)
+					fresh.ask()
+					fresh.print("above\n")
+					fresh.press(line + strings.Repeat("\x1b[D", back))
+					got, want := b.vt.All(), fresh.vt.All()
+					if !breaks {
+						// Some rows of the old line may remain above.
+						if !strings.HasPrefix(got, "above\n") || !strings.HasSuffix(got, strings.TrimPrefix(want, "above\n")) {
+							t.Fatalf("%d to %d: the terminal shows\n%s\nwant in the end\n%s", from, to, got, want)
+						}
+						continue
+					}
+					if got != want {
+						t.Fatalf("%d to %d columns, %d back: the terminal shows\n%s\nwant\n%s", from, to, back, got, want)
+					}
+				}
+			}
+		}
+	}
+}
+
+// TestResizeBeforeItsSignal: the next drawing finds the new size, and leaves
+// nothing of the old drawing.
+func TestResizeBeforeItsSignal(t *testing.T) {
+	for what, change := range map[string]func(b *bench){
+		"a message":  func(b *bench) { b.print("message\n") },
+		"a key":      func(b *bench) { b.press("x") },
+		"Enter":      func(b *bench) { b.press("\r") },
+		"a status":   func(b *bench) { b.setStatus("✓ read") },
+		"a question": func(b *bench) { b.begin(newField(questionField, fixed("Confirm (y/n)? "))) },
+		"the end":    func(b *bench) { b.leaveTerminal() },
+	} {
+		for _, cols := range []int{16, 34, 100} {
+			show := func(width int) *bench {
+				b := newBench(t, width, 28)
+				b.ask()
+				b.print("above\n")
+				b.press("bob: a line that goes over 王王王王王 several rows")
+				return b
+			}
+			b, fresh := show(60), show(cols)
+			b.vt.Resize(cols, 28, true)
+			change(b)
+			change(fresh)
+			if got, want := b.vt.All(), fresh.vt.All(); got != want {
+				t.Errorf("60 to %d columns, then %s: the terminal shows\n%s\nwant\n%s", cols, what, got, want)
+			}
+		}
+	}
+}
+
+// TestResizeTallerThanTheScreen: only the drawn part of a tall line is cleared.
+func TestResizeTallerThanTheScreen(t *testing.T) {
+	for _, back := range []int{0, 70} {
+		for cols := 8; cols <= 60; cols++ {
+			b := newBench(t, 20, 3)
+			b.ask()
+			b.print("one\ntwo\nthree\n")
+			b.press(strings.Repeat("0123456789", 15) + strings.Repeat("\x1b[D", back))
+			b.vt.Resize(cols, 40, true)
+			b.resized()
+			fresh := newBench(t, cols, 40)
+			fresh.ask()
+			fresh.print("one\ntwo\nthree\n")
+			fresh.press(strings.Repeat("0123456789", 15) + strings.Repeat("\x1b[D", back))
+			if got, want := b.vt.All(), fresh.vt.All(); got != want {
+				t.Fatalf("20 to %d columns, %d back: the terminal shows\n%s\nwant\n%s", cols, back, got, want)
+			}
+		}
+	}
+}
+
+// TestStatus: the status is below the line, ends with it, and gives way to it.
+func TestStatus(t *testing.T) {
+	b := newBench(t, 12, 3)
+	b.ask()
+	b.setStatus("✓ read by bob")
+	b.shows("> |\n✓ read by b")
+	b.press("ab")
+	b.shows("> ab|\n✓ read by b")
+	b.print("message\n")
+	b.shows("message\n> ab|\n✓ read by b")
+	b.press("cdefghijklmn")
+	b.shows("message\n> abcdefghij\\\nklmn|\n✓ read by b")
+	b.press("opqrstuvwxyz") // no room for it
+	if got, want := b.vt.Screen(), "> abcdefghij\\\nklmnopqrstuv\\\nwxyz|"; got != want {
+		t.Errorf("the terminal shows\n%s\nwant\n%s", got, want)
+	}
+	b.press("\x03\r")
+	b.shows("message\n>\n> |")
+	b.setStatus("王王王王王王王")
+	b.shows("message\n>\n> |\n王王王王王")
+	b.setStatus("")
+	b.shows("message\n>\n> |")
+}
+
+// TestPaste: 200 pasted lines are 200 lines, and keys in them are text.
+func TestPaste(t *testing.T) {
+	var want []string
+	for i := range 200 {
+		want = append(want, fmt.Sprintf("bob: line %d\twith a tab, \x03\x04\x15\x1a\x1b[A\x7f and a bell \a", i))
+	}
+	for _, newline := range []string{"\r", "\n", "\r\n"} {
+		for _, size := range []int{1, 7, 4096, 1 << 20} {
+			b := newBench(t, 80, 24)
+			b.ask()
+			paste := "\x1b[200~" + strings.Join(want, newline) + pasteEnd
+			for chunk := range slices.Chunk([]byte(paste), size) {
+				b.press(string(chunk))
+			}
+			if !slices.Equal(b.lines, want[:199]) || string(b.field.line.text) != want[199] {
+				t.Fatalf("%q, %d bytes at once: %d lines, then %q", newline, size, len(b.lines), b.field.line.text)
+			}
+			b.press("\x03li\t")
+			if got := string(b.field.line.text); got != "list" || b.interrupts != 0 {
+				t.Errorf("after the paste: %q", got)
+			}
+		}
+	}
+}
+
+// TestPasteAhead: a paste waits for the prompt, in order, and Ctrl-C drops it.
+func TestPasteAhead(t *testing.T) {
+	b := newBench(t, 20, 10)
+	b.feed([]byte("\x1b[200~one\rtwo\rthree\rfour" + pasteEnd + "!"))
+	b.ask()
+	if got := <-b.field.done; string(got.line) != "one" {
+		t.Errorf("first came %q", got.line)
+	}
+	b.feed([]byte("?"))
+	b.ask()
+	if got := <-b.field.done; string(got.line) != "two" {
+		t.Errorf("then came %q", got.line)
+	}
+	b.feed([]byte("\x03"))
+	b.ask()
+	if b.interrupts != 0 || len(b.field.line.text) != 0 {
+		t.Errorf("after Ctrl-C: %q, %d interrupts", b.field.line.text, b.interrupts)
+	}
+	b.shows("> one\n> two\n> |")
+	// Without waiting keys and without a prompt, Ctrl-C ends the program.
+	b.press("x\r")
+	b.field = newField(promptField, b.prompt)
+	b.end(io.EOF)
+	b.feed([]byte("\x03"))
+	if b.interrupts != 1 {
+		t.Errorf("%d interrupts", b.interrupts)
+	}
+}
+
+// TestTooMuchAhead: waiting keys are bounded, and dropped ones are told.
+func TestTooMuchAhead(t *testing.T) {
+	b := newBench(t, 100, 50)
+	line := bytes.Repeat([]byte("x"), maxAhead/8)
+	b.feed([]byte("\x1b[200~"))
+	for range 20 {
+		b.feed(line)
+	}
+	if b.aheadLen > maxAhead {
+		t.Errorf("%d bytes wait", b.aheadLen)
+	}
+	if got := b.vt.All(); strings.Count(got, "the rest is dropped\n") == 0 {
+		t.Errorf("the terminal shows %q", got)
+	}
+}
+
+// TestLongLine: a line too long for a message is not sent in part.
+func TestLongLine(t *testing.T) {
+	b := newBench(t, 100, 5)
+	b.ask()
+	b.press(strings.Repeat("x", proto.MaxText-1))
+	b.press("é") // no room
+	b.press("\r")
+	if len(b.lines) != 1 || b.lines[0] != strings.Repeat("x", proto.MaxText-1) {
+		t.Errorf("typed: %d lines", len(b.lines))
+	}
+	if b.vt.Bells == 0 {
+		t.Error("no bell")
+	}
+	b.press("\x1b[200~" + strings.Repeat("x", proto.MaxText) + "éé\rnext\r" + pasteEnd)
+	if len(b.lines) != 3 || b.lines[1] != ErrLineTooLong.Error() || b.lines[2] != "next" {
+		t.Errorf("pasted: %.100q", b.lines[1:])
+	}
+	b.press("\x1b[200~" + strings.Repeat("x", proto.MaxText+1) + pasteEnd + "\x03again\r")
+	if len(b.lines) != 4 || b.lines[3] != "again" {
+		t.Errorf("taken back: %.100q", b.lines[3:])
+	}
+	// The longest possible line can be edited.
+	b.press("\x1b[200~" + strings.Repeat("é", proto.MaxText/2) + pasteEnd + "\x7f\x01\x1b[3~\r")
+	if len(b.lines) != 5 || b.lines[4] != strings.Repeat("é", proto.MaxText/2-2) {
+		t.Errorf("the longest: %d lines", len(b.lines))
+	}
+}
+
+// TestQuestion: a question comes before the prompt, is not answered by its
+// keys, and gives the line back unchanged.
+func TestQuestion(t *testing.T) {
+	b := newBench(t, 40, 20)
+	b.ask()
+	b.press("bob: hal\x1b[D")
+	question := newField(questionField, fixed("Sure? "))
+	b.print("A question\n")
+	b.begin(question)
+	b.shows("A question\nSure? |")
+	b.press("\x1b[Ama\tybe\x12\x7fe")
+	b.print("message\n")
+	b.shows("A question\nmessage\nSure? maybe|")
+	b.press("\rxy")
+	if got := <-question.done; string(got.line) != "maybe" {
+		t.Errorf("the answer is %q", got.line)
+	}
+	b.shows("A question\nmessage\nSure? maybe\n> bob: haxy|l")
+	b.press("\x15\x0b\x1b[A")
+	if got := string(b.field.line.text); got != "" {
+		t.Errorf("the answer is remembered: %q", got)
+	}
+
+	// Two questions at once, each with its own end.
+	one, two := newField(questionField, fixed("One? ")), newField(questionField, fixed("Two? "))
+	b.begin(one)
+	b.begin(two)
+	b.press("2\r1\r")
+	if first, second := <-two.done, <-one.done; string(first.line) != "2" || string(second.line) != "1" {
+		t.Errorf("answers %q and %q", first.line, second.line)
+	}
+	b.begin(one)
+	b.begin(two)
+	b.press("\x04\x04")
+	if first, second := <-two.done, <-one.done; first.err != io.EOF || second.err != io.EOF {
+		t.Errorf("ends %v and %v", first.err, second.err)
+	}
+	b.begin(one)
+	b.press("n\x03\x03")
+	if b.interrupts != 1 {
+		t.Errorf("%d interrupts", b.interrupts)
+	}
+}
+
+// TestPasteIsNoAnswer: a paste that began at the prompt does not answer a
+// question that comes up meanwhile. One that began in a question goes nowhere
+// else.
+func TestPasteIsNoAnswer(t *testing.T) {
+	b := newBench(t, 40, 20)
+	b.ask()
+	b.press("\x1b[200~bob: one\rbob: t")
+	question := newField(questionField, fixed("Sure? "))
+	b.begin(question)
+	b.press("wo\ry\ry\r" + pasteEnd)
+	select {
+	case got := <-question.done:
+		t.Fatalf("the paste answered %q", got.line)
+	default:
+	}
+	b.press("n\r")
+	if got := <-question.done; string(got.line) != "n" {
+		t.Errorf("the answer is %q", got.line)
+	}
+	b.next()
+	if want := []string{"bob: one", "bob: two", "y", "y"}; !slices.Equal(b.lines, want) {
+		t.Errorf("the prompt got %q, want %q", b.lines, want)
+	}
+	secret := newField(secretField, fixed("PIN: "))
+	b.begin(secret)
+	b.press("\x1b[200~1234\r5678\r" + pasteEnd)
+	if got := <-secret.done; string(got.line) != "1234" {
+		t.Errorf("the secret is %q", got.line)
+	}
+	b.next()
+	if len(b.lines) != 4 || len(b.field.line.text) != 0 || strings.Contains(b.vt.All(), "5678") {
+		t.Errorf("the rest of the paste is at the prompt: %q %q", b.lines, b.field.line.text)
+	}
+}
+
+// TestSecretInTheEditor: a secret is never shown or kept.
+func TestSecretInTheEditor(t *testing.T) {
+	b := newBench(t, 40, 20)
+	b.ask()
+	b.press("ab")
+	secret := newField(secretField, fixed("PIN: "))
+	memory := secret.line.text[:cap(secret.line.text)]
+	b.begin(secret)
+	b.press("99\x15")
+	b.press("1235\x7f4\x1b[D\x1b[A\t\x17\x19\x12")
+	b.shows("PIN: |")
+	b.print("message\n")
+	b.press("\r")
+	if got := <-secret.done; string(got.line) != "1234" {
+		t.Errorf("the secret is %q", got.line)
+	}
+	b.press("\x19\x1b[A")
+	b.shows("message\nPIN:\n> ab|")
+	if !bytes.Equal(memory, make([]byte, len(memory))) {
+		t.Error("it is still in memory")
+	}
+	// A secret that is too long rings the bell.
+	b.begin(secret)
+	bells := b.vt.Bells
+	b.press(strings.Repeat("1", maxSecret+1))
+	if b.vt.Bells == bells {
+		t.Error("no bell")
+	}
+}
+
+// TestReadEnds: a read ends with its context and with the terminal, but not
+// before the lines that were typed.
+func TestReadEnds(t *testing.T) {
+	b := newBench(t, 40, 20)
+	b.editor.in = strings.NewReader("one\ntwo\nthr")
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	if _, err := b.read(ctx, newField(questionField, fixed("Sure? "))); err != context.Canceled {
+		t.Errorf("cancelled: %v", err)
+	}
+	b.shows("Sure?\n|")
+	b.readAll()
+	for _, want := range []string{"one", "two"} {
+		if line, err := b.read(context.Background(), newField(promptField, fixed("> "))); string(line) != want || err != nil {
+			t.Errorf("%q %v, want %q", line, err, want)
+		}
+	}
+	for range 2 {
+		if line, err := b.read(context.Background(), newField(promptField, fixed("> "))); len(line) != 0 || err != io.EOF {
+			t.Errorf("%q %v, want the end", line, err)
+		}
+	}
+	if _, err := b.read(context.Background(), newField(questionField, fixed("Sure? "))); err != io.EOF {
+		t.Errorf("a question after the end: %v", err)
+	}
+
+	// The end of the terminal ends a read that waits.
+	b = newBench(t, 40, 20)
+	lines, typist := io.Pipe()
+	b.editor.in = lines
+	got := make(chan error, 1)
+	go func() {
+		_, err := b.read(context.Background(), newField(promptField, fixed("> ")))
+		got <- err
+	}()
+	go b.readAll()
+	typist.Write([]byte("half a line"))
+	typist.CloseWithError(bufio.ErrTooLong)
+	if err := <-got; err != bufio.ErrTooLong {
+		t.Errorf("the terminal failed: %v", err)
+	}
+}
+
+// TestAway: while another program has the terminal, output is shown but no line
+// is drawn.
+func TestAway(t *testing.T) {
+	b := newBench(t, 20, 10)
+	b.ask()
+	b.press("ab")
+	b.leaveTerminal()
+	b.leaveTerminal()
+	b.shows("> ab\n|")
+	b.print("message\n")
+	b.setStatus("status")
+	b.shows("> ab\nmessage\n|")
+	fmt.Fprint(b.vt, "$ fg\nclient")
+	b.vt.Resize(30, 10, true)
+	b.takeTerminal()
+	b.shows("> ab\nmessage\n$ fg\n> ab|\nstatus")
+	b.press("c\r")
+	if !slices.Equal(b.lines, []string{"abc"}) {
+		t.Errorf("lines %q", b.lines)
+	}
+}

@@ -1,0 +1,107 @@
+package term
+
+import (
+	"slices"
+	"unicode"
+	"unicode/utf8"
+)
+
+// editLine is a line of UTF-8 with a cursor.
+type editLine struct {
+	text   []byte
+	cursor int // the place of the next character: an offset in text
+	max    int // length in bytes
+}
+
+// insert puts text before the cursor. Without room it changes nothing and
+// returns false.
+func (l *editLine) insert(text []byte) bool {
+	if len(l.text)+len(text) > l.max {
+		return false
+	}
+	l.text = slices.Insert(l.text, l.cursor, text...)
+	l.cursor += len(text)
+	return true
+}
+
+// replace puts text in the place of the text between from and the cursor.
+// Without room it changes nothing and returns false.
+func (l *editLine) replace(from int, text string) bool {
+	if len(l.text)-(l.cursor-from)+len(text) > l.max {
+		return false
+	}
+	l.text = slices.Replace(l.text, from, l.cursor, []byte(text)...)
+	l.cursor = from + len(text)
+	return true
+}
+
+// set makes text the line, with the cursor at its end.
+func (l *editLine) set(text string) {
+	l.clear()
+	l.text = append(l.text, text...)
+	l.cursor = len(l.text)
+}
+
+// clear empties the line and erases it from memory.
+func (l *editLine) clear() {
+	clear(l.text[:cap(l.text)])
+	l.text, l.cursor = l.text[:0], 0
+}
+
+// cut removes the text between the cursor and another place, and returns it.
+func (l *editLine) cut(to int) []byte {
+	from, to := min(l.cursor, to), max(l.cursor, to)
+	gone := slices.Clone(l.text[from:to])
+	l.text = slices.Delete(l.text, from, to)
+	l.cursor = from
+	return gone
+}
+
+// left is the place one character before the cursor.
+func (l *editLine) left() int {
+	if l.cursor == 0 {
+		return 0
+	}
+	return l.cursor - lastClusterLen(l.text[:l.cursor])
+}
+
+// right is the place one character after the cursor.
+func (l *editLine) right() int {
+	if l.cursor == len(l.text) {
+		return l.cursor
+	}
+	return l.cursor + clusterLen(l.text[l.cursor:])
+}
+
+// isWordRune reports whether a character is part of a word for Alt-B and Alt-F.
+func isWordRune(r rune) bool { return unicode.IsLetter(r) || unicode.IsDigit(r) || unicode.IsMark(r) }
+
+func isNoSpace(r rune) bool { return !unicode.IsSpace(r) }
+
+// wordLeft is the start of the word before the cursor.
+func (l *editLine) wordLeft(in func(rune) bool) int {
+	at := l.cursor
+	for inside := false; at > 0; {
+		r, n := utf8.DecodeLastRune(l.text[:at])
+		if inside && !in(r) {
+			break
+		}
+		inside = inside || in(r)
+		at -= n
+	}
+	return at
+}
+
+// wordRight is the end of the word after the cursor.
+func (l *editLine) wordRight(in func(rune) bool) int {
+	at := l.cursor
+	for inside := false; at < len(l.text); {
+		r, n := utf8.DecodeRune(l.text[at:])
+		if inside && !in(r) {
+			break
+		}
+		inside = inside || in(r)
+		at += n
+	}
+	return at
+}

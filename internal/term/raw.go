@@ -1,0 +1,80 @@
+package term
+
+import (
+	"errors"
+	"sync"
+	"syscall"
+	"unsafe"
+)
+
+// rawMode is the device of a real terminal. Raw, it passes on every key as it
+// is pressed. Its methods may be called from any goroutine.
+type rawMode struct {
+	fd uintptr
+
+	mu    sync.Mutex // guards the fields below
+	saved *syscall.Termios
+	raw   bool
+	over  bool // it has been given back for good
+}
+
+var errGivenBack = errors.New("the terminal has been given back")
+
+// enter makes the terminal raw. Output keeps its mode: a newline goes to the
+// start of the next line for all programs. The modes saved at the first call
+// are restored at the end, since another program may have had the terminal
+// meanwhile.
+func (r *rawMode) enter() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.over {
+		return errGivenBack
+	}
+	if r.saved == nil {
+		var now syscall.Termios
+		if err := ioctl(r.fd, getModes, &now); err != nil {
+			return err
+		}
+		r.saved = &now
+	}
+	modes := *r.saved
+	modes.Iflag &^= syscall.IGNBRK | syscall.BRKINT | syscall.PARMRK | syscall.ISTRIP
+	modes.Iflag &^= syscall.INLCR | syscall.IGNCR | syscall.ICRNL | syscall.IXON
+	modes.Lflag &^= syscall.ECHO | syscall.ECHONL | syscall.ICANON | syscall.ISIG | syscall.IEXTEN
+	modes.Cc[syscall.VMIN], modes.Cc[syscall.VTIME] = 1, 0
+	if err := ioctl(r.fd, setModesLater, &modes); err != nil {
+		return err
+	}
+	r.raw = true
+	return nil
+}
+
+// leave restores the modes and reports whether the terminal was raw. Pending
+// input is dropped: the rest of a paste is not for the shell.
+func (r *rawMode) leave(forGood bool) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	was := r.raw
+	if was {
+		ioctl(r.fd, setModes, r.saved)
+	}
+	r.raw = false
+	r.over = r.over || forGood
+	return was
+}
+
+// The assumed size of a terminal that does not know its own.
+const (
+	unknownCols = 80
+	unknownRows = 24
+)
+
+// size returns the terminal's columns and rows.
+func (r *rawMode) size() (cols, rows int) {
+	var size struct{ rows, cols, x, y uint16 } // struct winsize
+	_, _, errno := syscall.Syscall(syscall.SYS_IOCTL, r.fd, syscall.TIOCGWINSZ, uintptr(unsafe.Pointer(&size)))
+	if errno != 0 || size.cols == 0 || size.rows == 0 {
+		return unknownCols, unknownRows
+	}
+	return int(size.cols), int(size.rows)
+}

@@ -1,0 +1,74 @@
+package term
+
+import (
+	"strings"
+)
+
+// The bounds of the lines kept for recall: more than a day's, in little memory.
+const (
+	maxRecall      = 1000
+	maxRecallBytes = 1 << 20
+)
+
+// recall is the earlier lines, oldest first, with the place of the shown one.
+// It stays in memory: the only copy of a message on disk is the history.
+type recall struct {
+	lines []string
+	bytes int
+	at    int    // the shown line: lines[at], or the new line for len(lines)
+	draft string // the new line while an old one is shown
+
+	sought  string // the text of a search, while seeking
+	seeking bool
+}
+
+// add adds a line and begins a new one.
+func (r *recall) add(line string) {
+	if strings.TrimSpace(line) != "" && len(line) <= maxRecallBytes && (len(r.lines) == 0 || r.lines[len(r.lines)-1] != line) {
+		r.lines = append(r.lines, line)
+		r.bytes += len(line)
+		for len(r.lines) > maxRecall || r.bytes > maxRecallBytes {
+			r.bytes -= len(r.lines[0])
+			r.lines[0] = ""
+			r.lines = r.lines[1:]
+		}
+	}
+	r.reset()
+}
+
+// reset begins a new line.
+func (r *recall) reset() { r.at, r.draft, r.seeking = len(r.lines), "", false }
+
+// back returns the line before the shown one, whose text is now.
+func (r *recall) back(now string) (line string, ok bool) { return r.show(r.at-1, now) }
+
+// forth returns the line after the shown one, whose text is now.
+func (r *recall) forth(now string) (line string, ok bool) { return r.show(r.at+1, now) }
+
+// search returns the next older line that contains the text of the line at the
+// begin of the search.
+func (r *recall) search(now string) (line string, ok bool) {
+	if !r.seeking {
+		r.sought, r.seeking = now, true
+	}
+	for at := r.at - 1; at >= 0; at-- {
+		if strings.Contains(r.lines[at], r.sought) {
+			return r.show(at, now)
+		}
+	}
+	return "", false
+}
+
+func (r *recall) show(at int, now string) (string, bool) {
+	if at < 0 || at > len(r.lines) {
+		return "", false
+	}
+	if r.at == len(r.lines) {
+		r.draft = now
+	}
+	r.at = at
+	if at == len(r.lines) {
+		return r.draft, true
+	}
+	return r.lines[at], true
+}

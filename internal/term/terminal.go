@@ -1,0 +1,233 @@
+package term
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+)
+
+// Terminal asks the person at a terminal, and prints. Its methods may be called
+// from any goroutine. Of several that wait for a line, the last gets the next one.
+type Terminal struct {
+	*screen
+	device device
+
+	in *bufio.Reader // owned by the goroutine that reads, while reading is set
+
+	turn    sync.Mutex // guards the fields below
+	reading bool
+	waiting []chan typed
+	left    *typed // a line that came after the last waiter had gone
+}
+
+// device is what a terminal does beside reading and writing.
+type device interface {
+	echo(on bool) error      // shows what is typed, or not
+	enter() error            // makes the terminal raw
+	leave(forGood bool) bool // ends that, and reports whether it was raw
+	size() (cols, rows int)
+}
+
+// typed is a line as it was typed, without its newline.
+type typed struct {
+	line []byte
+	err  error
+}
+
+// New returns the terminal that in and out are open on.
+func New(in, out *os.File) *Terminal { return newTerminal(in, out, &rawMode{fd: in.Fd()}) }
+
+// NewOf returns a terminal that is no device: it is always raw, has 80 columns
+// and 24 rows, and echo is called to switch its echo.
+func NewOf(in io.Reader, out io.Writer, echo func(on bool) error) *Terminal {
+	return newTerminal(in, out, noDevice{echo})
+}
+
+func newTerminal(in io.Reader, out io.Writer, device device) *Terminal {
+	return &Terminal{screen: &screen{out: out}, in: bufio.NewReaderSize(in, maxTyped), device: device}
+}
+
+// noDevice is the device of NewOf.
+type noDevice struct{ setEcho func(on bool) error }
+
+func (d noDevice) echo(on bool) error   { return d.setEcho(on) }
+func (noDevice) enter() error           { return nil }
+func (noDevice) leave(bool) bool        { return false }
+func (noDevice) size() (cols, rows int) { return unknownCols, unknownRows }
+
+// maxTyped bounds a typed line in bytes. The kernel's own bound is 4,096.
+const maxTyped = 8 << 10
+
+// ReadLine returns the next line. It reads only when it is called: the kernel
+// stops a program in the background that reads.
+func (t *Terminal) ReadLine(ctx context.Context) ([]byte, error) {
+	mine := make(chan typed, 1)
+	t.turn.Lock()
+	if t.left != nil {
+		got := *t.left
+		t.left = nil
+		t.turn.Unlock()
+		return got.line, got.err
+	}
+	t.waiting = append(t.waiting, mine)
+	if !t.reading {
+		t.reading = true
+		go t.readWhileWanted()
+	}
+	t.turn.Unlock()
+	select {
+	case got := <-mine:
+		return got.line, got.err
+	case <-ctx.Done():
+		t.turn.Lock()
+		if at := slices.Index(t.waiting, mine); at >= 0 {
+			t.waiting = slices.Delete(t.waiting, at, at+1)
+		}
+		t.turn.Unlock()
+		return nil, ctx.Err()
+	}
+}
+
+// readWhileWanted reads lines as long as somebody waits for one.
+func (t *Terminal) readWhileWanted() {
+	for {
+		got := t.readOne()
+		t.turn.Lock()
+		if n := len(t.waiting); n > 0 {
+			t.waiting[n-1] <- got
+			t.waiting = t.waiting[:n-1]
+		} else {
+			t.left = &got
+		}
+		t.reading = len(t.waiting) > 0
+		more := t.reading
+		t.turn.Unlock()
+		if !more {
+			return
+		}
+	}
+}
+
+func (t *Terminal) readOne() typed {
+	line, err := t.in.ReadSlice('\n')
+	if err != nil && !(err == io.EOF && len(line) > 0) { // a last line without its newline is a line
+		return typed{err: err}
+	}
+	defer clear(line) // it may be a PIN
+	return typed{line: bytes.Clone(bytes.TrimRight(line, "\r\n"))}
+}
+
+// Prompt asks for a line at the program's prompt: an editor offers recall and
+// completion there. prompt is called whenever it is drawn. A line that was
+// pasted and is too long is ErrLineTooLong.
+func (t *Terminal) Prompt(ctx context.Context, prompt func() string) (string, error) {
+	return t.ask(ctx, promptField, prompt)
+}
+
+// Question asks for a line that is an answer.
+func (t *Terminal) Question(ctx context.Context, prompt string) (string, error) {
+	return t.ask(ctx, questionField, fixed(prompt))
+}
+
+func (t *Terminal) ask(ctx context.Context, kind fieldKind, prompt func() string) (string, error) {
+	if e := t.editing.Load(); e != nil {
+		line, err := e.read(ctx, newField(kind, prompt))
+		return string(line), err
+	}
+	t.show(prompt)
+	line, err := t.ReadLine(ctx)
+	end := ""
+	if err != nil {
+		end = "\n"
+	}
+	t.answered(end)
+	return string(line), err
+}
+
+// Secret asks for a line that is not shown while it is typed.
+func (t *Terminal) Secret(ctx context.Context, prompt string) ([]byte, error) {
+	if e := t.editing.Load(); e != nil {
+		return e.read(ctx, newField(secretField, fixed(prompt)))
+	}
+	if err := t.device.echo(false); err != nil {
+		return nil, fmt.Errorf("the terminal would show what is typed: %w", err)
+	}
+	defer t.device.echo(true)
+	t.show(fixed(prompt))
+	line, err := t.ReadLine(ctx)
+	t.answered("\n")
+	return line, err
+}
+
+// confirmTries bounds how often a question is asked again after an answer that
+// is neither yes nor no.
+const confirmTries = 3
+
+// Confirm asks a question whose last line is Confirm (y/n)?, as the original
+// did. Anything but a yes is a no.
+func (t *Terminal) Confirm(ctx context.Context, text string) (bool, error) {
+	t.Print(text)
+	for range confirmTries {
+		answer, err := t.Question(ctx, "Confirm (y/n)? ")
+		if errors.Is(err, io.EOF) {
+			return false, nil
+		}
+		if err != nil {
+			return false, err
+		}
+		switch strings.ToLower(strings.TrimSpace(answer)) {
+		case "y", "yes", "s", "sim":
+			return true, nil
+		case "n", "no", "não", "nao":
+			return false, nil
+		}
+	}
+	return false, nil
+}
+
+// StartEditing gives the terminal to an editor until stop is called, which may
+// be called again. Nothing changes for a terminal that cannot be raw. env is the
+// environment: TERM and NO_COLOR decide what is written.
+func (t *Terminal) StartEditing(env func(string) string, cfg EditorConfig) (stop func()) {
+	t.dumb, t.paint = isDumb(env), colours(env)
+	e := startEditing(t.device, t.in, t.out, env, cfg)
+	if e == nil {
+		return func() {}
+	}
+	t.editing.Store(e)
+	return func() {
+		e.stop()
+		t.editing.Store(nil)
+	}
+}
+
+// Restore puts the terminal back before the program ends at once.
+func (t *Terminal) Restore() {
+	if e := t.editing.Load(); e != nil {
+		e.restore()
+	}
+}
+
+// RestoreOnPanic is deferred in every goroutine that may run while an editor
+// has the terminal.
+func (t *Terminal) RestoreOnPanic() {
+	if r := recover(); r != nil {
+		t.Restore()
+		panic(r)
+	}
+}
+
+// SetStatus shows a text below the prompt until the next line is typed, if an
+// editor has the terminal.
+func (t *Terminal) SetStatus(status string) {
+	if e := t.editing.Load(); e != nil {
+		e.setStatus(status)
+	}
+}

@@ -1,0 +1,173 @@
+package term
+
+import (
+	"context"
+	"io"
+	"os"
+	"runtime"
+	"slices"
+	"strings"
+	"testing"
+
+	"chatsecure/testdata/lab/tty"
+)
+
+// typing is a terminal on paper with a typist.
+func typing(out io.Writer, steps ...tty.Step) *Terminal {
+	return NewOf(&tty.Typist{Out: out, Steps: steps}, out, func(bool) error { return nil })
+}
+
+// pipe lets a test type at any time.
+func pipe(t *testing.T) (r, w *os.File) {
+	t.Helper()
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { r.Close(); w.Close() })
+	return r, w
+}
+
+// TestConfirm: only a yes is one.
+func TestConfirm(t *testing.T) {
+	for typed, want := range map[string]bool{
+		"y": true, "Y": true, "yes": true, " y ": true, "s": true, "sim": true,
+		"n": false, "no": false, "não": false, "": false, "maybe": false, "yy": false, "1": false,
+	} {
+		out := new(tty.Paper)
+		terminal := typing(out, tty.Step{Types: typed})
+		got, err := terminal.Confirm(context.Background(), "Sure?\n")
+		if got != want || err != nil {
+			t.Errorf("%q: %v %v, want %v", typed, got, err, want)
+		}
+	}
+}
+
+// TestSecretIsNotShown: the echo is off during a secret, and on after it.
+func TestSecretIsNotShown(t *testing.T) {
+	out := new(tty.Paper)
+	var echo []bool
+	terminal := typing(out, tty.Step{Types: "1234", Hidden: true})
+	terminal.device = noDevice{func(on bool) error { echo = append(echo, on); return nil }}
+	pin, err := terminal.Secret(context.Background(), "PIN: ")
+	if err != nil || string(pin) != "1234" {
+		t.Errorf("the PIN is %q %v", pin, err)
+	}
+	if !slices.Equal(echo, []bool{false, true}) || out.String() != "PIN: \n" {
+		t.Errorf("echo was %v, shown %q", echo, out.String())
+	}
+	// The end of the context leaves the echo on.
+	echo = nil
+	ctx, cancel := context.WithCancel(context.Background())
+	terminal = typing(out, tty.Step{Before: func() { cancel(); select {} }})
+	terminal.device = noDevice{func(on bool) error { echo = append(echo, on); return nil }}
+	if _, err := terminal.Secret(ctx, "PIN: "); err != context.Canceled || !slices.Equal(echo, []bool{false, true}) {
+		t.Errorf("interrupted: %v, echo %v", err, echo)
+	}
+}
+
+// TestQuestionAtThePrompt: a question during the prompt gets the next line, and
+// the prompt the one after it.
+func TestQuestionAtThePrompt(t *testing.T) {
+	out := new(tty.Paper)
+	asked := make(chan struct{})
+	lines, typist := pipe(t)
+	terminal := NewOf(lines, out, func(bool) error { return nil })
+	type answer struct {
+		line string
+		err  error
+	}
+	prompt, question := make(chan answer), make(chan answer)
+	ctx := context.Background()
+	go func() {
+		line, err := terminal.Question(ctx, "prompt> ")
+		prompt <- answer{line, err}
+	}()
+	go func() {
+		for !waits(terminal, 1) {
+			runtime.Gosched()
+		}
+		close(asked)
+		line, err := terminal.Secret(ctx, "PIN: ")
+		question <- answer{string(line), err}
+	}()
+	<-asked
+	for !waits(terminal, 2) {
+		runtime.Gosched()
+	}
+	terminal.Print("a notice\n")
+	typist.WriteString("1234\n")
+	if got := <-question; got.line != "1234" || got.err != nil {
+		t.Errorf("the question got %v", got)
+	}
+	typist.WriteString("list\n")
+	if got := <-prompt; got.line != "list" || got.err != nil {
+		t.Errorf("the prompt got %v", got)
+	}
+	if want := "a notice\nPIN: \nprompt> "; out.String() != want {
+		t.Errorf("shown is %q, want %q", out.String(), want)
+	}
+}
+
+// waits reports whether n wait for a line.
+func waits(t *Terminal, n int) bool {
+	t.turn.Lock()
+	defer t.turn.Unlock()
+	return len(t.waiting) == n
+}
+
+// TestLineAfterNobodyWaited: the line is kept for the next read.
+func TestLineAfterNobodyWaited(t *testing.T) {
+	lines, typist := pipe(t)
+	terminal := NewOf(lines, new(tty.Paper), nil)
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	if _, err := terminal.ReadLine(ctx); err != context.Canceled {
+		t.Fatal(err)
+	}
+	typist.WriteString("late\n")
+	if line, err := terminal.ReadLine(context.Background()); string(line) != "late" || err != nil {
+		t.Errorf("%q %v", line, err)
+	}
+}
+
+// TestColours is the table of terminals with colour.
+func TestColours(t *testing.T) {
+	for _, test := range []struct {
+		env    map[string]string
+		dumb   bool
+		colour palette
+	}{
+		{map[string]string{"TERM": "xterm"}, false, true},
+		{map[string]string{"TERM": "xterm", "NO_COLOR": "1"}, false, false},
+		{map[string]string{"TERM": "xterm", "NO_COLOR": ""}, false, true},
+		{map[string]string{"TERM": "dumb"}, true, false},
+		{nil, true, false},
+	} {
+		env := func(name string) string { return test.env[name] }
+		if isDumb(env) != test.dumb || colours(env) != test.colour {
+			t.Errorf("%v: dumb %v, colour %v", test.env, isDumb(env), colours(env))
+		}
+	}
+	if got := palette(false).in(Alarm, "x"); got != "x" {
+		t.Errorf("without colour: %q", got)
+	}
+	if got := palette(true).in(Alarm, "x"); got != "\x1b[31mx\x1b[m" {
+		t.Errorf("with colour: %q", got)
+	}
+}
+
+// TestDumbTerminal: no control sequences are written.
+func TestDumbTerminal(t *testing.T) {
+	var out strings.Builder
+	s := &screen{out: &out, dumb: true}
+	s.show(fixed("> "))
+	s.Print("message\n")
+	s.answered("\n")
+	if got := out.String(); got != "> \nmessage\n> \n" {
+		t.Errorf("shown is %q", got)
+	}
+	stop := typing(&out).StartEditing(func(string) string { return "" }, EditorConfig{})
+	stop()
+	stop()
+}

@@ -1,0 +1,12 @@
+package term
+
+import (
+	"syscall"
+)
+
+// The ioctl requests for a terminal's modes.
+const (
+	getModes      = syscall.TCGETS
+	setModes      = syscall.TCSETS + 2 // TCSETSF: drops pending input, which was not meant for the question
+	setModesLater = syscall.TCSETS + 1 // TCSETSW: after all output, and keeps pending input
+)

@@ -1,0 +1,95 @@
+package term
+
+import (
+	"strings"
+	"testing"
+	"unicode"
+)
+
+// TestTextWidth is the table of widths.
+func TestTextWidth(t *testing.T) {
+	for text, want := range map[string]int{
+		"": 0, "abc": 3, "olá": 3, "ola\u0301": 3, "Ãçñß": 4, "привет": 6, "Ωμέγα": 5, "שלום": 4, "سلام": 4,
+		"王": 2, "日本語": 6, "ｆｕｌｌ": 8, "ﾊﾝｶｸ": 4, "한글": 4, "\u1112\u1161\u11ab": 2, "ไทย": 3, "ที่": 1, "हि": 2,
+		"😀": 2, "👍🏽": 2, "🏽": 2, "a🏽": 3, "🇵🇹": 2, "🇵🇹🇵🇹": 4, "🇵": 1, "❤": 1, "❤\ufe0f": 2, "❤\ufe0e": 1, "⌚": 2, "1\ufe0f\u20e3": 2, "✓": 1,
+		"→": 1, "…": 1, "\u3000": 2, "𠀀": 2, "𝒳": 1, "\ue000": 1, "a\u0300\u0301\u0302": 1, "é\ufe0f": 1,
+	} {
+		if got := TextWidth(text); got != want {
+			t.Errorf("%q (%+q) takes %d columns, want %d", text, text, got, want)
+		}
+	}
+}
+
+// TestClusters is the table of code points that are one character.
+func TestClusters(t *testing.T) {
+	for _, want := range []string{
+		"a|b", "e\u0301|x", "王|人", "👍🏽|👍", "a|🏽", "🇵🇹|🇧🇷|🇵|x", "👨\u200d👩\u200d👧|x", "a\u200d|b", "\u0301|a", "\n|\u0301",
+		"한|글", "\u1112\u1161\u11ab|\u1112",
+		"हि|न्|दी", "1\ufe0f\u20e3|2", "\r|\n", "\x1b|[", "\u202e|a",
+	} {
+		var got []string
+		text := []byte(strings.ReplaceAll(want, "|", ""))
+		for rest := text; len(rest) > 0; {
+			n := clusterLen(rest)
+			got = append(got, string(rest[:n]))
+			rest = rest[n:]
+		}
+		if strings.Join(got, "|") != want {
+			t.Errorf("%+q is divided as %+q", want, got)
+		}
+		if last := got[len(got)-1]; lastClusterLen(text) != len(last) {
+			t.Errorf("%+q: the last one has %d bytes, want %d", want, lastClusterLen(text), len(last))
+		}
+	}
+}
+
+// TestWideTable: the table is sorted as package unicode needs it, and has every
+// character of some scripts.
+func TestWideTable(t *testing.T) {
+	last := rune(-1)
+	check := func(lo, hi rune, stride int) {
+		if lo <= last || hi < lo || stride != 1 {
+			t.Errorf("%U to %U does not follow %U", lo, hi, last)
+		}
+		last = hi
+	}
+	for _, r := range wide.R16 {
+		check(rune(r.Lo), rune(r.Hi), int(r.Stride))
+	}
+	for _, r := range wide.R32 {
+		check(rune(r.Lo), rune(r.Hi), int(r.Stride))
+	}
+	for _, script := range []string{"Han", "Hiragana", "Katakana", "Bopomofo", "Yi", "Tangut"} {
+		for r := rune(0x1100); r < 0x40000; r++ {
+			half := 0xff61 <= r && r <= 0xffdc
+			if unicode.Is(unicode.Scripts[script], r) && !unicode.Is(unicode.Mn, r) && !half && runeWidth(r) != 2 {
+				t.Fatalf("%U of %s takes %d columns", r, script, runeWidth(r))
+			}
+		}
+	}
+	for _, script := range []string{"Latin", "Greek", "Cyrillic", "Arabic", "Hebrew", "Thai"} {
+		for r := rune(0x20); r < 0xff00; r++ {
+			if unicode.Is(unicode.Scripts[script], r) && !unicode.Is(unicode.M, r) && runeWidth(r) != 1 {
+				t.Fatalf("%U of %s takes %d columns", r, script, runeWidth(r))
+			}
+		}
+	}
+	if wide.LatinOffset != 0 {
+		t.Error("nothing in Latin-1 is wide")
+	}
+}
+
+// TestFitting: a text is cut before the first character without room.
+func TestFitting(t *testing.T) {
+	for _, test := range []struct {
+		text string
+		cols int
+		want string
+	}{
+		{"abc", 3, "abc"}, {"abc", 2, "ab"}, {"abc", 0, ""}, {"abc", -1, ""}, {"", 5, ""}, {"王王", 3, "王"}, {"e\u0301e\u0301", 1, "e\u0301"},
+	} {
+		if got := fitting(test.text, test.cols); got != test.want {
+			t.Errorf("%q in %d columns is %q, want %q", test.text, test.cols, got, test.want)
+		}
+	}
+}

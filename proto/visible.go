@@ -1,0 +1,63 @@
+package proto
+
+import (
+	"fmt"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+// Visible makes s safe to show on a terminal and honest to read. Control
+// characters, newlines among them, bidirectional controls, zero-width and other
+// invisible characters and bytes that are not UTF-8 become \x.., \u.... or
+// \U......... Everything else stays.
+func Visible(s string) string {
+	if isPlain(s) {
+		return s
+	}
+	var b strings.Builder
+	for i := 0; i < len(s); {
+		r, size := utf8.DecodeRuneInString(s[i:])
+		switch {
+		case r == utf8.RuneError && size == 1:
+			fmt.Fprintf(&b, `\x%02x`, s[i])
+		case !isInvisible(r):
+			b.WriteString(s[i : i+size])
+		case r < utf8.RuneSelf:
+			fmt.Fprintf(&b, `\x%02x`, r)
+		case r <= 0xffff:
+			fmt.Fprintf(&b, `\u%04x`, r)
+		default:
+			fmt.Fprintf(&b, `\U%08x`, r)
+		}
+		i += size
+	}
+	return b.String()
+}
+
+// isPlain reports whether s is printable ASCII, as most text is.
+func isPlain(s string) bool {
+	for i := 0; i < len(s); i++ {
+		if s[i] < ' ' || s[i] > '~' {
+			return false
+		}
+	}
+	return true
+}
+
+// isInvisible reports whether a character shows nothing or acts on the text
+// around it. The variation selectors U+FE0E and U+FE0F stay: they only choose
+// between the text form and the emoji form of a character.
+func isInvisible(r rune) bool {
+	if r == 0xfe0e || r == 0xfe0f {
+		return false
+	}
+	return unicode.In(r, unicode.Cc, unicode.Cf, unicode.Zl, unicode.Zp,
+		unicode.Variation_Selector, unicode.Other_Default_Ignorable_Code_Point)
+}
+
+// Clip keeps the first n bytes of s, without a character cut in half: invalid
+// UTF-8 has no canonical form, and the relay closes a connection that sends it.
+func Clip(s string, n int) string {
+	return strings.ToValidUTF8(s[:min(len(s), n)], "")
+}

@@ -1,0 +1,74 @@
+package proto
+
+import (
+	"testing"
+	"unicode"
+
+	"chatsecure/testdata/corpus"
+)
+
+// Row 23: characters that act on a terminal or hide from a reader are shown.
+func TestRow23Visible(t *testing.T) {
+	for in, want := range map[string]string{
+		"":                           "",
+		"plain ASCII ~":              "plain ASCII ~",
+		"João, Ação, €, 日本語, 😀":      "João, Ação, €, 日本語, 😀",
+		"❤\ufe0f":                    "❤\ufe0f",
+		"back\\slash":                "back\\slash",
+		"a\nb\r\n":                   `a\x0ab\x0d\x0a`,
+		"\x00\x07\b\t\x1b\x7f":       `\x00\x07\x08\x09\x1b\x7f`,
+		"\x1b]52;c;AAAA\a":           `\x1b]52;c;AAAA\x07`,
+		"\u0085\u009b":               `\u0085\u009b`,
+		"\x80\xff":                   `\x80\xff`,
+		"caf\xe9":                    `caf\xe9`,
+		"\xed\xa0\x80":               `\xed\xa0\x80`,
+		"\xc0\x8a":                   `\xc0\x8a`,
+		"\xe2\x80":                   `\xe2\x80`,
+		"\ufffd":                     "\ufffd",
+		"\u202a\u202e\u2066\u2069":   `\u202a\u202e\u2066\u2069`,
+		"\u200e\u200f\u061c":         `\u200e\u200f\u061c`,
+		"a\u200b\u200c\u200d\ufeffb": `a\u200b\u200c\u200d\ufeffb`,
+		"\u2028\u2029":               `\u2028\u2029`,
+		"\u00ad\u2060\u180e":         `\u00ad\u2060\u180e`,
+		"\u3164\uffa0\u115f\u034f":   `\u3164\uffa0\u115f\u034f`,
+		"\ufe00\U000e0100":           `\ufe00\U000e0100`,
+		"\U000e0041\U000e007f":       `\U000e0041\U000e007f`,
+		"\U0001d173":                 `\U0001d173`,
+	} {
+		if got := Visible(in); got != want {
+			t.Errorf("Visible(%+q) = %+q, want %+q", in, got, want)
+		}
+	}
+}
+
+// FuzzVisible: the shown text acts on nothing and stands for one text.
+func FuzzVisible(f *testing.F) {
+	corpus.Add(f, func(s string) bool { return Visible(s) == s }, []string{"João, 日本語, ❤\ufe0f"},
+		"\x1b]52;c;AAAA\a", "\u202e\u200b\u00ad\U000e0041", "\xff\xc3", "a\r\nb", "e\u0301", "\u2028")
+	f.Fuzz(func(t *testing.T, s string) {
+		shown := Visible(s)
+		if again := Visible(shown); again != shown {
+			t.Fatalf("%q is shown as %q, and that as %q", s, shown, again)
+		}
+		if len(shown) > 4*len(s) {
+			t.Fatalf("%d bytes are shown in %d", len(s), len(shown))
+		}
+		for _, r := range shown {
+			if r < ' ' || r == 0x7f || !unicode.IsGraphic(r) && unicode.In(r, unicode.Cc, unicode.Cf, unicode.Zl, unicode.Zp) || unicode.Is(unicode.Bidi_Control, r) {
+				t.Fatalf("%q is shown as %q, with %U", s, shown, r)
+			}
+		}
+	})
+}
+
+func TestClip(t *testing.T) {
+	for _, test := range []struct {
+		in   string
+		n    int
+		want string
+	}{{"", 4, ""}, {"abcd", 4, "abcd"}, {"abcde", 4, "abcd"}, {"abc\u20ac", 4, "abc"}, {"abc\u20ac", 5, "abc"}, {"abc\u20ac", 6, "abc\u20ac"}, {"ab\xffcd", 4, "abc"}} {
+		if got := Clip(test.in, test.n); got != test.want {
+			t.Errorf("Clip(%q, %d) = %q, want %q", test.in, test.n, got, test.want)
+		}
+	}
+}

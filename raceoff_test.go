@@ -1,5 +1,0 @@
-//go:build !race
-
-package chatsecure
-
-const raceEnabled = false

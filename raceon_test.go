@@ -1,7 +1,0 @@
-//go:build race
-
-package chatsecure
-
-// raceEnabled shortens the search of the schedules, which is one goroutine, where
-// there is no race to find, and ten times as slow.
-const raceEnabled = true
