@@ -8,7 +8,11 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 FUZZTIME := 30s
 SOAK := 1h
 
-.PHONY: build demo deps test attack soak bench fuzz lint clean
+# What make check leaves to make test: each takes more than three seconds, and
+# all of them together most of the time.
+SLOW := TestSchedules|TestPipeOfAGiB|TestPipeKilledHalfWay|TestTrustByPrograms|TestNothingPassesInClear|TestRevokedWhileTalking|TestFaultyTransport|TestKilledAtRandom|TestSecondClient.*|TestRelayDiesAgainAndAgain|TestBadNetwork|TestSoftHSM.*|TestBatchNever.*|TestAttack02.*|TestAttack06SuiteOfAPeer|TestAttack09Reflection|TestAttack10.*|TestAttack12.*|TestAttack18.*|TestAttack22SecureLines|TestAttack25FullDisk|TestAttack26.*|TestUnshownIsHeldBack|TestSuitesAndKeys|TestProofEveryByte|TestCRL|TestAtATerminal|TestTmux.*
+
+.PHONY: build demo deps check test attack soak bench fuzz lint lint-go clean
 
 build:
 	go build $(GOFLAGS_BUILD) -o bin/ ./cmd/relay ./cmd/client
@@ -20,8 +24,12 @@ demo: build
 deps:
 	sh testdata/deps.sh
 
+# For every commit: no race detector, and none of the slow tests.
+check: lint-go
+	go test -skip '^($(SLOW))$$' ./... $(TESTDATA)
+
 test: deps build lint-go
-	go test -race -timeout 40m ./... $(TESTDATA)
+	sh testdata/test.sh -race -timeout 40m ./... $(TESTDATA)
 
 lint-go:
 	out=$$(gofmt -s -l $$(git ls-files '*.go')) && if [ -n "$$out" ]; then echo "gofmt -s would change: $$out" >&2; exit 1; fi

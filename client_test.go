@@ -632,9 +632,9 @@ func TestPipe(t *testing.T) {
 	w.Fails(2, "alice", []string{"pipe", "-send", "-recv", "bob"})
 }
 
-// TestPipeCutShort: the status is not 0, also while standard input gives
+// TestPipeCutShortBetweenPrograms: the status is not 0, also while standard input gives
 // nothing.
-func TestPipeCutShort(t *testing.T) {
+func TestPipeCutShortBetweenPrograms(t *testing.T) {
 	w := town.New(t, town.People("alice", "bob"))
 	for _, way := range []struct{ bob, alice []string }{{nil, nil}, {[]string{"-send"}, []string{"-recv"}}} {
 		bob := w.Start("bob", slices.Concat([]string{"pipe"}, way.bob, []string{"-wait-peer", "30s", "alice"})...)

@@ -5,8 +5,8 @@
 // promises.
 //
 // This package holds the relay's command line and the process around each program.
-// What crosses the wire is in proto, keys and transcripts in crypto, certificates
-// in crypto/trust, and tokens in card. The relay itself is internal/relay. The
+// The wire format is in proto, keys and transcripts in crypto, certificates in
+// crypto/trust, and tokens in card. The relay itself is internal/relay. The
 // client is internal/client, with its history, state and fetching beside it; its
 // commands and prompt are internal/command. Nothing here is a library for others.
 package chatsecure

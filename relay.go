@@ -12,12 +12,10 @@ import (
 	"os/signal"
 	"path/filepath"
 	"runtime"
-	"strconv"
 	"strings"
 	"sync"
 	"syscall"
 
-	"chatsecure/internal/command"
 	"chatsecure/internal/fail"
 	"chatsecure/internal/relay"
 )
@@ -37,7 +35,7 @@ type relayOptions struct {
 	verbose, fingerprint, version bool
 }
 
-// flags returns the flags that set the options. Their texts are in relayFlags.
+// flags returns the flags that set the options. Their texts are in relayUsage.
 func (o *relayOptions) flags() *flag.FlagSet {
 	fs := flag.NewFlagSet("relay", flag.ContinueOnError)
 	fs.SetOutput(io.Discard)
@@ -64,7 +62,7 @@ func parseRelay(args []string, stdout, stderr io.Writer) (o relayOptions, status
 	err := fs.Parse(args)
 	switch {
 	case errors.Is(err, flag.ErrHelp):
-		fmt.Fprint(stdout, relayManual().Help())
+		fmt.Fprint(stdout, relayUsage)
 		return o, exitDone, false
 	case err == nil && fs.NArg() > 0:
 		err = fmt.Errorf("unexpected argument %q", fs.Arg(0))
@@ -80,7 +78,7 @@ func parseRelay(args []string, stdout, stderr io.Writer) (o relayOptions, status
 		err = o.cfg.SetCiphers(o.ciphers)
 	}
 	if err != nil {
-		complain(stderr, err, "relay -h shows what there is")
+		complain(stderr, err, "relay -h shows the options")
 		return o, exitUsage, false
 	}
 	return o, exitDone, true
@@ -88,7 +86,7 @@ func parseRelay(args []string, stdout, stderr io.Writer) (o relayOptions, status
 
 // complain prints an error and its hint in the form that people see.
 func complain(w io.Writer, err error, hint string) {
-	fmt.Fprintf(w, "relay: error: %s\n", fail.AsError(err).Message)
+	fmt.Fprintf(w, "relay: error: %s\n", fail.Text(err))
 	if hint != "" {
 		fmt.Fprintf(w, "relay: hint: %s\n", hint)
 	}
@@ -237,55 +235,33 @@ func writeAddr(path, addr string) error {
 	return nil
 }
 
-// relayFlags is the text for each flag.
-var relayFlags = []command.Flag{
-	{Name: "listen", Value: "ADDR", Text: "address to listen on (default :8080)"},
-	{Name: "state", Value: "DIR", Text: "the relay's key and names (default $XDG_STATE_HOME/chatsecure/relay)", Kind: command.Dir},
-	{Name: "ca-bundle", Value: "FILE", Text: "more trusted roots, and intermediates, in PEM", Kind: command.File},
-	{Name: "crl", Value: "DIR", Text: "revocation lists, looked at again when they change", Kind: command.Dir},
-	{
-		Name: "crl-policy", Value: "P", Text: "try (default): unknown revocation is accepted; require: it is refused; off: nobody looks",
-		Words: []string{"try", "require", "off"},
-	},
-	{Name: "fetch", Value: "=false", Text: "fetch no revocation lists"},
-	{Name: "fetch-private", Text: "fetch from private addresses too"},
-	{Name: "ciphers", Value: "LIST", Text: "cipher suites allowed, with commas (default " + strings.Join(relay.Ciphers(), ",") + ")"},
-	{Name: "max-conns", Value: "N", Text: "connections at once (default " + strconv.Itoa(relay.DefaultMaxConns) + ")"},
-	{Name: "addr-file", Value: "FILE", Text: "file that gets host:port once the relay listens", Kind: command.File},
-	{Name: "log", Value: "FORMAT", Text: "text (default) or json, on standard error", Words: []string{"text", "json"}},
-	{Name: "v", Text: "log more"},
-	{Name: "fingerprint", Text: "print the fingerprint of the relay's key, made if need be"},
-	{Name: "version", Text: "print the version"},
-	{Name: "h", Text: "print this"},
-}
+// relayUsage is the text of -h. doc/relay.1 says the same.
+const relayUsage = `usage: relay [-listen ADDR] [-state DIR] [options]
+       relay -fingerprint [-state DIR]
 
-// relayManual is the text of -h and of the man page.
-func relayManual() *command.Program {
-	return &command.Program{
-		Source: "relay.go", Name: "relay", Brief: "pass messages between ChatSecure clients",
-		Synopsis: []string{"relay [-listen ADDR] [-state DIR] [options]", "relay -fingerprint [-state DIR]"},
-		About: []string{
-			"Passes messages between clients. What they say is encrypted end to end; the relay knows who talks to whom, and when. " +
-				"It stores no message.",
-		},
-		Before: "Options (given twice, the last counts):", Flags: relayFlags,
-		Statuses: []command.Item{
-			{Term: "0", Text: "done, or ended by SIGTERM or SIGINT"}, {Term: "1", Text: "a failure"}, {Term: "2", Text: "usage"},
-		},
-		SeeAlso: "client(1), systemd.exec(5)",
-		More: []command.Section{
-			{Title: "signals", Items: []command.Item{
-				{Term: "SIGTERM, SIGINT", Text: "Clients are told, and the relay ends."},
-				{Term: "SIGHUP", Text: "The CA bundle and the revocation lists are read again, and every connection is checked again."},
-			}},
-			{Title: "log", Text: []string{
-				"One line when a connection comes, with what is known of its revocation, and one when it ends, on standard error: " +
-					"no text of a message, and no civil number.",
-			}},
-			{Title: "files", Items: []command.Item{
-				{Term: "relay.key", Text: "In the state directory: the key whose fingerprint clients know. Whoever has it can be the relay."},
-				{Term: "chatsecure-relay.service", Text: "A hardened unit for systemd, in doc of the source."},
-			}},
-		},
-	}
-}
+Passes messages between clients. Their messages are encrypted end to end; the
+relay knows who talks to whom, and when. It stores no message.
+
+Options (given twice, the last counts):
+  -listen ADDR         address to listen on (default :8080)
+  -state DIR           the relay's key and names (default
+                       $XDG_STATE_HOME/chatsecure/relay)
+  -ca-bundle FILE      more trusted roots, and intermediates, in PEM
+  -crl DIR             revocation lists, looked at again when they change
+  -crl-policy P        try (default): unknown revocation is accepted; require:
+                       it is refused; off: nobody looks
+  -fetch=false         fetch no revocation lists
+  -fetch-private       fetch from private addresses too
+  -ciphers LIST        cipher suites allowed, with commas (default
+                       MLKEM768X25519_AES256_GCM,RSA_AES256_CBC_HMAC,RSA_AES128_CBC_HMAC)
+  -max-conns N         connections at once (default 20000)
+  -addr-file FILE      file that gets host:port once the relay listens
+  -log FORMAT          text (default) or json, on standard error
+  -v                   log more
+  -fingerprint         print the fingerprint of the relay's key, made if need
+                       be
+  -version             print the version
+  -h                   print this
+
+Exit status: 0 done, or ended by SIGTERM or SIGINT; 1 a failure; 2 usage.
+`

@@ -16,6 +16,8 @@ import (
 	"testing"
 	"time"
 
+	"chatsecure/crypto"
+	"chatsecure/testdata/lab/manual"
 	"chatsecure/testdata/lab/town"
 )
 
@@ -77,6 +79,23 @@ func TestUsageErrors(t *testing.T) {
 		if status != 2 || out != "" || !strings.HasPrefix(errs, "relay: error: ") || !strings.Contains(errs, "\nrelay: hint: ") {
 			t.Errorf("%q: status %d, %q, %q", args, status, out, errs)
 		}
+	}
+}
+
+// TestErrorsAreSafeToShow: a name on the command line can hold anything, and an
+// error is one line all the same.
+func TestErrorsAreSafeToShow(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "st\x1b[31m\nrelay: error: made up")
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "names"), []byte("damaged"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	_, errs, status := runRelay(t, "-state", dir, "-listen", "127.0.0.1:0")
+	lines := strings.Split(strings.TrimSuffix(errs, "\n"), "\n")
+	if status != 1 || len(lines) != 2 || strings.ContainsRune(errs, 0x1b) || !strings.HasPrefix(lines[1], "relay: hint: put the file back") {
+		t.Errorf("status %d, %q", status, errs)
 	}
 }
 
@@ -183,34 +202,52 @@ func TestServesUntilASignal(t *testing.T) {
 	}
 }
 
-var update = flag.Bool("update", false, "write the man page anew")
-
-// TestManPageIsOfToday: doc/relay.1 is made from the manual in relay.go.
+// TestManPageIsOfToday: doc/relay.1 has the options and exit statuses of -h, with
+// their texts.
 func TestManPageIsOfToday(t *testing.T) {
-	const path = "doc/relay.1"
-	want := relayManual().Man()
-	if *update {
-		if err := os.WriteFile(path, []byte(want), 0o644); err != nil {
-			t.Fatal(err)
-		}
+	text, err := os.ReadFile("doc/relay.1")
+	if err != nil {
+		t.Fatal(err)
 	}
-	if got, err := os.ReadFile(path); err != nil || string(got) != want {
-		t.Errorf("%s is not what the table makes (%v): go test . -run ManPage -update", path, err)
+	page := string(text)
+	if problem := manual.Differ(manual.Tagged(manual.Section(page, "OPTIONS")), manual.Options(relayUsage)); problem != "" {
+		t.Errorf("options of doc/relay.1: %s", problem)
+	}
+	if problem := manual.Differ(manual.Tagged(manual.Section(page, "EXIT STATUS")), manual.Statuses(relayUsage)); problem != "" {
+		t.Errorf("exit statuses of doc/relay.1: %s", problem)
+	}
+	for _, name := range manual.Named(relayUsage + page) {
+		if name != "-h" && new(relayOptions).flags().Lookup(name[1:]) == nil {
+			t.Errorf("-h or doc/relay.1 names %s, which does not exist", name)
+		}
 	}
 }
 
-// TestManualHasEveryFlag: the manual has exactly the flags of the program.
+// TestManualHasEveryFlag: -h has exactly the flags of the program, and their
+// defaults.
 func TestManualHasEveryFlag(t *testing.T) {
-	want := []string{"h"}
-	new(relayOptions).flags().VisitAll(func(f *flag.Flag) { want = append(want, f.Name) })
+	text, want := strings.Join(strings.Fields(relayUsage), " "), []string{"-h"}
+	new(relayOptions).flags().VisitAll(func(f *flag.Flag) {
+		want = append(want, "-"+f.Name)
+		switch f.DefValue {
+		case "", "true", "false":
+		default:
+			if !strings.Contains(text, f.DefValue+" (default)") && !strings.Contains(text, "(default "+f.DefValue+")") {
+				t.Errorf("-h does not have %s, the default of -%s", f.DefValue, f.Name)
+			}
+		}
+	})
+	if suites := strings.Join(crypto.SuiteNames(), ","); !strings.Contains(text, "(default "+suites+")") {
+		t.Errorf("-h does not have %s", suites)
+	}
 	var got []string
-	for _, f := range relayFlags {
-		got = append(got, f.Name)
+	for _, o := range manual.Options(relayUsage) {
+		got = append(got, o.Name())
 	}
 	slices.Sort(want)
 	slices.Sort(got)
 	if !slices.Equal(got, want) {
-		t.Errorf("the manual has %q, the program takes %q", got, want)
+		t.Errorf("-h has %q, the program takes %q", got, want)
 	}
 }
 
@@ -275,8 +312,7 @@ func TestUnitIsHardened(t *testing.T) {
 func TestUnitBySystemd(t *testing.T) {
 	analyze, err := exec.LookPath("systemd-analyze")
 	if err != nil {
-		t.Logf("NOT CHECKED: there is no systemd-analyze here, so only TestUnitIsHardened has looked at the unit")
-		return
+		t.Skip("there is no systemd-analyze here, so only TestUnitIsHardened has looked at the unit")
 	}
 	const name = "chatsecure-relay.service"
 	for _, file := range []string{"", "chatsecure-relay-low-port.conf"} {

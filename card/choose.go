@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"github.com/miekg/pkcs11"
+
+	"chatsecure/proto"
 )
 
 // authenticationLabels are the labels of authentication certificates on known
@@ -205,7 +207,9 @@ func decide(seen sight, u *uri) (choice, []choice, error) {
 		return fit[0], all, nil
 	case len(fit) > 1:
 		return choice{}, all, fail(Ambiguous, "choose one with token= or serial=: "+fit[0].token.example(nil), "there are several cards: %s",
-			list(fit, func(ch choice) string { return ch.token.name() + " with serial " + quote(ch.token.info.SerialNumber) }))
+			list(fit, func(ch choice) string {
+				return ch.token.name() + " with serial " + proto.Quote(ch.token.info.SerialNumber)
+			}))
 	}
 	for _, s := range seen.empty {
 		if s.Err != nil {
@@ -224,7 +228,8 @@ func noToken(tokens []*token) error {
 	if len(tokens) == 0 {
 		return fail(NoCard, "put the card into the reader", "there is no card in any reader")
 	}
-	return fail(NoCard, "correct the card's URI, or put the right card in", "no card matches the URI; there are %s", list(tokens, (*token).name))
+	return fail(NoCard, "correct the card's URI, or put the right card in",
+		"no card matches the URI; there are %s", list(tokens, (*token).name))
 }
 
 // moreTelling returns the error of the search that came further, the first of

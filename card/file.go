@@ -5,6 +5,8 @@ import (
 	"io"
 	"io/fs"
 	"os"
+
+	"chatsecure/proto"
 )
 
 // readStart returns the first size bytes of a file, or all of a shorter one. The
@@ -19,7 +21,7 @@ func readStart(path string, size int, what string, opt Options) ([]byte, error) 
 	defer f.Close()
 	info, err := f.Stat()
 	if err == nil && info.Mode().IsRegular() && info.Mode().Perm()&0o077 != 0 {
-		opt.notice(what + " " + quote(path) + " can be read by others: chmod 600 protects it")
+		opt.notice(what + " " + proto.Quote(path) + " can be read by others: chmod 600 protects it")
 	}
 	data := make([]byte, size)
 	n, err := io.ReadFull(f, data)

@@ -8,6 +8,8 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+
+	"chatsecure/proto"
 )
 
 // The known modules, best first: the own software of the Cartão de Cidadão,
@@ -85,7 +87,7 @@ func modulePaths(u *uri) ([]string, error) {
 		found := existing(namedModules(u.moduleName, dirs))
 		if len(found) == 0 {
 			return nil, fail(ModuleMissing, "give its file with module-path=", "there is no PKCS#11 module named %s in %s",
-				quote(u.moduleName), strings.Join(dirs, ", "))
+				proto.Quote(u.moduleName), strings.Join(dirs, ", "))
 		}
 		return found, nil
 	}

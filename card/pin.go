@@ -5,6 +5,8 @@ import (
 	"context"
 	"path/filepath"
 	"strings"
+
+	"chatsecure/proto"
 )
 
 // maxPIN bounds a PIN in bytes. Cards take 4 to 16, SoftHSM up to 255.
@@ -40,7 +42,7 @@ func readPINFile(path string, opt Options) ([]byte, error) {
 	line, _, _ := bytes.Cut(data, []byte{'\n'})
 	line = bytes.TrimSuffix(line, []byte{'\r'})
 	if len(line) == 0 {
-		return nil, fail(PINNeeded, hint, "the first line of the PIN file %s is empty, so the card was not asked", quote(path))
+		return nil, fail(PINNeeded, hint, "the first line of the PIN file %s is empty, so the card was not asked", proto.Quote(path))
 	}
 	if err := checkPIN(line); err != nil {
 		return nil, err

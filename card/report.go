@@ -1,11 +1,6 @@
 package card
 
-import (
-	"slices"
-	"strconv"
-
-	"chatsecure/proto"
-)
+import "slices"
 
 // Report is the result of Survey. Its text comes from the token or module and
 // may hold any character, so that it must be made visible before it is shown.
@@ -72,7 +67,3 @@ type KeyReport struct {
 	ID    string // CKA_ID in hex
 	Type  string // "RSA", "EC" or "other"
 }
-
-// quote makes text from a card safe within a sentence: quotes are escaped, and
-// so are control, bidi and other invisible characters.
-func quote(s string) string { return proto.Visible(strconv.Quote(s)) }

@@ -12,6 +12,8 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+
+	"chatsecure/proto"
 )
 
 const (
@@ -93,7 +95,7 @@ func readCertificates(path string) (*x509.Certificate, [][]byte, error) {
 		}
 		data = rest
 		if block.Type != "CERTIFICATE" {
-			return nil, nil, fail(NoCertificate, softwareHint, "%s holds %s, which is not a certificate", show(path), quote(block.Type))
+			return nil, nil, fail(NoCertificate, softwareHint, "%s holds %s, which is not a certificate", show(path), proto.Quote(block.Type))
 		}
 		if len(chain) == maxCertificates {
 			return nil, nil, fail(NoCertificate, "", "%s holds more than %d certificates", show(path), maxCertificates)
@@ -130,7 +132,7 @@ func readKey(path string, opt Options) (crypto.Signer, error) {
 	case block.Type == "ENCRYPTED PRIVATE KEY":
 		return nil, fail(NoKey, hint, "the key in %s is encrypted, which a software card cannot open", show(path))
 	case block.Type != "PRIVATE KEY":
-		return nil, fail(NoKey, hint, "%s holds %s, not a PKCS#8 private key", show(path), quote(block.Type))
+		return nil, fail(NoKey, hint, "%s holds %s, not a PKCS#8 private key", show(path), proto.Quote(block.Type))
 	case len(bytes.TrimSpace(rest)) != 0:
 		return nil, fail(NoKey, "", "%s holds more than one key", show(path))
 	}
@@ -240,7 +242,7 @@ func errClosed() error { return fail(Failed, "", "the card is closed already") }
 
 // show returns a path unchanged, or quoted if it would disturb a sentence.
 func show(path string) string {
-	if q := quote(path); q != `"`+path+`"` || path == "" {
+	if q := proto.Quote(path); q != `"`+path+`"` || path == "" {
 		return q
 	}
 	return path

@@ -194,7 +194,7 @@ func TestSoftwareCardSurvey(t *testing.T) {
 // with escapes.
 func TestShow(t *testing.T) {
 	for in, want := range map[string]string{
-		"lab/alice": "lab/alice", "my card": "my card", "": `""`, "a\x1b[2J": `"a\x1b[2J"`, "a\u202eb": `"a\u202eb"`, "a\nb": `"a\nb"`,
+		"lab/alice": "lab/alice", "my card": "my card", "": `""`, "a\x1b[2J": `"a\x1b[2J"`, "a\u202eb": `"a\u202eb"`, "a\nb": `"a\x0ab"`,
 		"a\u115fb": `"a\u115fb"`, `a"b`: `"a\"b"`, `a\b`: `"a\\b"`,
 	} {
 		if got := show(in); got != want {

@@ -10,6 +10,8 @@ import (
 	"strings"
 
 	"github.com/miekg/pkcs11"
+
+	"chatsecure/proto"
 )
 
 const (
@@ -60,7 +62,7 @@ type privateKey struct {
 
 // name names the token for people.
 func (t *token) name() string {
-	return fmt.Sprintf("token %s (%s) in slot %d", quote(t.info.Label), strings.Trim(quote(t.info.Model), `"`), t.slot)
+	return fmt.Sprintf("token %s (%s) in slot %d", proto.Quote(t.info.Label), strings.Trim(proto.Quote(t.info.Model), `"`), t.slot)
 }
 
 // initialized reports whether the token has been set up. SoftHSM always shows one
@@ -235,12 +237,14 @@ func ulong(n uint) []byte { return pkcs11.NewAttribute(0, n).Value }
 // name names the certificate for people.
 func (c *certificate) name() string {
 	if len(c.id) == 0 {
-		return quote(c.label) + " (without id)"
+		return proto.Quote(c.label) + " (without id)"
 	}
 	return labelled(c.label, c.id)
 }
 
-func labelled(label string, id []byte) string { return quote(label) + " (id=" + escapeAll(id) + ")" }
+func labelled(label string, id []byte) string {
+	return proto.Quote(label) + " (id=" + escapeAll(id) + ")"
+}
 
 func matchesLibrary(u *uri, info pkcs11.Info) bool {
 	v := info.LibraryVersion

@@ -432,7 +432,7 @@ func TestRow06Downgrade(t *testing.T) {
 	}
 	none := *h.b.Local
 	none.Suites = []string{"unknown"}
-	if body, r, again, err := offer.Answer(&none, nil, h.verify); body != nil || r != nil || again != nil || err != ErrNoCommonSuite {
+	if body, r, again, err := offer.Answer(&none, nil, h.verify); body != nil || r != nil || again != nil || err != errNoCommonSuite {
 		t.Errorf("no suite in common: %v", err)
 	}
 }

@@ -35,8 +35,8 @@ func (e *handshakeFailure) Error() string { return "client-connect: " + e.what }
 
 func (e *handshakeFailure) Unwrap() error { return ErrHandshake }
 
-// ErrNoCommonSuite means that A offers no suite that B allows.
-var ErrNoCommonSuite error = &refusal{code: proto.NoCommonSuite, text: "there is no cipher suite in common"}
+// errNoCommonSuite means that A offers no suite that B allows.
+var errNoCommonSuite error = &refusal{code: proto.NoCommonSuite, text: "there is no cipher suite in common"}
 
 // The errors of Conversation.Open that a caller tells apart. Each ends the
 // conversation if the message came from the peer's own connection.

@@ -24,10 +24,11 @@ import (
 )
 
 // The golden transcripts are both handshakes and some lines and messages of each suite, byte for
-// byte, with the private keys to open them. Two tests hold them. They are made again from fixed
-// keys and a fixed random stream, and must be equal. And they are decoded as stored
-// (replay_test.go), since a release of Go may draw its random numbers in another order. If one
-// does, and the decoding tests pass, write them anew with
+// byte, with the private keys to open them. Three tests hold them. They are made again from fixed
+// keys and a fixed random stream, and must be equal. They are decoded as stored (replay_test.go),
+// since a release of Go may draw its random numbers in another order. And the second client plays
+// them by PROTOCOL.md alone (testdata/second_golden.py). If only the first fails with a new release
+// of Go, write them anew with
 //
 //	go test ./crypto -run Golden -update
 

@@ -22,7 +22,7 @@ type Hello struct {
 func ReadHello(opened []byte) (*Hello, error) {
 	var hi Hello
 	if err := proto.Unmarshal(opened, &hi); err != nil || hi.Bundle == nil || !proto.ValidTakes(hi.Takes) {
-		return nil, proto.Errorf(proto.Malformed, "what connect phase 3 seals is malformed")
+		return nil, proto.Errorf(proto.Malformed, "the sealed part of connect phase 3 is malformed")
 	}
 	return &hi, hi.Bundle.Check()
 }

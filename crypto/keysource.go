@@ -29,7 +29,7 @@ var ErrBusy = errors.New("no key of the cipher suite is ready; try again in a mo
 // RSA keys in the background. It is safe for concurrent use. Close stops the
 // background.
 type KeySource struct {
-	mu      sync.Mutex // guards what follows
+	mu      sync.Mutex // guards the fields below
 	keys    []KEMKey   // RSA, any RSA suite
 	filling bool
 	filled  int           // keys that the background has made

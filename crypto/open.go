@@ -158,7 +158,7 @@ func (c *Conversation) checkReceipt(h *MessageHeader, r *Receipt) error {
 	dm, ok2 := c.sent.at(r.Read)
 	if !ok1 || !ok2 || r.Delivered < c.lastN || r.Read < c.lastM ||
 		!bytes.Equal(dn[:], r.DeliveredDigest) || !bytes.Equal(dm[:], r.ReadDigest) {
-		return errors.New("receipt: it goes back, or speaks of what was not sent")
+		return errors.New("receipt: it goes back, or speaks of records that were never sent")
 	}
 	return nil
 }

@@ -277,7 +277,7 @@ func (p *recordParser) scan(b []byte, r *Record) (exactTo []byte, ok bool) {
 	r.Time = int64(s.number())
 	s.literal(recordTo)
 	if len(p.exactTo) > 0 && bytes.HasPrefix(s.rest, p.exactTo) {
-		// If the list goes on, what follows is not the text.
+		// If the list goes on, the next bytes are not the text.
 		s.rest, r.To = s.rest[len(p.exactTo):], p.to
 	} else {
 		from := s.rest

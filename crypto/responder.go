@@ -99,7 +99,7 @@ type Responder struct {
 // Answer checks A's signature and bundle and answers p1: with p2 and a Responder,
 // or, if the suite of A's key is not allowed here, with a retry and its state.
 // before is the state of an earlier retry for the same connection, or nil.
-// ErrNoCommonSuite and ErrBusy are among its errors.
+// errNoCommonSuite and ErrBusy are among its errors.
 func (o *Offer) Answer(local *Local, before *RetryState, verify VerifyFunc) (body []byte, r *Responder, again *RetryState, err error) {
 	p := &o.p
 	first := o.Order()
@@ -117,7 +117,7 @@ func (o *Offer) Answer(local *Local, before *RetryState, verify VerifyFunc) (bod
 	if !slices.Contains(local.Suites, p.Cipher) {
 		suite := ChooseSuite(p.Ciphers, local.Suites)
 		if suite == nil {
-			return nil, nil, nil, ErrNoCommonSuite
+			return nil, nil, nil, errNoCommonSuite
 		}
 		rt := proto.MustMarshal(&retry{Type: "retry", Cipher: suite.Name(), Bundle: local.Bundle})
 		sig := local.Key.Sign(proto.Tuple("cc-retry", t1, suite.Name(), local.Bundle.Hash()))

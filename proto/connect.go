@@ -68,7 +68,7 @@ func ReadWelcome(opened []byte) (id string, err error) {
 			return w.ID, nil
 		}
 	}
-	return "", Errorf(Malformed, "connect phase 4 seals what is malformed")
+	return "", Errorf(Malformed, "the sealed part of connect phase 4 is malformed")
 }
 
 // ReadConnect decodes a connect line of this phase into v, one of the ConnectN

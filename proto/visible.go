@@ -61,3 +61,9 @@ func isInvisible(r rune) bool {
 func Clip(s string, n int) string {
 	return strings.ToValidUTF8(s[:min(len(s), n)], "")
 }
+
+// Quote makes s visible between quotes. Quotes and backslashes within are escaped, so
+// that s cannot end its quotes and go on as the sentence around them.
+func Quote(s string) string { return `"` + Visible(quotes.Replace(s)) + `"` }
+
+var quotes = strings.NewReplacer(`\`, `\\`, `"`, `\"`)

@@ -72,3 +72,20 @@ func TestClip(t *testing.T) {
 		}
 	}
 }
+
+// Row 23: a quoted text cannot end its quotes, and it stands for one text.
+func TestRow23Quote(t *testing.T) {
+	for in, want := range map[string]string{
+		"":                    `""`,
+		"Ação ❤\ufe0f":        "\"Ação ❤\ufe0f\"",
+		`Ana" and "Rui`:       `"Ana\" and \"Rui"`,
+		`Ana\`:                `"Ana\\"`,
+		"a\nb\x1b[2J\u202e":   `"a\x0ab\x1b[2J\u202e"`,
+		"\xff\u200b\u3164":    `"\xff\u200b\u3164"`,
+		"\ufe00\U000e0100end": `"\ufe00\U000e0100end"`,
+	} {
+		if got := Quote(in); got != want {
+			t.Errorf("Quote(%+q) = %+q, want %+q", in, got, want)
+		}
+	}
+}

@@ -347,10 +347,15 @@ class Conversation:
         f = {"id": None, "seq": len(self.d[self.out.direction]), "time": int(time.time() * 1000), "to": [{"name": self.peer.lower(), "identity": self.identity.hex()}],
              "text": text, "salt": os.urandom(16)}
         f["id"] = spoil("id", record_id(self.me.identity, [[f["to"][0]["name"], self.identity]], f)).hex()
-        raw, d = encode(f), self.d[self.out.direction]
-        d.append(next_digest(d[-1], raw))
-        self.message("text", raw, f["seq"], 1, spoil("digest-text", d[-1]))
+        self.records(encode(f))
         return f["id"]
+
+    def records(self, *raw):
+        d = self.d[self.out.direction]
+        seq = len(d)
+        for r in raw:
+            d.append(next_digest(d[-1], r))
+        self.message("text", b"\n".join(raw), seq, len(raw), spoil("digest-text", d[-1]))
 
     def check_text(self, header, plain):
         d, out = list(self.d[self.into.direction]), []
@@ -366,10 +371,12 @@ class Conversation:
         self.d[self.into.direction] = d
         return out
 
-    def receipt(self):
+    def receipt(self, read=None):
+        """For all that came; read up to a number, or all."""
         direction, d = self.out.direction, self.d[self.into.direction]
         n, now, salt = len(d) - 1, int(time.time() * 1000), os.urandom(16)
-        f = {"delivered": n, "delivered_digest": d[n], "read": n, "read_digest": d[n], "time": now, "salt": salt}
+        read = n if read is None else read
+        f = {"delivered": n, "delivered_digest": d[n], "read": read, "read_digest": d[read], "time": now, "salt": salt}
         return self.message("receipt", encode(f), digest=spoil("digest-receipt", receipt_digest(self.t3, direction, f)))
 
     def check_receipt(self, header, plain):

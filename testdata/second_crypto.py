@@ -174,6 +174,15 @@ def kem_key(suite):
     return ready.pop() if ready else make_key()
 
 
+def stored_kem_key(suite, private):
+    """A pair as kem_key makes it, from a seed or PKCS #8."""
+    if suite == MLKEM:
+        key = second_mlkem.Key(private)
+        return key, key.public
+    key = serialization.load_der_private_key(private, None)
+    return key, key.public_key().public_bytes(DER, SPKI)
+
+
 def oaep(info):
     return padding.OAEP(padding.MGF1(hashes.SHA256()), hashes.SHA256(), info)
 

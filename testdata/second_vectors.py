@@ -3,7 +3,6 @@
 import json, sys, types
 
 sys.dont_write_bytecode = True
-import second_mlkem
 from second_client import *
 
 
@@ -25,12 +24,7 @@ def tuples(v):
 
 
 def kem(v):
-    if v["suite"] == MLKEM:
-        key = second_mlkem.Key(v["private"])
-        pub = key.public
-    else:
-        key = serialization.load_der_private_key(v["private"], None)
-        pub = key.public_key().public_bytes(DER, SPKI)
+    key, pub = stored_kem_key(v["suite"], v["private"])
     return [(pub, v["public"]), (decapsulate(key, v["enc"], v["info"]), v["secret"])]
 
 

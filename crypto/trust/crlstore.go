@@ -30,7 +30,7 @@ type CRLStore struct {
 	dirs    []string   // guarded by refresh
 	files   map[string]crlFile
 
-	mu    sync.RWMutex // guards what follows
+	mu    sync.RWMutex // guards the fields below
 	held  []heldCRL
 	index map[string][]heldCRL // by issuer in DER
 }

@@ -49,7 +49,7 @@ func shownText(s string) string {
 	if s == "" {
 		return "(without a name)"
 	}
-	return `"` + proto.Visible(maskDigits(cutShort(s, maxShownName))) + `"`
+	return proto.Quote(maskDigits(cutShort(s, maxShownName)))
 }
 
 // shownCause shows an error of crypto/x509, which may name strangers.

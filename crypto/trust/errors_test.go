@@ -23,3 +23,17 @@ func TestMaskDigits(t *testing.T) {
 		}
 	}
 }
+
+// TestShownTextStaysInItsQuotes: the name in a certificate cannot end the quotes
+// around it and go on as the sentence.
+func TestShownTextStaysInItsQuotes(t *testing.T) {
+	for in, want := range map[string]string{
+		`ana" is trusted, not "rui`: `"ana\" is trusted, not \"rui"`,
+		`ana\`:                      `"ana\\"`,
+		"":                          "(without a name)",
+	} {
+		if got := shownText(in); got != want {
+			t.Errorf("%q is shown as %s, not %s", in, got, want)
+		}
+	}
+}

@@ -45,7 +45,7 @@ var pssOptions = &rsa.PSSOptions{SaltLength: pssSaltLen, Hash: crypto.SHA256}
 type Key struct {
 	public *PublicKey
 
-	mu  sync.RWMutex       // guards what follows; Erase takes it for writing
+	mu  sync.RWMutex       // guards the fields below; Erase takes it for writing
 	ed  ed25519.PrivateKey // one of the two is set until Erase
 	rsa *rsa.PrivateKey
 }

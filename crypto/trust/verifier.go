@@ -24,7 +24,7 @@ const (
 	cacheSize = 256
 )
 
-// VerifierConfig is what a Verifier trusts.
+// VerifierConfig holds what a Verifier trusts.
 type VerifierConfig struct {
 	Trust  *Store
 	CRLs   *CRLStore        // nil is an empty one
@@ -36,7 +36,7 @@ type VerifierConfig struct {
 type Verifier struct {
 	now func() time.Time
 
-	mu     sync.Mutex // guards what follows
+	mu     sync.Mutex // guards the fields below
 	trust  *Store
 	crls   *CRLStore
 	policy Policy

@@ -4,14 +4,12 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
-	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"chatsecure/crypto/trust"
 	"chatsecure/internal/client"
-	"chatsecure/internal/fail"
 	"chatsecure/internal/fetch"
 	"chatsecure/internal/history"
 	"chatsecure/proto"
@@ -77,19 +75,6 @@ func (town *fetchTown) fetches(name string) clientOption {
 	}
 }
 
-// wantCode checks an error's code, and that its sentence contains all words.
-func wantCode(t *testing.T, err error, code proto.Code, words ...string) {
-	t.Helper()
-	if err == nil || fail.AsError(err).Code != code {
-		t.Fatalf("the error is %v, and its code should be %s", err, code)
-	}
-	for _, w := range words {
-		if !strings.Contains(err.Error(), w) {
-			t.Errorf("%q is not in the error %q", w, err)
-		}
-	}
-}
-
 // TestFetchForPeers: Alice meets Bob and has no list of his authority. The handshake begins anew
 // once the list is there, whoever began it, and nobody is told of it.
 func TestFetchForPeers(t *testing.T) {
@@ -144,14 +129,14 @@ func TestFetchForPeersFails(t *testing.T) {
 	alice := town.client("alice", town.fetches("alice"))
 	town.client("bob")
 	if _, err := alice.Send(t.Context(), []string{"bob"}, "hello"); err != nil {
-		wantCode(t, err, proto.RevocationUnknown, "/crl/other.crl", "404 Not Found")
+		wire.WantCode(t, err, proto.RevocationUnknown, "/crl/other.crl", "404 Not Found")
 		return
 	}
 	o := alice.settle(history.StatusDelivered)
 	if len(o.Failed) == 0 || o.ExitStatus() != 4 {
 		t.Fatalf("it ended with %+v", o)
 	}
-	wantCode(t, o.Failed[0], proto.RevocationUnknown, "/crl/other.crl", "404 Not Found")
+	wire.WantCode(t, o.Failed[0], proto.RevocationUnknown, "/crl/other.crl", "404 Not Found")
 }
 
 // TestFetchNewsWhileTalking: a fetched list revokes Bob during a conversation. Alice's client

@@ -150,8 +150,8 @@ func TestProtocolLimits(t *testing.T) {
 		"code of an error":                                              fmt.Sprintf("%d bytes", proto.MaxCode),
 		"handshake":                                                     fmt.Sprintf("%d s", proto.HandshakeTimeout/time.Second),
 		"connections of one person":                                     count(relay.MaxOfPerson) + "; then `busy`",
-		"requests of one person": fmt.Sprintf("%s at once and %s a second, counted in connections listed; each request counts %d more, a bundle in whois %d; then `busy`",
-			count(relay.Budget), count(relay.BudgetRate), relay.RequestCost, relay.WhoisCost),
+		"requests of one person": fmt.Sprintf("%s at once and %s a second, counted in connections listed; each request counts %d more, a bundle in whois %d, a release %d and a %s of the relay's names; then `busy`",
+			count(relay.Budget), count(relay.BudgetRate), relay.RequestCost, relay.WhoisCost, relay.ReleaseCost, map[int]string{10: "tenth"}[relay.ReleaseNames]),
 		"delegation": fmt.Sprintf("%d h", trust.MaxDelegation/time.Hour),
 	}
 	got := map[string]string{}

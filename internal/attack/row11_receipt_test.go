@@ -28,7 +28,7 @@ func TestAttack11ForgedReceipts(t *testing.T) {
 	mallory.takeText()
 	mallory.receipt(end(alice), 1, 1)
 	alice.mustSettle(history.StatusRead)
-	const spoiled, back, replayed = "does not hold", "goes back, or speaks of what was not sent", "an old message was repeated"
+	const spoiled, back, replayed = "does not hold", "goes back, or speaks of records that were never sent", "an old message was repeated"
 	for i, c := range []struct {
 		name, reason string
 		edit         func(r *crypto.Receipt)
@@ -119,7 +119,7 @@ func TestAttack11ReceiptOfAThird(t *testing.T) {
 	}
 	mallory.Say(headerTo(proto.TypeCommAck, end(alice)), mallory.forgeReceipt(r, nil))
 	mallory.wantRefusal("a receipt for what was sent to Bob", proto.NoConversation)
-	alice.awaitGap(1, "speaks of what was not sent")
+	alice.awaitGap(1, "speaks of records that were never sent")
 	if s := alice.status(id); s != history.StatusDelivered {
 		t.Errorf("what Bob has not read is %s", s)
 	}

@@ -39,7 +39,7 @@ type tap struct {
 	ln    net.Listener
 	wg    sync.WaitGroup
 
-	mu    sync.Mutex // guards what follows
+	mu    sync.Mutex // guards the fields below
 	at    int        // the line to spoil, 0 for none
 	spoil func(line []byte) []byte
 	conns map[net.Conn]bool

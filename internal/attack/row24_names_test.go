@@ -1,15 +1,17 @@
 package attack
 
 import (
-	"chatsecure/internal/client"
 	"context"
 	"fmt"
 	"os"
 	"strings"
 	"testing"
 
+	"chatsecure/internal/client"
+
 	"chatsecure/internal/fail"
 	"chatsecure/proto"
+	"chatsecure/testdata/lab"
 	"chatsecure/testdata/lab/town"
 	"chatsecure/testdata/lab/wire"
 )
@@ -90,7 +92,7 @@ func TestAttack24InventedNames(t *testing.T) {
 func TestAttack24Names(t *testing.T) {
 	w := town.New(t, town.People("alice", "mallory"))
 	w.Must("", "alice", "list")
-	before := listing(t, w.Dir)
+	before := lab.Listing(t, w.Dir)
 	for _, name := range []string{
 		"", " ", "a b", "a:b", "a/b", "/etc", "..", ".", "../state-alice", "a\nb", "a\x1b[2Jb", "a\u202eb", "a\u200bb", "e\u0301", "\xff", "a\\b",
 		"all", "ALL", "list", "whois", "history", "-a", "a.", strings.Repeat("a", 33), strings.Repeat("a", 10_000), "a,", ",a", ",",
@@ -115,7 +117,7 @@ func TestAttack24Names(t *testing.T) {
 			town.CheckFails(t, w.Run("", "", append(state, "-card", w.Path("lab", "mallory"), "-name", "a,"+name, "list")...), 2)
 		}
 	}
-	if after := listing(t, w.Dir); after != before {
+	if after := lab.Listing(t, w.Dir); after != before {
 		t.Errorf("there were %s, now there are %s", before, after)
 	}
 	// The relay refuses names that look like Alice's.
@@ -127,17 +129,4 @@ func TestAttack24Names(t *testing.T) {
 		os.RemoveAll(w.Path("state-like"))
 	}
 	w.Must("", "mallory", "-name", "malice", "list") // not like enough
-}
-
-func listing(t *testing.T, dir string) string {
-	t.Helper()
-	entries, err := os.ReadDir(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var names []string
-	for _, e := range entries {
-		names = append(names, e.Name())
-	}
-	return strings.Join(names, " ")
 }

@@ -32,8 +32,7 @@ const secondPython = "/usr/bin/python3" // the system's, with Debian's python3-c
 
 var (
 	secondScript = filepath.Join(root, "testdata", "second_client.py")
-	vectorScript = filepath.Join(root, "testdata", "second_vectors.py")
-	vectorFile   = filepath.Join(root, "crypto", "testdata", "vectors.json")
+	cryptoData   = filepath.Join(root, "crypto", "testdata")
 )
 
 // needPython checks that the second client can run. Without its Python library the tests fail,
@@ -46,10 +45,15 @@ func needPython(t *testing.T) {
 	if out, err := exec.Command(secondPython, "-c", "import cryptography").CombinedOutput(); err != nil {
 		t.Fatalf("the second client needs %s with python3-cryptography: %v\n%sInstall it with testdata/deps.sh, or set CHATSECURE_NO_PYTHON=1", secondPython, err, out)
 	}
-	for _, file := range []string{secondScript, vectorScript, vectorFile, filepath.Join(root, "testdata", "second_crypto.py"),
-		filepath.Join(root, "testdata", "second_mlkem.py")} {
-		if _, err := os.ReadFile(file); err != nil { // go test's cache depends on files that are read
-			t.Fatal(err)
+	for _, pattern := range []string{filepath.Join(root, "testdata", "second_*.py"), filepath.Join(cryptoData, "*")} {
+		files, err := filepath.Glob(pattern)
+		if err != nil || len(files) == 0 {
+			t.Fatalf("%s: %d files, %v", pattern, len(files), err)
+		}
+		for _, file := range files {
+			if _, err := os.ReadFile(file); err != nil { // go test's cache depends on files that are read
+				t.Fatal(err)
+			}
 		}
 	}
 	t.Parallel() // Python and its RSA keys take most of the time
@@ -65,8 +69,19 @@ func secondTown(t *testing.T, names ...string) *localTown {
 // TestSecondClientReadsVectors has the second client compute the test vectors by the formulas of
 // PROTOCOL.md. An agreement of the two is the protocol, not one mistake made once.
 func TestSecondClientReadsVectors(t *testing.T) {
+	secondReads(t, "second_vectors.py", filepath.Join(cryptoData, "vectors.json"))
+}
+
+// TestSecondClientReadsGolden has both sides of the second client play the golden transcripts again.
+// Each must accept the lines of the other and say its own, byte for byte.
+func TestSecondClientReadsGolden(t *testing.T) {
+	secondReads(t, "second_golden.py", cryptoData)
+}
+
+func secondReads(t *testing.T, script, data string) {
+	t.Helper()
 	needPython(t)
-	if out, err := exec.Command(secondPython, vectorScript, vectorFile).CombinedOutput(); err != nil {
+	if out, err := exec.Command(secondPython, filepath.Join(root, "testdata", script), data).CombinedOutput(); err != nil {
 		t.Errorf("%v\n%s", err, out)
 	}
 }
@@ -186,7 +201,7 @@ func (town *localTown) mustVerify(t *testing.T, stateDir, id string) *history.Pr
 	dir := filepath.Join(town.dir, stateDir, "history")
 	report, err := history.Verify(dir, town.verifier())
 	if err != nil || !report.OK() {
-		t.Fatalf("the history does not verify: %v\n%s", err, report)
+		t.Fatalf("the history does not verify: %v\n%+v", err, report)
 	}
 	data, err := history.ExportProof(dir, id)
 	if err != nil {

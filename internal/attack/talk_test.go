@@ -173,6 +173,24 @@ func TestListAndWhois(t *testing.T) {
 	}
 }
 
+// TestWhoisOffersAnother: whois of a name that is known as another person's is
+// enough for trust accept. It changes nothing about trust.
+func TestWhoisOffersAnother(t *testing.T) {
+	town := newTown(t, "alice", "bob")
+	bob := town.client("bob")
+	cfg := town.config("alice", "state-alice")
+	if err := cfg.State.SetKnownPeer(state.KnownPeer{Name: "bob", Identity: [32]byte{1}, Accepted: true, CommonName: "BOB", First: time.Now()}); err != nil {
+		t.Fatal(err)
+	}
+	if w, err := town.dial(cfg).Whois(context.Background(), "BOB"); err != nil || w.Known == nil || w.Known.Identity != [32]byte{1} {
+		t.Fatalf("whois: %+v %v", w, err)
+	}
+	known, _ := cfg.State.KnownPeer("bob")
+	if known.Identity != [32]byte{1} || known.Offered == nil || known.Offered.Identity != bob.Inside().Identity() {
+		t.Errorf("known is %+v, and offered %+v", known, known.Offered)
+	}
+}
+
 func TestNameTaken(t *testing.T) {
 	town := newTown(t, "alice", "bob")
 	town.client("alice")

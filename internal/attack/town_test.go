@@ -260,7 +260,7 @@ func (town *localTown) historiesHold(names ...string) {
 func (town *localTown) historyHolds(dir string) {
 	town.t.Helper()
 	if r, err := history.Verify(dir, town.verifier()); err != nil || !r.OK() {
-		town.t.Errorf("%s: %v\n%s", dir, err, r)
+		town.t.Errorf("%s: %v\n%+v", dir, err, r)
 	}
 }
 

@@ -159,7 +159,7 @@ func (r *Relay) checkProof(transcript *crypto.Connect, line2 []byte) (*proof, er
 	}
 	if !key.Verify(transcript.RelaySigns(p.Cipher, p.Data, p.PublicKey), p.Signature) {
 		return nil, fail.Errorf(proto.SignatureInvalid,
-			"the relay's signature does not hold: something between here and the relay changes what passes")
+			"the relay's signature does not hold: something between here and the relay changes the traffic")
 	}
 	p.fingerprint = trust.Fingerprint(p.PublicKey)
 	if err := r.Check(p.fingerprint); err != nil {

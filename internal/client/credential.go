@@ -12,8 +12,8 @@ import (
 	"chatsecure/internal/state"
 )
 
-// startsBefore is how long before now a delegation begins: a peer whose clock
-// is a little behind accepts it at once.
+// startsBefore is the time before now at which a delegation begins: a peer whose
+// clock is a little behind accepts it at once.
 const startsBefore = time.Minute
 
 // Delegation is the order for a new credential.

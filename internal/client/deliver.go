@@ -112,7 +112,7 @@ func (e *engine) adopt(pc *peerConn) {
 	slices.SortStableFunc(pc.out.queue, func(a, b *delivery) int { return cmp.Compare(a.r.out.no, b.r.out.no) })
 }
 
-// patience is how long a record may wait for a connection of a user's.
+// patience bounds the time that a record waits for a connection of a user's.
 func (e *engine) patience(u *user) time.Duration {
 	switch {
 	case u.person != nil:

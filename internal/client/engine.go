@@ -44,8 +44,8 @@ type sessionInfo struct{ conn, fingerprint, suite string }
 const (
 	// tick is the time between two looks at the time-outs.
 	tick = 250 * time.Millisecond
-	// burst is how many lines from the relay are taken before the next receipts
-	// and records go out.
+	// burst bounds the lines from the relay that are taken before the next
+	// receipts and records go out.
 	burst = 32
 )
 

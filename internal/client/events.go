@@ -74,7 +74,7 @@ type ReceiptChange struct {
 type PeerChange struct {
 	Name   string
 	Conn   string
-	What   string // came, left, authenticated, ended, refused, renewed
+	What   string // came, left, authenticated, refused, renewed
 	Person *trust.Person
 	Reason string
 }
@@ -86,10 +86,10 @@ type Gap struct {
 }
 
 const (
-	// MaxWaiting is how many bytes of messages may wait to be shown before
+	// MaxWaiting bounds the bytes of messages that wait to be shown. Beyond it
 	// DELIVERED is withheld, which stops the senders at their windows.
 	MaxWaiting = 4 << 20
-	// maxEvents is how many bytes of events may wait. Beyond it, events that no
+	// maxEvents bounds the bytes of events that wait. Beyond it, events that no
 	// window bounds (peers that come, leave or are refused, and gaps) are only
 	// counted. It leaves room for everything that a window lets through.
 	maxEvents = 4 * MaxWaiting

@@ -13,7 +13,6 @@ import (
 	"chatsecure/crypto/trust"
 	"chatsecure/internal/fail"
 	"chatsecure/internal/fetch"
-	"chatsecure/internal/state"
 	"chatsecure/proto"
 )
 
@@ -99,7 +98,7 @@ func (e *engine) verifyPeer(b *trust.Bundle, name string) (*trust.Person, error)
 	}
 	u := e.userFor(name)
 	if known, ok := e.cfg.State.KnownPeer(u.name); ok && known.Identity != person.Identity {
-		return nil, errors.Join(state.IdentityChanged(name, known, person), e.cfg.State.OfferPeer(name, state.OfferPerson(person)))
+		return nil, e.cfg.State.RefusePeer(name, known, person)
 	}
 	if u.person != nil && u.person.Identity != person.Identity {
 		return nil, fail.Errorf(proto.IdentityChanged, "%s is another person than before in this session", name)
@@ -199,7 +198,7 @@ func (e *engine) attemptFailed(pc *peerConn, err error) {
 	pc.shake.postpone(e.cfg.Again)
 	ee := fail.AsError(err)
 	if errors.Is(err, crypto.ErrDecrypt) {
-		message := fmt.Sprintf("the handshake with %s does not hold: what came is not what was sent", pc.name)
+		message := fmt.Sprintf("the handshake with %s does not hold: it was changed on the way", pc.name)
 		ee = &fail.Error{Code: proto.DecryptFailed, Message: message, Err: err}
 	} else if errors.Is(err, crypto.ErrHandshake) {
 		ee = &fail.Error{Code: proto.Malformed, Message: fmt.Sprintf("the handshake with %s: %v", pc.name, err), Err: err}

@@ -27,7 +27,7 @@ var KindType = map[string]string{
 	crypto.KindReceipt: proto.TypeCommAck, crypto.KindEnd: proto.TypeDisconnect,
 }
 
-// maxUnshown is how many bytes of one user's may be received and not READ.
+// maxUnshown bounds one user's bytes that are received and not READ.
 // Beyond it DELIVERED is withheld, and the senders stop at their windows. The
 // windows of several connections fit between it and MaxUnread, some 9 MiB each as
 // the receiver counts.

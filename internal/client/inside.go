@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"fmt"
+	"sync"
 	"time"
 
 	"chatsecure/crypto"
@@ -24,7 +25,7 @@ type Snapshot struct {
 	PipeAgreed   bool                    // with a peer
 }
 
-// UserSnapshot is what is counted for one name.
+// UserSnapshot counts the bytes and records of one name.
 type UserSnapshot struct {
 	Waiting          int // bytes that are received and not READ
 	Total, Delivered int // records to this name
@@ -51,11 +52,13 @@ type LineSnapshot struct{ Number, LastRecord uint64 }
 // Inside gives tests a look behind the API.
 func (c *Client) Inside() Inside { return Inside{c.engine} }
 
-// do runs f in the engine's goroutine or, once the engine has ended, in this one.
+// do runs f once: in the engine's goroutine or, once the engine has ended, in
+// this one.
 func (i Inside) do(f func()) {
-	if i.e.do(context.Background(), f) != nil {
+	once := sync.OnceFunc(f)
+	if i.e.do(context.Background(), once) != nil {
 		<-i.e.ended
-		f()
+		once()
 	}
 }
 
@@ -121,8 +124,15 @@ func (i Inside) Join() { i.e.wg.Wait() }
 // CutOff closes the connection to the relay under the client.
 func (i Inside) CutOff() { i.do(func() { i.e.link.sess.conn.Close() }) }
 
-// Tick makes the client look at its time-outs as if it were now.
-func (i Inside) Tick(now time.Time) { i.do(func() { i.e.onTick(now) }) }
+// Tick makes the client look at its time-outs as if it were now. It returns the
+// state right after that.
+func (i Inside) Tick(now time.Time) (after Snapshot) {
+	i.do(func() {
+		i.e.onTick(now)
+		after = i.e.snapshot()
+	})
+	return after
+}
 
 // Renew makes the delegation anew if it is due, also shortly after a failure.
 // It tells whether the card is being asked.

@@ -8,7 +8,7 @@ import (
 )
 
 // Close ends the conversations, leaves the relay's list and waits, no longer
-// than ctx, until the relay has what is on its way. The key of the Credential
+// than ctx, until the relay has the lines on their way. The key of the Credential
 // that Dial was given stays the caller's to erase.
 func (c *Client) Close(ctx context.Context) error {
 	e := c.engine
@@ -25,7 +25,7 @@ func (c *Client) Close(ctx context.Context) error {
 }
 
 // leave ends every conversation. finishLeaving tells the relay once it has
-// taken what is on its way.
+// taken the lines on their way.
 func (e *engine) leave() {
 	if e.leaving {
 		return

@@ -89,15 +89,15 @@ type gotStream struct {
 }
 
 const (
-	// PipeChunk is how many bytes one message carries: two are on their way to
+	// PipeChunk is the number of bytes in one message: two are on their way to
 	// the relay at once, within its window.
 	PipeChunk = 88 << 10
-	// PipeWindow is how many bytes may be sent and not written out by the
-	// other side: it bounds the receiver's memory.
+	// PipeWindow bounds the bytes that are sent and not written out by the
+	// other side, and with them the receiver's memory.
 	PipeWindow = 2 << 20
 )
 
-const hintPipeCut = "what was written is a true beginning; a pipe is never resumed: start both sides again"
+const hintPipeCut = "the written bytes are a true beginning; a pipe is never resumed: start both sides again"
 
 func newPipe(e *engine, out io.Writer, progress func(PipeProgress)) *pipe {
 	p := &pipe{

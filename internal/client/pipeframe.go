@@ -66,7 +66,7 @@ func (p *pipe) onStream(kind byte, rest []byte) *fail.Error {
 		return p.onData(rest)
 	case FrameEnd:
 		if p.got.ended || number != p.got.bytes {
-			return fail.Errorf(proto.DecryptFailed, "the end of %s's stream does not agree with what came", p.user.shown)
+			return fail.Errorf(proto.DecryptFailed, "the end of %s's stream does not agree with the received bytes", p.user.shown)
 		}
 		p.got.ended = true
 	case FrameCredit, FrameDone:

@@ -69,7 +69,7 @@ type pipeWriter struct {
 	w  io.Writer // nil: nothing is taken
 	wg sync.WaitGroup
 
-	mu      sync.Mutex // guards what follows
+	mu      sync.Mutex // guards the fields below
 	cond    sync.Cond
 	queue   [][]byte // to be written out
 	shared  bool     // the last of queue is a buffer that small frames share

@@ -17,7 +17,7 @@ type pipeOffer struct {
 	busy   map[string]time.Time // connections that refused, and until when they are left alone
 }
 
-// pipeRetry is how long a refused offer waits before the next.
+// pipeRetry is the time between a refused offer and the next.
 const pipeRetry = 200 * time.Millisecond
 
 // openPipe registers the pipe and waits for an agreed stream with a connection

@@ -111,8 +111,8 @@ func (e *engine) advanceRead(pc *peerConn) {
 	e.owe()
 }
 
-// receiptDelay is how long a receipt for unread messages waits: they are often
-// shown in that time.
+// receiptDelay is the time that a receipt for unread messages waits: they are
+// often shown in it.
 const receiptDelay = 3 * time.Millisecond
 
 // owe makes a receipt due after receiptDelay, unless one is due already.

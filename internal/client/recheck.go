@@ -15,11 +15,11 @@ const (
 	// recheckEvery is the time between two checks of all peers, silent ones too: a
 	// revocation is told within one reload of the lists.
 	recheckEvery = 2 * time.Second
-	// departedFor is how long the lists may take to tell why somebody is gone.
+	// departedFor bounds the time that the lists take to tell why somebody is gone.
 	departedFor = refreshEvery + 2*recheckEvery
 	// maxDeparted bounds the departed. The loss of the relay adds none.
 	maxDeparted = 64
-	// liveEvery is how long the last look at a peer's bundle holds.
+	// liveEvery is the time for which the last look at a peer's bundle holds.
 	liveEvery = time.Second
 )
 

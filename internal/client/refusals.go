@@ -12,7 +12,7 @@ import (
 	"chatsecure/proto"
 )
 
-// maxAnswering is how many messages may be on the way to a connection. Beyond it
+// maxAnswering bounds the messages that are on the way to a connection. Beyond it
 // messages of unknown conversations get no answer: a flood earns silence.
 const maxAnswering = 64
 

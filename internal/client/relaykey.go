@@ -61,8 +61,7 @@ func (e *engine) checkRelay(fingerprint string) error {
 	case ok && known == fingerprint:
 		return nil
 	case ok:
-		err := state.RelayChanged(e.cfg.Relay, known, fingerprint)
-		return errors.Join(err, e.cfg.State.OfferRelay(e.cfg.Relay, fingerprint))
+		return e.cfg.State.RefuseRelay(e.cfg.Relay, known, fingerprint)
 	case e.cfg.AcceptNew:
 		return e.cfg.State.SetKnownRelay(e.cfg.Relay, fingerprint)
 	}

@@ -19,7 +19,7 @@ type renewal struct {
 }
 
 const (
-	// renewBefore is how long before its end a delegation is renewed: a person
+	// renewBefore is the time before its end at which a delegation is renewed: a person
 	// needs time to find the card and type the PIN. A quarter of the delegation's
 	// life is the most, renewShort the least.
 	renewBefore = 10 * time.Minute

@@ -52,9 +52,9 @@ const (
 	// maxSendQueue bounds the bytes that wait for the writer. The windows keep them
 	// far below it, unless the relay reads nothing.
 	maxSendQueue = 64 << 20
-	// maxWrite is how many bytes one Write takes at the most.
+	// maxWrite bounds the bytes of one Write.
 	maxWrite = 256 << 10
-	// inboundLines is how many lines the reader may be ahead of the engine.
+	// inboundLines bounds the lines that the reader is ahead of the engine.
 	inboundLines = 64
 )
 

@@ -2,9 +2,8 @@ package client
 
 import (
 	"context"
-	"fmt"
+	"maps"
 	"slices"
-	"strings"
 	"time"
 
 	"chatsecure/internal/fail"
@@ -19,7 +18,7 @@ type waiter struct {
 	settled time.Time // when it was fulfilled; zero: not yet
 }
 
-// handOver is how long a fulfilled wait goes on for the recipients' other
+// handOver bounds the time that a fulfilled wait goes on for the recipients' other
 // connections: a person with two devices is to have a message on both, and the
 // sender is about to leave. A silent one must not delay it for long.
 const handOver = 2 * time.Second
@@ -98,8 +97,8 @@ func (e *engine) handedOver() bool {
 // Outcome is the result of a Wait: how many records reached the level, for each
 // recipient name, and the failures.
 type Outcome struct {
-	Names  []NameOutcome // sorted by name
-	Failed []*fail.Error // reasons, most severe first, each code once
+	Names  []NameOutcome // sorted by folded name
+	Failed []*fail.Error // the reasons, in the order of Names
 }
 
 // NameOutcome counts one recipient's records.
@@ -137,7 +136,8 @@ func (o Outcome) ExitStatus() int {
 
 func (e *engine) outcome(level history.Status) Outcome {
 	var out Outcome
-	for _, u := range e.users {
+	for _, name := range slices.Sorted(maps.Keys(e.users)) {
+		u := e.users[name]
 		c := &u.counts
 		if c.total == 0 {
 			continue
@@ -151,10 +151,5 @@ func (e *engine) outcome(level history.Status) Outcome {
 				"%d of %d messages to %s did not become %s in time", n.Open, c.total, u.shown, level))
 		}
 	}
-	slices.SortFunc(out.Names, func(a, b NameOutcome) int { return strings.Compare(a.Name, b.Name) })
 	return out
-}
-
-func (n NameOutcome) String() string {
-	return fmt.Sprintf("%s: %d reached, %d open, %d failed", n.Name, n.Reached, n.Open, n.Failed)
 }

@@ -116,9 +116,10 @@ func (e *engine) sendHeader(pc *peerConn, h *proto.Header, body []byte) {
 	e.sendBytes(pc, proto.UnsignedPayload(h), body, 0)
 }
 
-// sendBytes sends what keeps to the relay's window. Beyond it the relay would
-// end this client's connection. Only replies that a non-reading peer provoked
-// are dropped, and the peer sees that as the relay's doing.
+// sendBytes sends a body that fits into the relay's window, and drops it
+// otherwise: beyond the window the relay would end this client's connection.
+// Messages wait for room before they come here. Only a peer whose relay does not
+// ack makes other lines stop here, and it sees that as the relay's doing.
 func (e *engine) sendBytes(pc *peerConn, head, body []byte, seq uint64) {
 	if !pc.lines.fits(len(body), 0) {
 		return

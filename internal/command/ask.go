@@ -22,12 +22,12 @@ func (a *app) person() *term.Terminal {
 	if a.tty != nil {
 		return a.tty
 	}
-	if in, ok := a.Stdin.(*os.File); ok && term.IsTerminal(in.Fd()) {
-		out, ok := a.Stdout.(*os.File)
-		if !ok || !term.IsTerminal(out.Fd()) {
-			out = os.Stderr
+	if isTerminal(a.Stdin) {
+		out := os.Stderr
+		if isTerminal(a.Stdout) {
+			out = a.Stdout.(*os.File)
 		}
-		a.tty = term.New(in, out)
+		a.tty = term.New(a.Stdin.(*os.File), out)
 		return a.tty
 	}
 	tty, err := a.OpenTTY()
@@ -44,20 +44,21 @@ type asker struct{ *app }
 
 // ConfirmRelay asks about an unknown relay.
 func (a asker) ConfirmRelay(ctx context.Context, _, fingerprint string) (bool, error) {
-	t := a.person()
-	if t == nil {
-		return false, nil
-	}
-	return t.Confirm(ctx, "Server cipher sha256 fingerprint is:\n"+fingerprint+"\n")
+	return a.confirm(ctx, "Server cipher sha256 fingerprint is:\n"+fingerprint+"\n")
 }
 
 // ConfirmPeer asks about an unknown person before the first message to a name.
 func (a asker) ConfirmPeer(ctx context.Context, name string, p *trust.Person) (bool, error) {
+	return a.confirm(ctx, proto.Visible(name)+" is new here, and proves to be:\n"+personText(p))
+}
+
+// confirm asks the person. Without one the answer is no.
+func (a asker) confirm(ctx context.Context, question string) (bool, error) {
 	t := a.person()
 	if t == nil {
 		return false, nil
 	}
-	return t.Confirm(ctx, proto.Visible(name)+" is new here, and proves to be:\n"+personText(p))
+	return t.Confirm(ctx, question)
 }
 
 // askPIN returns a card.Options.PIN that asks at t.
@@ -80,10 +81,10 @@ func (a *app) restoreTerminal() {
 	}
 }
 
-// stdinIsTerminal reports whether standard input is a terminal.
-func (a *app) stdinIsTerminal() bool {
-	in, ok := a.Stdin.(*os.File)
-	return ok && term.IsTerminal(in.Fd())
+// isTerminal reports whether a stream is a terminal. If so, it is an *os.File.
+func isTerminal(stream any) bool {
+	f, ok := stream.(*os.File)
+	return ok && term.IsTerminal(f.Fd())
 }
 
 // name returns the user's name, from the options or by asking.

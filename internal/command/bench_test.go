@@ -24,7 +24,7 @@ func BenchmarkSendLines(b *testing.B) {
 		b.Run(name, func(b *testing.B) {
 			in := bytes.Repeat([]byte("a line of log as programs write them, of some eighty characters or so, and\n"), b.N)
 			sys := System{Stdout: io.Discard, Stderr: io.Discard, Now: time.Now}
-			s := &sender{out: newDisplay(sys, options{json: json}), c: idleTalker{newFakeTalker()}, names: []string{"bob"}, offer: func(error) {}}
+			s := &sender{out: newDisplay(sys, options{json: json}), c: idleTalker{newFakeTalker()}, names: []string{"bob"}}
 			b.ReportAllocs()
 			b.ResetTimer()
 			if err := s.sendAll(context.Background(), newPipedLines(bytes.NewReader(in))); err != nil {

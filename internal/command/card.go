@@ -44,6 +44,8 @@ type cardCertificate struct {
 	Identity   string            `json:"identity,omitempty"`
 	Chain      [][]byte          `json:"chain,omitempty"` // DER, up to the anchor
 	Revocation *revocationObject `json:"revocation,omitempty"`
+
+	path []string // names of the chain
 }
 
 type cardRefusal struct {
@@ -67,7 +69,8 @@ func runCard(a *app, ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	verifier, _, err := a.verifier(a.fetchedLists(), bundle)
+	fetched, issuers := a.fetched()
+	verifier, _, err := a.verifier(fetched, bundle)
 	if err != nil {
 		return err
 	}
@@ -79,7 +82,7 @@ func runCard(a *app, ctx context.Context, args []string) error {
 	if t := report.Used(); t != nil && len(t.Keys) == 0 && a.opt.pinFile != "" {
 		t.Keys, keysErr = card.Keys(ctx, a.opt.card, a.cardOptions())
 	}
-	s := surveyor{verifier: verifier, extra: append(certificates(bundle), a.fetchedIssuers()...)}
+	s := surveyor{verifier: verifier, extra: append(certificates(bundle), issuers...)}
 	for _, m := range report.Modules {
 		s.show(a.out, m)
 	}
@@ -96,6 +99,8 @@ type surveyor struct {
 	extra    [][]byte // CA certificates beside those on the card
 }
 
+// show writes a module. Empty slots and those that cannot be read are only for
+// people.
 func (v *surveyor) show(out *display, m card.ModuleReport) {
 	if !out.json {
 		out.line("Module: " + proto.Visible(m.Path) + described(m.Description))
@@ -105,101 +110,16 @@ func (v *surveyor) show(out *display, m card.ModuleReport) {
 	}
 	for _, slot := range m.Slots {
 		if !out.json {
-			out.text(v.slotText(slot))
-		} else if slot.Token != nil {
-			out.object(v.slotJSON(out.head("card"), m, slot))
+			out.text(slotText(slot))
+		}
+		if slot.Token != nil {
+			out.show(v.object(out.head("card"), m, slot))
 		}
 	}
 }
 
-// judge checks a person's certificate. Its chain is built from the CA
-// certificates on the same token and the user's own.
-func (v *surveyor) judge(t *card.TokenReport, c card.CertificateReport) (*trust.Person, error) {
-	chain := slices.Clone(v.extra)
-	for _, other := range t.Certificates {
-		if other.CA && other.Err == nil {
-			chain = append(chain, other.DER)
-		}
-	}
-	return v.verifier.Certificate(c.DER, chain)
-}
-
-// slotText describes a slot to people: the token, its certificates and its
-// keys.
-func (v *surveyor) slotText(s card.SlotReport) string {
-	var b strings.Builder
-	fmt.Fprintf(&b, "  Slot %d: %s\n", s.ID, proto.Visible(s.Description))
-	if s.Err != nil {
-		fmt.Fprintf(&b, "    cannot be read: %s\n", proto.Visible(s.Err.Error()))
-	}
-	t := s.Token
-	if t == nil {
-		if s.Err == nil {
-			b.WriteString("    empty\n")
-		}
-		return b.String()
-	}
-	fmt.Fprintf(&b, "    Token: %q, %s %s, serial %s\n",
-		proto.Visible(t.Label), proto.Visible(t.Manufacturer), proto.Visible(t.Model), orNone(proto.Visible(t.Serial)))
-	if len(t.Flags) > 0 {
-		fmt.Fprintf(&b, "    Flags: %s\n", proto.Visible(strings.Join(t.Flags, ", ")))
-	}
-	for _, c := range t.Certificates {
-		b.WriteString(v.certificateLines(t, c))
-	}
-	for _, k := range t.Keys {
-		fmt.Fprintf(&b, "    Key: %s, id %s, %s\n", proto.Visible(k.Label), orNone(k.ID), k.Type)
-	}
-	if len(t.Keys) == 0 && len(t.Certificates) > 0 {
-		b.WriteString("    Keys: none is shown without the PIN\n")
-	}
-	if t.Err != nil {
-		fmt.Fprintf(&b, "    not usable: %s\n", proto.Visible(t.Err.Error()))
-	}
-	return b.String()
-}
-
-func (v *surveyor) certificateLines(t *card.TokenReport, c card.CertificateReport) string {
-	var b strings.Builder
-	kind := "Certificate"
-	if c.CA {
-		kind = "CA certificate"
-	}
-	fmt.Fprintf(&b, "    %s: %s, id %s", kind, proto.Visible(c.Label), orNone(c.ID))
-	if c.Used {
-		b.WriteString(", this one is used")
-	}
-	b.WriteByte('\n')
-	if c.Err != nil {
-		fmt.Fprintf(&b, "      cannot be read: %s\n", proto.Visible(c.Err.Error()))
-		return b.String()
-	}
-	cert, err := x509.ParseCertificate(c.DER)
-	if err != nil {
-		return b.String()
-	}
-	if !c.CA {
-		for line := range strings.Lines(trust.CertificateText(cert)) {
-			b.WriteString("      " + line)
-		}
-		person, err := v.judge(t, c)
-		if err != nil {
-			fmt.Fprintf(&b, "      refused: %s\n", proto.Visible(err.Error()))
-			return b.String()
-		}
-		var path []string
-		for _, cert := range person.Path[1:] {
-			path = append(path, proto.Visible(cert.Subject.CommonName))
-		}
-		fmt.Fprintf(&b, "      chain: %s\n      revocation: %s, %s\n      identity: %x\n",
-			strings.Join(path, ", "), person.Revocation.Status, person.Revocation.Reason, person.Identity)
-		return b.String()
-	}
-	fmt.Fprintf(&b, "      %s, to %s\n", proto.Visible(cert.Subject.CommonName), cert.NotAfter.UTC().Format(time.DateTime))
-	return b.String()
-}
-
-func (v *surveyor) slotJSON(h head, m card.ModuleReport, s card.SlotReport) cardObject {
+// object describes the token in a slot, its certificates and its keys.
+func (v *surveyor) object(h head, m card.ModuleReport, s card.SlotReport) cardObject {
 	t := s.Token
 	o := cardObject{
 		head: h, Module: m.Path, Slot: s.ID, Reader: s.Description,
@@ -209,14 +129,9 @@ func (v *surveyor) slotJSON(h head, m card.ModuleReport, s card.SlotReport) card
 	if t.Err != nil {
 		o.Error = t.Err.Error()
 	}
+	chain := slices.Concat(v.extra, authoritiesOn(t))
 	for _, c := range t.Certificates {
-		cc := cardCertificate{Label: c.Label, ID: c.ID, Certificate: c.DER, CA: c.CA, Used: c.Used}
-		if c.Err != nil {
-			cc.Error = c.Err.Error()
-		} else if !c.CA {
-			v.judgeJSON(&cc, t, c)
-		}
-		o.Certificates = append(o.Certificates, cc)
+		o.Certificates = append(o.Certificates, v.certificate(c, chain))
 	}
 	for _, k := range t.Keys {
 		o.Keys = append(o.Keys, cardKey{k.Label, k.ID, k.Type})
@@ -224,17 +139,98 @@ func (v *surveyor) slotJSON(h head, m card.ModuleReport, s card.SlotReport) card
 	return o
 }
 
-func (v *surveyor) judgeJSON(cc *cardCertificate, t *card.TokenReport, c card.CertificateReport) {
-	person, err := v.judge(t, c)
+// authoritiesOn returns the CA certificates on a token.
+func authoritiesOn(t *card.TokenReport) (ders [][]byte) {
+	for _, c := range t.Certificates {
+		if c.CA && c.Err == nil {
+			ders = append(ders, c.DER)
+		}
+	}
+	return ders
+}
+
+// certificate describes a certificate, and checks that of a person. chain has
+// the authorities at hand.
+func (v *surveyor) certificate(c card.CertificateReport, chain [][]byte) cardCertificate {
+	cc := cardCertificate{Label: c.Label, ID: c.ID, Certificate: c.DER, CA: c.CA, Used: c.Used}
+	if c.Err != nil {
+		cc.Error = c.Err.Error()
+	}
+	if c.Err != nil || c.CA {
+		return cc
+	}
+	person, err := v.verifier.Certificate(c.DER, chain)
 	if err != nil {
 		e := fail.AsError(err)
 		cc.Refused = &cardRefusal{e.Code, e.Message}
-		return
+		return cc
 	}
-	cc.Identity = hex.EncodeToString(person.Identity[:])
-	for _, cert := range person.Path[1:] {
-		cc.Chain = append(cc.Chain, cert.Raw)
+	cc.Identity, cc.Chain, cc.Revocation = hex.EncodeToString(person.Identity[:]), pathAbove(person), revocation(person.Revocation)
+	cc.path = authorityNames(person)
+	return cc
+}
+
+func slotText(s card.SlotReport) string {
+	text := fmt.Sprintf("  Slot %d: %s\n", s.ID, proto.Visible(s.Description))
+	if s.Err != nil {
+		text += fmt.Sprintf("    cannot be read: %s\n", proto.Visible(s.Err.Error()))
+	} else if s.Token == nil {
+		text += "    empty\n"
 	}
-	r := revocation(person.Revocation)
-	cc.Revocation = &r
+	return text
+}
+
+func (o cardObject) text() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "    Token: %s, %s %s, serial %s\n",
+		proto.Quote(o.Token), proto.Visible(o.Manufacturer), proto.Visible(o.Model), orNone(proto.Visible(o.Serial)))
+	if len(o.Flags) > 0 {
+		fmt.Fprintf(&b, "    Flags: %s\n", visibleNames(o.Flags))
+	}
+	for _, c := range o.Certificates {
+		b.WriteString(c.text())
+	}
+	for _, k := range o.Keys {
+		fmt.Fprintf(&b, "    Key: %s, id %s, %s\n", proto.Visible(k.Label), orNone(k.ID), k.Kind)
+	}
+	if len(o.Keys) == 0 && len(o.Certificates) > 0 {
+		b.WriteString("    Keys: none is shown without the PIN\n")
+	}
+	if o.Error != "" {
+		fmt.Fprintf(&b, "    not usable: %s\n", proto.Visible(o.Error))
+	}
+	return b.String()
+}
+
+func (c cardCertificate) text() string {
+	var b strings.Builder
+	kind, used := "Certificate", ""
+	if c.CA {
+		kind = "CA certificate"
+	}
+	if c.Used {
+		used = ", this one is used"
+	}
+	fmt.Fprintf(&b, "    %s: %s, id %s%s\n", kind, proto.Visible(c.Label), orNone(c.ID), used)
+	cert, err := x509.ParseCertificate(c.Certificate)
+	switch {
+	case c.Error != "":
+		fmt.Fprintf(&b, "      cannot be read: %s\n", proto.Visible(c.Error))
+		return b.String()
+	case err != nil:
+		return b.String()
+	case c.CA:
+		fmt.Fprintf(&b, "      %s, to %s\n", proto.Visible(cert.Subject.CommonName), cert.NotAfter.UTC().Format(time.DateTime))
+		return b.String()
+	}
+	for line := range strings.Lines(trust.CertificateText(cert)) {
+		b.WriteString("      " + line)
+	}
+	if c.Refused != nil {
+		fmt.Fprintf(&b, "      refused: %s\n", proto.Visible(c.Refused.Message))
+		return b.String()
+	}
+	fmt.Fprintf(&b, "      chain: %s\n      revocation: %s, %s\n      identity: %s\n",
+		strings.Join(c.path, ", "), c.Revocation.Status, c.Revocation.Reason, c.Identity)
+	return b.String()
 }

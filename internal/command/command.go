@@ -1,6 +1,6 @@
 // Package command is the command line of the client: one file a command, the
 // prompt, and output as text or JSON. Run is the whole program and System the world
-// around it. Program makes help, manual and shell completion from one description.
+// around it. What -h says is in usage.go, and the completion of shells in completion.
 //
 // It has no part in the protocol: connections and conversations are internal/client,
 // keys on disk internal/state, and certificates crypto/trust. What a terminal can do
@@ -76,7 +76,7 @@ func Run(args []string, sys System) int {
 		return a.finish(nil)
 	}
 	if errors.Is(err, errHelp) {
-		a.out.text(usage())
+		a.out.text(usage)
 		return a.finish(nil)
 	}
 	if err != nil {
@@ -97,7 +97,7 @@ func (a *app) command(ctx context.Context, args []string) error {
 		if c.name == args[0] {
 			err := c.run(a, ctx, args[1:])
 			if errors.Is(err, errHelp) {
-				a.out.text(c.help("client"))
+				a.out.text(c.help)
 				return nil
 			}
 			return err
@@ -138,7 +138,7 @@ func (a *app) finish(err error) int {
 	if err == nil || errors.Is(err, syscall.EPIPE) {
 		return 0
 	}
-	a.out.fail(err)
+	exit := a.out.fail(err)
 	a.out.flush()
-	return fail.ExitStatus(err)
+	return exit
 }

@@ -24,14 +24,10 @@ type connection struct {
 const closeWait = 5 * time.Second
 
 // leave closes the client, which leaves the relay's list. It waits no longer
-// than closeWait.
-func (c *connection) leave() error {
-	ctx, cancel := context.WithTimeout(context.Background(), closeWait)
+// than patience, mostly closeWait.
+func (c *connection) leave(patience time.Duration) error {
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	return c.leaveWithin(ctx)
-}
-
-func (c *connection) leaveWithin(ctx context.Context) error {
 	err := c.Close(ctx)
 	c.fetcher.Close()
 	c.cred.Key.Erase()
@@ -69,7 +65,6 @@ func (a *app) connect(ctx context.Context, takes string, change func(*client.Con
 	}
 	c, err := a.dial(ctx, cfg)
 	if err != nil {
-		a.offer(state, err)
 		return nil, err
 	}
 	a.out.connected(c.Client)
@@ -105,21 +100,6 @@ func (a *app) dial(ctx context.Context, cfg client.Config) (*connection, error) 
 	return &connection{c, cfg.State, cfg.Credential, cfg.Fetcher}, nil
 }
 
-// offer stores a relay or person that was refused because it changed, for trust
-// accept.
-func (a *app) offer(st *state.State, err error) {
-	var failed error
-	if c, ok := errors.AsType[*state.RelayChange](err); ok {
-		failed = st.OfferRelay(c.Addr, c.Now)
-	}
-	if c, ok := errors.AsType[*state.IdentityChange](err); ok {
-		failed = st.OfferPeer(c.Name, state.OfferPerson(c.Person))
-	}
-	if failed != nil {
-		a.out.fail(failed)
-	}
-}
-
 // oneShot connects, asks the relay one question, and leaves. ask has -timeout.
 func (a *app) oneShot(ctx context.Context, ask func(ctx context.Context, c *connection) error) error {
 	c, err := a.connect(ctx, proto.TakesNone, nil)
@@ -130,7 +110,7 @@ func (a *app) oneShot(ctx context.Context, ask func(ctx context.Context, c *conn
 	asking, cancel := context.WithTimeout(ctx, a.opt.timeout)
 	err = ask(asking, c)
 	cancel()
-	err = errors.Join(err, c.leave())
+	err = errors.Join(err, c.leave(closeWait))
 	<-followed
 	return err
 }

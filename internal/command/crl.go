@@ -16,17 +16,19 @@ import (
 
 type crlObject struct {
 	head
-	Issuer     string `json:"issuer"` // the authority's name, as in RFC 2253
-	Kind       string `json:"kind"`   // base, partition or delta
-	Number     string `json:"number"`
-	Base       string `json:"base,omitempty"`
-	Entries    int    `json:"entries"`
-	ThisUpdate string `json:"this_update"`
-	NextUpdate string `json:"next_update,omitempty"`
-	Source     string `json:"source"`            // a file, or the URL of a fetched list
-	Fetched    string `json:"fetched,omitempty"` // when the server last confirmed the list
-	Verified   bool   `json:"verified"`          // the signature holds; false if the authority's certificate is not at hand
-	Problem    string `json:"problem,omitempty"`
+	Issuer     string   `json:"issuer"` // the authority's name, as in RFC 2253
+	Kind       string   `json:"kind"`   // base, partition or delta
+	Number     string   `json:"number"`
+	Base       string   `json:"base,omitempty"`
+	Entries    int      `json:"entries"`
+	ThisUpdate jsonTime `json:"this_update"`
+	NextUpdate jsonTime `json:"next_update,omitzero"`
+	Source     string   `json:"source"`           // a file, or the URL of a fetched list
+	Fetched    jsonTime `json:"fetched,omitzero"` // when the server last confirmed the list
+	Verified   bool     `json:"verified"`         // the signature holds; false if the authority's certificate is not at hand
+	Problem    string   `json:"problem,omitempty"`
+
+	issuer string // the authority's name for people
 }
 
 // runCRL lists the revocation lists at hand. With refresh it fetches them
@@ -69,7 +71,7 @@ func runCRL(a *app, ctx context.Context, args []string) error {
 	}
 	lists.CheckSignatures(append(certificates(bundle), fetch.CachedIssuers(dir)...))
 	for _, l := range lists.List() {
-		a.showCRL(l, fetched[l.Source])
+		a.out.show(a.crlObject(l, fetched[l.Source]))
 	}
 	return failed
 }
@@ -161,46 +163,38 @@ func (a *app) tellResults(results []fetch.Result) error {
 	}
 }
 
-// showCRL writes one list. fetched is zero for a list from a directory.
-func (a *app) showCRL(l trust.CRLInfo, fetched time.Time) {
-	if a.out.json {
-		o := crlObject{
-			head: a.out.head("crl"), Issuer: l.Name, Kind: l.Kind, Number: l.Number, Base: l.Base, Entries: l.Entries,
-			ThisUpdate: formatTime(l.ThisUpdate), Source: l.Source, Verified: l.Verified, Problem: l.Problem,
-		}
-		if !l.NextUpdate.IsZero() {
-			o.NextUpdate = formatTime(l.NextUpdate)
-		}
-		if !fetched.IsZero() {
-			o.Fetched = formatTime(fetched)
-		}
-		a.out.objectLater(o)
-		return
+// crlObject is a list. fetched is zero for a list from a directory.
+func (a *app) crlObject(l trust.CRLInfo, fetched time.Time) crlObject {
+	return crlObject{
+		head: a.out.head("crl"), Issuer: l.Name, Kind: l.Kind, Number: l.Number, Base: l.Base, Entries: l.Entries,
+		ThisUpdate: jsonTime{l.ThisUpdate}, NextUpdate: jsonTime{l.NextUpdate}, Source: l.Source, Fetched: jsonTime{fetched},
+		Verified: l.Verified, Problem: l.Problem, issuer: l.Issuer,
+	}
+}
+
+func (o crlObject) text() string {
+	now, kind := o.Time.Time, o.Kind+" list "+orNone(o.Number)
+	if o.Base != "" {
+		kind += " upon " + o.Base
 	}
 	next := "does not say when the next is due"
-	if !l.NextUpdate.IsZero() {
-		next = "next by " + l.NextUpdate.UTC().Format(time.DateTime)
-		if l.NextUpdate.Before(a.Now()) {
+	if !o.NextUpdate.IsZero() {
+		next = "next by " + o.NextUpdate.UTC().Format(time.DateTime)
+		if o.NextUpdate.Before(now) {
 			next += " (overdue)"
 		}
 	}
-	kind := l.Kind + " list " + orNone(l.Number)
-	if l.Base != "" {
-		kind += " upon " + l.Base
+	text := fmt.Sprintf("%s: %s of %s (%s), %s, %s\n  %s", proto.Visible(o.issuer), kind, o.ThisUpdate.UTC().Format(time.DateTime),
+		age(now.Sub(o.ThisUpdate.Time)), counted(o.Entries, "entry", "entries"), next, proto.Visible(o.Source))
+	if !o.Fetched.IsZero() {
+		text += ", fetched " + age(now.Sub(o.Fetched.Time))
 	}
-	a.out.line(fmt.Sprintf("%s: %s of %s (%s), %s, %s", proto.Visible(l.Issuer), kind,
-		l.ThisUpdate.UTC().Format(time.DateTime), age(a.Now().Sub(l.ThisUpdate)), counted(l.Entries, "entry", "entries"), next))
-	from := proto.Visible(l.Source)
-	if !fetched.IsZero() {
-		from += ", fetched " + age(a.Now().Sub(fetched))
+	text += ", signature checked"
+	if !o.Verified {
+		text += " when it is used"
 	}
-	if l.Verified {
-		from += ", signature checked"
-	} else {
-		from += ", signature checked when it is used"
+	if o.Problem != "" {
+		text += "\n  not used: " + proto.Visible(o.Problem)
 	}
-	a.out.line("  " + from)
-	if l.Problem != "" {
-		a.out.line("  not used: " + proto.Visible(l.Problem))
-	}
+	return text + "\n"
 }

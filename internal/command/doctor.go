@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io/fs"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"chatsecure/crypto/trust"
@@ -25,6 +24,14 @@ type doctorObject struct {
 	Exit    int        `json:"exit"`
 	Message string     `json:"message"`
 	Hint    string     `json:"hint,omitempty"`
+}
+
+func (c doctorObject) text() string {
+	text := fmt.Sprintf("%-8s%-13s%s", c.Status, c.Check, c.Message)
+	if c.Hint != "" {
+		text += " (hint: " + c.Hint + ")"
+	}
+	return text + "\n"
 }
 
 // The results of a check. Only a failure counts for the exit status.
@@ -95,15 +102,7 @@ func (d *doctor) tell() error {
 				worst = c
 			}
 		}
-		if d.a.out.json {
-			d.a.out.objectLater(c)
-			continue
-		}
-		line := fmt.Sprintf("%-8s%-13s%s", c.Status, c.Check, c.Message)
-		if c.Hint != "" {
-			line += " (hint: " + c.Hint + ")"
-		}
-		d.a.out.line(line)
+		d.a.out.show(c)
 	}
 	if failed == 0 {
 		return nil
@@ -205,7 +204,7 @@ func (d *doctor) lookAtRelay(ctx context.Context) {
 		d.fail(check, err)
 		return
 	}
-	known, how := strings.ToLower(strings.ReplaceAll(opt.fingerprint, ":", "")), "given with -fingerprint"
+	known, how := state.NormalFingerprint(opt.fingerprint), "given with -fingerprint"
 	if known == "" && d.state != nil {
 		known, _ = d.state.KnownRelay(opt.relay)
 		how = "known from before"
@@ -218,7 +217,7 @@ func (d *doctor) lookAtRelay(ctx context.Context) {
 	case known != "":
 		d.fail(check, &fail.Error{
 			Code: proto.RelayChanged, Message: (&state.RelayChange{Addr: opt.relay, Known: known, Now: shown}).Error(),
-			Hint: "ask whoever runs it, by another way, what relay -fingerprint prints there; " +
+			Hint: "ask its operator, by another way, what relay -fingerprint prints there; " +
 				"only if it is the new one: client -fingerprint " + shown + " trust accept " + opt.relay,
 		})
 	case opt.batch && !opt.acceptNew:

@@ -86,47 +86,27 @@ func (d *doctor) reader(report *card.Report) bool {
 	return true
 }
 
-// token finds the certificate that would be used.
+// token finds the certificate that would be used, and the CA certificates on the
+// same token.
 func (d *doctor) token(report *card.Report) {
-	if report.Err != nil {
+	t := report.Used()
+	switch {
+	case report.Err != nil:
 		d.fail("card", report.Err)
 		return
+	case t == nil:
+		d.fail("card", &fail.Error{Code: proto.Card, Message: "no certificate in any reader can be used"})
+		return
 	}
-	for _, m := range report.Modules {
-		for _, s := range m.Slots {
-			if s.Token != nil && d.used(s.Token) {
-				message := fmt.Sprintf("%q", s.Token.Label)
-				if len(s.Token.Flags) > 0 {
-					message += ", " + strings.Join(s.Token.Flags, ", ")
-				}
-				switch {
-				case s.Token.Locked != nil:
-					d.fail("card", s.Token.Locked)
-				case s.Token.Warning != "":
-					d.note("card", "make sure of the PIN: the right one brings back all tries", "%s: %s", message, s.Token.Warning)
-				default:
-					d.ok("card", "%s", message)
-				}
-				return
-			}
-		}
+	i := slices.IndexFunc(t.Certificates, func(c card.CertificateReport) bool { return c.Used })
+	d.leaf, d.chain = t.Certificates[i].DER, authoritiesOn(t)
+	message := strings.Join(append([]string{proto.Quote(t.Label)}, t.Flags...), ", ")
+	switch {
+	case t.Locked != nil:
+		d.fail("card", t.Locked)
+	case t.Warning != "":
+		d.note("card", "make sure of the PIN: the right one brings back all tries", "%s: %s", message, t.Warning)
+	default:
+		d.ok("card", "%s", message)
 	}
-	d.fail("card", &fail.Error{Code: proto.Card, Message: "no certificate in any reader can be used"})
-}
-
-// used stores the certificate that would be used, and the CA certificates on
-// the same token. It returns false for a token without the former.
-func (d *doctor) used(t *card.TokenReport) bool {
-	for _, c := range t.Certificates {
-		if c.Used && c.Err == nil {
-			d.leaf = c.DER
-		}
-		if c.CA && c.Err == nil {
-			d.chain = append(d.chain, c.DER)
-		}
-	}
-	if d.leaf == nil {
-		d.chain = nil
-	}
-	return d.leaf != nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/x509"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -20,12 +21,8 @@ func (d *doctor) lookAtCertificate() {
 		d.skip(check, "there is no card to read it from")
 		return
 	}
-	leaf, err := x509.ParseCertificate(d.leaf)
+	leaf, err := d.a.ownLeaf(d.leaf)
 	if err != nil {
-		d.fail(check, &fail.Error{Code: proto.Card, Message: "the card's certificate cannot be read", Err: err})
-		return
-	}
-	if err := d.a.timely(leaf); err != nil {
 		d.fail(check, err)
 		return
 	}
@@ -44,7 +41,8 @@ const doctorCardSoon = 60 * 24 * time.Hour
 // lookAtTrust checks the chain without revocation, and then revocation. Its
 // error is one of the command line.
 func (d *doctor) lookAtTrust(ctx context.Context, bundle []byte) error {
-	lists, err := d.a.revocationLists(d.a.fetchedLists())
+	fetched, issuers := d.a.fetched()
+	lists, err := d.a.revocationLists(fetched)
 	if err != nil {
 		return err
 	}
@@ -58,7 +56,7 @@ func (d *doctor) lookAtTrust(ctx context.Context, bundle []byte) error {
 		d.skip("crl", "there is no certificate to look at")
 		return nil
 	}
-	d.chain = append(append(d.chain, certificates(bundle)...), d.a.fetchedIssuers()...)
+	d.chain = slices.Concat(d.chain, certificates(bundle), issuers)
 	cfg := trust.VerifierConfig{Trust: store, CRLs: lists, Policy: trust.PolicyOff, Now: d.a.Now}
 	person, err := trust.NewVerifier(cfg).Certificate(d.leaf, d.chain)
 	if err != nil {
@@ -82,11 +80,7 @@ func (d *doctor) lookAtTrust(ctx context.Context, bundle []byte) error {
 		d.skip("crl", "there is no chain to look at")
 		return nil
 	}
-	var path []string
-	for _, cert := range person.Path[1:] {
-		path = append(path, cert.Subject.CommonName)
-	}
-	d.ok("chain", "%s; identity %x", strings.Join(path, ", "), person.Identity)
+	d.ok("chain", "%s; identity %x", strings.Join(authorityNames(person), ", "), person.Identity)
 	cfg.Policy = d.a.opt.policy
 	d.revocation(cfg)
 	return nil
@@ -96,13 +90,8 @@ func (d *doctor) lookAtTrust(ctx context.Context, bundle []byte) error {
 // fetched, or "" if it is at hand or is not fetched.
 func (d *doctor) issuerPlace() string {
 	leaf, err := x509.ParseCertificate(d.leaf)
-	if err != nil || !d.a.opt.fetch {
+	if err != nil || !d.a.opt.fetch || trust.IssuerOf(leaf, trust.Authorities(d.chain)) != nil {
 		return ""
-	}
-	for _, der := range d.chain {
-		if above, err := x509.ParseCertificate(der); err == nil && leaf.CheckSignatureFrom(above) == nil {
-			return ""
-		}
 	}
 	for _, address := range leaf.IssuingCertificateURL {
 		if strings.HasPrefix(address, "http://") {

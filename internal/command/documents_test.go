@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"chatsecure/testdata/lab/manual"
 )
 
 // document is a text at the top of the source.
@@ -85,7 +87,7 @@ func TestReadmeCommands(t *testing.T) {
 	readme := document(t, "README.md")
 	line := regexp.MustCompile(`(?m)^(?:    |\$ )(?:.*\| )?(?:bin/)?client( .*)?$`)
 	inText := regexp.MustCompile("`client( [^`]*)`")
-	found := 0
+	flags, found := flagsOf(t, "."), 0
 	for _, m := range slices.Concat(line.FindAllStringSubmatch(readme, -1), inText.FindAllStringSubmatch(readme, -1)) {
 		found++
 		text := regexp.MustCompile(`\s(#|\||>|<|\|\|)\s?.*$`).ReplaceAllString(m[1], "")
@@ -107,17 +109,16 @@ func TestReadmeCommands(t *testing.T) {
 			continue
 		}
 		for _, word := range rest[1:] {
-			name, isFlag := strings.CutPrefix(word, "-")
-			known := slices.ContainsFunc(commands[i].flags, func(f Flag) bool { return f.Name == name })
-			if isFlag && name != "" && !known {
-				t.Errorf("client%s: %s has no flag -%s", text, rest[0], name)
+			known := slices.Contains(flags[rest[0]], word) || slices.Contains(flags[rest[0]], word+"=")
+			if strings.HasPrefix(word, "-") && word != "-" && !known {
+				t.Errorf("client%s: %s has no flag %s", text, rest[0], word)
 			}
 		}
 	}
 	if found < 20 {
 		t.Errorf("the README has %d command lines", found)
 	}
-	for _, s := range statuses {
+	for _, s := range manual.Statuses(usage) {
 		if row := "| " + s.Term + " | " + s.Text + " |"; !strings.Contains(readme, row) {
 			t.Errorf("the README does not have %q", row)
 		}

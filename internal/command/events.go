@@ -42,7 +42,6 @@ type presenter struct {
 	c      talker
 	look   look
 	take   func(*client.Message) bool // nil takes all; on false a message stays unread
-	offer  func(err error)            // stores the offer for trust accept in an error; may be nil
 	people bool                       // tells who comes and goes
 
 	conns  map[string]map[string]bool // ids of known connections, by folded name
@@ -52,7 +51,7 @@ type presenter struct {
 
 // presenter returns a presenter for a connection. take may be nil.
 func (a *app) presenter(c *connection, take func(*client.Message) bool) *presenter {
-	return &presenter{out: a.out, c: c, take: take, offer: func(err error) { a.offer(c.state, err) }}
+	return &presenter{out: a.out, c: c, take: take}
 }
 
 // present writes events, flushes, and returns the messages that were shown.
@@ -150,18 +149,10 @@ func (p *presenter) receipt(r *client.ReceiptChange) {
 
 // fail writes an error and keeps its exit status.
 func (p *presenter) fail(err error) {
-	p.offerIf(err)
-	p.out.fail(err)
+	exit := p.out.fail(err)
 	if fail.AsError(err).Code != proto.Card {
 		// A failed renewal is tried again. If it stays impossible, the client ends.
-		p.worst = fail.MostSevere(p.worst, fail.ExitStatus(err))
-	}
-}
-
-// offerIf calls offer, if it is set.
-func (p *presenter) offerIf(err error) {
-	if p.offer != nil {
-		p.offer(err)
+		p.worst = fail.MostSevere(p.worst, exit)
 	}
 }
 

@@ -34,28 +34,26 @@ func (a *app) firstMinutes(ctx context.Context) error {
 	d := &doctor{a: a, stateDir: dir}
 	d.lookAtCard(ctx)
 	d.lookAtRelay(ctx)
-	missing := make(map[string]doctorObject)
+	var noCard, noRelay doctorObject
 	for _, c := range d.checks {
-		if c.Status == doctorFailed {
-			missing[c.Check] = c
+		switch {
+		case c.Status != doctorFailed:
+		case c.Check == "relay":
+			noRelay = c
+		default: // one of module, reader and card, since the rest is skipped
+			noCard = c
 		}
 	}
-	relayTrouble, noRelay := missing["relay"]
-	delete(missing, "relay")
-	var noCard doctorObject
-	for _, c := range missing { // one of module, reader and card, since the rest is skipped
-		noCard = c
-	}
-	if noCard.Check == "" && !noRelay || ctx.Err() != nil {
+	if noCard.Check == "" && noRelay.Check == "" || ctx.Err() != nil {
 		return ctx.Err()
 	}
-	a.out.say(firstSteps(opt.relay, d.leaf != nil, !noRelay, noCard.Message))
+	a.out.say(firstSteps(opt.relay, d.leaf != nil, noRelay.Check == "", noCard.Message))
 	if a.person() == nil {
 		return nil // without a name this ends in the usual usage error
 	}
 	first := noCard
 	if first.Check == "" {
-		first = relayTrouble
+		first = noRelay
 	}
 	return &fail.Error{Code: first.Code, Message: first.Message, Hint: "the steps above, in their order; client doctor looks again"}
 }
@@ -69,7 +67,7 @@ func firstSteps(addr string, card, relay bool, noCard string) string {
 	} else {
 		fmt.Fprintf(&b, "  1. A card: %s.\n", proto.Visible(noCard))
 		b.WriteString("     Put one into the reader, or name one of several with -card; client card\n" +
-			"     shows what is there. Or make a lab with software cards, in the source:\n" +
+			"     shows the readers. Or make a lab with software cards, in the source:\n" +
 			"     go run ./testdata/pki -out lab alice bob\n" +
 			"     and say -card lab/alice -ca-bundle lab/ca-bundle.pem -crl lab/crl\n")
 	}
@@ -79,7 +77,7 @@ func firstSteps(addr string, card, relay bool, noCard string) string {
 		fmt.Fprintf(&b, "  2. A relay: none answers at %s. Name yours with -relay HOST:PORT,\n"+
 			"     or start one: relay (in a lab: relay -ca-bundle lab/ca-bundle.pem)\n", addr)
 	}
-	b.WriteString("  3. Its fingerprint: ask whoever runs it what relay -fingerprint prints, and\n" +
+	b.WriteString("  3. Its fingerprint: ask its operator what relay -fingerprint prints, and\n" +
 		"     compare it with what client shows at the first connection.\n" +
 		"  4. A name: client -relay HOST:PORT -name NAME\n" +
 		"     Each name has a state directory of its own: the second one on a machine\n" +

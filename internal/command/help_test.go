@@ -1,33 +1,58 @@
 package command
 
 import (
+	"flag"
+	"fmt"
 	"go/ast"
 	"go/parser"
 	"go/token"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 	"testing"
+
+	"chatsecure/crypto"
+	"chatsecure/crypto/trust"
+	"chatsecure/internal/history"
+	"chatsecure/testdata/lab/manual"
 )
 
-// TestManPageIsOfToday: doc/client.1 is made from the present tables.
+// TestManPageIsOfToday: doc/client.1 has the commands, options and exit statuses
+// of -h, with their texts.
 func TestManPageIsOfToday(t *testing.T) {
-	const path = "../../doc/client.1"
-	want := manpage().Man()
-	if *update {
-		if err := os.WriteFile(path, []byte(want), 0o644); err != nil {
-			t.Fatal(err)
+	page := document(t, "doc/client.1")
+	inset := regexp.MustCompile(`(?s)\.RS\n.*?\.RE\n`)
+	section := manual.Section(page, "COMMANDS")
+	check := func(what string, page, help []manual.Entry) {
+		if problem := manual.Differ(page, help); problem != "" {
+			t.Errorf("%s of doc/client.1: %s", what, problem)
 		}
 	}
-	if got, err := os.ReadFile(path); err != nil || string(got) != want {
-		t.Errorf("%s is not what the tables make (%v): go test ./internal/command -run ManPage -update", path, err)
+	check("commands", manual.Tagged(inset.ReplaceAllString(section, "")), manual.Commands(usage))
+	check("options", manual.Tagged(manual.Section(page, "OPTIONS")), manual.Options(usage))
+	check("exit statuses", manual.Tagged(manual.Section(page, "EXIT STATUS")), manual.Statuses(usage))
+	insets := inset.FindAllString(section, -1)
+	for _, c := range commands {
+		if options := manual.Options(c.help); len(options) > 0 {
+			if len(insets) == 0 {
+				t.Fatalf("doc/client.1 does not have the options of %s", c.name)
+			}
+			check("options of "+c.name, manual.Tagged(insets[0]), options)
+			insets = insets[1:]
+		}
+	}
+	if len(insets) > 0 {
+		t.Errorf("doc/client.1 has options of no command: %q", insets)
 	}
 }
 
-// flagsOf finds the flags in the source, by the name of their set.
+// flagsOf finds the flags in the source, by the name of their set. A flag that
+// takes a value has "=" after its name.
 func flagsOf(t *testing.T, dir string) map[string][]string {
 	t.Helper()
 	sets := make(map[string][]string)
@@ -64,7 +89,11 @@ func flagsOf(t *testing.T, dir string) map[string][]string {
 				at = 0
 			}
 			if at >= 0 && at < len(call.Args) && literal(call.Args[at]) != "" {
-				sets[set] = append(sets[set], literal(call.Args[at]))
+				name := "-" + literal(call.Args[at])
+				if !strings.HasPrefix(f.Sel.Name, "Bool") {
+					name += "="
+				}
+				sets[set] = append(sets[set], name)
 			}
 			return true
 		})
@@ -80,29 +109,207 @@ func literal(e ast.Expr) string {
 	return ""
 }
 
-// TestManualHasEveryFlag: the tables have exactly the flags that are parsed,
-// and a command's usage line names its own.
+// optionsOf returns the options of a usage text in the form of flagsOf.
+func optionsOf(help string) (all []string) {
+	for _, o := range manual.Options(help) {
+		name := o.Name()
+		if o.TakesValue() {
+			name += "="
+		}
+		all = append(all, name)
+	}
+	return all
+}
+
+// TestManualHasEveryFlag: -h has exactly the flags that are parsed, and a
+// command's usage line names its own.
 func TestManualHasEveryFlag(t *testing.T) {
 	sets := flagsOf(t, ".")
-	check := func(set string, flags []Flag, also ...string) {
-		want := append(slices.Clone(sets[set]), also...)
-		var got []string
-		for _, f := range flags {
-			got = append(got, f.Name)
-		}
+	check := func(set, help string, also ...string) {
+		want, got := append(slices.Clone(sets[set]), also...), optionsOf(help)
 		slices.Sort(want)
 		slices.Sort(got)
 		if !slices.Equal(got, want) {
-			t.Errorf("%s: the manual has %q, the program takes %q", set, got, want)
+			t.Errorf("%s: -h has %q, the program takes %q", set, got, want)
 		}
 	}
-	check("client", globalFlags, "h")
+	check("client", usage, "-h")
 	for _, c := range commands {
-		check(c.name, c.flags)
-		for _, f := range c.flags {
-			if !strings.Contains(c.usage, "-"+f.Name) {
-				t.Errorf("%q does not name -%s", c.usage, f.Name)
+		check(c.name, c.help)
+		line, _, _ := strings.Cut(c.help, "\n")
+		for _, o := range manual.Options(c.help) {
+			if !strings.Contains(line, o.Name()) {
+				t.Errorf("%q does not name %s", line, o.Name())
 			}
+		}
+	}
+}
+
+// TestTextsNameNothingElse: no text names an option that does not exist.
+func TestTextsNameNothingElse(t *testing.T) {
+	known := []string{"-h"}
+	for _, flags := range flagsOf(t, ".") {
+		for _, f := range flags {
+			known = append(known, strings.TrimSuffix(f, "="))
+		}
+	}
+	texts := map[string]string{"-h": usage, "doc/client.1": document(t, "doc/client.1")}
+	for _, c := range commands {
+		texts[c.name+" -h"] = c.help
+	}
+	for where, text := range texts {
+		for _, name := range manual.Named(text) {
+			if !slices.Contains(known, name) {
+				t.Errorf("%s names %s, which does not exist", where, name)
+			}
+		}
+	}
+}
+
+// TestTextsHaveTheDefaults: -h has the default of each flag, and the names that
+// other packages give.
+func TestTextsHaveTheDefaults(t *testing.T) {
+	text := strings.Join(strings.Fields(usage), " ")
+	new(options).flags(new(string)).VisitAll(func(f *flag.Flag) {
+		switch f.DefValue {
+		case "", "true", "false", "0s":
+		default:
+			if !strings.Contains(text, f.DefValue+" (default)") && !strings.Contains(text, "(default "+f.DefValue+")") {
+				t.Errorf("-h does not have %s, the default of -%s", f.DefValue, f.Name)
+			}
+		}
+	})
+	if !strings.Contains(text, "default "+defaultRelay+")") {
+		t.Errorf("-h does not have the relay %s", defaultRelay)
+	}
+	for _, shell := range shells {
+		script := completion(t, shell)
+		for _, words := range [][]string{
+			crypto.SuiteNames(), {trust.KeyEd25519, trust.KeyRSA},
+			{string(trust.PolicyTry), string(trust.PolicyRequire), string(trust.PolicyOff)},
+			strings.Fields(strings.ToLower(fmt.Sprint(history.StatusSent, " ", history.StatusDelivered, " ", history.StatusRead))), shells,
+		} {
+			if !strings.Contains(script, strings.Join(words, " ")) {
+				t.Errorf("%s does not complete %q", shell, words)
+			}
+		}
+	}
+}
+
+var shells = []string{"bash", "zsh", "fish"}
+
+// completion returns the script for a shell.
+func completion(t *testing.T, shell string) string {
+	t.Helper()
+	script, err := scripts.ReadFile("completion/client." + shell)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(script)
+}
+
+// completed are the options that a script completes after each command, and
+// before one under "", where the commands follow them.
+type completed map[string]string
+
+func (c completed) add(command, word string) { c[command] = strings.TrimSpace(c[command] + " " + word) }
+
+func completedInBash(script string) completed {
+	all, values := make(completed), make(map[string]bool)
+	for _, m := range regexp.MustCompile(`(?m)^\t(\w*):(-[\w-]+)\|(\w*):-(-[\w-]+)\) `).FindAllStringSubmatch(script, -1) {
+		if m[1] == m[3] && m[2] == m[4] {
+			values[m[1]+m[2]] = true
+		}
+	}
+	for _, m := range regexp.MustCompile(`(?m)^\t(\w+|'')\) COMPREPLY=\(\$\(compgen -W "([^"$]*)`).FindAllStringSubmatch(script, -1) {
+		command := strings.Trim(m[1], "'")
+		all.add(command, "")
+		for _, word := range strings.Fields(m[2]) {
+			if values[command+word] {
+				word += "="
+			}
+			if command == "" || strings.HasPrefix(word, "-") {
+				all.add(command, word)
+			}
+		}
+	}
+	return all
+}
+
+func completedInZsh(script string) completed {
+	all := make(completed)
+	option := regexp.MustCompile(`'(-[\w-]+)\[(?:[^'\]]|'\\'')*\](:?)`)
+	add := func(command, text string) {
+		for _, m := range option.FindAllStringSubmatch(text, -1) {
+			all.add(command, m[1]+strings.ReplaceAll(m[2], ":", "="))
+		}
+	}
+	global, _, _ := strings.Cut(script, "\tcase $state in")
+	add("", global)
+	for _, m := range regexp.MustCompile(`(?m)^\t\t'([a-z]+):`).FindAllStringSubmatch(global, -1) {
+		all.add("", m[1])
+	}
+	for _, m := range regexp.MustCompile(`(?m)^\t\t(\w+)\) _arguments(.*) ;;$`).FindAllStringSubmatch(script, -1) {
+		all.add(m[1], "")
+		add(m[1], m[2])
+	}
+	return all
+}
+
+func completedInFish(script string) completed {
+	all := make(completed)
+	line := regexp.MustCompile(`(?m)^complete -c client -n '?__fish_(?:use_subcommand|seen_subcommand_from (\w+))'? ` +
+		`-([oa]) ([\w-]+) -d '(?:[^'\\]|\\.)*'( -[xr])?`)
+	var names []string
+	for _, m := range line.FindAllStringSubmatch(script, -1) {
+		switch {
+		case m[2] == "a":
+			names = append(names, m[3])
+			all.add(m[3], "")
+		case m[4] != "":
+			all.add(m[1], "-"+m[3]+"=")
+		default:
+			all.add(m[1], "-"+m[3])
+		}
+	}
+	all.add("", strings.Join(names, " "))
+	return all
+}
+
+// TestCompletionHasEveryOption: each script completes the options and commands
+// of -h, in its order, and no others, and tells of them in its words.
+func TestCompletionHasEveryOption(t *testing.T) {
+	want, texts := completed{"": strings.Join(optionsOf(usage), " ")}, append(manual.Commands(usage), manual.Options(usage)...)
+	for _, c := range commands {
+		want.add("", c.name)
+		want[c.name] = strings.Join(optionsOf(c.help), " ")
+		texts = append(texts, manual.Options(c.help)...)
+	}
+	var values []string
+	for _, o := range manual.Options(usage) {
+		if o.TakesValue() {
+			values = append(values, o.Name(), "-"+o.Name())
+		}
+	}
+	bash, zsh, fish := completion(t, "bash"), completion(t, "zsh"), completion(t, "fish")
+	for shell, got := range map[string]completed{"bash": completedInBash(bash), "zsh": completedInZsh(zsh), "fish": completedInFish(fish)} {
+		if !maps.Equal(got, want) {
+			t.Errorf("%s completes %q, and -h has %q", shell, got, want)
+		}
+	}
+	if skipped := strings.Join(values, "|") + "|:|=)"; !strings.Contains(bash, "\t"+skipped) {
+		t.Errorf("bash does not skip the values of %s", skipped)
+	}
+	inZsh := strings.NewReplacer("'", `'\''`, "[", "(", "]", ")", ":", ";")
+	for _, e := range texts {
+		name, option := strings.CutPrefix(e.Name(), "-")
+		zshLine, fishLine := "'-"+name+"["+inZsh.Replace(e.Text)+"]", " -o "+name+" -d '"+strings.ReplaceAll(e.Text, "'", `\'`)+"'"
+		if !option {
+			zshLine = "'" + name + ":" + strings.ReplaceAll(e.Text, "'", `'\''`) + "'"
+			fishLine = strings.Replace(fishLine, "-o", "-a", 1)
+		}
+		if !strings.Contains(zsh, zshLine) || !strings.Contains(fish, fishLine) {
+			t.Errorf("zsh or fish has other words for %s than %q", e.Term, e.Text)
 		}
 	}
 }
@@ -142,7 +349,7 @@ func TestCompletionKnowsItsShells(t *testing.T) {
 func TestCompletionInFish(t *testing.T) {
 	dir := t.TempDir()
 	script := filepath.Join(dir, "completion")
-	if err := os.WriteFile(script, []byte(manpage().Completion("fish")), 0o600); err != nil {
+	if err := os.WriteFile(script, []byte(completion(t, "fish")), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	for line, want := range map[string]string{
@@ -170,7 +377,7 @@ func TestCompletionInBash(t *testing.T) {
 	}
 	dir := t.TempDir()
 	script := filepath.Join(dir, "completion")
-	if err := os.WriteFile(script, []byte(manpage().Completion("bash")), 0o600); err != nil {
+	if err := os.WriteFile(script, []byte(completion(t, "bash")), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	// This client knows one person.

@@ -3,7 +3,6 @@ package command
 import (
 	"context"
 	"fmt"
-	"slices"
 	"strings"
 
 	"chatsecure/internal/fail"
@@ -85,7 +84,7 @@ func showHistory(out *display, read historySource, peer string) error {
 	}
 	if out.json {
 		for _, m := range messages {
-			if peer == "" || historyWith(m, peer) != nil {
+			if peer == "" || m.With(peer) {
 				out.objectLater(historyMessage(m))
 			}
 		}
@@ -109,48 +108,28 @@ type historyRow struct {
 	id, text, status, when string
 }
 
-// historyWith returns a message's row in a peer's table, or nil if it is not
-// between the two.
-func historyWith(m *history.Message, peer string) *historyRow {
-	row := &historyRow{id: m.ID, when: dateTime(m.Time)}
-	if !m.Outgoing {
-		if !proto.SameName(m.From.Name, peer) {
-			return nil
+// historyRows sorts messages by peer. Both maps are by folded name; names has the
+// peers as they write themselves.
+func historyRows(messages []*history.Message) (names map[string]string, rows map[string][]historyRow) {
+	names, rows = make(map[string]string), make(map[string][]historyRow)
+	add := func(name string, row historyRow) {
+		folded := proto.FoldName(name)
+		if names[folded] == "" || name != folded {
+			names[folded] = name
 		}
-		row.text = "[" + proto.Visible(m.From.Name) + "]: " + proto.Visible(m.Text)
-		row.status = string(m.Status())
-		return row
-	}
-	i := slices.IndexFunc(m.Deliveries, func(d history.Delivery) bool { return proto.SameName(d.Name, peer) })
-	if i < 0 {
-		return nil
-	}
-	row.text, row.status = proto.Visible(m.Text), string(m.Deliveries[i].Status)
-	if reason := m.Deliveries[i].Reason; reason != "" {
-		row.status += " (" + proto.Visible(reason) + ")"
-	}
-	return row
-}
-
-// historyPeers returns the names in the messages, as their owners write them,
-// sorted.
-func historyPeers(messages []*history.Message) []string {
-	shown := make(map[string]string)
-	add := func(name string) {
-		if folded := proto.FoldName(name); shown[folded] == "" || name != folded {
-			shown[folded] = name
-		}
+		rows[folded] = append(rows[folded], row)
 	}
 	for _, m := range messages {
+		text, when := proto.Visible(m.Text), dateTime(m.Time)
 		if !m.Outgoing {
-			add(m.From.Name)
+			add(m.From.Name, historyRow{m.ID, "[" + proto.Visible(m.From.Name) + "]: " + text, string(m.Status()), when})
 			continue
 		}
 		for _, d := range m.Deliveries {
-			add(d.Name)
+			add(d.Name, historyRow{m.ID, text, string(d.Status) + described(d.Reason), when})
 		}
 	}
-	return sortedNames(shown)
+	return names, rows
 }
 
 // The columns of a history table: at least as wide as the original's, and no
@@ -161,29 +140,25 @@ const (
 	historyTextMax   = 60
 )
 
-// historyTables is the history for people: a table for each peer.
+// historyTables is the history for people: a table for each peer, or for one.
 func historyTables(messages []*history.Message, peer string) string {
-	peers := historyPeers(messages)
-	if peer != "" {
-		peers = slices.DeleteFunc(peers, func(name string) bool { return !proto.SameName(name, peer) })
-	}
+	names, rows := historyRows(messages)
 	var b strings.Builder
-	for i, name := range peers {
-		if i > 0 {
+	for _, name := range sortedNames(names) {
+		if peer != "" && !proto.SameName(name, peer) {
+			continue
+		}
+		if b.Len() > 0 {
 			b.WriteByte('\n')
 		}
-		var rows []*historyRow
 		idWidth, column := historyIDWidth, historyTextWidth
-		for _, m := range messages {
-			if row := historyWith(m, name); row != nil {
-				rows = append(rows, row)
-				idWidth = max(idWidth, len(row.id)+2)
-				column = max(column, min(term.TextWidth(row.text)+2, historyTextMax))
-			}
+		for _, row := range rows[proto.FoldName(name)] {
+			idWidth = max(idWidth, len(row.id)+2)
+			column = max(column, min(term.TextWidth(row.text)+2, historyTextMax))
 		}
 		fmt.Fprintf(&b, "History for %s:\n", proto.Visible(name))
 		fmt.Fprintf(&b, "%-*s%-*sStatus\n", idWidth, "ID", column, "Message")
-		for _, row := range rows {
+		for _, row := range rows[proto.FoldName(name)] {
 			fmt.Fprintf(&b, "%-*s%s%s  %s\n", idWidth, row.id, padded(row.text, column), row.status, row.when)
 		}
 	}
@@ -212,7 +187,7 @@ type historyDelivery struct {
 
 func historyMessage(m *history.Message) historyObject {
 	o := historyObject{
-		head: head{jsonVersion, "history", formatTime(m.Time)}, ID: m.ID, Direction: "in", From: m.From.Name, Conn: m.From.Conn,
+		head: head{jsonVersion, "history", jsonTime{m.Time}}, ID: m.ID, Direction: "in", From: m.From.Name, Conn: m.From.Conn,
 		To: m.To, Text: m.Text, Identity: m.Identity, Status: string(m.Status()),
 	}
 	if m.Outgoing {

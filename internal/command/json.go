@@ -12,23 +12,22 @@ import (
 // jsonVersion is the v of every object of -json.
 const jsonVersion = 1
 
-// jsonTime is RFC 3339 in UTC, to the millisecond.
-const jsonTime = "2006-01-02T15:04:05.000Z07:00"
+// jsonTime is written in RFC 3339, in UTC, to the millisecond.
+type jsonTime struct{ time.Time }
 
-func formatTime(t time.Time) string { return t.UTC().Format(jsonTime) }
+// MarshalJSON writes the time.
+func (t jsonTime) MarshalJSON() ([]byte, error) {
+	return []byte(t.UTC().Format(`"2006-01-02T15:04:05.000Z07:00"`)), nil
+}
 
 // head begins every object of -json.
 type head struct {
-	V    int    `json:"v"`
-	Type string `json:"type"`
-	Time string `json:"time"`
+	V    int      `json:"v"`
+	Type string   `json:"type"`
+	Time jsonTime `json:"time"`
 }
 
-func (d *display) head(typ string) head { return head{jsonVersion, typ, formatTime(d.now())} }
-
-func eventHead(ev *client.Event) head {
-	return head{jsonVersion, string(ev.Type), formatTime(ev.Time)}
-}
+func (d *display) head(typ string) head { return head{jsonVersion, typ, jsonTime{d.now()}} }
 
 type errorObject struct {
 	head
@@ -64,7 +63,7 @@ type messageObject struct {
 	To       []string `json:"to"`
 	Text     string   `json:"text"`
 	Identity string   `json:"identity"`
-	Sent     string   `json:"sent"`            // time of writing, by its sender's clock
+	Sent     jsonTime `json:"sent"`            // time of writing, by its sender's clock
 	Again    bool     `json:"again,omitempty"` // it may have been shown before
 }
 
@@ -108,12 +107,13 @@ type revocationObject struct {
 // eventObject returns the object of an event for -json, or nil: errors are
 // written by display.fail, and notices are for people.
 func eventObject(ev *client.Event) any {
-	switch h := eventHead(ev); {
+	h := head{jsonVersion, string(ev.Type), jsonTime{ev.Time}}
+	switch {
 	case ev.Message != nil:
 		m := ev.Message
 		return messageObject{
 			head: h, From: m.From, Conn: m.FromConn, ID: m.ID, Seq: m.Seq, To: m.To, Text: m.Text,
-			Identity: hex.EncodeToString(m.Identity[:]), Sent: formatTime(m.Sent), Again: m.Again,
+			Identity: hex.EncodeToString(m.Identity[:]), Sent: jsonTime{m.Sent}, Again: m.Again,
 		}
 	case ev.Receipt != nil:
 		r := ev.Receipt
@@ -121,24 +121,20 @@ func eventObject(ev *client.Event) any {
 	case ev.Peer != nil:
 		o := peerObject{head: h, Name: ev.Peer.Name, Conn: ev.Peer.Conn, What: ev.Peer.What, Reason: ev.Peer.Reason}
 		if p := ev.Peer.Person; p != nil {
-			o.Identity = hex.EncodeToString(p.Identity[:])
-			r := revocation(p.Revocation)
-			o.Revocation = &r
+			o.Identity, o.Revocation = hex.EncodeToString(p.Identity[:]), revocation(p.Revocation)
 		}
 		return o
 	case ev.Gap != nil:
 		return gapObject{head: h, Name: ev.Gap.Name, Conn: ev.Gap.Conn, Reason: ev.Gap.Reason}
-	}
-	switch h := eventHead(ev); ev.Type {
-	case client.EventBack:
+	case ev.Type == client.EventBack:
 		return backObject{head: h, Conn: ev.Conn}
-	case client.EventLost:
+	case ev.Type == client.EventLost:
 		return reasonObject{head: h, Reason: ev.Err.Message}
 	}
 	return nil
 }
 
 // revocation returns the object of a revocation result.
-func revocation(r trust.RevocationResult) revocationObject {
-	return revocationObject{string(r.Status), r.Reason}
+func revocation(r trust.RevocationResult) *revocationObject {
+	return &revocationObject{string(r.Status), r.Reason}
 }

@@ -37,11 +37,13 @@ func TestSchemaIsOfTheObjects(t *testing.T) {
 		}
 		var fields, always []string
 		for _, f := range reflect.VisibleFields(reflect.TypeOf(object)) {
-			if name, omitted := strings.CutSuffix(f.Tag.Get("json"), ",omitempty"); !f.Anonymous {
-				fields = append(fields, name)
-				if !omitted {
-					always = append(always, name)
-				}
+			if f.Anonymous || !f.IsExported() {
+				continue
+			}
+			name, omitted, _ := strings.Cut(f.Tag.Get("json"), ",")
+			fields = append(fields, name)
+			if omitted != "omitempty" && omitted != "omitzero" {
+				always = append(always, name)
 			}
 		}
 		var required []string

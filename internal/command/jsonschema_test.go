@@ -191,3 +191,27 @@ func hasType(v any, typ string) bool {
 	}
 	return false
 }
+
+// TestSchemaRefuses: a validator that lets everything pass proves nothing.
+func TestSchemaRefuses(t *testing.T) {
+	s := loadSchema(t)
+	good := `{"v":1,"type":"sent","time":"2026-11-22T10:00:00.000Z","id":"00112233445566778899aabbccddeeff","to":["bob"]}`
+	refused := func(line string) bool {
+		var v any
+		if err := json.Unmarshal([]byte(line), &v); err != nil {
+			t.Fatal(err)
+		}
+		return s.check(s.root, v, "root") != nil
+	}
+	if refused(good) {
+		t.Fatal("a good line is refused")
+	}
+	for _, change := range [][2]string{
+		{`"v":1`, `"v":2`}, {`"sent"`, `"send"`}, {`.000Z`, `Z`}, {`"00112233`, `"0011223`}, {`["bob"]`, `[]`}, {`["bob"]`, `["bob",1]`}, {`["bob"]`, `"bob"`},
+		{`["bob"]`, `["` + strings.Repeat("b", 33) + `"]`}, {`["bob"]`, `[""]`}, {`["bob"]`, `["bob"],"more":1`}, {`,"to":["bob"]`, ``}, {good, `[]`}, {good, `{}`}, {good, `null`},
+	} {
+		if line := strings.Replace(good, change[0], change[1], 1); !refused(line) {
+			t.Errorf("%s passes", line)
+		}
+	}
+}

@@ -33,7 +33,7 @@ type lineSource interface {
 // input returns standard input as lines. At a terminal, questions and lines
 // share one reader.
 func (a *app) input() lineSource {
-	if a.stdinIsTerminal() {
+	if isTerminal(a.Stdin) {
 		if t := a.person(); t != nil {
 			return &typedLines{t: t}
 		}

@@ -30,7 +30,7 @@ func showList(out *display, online []client.Online) {
 	}
 	for _, o := range online {
 		out.objectLater(listObject{
-			head: out.head("list"), Name: o.Name, Conn: o.Conn, Takes: o.Takes, Since: formatTime(o.Since),
+			head: out.head("list"), Name: o.Name, Conn: o.Conn, Takes: o.Takes, Since: jsonTime{o.Since},
 			Identity: o.Identity, Level: o.Level, Self: o.Self,
 		})
 	}
@@ -61,11 +61,11 @@ func listText(online []client.Online) string {
 
 type listObject struct {
 	head
-	Name     string `json:"name"`
-	Conn     string `json:"conn"`
-	Takes    string `json:"takes"`
-	Since    string `json:"since"`
-	Identity string `json:"identity"`
-	Level    int    `json:"level"`
-	Self     bool   `json:"self,omitempty"`
+	Name     string   `json:"name"`
+	Conn     string   `json:"conn"`
+	Takes    string   `json:"takes"`
+	Since    jsonTime `json:"since"`
+	Identity string   `json:"identity"`
+	Level    int      `json:"level"`
+	Self     bool     `json:"self,omitempty"`
 }

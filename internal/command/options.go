@@ -8,7 +8,6 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"time"
 
@@ -48,13 +47,8 @@ func usageError(format string, args ...any) error {
 	return fail.Errorf(proto.Usage, format, args...)
 }
 
-// parseGlobal reads the global flags and returns the remaining arguments.
-func parseGlobal(args []string, env func(string) string) (o options, rest []string, err error) {
-	o = options{
-		relay: env("CHATSECURE_RELAY"), name: env("CHATSECURE_NAME"), card: env("CHATSECURE_CARD"), state: env("CHATSECURE_STATE"),
-		fetch: true, key: trust.KeyEd25519, timeout: defaultTimeout,
-	}
-	var policy, ciphers string
+// flags returns the global flags, which set the options and the list of ciphers.
+func (o *options) flags(ciphers *string) *flag.FlagSet {
 	f := newFlags("client")
 	f.StringVar(&o.relay, "relay", o.relay, "")
 	f.StringVar(&o.name, "name", o.name, "")
@@ -63,20 +57,30 @@ func parseGlobal(args []string, env func(string) string) (o options, rest []stri
 	f.StringVar(&o.state, "state", o.state, "")
 	f.StringVar(&o.caBundle, "ca-bundle", "", "")
 	f.StringVar(&o.crlDir, "crl", "", "")
-	f.StringVar(&policy, "crl-policy", string(trust.PolicyTry), "")
+	f.StringVar((*string)(&o.policy), "crl-policy", string(trust.PolicyTry), "")
 	f.BoolVar(&o.fetch, "fetch", true, "")
 	f.BoolVar(&o.fetchPrivate, "fetch-private", false, "")
 	f.StringVar(&o.fingerprint, "fingerprint", "", "")
 	f.BoolVar(&o.acceptNew, "accept-new", false, "")
 	f.DurationVar(&o.keep, "keep", 0, "")
-	f.StringVar(&o.key, "key", o.key, "")
-	f.StringVar(&ciphers, "ciphers", "", "")
+	f.StringVar(&o.key, "key", trust.KeyEd25519, "")
+	f.StringVar(ciphers, "ciphers", "", "")
 	f.BoolVar(&o.batch, "batch", false, "")
-	f.DurationVar(&o.timeout, "timeout", o.timeout, "")
+	f.DurationVar(&o.timeout, "timeout", defaultTimeout, "")
 	f.BoolVar(&o.json, "json", false, "")
 	f.BoolVar(&o.quiet, "q", false, "")
 	f.BoolVar(&o.verbose, "v", false, "")
 	f.BoolVar(&o.version, "version", false, "")
+	return f
+}
+
+// parseGlobal reads the global flags and returns the remaining arguments.
+func parseGlobal(args []string, env func(string) string) (o options, rest []string, err error) {
+	o = options{
+		relay: env("CHATSECURE_RELAY"), name: env("CHATSECURE_NAME"), card: env("CHATSECURE_CARD"), state: env("CHATSECURE_STATE"),
+	}
+	var ciphers string
+	f := o.flags(&ciphers)
 	if err := parseFlags(f, args); err != nil {
 		return o, nil, err
 	}
@@ -84,7 +88,7 @@ func parseGlobal(args []string, env func(string) string) (o options, rest []stri
 	if o.relay == "" {
 		o.relay = defaultRelay
 	}
-	if o.policy, err = trust.ParsePolicy(policy); err != nil {
+	if o.policy, err = trust.ParsePolicy(string(o.policy)); err != nil {
 		return o, nil, usageError("%v", err)
 	}
 	if ciphers != "" {
@@ -184,7 +188,7 @@ func parseFlags(f *flag.FlagSet, args []string) error {
 	}
 	e := fail.Errorf(proto.Usage, "%s", proto.Visible(err.Error()))
 	name, unknown := strings.CutPrefix(err.Error(), "flag provided but not defined: -")
-	if unknown && slices.ContainsFunc(globalFlags, func(f Flag) bool { return f.Name == name }) {
+	if unknown && new(options).flags(new(string)).Lookup(name) != nil {
 		e.Hint = "-" + name + " is for all commands and stands before the command: client -" + name + " " + f.Name()
 	}
 	return e

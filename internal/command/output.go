@@ -80,6 +80,15 @@ func (d *display) objectLater(v any) {
 	d.note(d.out.WriteByte('\n'))
 }
 
+// show writes an object: with -json as a line of JSON, and else as its text.
+func (d *display) show(o interface{ text() string }) {
+	if d.json {
+		d.object(o)
+		return
+	}
+	d.text(o.text())
+}
+
 // connected reports the connection, before any other output.
 func (d *display) connected(c *client.Client) {
 	d.detail("connected as %s-%s with %s to the relay %s", proto.Visible(c.Name()), c.Conn(), c.Suite(), c.Fingerprint())
@@ -126,15 +135,16 @@ func (d *display) flush() error {
 // flushEvery bounds the time that data lies in the buffer of a busy command.
 const flushEvery = 100 * time.Millisecond
 
-// flushNowAndThen flushes in the background until stop is called.
-func (d *display) flushNowAndThen() (stop func()) {
-	ticker, quit, done := time.NewTicker(flushEvery), make(chan struct{}), make(chan struct{})
+// every calls f in the background, again and again after an interval. stop ends
+// that and waits for the last call.
+func every(interval time.Duration, f func()) (stop func()) {
+	ticker, quit, done := time.NewTicker(interval), make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(done)
 		for {
 			select {
 			case <-ticker.C:
-				d.flush()
+				f()
 			case <-quit:
 				return
 			}
@@ -190,9 +200,9 @@ func (d *display) detail(format string, args ...any) {
 	}
 }
 
-// fail writes an error with its hint.
-func (d *display) fail(err error) {
-	e := fail.AsError(err)
+// fail writes an error with its hint, and returns its exit status.
+func (d *display) fail(err error) int {
+	e, exit := fail.AsError(err), fail.ExitStatus(err)
 	var b strings.Builder
 	// Each sentence is made safe at its source. This is the last chance to keep
 	// one that was not from acting on a terminal.
@@ -201,9 +211,10 @@ func (d *display) fail(err error) {
 		fmt.Fprintf(&b, "client: hint: %s\n", proto.Visible(oneLine(hint)))
 	}
 	if d.json {
-		d.object(errorObject{d.head("error"), e.Code, fail.ExitStatus(err), e.Message})
+		d.object(errorObject{d.head("error"), e.Code, exit, e.Message})
 	}
 	d.say(b.String())
+	return exit
 }
 
 // in returns a text in a style, for a terminal with colour.

@@ -69,11 +69,10 @@ func runPipe(a *app, ctx context.Context, args []string) error {
 	}
 	err = c.Pipe(ctx, o.name, in, out, report)
 	shown()
-	a.offer(c.state, err)
 	if errors.Is(err, syscall.EPIPE) {
 		err = statusError(fail.ExitFailure) // the reader has closed; not all bytes arrived
 	}
-	err = errors.Join(err, c.leave())
+	err = errors.Join(err, c.leave(closeWait))
 	<-followed
 	return err
 }

@@ -2,12 +2,10 @@ package command
 
 import (
 	"fmt"
-	"os"
 	"sync/atomic"
 	"time"
 
 	"chatsecure/internal/client"
-	"chatsecure/internal/term"
 )
 
 // progressEvery is the time between two drawings of the line.
@@ -18,50 +16,30 @@ type pipeProgress struct {
 	out   *display
 	start time.Time
 	last  atomic.Pointer[client.PipeProgress] // nil before the first byte
-	quit  chan struct{}
-	done  chan struct{}
+	stop  func()                              // ends the drawing
 }
 
 // showsProgress reports whether a pipe shows its progress: standard error is a
 // terminal, and no data is read from or written to a terminal.
 func (a *app) showsProgress(o pipeOptions) bool {
-	terminal := func(stream any) bool {
-		f, ok := stream.(*os.File)
-		return ok && term.IsTerminal(f.Fd())
-	}
-	return terminal(a.Stderr) && !a.opt.quiet && a.Env("TERM") != "dumb" &&
-		(o.recv || !terminal(a.Stdin)) && (o.send || !terminal(a.Stdout))
+	return isTerminal(a.Stderr) && !a.opt.quiet && a.Env("TERM") != "dumb" &&
+		(o.recv || !isTerminal(a.Stdin)) && (o.send || !isTerminal(a.Stdout))
 }
 
 func newPipeProgress(out *display, start time.Time) *pipeProgress {
-	p := &pipeProgress{out: out, start: start, quit: make(chan struct{}), done: make(chan struct{})}
-	go p.run()
+	p := &pipeProgress{out: out, start: start}
+	p.stop = every(progressEvery, p.draw)
 	return p
 }
 
 // report is the callback of client.Client.Pipe. It does not block.
 func (p *pipeProgress) report(now client.PipeProgress) { p.last.Store(&now) }
 
-func (p *pipeProgress) run() {
-	defer close(p.done)
-	ticker := time.NewTicker(progressEvery)
-	defer ticker.Stop()
-	for {
-		select {
-		case <-ticker.C:
-			p.draw()
-		case <-p.quit:
-			p.draw()
-			p.out.status("")
-			return
-		}
-	}
-}
-
 // end draws the line a last time and leaves it there.
 func (p *pipeProgress) end() {
-	close(p.quit)
-	<-p.done
+	p.stop()
+	p.draw()
+	p.out.status("")
 }
 
 func (p *pipeProgress) draw() {

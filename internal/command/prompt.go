@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"io"
-	"os"
 	"time"
 
 	"chatsecure/internal/client"
@@ -28,9 +27,8 @@ func (a *app) runSession(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	s := newSession(a.out, c, a.opt.timeout, a.Now)
+	s := newPromptRun(a.out, c, a.opt.timeout, a.Now)
 	s.history = historyIn(c.state)
-	s.presenter.offer = func(err error) { a.offer(c.state, err) }
 	stop := func() {}
 	if interactive {
 		s.terminal = a.person()
@@ -46,7 +44,7 @@ func (a *app) runSession(ctx context.Context) error {
 	}
 	err = s.run(ctx)
 	stop()
-	err = errors.Join(err, c.leave())
+	err = errors.Join(err, c.leave(closeWait))
 	<-s.presented
 	a.out.onScreen(nil)
 	return err
@@ -54,13 +52,12 @@ func (a *app) runSession(ctx context.Context) error {
 
 // interactive reports whether a person types and sees all output.
 func (a *app) interactive() bool {
-	out, ok := a.Stdout.(*os.File)
-	return ok && term.IsTerminal(out.Fd()) && a.stdinIsTerminal() && !a.opt.json && !a.opt.batch
+	return isTerminal(a.Stdin) && isTerminal(a.Stdout) && !a.opt.json && !a.opt.batch
 }
 
-// session is one stay at the prompt. run's goroutine owns it. A second
+// promptRun is one stay at the prompt. run's goroutine owns it. A second
 // goroutine shows events.
-type session struct {
+type promptRun struct {
 	presenter // owned by the goroutine that shows events, once run has begun
 
 	history  historySource
@@ -76,8 +73,8 @@ type session struct {
 	presented chan struct{} // closed after the last event
 }
 
-func newSession(out *display, c talker, patience time.Duration, now func() time.Time) *session {
-	return &session{
+func newPromptRun(out *display, c talker, patience time.Duration, now func() time.Time) *promptRun {
+	return &promptRun{
 		presenter: presenter{out: out, c: c, look: promptLook}, patience: patience, now: now,
 		showing: make(chan struct{}, 1), presented: make(chan struct{}),
 	}
@@ -86,7 +83,7 @@ func newSession(out *display, c talker, patience time.Duration, now func() time.
 // errQuit ends the session at the wish of the person.
 var errQuit = errors.New("quit")
 
-func (s *session) run(ctx context.Context) error {
+func (s *promptRun) run(ctx context.Context) error {
 	reading, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 	go s.show(stop)
@@ -110,7 +107,7 @@ func (s *session) run(ctx context.Context) error {
 }
 
 // show shows events until the client ends, and marks messages as read.
-func (s *session) show(stop context.CancelCauseFunc) {
+func (s *promptRun) show(stop context.CancelCauseFunc) {
 	defer close(s.presented)
 	if s.terminal != nil {
 		defer s.terminal.RestoreOnPanic()
@@ -140,7 +137,7 @@ func (s *session) show(stop context.CancelCauseFunc) {
 // stopShowing leaves all further messages unread: one shown while the client
 // leaves would not be READ for its sender. An output that nobody reads delays
 // it by no more than the patience.
-func (s *session) stopShowing(ctx context.Context) {
+func (s *promptRun) stopShowing(ctx context.Context) {
 	waiting, cancel := context.WithTimeout(ctx, s.patience)
 	defer cancel()
 	select {
@@ -152,7 +149,7 @@ func (s *session) stopShowing(ctx context.Context) {
 }
 
 // readAll executes lines until their end, the end of the client, or quit.
-func (s *session) readAll(ctx context.Context) error {
+func (s *promptRun) readAll(ctx context.Context) error {
 	for {
 		lines, err := s.nextLines(ctx)
 		if err != nil {
@@ -167,16 +164,14 @@ func (s *session) readAll(ctx context.Context) error {
 				return ended(ctx, err)
 			}
 			if err != nil {
-				s.presenter.offerIf(err)
-				s.out.fail(err)
-				s.failed = fail.MostSevere(s.failed, fail.ExitStatus(err))
+				s.failed = fail.MostSevere(s.failed, s.out.fail(err))
 			}
 			s.out.flush()
 		}
 	}
 }
 
-func (s *session) nextLines(ctx context.Context) ([]inputLine, error) {
+func (s *promptRun) nextLines(ctx context.Context) ([]inputLine, error) {
 	if s.terminal == nil {
 		return s.lines.wait(ctx)
 	}
@@ -189,7 +184,7 @@ func (s *session) nextLines(ctx context.Context) ([]inputLine, error) {
 }
 
 // execute executes one line.
-func (s *session) execute(ctx context.Context, line string) error {
+func (s *promptRun) execute(ctx context.Context, line string) error {
 	c, err := parsePrompt(line)
 	if err != nil {
 		return err
@@ -214,7 +209,7 @@ func (s *session) execute(ctx context.Context, line string) error {
 		if err != nil {
 			return err
 		}
-		return showWhois(s.out, w, false, s.presenter.offerIf)
+		return showWhois(s.out, w, false)
 	case "history":
 		if err := s.c.Written(ctx); ctx.Err() != nil {
 			return err
@@ -226,7 +221,7 @@ func (s *session) execute(ctx context.Context, line string) error {
 	return nil
 }
 
-func (s *session) say(ctx context.Context, c promptCommand) error {
+func (s *promptRun) say(ctx context.Context, c promptCommand) error {
 	names := c.names
 	if c.everyone {
 		if names = s.c.Everyone(); len(names) == 0 {
@@ -252,7 +247,7 @@ func (s *session) say(ctx context.Context, c promptCommand) error {
 
 // finish waits for sent messages. From a pipe it waits until all are READ, and
 // ends as send does. A person who quits does not wait.
-func (s *session) finish(ctx context.Context) error {
+func (s *promptRun) finish(ctx context.Context) error {
 	waiting, cancel := context.WithTimeout(ctx, s.patience)
 	defer cancel()
 	if s.terminal != nil {
@@ -268,14 +263,7 @@ func (s *session) finish(ctx context.Context) error {
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		if status := outcome.ExitStatus(); status != 0 {
-			exit = fail.MostSevere(exit, status)
-			for _, e := range outcome.Failed {
-				s.presenter.offerIf(e)
-				s.out.fail(e)
-			}
-			s.out.sayWhoHasIt(outcome)
-		}
+		exit = fail.MostSevere(exit, s.out.outcome(outcome, nil))
 	}
 	return toldStatus(exit)
 }

@@ -106,7 +106,7 @@ func TestPromptLooksAsIn2016(t *testing.T) {
 	if err != nil || !yes {
 		t.Fatalf("the relay: %v %v", yes, err)
 	}
-	s := newSession(a.out, c, time.Minute, a.Now)
+	s := newPromptRun(a.out, c, time.Minute, a.Now)
 	s.history, s.terminal, s.people = fakeHistory, a.tty, true
 	a.out.onScreen(a.tty)
 	if err := s.run(ctx); err != nil {
@@ -203,7 +203,7 @@ func TestShownIsREAD(t *testing.T) {
 			synctest.Wait() // the session has ended as far as it can
 			return paper.Write(b)
 		})
-		s := newSession(newDisplay(sys, options{quiet: true}), c, time.Minute, time.Now)
+		s := newPromptRun(newDisplay(sys, options{quiet: true}), c, time.Minute, time.Now)
 		s.lines = newPipedLines(in)
 		message := func(text string) {
 			m := &client.Message{ID: text, From: "Bruno", FromConn: "1", To: []string{"ana"}, Text: text}
@@ -231,7 +231,7 @@ func TestPromptEndsWithoutWatch(t *testing.T) {
 	c := newFakeTalker()
 	c.watchErr = fail.Errorf(proto.Lost, "the client has ended")
 	sys, _, _ := fakeSystem("")
-	s := newSession(newDisplay(sys, options{}), c, time.Minute, time.Now)
+	s := newPromptRun(newDisplay(sys, options{}), c, time.Minute, time.Now)
 	s.people, s.lines = true, newPipedLines(strings.NewReader(""))
 	if err := s.run(t.Context()); err != c.watchErr {
 		t.Errorf("it ended with %v", err)

@@ -187,13 +187,13 @@ func (s *slowTalker) List(ctx context.Context) ([]client.Online, error) {
 func TestSessionInTheEditor(t *testing.T) {
 	out := &strip{vt: tty.NewEmulator(t, 80, 24, func(r rune) int { return term.TextWidth(string(r)) })}
 	c := newFakeTalker()
-	keys, typist := pipe(t)
+	keys, typist := tty.Pipe(t)
 	terminal := term.NewOf(keys, out, nil)
 
 	a := &app{System: System{Now: fixedNow}, tty: terminal}
 	a.out = newDisplay(a.System, a.opt)
 	a.out.onScreen(terminal)
-	s := newSession(a.out, c, 0, a.Now)
+	s := newPromptRun(a.out, c, 0, a.Now)
 	s.terminal = terminal
 	stop := terminal.StartEditing(func(name string) string { return map[string]string{"TERM": "xterm"}[name] }, s.desk.editor())
 	defer stop()

@@ -55,13 +55,11 @@ func runRecv(a *app, ctx context.Context, args []string) error {
 	}
 	r := &receiver{presenter: a.presenter(c, nil), opt: o}
 	err = r.run(ctx)
-	// The relay must get the receipts first.
-	leaving, cancel := context.WithTimeout(context.Background(), a.opt.timeout)
-	defer cancel()
+	patience := a.opt.timeout // the relay must get the receipts first
 	if ctx.Err() != nil {
-		return errors.Join(err, c.leave())
+		patience = closeWait
 	}
-	return errors.Join(err, c.leaveWithin(leaving))
+	return errors.Join(err, c.leave(patience))
 }
 
 // receiver shows messages until it has enough.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"io"
-	"os"
 	"strings"
 	"syscall"
 	"testing"
@@ -16,16 +15,6 @@ import (
 	"chatsecure/proto"
 	"chatsecure/testdata/lab/tty"
 )
-
-func pipe(t *testing.T) (r, w *os.File) {
-	t.Helper()
-	r, w, err := os.Pipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { r.Close(); w.Close() })
-	return r, w
-}
 
 func message(from, text string, to ...string) client.Event {
 	return client.Event{Type: client.EventMessage, Time: time.Unix(0, 0), Message: &client.Message{

@@ -75,9 +75,8 @@ func runSend(a *app, ctx context.Context, args []string) error {
 	if lines == nil {
 		lines = a.input()
 	}
-	p := a.presenter(c, takeNone)
-	s := &sender{out: a.out, c: c, names: o.names, offer: p.offer}
-	reading, followed := p.followAside(ctx)
+	s := &sender{out: a.out, c: c, names: o.names}
+	reading, followed := a.presenter(c, takeNone).followAside(ctx)
 	patience := a.opt.timeout + o.waitPeer
 	if o.hasText {
 		// Without input to read, the time runs from here.
@@ -85,9 +84,9 @@ func runSend(a *app, ctx context.Context, args []string) error {
 		reading, cancel = context.WithTimeout(reading, patience)
 		defer cancel()
 	}
-	stopFlush := a.out.flushNowAndThen()
+	stopFlush := every(flushEvery, func() { a.out.flush() })
 	err = s.run(ctx, reading, lines, o.level, patience)
-	err = errors.Join(err, c.leave())
+	err = errors.Join(err, c.leave(closeWait))
 	<-followed
 	stopFlush()
 	return err
@@ -98,8 +97,7 @@ type sender struct {
 	out   *display
 	c     talker
 	names []string
-	offer func(err error)
-	worst int // exit status of the most severe refusal told
+	worst int // exit status of the most severe refusal of a line
 }
 
 // run sends every line, waits until all have reached level, and reports
@@ -118,13 +116,12 @@ func (s *sender) run(ctx, reading context.Context, lines lineSource, level histo
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
-	exit := s.tell(outcome, cut)
-	return toldStatus(fail.MostSevere(exit, s.worst))
+	return toldStatus(fail.MostSevere(s.out.outcome(outcome, cut), s.worst))
 }
 
-// tell writes each failure once and returns the exit status. cut is the reason
-// why not all lines were sent, or nil.
-func (s *sender) tell(outcome client.Outcome, cut error) int {
+// outcome writes each failure once and returns the exit status. cut is the
+// reason why not all lines were sent, or nil.
+func (d *display) outcome(outcome client.Outcome, cut error) int {
 	exit := fail.MostSevere(outcome.ExitStatus(), fail.ExitStatus(cut))
 	if exit == 0 {
 		return 0
@@ -135,10 +132,9 @@ func (s *sender) tell(outcome client.Outcome, cut error) int {
 		failed = append(failed, fail.AsError(cut))
 	}
 	for _, e := range failed {
-		s.offer(e)
-		s.out.fail(e)
+		d.fail(e)
 	}
-	s.out.sayWhoHasIt(outcome)
+	d.sayWhoHasIt(outcome)
 	return exit
 }
 
@@ -195,7 +191,7 @@ func (s *sender) sendAll(ctx context.Context, source lineSource) error {
 		}
 		for _, line := range lines {
 			if line.problem != nil {
-				s.refuse(line.problem)
+				s.worst = fail.MostSevere(s.worst, s.out.fail(line.problem))
 				continue
 			}
 			id, err := s.c.Send(ctx, s.names, line.text)
@@ -209,13 +205,6 @@ func (s *sender) sendAll(ctx context.Context, source lineSource) error {
 			}
 		}
 	}
-}
-
-// refuse writes an error that is no part of the outcome.
-func (s *sender) refuse(err error) {
-	s.offer(err)
-	s.out.fail(err)
-	s.worst = fail.MostSevere(s.worst, fail.ExitStatus(err))
 }
 
 // ended returns the cause of a context that ended, instead of err.

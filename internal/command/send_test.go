@@ -14,6 +14,7 @@ import (
 	"chatsecure/internal/fail"
 	"chatsecure/internal/history"
 	"chatsecure/proto"
+	"chatsecure/testdata/lab/tty"
 )
 
 // closingTalker is a talker that a test ends.
@@ -27,7 +28,7 @@ func sendWith(t *testing.T, c closingTalker, opt options, input string) (status 
 	t.Helper()
 	sys, out, errw := fakeSystem("")
 	a := &app{System: sys, opt: opt, out: newDisplay(sys, opt)}
-	s := &sender{out: a.out, c: c, names: []string{"bruno", "carla"}, offer: func(error) {}}
+	s := &sender{out: a.out, c: c, names: []string{"bruno", "carla"}}
 	p := &presenter{out: a.out, c: c, take: takeNone}
 	ctx := context.Background()
 	reading, followed := p.followAside(ctx)
@@ -130,10 +131,10 @@ func TestSendNoticesTheEndOfTheClient(t *testing.T) {
 	c := &endedTalker{fakeTalker: newFakeTalker(), end: fail.Errorf(proto.Lost, "the relay was lost")}
 	sys, _, stderr := fakeSystem("")
 	a := &app{System: sys, out: newDisplay(sys, options{})}
-	s := &sender{out: a.out, c: c, names: []string{"bruno"}, offer: func(error) {}}
+	s := &sender{out: a.out, c: c, names: []string{"bruno"}}
 	p := &presenter{out: a.out, c: c, take: takeNone}
 	reading, followed := p.followAside(context.Background())
-	r, w := pipe(t)
+	r, w := tty.Pipe(t)
 	defer w.Close()
 	err := s.run(context.Background(), reading, newPipedLines(r), history.StatusDelivered, time.Second)
 	<-followed
@@ -190,7 +191,7 @@ func TestReceiptAfterItsMessage(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			c := newFakeTalker()
 			sys, stdout, _ := fakeSystem("")
-			s := newSession(newDisplay(sys, options{json: true, quiet: true}), fastTalker{c}, time.Second, time.Now)
+			s := newPromptRun(newDisplay(sys, options{json: true, quiet: true}), fastTalker{c}, time.Second, time.Now)
 			s.lines = newPipedLines(strings.NewReader("bruno: one\nbruno: two\n"))
 			err := s.run(t.Context())
 			c.Close(t.Context())

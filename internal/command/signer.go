@@ -56,7 +56,7 @@ func (s *signer) sign(ctx context.Context) (*state.Credential, error) {
 		return nil, err
 	}
 	defer c.Close()
-	if err := s.checkValidity(c); err != nil {
+	if _, err := s.ownLeaf(c.Leaf()); err != nil {
 		return nil, err
 	}
 	issuers, err := s.issuers(ctx, c)
@@ -87,25 +87,21 @@ func (s *signer) sign(ctx context.Context) (*state.Credential, error) {
 	return cred, nil
 }
 
-// checkValidity refuses an expired or future card before a PIN is asked for.
-func (a *app) checkValidity(c card.Card) error {
-	leaf, err := x509.ParseCertificate(c.Leaf())
+// ownLeaf parses the card's certificate, and refuses it outside its validity:
+// before a PIN is asked for.
+func (a *app) ownLeaf(der []byte) (*x509.Certificate, error) {
+	leaf, err := x509.ParseCertificate(der)
 	if err != nil {
-		return &fail.Error{Code: proto.Card, Message: "the card's certificate cannot be read", Err: err}
+		return nil, &fail.Error{Code: proto.Card, Message: "the card's certificate cannot be read", Err: err}
 	}
-	return a.timely(leaf)
-}
-
-// timely refuses a certificate outside its validity.
-func (a *app) timely(leaf *x509.Certificate) error {
 	now := a.Now()
 	switch {
 	case now.After(leaf.NotAfter):
-		return fail.Errorf(proto.CertificateExpired, "the card's certificate expired on %s UTC", leaf.NotAfter.UTC().Format(time.DateTime))
+		return nil, fail.Errorf(proto.CertificateExpired, "the card's certificate expired on %s UTC", leaf.NotAfter.UTC().Format(time.DateTime))
 	case now.Before(leaf.NotBefore):
-		return fail.Errorf(proto.CertificateNotYet, "the card's certificate begins on %s UTC", leaf.NotBefore.UTC().Format(time.DateTime))
+		return nil, fail.Errorf(proto.CertificateNotYet, "the card's certificate begins on %s UTC", leaf.NotBefore.UTC().Format(time.DateTime))
 	}
-	return nil
+	return leaf, nil
 }
 
 // openCard opens the card of the options.

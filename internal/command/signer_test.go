@@ -190,7 +190,7 @@ func TestCardSignsOneDelegation(t *testing.T) {
 	bob.Object("back")
 	send("after")
 	b, spki := c.cred.Bundle, c.cred.Key.Public().SPKI()
-	if err := c.leave(); err != nil {
+	if err := c.leave(closeWait); err != nil {
 		t.Error(err)
 	}
 	bob.Cmd.Process.Signal(syscall.SIGTERM)

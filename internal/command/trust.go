@@ -13,14 +13,16 @@ import (
 
 type trustObject struct {
 	head
-	Kind        string `json:"kind"` // relay or peer
-	Name        string `json:"name"` // HOST:PORT, or the peer's name
-	Fingerprint string `json:"fingerprint,omitempty"`
-	Identity    string `json:"identity,omitempty"`
-	CommonName  string `json:"common_name,omitempty"`
-	Accepted    bool   `json:"accepted"`
-	First       string `json:"first"`
-	Offered     string `json:"offered,omitempty"` // the refused fingerprint or identity
+	Kind        string   `json:"kind"` // relay or peer
+	Name        string   `json:"name"` // HOST:PORT, or the peer's name
+	Fingerprint string   `json:"fingerprint,omitempty"`
+	Identity    string   `json:"identity,omitempty"`
+	CommonName  string   `json:"common_name,omitempty"`
+	Accepted    bool     `json:"accepted"`
+	First       jsonTime `json:"first"`
+	Offered     string   `json:"offered,omitempty"` // the refused fingerprint or identity
+
+	offeredName string // the common name of a refused person
 }
 
 // runTrust lists and changes the known relays and peers.
@@ -59,52 +61,48 @@ func runTrust(a *app, _ context.Context, args []string) error {
 		return a.acceptRelay(state, target)
 	case verb == "accept":
 		return a.acceptPeer(state, target)
+	case isRelay:
+		return a.forget(target, state.ForgetRelay)
 	}
-	forget := state.ForgetPeer
-	if isRelay {
-		forget = state.ForgetRelay
-	}
-	ok, err := forget(target)
-	return a.forgotten(target, ok, err)
+	return a.forget(target, state.ForgetPeer)
 }
 
 // showTrust writes the known relays, then the known peers.
 func showTrust(out *display, state *state.State) {
 	for _, r := range state.KnownRelays() {
-		if out.json {
-			out.objectLater(trustObject{
-				head: out.head("trust"), Kind: "relay", Name: r.Addr, Fingerprint: r.Fingerprint, Accepted: true,
-				First: formatTime(r.First), Offered: r.Offered,
-			})
-			continue
-		}
-		out.line(fmt.Sprintf("relay %s  %s  since %s", proto.Visible(r.Addr), r.Fingerprint, day(r.First)))
-		if r.Offered != "" {
-			out.line("  refused: another key, " + r.Offered)
-		}
+		out.show(trustObject{
+			head: out.head("trust"), Kind: "relay", Name: r.Addr, Fingerprint: r.Fingerprint, Accepted: true,
+			First: jsonTime{r.First}, Offered: r.Offered,
+		})
 	}
 	for _, p := range state.KnownPeers() {
 		o := trustObject{
 			head: out.head("trust"), Kind: "peer", Name: p.Name, Identity: hex.EncodeToString(p.Identity[:]), CommonName: p.CommonName,
-			Accepted: p.Accepted, First: formatTime(p.First),
+			Accepted: p.Accepted, First: jsonTime{p.First},
 		}
 		if p.Offered != nil {
-			o.Offered = hex.EncodeToString(p.Offered.Identity[:])
+			o.Offered, o.offeredName = hex.EncodeToString(p.Offered.Identity[:]), p.Offered.CommonName
 		}
-		if out.json {
-			out.objectLater(o)
-			continue
-		}
+		out.show(o)
+	}
+}
+
+func (o trustObject) text() string {
+	text := "relay " + proto.Visible(o.Name) + "  " + o.Fingerprint
+	refused := "another key, " + o.Offered
+	if o.Kind == "peer" {
 		how := "seen"
-		if p.Accepted {
+		if o.Accepted {
 			how = "accepted"
 		}
-		out.line(fmt.Sprintf("peer %s  %s  %s  \"%s\"  since %s",
-			proto.Visible(p.Name), how, o.Identity, proto.Visible(p.CommonName), day(p.First)))
-		if p.Offered != nil {
-			out.line(fmt.Sprintf("  refused: another person, %s  \"%s\"", o.Offered, proto.Visible(p.Offered.CommonName)))
-		}
+		text = fmt.Sprintf("peer %s  %s  %s  %s", proto.Visible(o.Name), how, o.Identity, proto.Quote(o.CommonName))
+		refused = "another person, " + o.Offered + "  " + proto.Quote(o.offeredName)
 	}
+	text += "  since " + day(o.First.Time) + "\n"
+	if o.Offered != "" {
+		text += "  refused: " + refused + "\n"
+	}
+	return text
 }
 
 // acceptRelay accepts the key given with -fingerprint, or else the key for
@@ -142,18 +140,20 @@ func (a *app) acceptPeer(state *state.State, name string) error {
 			Hint: "client whois " + proto.Visible(name) + " meets the present owner of the name; client trust shows who is known",
 		}
 	}
-	a.out.notice("%s is \"%s\" now, identity %x", proto.Visible(name), proto.Visible(now.CommonName), now.Identity)
+	a.out.notice("%s is %s now, identity %x", proto.Visible(name), proto.Quote(now.CommonName), now.Identity)
 	return nil
 }
 
-func (a *app) forgotten(target string, ok bool, err error) error {
+// forget forgets a relay or person by its function of the state.
+func (a *app) forget(target string, forget func(string) (bool, error)) error {
+	ok, err := forget(target)
 	if err != nil {
 		return err
 	}
 	if !ok {
 		return &fail.Error{
 			Code: proto.Internal, Message: "nothing is known of " + proto.Visible(target),
-			Hint: "client trust shows what is known",
+			Hint: "client trust shows the known relays and people",
 		}
 	}
 	a.out.notice("%s is forgotten: the next meeting counts as the first", proto.Visible(target))

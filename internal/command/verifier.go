@@ -124,24 +124,14 @@ func (a *app) tellProblems(problems []error) {
 	}
 }
 
-// fetchedLists returns the directory of fetched lists, or "" without a usable
-// state directory.
-func (a *app) fetchedLists() string {
+// fetched returns the directory of fetched lists, and the CA certificates that
+// were fetched for a card. Without a usable state directory there is neither.
+func (a *app) fetched() (lists string, issuers [][]byte) {
 	state, err := a.readState()
 	if err != nil {
-		return ""
+		return "", nil
 	}
-	return state.CRLDir()
-}
-
-// fetchedIssuers returns the CA certificates that were fetched for a card
-// before.
-func (a *app) fetchedIssuers() [][]byte {
-	state, err := a.readState()
-	if err != nil {
-		return nil
-	}
-	return fetch.CachedIssuers(state.Dir())
+	return state.CRLDir(), fetch.CachedIssuers(state.Dir())
 }
 
 // fetcher returns a fetcher that keeps revocation lists in a state directory.

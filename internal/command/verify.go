@@ -42,8 +42,7 @@ func runVerify(a *app, _ context.Context, args []string) error {
 			if f.NArg() > 1 {
 				e.Message = file + ": " + e.Message
 			}
-			a.out.fail(&e)
-			worst = fail.MostSevere(worst, fail.ExitStatus(err))
+			worst = fail.MostSevere(worst, a.out.fail(&e))
 		case first == nil:
 			first = r
 		default:
@@ -78,7 +77,7 @@ func (a *app) verifyProof(file string, verifier *trust.Verifier) (*history.Proof
 	}
 	o := verifyObject{
 		head: a.out.head("verify"), OK: true, What: file, ID: r.ID, From: r.From.Name, Identity: r.From.Identity,
-		Text: r.Text, Sent: formatTime(r.Sent), Notes: r.Notes,
+		Text: r.Text, Sent: jsonTime{r.Sent}, Notes: r.Notes,
 	}
 	for _, to := range r.To {
 		o.To = append(o.To, to.Name)
@@ -91,9 +90,9 @@ func (a *app) verifyProof(file string, verifier *trust.Verifier) (*history.Proof
 			a.out.notice("%s", n)
 		}
 		a.out.object(o)
-		return r, nil
+	} else {
+		a.out.text(r.String())
 	}
-	a.out.text(r.String())
 	return r, nil
 }
 
@@ -173,7 +172,7 @@ type verifyObject struct {
 	Identity string   `json:"identity,omitempty"`
 	To       []string `json:"to,omitempty"`
 	Text     string   `json:"text,omitempty"`
-	Sent     string   `json:"sent,omitempty"`
+	Sent     jsonTime `json:"sent,omitzero"`
 	Status   string   `json:"status,omitempty"` // as signed by the recipient
 	Findings []string `json:"findings,omitempty"`
 	Notes    []string `json:"notes,omitempty"`

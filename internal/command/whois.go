@@ -1,9 +1,11 @@
 package command
 
 import (
+	"bytes"
 	"context"
 	"encoding/hex"
 	"fmt"
+	"slices"
 	"strings"
 
 	"chatsecure/crypto/trust"
@@ -30,7 +32,7 @@ func runWhois(a *app, ctx context.Context, args []string) error {
 		if err != nil {
 			return err
 		}
-		return showWhois(a.out, w, true, func(err error) { a.offer(c.state, err) })
+		return showWhois(a.out, w, true)
 	})
 }
 
@@ -43,60 +45,43 @@ func whois(ctx context.Context, c talker, name string) (*client.Whois, error) {
 	return w, err
 }
 
-// whoisPerson is one certificate under a name, and the connections that showed
-// it.
-type whoisPerson struct {
-	first *client.WhoisConn
-	conns []*client.WhoisConn
-}
-
-// whoisPersons groups a name's connections by certificate.
-func whoisPersons(w *client.Whois) (persons []*whoisPerson) {
-	byLeaf := make(map[string]*whoisPerson)
-	for i := range w.Conns {
-		c := &w.Conns[i]
+// whoisObjects returns an object for each certificate under a name, with the
+// connections that showed it.
+func whoisObjects(h head, w *client.Whois) (objects []*whoisObject) {
+	for _, c := range w.Conns {
 		if c.Err != nil {
 			continue
 		}
-		p := byLeaf[string(c.Bundle.X509)]
-		if p == nil {
-			p = &whoisPerson{first: c}
-			byLeaf[string(c.Bundle.X509)] = p
-			persons = append(persons, p)
+		i := slices.IndexFunc(objects, func(o *whoisObject) bool { return bytes.Equal(o.Certificate, c.Bundle.X509) })
+		if i < 0 {
+			i = len(objects)
+			objects = append(objects, newWhoisObject(h, w, &c))
 		}
-		p.conns = append(p.conns, c)
+		objects[i].Conns = append(objects[i].Conns, whoisConn{c.Conn, c.Takes, jsonTime{c.Since}, c.Level})
 	}
-	return persons
+	return objects
+}
+
+func newWhoisObject(h head, w *client.Whois, c *client.WhoisConn) *whoisObject {
+	p := c.Person
+	o := &whoisObject{
+		head: h, Name: w.Name, Identity: hex.EncodeToString(p.Identity[:]), Certificate: c.Bundle.X509, Chain: c.Bundle.Chain,
+		Path: authorityNames(p), Revocation: revocation(p.Revocation), Known: howKnown(w.Known, p), person: p,
+	}
+	if w.Known != nil {
+		o.KnownSince = jsonTime{w.Known.First}
+	}
+	return o
 }
 
 // showWhois writes the certificates under a name, mostly one. The prompt shows
-// no more than the certificate, as the original did: with whole unset, chain,
-// identity and known person are left out unless something is wrong. A
+// no more than the certificate, as the original did: whole is unset there. A
 // connection that proves nobody is an error, and the most severe one is
 // returned.
-func showWhois(out *display, w *client.Whois, whole bool, offer func(error)) error {
-	for _, p := range whoisPersons(w) {
-		person := p.first.Person
-		known := howKnown(w.Known, person)
-		if known == knownAnother {
-			offer(&state.IdentityChange{Name: w.Name, Known: *w.Known, Person: person})
-		}
-		if out.json {
-			out.object(whoisJSON(out.head("whois"), w, p, known))
-			continue
-		}
-		text := trust.CertificateText(person.Leaf)
-		whole := whole || out.verbose
-		if whole {
-			text += textLine("Chain", strings.Join(authorityNames(person), " → ")) + textLine("Identity", hex.EncodeToString(person.Identity[:]))
-		}
-		if whole || person.Revocation.Status == trust.RevocationUnknown {
-			text += revocationLine(person.Revocation)
-		}
-		if whole || known == knownAnother {
-			text += textLine("Known", knownText(w.Known, known))
-		}
-		out.text(text)
+func showWhois(out *display, w *client.Whois, whole bool) error {
+	for _, o := range whoisObjects(out.head("whois"), w) {
+		o.whole = whole || out.verbose
+		out.show(o)
 	}
 	worst := 0
 	for i := range w.Conns {
@@ -106,8 +91,7 @@ func showWhois(out *display, w *client.Whois, whole bool, offer func(error)) err
 		}
 		e := *fail.AsError(c.Err)
 		e.Message = fmt.Sprintf("the relay's proof for connection %s of %s does not hold: %s", c.Conn, proto.Visible(w.Name), e.Message)
-		out.fail(&e)
-		worst = fail.MostSevere(worst, fail.ExitStatus(&e))
+		worst = fail.MostSevere(worst, out.fail(&e))
 	}
 	return toldStatus(worst)
 }
@@ -115,9 +99,9 @@ func showWhois(out *display, w *client.Whois, whole bool, offer func(error)) err
 // How a person is known under a name.
 const (
 	knownUnknown  = "unknown"
-	knownSeen     = "seen, not accepted"
+	knownSeen     = "seen"
 	knownAccepted = "accepted"
-	knownAnother  = "another person than the one who is known"
+	knownAnother  = "another"
 )
 
 func howKnown(k *state.KnownPeer, p *trust.Person) string {
@@ -132,12 +116,34 @@ func howKnown(k *state.KnownPeer, p *trust.Person) string {
 	return knownSeen
 }
 
-// knownText adds the date of the first meeting.
-func knownText(k *state.KnownPeer, known string) string {
-	if k == nil {
-		return known
+// text leaves out chain, identity and known person unless it is to be whole or
+// something is wrong.
+func (o *whoisObject) text() string {
+	text := trust.CertificateText(o.person.Leaf)
+	if o.whole {
+		text += textLine("Chain", strings.Join(o.Path, " → ")) + textLine("Identity", o.Identity)
 	}
-	return known + ", since " + day(k.First)
+	if o.whole || o.person.Revocation.Status == trust.RevocationUnknown {
+		text += revocationLine(o.person.Revocation)
+	}
+	if o.whole || o.Known == knownAnother {
+		text += textLine("Known", o.knownText())
+	}
+	return text
+}
+
+func (o *whoisObject) knownText() string {
+	text := o.Known
+	switch text {
+	case knownSeen:
+		text = "seen, not accepted"
+	case knownAnother:
+		text = "another person than the one who is known"
+	}
+	if o.KnownSince.IsZero() {
+		return text
+	}
+	return text + ", since " + day(o.KnownSince.Time)
 }
 
 // authorityNames returns the names above a person's certificate, the anchor
@@ -150,40 +156,25 @@ func authorityNames(person *trust.Person) []string {
 	return names
 }
 
-// knownWords are the results of howKnown for programs.
-var knownWords = map[string]string{knownUnknown: "unknown", knownSeen: "seen", knownAccepted: "accepted", knownAnother: "another"}
-
-func whoisJSON(h head, w *client.Whois, p *whoisPerson, known string) whoisObject {
-	person := p.first.Person
-	o := whoisObject{
-		head: h, Name: w.Name, Identity: hex.EncodeToString(person.Identity[:]), Certificate: p.first.Bundle.X509, Chain: p.first.Bundle.Chain,
-		Path: authorityNames(person), Revocation: revocation(person.Revocation), Known: knownWords[known],
-	}
-	if w.Known != nil {
-		o.KnownSince = formatTime(w.Known.First)
-	}
-	for _, c := range p.conns {
-		o.Conns = append(o.Conns, whoisConn{c.Conn, c.Takes, formatTime(c.Since), c.Level})
-	}
-	return o
-}
-
 type whoisObject struct {
 	head
-	Name        string           `json:"name"`
-	Identity    string           `json:"identity"`
-	Certificate []byte           `json:"certificate"` // DER
-	Chain       [][]byte         `json:"chain"`       // DER, as the bundle has it
-	Path        []string         `json:"path"`        // the authorities above it, the anchor last
-	Revocation  revocationObject `json:"revocation"`
-	Known       string           `json:"known"` // accepted, seen, another or unknown
-	KnownSince  string           `json:"known_since,omitempty"`
-	Conns       []whoisConn      `json:"conns"`
+	Name        string            `json:"name"`
+	Identity    string            `json:"identity"`
+	Certificate []byte            `json:"certificate"` // DER
+	Chain       [][]byte          `json:"chain"`       // DER, as the bundle has it
+	Path        []string          `json:"path"`        // the authorities above it, the anchor last
+	Revocation  *revocationObject `json:"revocation"`
+	Known       string            `json:"known"` // see knownUnknown
+	KnownSince  jsonTime          `json:"known_since,omitzero"`
+	Conns       []whoisConn       `json:"conns"`
+
+	person *trust.Person
+	whole  bool // its text has all lines
 }
 
 type whoisConn struct {
-	Conn  string `json:"conn"`
-	Takes string `json:"takes"`
-	Since string `json:"since"`
-	Level int    `json:"level"`
+	Conn  string   `json:"conn"`
+	Takes string   `json:"takes"`
+	Since jsonTime `json:"since"`
+	Level int      `json:"level"`
 }

@@ -86,7 +86,7 @@ var Codes = map[proto.Code]struct {
 	proto.UnknownRelay:     {ExitRefused, "compare it with what relay -fingerprint prints, then give it with -fingerprint, or -accept-new"},
 	proto.RelayChanged:     {ExitRefused, "check its fingerprint by another way, then client trust accept HOST:PORT"},
 	proto.NotDelivered:     {ExitUndone, "the history has the undelivered message; allow more time with -timeout, or send it again"},
-	proto.Card:             {exitCard, "client card shows what is in the reader"},
+	proto.Card:             {exitCard, "client card shows the tokens in the reader"},
 	proto.Lost:             {ExitRelay, "is the relay running, and is its HOST:PORT right (-relay)?"},
 	proto.History:          {ExitFailure, "client history -verify tells more"},
 	proto.Internal:         {ExitFailure, ""},
@@ -147,6 +147,9 @@ func AsError(err error) *Error {
 	}
 	return e
 }
+
+// Text returns the whole text of an error, safe to show.
+func Text(err error) string { return proto.Visible(err.Error()) }
 
 // HasCode reports whether err is a refusal with this code.
 func HasCode(err error, code proto.Code) bool { return err != nil && AsError(err).Code == code }

@@ -80,7 +80,8 @@ func parseSidecar(data []byte) (*sidecar, *x509.Certificate, error) {
 
 // tag returns a header's value if it can be sent back as it is, else "".
 func tag(value string) string {
-	if len(value) > maxTag || strings.ContainsFunc(value, func(r rune) bool { return r < ' ' || r > '~' }) || strings.TrimSpace(value) != value {
+	unprintable := func(r rune) bool { return r < ' ' || r > '~' }
+	if len(value) > maxTag || strings.ContainsFunc(value, unprintable) || strings.TrimSpace(value) != value {
 		return ""
 	}
 	return value
@@ -112,7 +113,7 @@ func (c cache) open(hash string) (*list, error) {
 		return nil, errors.New("it is another address's")
 	}
 	if !c.isIntact(side) {
-		return nil, errors.New("it is not what was fetched")
+		return nil, errors.New("it differs from the fetched file")
 	}
 	u, err := parseURL(side.URL)
 	if err != nil {

@@ -45,7 +45,7 @@ type Fetcher struct {
 	stop   context.CancelFunc
 	wg     sync.WaitGroup
 
-	mu      sync.Mutex             // guards what follows
+	mu      sync.Mutex             // guards the fields below
 	lists   map[string]*list       // by address
 	named   map[[32]byte]time.Time // by leaf: when its lists were last noted as in use
 	waiting []*list                // in the order of asking, until there is room to fetch them

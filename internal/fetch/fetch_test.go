@@ -17,6 +17,7 @@ import (
 	"chatsecure/internal/fail"
 	"chatsecure/proto"
 	"chatsecure/testdata/lab"
+	"chatsecure/testdata/lab/wire"
 )
 
 // allLists is the requests for every list of Alice's path.
@@ -38,7 +39,7 @@ func TestFetchUnderRequire(t *testing.T) {
 	s := newScene(t)
 	side := s.open(trust.PolicyRequire)
 	_, err := side.verify()
-	wantCode(t, err, proto.RevocationUnknown, "is being fetched")
+	wire.WantCode(t, err, proto.RevocationUnknown, "is being fetched")
 	if !errors.Is(err, ErrFetching) {
 		t.Errorf("%v is not one that passes", err)
 	}
@@ -70,7 +71,7 @@ func TestFetchedRevocation(t *testing.T) {
 		}
 	}
 	_, err := side.verify()
-	wantCode(t, err, proto.CertificateRevoked)
+	wire.WantCode(t, err, proto.CertificateRevoked)
 }
 
 func TestFetchNothingForStrangers(t *testing.T) {
@@ -130,7 +131,7 @@ func TestFetchFailures(t *testing.T) {
 		{"declared oversize", func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Length", fmt.Sprint(trust.MaxCRL+1))
 			w.Write([]byte("0"))
-		}, "it is longer than what is taken"},
+		}, "it is over the limit"},
 		{"encoded", func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Encoding", "gzip")
 			w.Write([]byte("0"))
@@ -153,7 +154,7 @@ func TestFetchFailures(t *testing.T) {
 			s.Serve(place, c.answer)
 			side := s.open(trust.PolicyRequire)
 			_, err := side.verifyWait()
-			wantCode(t, err, proto.RevocationUnknown, c.why, s.Web.URL+place)
+			wire.WantCode(t, err, proto.RevocationUnknown, c.why, s.Web.URL+place)
 			if _, err := os.Stat(side.cache.list(s.Web.URL + place)); !errors.Is(err, os.ErrNotExist) {
 				t.Errorf("something was kept: %v", err)
 			}
@@ -190,7 +191,7 @@ func TestFetchOversize(t *testing.T) {
 	})
 	side := s.open(trust.PolicyTry)
 	_, err := side.Issuers(context.Background(), s.Alice.Leaf.Raw, nil, false)
-	wantCode(t, err, proto.CertificateUntrusted, "it is longer than what is taken")
+	wire.WantCode(t, err, proto.CertificateUntrusted, "it is over the limit")
 }
 
 type neverEnding struct{}
@@ -235,18 +236,18 @@ func TestFetchSlow(t *testing.T) {
 
 	require := s.open(trust.PolicyRequire)
 	_, err := require.verify()
-	wantCode(t, err, proto.RevocationUnknown, "is being fetched")
+	wire.WantCode(t, err, proto.RevocationUnknown, "is being fetched")
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
 	_, err = require.VerifyWait(ctx, require.verifier, require.bundle, "alice")
-	wantCode(t, err, proto.RevocationUnknown, "is still being fetched")
+	wire.WantCode(t, err, proto.RevocationUnknown, "is still being fetched")
 	require.Close()
 
 	// A fetch has a bound of its own, which is shorter here.
 	quick := s.open(trust.PolicyRequire)
 	quick.client.Timeout = 10 * time.Millisecond
 	_, err = quick.verifyWait()
-	wantCode(t, err, proto.RevocationUnknown, "it took longer than 10s")
+	wire.WantCode(t, err, proto.RevocationUnknown, "it took longer than 10s")
 }
 
 func TestFetchBackOff(t *testing.T) {
@@ -292,11 +293,11 @@ func TestFetchStale(t *testing.T) {
 	s.ServeFile("/crl/auth.crl", old)
 	side := s.open(trust.PolicyRequire)
 	_, err = side.verifyWait()
-	wantCode(t, err, proto.RevocationUnknown, "was due to be replaced")
+	wire.WantCode(t, err, proto.RevocationUnknown, "was due to be replaced")
 	s.WantRequests(allLists...)
 	for range 3 {
 		_, err = side.verifyWait()
-		wantCode(t, err, proto.RevocationUnknown, "was due to be replaced")
+		wire.WantCode(t, err, proto.RevocationUnknown, "was due to be replaced")
 	}
 	s.WantRequests()
 	s.pass(backoffMin + time.Second)
@@ -351,13 +352,13 @@ func TestFetchOff(t *testing.T) {
 	s := newScene(t)
 	side := s.open(trust.PolicyRequire, func(cfg *Config) { cfg.Off = true })
 	_, err := side.verifyWait()
-	wantCode(t, err, proto.RevocationUnknown, "-fetch=false")
+	wire.WantCode(t, err, proto.RevocationUnknown, "-fetch=false")
 	if results := side.Refresh(context.Background(), nil); len(results) != 0 {
 		t.Errorf("fetched: %v", results)
 	}
 	side.Refetch()
 	_, err = side.Issuers(context.Background(), s.Alice.Leaf.Raw, nil, false)
-	wantCode(t, err, proto.CertificateUntrusted, "-fetch=false")
+	wire.WantCode(t, err, proto.CertificateUntrusted, "-fetch=false")
 	s.WantRequests()
 
 	var none *Fetcher
@@ -386,9 +387,9 @@ func TestFetchCloses(t *testing.T) {
 	}()
 	<-entered
 	side.Close()
-	wantCode(t, <-waited, proto.RevocationUnknown)
+	wire.WantCode(t, <-waited, proto.RevocationUnknown)
 	_, err := side.verify()
-	wantCode(t, err, proto.RevocationUnknown)
+	wire.WantCode(t, err, proto.RevocationUnknown)
 }
 
 // TestFetchOtherPlaces has a certificate with three addresses of one list. The second is
@@ -436,7 +437,7 @@ func TestFetchDelta(t *testing.T) {
 	side.settle()
 	s.WantRequests("200 /crl/auth_delta.crl")
 	_, err = side.verify()
-	wantCode(t, err, proto.CertificateRevoked)
+	wire.WantCode(t, err, proto.CertificateRevoked)
 }
 
 // TestFetchRoom: the cache and the remembered lists stay within their bounds.

@@ -88,7 +88,7 @@ func (f *Fetcher) get(ctx context.Context, address string, max int64, side *side
 	return resp, nil
 }
 
-var errTooLong = errors.New("it is longer than what is taken")
+var errTooLong = errors.New("it is over the limit")
 
 // bounded is the body of an answer, which fails if it is too long.
 type bounded struct {

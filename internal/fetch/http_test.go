@@ -11,6 +11,7 @@ import (
 	"chatsecure/crypto/trust"
 	"chatsecure/proto"
 	"chatsecure/testdata/lab"
+	"chatsecure/testdata/lab/wire"
 )
 
 func extensions(list ...pkix.Extension) []pkix.Extension { return list }
@@ -47,9 +48,9 @@ func TestFetchPrivateRefused(t *testing.T) {
 			}))
 			side := s.open(trust.PolicyRequire, func(cfg *Config) { cfg.Private = false })
 			_, err := side.verifyWait()
-			wantCode(t, err, proto.RevocationUnknown, host, "a loopback address", "-fetch-private")
+			wire.WantCode(t, err, proto.RevocationUnknown, host, "a loopback address", "-fetch-private")
 			_, err = side.Issuers(context.Background(), s.Alice.Leaf.Raw, nil, false)
-			wantCode(t, err, proto.CertificateUntrusted, "a loopback address", "-fetch-private")
+			wire.WantCode(t, err, proto.CertificateUntrusted, "a loopback address", "-fetch-private")
 			s.WantRequests()
 		})
 	}

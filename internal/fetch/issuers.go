@@ -68,7 +68,9 @@ func (f *Fetcher) Issuers(ctx context.Context, leaf []byte, have [][]byte, again
 
 // climb finds the issuers above cert. mine are the user's own authorities, which are
 // never fetched again; known has them and the cached ones.
-func (f *Fetcher) climb(ctx context.Context, cert *x509.Certificate, mine, known []*x509.Certificate, again bool) (found [][]byte, missing error) {
+func (f *Fetcher) climb(
+	ctx context.Context, cert *x509.Certificate, mine, known []*x509.Certificate, again bool,
+) (found [][]byte, missing error) {
 	for range trust.MaxCertificates - 1 {
 		if bytes.Equal(cert.RawIssuer, cert.RawSubject) {
 			break // a root, or as good as one
@@ -131,7 +133,7 @@ func noIssuer(cert, old *x509.Certificate, why string) error {
 	}
 	return &fail.Error{
 		Code:    proto.CertificateUntrusted,
-		Message: "the certificate of the authority \"" + proto.Visible(cert.Issuer.CommonName) + "\" " + lack + ": " + why,
+		Message: "the certificate of the authority " + proto.Quote(cert.Issuer.CommonName) + " " + lack + ": " + why,
 		Hint:    "get it from the authority, and name it in a PEM file with -ca-bundle",
 	}
 }
@@ -151,7 +153,7 @@ func (f *Fetcher) tryIssuer(ctx context.Context, address string, cert, old *x509
 	issuer, err := f.askIssuer(ctx, address, cert)
 	now := f.cfg.Now()
 	if err == nil && !trust.IsValid(issuer, now) {
-		err = fmt.Errorf("what is there ended on %s", issuer.NotAfter.UTC().Format(time.DateTime))
+		err = fmt.Errorf("the fetched certificate ended on %s", issuer.NotAfter.UTC().Format(time.DateTime))
 	}
 	next := attempt{retry: now.Add(again), issuer: issuer}
 	if err != nil {
@@ -182,7 +184,7 @@ func (f *Fetcher) askIssuer(ctx context.Context, address string, cert *x509.Cert
 	}
 	issuers := trust.IssuersOf(cert, certs, f.cfg.Now())
 	if len(issuers) == 0 {
-		return nil, errors.New("what is there did not sign the certificate")
+		return nil, errors.New("the fetched one did not sign the certificate")
 	}
 	if err := f.keepIssuer(issuers[0].Raw); err != nil {
 		f.notice("certificate "+proto.Visible(address), fmt.Errorf("it cannot be kept: %w", err))

@@ -10,12 +10,14 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
 	"chatsecure/crypto/trust"
 	"chatsecure/proto"
 	"chatsecure/testdata/lab"
+	"chatsecure/testdata/lab/wire"
 )
 
 // issuers fetches the issuers of Alice's certificate.
@@ -96,7 +98,7 @@ func TestFetchIssuersEnded(t *testing.T) {
 	s.Serve("/aia/auth.crt", http.NotFound)
 	for range 2 {
 		got, err := side.issuers(above...)
-		wantCode(t, err, proto.CertificateUntrusted, "has ended", "/aia/auth.crt")
+		wire.WantCode(t, err, proto.CertificateUntrusted, "has ended", "/aia/auth.crt")
 		s.wantIssuers(got, s.PKI.Auth, s.PKI.CC, s.PKI.Root)
 		if !bytes.Equal(got[0], ended) {
 			t.Error("another than the one at hand was found")
@@ -106,7 +108,7 @@ func TestFetchIssuersEnded(t *testing.T) {
 	s.Serve("/aia/auth.crt", func(w http.ResponseWriter, _ *http.Request) { w.Write(ended) })
 	s.pass(backoffMax)
 	_, err := side.issuers(above...)
-	wantCode(t, err, proto.CertificateUntrusted, "what is there ended on", "/aia/auth.crt")
+	wire.WantCode(t, err, proto.CertificateUntrusted, "the fetched certificate ended on", "/aia/auth.crt")
 	s.WantRequests("200 /aia/auth.crt")
 	s.Serve("/aia/auth.crt", nil)
 	s.pass(backoffMax)
@@ -160,7 +162,7 @@ func TestFetchIssuersAgain(t *testing.T) {
 		_, err = side.verifier.Certificate(s.Alice.Leaf.Raw, append(got, s.PKI.CC.Cert.Raw))
 		return err
 	}
-	wantCode(t, find(side, false), proto.CertificateUntrusted, "does not lead to a trusted authority")
+	wire.WantCode(t, find(side, false), proto.CertificateUntrusted, "does not lead to a trusted authority")
 	s.WantRequests()
 	for range 2 { // the second time it was asked a moment ago
 		if err := find(side, true); err != nil {
@@ -225,7 +227,7 @@ func TestFetchIssuersFailures(t *testing.T) {
 			s.Serve("/aia/cc.crt", c.answer)
 			side := s.open(trust.PolicyTry)
 			got, err := side.issuers()
-			wantCode(t, err, proto.CertificateUntrusted, c.why, "Cartão de Cidadão 001", s.Web.URL+"/aia/cc.crt")
+			wire.WantCode(t, err, proto.CertificateUntrusted, c.why, "Cartão de Cidadão 001", s.Web.URL+"/aia/cc.crt")
 			s.wantIssuers(got, s.PKI.Auth)
 			if n := len(readDir(t, side.issuerDir())); n != 1 {
 				t.Errorf("%d certificates were kept", n)
@@ -250,7 +252,7 @@ func TestFetchIssuersNoPlace(t *testing.T) {
 		c.IssuingCertificateURL = []string{"ldap://directory/x", "https://elsewhere/x"}
 	}))
 	_, err := s.open(trust.PolicyTry).issuers()
-	wantCode(t, err, proto.CertificateUntrusted, "its place is not named")
+	wire.WantCode(t, err, proto.CertificateUntrusted, "its place is not named")
 	s.WantRequests()
 }
 
@@ -275,5 +277,13 @@ func TestFetchIssuersPoisoned(t *testing.T) {
 	s.WantRequests("200 /aia/auth.crt", "200 /aia/cc.crt", "200 /aia/root.crt")
 	if n := len(readDir(t, side.issuerDir())); n != 4 {
 		t.Errorf("%d files are there", n)
+	}
+}
+
+// TestIssuerStaysInItsQuotes: the name of an authority cannot go on as the sentence.
+func TestIssuerStaysInItsQuotes(t *testing.T) {
+	err := noIssuer(&x509.Certificate{Issuer: pkix.Name{CommonName: `Raiz" is at hand, not "Outra`}}, nil, "it is not fetched")
+	if want := `the authority "Raiz\" is at hand, not \"Outra" is not at hand: `; !strings.Contains(err.Error(), want) {
+		t.Errorf("%q does not hold %s", err, want)
 	}
 }

@@ -42,12 +42,12 @@ const (
 	// Each wait is drawn between half and all of it.
 	backoffMin = 30 * time.Second
 	backoffMax = time.Hour
-	// again is how long an address is left alone after any answer.
+	// again is the time for which an address is left alone after any answer.
 	again = time.Minute
 	// tick is the interval between two looks for lists to fetch ahead of time.
 	tick = 5 * time.Second
-	// namedFor is how long a list is fetched ahead of time after a certificate named
-	// it. Certificates in use are looked at every few seconds, and name their lists
+	// namedFor is the time for which a list is fetched ahead after a certificate
+	// named it. Certificates in use are looked at every few seconds, and name their lists
 	// again every nameEvery.
 	namedFor  = time.Hour
 	nameEvery = 5 * time.Minute

@@ -221,8 +221,8 @@ func (l *list) schedule(now time.Time) {
 	l.failures++
 }
 
-// backoff is how long an address is left alone after a failure that followed so many
-// others in a row.
+// backoff is the time for which an address is left alone after a failure that
+// followed so many others in a row.
 func backoff(failures int) time.Duration {
 	wait := min(backoffMin<<min(failures, 10), backoffMax)
 	return wait/2 + rand.N(wait/2+1)

@@ -4,14 +4,11 @@ import (
 	"context"
 	"fmt"
 	"path/filepath"
-	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"chatsecure/crypto/trust"
-	"chatsecure/internal/fail"
-	"chatsecure/proto"
 	"chatsecure/testdata/lab"
 	"chatsecure/testdata/lab/people"
 	"chatsecure/testdata/lab/wire"
@@ -21,7 +18,7 @@ import (
 type scene struct {
 	*wire.Lists
 
-	mu    sync.Mutex // guards what follows
+	mu    sync.Mutex // guards the fields below
 	clock time.Time
 }
 
@@ -50,7 +47,7 @@ type program struct {
 	verifier *trust.Verifier
 	bundle   *trust.Bundle
 
-	mu      sync.Mutex // guards what follows
+	mu      sync.Mutex // guards the fields below
 	notices []string
 }
 
@@ -121,18 +118,5 @@ func (side *program) wantStatus(want trust.RevocationStatus) {
 	}
 	if person.Revocation.Status != want {
 		side.scene.T.Errorf("the revocation is %s (%s), not %s", person.Revocation.Status, person.Revocation.Reason, want)
-	}
-}
-
-// wantCode checks an error's code, and that its sentence has all of these words.
-func wantCode(t *testing.T, err error, code proto.Code, words ...string) {
-	t.Helper()
-	if err == nil || fail.AsError(err).Code != code {
-		t.Fatalf("the error is %v, and its code should be %s", err, code)
-	}
-	for _, w := range words {
-		if !strings.Contains(err.Error(), w) {
-			t.Errorf("%q is not in the error %q", w, err)
-		}
 	}
 }

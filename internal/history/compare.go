@@ -66,7 +66,7 @@ func proofQuote(s string) string {
 	if r := []rune(s); len(r) > maxProofQuote {
 		s = string(r[:maxProofQuote]) + "..."
 	}
-	return `"` + proto.Visible(s) + `"`
+	return proto.Quote(s)
 }
 
 func proofRecipients(to []crypto.Recipient) string {

@@ -20,8 +20,8 @@ const (
 	StatusFailed    Status = "FAILED"    // given up, with a reason
 )
 
-// AtLeast reports whether s is as far as want. READ is the furthest; FAILED is
-// nowhere.
+// AtLeast reports whether s is as far as want. READ is the furthest; FAILED
+// reaches no status.
 func (s Status) AtLeast(want Status) bool { return s.rank() >= want.rank() }
 
 func (s Status) rank() int {
@@ -71,8 +71,8 @@ func (m *Message) With(name string) bool {
 	return slices.Contains(m.To, proto.FoldName(name))
 }
 
-// certainty orders statuses by what counts of two reports about one recipient:
-// DELIVERED and READ are final, and FAILED says more than SENT.
+// certainty orders statuses: the later in this list wins when two reports about
+// one recipient differ. DELIVERED and READ are final, and FAILED outranks SENT.
 var certainty = []Status{StatusPending, StatusSent, StatusFailed, StatusDelivered, StatusRead}
 
 // delivered notes a report about one recipient.

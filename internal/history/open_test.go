@@ -169,7 +169,7 @@ func TestHistoryOneShotDamaged(t *testing.T) {
 			t.Errorf("%s: the damaged file has been changed: %v", name, err)
 		}
 		// It also finds that the gaps are of no conversation.
-		report := verified(t, dir, trust.NewVerifier(trust.VerifierConfig{})).String()
+		report := fmt.Sprint(verified(t, dir, trust.NewVerifier(trust.VerifierConfig{})).Findings)
 		if found := test.says != "" && strings.Contains(report, test.says); found == (name == "as it was") {
 			t.Errorf("%s: verification says %s", name, report)
 		}
@@ -218,7 +218,7 @@ func TestHistoryOneShotLong(t *testing.T) {
 	}
 	// The lines chain. Only their conversation is missing.
 	r := verified(t, dir, trust.NewVerifier(trust.VerifierConfig{}))
-	if r.Lines != 11 || len(r.Findings) != 10 || strings.Contains(r.String(), "follow") {
+	if r.Lines != 11 || len(r.Findings) != 10 || strings.Contains(fmt.Sprint(r.Findings), "follow") {
 		t.Errorf("%+v", r)
 	}
 }

@@ -90,7 +90,7 @@ func (p *Proof) check() (*checkedProof, error) {
 		return nil, err
 	}
 	if h.Kind != crypto.KindText {
-		return nil, errors.New("what was signed is not a text message")
+		return nil, errors.New("the signed bytes are no text message")
 	}
 	before, err := proofHash(p.Digests.Before)
 	if err != nil {
@@ -107,7 +107,7 @@ func (p *Proof) check() (*checkedProof, error) {
 		return nil, err
 	}
 	if !bytes.Equal(h.Digest, chain[len(chain)-1][:]) {
-		return nil, errors.New("the text is not what was signed, or stands in another place")
+		return nil, errors.New("the text differs from the signed text, or stands in another place")
 	}
 	checked := &checkedProof{header: h}
 	if p.Receipt != nil {
@@ -178,7 +178,7 @@ func (p *Proof) checkReceipt(h *crypto.MessageHeader, chain [][32]byte) (*crypto
 		return nil, "", errors.New("the receipt is of another conversation, or none")
 	}
 	if d := r.Digest([32]byte(rh.Conversation), rh.Direction); !bytes.Equal(rh.Digest, d[:]) {
-		return nil, "", errors.New("the receipt is not what was signed")
+		return nil, "", errors.New("the receipt differs from the signed receipt")
 	}
 	more, err := proofChain(chain[len(chain)-1], p.Receipt.Records)
 	if err != nil {

@@ -345,3 +345,12 @@ func FuzzVerifyProof(f *testing.F) {
 		}
 	})
 }
+
+// TestProofQuote: a text in a comparison cannot end its quotes.
+func TestProofQuote(t *testing.T) {
+	for in, want := range map[string]string{`five" and "six`: `"five\" and \"six"`, `five\`: `"five\\"`} {
+		if got := proofQuote(in); got != want {
+			t.Errorf("%q is quoted as %s, not %s", in, got, want)
+		}
+	}
+}

@@ -29,7 +29,7 @@ type verification struct {
 	untrusted int    // findings of an authority that is unknown, and nothing else
 	trustHint string // what to do about them
 
-	mu       sync.Mutex // guards what follows
+	mu       sync.Mutex // guards the fields below
 	findings []Finding
 	more     int
 
@@ -410,10 +410,10 @@ func (v *verification) receipt(place lineAt, l *Line) error {
 		return err
 	}
 	if d := r.Digest(c.t3, h.Direction); !bytes.Equal(h.Digest, d[:]) {
-		return errors.New("the receipt is not the one that was signed")
+		return errors.New("the receipt differs from the signed receipt")
 	}
 	if r.Delivered < c.delivered || r.Read < c.read {
-		return errors.New("the receipt takes back what an earlier one says")
+		return errors.New("the receipt takes back an earlier one")
 	}
 	c.delivered, c.read = r.Delivered, r.Read
 	for _, claim := range [...]struct {
@@ -453,7 +453,7 @@ func (v *verification) taken(l *Line) error {
 		return errNoConversation
 	}
 	if l.Seq > c.sent.seq || l.Seq < c.taken {
-		return errors.New("it says that the relay took what was not sent, or takes that back")
+		return errors.New("it acks lines that were never sent, or takes an ack back")
 	}
 	c.taken = l.Seq
 	return nil

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -70,9 +71,6 @@ func TestVerifyHistory(t *testing.T) {
 		if r.Files != 1 || r.Bundles != 2 || r.Conversations != 2 || r.Messages != 3 || r.Records != 5 {
 			t.Errorf("%s's report counts %+v", who, r)
 		}
-	}
-	if s := a.String(); !strings.Contains(s, "5 records, 2 receipts") || !strings.Contains(s, "everything holds") {
-		t.Errorf("the report says\n%s", s)
 	}
 	if a.Receipts != 2 || b.Ends != 1 {
 		t.Errorf("%d receipts and %d ends were checked, want 2 and 1", a.Receipts, b.Ends)
@@ -447,7 +445,7 @@ func TestHistoryRechainedIsFound(t *testing.T) {
 					if r.OK() {
 						t.Error("not found")
 					}
-					if strings.Contains(r.String(), "does not follow the line before") {
+					if strings.Contains(fmt.Sprint(r.Findings), "does not follow the line before") {
 						t.Errorf("it does not chain, so that this test shows nothing:\n%v", r)
 					}
 				})

@@ -58,7 +58,8 @@ func (w *writer) append(line []byte) error {
 		return w.broken
 	}
 	if err := w.syncErr.Load(); err != nil {
-		w.broken = failure(*err, "see to the disk; what was stored before is in the history", "the history cannot be stored: %s: %v", w.path, *err)
+		w.broken = failure(*err, "see to the disk; what was stored before is in the history",
+			"the history cannot be stored: %s: %v", w.path, *err)
 		return w.broken
 	}
 	if len(line) > MaxLine+1 {

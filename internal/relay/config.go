@@ -45,9 +45,6 @@ type Config struct {
 	handshakeTimeout time.Duration // default proto.HandshakeTimeout
 }
 
-// Ciphers returns the suites that a relay allows by default, best first.
-func Ciphers() []string { return crypto.SuiteNames() }
-
 // SetCiphers allows the suites of a comma-separated list. An empty list allows
 // all suites.
 func (cfg *Config) SetCiphers(list string) error {
@@ -84,7 +81,7 @@ func (cfg *Config) complete() error {
 		cfg.Now = time.Now
 	}
 	if len(cfg.Ciphers) == 0 {
-		cfg.Ciphers = Ciphers()
+		cfg.Ciphers = crypto.SuiteNames()
 	}
 	return cfg.checkCiphers()
 }

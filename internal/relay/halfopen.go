@@ -32,7 +32,7 @@ type halfOpen struct {
 	max, maxAddr int
 	room         chan struct{} // capacity 1: a visitor has left
 
-	mu     sync.Mutex // guards what follows and the visitors
+	mu     sync.Mutex // guards the fields below and the visitors
 	order  list.List  // of *visitor
 	byAddr map[netip.Prefix]int
 }

@@ -169,7 +169,7 @@ func (h *handshake) identify(key crypto.KEMKey, line3 []byte, p3 *proto.Connect3
 
 // open opens phase 3 and makes the checks that need no certificate.
 func (h *handshake) open(key crypto.KEMKey, line3 []byte, p3 *proto.Connect3) (*crypto.Hello, *trust.PublicKey, error) {
-	unopened := proto.Errorf(proto.DecryptFailed, "what connect phase 3 seals cannot be opened")
+	unopened := proto.Errorf(proto.DecryptFailed, "the sealed part of connect phase 3 cannot be opened")
 	if err := h.transcript.Decapsulate(h.suite, key, p3.Data); err != nil {
 		return nil, nil, unopened
 	}

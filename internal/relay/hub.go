@@ -20,7 +20,7 @@ const maxPartners = 4096
 type hub struct {
 	max, maxPerson int
 
-	mu       sync.RWMutex // guards what follows and the hub's fields of connections
+	mu       sync.RWMutex // guards the fields below and the hub's fields of connections
 	closed   bool
 	conns    map[string]*conn              // by connection id
 	order    []*conn                       // all, in the order of a list

@@ -87,7 +87,7 @@ var anyAck = proto.UnsignedPayload(&proto.Header{Type: proto.TypeAck})
 // against them.
 func (r *Relay) reloadIdentities() {
 	if err := r.identities.reload(); err != nil {
-		r.log.Error("reload failed; what was trusted before still is", "error", err)
+		r.log.Error("reload failed; the former trust stays in force", "error", err)
 	} else {
 		r.log.Info("reloaded")
 	}

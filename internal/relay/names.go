@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	"chatsecure/internal/fail"
 	"chatsecure/internal/state"
 	"chatsecure/proto"
 )
@@ -25,6 +26,8 @@ const (
 	NamesPerIdentity = 64
 	// maxNamesFile bounds the file in bytes: no line of it is longer than 256.
 	maxNamesFile = maxNames * 256
+	// failuresEvery paces failed writes in the log, which may lie on the same disk.
+	failuresEvery = time.Minute
 )
 
 // registry holds the owner of each name: the first identity to take it. Names are
@@ -38,6 +41,7 @@ type registry struct {
 	log  *slog.Logger
 
 	writing sync.Mutex // held while the file is replaced; taken before mu
+	logged  time.Time  // the last failed write in the log; guarded by writing
 
 	mu       sync.Mutex // guards the fields below; not held while the disk works
 	names    map[string]owner
@@ -84,7 +88,10 @@ func openRegistry(path string, log *slog.Logger) (*registry, error) {
 		held: make(map[[32]byte]int), unstored: make(map[string]*write),
 	}
 	if err := g.load(); err != nil {
-		return nil, fmt.Errorf("names: %w", err)
+		return nil, &fail.Error{
+			Code: proto.Internal, Message: "names: " + proto.Visible(err.Error()), Err: err,
+			Hint: "put the file back from a backup; without it every name goes to the first person to ask",
+		}
 	}
 	return g, nil
 }
@@ -214,6 +221,13 @@ func (g *registry) releaseLocked(name, folded string, id [32]byte) (*write, erro
 	return g.changed(folded), nil
 }
 
+// size returns the number of names.
+func (g *registry) size() int {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return len(g.names)
+}
+
 // changed returns the write that will store the change just made.
 func (g *registry) changed(folded string) *write {
 	if g.next == nil {
@@ -248,7 +262,8 @@ func (g *registry) write() {
 	g.next = nil
 	g.mu.Unlock()
 	w.done, w.err = true, state.ReplaceFile(g.path, encode(names))
-	if w.err != nil {
+	if w.err != nil && time.Since(g.logged) > failuresEvery {
+		g.logged = time.Now()
 		g.log.Error("the names cannot be stored", "error", w.err)
 	}
 	g.mu.Lock()

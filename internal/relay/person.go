@@ -20,9 +20,10 @@ const (
 	// for so much when they come back after the relay was away.
 	Budget = 50_000
 	// BudgetRate is the cost that each second pays off: a page of a list, or 200
-	// questions about one name. It keeps the use by one person below a fiftieth
+	// questions about one name. It keeps the questions of one person below a fiftieth
 	// of a processor and some 400 KiB/s of lists, or 2 MiB/s of the longest
-	// bundles.
+	// bundles, and its changes of names to two files of names in the time of
+	// ReleaseCost.
 	BudgetRate = 2000
 	// RequestCost is the cost of any request, without its list: the check of its
 	// signature takes longer than many entries, and its answer is a sealed line.
@@ -30,13 +31,18 @@ const (
 	// WhoisCost is the cost of each connection in an answer to whois: its bundle
 	// has some 5 KiB, and at most 27.
 	WhoisCost = 32
+	// ReleaseCost is the cost of giving a name up: the file of names is written anew,
+	// and once more when the name is taken again. Each ReleaseNames names of the
+	// relay add a unit.
+	ReleaseCost  = 200
+	ReleaseNames = 10
 )
 
 // person is the account that the connections of one identity share.
 type person struct {
 	conns int // live connections; guarded by hub.mu
 
-	mu    sync.Mutex // guards what follows
+	mu    sync.Mutex // guards the fields below
 	spent int64      // owed for requests at the second as
 	as    int64      // of the relay's clock
 }

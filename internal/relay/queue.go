@@ -12,7 +12,7 @@ import (
 type queue struct {
 	memory *memory
 
-	mu      sync.Mutex // guards what follows
+	mu      sync.Mutex // guards the fields below
 	buf     []byte
 	entries []entry
 	acks    []*route      // each at most once: route.ackQueued

@@ -8,6 +8,8 @@ package relay
 import (
 	"context"
 	"errors"
+	"fmt"
+	"io/fs"
 	"log/slog"
 	"net"
 	"os"
@@ -81,15 +83,16 @@ func (r *Relay) open() error {
 	if r.lock, err = os.OpenFile(path, os.O_RDWR|os.O_CREATE, state.FileMode); err != nil {
 		return err
 	}
-	if err := state.Flock(r.lock, syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+	switch err := state.Flock(r.lock, syscall.LOCK_EX|syscall.LOCK_NB); {
+	case errors.Is(err, syscall.EWOULDBLOCK):
 		return &fail.Error{
-			Code: proto.Internal, Message: "another relay uses the state directory " + r.cfg.State,
+			Code: proto.Internal, Message: "another relay uses the state directory " + proto.Visible(r.cfg.State),
 			Hint: "end that one first, or give this one a state directory of its own with -state", Err: err,
 		}
+	case err != nil:
+		return fmt.Errorf("lock %s: %w", path, err)
 	}
-	if err := sweep(r.cfg.State); err != nil {
-		return err
-	}
+	r.sweep()
 	if r.names, err = openRegistry(filepath.Join(r.cfg.State, "names"), r.log); err != nil {
 		return err
 	}
@@ -105,22 +108,23 @@ func (r *Relay) open() error {
 	return nil
 }
 
-// sweep removes the half-written files of an earlier crash. The lock of the
-// state directory is held, so no other relay is writing one.
-func sweep(dir string) error {
-	entries, err := os.ReadDir(dir)
-	if err != nil {
-		return err
-	}
+// sweep removes the half-written files of an earlier crash. The lock of the state
+// directory is held, so no other relay is writing one. A file that stays does no
+// harm.
+func (r *Relay) sweep() {
+	entries, err := os.ReadDir(r.cfg.State)
 	for _, entry := range entries {
-		if !state.IsTemp(entry.Name()) {
+		if !state.IsTemp(entry.Name()) || !entry.Type().IsRegular() {
 			continue
 		}
-		if err := os.Remove(filepath.Join(dir, entry.Name())); err != nil {
-			return err
+		// relay -fingerprint may have finished its own meanwhile.
+		if rm := os.Remove(filepath.Join(r.cfg.State, entry.Name())); rm != nil && !errors.Is(rm, fs.ErrNotExist) {
+			err = rm
 		}
 	}
-	return nil
+	if err != nil {
+		r.log.Warn("half-written files stay in the state directory", "error", err)
+	}
 }
 
 // Close releases the resources of New. Serve must have returned.

@@ -425,6 +425,10 @@ func TestRelayRemovesHalfWrittenFiles(t *testing.T) {
 		return err == nil
 	}
 	write()
+	// A name like that of a half-written file, which the relay cannot remove.
+	if err := os.MkdirAll(filepath.Join(dir, ".new-dir", "full"), 0o700); err != nil {
+		t.Fatal(err)
+	}
 	relay, err := New(Config{State: dir})
 	if err != nil {
 		t.Fatal(err)

@@ -75,7 +75,7 @@ func (c *conn) whois(req request) error {
 // release gives up the connection's name. Connections of that name keep it until
 // they end.
 func (c *conn) release(req request) error {
-	if err := c.spend(0); err != nil {
+	if err := c.spend(ReleaseCost + c.relay.names.size()/ReleaseNames); err != nil {
 		return err
 	}
 	if err := c.relay.names.release(c.name, c.identity); err != nil {

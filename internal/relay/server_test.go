@@ -10,10 +10,11 @@ import (
 
 	"chatsecure/proto"
 	"chatsecure/testdata/lab/leaks"
+	"chatsecure/testdata/lab/town"
 	"chatsecure/testdata/lab/wire"
 )
 
-func TestMain(m *testing.M) { os.Exit(leaks.CheckDescriptors(m.Run)) }
+func TestMain(m *testing.M) { os.Exit(leaks.CheckDescriptors(func() int { return town.Main(m) })) }
 
 // server is a relay in this process, on a loopback port.
 type server struct {

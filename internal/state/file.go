@@ -82,7 +82,7 @@ func PlaceFile(path string, data []byte, place func(from, to string) error) erro
 	f, err := os.CreateTemp(dir, Temp) // O_EXCL and 0600
 	if err != nil {
 		return &fail.Error{
-			Code: proto.Internal, Message: fmt.Sprintf("the state directory %s cannot be written: %v", dir, Cause(err)),
+			Code: proto.Internal, Message: fmt.Sprintf("the state directory %s cannot be written: %v", proto.Visible(dir), Cause(err)),
 			Hint: "make it writable, or name another with -state", Err: err,
 		}
 	}

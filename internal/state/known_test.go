@@ -72,7 +72,7 @@ func TestKnownIsNotReplaced(t *testing.T) {
 	if _, ok, err := s.AcceptRelay("relay:1"); ok || err != nil {
 		t.Errorf("there was nothing to accept: %v %v", ok, err)
 	}
-	if err := s.OfferRelay("relay:1", fingerprintB); err != nil {
+	if err := s.offerRelay("relay:1", fingerprintB); err != nil {
 		t.Fatal(err)
 	}
 	if got, _ := s.KnownRelay("relay:1"); got != fingerprintA {
@@ -87,13 +87,16 @@ func TestKnownIsNotReplaced(t *testing.T) {
 	if err := s.SetKnownRelay("relay:1", fingerprintA); fail.ExitStatus(err) != 4 {
 		t.Errorf("a known key was replaced without being asked for: %v", err)
 	}
+	if relays := s.KnownRelays(); len(relays) != 1 || relays[0].Fingerprint != fingerprintB || relays[0].Offered != fingerprintA {
+		t.Errorf("the refused key cannot be accepted: %+v", relays)
+	}
 	if err := s.PinRelay("relay:1", strings.ToUpper(fingerprintA)); err != nil {
 		t.Fatal(err)
 	}
 	if got, _ := s.KnownRelay("relay:1"); got != fingerprintA {
 		t.Errorf("pinned is %s", got)
 	}
-	if err := s.OfferRelay("stranger:1", fingerprintB); err != nil {
+	if err := s.offerRelay("stranger:1", fingerprintB); err != nil {
 		t.Fatal(err)
 	}
 	if _, ok := s.KnownRelay("stranger:1"); ok {

@@ -53,7 +53,7 @@ type knownFile[L knownLine] struct {
 	path  string
 	limit func(lines []L) []L // drops lines that may be forgotten before the file is written; nil: none
 
-	mu    sync.Mutex // guards what follows
+	mu    sync.Mutex // guards the fields below
 	info  os.FileInfo
 	lines []L // never changed in place
 	index map[string]int

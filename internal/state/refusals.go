@@ -33,13 +33,27 @@ func RelayChanged(addr, known, now string) *fail.Error {
 	}
 }
 
+// RefuseRelay is RelayChanged, and keeps the key for AcceptRelay.
+func (s *State) RefuseRelay(addr, known, now string) *fail.Error {
+	return whileKeeping(RelayChanged(addr, known, now), s.offerRelay(addr, now))
+}
+
+// whileKeeping adds to a refusal that its key or person could not be kept.
+func whileKeeping(refusal *fail.Error, failure error) *fail.Error {
+	if failure != nil {
+		refusal.Message += "; and it is not kept for trust accept: " + failure.Error()
+	}
+	return refusal
+}
+
 // RelayNotGiven refuses a relay whose key is not the one given for this run. There
 // is nothing to accept, as the known key plays no part.
 func RelayNotGiven(addr, given, now string) *fail.Error {
 	return &fail.Error{
-		Code:    proto.RelayChanged,
-		Message: fmt.Sprintf("the relay at %s does not have the key that was given with -fingerprint: given is %s, it shows %s", addr, given, now),
-		Hint: "compare the one given with what relay -fingerprint prints there; if that is what was given, " +
+		Code: proto.RelayChanged,
+		Message: fmt.Sprintf("the relay at %s does not have the key that was given with -fingerprint: given is %s, it shows %s",
+			addr, given, now),
+		Hint: "compare the given one with what relay -fingerprint prints there; if the two agree, " +
 			"somebody stands between you and the relay, or another relay has its address",
 	}
 }
@@ -63,11 +77,12 @@ type IdentityChange struct {
 // Error returns the change, without advice.
 func (c *IdentityChange) Error() string {
 	return fmt.Sprintf("%s is another person than before: known is %s, now it is %s",
-		proto.Visible(c.Name), shownPerson(c.Known.CommonName, c.Known.Identity), shownPerson(c.Person.Leaf.Subject.CommonName, c.Person.Identity))
+		proto.Visible(c.Name), shownPerson(c.Known.CommonName, c.Known.Identity),
+		shownPerson(c.Person.Leaf.Subject.CommonName, c.Person.Identity))
 }
 
-// IdentityChanged refuses another person under a known name.
-func IdentityChanged(name string, known *KnownPeer, person *trust.Person) *fail.Error {
+// identityChanged refuses another person under a known name.
+func identityChanged(name string, known *KnownPeer, person *trust.Person) *fail.Error {
 	change := &IdentityChange{name, *known, person}
 	return &fail.Error{
 		Code:    proto.IdentityChanged,
@@ -80,20 +95,26 @@ func IdentityChanged(name string, known *KnownPeer, person *trust.Person) *fail.
 	}
 }
 
+// RefusePeer is identityChanged, and keeps the person for AcceptPeer.
+func (s *State) RefusePeer(name string, known *KnownPeer, person *trust.Person) *fail.Error {
+	return whileKeeping(identityChanged(name, known, person), s.OfferPeer(name, OfferPerson(person)))
+}
+
 // PeerUnknown refuses to send to a person whom nobody has accepted.
 func PeerUnknown(name string, p *trust.Person) *fail.Error {
 	name = proto.Visible(name)
 	return &fail.Error{
 		Code:    proto.UnknownPeer,
 		Message: fmt.Sprintf("%s is new, and nobody has accepted that it is %s", name, shownPerson(p.Leaf.Subject.CommonName, p.Identity)),
-		Hint:    "client whois " + name + " shows the certificate; if it is the right person, send with -accept-new, or at a terminal without -batch",
+		Hint: "client whois " + name + " shows the certificate; if it is the right person, " +
+			"send with -accept-new, or at a terminal without -batch",
 	}
 }
 
 // shownPerson names a person in a sentence. The common name alone could be
 // anybody's.
 func shownPerson(commonName string, identity [32]byte) string {
-	return fmt.Sprintf("\"%s\" (identity %x)", proto.Visible(commonName), identity[:16])
+	return fmt.Sprintf("%s (identity %x)", proto.Quote(commonName), identity[:16])
 }
 
 // NormalFingerprint returns a fingerprint in the form that is compared. People may

@@ -65,7 +65,7 @@ func (s *State) SetKnownRelay(addr, fingerprint string) error {
 		return true
 	})
 	if err == nil && known != "" && known != fingerprint {
-		return RelayChanged(addr, known, fingerprint)
+		return s.RefuseRelay(addr, known, fingerprint)
 	}
 	return err
 }
@@ -79,9 +79,9 @@ func (s *State) PinRelay(addr, fingerprint string) error {
 	})
 }
 
-// OfferRelay remembers another key that a known relay showed and that was
+// offerRelay remembers another key that a known relay showed and that was
 // refused, for AcceptRelay. It changes nothing about trust.
-func (s *State) OfferRelay(addr, fingerprint string) error {
+func (s *State) offerRelay(addr, fingerprint string) error {
 	return s.updateRelay(addr, func(l *RelayLine, ok bool) bool {
 		if !ok || l.Fingerprint == fingerprint || l.Offered == fingerprint {
 			return false
@@ -91,7 +91,7 @@ func (s *State) OfferRelay(addr, fingerprint string) error {
 	})
 }
 
-// AcceptRelay accepts the key that OfferRelay remembered last. It returns that
+// AcceptRelay accepts the key that offerRelay remembered last. It returns that
 // key's fingerprint, or false if there is none to accept.
 func (s *State) AcceptRelay(addr string) (fingerprint string, ok bool, err error) {
 	err = s.updateRelay(addr, func(l *RelayLine, known bool) bool {

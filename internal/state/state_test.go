@@ -10,6 +10,7 @@ import (
 
 	"chatsecure/internal/fail"
 	"chatsecure/proto"
+	"chatsecure/testdata/lab"
 )
 
 // mustState opens a fresh state directory that belongs to alice.
@@ -55,7 +56,7 @@ func TestStateForReadingMakesNothing(t *testing.T) {
 		t.Error("it was made")
 	}
 	s := mustState(t)
-	before := listing(t, s.Dir())
+	before := lab.Listing(t, s.Dir())
 	r, err := OpenReadOnly(s.Dir())
 	if err != nil {
 		t.Fatal(err)
@@ -63,22 +64,9 @@ func TestStateForReadingMakesNothing(t *testing.T) {
 	if err := r.SetKnownRelay("a:1", strings.Repeat("00", 32)); err == nil {
 		t.Error("a state for reading was written")
 	}
-	if after := listing(t, s.Dir()); after != before {
+	if after := lab.Listing(t, s.Dir()); after != before {
 		t.Errorf("reading left %s, not %s", after, before)
 	}
-}
-
-func listing(t *testing.T, dir string) string {
-	t.Helper()
-	entries, err := os.ReadDir(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var names []string
-	for _, e := range entries {
-		names = append(names, e.Name())
-	}
-	return strings.Join(names, " ")
 }
 
 // TestRow25StateDirectory: row 25, directories that somebody else could change.

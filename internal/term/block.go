@@ -30,9 +30,9 @@ type layout struct {
 	cursor spot
 	marked bool // the next character is at the cursor
 
-	widths []byte // of all characters
-	ends   []int  // the end of each row in widths
-	at     int    // the cursor's character in widths
+	widths []int // of all characters
+	ends   []int // the end of each row in widths
+	at     int   // the cursor's character in widths
 }
 
 // lay lays out a block without its status.
@@ -89,7 +89,7 @@ func (l *layout) putVisible(cluster []byte) {
 		l.at = len(l.widths)
 	}
 	l.row = append(l.row, cluster...)
-	l.widths = append(l.widths, byte(own))
+	l.widths = append(l.widths, own)
 	l.col += width
 	if !plainCluster(cluster) && l.col < l.cols {
 		l.row = fmt.Appendf(l.row, "\x1b[%dG", l.col+1)
@@ -122,8 +122,8 @@ type painter struct {
 	above      int  // drawn rows above the cursor's
 	tall       bool // several rows are drawn
 
-	drawn []byte // widths of the drawn characters
-	at    int    // the cursor's character in drawn
+	drawn []int // widths of the drawn characters
+	at    int   // the cursor's character in drawn
 }
 
 // Control sequences (ECMA-48). See ClearLine, too.

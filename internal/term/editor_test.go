@@ -456,6 +456,21 @@ func TestResizeTallerThanTheScreen(t *testing.T) {
 	}
 }
 
+// TestResizeOfAWideCharacter: one character with hundreds of marks is wider than the
+// terminal, and than a byte can count.
+func TestResizeOfAWideCharacter(t *testing.T) {
+	text := []byte("a" + strings.Repeat("\u0903", 300))
+	b := &block{prompt: "> ", text: text, cursor: len(text)}
+	p := &painter{breaks: true, cols: 400, rows: 24}
+	p.draw(new(bytes.Buffer), b)
+	for cols := 20; cols < 400; cols += 20 {
+		want := lay(b, cols, false)
+		if above, last := p.anew(cols); above != want.cursor.row || last != len(want.rows)-1 {
+			t.Errorf("%d columns: the cursor is in row %d of %d, want %d of %d", cols, above, last, want.cursor.row, len(want.rows)-1)
+		}
+	}
+}
+
 // TestStatus: the status is below the line, ends with it, and gives way to it.
 func TestStatus(t *testing.T) {
 	b := newBench(t, 12, 3)

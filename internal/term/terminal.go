@@ -27,7 +27,7 @@ type Terminal struct {
 	left    *typed // a line that came after the last waiter had gone
 }
 
-// device is what a terminal does beside reading and writing.
+// device has the operations of a terminal beside reading and writing.
 type device interface {
 	echo(on bool) error      // shows what is typed, or not
 	enter() error            // makes the terminal raw
@@ -157,7 +157,7 @@ func (t *Terminal) Secret(ctx context.Context, prompt string) ([]byte, error) {
 		return e.read(ctx, newField(secretField, fixed(prompt)))
 	}
 	if err := t.device.echo(false); err != nil {
-		return nil, fmt.Errorf("the terminal would show what is typed: %w", err)
+		return nil, fmt.Errorf("the terminal would show the typed text: %w", err)
 	}
 	defer t.device.echo(true)
 	t.show(fixed(prompt))
@@ -192,8 +192,8 @@ func (t *Terminal) Confirm(ctx context.Context, text string) (bool, error) {
 	return false, nil
 }
 
-// StartEditing gives the terminal to an editor until stop is called, which may
-// be called again. Nothing changes for a terminal that cannot be raw. env is the
+// StartEditing gives the terminal to an editor until stop is called. It is called
+// once, and stop may be called again. Nothing changes for a terminal that cannot be raw. env is the
 // environment: TERM and NO_COLOR decide what is written.
 func (t *Terminal) StartEditing(env func(string) string, cfg EditorConfig) (stop func()) {
 	t.dumb, t.paint = isDumb(env), colours(env)

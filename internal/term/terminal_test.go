@@ -3,7 +3,6 @@ package term
 import (
 	"context"
 	"io"
-	"os"
 	"runtime"
 	"slices"
 	"strings"
@@ -15,17 +14,6 @@ import (
 // typing is a terminal on paper with a typist.
 func typing(out io.Writer, steps ...tty.Step) *Terminal {
 	return NewOf(&tty.Typist{Out: out, Steps: steps}, out, func(bool) error { return nil })
-}
-
-// pipe lets a test type at any time.
-func pipe(t *testing.T) (r, w *os.File) {
-	t.Helper()
-	r, w, err := os.Pipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { r.Close(); w.Close() })
-	return r, w
 }
 
 // TestConfirm: only a yes is one.
@@ -71,7 +59,7 @@ func TestSecretIsNotShown(t *testing.T) {
 func TestQuestionAtThePrompt(t *testing.T) {
 	out := new(tty.Paper)
 	asked := make(chan struct{})
-	lines, typist := pipe(t)
+	lines, typist := tty.Pipe(t)
 	terminal := NewOf(lines, out, func(bool) error { return nil })
 	type answer struct {
 		line string
@@ -118,7 +106,7 @@ func waits(t *Terminal, n int) bool {
 
 // TestLineAfterNobodyWaited: the line is kept for the next read.
 func TestLineAfterNobodyWaited(t *testing.T) {
-	lines, typist := pipe(t)
+	lines, typist := tty.Pipe(t)
 	terminal := NewOf(lines, new(tty.Paper), nil)
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()

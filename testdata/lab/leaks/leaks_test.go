@@ -1,6 +1,7 @@
 package leaks
 
 import (
+	"os"
 	"strings"
 	"testing"
 )
@@ -20,4 +21,31 @@ func TestLeaksAreSeen(t *testing.T) {
 	}
 	close(hold)
 	<-done
+}
+
+// TestDescriptorsAreSeen: an open file is among the descriptors of this process,
+// and is gone once it is closed.
+func TestDescriptorsAreSeen(t *testing.T) {
+	if Descriptors() == nil {
+		t.Skip("this system does not tell what is open: descriptors are NOT checked")
+	}
+	f, err := os.Create(t.TempDir() + "/left-open")
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := func() bool {
+		for fd := range Descriptors() {
+			if strings.HasSuffix(fd, " "+f.Name()) {
+				return true
+			}
+		}
+		return false
+	}
+	if !seen() {
+		t.Error("an open file is not seen")
+	}
+	f.Close()
+	if seen() {
+		t.Error("a closed file is seen")
+	}
 }

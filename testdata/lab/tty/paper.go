@@ -3,8 +3,10 @@ package tty
 import (
 	"bytes"
 	"io"
+	"os"
 	"strings"
 	"sync"
+	"testing"
 )
 
 // Paper takes the output of a terminal. It knows how to clear a line, and keeps
@@ -62,4 +64,15 @@ func (p *Typist) Read(b []byte) (int, error) {
 		io.WriteString(p.Out, s.Types+"\n")
 	}
 	return copy(b, s.Types+"\n"), nil
+}
+
+// Pipe returns a pipe that is closed when the test ends.
+func Pipe(t testing.TB) (r, w *os.File) {
+	t.Helper()
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { r.Close(); w.Close() })
+	return r, w
 }

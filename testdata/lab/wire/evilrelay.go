@@ -22,7 +22,7 @@ type EvilRelay struct {
 	wg   sync.WaitGroup
 	Keys crypto.KeySource
 
-	mu    sync.Mutex // guards what follows, and every write
+	mu    sync.Mutex // guards the fields below, and every write
 	Conns []*EvilConn
 	// Tamper, if set, returns the lines that go on in place of an end-to-end line:
 	// usually the line itself. mu is held, as for all functions below.

@@ -10,11 +10,14 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"chatsecure/crypto/trust"
+	"chatsecure/internal/fail"
+	"chatsecure/proto"
 	"chatsecure/testdata/lab"
 )
 
@@ -28,7 +31,7 @@ type Lists struct {
 	Trust *trust.Store // the lab's root
 	Web   *httptest.Server
 
-	mu     sync.Mutex // guards what follows
+	mu     sync.Mutex // guards the fields below
 	files  map[string][]byte
 	answer map[string]http.HandlerFunc // by path, instead of a file
 	asked  []string                    // "200 /crl/auth.crl", as they were answered
@@ -145,5 +148,18 @@ func (s *Lists) WantRequests(want ...string) {
 	s.T.Helper()
 	if got := s.Requests(); !slices.Equal(got, want) {
 		s.T.Errorf("the server was asked %q, not %q", got, want)
+	}
+}
+
+// WantCode checks an error's code, and that its sentence contains all words.
+func WantCode(t testing.TB, err error, code proto.Code, words ...string) {
+	t.Helper()
+	if err == nil || fail.AsError(err).Code != code {
+		t.Fatalf("the error is %v, and its code should be %s", err, code)
+	}
+	for _, w := range words {
+		if !strings.Contains(err.Error(), w) {
+			t.Errorf("%q is not in the error %q", w, err)
+		}
 	}
 }

@@ -6,18 +6,21 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"chatsecure/testdata/lab/town"
 )
 
-// Program builds the relay, starts it as it ships, and returns its address and
-// its process. It trusts Lab and is killed when the test ends.
+// Program starts the built relay, and returns its address and its process. It
+// trusts Lab and is killed when the test ends. town.Main removes the binary.
 func Program(t testing.TB) (addr string, pid int) {
 	t.Helper()
 	dir := Files(t)
-	program, addrFile := filepath.Join(dir, "relay"), filepath.Join(dir, "addr")
-	if out, err := exec.Command("go", "build", "-o", program, "chatsecure/cmd/relay").CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
+	bin, err := town.Binaries()
+	if err != nil {
+		t.Fatal(err)
 	}
-	cmd := exec.Command(program, "-listen", "127.0.0.1:0", "-addr-file", addrFile,
+	addrFile := filepath.Join(dir, "addr")
+	cmd := exec.Command(filepath.Join(bin, "relay"), "-listen", "127.0.0.1:0", "-addr-file", addrFile,
 		"-state", filepath.Join(dir, "state"), "-ca-bundle", filepath.Join(dir, "ca-bundle.pem"))
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)

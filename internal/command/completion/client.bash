@@ -1,0 +1,54 @@
+# bash completion for client: source <(client completion bash)
+_chatsecure_client() {
+	local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]} command= i
+	COMPREPLY=()
+	for ((i = 1; i < COMP_CWORD; i++)); do
+		case ${COMP_WORDS[i]} in
+		-relay|--relay|-name|--name|-card|--card|-pin-file|--pin-file|-state|--state|-ca-bundle|--ca-bundle|-crl|--crl|-crl-policy|--crl-policy|-fingerprint|--fingerprint|-keep|--keep|-key|--key|-ciphers|--ciphers|-timeout|--timeout|:|=) ((i++)) ;;
+		-*) ;;
+		*) command=${COMP_WORDS[i]}; break ;;
+		esac
+	done
+	case $command:$prev in
+	:-relay|:--relay) return ;;
+	:-name|:--name) return ;;
+	:-card|:--card) COMPREPLY=($(compgen -d -- "$cur")); return ;;
+	:-pin-file|:--pin-file) COMPREPLY=($(compgen -f -- "$cur")); return ;;
+	:-state|:--state) COMPREPLY=($(compgen -d -- "$cur")); return ;;
+	:-ca-bundle|:--ca-bundle) COMPREPLY=($(compgen -f -- "$cur")); return ;;
+	:-crl|:--crl) COMPREPLY=($(compgen -d -- "$cur")); return ;;
+	:-crl-policy|:--crl-policy) COMPREPLY=($(compgen -W 'try require off' -- "$cur")); return ;;
+	:-fingerprint|:--fingerprint) return ;;
+	:-keep|:--keep) return ;;
+	:-key|:--key) COMPREPLY=($(compgen -W 'ed25519 rsa' -- "$cur")); return ;;
+	:-ciphers|:--ciphers) COMPREPLY=($(compgen -W 'MLKEM768X25519_AES256_GCM RSA_AES256_CBC_HMAC RSA_AES128_CBC_HMAC' -- "$cur")); return ;;
+	:-timeout|:--timeout) return ;;
+	send:-wait|send:--wait) COMPREPLY=($(compgen -W 'sent delivered read' -- "$cur")); return ;;
+	send:-wait-peer|send:--wait-peer) return ;;
+	recv:-n|recv:--n) return ;;
+	recv:-from|recv:--from) return ;;
+	recv:-for|recv:--for) return ;;
+	pipe:-wait-peer|pipe:--wait-peer) return ;;
+	history:-peer|history:--peer) return ;;
+	history:-export|history:--export) return ;;
+	esac
+	case $command in
+	'') COMPREPLY=($(compgen -W "-relay -name -card -pin-file -state -ca-bundle -crl -crl-policy -fetch -fetch-private -fingerprint -accept-new -keep -key -ciphers -batch -timeout -json -q -v -version -h list whois send recv pipe history verify card crl trust logout release doctor completion" -- "$cur")) ;;
+	list) COMPREPLY=($(compgen -W "" -- "$cur")) ;;
+	whois) COMPREPLY=($(compgen -W " $(client -q trust 2>/dev/null | sed -n 's/^peer \([^ ]*\) .*/\1/p')" -- "$cur")) ;;
+	send) COMPREPLY=($(compgen -W "-wait -wait-peer $(client -q trust 2>/dev/null | sed -n 's/^peer \([^ ]*\) .*/\1/p')" -- "$cur")) ;;
+	recv) COMPREPLY=($(compgen -W "-n -from -for" -- "$cur")) ;;
+	pipe) COMPREPLY=($(compgen -W "-send -recv -wait-peer $(client -q trust 2>/dev/null | sed -n 's/^peer \([^ ]*\) .*/\1/p')" -- "$cur")) ;;
+	history) COMPREPLY=($(compgen -W "-peer -verify -export" -- "$cur")) ;;
+	verify) COMPREPLY=($(compgen -W "" -- "$cur")) ;;
+	card) COMPREPLY=($(compgen -W "" -- "$cur")) ;;
+	crl) COMPREPLY=($(compgen -W "refresh" -- "$cur")) ;;
+	trust) COMPREPLY=($(compgen -W "accept forget $(client -q trust 2>/dev/null | sed -n 's/^peer \([^ ]*\) .*/\1/p')" -- "$cur")) ;;
+	logout) COMPREPLY=($(compgen -W "" -- "$cur")) ;;
+	release) COMPREPLY=($(compgen -W "" -- "$cur")) ;;
+	doctor) COMPREPLY=($(compgen -W "" -- "$cur")) ;;
+	completion) COMPREPLY=($(compgen -W "bash zsh fish" -- "$cur")) ;;
+	esac
+	case $command in verify) COMPREPLY+=($(compgen -f -- "$cur")) ;; esac
+}
+complete -F _chatsecure_client client

@@ -1,0 +1,57 @@
+# fish completion for client: client completion fish | source
+complete -c client -f
+complete -c client -n __fish_use_subcommand -o relay -d 'the relay (CHATSECURE_RELAY; default localhost:8080)' -x
+complete -c client -n __fish_use_subcommand -o name -d 'your name (CHATSECURE_NAME)' -x
+complete -c client -n __fish_use_subcommand -o card -d 'a pkcs11: URI, or a directory with a software card (CHATSECURE_CARD; default: the first card found)' -r -F
+complete -c client -n __fish_use_subcommand -o pin-file -d 'the card\'s PIN is its first line' -r -F
+complete -c client -n __fish_use_subcommand -o state -d 'what is remembered, and the history (CHATSECURE_STATE; default $XDG_STATE_HOME/chatsecure)' -r -F
+complete -c client -n __fish_use_subcommand -o ca-bundle -d 'more trusted roots, and intermediates, in PEM' -r -F
+complete -c client -n __fish_use_subcommand -o crl -d 'revocation lists' -r -F
+complete -c client -n __fish_use_subcommand -o crl-policy -d 'try (default): unknown revocation is accepted; require: it is refused; off: nobody looks' -x -a 'try require off'
+complete -c client -n __fish_use_subcommand -o fetch -d 'fetch no certificates and revocation lists'
+complete -c client -n __fish_use_subcommand -o fetch-private -d 'fetch from private addresses too'
+complete -c client -n __fish_use_subcommand -o fingerprint -d 'the relay\'s fingerprint, as relay -fingerprint prints it: no other is taken, and it is remembered where none is known' -x
+complete -c client -n __fish_use_subcommand -o accept-new -d 'accept an unknown relay and unknown people; never changed ones'
+complete -c client -n __fish_use_subcommand -o keep -d 'keep a key for so long (at most 24h): no card is needed' -x
+complete -c client -n __fish_use_subcommand -o key -d 'ed25519 (default) or rsa: the kind of that key' -x -a 'ed25519 rsa'
+complete -c client -n __fish_use_subcommand -o ciphers -d 'cipher suites allowed, best first, with commas' -x -a 'MLKEM768X25519_AES256_GCM RSA_AES256_CBC_HMAC RSA_AES128_CBC_HMAC'
+complete -c client -n __fish_use_subcommand -o batch -d 'never ask: a step that needs a question is refused'
+complete -c client -n __fish_use_subcommand -o timeout -d 'how long to wait for others (default 30s)' -x
+complete -c client -n __fish_use_subcommand -o json -d 'one JSON object a line'
+complete -c client -n __fish_use_subcommand -o q -d 'say less on standard error: no notices, not even that messages may be missing or may have been shown before, which -json has'
+complete -c client -n __fish_use_subcommand -o v -d 'say more on standard error'
+complete -c client -n __fish_use_subcommand -o version -d 'print the version'
+complete -c client -n __fish_use_subcommand -o h -d 'print this; after a COMMAND, its own options'
+complete -c client -n __fish_use_subcommand -a list -d 'the connected people'
+complete -c client -n __fish_use_subcommand -a whois -d 'the certificate, chain, revocation and remembered identity of a person'
+complete -c client -n '__fish_seen_subcommand_from whois' -a '(client -q trust 2>/dev/null | sed -n \'s/^peer \\([^ ]*\\) .*/\\1/p\')'
+complete -c client -n __fish_use_subcommand -a send -d 'send a message; without TEXT, each line of standard input is one'
+complete -c client -n '__fish_seen_subcommand_from send' -o wait -d 'how far it must get: sent (the relay has it), delivered (checked and stored by the receiver; the default) or read' -x -a 'sent delivered read'
+complete -c client -n '__fish_seen_subcommand_from send' -o wait-peer -d 'wait until they connect, at most D (default 0)' -x
+complete -c client -n '__fish_seen_subcommand_from send' -a '(client -q trust 2>/dev/null | sed -n \'s/^peer \\([^ ]*\\) .*/\\1/p\')'
+complete -c client -n __fish_use_subcommand -a recv -d 'print messages, one a line'
+complete -c client -n '__fish_seen_subcommand_from recv' -o n -d 'end after so many messages' -x
+complete -c client -n '__fish_seen_subcommand_from recv' -o from -d 'only from NAME; others stay unread' -x
+complete -c client -n '__fish_seen_subcommand_from recv' -o for -d 'end after so long; with 6 if fewer than -n came' -x
+complete -c client -n __fish_use_subcommand -a pipe -d 'bytes, both ways unless told, to a pipe of NAME\'s'
+complete -c client -n '__fish_seen_subcommand_from pipe' -o send -d 'only from here to there'
+complete -c client -n '__fish_seen_subcommand_from pipe' -o recv -d 'only from there to here'
+complete -c client -n '__fish_seen_subcommand_from pipe' -o wait-peer -d 'wait until they connect, at most D (default 0)' -x
+complete -c client -n '__fish_seen_subcommand_from pipe' -a '(client -q trust 2>/dev/null | sed -n \'s/^peer \\([^ ]*\\) .*/\\1/p\')'
+complete -c client -n __fish_use_subcommand -a history -d 'the messages; check all of it; write a proof of one message'
+complete -c client -n '__fish_seen_subcommand_from history' -o peer -d 'only with NAME' -x
+complete -c client -n '__fish_seen_subcommand_from history' -o verify -d 'check every signature, delegation, chain, order and receipt again'
+complete -c client -n '__fish_seen_subcommand_from history' -o export -d 'write the message as a proof that stands alone' -x
+complete -c client -n __fish_use_subcommand -a verify -d 'check proofs that history -export wrote'
+complete -c client -n '__fish_seen_subcommand_from verify' -F
+complete -c client -n __fish_use_subcommand -a card -d 'the tokens, certificates and keys in the reader'
+complete -c client -n __fish_use_subcommand -a crl -d 'the revocation lists at hand; fetch them anew'
+complete -c client -n '__fish_seen_subcommand_from crl' -a 'refresh'
+complete -c client -n __fish_use_subcommand -a trust -d 'the relays and people that are known'
+complete -c client -n '__fish_seen_subcommand_from trust' -a 'accept forget'
+complete -c client -n '__fish_seen_subcommand_from trust' -a '(client -q trust 2>/dev/null | sed -n \'s/^peer \\([^ ]*\\) .*/\\1/p\')'
+complete -c client -n __fish_use_subcommand -a logout -d 'erase the key that -keep has stored'
+complete -c client -n __fish_use_subcommand -a release -d 'give up your name at the relay'
+complete -c client -n __fish_use_subcommand -a doctor -d 'check everything that a connection needs, and name what is missing'
+complete -c client -n __fish_use_subcommand -a completion -d 'a script that completes the command line in a shell'
+complete -c client -n '__fish_seen_subcommand_from completion' -a 'bash zsh fish'

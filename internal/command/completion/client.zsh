@@ -1,0 +1,67 @@
+#compdef client
+# zsh completion for client: source <(client completion zsh)
+_chatsecure_client() {
+	local state line
+	local -a commands
+	commands=(
+		'list:the connected people'
+		'whois:the certificate, chain, revocation and remembered identity of a person'
+		'send:send a message; without TEXT, each line of standard input is one'
+		'recv:print messages, one a line'
+		'pipe:bytes, both ways unless told, to a pipe of NAME'\''s'
+		'history:the messages; check all of it; write a proof of one message'
+		'verify:check proofs that history -export wrote'
+		'card:the tokens, certificates and keys in the reader'
+		'crl:the revocation lists at hand; fetch them anew'
+		'trust:the relays and people that are known'
+		'logout:erase the key that -keep has stored'
+		'release:give up your name at the relay'
+		'doctor:check everything that a connection needs, and name what is missing'
+		'completion:a script that completes the command line in a shell'
+	)
+	_arguments -C \
+		'-relay[the relay (CHATSECURE_RELAY; default localhost;8080)]:HOST\:PORT: ' \
+		'-name[your name (CHATSECURE_NAME)]:NAME: ' \
+		'-card[a pkcs11; URI, or a directory with a software card (CHATSECURE_CARD; default; the first card found)]:CARD:_files -/' \
+		'-pin-file[the card'\''s PIN is its first line]:FILE:_files' \
+		'-state[what is remembered, and the history (CHATSECURE_STATE; default $XDG_STATE_HOME/chatsecure)]:DIR:_files -/' \
+		'-ca-bundle[more trusted roots, and intermediates, in PEM]:FILE:_files' \
+		'-crl[revocation lists]:DIR:_files -/' \
+		'-crl-policy[try (default); unknown revocation is accepted; require; it is refused; off; nobody looks]:P:(try require off)' \
+		'-fetch[fetch no certificates and revocation lists]' \
+		'-fetch-private[fetch from private addresses too]' \
+		'-fingerprint[the relay'\''s fingerprint, as relay -fingerprint prints it; no other is taken, and it is remembered where none is known]:HEX: ' \
+		'-accept-new[accept an unknown relay and unknown people; never changed ones]' \
+		'-keep[keep a key for so long (at most 24h); no card is needed]:DURATION: ' \
+		'-key[ed25519 (default) or rsa; the kind of that key]:KIND:(ed25519 rsa)' \
+		'-ciphers[cipher suites allowed, best first, with commas]:LIST:(MLKEM768X25519_AES256_GCM RSA_AES256_CBC_HMAC RSA_AES128_CBC_HMAC)' \
+		'-batch[never ask; a step that needs a question is refused]' \
+		'-timeout[how long to wait for others (default 30s)]:D: ' \
+		'-json[one JSON object a line]' \
+		'-q[say less on standard error; no notices, not even that messages may be missing or may have been shown before, which -json has]' \
+		'-v[say more on standard error]' \
+		'-version[print the version]' \
+		'-h[print this; after a COMMAND, its own options]' \
+		'1:command:->command' '*::argument:->argument'
+	case $state in
+	command) _describe command commands ;;
+	argument)
+		case $line[1] in
+		list) _arguments ;;
+		whois) _arguments '*:name:($(client -q trust 2>/dev/null | sed -n '\''s/^peer \([^ ]*\) .*/\1/p'\''))' ;;
+		send) _arguments '-wait[how far it must get; sent (the relay has it), delivered (checked and stored by the receiver; the default) or read]:LEVEL:(sent delivered read)' '-wait-peer[wait until they connect, at most D (default 0)]:D: ' '*:name:($(client -q trust 2>/dev/null | sed -n '\''s/^peer \([^ ]*\) .*/\1/p'\''))' ;;
+		recv) _arguments '-n[end after so many messages]:N: ' '-from[only from NAME; others stay unread]:NAME: ' '-for[end after so long; with 6 if fewer than -n came]:D: ' ;;
+		pipe) _arguments '-send[only from here to there]' '-recv[only from there to here]' '-wait-peer[wait until they connect, at most D (default 0)]:D: ' '*:name:($(client -q trust 2>/dev/null | sed -n '\''s/^peer \([^ ]*\) .*/\1/p'\''))' ;;
+		history) _arguments '-peer[only with NAME]:NAME: ' '-verify[check every signature, delegation, chain, order and receipt again]' '-export[write the message as a proof that stands alone]:ID: ' ;;
+		verify) _arguments '*:file:_files' ;;
+		card) _arguments ;;
+		crl) _arguments '1:word:(refresh)' ;;
+		trust) _arguments '1:word:(accept forget)' '*:name:($(client -q trust 2>/dev/null | sed -n '\''s/^peer \([^ ]*\) .*/\1/p'\''))' ;;
+		logout) _arguments ;;
+		release) _arguments ;;
+		doctor) _arguments ;;
+		completion) _arguments '1:word:(bash zsh fish)' ;;
+		esac ;;
+	esac
+}
+if [[ $funcstack[1] == _chatsecure_client ]]; then _chatsecure_client "$@"; else compdef _chatsecure_client client; fi
