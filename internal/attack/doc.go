@@ -1,7 +1,7 @@
 // Package attack tries attacks and faults on relay and client together: in this
-// process, and as the built programs. It consists of tests, and holds none that
-// one room can run alone. Those stand in their room under the number of the row
-// (TestRow12..., TestAttack12...).
+// process, and as the built programs. It consists of tests. An attack that one
+// package can be tried with alone stands in that package, under the number of its
+// row (TestRow12..., TestAttack12...).
 //
 // The rows, and where this package tries them:
 //
@@ -47,5 +47,8 @@
 //  29. Two clients on one state directory: row29_two
 //  30. Wrong clocks: row30_clock
 //
-// No row names the eavesdropper, bad networks (network) and the soak.
+// No row names the eavesdropper, bad networks (network) and the soak. The other
+// files hold what two sides do without an attack: talk, pipe, wait, requests,
+// renew, ending, siblings, refusedline, fetchpeers; secondclient, a client of
+// another make; protocol, PROTOCOL.md against the code.
 package attack

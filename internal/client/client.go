@@ -1,9 +1,12 @@
-// Package client is one user's connection to a relay, and the conversations over it with other users' connections.
+// Package client is one user's connection to a relay, and the conversations over
+// it with the connections of other users: the client's side of PROTOCOL.md,
+// "Connect", "Requests and routing", "Client-connect", "Messages", "Live checks"
+// and "Pipes". It keeps a record until it is READ, and stores a received one
+// before the receipt.
 //
-// It is the client's side of PROTOCOL.md, "Connect", "Requests and routing", "Client-connect", "Messages", "Live
-// checks" and "Pipes". It keeps a record until it is READ, and stores a received one before the receipt. It reads no
-// command line, shows nothing and asks nobody: Config, Asker and events are its only ways in and out. Keys and message
-// formats are in package crypto, files in packages state and history.
+// It reads no command line, shows nothing and asks nobody: Config, Asker and events
+// are its only ways in and out. Keys and message formats are in package crypto,
+// files in packages state and history. Inside is for the tests of internal/attack.
 package client
 
 import (
