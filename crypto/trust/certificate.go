@@ -6,6 +6,7 @@ import (
 	"crypto/rsa"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -95,9 +96,13 @@ func checkLeaf(leaf *x509.Certificate) error {
 	return nil
 }
 
-// checkIssuerKey refuses keys of authorities that are weak, or so large that checking
-// their signatures keeps this machine busy.
-func checkIssuerKey(cert *x509.Certificate) error {
+// checkIssuer refuses authorities whose key is weak, or so large that checking their
+// signatures keeps this machine busy, and those that may not sign certificates (RFC 5280,
+// section 6.1.4 (n)). crypto/x509 takes a keyUsage without any bit for none.
+func checkIssuer(cert *x509.Certificate) error {
+	if slices.ContainsFunc(cert.Extensions, isKeyUsage) && cert.KeyUsage&x509.KeyUsageCertSign == 0 {
+		return errors.New("a key that may not sign certificates")
+	}
 	if public, ok := cert.PublicKey.(*rsa.PublicKey); ok {
 		if bits := public.N.BitLen(); bits < minRSABits || bits > maxRSABits {
 			return fmt.Errorf("an RSA key of %d bits; %d to %d are allowed", bits, minRSABits, maxRSABits)

@@ -324,6 +324,29 @@ func TestCRLEntries(t *testing.T) {
 	}
 }
 
+// TestEqualSerials: entries of one serial number share a place in the table. Before the
+// signature of a list is checked, anybody can write any number of them.
+func TestEqualSerials(t *testing.T) {
+	var c crlEntries
+	for i := range 100_000 {
+		var e crlEntry
+		e.setSerial([]byte{7})
+		e.setDate(time.Unix(int64(100_000-i), 0))
+		e[maxSerial+4] = 1
+		c.add(e)
+	}
+	c.finish()
+	taken := 0
+	for _, place := range c.table {
+		if place != 0 {
+			taken++
+		}
+	}
+	if e, ok := c.find([]byte{7}); !ok || e.date().Unix() != 1 || taken != 1 {
+		t.Errorf("found %v of %v, in %d places", ok, e.date(), taken)
+	}
+}
+
 // der is one element of DER, for lists that no library makes.
 func der(tag byte, parts ...[]byte) []byte {
 	body := slices.Concat(parts...)

@@ -151,44 +151,55 @@ func (c *crlEntries) slot(serial []byte) int {
 }
 
 // finish makes the set searchable. A third of the table stays free: searches are short and
-// always end.
+// always end. Entries of one serial number share a place, so a list cannot buy time with
+// many of them.
 func (c *crlEntries) finish() {
 	c.table = make([]uint32, c.stored+c.stored/2+1)
 	for place := range c.stored {
-		i := c.slot(c.at(place).serial())
-		for c.table[i] != 0 {
-			if i++; i == len(c.table) {
-				i = 0
-			}
+		e := c.at(place)
+		i, there := c.search(e.serial())
+		if !there {
+			c.table[i] = place + 1
+		} else if first := c.at(c.table[i] - 1); e.outranks(first) {
+			*first = *e
 		}
-		c.table[i] = place + 1
 	}
 }
 
-// find returns the entry of a serial number, big-endian without leading zeros. Of several,
-// which no list should have, the earliest counts, and one that revokes before one that
-// removes.
+// search returns the place of a serial number in the table, or the free place where its
+// search ends.
+func (c *crlEntries) search(serial []byte) (i int, there bool) {
+	for i = c.slot(serial); c.table[i] != 0; {
+		if bytes.Equal(c.at(c.table[i]-1).serial(), serial) {
+			return i, true
+		}
+		if i++; i == len(c.table) {
+			i = 0
+		}
+	}
+	return i, false
+}
+
+// outranks tells which of two entries of one serial number counts, though no list should
+// have two: one that revokes before one that removes, then the earlier.
+func (e *crlEntry) outranks(other *crlEntry) bool {
+	removes, otherRemoves := e.reason() == reasonRemove, other.reason() == reasonRemove
+	if removes != otherRemoves {
+		return otherRemoves
+	}
+	return e.date().Before(other.date())
+}
+
+// find returns the entry of a serial number, big-endian without leading zeros.
 func (c *crlEntries) find(serial []byte) (found crlEntry, ok bool) {
 	var key crlEntry
 	if len(serial) == 0 || len(serial) > maxSerial || c.stored == 0 {
 		return key, false
 	}
 	copy(key[maxSerial-len(serial):], serial)
-	for i := c.slot(key.serial()); c.table[i] != 0; {
-		e := c.at(c.table[i] - 1)
-		if bytes.Equal(e.serial(), key.serial()) {
-			removes := e.reason() == reasonRemove
-			switch {
-			case !ok, found.reason() == reasonRemove && !removes:
-				found, ok = *e, true
-			case removes && found.reason() != reasonRemove:
-			case e.date().Before(found.date()):
-				found = *e
-			}
-		}
-		if i++; i == len(c.table) {
-			i = 0
-		}
+	i, ok := c.search(key.serial())
+	if ok {
+		found = *c.at(c.table[i] - 1)
 	}
 	return found, ok
 }

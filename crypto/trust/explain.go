@@ -40,7 +40,7 @@ func (c *candidates) explain(at time.Time, err error) error {
 				}
 			}
 		}
-		if err := checkIssuerKey(cert); err != nil && cert != c.leaf {
+		if err := checkIssuer(cert); err != nil && cert != c.leaf {
 			return &Error{Code: proto.CertificateUntrusted, Reason: "the certificate of " + shownName(cert) + " has " + err.Error()}
 		}
 	}

@@ -105,7 +105,7 @@ func alternativeNames(cert *x509.Certificate) []byte {
 // addRoot adds an anchor. Of equal certificates the pool keeps the first, with its
 // kind.
 func (c *candidates) addRoot(cert *x509.Certificate, kind anchorKind, anchor *anchor) {
-	if checkIssuerKey(cert) != nil {
+	if checkIssuer(cert) != nil {
 		return
 	}
 	c.roots.AddCert(cert)
@@ -116,7 +116,7 @@ func (c *candidates) addRoot(cert *x509.Certificate, kind anchorKind, anchor *an
 // addOther adds a certificate that is no anchor.
 func (c *candidates) addOther(cert *x509.Certificate) {
 	c.certs = append(c.certs, cert)
-	if checkIssuerKey(cert) == nil {
+	if checkIssuer(cert) == nil {
 		c.others.AddCert(cert)
 	}
 }

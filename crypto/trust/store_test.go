@@ -176,7 +176,10 @@ func faultyAuthorities(t *testing.T, p *lab.PKI) []certCase {
 			code: proto.CertificateNotYet, says: `"Future CA"`},
 		untrusted("issuer is no authority", "", ca("No authority", edit(func(c *x509.Certificate) { c.IsCA, c.MaxPathLen = false, 0 }))),
 		untrusted("issuer without basicConstraints", "", ca("No constraints", edit(func(c *x509.Certificate) { c.BasicConstraintsValid = false }))),
-		untrusted("issuer may not sign certificates", "", ca("No signing", usage(x509.KeyUsageCRLSign))),
+		untrusted("issuer may not sign certificates", "may not sign", ca("No signing", usage(x509.KeyUsageCRLSign))),
+		untrusted("issuer may do nothing", "may not sign", ca("No usage", edit(func(c *x509.Certificate) {
+			c.KeyUsage, c.ExtraExtensions = 0, []pkix.Extension{{Id: oidKeyUsage, Critical: true, Value: []byte{3, 1, 0}}}
+		}))),
 		untrusted("name constraint", "not authorized", ca("Constrained", constrainedTo("example.com")), dnsName("a.example.org")),
 		untrusted("constraint on directories", "critical extension", ca("Critical directories", directories(true))),
 		untrusted("constraint on directories, not critical", "certain subjects", ca("Directories", directories(false))),
