@@ -22,8 +22,7 @@ const (
 	// BudgetRate is the cost that each second pays off: a page of a list, or 200
 	// questions about one name. It keeps the questions of one person below a fiftieth
 	// of a processor and some 400 KiB/s of lists, or 2 MiB/s of the longest
-	// bundles, and its changes of names to two files of names in the time of
-	// ReleaseCost.
+	// bundles.
 	BudgetRate = 2000
 	// RequestCost is the cost of any request, without its list: the check of its
 	// signature takes longer than many entries, and its answer is a sealed line.
@@ -31,9 +30,9 @@ const (
 	// WhoisCost is the cost of each connection in an answer to whois: its bundle
 	// has some 5 KiB, and at most 27.
 	WhoisCost = 32
-	// ReleaseCost is the cost of giving a name up: the file of names is written anew,
-	// and once more when the name is taken again. Each ReleaseNames names of the
-	// relay add a unit.
+	// ReleaseCost is the cost of giving a name up. It pays for two files of names: one
+	// without the name, and one with it when somebody takes it again. The files grow
+	// with the names of the relay, so every ReleaseNames of them add a unit.
 	ReleaseCost  = 200
 	ReleaseNames = 10
 )
