@@ -41,7 +41,7 @@ func (s *State) RefuseRelay(addr, known, now string) *fail.Error {
 // whileKeeping adds to a refusal that its key or person could not be kept.
 func whileKeeping(refusal *fail.Error, failure error) *fail.Error {
 	if failure != nil {
-		refusal.Message += "; and it is not kept for trust accept: " + failure.Error()
+		refusal.Message += "; and it is not kept for trust accept: " + fail.Text(failure)
 	}
 	return refusal
 }
