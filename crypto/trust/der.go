@@ -18,6 +18,7 @@ const (
 	derUTCTime         = 0x17
 	derGeneralizedTime = 0x18
 	derSequence        = 0x30
+	derSet             = 0x31
 )
 
 // derContext is the tag of a context-specific element.

@@ -7,6 +7,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 )
 
@@ -62,6 +63,33 @@ func NewStore(mozillaPEM []byte, extraPEM ...[]byte) (*Store, error) {
 		if n == 0 {
 			return nil, errors.New("the CA bundle of Mozilla: no certificate in PEM in it")
 		}
+	}
+	return s, nil
+}
+
+// NewOnlyStore makes a Store of the roots in a bundle in PEM and no others: neither
+// Mozilla's nor the pinned ones, unless they are in it. Its other certificates are
+// intermediates. It refuses a bundle without a root.
+func NewOnlyStore(text []byte) (*Store, error) {
+	s, err := NewStore(nil, text)
+	if err != nil {
+		return nil, err
+	}
+	s.pinned = nil
+	roots := 0
+	for _, certs := range s.bySubject {
+		for _, c := range certs {
+			if c.load(); !c.anchor {
+				continue
+			}
+			roots++
+			if i := slices.IndexFunc(pinnedAnchors, func(a anchor) bool { return a.sha256 == sha256.Sum256(c.der) }); i >= 0 {
+				s.pinned = append(s.pinned, pinnedAnchors[i])
+			}
+		}
+	}
+	if roots == 0 {
+		return nil, errors.New("CA bundle: no root in it, that is no certificate that is signed by its own key")
 	}
 	return s, nil
 }

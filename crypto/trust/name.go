@@ -1,0 +1,93 @@
+package trust
+
+import (
+	"bytes"
+	"slices"
+	"strings"
+	"unicode/utf16"
+	"unicode/utf8"
+)
+
+// The universal tags of strings in names (X.520, DirectoryString; RFC 5280, section
+// 4.1.2.4).
+const (
+	derUTF8String      = 0x0c
+	derPrintableString = 0x13
+	derTeletexString   = 0x14
+	derIA5String       = 0x16
+	derBMPString       = 0x1e
+)
+
+// sameName compares two Names in DER as RFC 5280, section 7.1, does: by their text,
+// without regard to the type of string, case and spaces. Names that do not parse are
+// compared by their bytes. Unicode is not normalized.
+func sameName(a, b []byte) bool {
+	return bytes.Equal(a, b) || foldedName(a) == foldedName(b)
+}
+
+// foldedName returns the text by which sameName compares a Name, for use as a key.
+func foldedName(der []byte) string {
+	rdns, ok := derOnly(der, derSequence)
+	if !ok {
+		return string(der)
+	}
+	var folded []byte
+	for len(rdns) > 0 {
+		var set derElement
+		if set, rdns, ok = derNext(rdns); !ok || set.tag != derSet {
+			return string(der)
+		}
+		var attributes []string
+		for rest := set.body; len(rest) > 0; {
+			var e derElement
+			if e, rest, ok = derExpect(rest, derSequence); !ok {
+				return string(der)
+			}
+			attributes = append(attributes, foldedAttribute(e.body))
+		}
+		slices.Sort(attributes) // the order in a SET has no meaning
+		for _, attribute := range attributes {
+			folded = append(append(folded, attribute...), 0)
+		}
+		folded = append(folded, 0)
+	}
+	return string(folded)
+}
+
+// foldedAttribute folds the value of an AttributeTypeAndValue if it is a string.
+func foldedAttribute(body []byte) string {
+	oid, rest, ok := derExpect(body, derOID)
+	if !ok {
+		return string(body)
+	}
+	value, rest, ok := derNext(rest)
+	text, isText := derText(value)
+	if !ok || len(rest) != 0 || !isText {
+		return string(body)
+	}
+	return string(oid.raw) + strings.ToLower(strings.Join(strings.Fields(text), " "))
+}
+
+// derText returns the text of a string in a Name.
+func derText(e derElement) (text string, ok bool) {
+	switch e.tag {
+	case derUTF8String, derPrintableString, derIA5String:
+		return string(e.body), utf8.Valid(e.body)
+	case derTeletexString: // in fact Latin-1
+		runes := make([]rune, len(e.body))
+		for i, c := range e.body {
+			runes[i] = rune(c)
+		}
+		return string(runes), true
+	case derBMPString:
+		if len(e.body)%2 != 0 {
+			return "", false
+		}
+		units := make([]uint16, len(e.body)/2)
+		for i := range units {
+			units[i] = uint16(e.body[2*i])<<8 | uint16(e.body[2*i+1])
+		}
+		return string(utf16.Decode(units)), true
+	}
+	return "", false
+}
