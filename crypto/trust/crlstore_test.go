@@ -298,19 +298,25 @@ func TestAddIsBounded(t *testing.T) {
 	}
 }
 
-// Lists to fetch: complete ones if nothing is known, deltas if there are some and none is current,
-// none if all is known.
-func TestDue(t *testing.T) {
+// The places of lists: complete ones are lacking if nothing is known, deltas if there are some and
+// none is current, none if all is known.
+func TestPlaces(t *testing.T) {
 	s := newScene(t, lab.Mutate(func(c *x509.Certificate) {
 		c.ExtraExtensions = append(c.ExtraExtensions, lab.FreshestCRL("http://a/delta.crl"))
 	}))
 	path := s.path()
 	urls := func(store *CRLStore) (found []string) {
-		for _, f := range store.Due(path, labNow) {
-			if f.Issuer == nil || f.Delta != strings.Contains(f.URL, "delta") {
-				t.Errorf("fetch is %+v", f)
+		all := 0
+		for _, f := range store.Places(path, labNow) {
+			if f.Issuer == nil || f.Delta != strings.Contains(f.URL, "delta") || !f.Lacking && !f.NextUpdate.After(labNow) {
+				t.Errorf("a place is %+v", f)
 			}
-			found = append(found, f.URL[strings.LastIndex(f.URL, "/")+1:])
+			if all++; f.Lacking {
+				found = append(found, f.URL[strings.LastIndex(f.URL, "/")+1:])
+			}
+		}
+		if all < 4 {
+			t.Errorf("there are %d places", all)
 		}
 		return found
 	}
@@ -341,9 +347,23 @@ func TestDue(t *testing.T) {
 	}
 }
 
-// A verifier names the lists to fetch even for a certificate that its policy refuses without them,
+// Places have the dates of the lists at hand: of the complete one, and of the current delta.
+func TestPlacesDates(t *testing.T) {
+	s := newScene(t, lab.Mutate(func(c *x509.Certificate) {
+		c.ExtraExtensions = append(c.ExtraExtensions, lab.FreshestCRL("http://a/delta.crl"))
+	}))
+	store := s.holding(s.list(1, 3*hour, nobody), s.list(2, 2*hour, nobody, lab.DeltaIndicator(1)), s.list(3, hour, nobody, lab.DeltaIndicator(1)))
+	for i, age := range []time.Duration{3 * hour, hour} {
+		place, want := store.Places(s.path(), labNow)[i], labNow.Add(-age)
+		if place.Delta != (i == 1) || !place.ThisUpdate.Equal(want) || !place.NextUpdate.Equal(want.Add(24*hour)) {
+			t.Errorf("a place is %+v, want the dates of %v", place, want)
+		}
+	}
+}
+
+// A verifier names the places of lists even for a certificate that its policy refuses without them,
 // but not for one that leads nowhere.
-func TestVerifierDue(t *testing.T) {
+func TestVerifierPlaces(t *testing.T) {
 	s := newScene(t)
 	var chain [][]byte
 	for _, cert := range s.holder.Chain {
@@ -354,9 +374,9 @@ func TestVerifierDue(t *testing.T) {
 	v := verifierAt(trust, store, PolicyRequire, labNow)
 	_, err := v.Certificate(s.cert.Raw, chain)
 	wantCode(t, err, proto.RevocationUnknown)
-	fetches, err := v.Due(s.cert.Raw, chain)
+	fetches, err := v.Places(s.cert.Raw, chain)
 	if err != nil || len(fetches) != 3 || fetches[0].URL != partURL {
-		t.Fatalf("due are %+v, %v", fetches, err)
+		t.Fatalf("the places are %+v, %v", fetches, err)
 	}
 	for i, ca := range []*lab.CA{s.p.Auth, s.p.CC, s.p.Root} {
 		der, err := ca.MakeCRL(lab.CRL{})
@@ -369,18 +389,19 @@ func TestVerifierDue(t *testing.T) {
 	if err != nil || person.Revocation.Status != RevocationGood {
 		t.Errorf("with the lists: %+v, %v", person, err)
 	}
-	if fetches, err := v.Due(s.cert.Raw, chain); err != nil || fetches != nil {
-		t.Errorf("still due are %+v, %v", fetches, err)
+	fetches, err = v.Places(s.cert.Raw, chain)
+	if err != nil || slices.ContainsFunc(fetches, func(f CRLFetch) bool { return f.Lacking }) {
+		t.Errorf("still lacking: %+v, %v", fetches, err)
 	}
-	if fetches, err := verifierAt(trust, nil, PolicyOff, labNow).Due(s.cert.Raw, chain); err != nil || fetches != nil {
-		t.Errorf("with the policy off due are %+v, %v", fetches, err)
+	if fetches, err := verifierAt(trust, nil, PolicyOff, labNow).Places(s.cert.Raw, chain); err != nil || fetches != nil {
+		t.Errorf("with the policy off the places are %+v, %v", fetches, err)
 	}
 	stranger := issue(t, s.p, "Ana", lab.Untrusted)
-	_, err = v.Due(stranger.Leaf.Raw, nil)
+	_, err = v.Places(stranger.Leaf.Raw, nil)
 	wantCode(t, err, proto.CertificateUntrusted)
-	_, err = v.Due([]byte("x"), nil)
+	_, err = v.Places([]byte("x"), nil)
 	wantCode(t, err, proto.BundleMalformed)
-	_, err = v.Due(s.cert.Raw, [][]byte{[]byte("x")})
+	_, err = v.Places(s.cert.Raw, [][]byte{[]byte("x")})
 	wantCode(t, err, proto.BundleMalformed)
 	_, err = verifierAt(trust, store, PolicyTry, labNow.AddDate(9, 0, 0)).Certificate(s.cert.Raw, chain)
 	wantCode(t, err, proto.CertificateExpired)
@@ -413,7 +434,7 @@ func TestCRLStoreConcurrency(t *testing.T) {
 			t.Errorf("status is %+v", status)
 		}
 		store.List()
-		store.Due(s.path(), labNow)
+		store.Places(s.path(), labNow)
 	}
 	wg.Wait()
 }

@@ -237,11 +237,21 @@ func (c *crl) takes(delta *crl) bool {
 		(len(c.authority) == 0 || len(delta.authority) == 0 || bytes.Equal(c.authority, delta.authority))
 }
 
-// CRLFetch is a revocation list to fetch for a certificate.
+// CRLFetch is the place of a revocation list about a certificate.
 type CRLFetch struct {
-	URL    string            // http
-	Issuer *x509.Certificate // its signer, for CRLStore.Add
-	Delta  bool
+	URL     string            // http
+	Issuer  *x509.Certificate // its signer, for CRLStore.Add
+	Delta   bool
+	Lacking bool // no list at hand decides any more; of a delta: none is current
+	// The dates of the list at hand, zero without one.
+	ThisUpdate, NextUpdate time.Time
+}
+
+// hold notes the dates of a list at hand, unless those of a later one are noted.
+func (f *CRLFetch) hold(h heldCRL) {
+	if h.nextUpdate.After(f.NextUpdate) {
+		f.ThisUpdate, f.NextUpdate = h.thisUpdate, h.nextUpdate
+	}
 }
 
 // crlURLs returns the http addresses of the lists about a certificate: complete ones
@@ -250,36 +260,36 @@ func crlURLs(cert *x509.Certificate) (complete, deltas []string) {
 	return httpURLs(certPoints(cert, oidDistributionPoints)), httpURLs(certPoints(cert, oidFreshestCRL))
 }
 
-// Due returns the lists to fetch for a verified path: complete ones if none at hand decides
-// any more, and deltas if the authority has them and none at hand is current, since one
-// may also lift a hold. It includes alternative addresses of one list.
-func (s *CRLStore) Due(path []*x509.Certificate, now time.Time) (fetches []CRLFetch) {
+// Places returns the places of all lists about a verified path: complete ones, and deltas if
+// the authority has them, since one may also lift a hold. It includes alternative
+// addresses of one list.
+func (s *CRLStore) Places(path []*x509.Certificate, now time.Time) (places []CRLFetch) {
 	for i, cert := range path[:len(path)-1] {
 		issuer := path[i+1]
-		complete, deltas := crlURLs(cert)
+		urls, deltaURLs := crlURLs(cert)
 		// An unknown status has no list: its NextUpdate is zero, long past.
-		if s.checkOne(cert, issuer, now, false).List.NextUpdate.Before(now) {
-			for _, url := range complete {
-				fetches = append(fetches, CRLFetch{url, issuer, false})
-			}
-		}
+		lacking := s.checkOne(cert, issuer, now, false).List.NextUpdate.Before(now)
+		complete, delta := CRLFetch{Issuer: issuer, Lacking: lacking}, CRLFetch{Issuer: issuer, Delta: true, Lacking: true}
 		l := &lookup{cert: cert, at: now}
-		current := false
 		for _, scope := range l.usable(s.lists(cert.RawIssuer), issuer) {
 			for _, base := range scope.bases {
-				deltas = append(deltas, base.freshest...)
-				current = current || slices.ContainsFunc(scope.deltas, func(d heldCRL) bool {
-					return base.takes(d.crl) && !now.After(d.nextUpdate)
-				})
+				complete.hold(base)
+				deltaURLs = append(deltaURLs, base.freshest...)
+				for _, d := range scope.deltas {
+					if base.takes(d.crl) && !now.After(d.nextUpdate) {
+						delta.hold(d)
+						delta.Lacking = false
+					}
+				}
 			}
 		}
-		if current {
-			continue
+		for _, complete.URL = range urls {
+			places = append(places, complete)
 		}
-		slices.Sort(deltas)
-		for _, url := range slices.Compact(deltas) {
-			fetches = append(fetches, CRLFetch{url, issuer, true})
+		slices.Sort(deltaURLs)
+		for _, delta.URL = range slices.Compact(deltaURLs) {
+			places = append(places, delta)
 		}
 	}
-	return fetches
+	return places
 }

@@ -159,10 +159,10 @@ func (v *Verifier) Certificate(leaf []byte, chain [][]byte) (*Person, error) {
 	return v.certificate(v.current(), leaf, chain)
 }
 
-// Due returns the revocation lists to fetch for a certificate. It needs a path to an
-// anchor: nothing is fetched for a certificate that no trusted authority has signed.
-// Errors are *Error.
-func (v *Verifier) Due(leaf []byte, chain [][]byte) ([]CRLFetch, error) {
+// Places returns the places of the revocation lists about a certificate. It needs a path
+// to an anchor: nothing is fetched for a certificate that no trusted authority has
+// signed. Errors are *Error.
+func (v *Verifier) Places(leaf []byte, chain [][]byte) ([]CRLFetch, error) {
 	check := v.current()
 	if check.policy == PolicyOff {
 		return nil, nil
@@ -172,7 +172,7 @@ func (v *Verifier) Due(leaf []byte, chain [][]byte) ([]CRLFetch, error) {
 	if err != nil {
 		return nil, err
 	}
-	return check.crls.Due(person.Path, v.now()), nil
+	return check.crls.Places(person.Path, v.now()), nil
 }
 
 // certificate is Certificate against c.

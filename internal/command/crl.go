@@ -113,7 +113,7 @@ func (a *app) refreshLists(ctx context.Context, dir string) (failed, err error) 
 	}
 	var own []trust.CRLFetch
 	if leaf != nil {
-		if own, err = verifier.Due(leaf, chain); err != nil {
+		if own, err = verifier.Places(leaf, chain); err != nil {
 			a.out.notice("no list is fetched for your own certificate: %s", err)
 		}
 	}

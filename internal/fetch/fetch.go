@@ -192,9 +192,9 @@ func (f *Fetcher) lookFor(v *trust.Verifier, b *trust.Bundle, person *trust.Pers
 		return nil
 	case verdict == nil:
 		f.nameAll(person.Path, now)
-		return f.fetchDue(f.cfg.Lists.Due(person.Path, now), now)
+		return f.fetchDue(f.cfg.Lists.Places(person.Path, now), now)
 	case fail.HasCode(verdict, proto.RevocationUnknown), fail.HasCode(verdict, proto.CertificateRevoked): // a hold may be lifted
-		due, err := v.Due(b.X509, b.Chain)
+		due, err := v.Places(b.X509, b.Chain)
 		if err != nil {
 			return nil // nothing is fetched for a certificate without a path
 		}
@@ -208,7 +208,7 @@ func (f *Fetcher) nameAll(path []*x509.Certificate, now time.Time) {
 	if !f.isNewlyNamed(sha256.Sum256(path[0].Raw), now) {
 		return
 	}
-	all := f.cfg.Lists.Due(path, now.Add(farAway))
+	all := f.cfg.Lists.Places(path, now)
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for _, d := range all {
@@ -247,7 +247,7 @@ func (f *Fetcher) fetchDue(due []trust.CRLFetch, now time.Time) (underway []<-ch
 	defer f.mu.Unlock()
 	for _, d := range due {
 		g := group{d.Issuer, d.Delta}
-		if begun[g] {
+		if !d.Lacking || begun[g] {
 			continue
 		}
 		l := f.listLocked(d.URL, now)
@@ -269,14 +269,14 @@ func (f *Fetcher) unfetched(v *trust.Verifier, b *trust.Bundle, refusal error) e
 	if f.cfg.Off {
 		return addReason(refusal, "nothing is fetched (-fetch=false)")
 	}
-	due, err := v.Due(b.X509, b.Chain)
+	due, err := v.Places(b.X509, b.Chain)
 	if err != nil {
 		return refusal
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for _, d := range due {
-		if l := f.lists[d.URL]; l != nil && l.problem != nil && !d.Delta {
+		if l := f.lists[d.URL]; l != nil && l.problem != nil && d.Lacking && !d.Delta {
 			return addReason(refusal, l.problem.Error())
 		}
 	}

@@ -51,9 +51,6 @@ const (
 	// again every nameEvery.
 	namedFor  = time.Hour
 	nameEvery = 5 * time.Minute
-	// farAway is a time at which no list of today holds any more: every list is due
-	// then.
-	farAway = 200 * 365 * 24 * time.Hour
 )
 
 // The bounds on fetching the issuers of one's own certificate.
