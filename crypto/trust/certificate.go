@@ -2,6 +2,7 @@ package trust
 
 import (
 	"crypto/ecdsa"
+	"crypto/ed25519"
 	"crypto/elliptic"
 	"crypto/rsa"
 	"crypto/x509"
@@ -71,7 +72,7 @@ func checkLeaf(leaf *x509.Certificate) error {
 			return unsuitable("has an RSA key that is none: its exponent or modulus is even or too small")
 		}
 	case *ecdsa.PublicKey:
-		if public.Curve != elliptic.P256() && public.Curve != elliptic.P384() && public.Curve != elliptic.P521() {
+		if !isAllowedCurve(public.Curve) {
 			return unsuitable("has a key on the curve %s; P-256, P-384 and P-521 are allowed", public.Curve.Params().Name)
 		}
 	default:
@@ -96,19 +97,36 @@ func checkLeaf(leaf *x509.Certificate) error {
 	return nil
 }
 
-// checkIssuer refuses authorities whose key is weak, or so large that checking their
-// signatures keeps this machine busy, and those that may not sign certificates (RFC 5280,
-// section 6.1.4 (n)). crypto/x509 takes a keyUsage without any bit for none.
-func checkIssuer(cert *x509.Certificate) error {
-	if slices.ContainsFunc(cert.Extensions, isKeyUsage) && cert.KeyUsage&x509.KeyUsageCertSign == 0 {
-		return errors.New("a key that may not sign certificates")
+// authorityFault returns the reason not to take an authority's signatures: it is none, its
+// key may not sign certificates, or the key is weak, or so large that checking its
+// signatures keeps this machine busy (RFC 5280, section 6.1.4 (k) and (n)). crypto/x509
+// takes a keyUsage without any bit for none.
+func authorityFault(cert *x509.Certificate, isAnchor bool) error {
+	old := isAnchor && cert.Version < 3 && !cert.BasicConstraintsValid // before there were extensions
+	if !old && !(cert.BasicConstraintsValid && cert.IsCA) {
+		return errors.New("is none: its certificate may not issue others (basicConstraints)")
 	}
-	if public, ok := cert.PublicKey.(*rsa.PublicKey); ok {
+	if slices.ContainsFunc(cert.Extensions, isKeyUsage) && cert.KeyUsage&x509.KeyUsageCertSign == 0 {
+		return errors.New("may not sign certificates (keyUsage)")
+	}
+	switch public := cert.PublicKey.(type) {
+	case *rsa.PublicKey:
 		if bits := public.N.BitLen(); bits < minRSABits || bits > maxRSABits {
-			return fmt.Errorf("an RSA key of %d bits; %d to %d are allowed", bits, minRSABits, maxRSABits)
+			return fmt.Errorf("has an RSA key of %d bits; %d to %d are allowed", bits, minRSABits, maxRSABits)
 		}
+	case *ecdsa.PublicKey:
+		if !isAllowedCurve(public.Curve) {
+			return fmt.Errorf("has a key on the curve %s; P-256, P-384 and P-521 are allowed", public.Curve.Params().Name)
+		}
+	case ed25519.PublicKey:
+	default:
+		return errors.New("has a key of a kind that is not known here")
 	}
 	return nil
+}
+
+func isAllowedCurve(curve elliptic.Curve) bool {
+	return curve == elliptic.P256() || curve == elliptic.P384() || curve == elliptic.P521()
 }
 
 // checkValidity refuses a certificate whose validity is further from at than the

@@ -1,7 +1,6 @@
 package trust
 
 import (
-	"crypto/x509"
 	"slices"
 	"time"
 
@@ -17,11 +16,14 @@ type check struct {
 }
 
 // person finds the person of a bundle at a time. Errors are *Error.
-func (c check) person(d delegated, at time.Time) (*Person, error) {
+func (c check) person(d *delegated, at time.Time) (*Person, error) {
+	if err := d.prove(c.trust); err != nil {
+		return nil, err
+	}
 	if err := d.checkTimes(at); err != nil {
 		return nil, err
 	}
-	person, err := c.holder(d.leaf, d.issuers, at)
+	person, err := c.holder(d.paths, at)
 	if err != nil {
 		return nil, err
 	}
@@ -29,10 +31,10 @@ func (c check) person(d delegated, at time.Time) (*Person, error) {
 	return person, nil
 }
 
-// holder finds the person of a certificate at a time: paths, revocation, identity.
-// The Person lacks the fields that a bundle gives.
-func (c check) holder(leaf *x509.Certificate, issuers []*x509.Certificate, at time.Time) (*Person, error) {
-	paths, err := c.trust.paths(leaf, issuers, at)
+// holder finds the person of a certificate with these paths at a time: validity,
+// revocation, identity. The Person lacks the fields that a bundle gives.
+func (c check) holder(paths []path, at time.Time) (*Person, error) {
+	paths, err := validAt(paths, at)
 	if err != nil {
 		return nil, err
 	}
@@ -44,7 +46,7 @@ func (c check) holder(leaf *x509.Certificate, issuers []*x509.Certificate, at ti
 	if err != nil {
 		return nil, err
 	}
-	return &Person{Identity: identity, Leaf: leaf, Path: chosen.certs, Revocation: revocation}, nil
+	return &Person{Identity: identity, Leaf: chosen.certs[0], Path: chosen.certs, Revocation: revocation}, nil
 }
 
 // choose picks one of the paths that hold, best first, by revocation: one without a

@@ -13,34 +13,47 @@ import (
 	"chatsecure/proto"
 )
 
-// delegated is a bundle that is parsed, and whose delegation of K the leaf's key has
-// signed. Neither time nor revocation lists change that.
+// delegated is a bundle that is parsed, and once it is proved the paths of its leaf. Neither
+// time nor revocation lists change these.
 type delegated struct {
 	bundle  *Bundle
 	key     *PublicKey // K
 	leaf    *x509.Certificate
-	issuers []*x509.Certificate // as sent; whether they lead to an anchor is open
+	issuers []*x509.Certificate // as sent
+	paths   []path              // best first; nil until prove
 }
 
-// readDelegated parses a bundle that Check has passed, and verifies the delegation's
+// readDelegated parses a bundle that Check has passed. Errors are *Error.
+func readDelegated(b *Bundle) (d delegated, err error) {
+	if d.key, err = b.Key(); err != nil {
+		return delegated{}, err
+	}
+	if d.leaf, err = parseLeaf(b.X509); err != nil {
+		return delegated{}, err
+	}
+	if d.issuers, err = parseChain(b.Chain); err != nil {
+		return delegated{}, err
+	}
+	d.bundle = b
+	return d, nil
+}
+
+// prove finds the paths of the leaf, and then checks that the leaf's key has signed the
+// delegation of K. A stranger without a path chooses that key, and so the cost of its
 // signature. Errors are *Error.
-func readDelegated(b *Bundle) (delegated, error) {
-	key, err := b.Key()
+func (d *delegated) prove(trust *Store) error {
+	if d.paths != nil {
+		return nil
+	}
+	paths, err := trust.paths(d.leaf, d.issuers)
+	if err == nil {
+		err = checkDelegation(d.bundle, d.leaf)
+	}
 	if err != nil {
-		return delegated{}, err
+		return err
 	}
-	leaf, err := parseLeaf(b.X509)
-	if err != nil {
-		return delegated{}, err
-	}
-	if err := checkDelegation(b, leaf); err != nil {
-		return delegated{}, err
-	}
-	issuers, err := parseChain(b.Chain)
-	if err != nil {
-		return delegated{}, err
-	}
-	return delegated{b, key, leaf, issuers}, nil
+	d.paths = paths
+	return nil
 }
 
 // DelegationMessage is the message that the card signs, once, to let the key in spki
@@ -54,13 +67,6 @@ func DelegationMessage(leaf []byte, name string, spki []byte, notBefore, notAfte
 // checkDelegation checks that the card has signed the delegation, for a time within
 // the leaf's validity.
 func checkDelegation(b *Bundle, leaf *x509.Certificate) error {
-	message := DelegationMessage(b.X509, b.Name, b.PublicKey, b.NotBefore, b.NotAfter)
-	if !verifyLeaf(leaf.PublicKey, message, b.Signature) {
-		return &Error{
-			Code:   proto.DelegationInvalid,
-			Reason: "the delegation is not signed by the certificate of " + shownName(leaf),
-		}
-	}
 	begins, ends := time.Unix(b.NotBefore, 0), time.Unix(b.NotAfter, 0)
 	if begins.Before(leaf.NotBefore) || ends.After(leaf.NotAfter) {
 		return &Error{
@@ -68,12 +74,19 @@ func checkDelegation(b *Bundle, leaf *x509.Certificate) error {
 			Reason: "the delegation reaches beyond the validity of the certificate of " + shownName(leaf),
 		}
 	}
+	message := DelegationMessage(b.X509, b.Name, b.PublicKey, b.NotBefore, b.NotAfter)
+	if !verifyLeaf(leaf.PublicKey, message, b.Signature) {
+		return &Error{
+			Code:   proto.DelegationInvalid,
+			Reason: "the delegation is not signed by the certificate of " + shownName(leaf),
+		}
+	}
 	return nil
 }
 
 // checkTimes checks the delegation's times. The leaf's come first: an expired leaf
 // has an expired delegation too, which would hide the cause.
-func (d delegated) checkTimes(at time.Time) error {
+func (d *delegated) checkTimes(at time.Time) error {
 	if err := checkValidity(d.leaf, at); err != nil {
 		return err
 	}

@@ -14,8 +14,10 @@ var (
 	oidKeyUsage            = asn1.ObjectIdentifier{2, 5, 29, 15}
 	oidAlternativeNames    = asn1.ObjectIdentifier{2, 5, 29, 17}
 	oidNameConstraints     = asn1.ObjectIdentifier{2, 5, 29, 30}
+	oidPolicyConstraints   = asn1.ObjectIdentifier{2, 5, 29, 36}
 	oidDistributionPoints  = asn1.ObjectIdentifier{2, 5, 29, 31}
 	oidFreshestCRL         = asn1.ObjectIdentifier{2, 5, 29, 46}
+	oidEmailAddress        = asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 9, 1} // of a Name: PKCS #9
 	errDistributionPoints  = errors.New("distribution points are malformed")
 	errIssuingDistribution = errors.New("issuing distribution point is malformed")
 )

@@ -1,90 +1,78 @@
 package trust
 
 import (
-	"bytes"
 	"crypto/x509"
-	"fmt"
-	"slices"
-	"strings"
-	"time"
-
-	"chatsecure/proto"
+	"errors"
 )
 
-// explain turns a failure to find a path into an *Error that names the certificate at
-// fault.
-func (c *candidates) explain(at time.Time, err error) error {
-	leaf := shownName(c.leaf)
-	all := append([]*x509.Certificate{c.leaf}, c.certs...)
-	for _, cert := range all {
-		if len(cert.UnhandledCriticalExtensions) > 0 {
-			return &Error{
-				Code: proto.CertificateUntrusted,
-				Reason: fmt.Sprintf("the certificate of %s has a critical extension that is not known here (%v)",
-					shownName(cert), cert.UnhandledCriticalExtensions[0]),
-			}
-		}
-	}
-	if slices.ContainsFunc(all, func(cert *x509.Certificate) bool { return checkValidity(cert, at) != nil }) {
-		if err := c.outOfTime(at, err); err != nil {
-			return err
-		}
-	}
-	for _, cert := range all {
-		switch cert.SignatureAlgorithm {
-		case x509.SHA1WithRSA, x509.ECDSAWithSHA1, x509.MD5WithRSA, x509.DSAWithSHA1:
-			if !bytes.Equal(cert.RawIssuer, cert.RawSubject) {
-				return &Error{
-					Code:   proto.CertificateUntrusted,
-					Reason: fmt.Sprintf("the certificate of %s is signed with %v, which is not safe", shownName(cert), cert.SignatureAlgorithm),
-				}
-			}
-		}
-		if err := checkIssuer(cert); err != nil && cert != c.leaf {
-			return &Error{Code: proto.CertificateUntrusted, Reason: "the certificate of " + shownName(cert) + " has " + err.Error()}
-		}
-	}
-	untrusted := &Error{
-		Code:   proto.CertificateUntrusted,
-		Reason: fmt.Sprintf("the certificate of %s, issued by %s, does not lead to a trusted authority", leaf, shownIssuer(c.leaf)),
-		Hint:   "if that authority is to be trusted, name a file with its root certificate with -ca-bundle",
-	}
-	if bytes.Equal(c.leaf.RawIssuer, c.leaf.RawSubject) {
-		untrusted.Reason = "the certificate of " + leaf + " vouches for itself"
-	} else if len(c.kinds) > 0 {
-		// An anchor was there, so the fault is in between.
-		untrusted.Reason += ": " + shownCause(err)
-	}
-	return untrusted
+// finding is a reason for the lack of a path, and its rank: the highest is told.
+type finding struct {
+	rank   int
+	reason string
+	hint   string
 }
 
-// outOfTime returns the error of the certificate whose validity makes all paths fail, or
-// nil if validity is not the cause.
-func (c *candidates) outOfTime(at time.Time, failure error) error {
-	// If all were ever valid at once, they were when the newest began.
-	newest := c.leaf.NotBefore
-	for _, cert := range c.certs {
-		if cert.NotBefore.After(newest) && cert.NotBefore.Before(c.leaf.NotAfter) {
-			newest = cert.NotBefore
-		}
+// The ranks of findings.
+const (
+	findsMissing = iota // an authority is not at hand
+	findsRoot           // the root is there and not trusted
+	findsFault          // a certificate is there and does not serve
+)
+
+// explain returns the reason why the leaf leads to no anchor, and a hint where a file
+// would help.
+func (s *search) explain() error {
+	found := s.above(s.leaf, make(map[*candidate]bool))
+	err := untrusted(s.leaf.cert, found.reason)
+	err.Hint = found.hint
+	return err
+}
+
+// above finds out why no anchor is above a candidate. It looks at each candidate once, and
+// checks no signature: a stranger would choose how many.
+func (s *search) above(c *candidate, seen map[*candidate]bool) finding {
+	seen[c] = true
+	name, isRoot := shownName(c.cert), c.subject == c.issuer
+	if fault := signatureFault(c.cert); fault != nil {
+		return finding{findsFault, "the certificate of " + name + " " + fault.Error(), ""}
 	}
-	for _, other := range []time.Time{newest, c.leaf.NotBefore} {
-		if chains, err := c.verify(other); err == nil {
-			for _, cert := range chains[0] {
-				if err := checkValidity(cert, at); err != nil {
-					return err
-				}
+	best := finding{findsMissing, "the certificate of the authority " + shownIssuer(c.cert) + ", which issued that of " + name + ", is not at hand",
+		"if that authority is to be trusted, name a file with its certificate and its root's with -ca-bundle"}
+	switch {
+	case isRoot && c == s.leaf:
+		best = finding{findsFault, "it vouches for itself", ""}
+	case isRoot:
+		best = finding{findsRoot, "the root " + name + " above it is not trusted here",
+			"if that root is to be trusted, name a file with its certificate with -ca-bundle"}
+	}
+	for _, parent := range s.candidates[1:] {
+		if parent.subject == c.issuer && !seen[parent] {
+			if next := s.between(c, parent, seen); next.rank >= best.rank {
+				best = next
 			}
 		}
 	}
-	// They never were. The standard library tells whether validity is the cause, but
-	// not of which certificate.
-	if strings.Contains(failure.Error(), "expired or is not yet valid") {
-		for _, cert := range c.certs {
-			if err := checkValidity(cert, at); err != nil {
-				return err
-			}
-		}
+	return best
+}
+
+// between finds out why parent, whose name is that of c's issuer, does not serve.
+func (s *search) between(c, parent *candidate, seen map[*candidate]bool) finding {
+	switch {
+	case parent.fault != nil:
+		return finding{findsFault, "the authority " + shownName(parent.cert) + " " + parent.fault.Error(), ""}
+	case parent.reached:
+		return finding{findsFault, notSigned(c.cert, parent.cert), ""}
+	}
+	return s.above(parent, seen)
+}
+
+// signatureFault refuses certificates whose signature cannot be checked, or is not safe.
+func signatureFault(cert *x509.Certificate) error {
+	switch cert.SignatureAlgorithm {
+	case x509.UnknownSignatureAlgorithm:
+		return errors.New("is signed with an algorithm, or with parameters of it, that are not known here")
+	case x509.MD2WithRSA, x509.MD5WithRSA, x509.SHA1WithRSA, x509.DSAWithSHA1, x509.DSAWithSHA256, x509.ECDSAWithSHA1:
+		return errors.New("is signed with " + cert.SignatureAlgorithm.String() + ", which is not safe")
 	}
 	return nil
 }

@@ -3,6 +3,7 @@ package trust
 import (
 	"bytes"
 	"crypto/x509"
+	"errors"
 	"slices"
 	"time"
 )
@@ -16,8 +17,9 @@ func ChainFor(leaf *x509.Certificate, candidates [][]byte, now time.Time) [][]by
 	certs := Authorities(candidates)
 	var climb func(at *x509.Certificate)
 	climb = func(at *x509.Certificate) {
-		for _, next := range IssuersOf(at, certs, now) {
-			selfSigned := signed(next, next)
+		issuers, _ := IssuersOf(at, certs, now)
+		for _, next := range issuers {
+			selfSigned := isSelfSigned(next)
 			switch {
 			case len(chain) == MaxChainCertificates, size+len(next.Raw) > MaxChainBytes,
 				selfSigned && !isPinnedAnchor(next.Raw),
@@ -35,24 +37,45 @@ func ChainFor(leaf *x509.Certificate, candidates [][]byte, now time.Time) [][]by
 }
 
 // IssuersOf returns the certificates among certs whose key signed cert, the ones that
-// are valid now first.
-func IssuersOf(cert *x509.Certificate, certs []*x509.Certificate, now time.Time) []*x509.Certificate {
-	var valid, others []*x509.Certificate
+// are valid now first. refused is the reason why one of the issuer's name did not: it is
+// told where none is left, since the issuer is then not absent.
+func IssuersOf(cert *x509.Certificate, certs []*x509.Certificate, now time.Time) (issuers []*x509.Certificate, refused error) {
+	var others []*x509.Certificate
 	for _, c := range certs {
-		switch {
-		case !signed(cert, c):
+		switch err := issuedBy(cert, c); {
+		case errors.Is(err, errOtherName):
+		case err != nil:
+			refused = err
 		case IsValid(c, now):
-			valid = append(valid, c)
+			issuers = append(issuers, c)
 		default:
 			others = append(others, c)
 		}
 	}
-	return append(valid, others...)
+	return append(issuers, others...), refused
 }
 
-// signed reports whether issuer's key signed cert.
-func signed(cert, issuer *x509.Certificate) bool {
-	return bytes.Equal(issuer.RawSubject, cert.RawIssuer) && cert.CheckSignatureFrom(issuer) == nil
+var errOtherName = errors.New("it is of another authority")
+
+// issuedBy returns the reason why issuer's key did not sign cert, or nil.
+func issuedBy(cert, issuer *x509.Certificate) error {
+	if !sameName(issuer.RawSubject, cert.RawIssuer) {
+		return errOtherName
+	}
+	if err := authorityFault(issuer, sameName(issuer.RawSubject, issuer.RawIssuer)); err != nil {
+		return errors.New("the authority " + shownName(issuer) + " " + err.Error())
+	}
+	if err := signatureFault(cert); err != nil {
+		return errors.New("the certificate of " + shownName(cert) + " " + err.Error())
+	}
+	if checkSignature(cert, issuer) != nil {
+		return errors.New(notSigned(cert, issuer))
+	}
+	return nil
+}
+
+func notSigned(cert, issuer *x509.Certificate) string {
+	return "the signature on the certificate of " + shownName(cert) + " is not by the key of " + shownName(issuer) + " at hand"
 }
 
 // IsValid reports whether now lies in the certificate's validity.
@@ -62,7 +85,7 @@ func IsValid(cert *x509.Certificate, now time.Time) bool {
 
 // IssuerOf returns the first of certs whose key signed cert, or nil.
 func IssuerOf(cert *x509.Certificate, certs []*x509.Certificate) *x509.Certificate {
-	i := slices.IndexFunc(certs, func(c *x509.Certificate) bool { return signed(cert, c) })
+	i := slices.IndexFunc(certs, func(c *x509.Certificate) bool { return issuedBy(cert, c) == nil })
 	if i < 0 {
 		return nil
 	}

@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"encoding/pem"
 	"errors"
+	"fmt"
 	"regexp"
 	"slices"
 	"strings"
@@ -192,4 +193,18 @@ func must(t testing.TB, err error) {
 	if err != nil {
 		t.Fatal(err)
 	}
+}
+
+// look is a check of a certificate at labNow, without the delegation.
+func (c check) look(leaf *x509.Certificate, chain []*x509.Certificate) (*Person, error) {
+	paths, err := c.trust.paths(leaf, chain)
+	if err != nil {
+		return nil, err
+	}
+	for _, p := range paths {
+		if err := p.checkByX509(); err != nil {
+			return nil, fmt.Errorf("accepted here, and crypto/x509 says: %w", err)
+		}
+	}
+	return c.holder(paths, labNow)
 }

@@ -2,170 +2,90 @@ package trust
 
 import (
 	"bytes"
+	"crypto/ecdsa"
+	"crypto/rsa"
 	"crypto/x509"
+	"fmt"
 	"slices"
-	"time"
 
 	"chatsecure/proto"
 )
 
-// The bounds on the work for one chain. crypto/x509 adds its own: it checks at most 100
-// signatures to build paths.
+// The bounds on the work for one chain, which strangers send.
 const (
 	// maxCandidates bounds the certificates to build paths of: the peer's, and their
 	// issuers from the CA bundles.
 	maxCandidates = 64
 	// maxPath bounds the certificates of a path, leaf and anchor included.
 	maxPath = 10
+	// maxPaths bounds the paths of one leaf. Cross-signed authorities make a few. More
+	// are refused, not ignored: the identity must not depend on their order.
+	maxPaths = 16
+	// maxFalse bounds the work for signatures that do not hold, in verifications with
+	// P-256. Where authorities have key identifiers, as they must, an honest chain has
+	// none.
+	maxFalse = 7
+	// maxSigners bounds the other certificates of a path's authorities.
+	maxSigners = 4
 )
 
-// path is one way from a leaf to an anchor.
+// path is one way from a leaf to an anchor. It holds at the times of checkTime.
 type path struct {
 	certs  []*x509.Certificate // leaf first, anchor last
 	kind   anchorKind
 	anchor *anchor // nil unless pinned
+	// signers are other certificates of its authorities that lead to the same anchor
+	// and may sign revocation lists (RFC 5280, section 6.3.3 (f)).
+	signers []*x509.Certificate
 }
 
-// candidates are the certificates to build the paths of one leaf of.
-type candidates struct {
-	leaf    *x509.Certificate
-	roots   *x509.CertPool
-	others  *x509.CertPool
-	certs   []*x509.Certificate // all but the leaf
-	kinds   map[*x509.Certificate]anchorKind
-	anchors map[*x509.Certificate]*anchor
+// candidate is one certificate of a search.
+type candidate struct {
+	cert            *x509.Certificate
+	subject, issuer string // foldedName
+	isAnchor        bool
+	kind            anchorKind // of an anchor
+	pinned          *anchor
+	fault           error // reason not to take its signatures, or nil
+
+	// reached tells that an anchor is above it, by signatures that hold.
+	reached bool
+	key     []byte   // SPKI that verifies its signature, once known
+	others  [][]byte // those that do not
+	parents []*candidate
 }
 
-// gather collects the candidates for leaf from the peer's chain, in any order, and the
-// CA bundles.
-func (s *Store) gather(leaf *x509.Certificate, chain []*x509.Certificate) *candidates {
-	c := &candidates{
-		leaf:    leaf,
-		roots:   x509.NewCertPool(),
-		others:  x509.NewCertPool(),
-		kinds:   make(map[*x509.Certificate]anchorKind),
-		anchors: make(map[*x509.Certificate]*anchor),
+// search looks for the paths of a leaf. It finds candidates by their names, and checks
+// signatures from the anchors downward: the first one costs its sender the signature of
+// a trusted authority. All others are bounded by maxFalse.
+type search struct {
+	leaf       *candidate
+	candidates []*candidate // leaf first
+	wasted     int          // work for signatures that do not hold, as maxFalse
+}
+
+// paths returns every path from leaf to an anchor, best first, whatever the time. Errors
+// are *Error.
+func (s *Store) paths(leaf *x509.Certificate, chain []*x509.Certificate) ([]path, error) {
+	look := s.gather(leaf, chain)
+	if err := look.reach(); err != nil {
+		return nil, err
 	}
-	for i, cert := range chain {
-		if slices.ContainsFunc(chain[:i], func(earlier *x509.Certificate) bool { return isDecoy(cert, earlier) }) {
-			continue
-		}
-		if pinned := s.pinnedAnchor(cert); pinned != nil {
-			c.addRoot(cert, anchorPinned, pinned)
-		} else {
-			c.addOther(cert)
-		}
-	}
-	looked := make(map[string]bool)
-	for i := -1; i < len(c.certs) && len(c.certs) < maxCandidates; i++ {
-		issuer := leaf.RawIssuer
-		if i >= 0 {
-			issuer = c.certs[i].RawIssuer
-		}
-		if looked[string(issuer)] {
-			continue
-		}
-		looked[string(issuer)] = true
-		for _, b := range s.bySubject[string(issuer)] {
-			b.load()
-			if b.cert == nil || len(c.certs) >= maxCandidates {
-				continue
-			}
-			pinned := s.pinnedAnchor(b.cert)
-			switch {
-			case pinned != nil:
-				c.addRoot(b.cert, anchorPinned, pinned)
-			case b.anchor:
-				c.addRoot(b.cert, b.kind, nil)
-			default:
-				c.addOther(b.cert)
-			}
-		}
-	}
-	return c
-}
-
-// isDecoy reports whether two certificates of one authority and key differ in their
-// alternative names. crypto/x509 enters an authority once on a path, but takes such a
-// pair for two authorities, and a chain of pairs for a maze.
-func isDecoy(a, b *x509.Certificate) bool {
-	return bytes.Equal(a.RawSubject, b.RawSubject) && bytes.Equal(a.RawSubjectPublicKeyInfo, b.RawSubjectPublicKeyInfo) &&
-		!bytes.Equal(alternativeNames(a), alternativeNames(b))
-}
-
-func alternativeNames(cert *x509.Certificate) []byte {
-	for _, ext := range cert.Extensions {
-		if ext.Id.Equal(oidAlternativeNames) {
-			return ext.Value
-		}
-	}
-	return nil
-}
-
-// addRoot adds an anchor. Of equal certificates the pool keeps the first, with its
-// kind.
-func (c *candidates) addRoot(cert *x509.Certificate, kind anchorKind, anchor *anchor) {
-	if checkIssuer(cert) != nil {
-		return
-	}
-	c.roots.AddCert(cert)
-	c.certs = append(c.certs, cert)
-	c.kinds[cert], c.anchors[cert] = kind, anchor
-}
-
-// addOther adds a certificate that is no anchor.
-func (c *candidates) addOther(cert *x509.Certificate) {
-	c.certs = append(c.certs, cert)
-	if checkIssuer(cert) == nil {
-		c.others.AddCert(cert)
-	}
-}
-
-// paths returns every path that holds at the time, best first. Errors are *Error.
-func (c *candidates) paths(at time.Time) ([]path, error) {
-	chains, err := c.verify(at)
+	ways, err := look.ways(look.leaf)
 	if err != nil {
-		// Certificates of one path may begin or end within the tolerance of each other.
-		// One moment at which all hold is enough.
-		for _, other := range c.boundaries(at) {
-			if chains, err = c.verify(other); err == nil {
-				break
-			}
-		}
-	}
-	if err != nil {
-		return nil, c.explain(at, err)
+		return nil, err
 	}
 	var found []path
-	for _, certs := range chains {
-		if len(certs) < 2 || len(certs) > maxPath {
-			continue
-		}
-		root := certs[len(certs)-1]
-		found = append(found, path{certs, c.kinds[root], c.anchors[root]})
-	}
-	if len(found) == 0 {
-		return nil, &Error{
-			Code:   proto.CertificateUntrusted,
-			Reason: "the certificate of " + shownName(c.leaf) + " vouches for itself, or its chain is too long",
+	for _, way := range ways {
+		p, refusal := way.check()
+		if refusal == nil {
+			found = append(found, p)
+		} else if err == nil {
+			err = refusal
 		}
 	}
-	found = slices.DeleteFunc(found, path.isConstrained)
 	if len(found) == 0 {
-		return nil, &Error{
-			Code: proto.CertificateUntrusted,
-			Reason: "an authority above the certificate of " + shownName(c.leaf) +
-				" may only name certain subjects, in a way that is not known here",
-		}
-	}
-	found = slices.DeleteFunc(found, func(p path) bool { return p.kind == anchorMozilla && !p.forPeople() })
-	if len(found) == 0 {
-		return nil, &Error{
-			Code: proto.CertificateUnsuitable,
-			Reason: "the certificate of " + shownName(c.leaf) +
-				" is not for client authentication or e-mail, as the authorities of Mozilla's bundle must say",
-			Hint: "use a card's authentication certificate, or name its authority with -ca-bundle",
-		}
+		return nil, err
 	}
 	slices.SortStableFunc(found, func(a, b path) int {
 		if a.kind != b.kind {
@@ -173,88 +93,215 @@ func (c *candidates) paths(at time.Time) ([]path, error) {
 		}
 		return len(a.certs) - len(b.certs)
 	})
+	for i := range found {
+		found[i].signers = look.signers(found[i])
+	}
 	return found, nil
 }
 
-// verify has crypto/x509 build the paths at a time.
-func (c *candidates) verify(at time.Time) ([][]*x509.Certificate, error) {
-	return c.leaf.Verify(x509.VerifyOptions{
-		Roots:         c.roots,
-		Intermediates: c.others,
-		CurrentTime:   at,
-		// The usages required depend on the anchor: see forPeople.
-		KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny},
-	})
-}
-
-// boundaries returns the moments within the tolerance of at when a certificate begins or
-// ends.
-func (c *candidates) boundaries(at time.Time) (moments []time.Time) {
-	for _, cert := range append([]*x509.Certificate{c.leaf}, c.certs...) {
-		if cert.NotBefore.After(at) && cert.NotBefore.Sub(at) <= ClockTolerance {
-			moments = append(moments, cert.NotBefore)
-		}
-		if cert.NotAfter.Before(at) && at.Sub(cert.NotAfter) <= ClockTolerance {
-			moments = append(moments, cert.NotAfter)
+// gather collects the certificates whose names lead up from leaf, from the CA bundles and
+// from the peer's chain, in any order.
+func (s *Store) gather(leaf *x509.Certificate, chain []*x509.Certificate) *search {
+	look := &search{leaf: newCandidate(leaf)}
+	look.candidates = []*candidate{look.leaf}
+	offered := make([]*candidate, len(chain))
+	for i, cert := range chain {
+		offered[i] = newCandidate(cert)
+		if offered[i].pinned = s.pinnedAnchor(cert); offered[i].pinned != nil {
+			offered[i].isAnchor, offered[i].kind = true, anchorPinned
 		}
 	}
-	slices.SortFunc(moments, time.Time.Compare)
-	moments = slices.CompactFunc(moments, time.Time.Equal)
-	if len(moments) > 2 { // the earliest and the latest cover every honest case
-		moments = []time.Time{moments[0], moments[len(moments)-1]}
-	}
-	return moments
-}
-
-// forPeople reports whether all certificates below the anchor allow client
-// authentication, or all allow e-mail. A certificate without the extension allows
-// everything (RFC 5280, section 4.2.1.12).
-func (p path) forPeople() bool {
-	allows := func(usage x509.ExtKeyUsage) bool {
-		for _, cert := range p.certs[:len(p.certs)-1] {
-			none := len(cert.ExtKeyUsage) == 0 && len(cert.UnknownExtKeyUsage) == 0
-			if !none && !slices.Contains(cert.ExtKeyUsage, usage) && !slices.Contains(cert.ExtKeyUsage, x509.ExtKeyUsageAny) {
-				return false
+	looked := make(map[string]bool)
+	for i := 0; i < len(look.candidates); i++ {
+		name := look.candidates[i].issuer
+		if looked[name] {
+			continue
+		}
+		looked[name] = true
+		for _, b := range s.bySubject[name] {
+			if b.load(); b.cert == nil {
+				continue
 			}
+			c := newCandidate(b.cert)
+			c.isAnchor, c.kind, c.pinned = b.anchor, b.kind, s.pinnedAnchor(b.cert)
+			if c.pinned != nil {
+				c.isAnchor, c.kind = true, anchorPinned
+			}
+			look.add(c)
 		}
-		return true
-	}
-	return allows(x509.ExtKeyUsageClientAuth) || allows(x509.ExtKeyUsageEmailProtection)
-}
-
-// isConstrained reports whether an authority is limited to names of a kind that
-// crypto/x509 does not check, such as directory names. crypto/x509 refuses those limits
-// only if they are marked critical, as they should be (RFC 5280, section 4.2.1.10).
-func (p path) isConstrained() bool {
-	for _, cert := range p.certs[1:] {
-		for _, ext := range cert.Extensions {
-			if ext.Id.Equal(oidNameConstraints) && !isCheckedConstraint(ext.Value) {
-				return true
+		for _, c := range offered {
+			if c.subject == name {
+				look.add(c)
 			}
 		}
 	}
-	return false
+	for _, c := range look.candidates[1:] {
+		c.fault = authorityFault(c.cert, c.isAnchor)
+	}
+	return look
 }
 
-// isCheckedConstraint reports whether crypto/x509 checks all of these NameConstraints.
-func isCheckedConstraint(value []byte) bool {
-	lists, ok := derOnly(value, derSequence)
-	for ok && len(lists) > 0 {
-		var list, subtree, base derElement
-		if list, lists, ok = derNext(lists); !ok {
-			break
+func newCandidate(cert *x509.Certificate) *candidate {
+	return &candidate{cert: cert, subject: foldedName(cert.RawSubject), issuer: foldedName(cert.RawIssuer)}
+}
+
+func (s *search) add(c *candidate) {
+	same := func(other *candidate) bool { return bytes.Equal(other.cert.Raw, c.cert.Raw) }
+	if len(s.candidates) < maxCandidates && !slices.ContainsFunc(s.candidates, same) {
+		s.candidates = append(s.candidates, c)
+	}
+}
+
+// reach finds the candidates below the anchors. It fails if the leaf is not among them.
+func (s *search) reach() error {
+	// Key identifiers tell an authority's keys apart: another than the named one is tried
+	// last (RFC 5280, section 4.2.1.1).
+	for _, mismatched := range []bool{false, true} {
+		var queue []*candidate
+		for _, c := range s.candidates {
+			if c.isAnchor && c != s.leaf {
+				c.reached = true
+			}
+			if c.reached {
+				queue = append(queue, c)
+			}
 		}
-		for trees := list.body; ok && len(trees) > 0; {
-			if subtree, trees, ok = derExpect(trees, derSequence); !ok {
+		for ; len(queue) > 0; queue = queue[1:] {
+			for _, child := range s.candidates {
+				before := child.reached
+				if err := s.adopt(child, queue[0], mismatched); err != nil {
+					return err
+				}
+				if child.reached && !before {
+					queue = append(queue, child)
+				}
+			}
+		}
+		if s.leaf.reached {
+			return nil
+		}
+	}
+	return s.explain()
+}
+
+// adopt makes child one that is reached, if parent, which is, has signed it. The error ends
+// the search.
+func (s *search) adopt(child, parent *candidate, mismatched bool) error {
+	switch {
+	case child == parent, parent == s.leaf, child.isAnchor && child != s.leaf, child.issuer != parent.subject,
+		slices.Contains(child.parents, parent), parent.fault != nil, signatureFault(child.cert) != nil,
+		keysDiffer(child.cert, parent.cert) && !mismatched:
+		return nil
+	}
+	spki := parent.cert.RawSubjectPublicKeyInfo
+	is := func(key []byte) bool { return bytes.Equal(key, spki) }
+	switch {
+	case child.key != nil && !is(child.key), slices.ContainsFunc(child.others, is):
+		return nil
+	case child.key == nil && checkSignature(child.cert, parent.cert) != nil:
+		child.others = append(child.others, spki)
+		if s.wasted += signatureCost(parent.cert.PublicKey); s.wasted > maxFalse {
+			return untrusted(s.leaf.cert, "too many signatures among its certificates do not hold, as that on the certificate of "+
+				shownName(child.cert)+" by "+shownName(parent.cert))
+		}
+		return nil
+	}
+	child.key, child.reached = spki, true
+	child.parents = append(child.parents, parent)
+	return nil
+}
+
+// keysDiffer reports whether a certificate names another key of its issuer's name.
+func keysDiffer(child, parent *x509.Certificate) bool {
+	return len(child.AuthorityKeyId) > 0 && len(parent.SubjectKeyId) > 0 && !bytes.Equal(child.AuthorityKeyId, parent.SubjectKeyId)
+}
+
+// checkSignature verifies the signature on a certificate and nothing else.
+func checkSignature(child, parent *x509.Certificate) error {
+	return parent.CheckSignature(child.SignatureAlgorithm, child.RawTBSCertificate, child.Signature)
+}
+
+// signatureCost is the time of one verification with a key, in those with P-256.
+func signatureCost(public any) int {
+	switch public := public.(type) {
+	case *rsa.PublicKey:
+		return 1 + public.N.BitLen()/2048*public.N.BitLen()/2048
+	case *ecdsa.PublicKey:
+		return map[int]int{256: 1, 384: 8, 521: 30}[public.Curve.Params().BitSize]
+	}
+	return 1
+}
+
+// way is a path of candidates, leaf first and anchor last.
+type way []*candidate
+
+// ways returns the ways from a candidate to the anchors. Each authority stands on a way
+// once, by name and key.
+func (s *search) ways(from *candidate) (found []way, err error) {
+	tooLong := false
+	var climb func(way)
+	climb = func(w way) {
+		last := w[len(w)-1]
+		switch {
+		case len(found) > maxPaths:
+		case last.isAnchor && len(w) > 1:
+			found = append(found, slices.Clone(w))
+		case len(w) == maxPath:
+			tooLong = true
+		default:
+			for _, parent := range last.parents {
+				if !slices.ContainsFunc(w, parent.isAuthority) {
+					climb(append(w, parent))
+				}
+			}
+		}
+	}
+	climb(way{from})
+	switch {
+	case len(found) > maxPaths:
+		return nil, untrusted(from.cert, fmt.Sprintf("its authorities have certified each other in more than %d ways", maxPaths))
+	case len(found) == 0 && tooLong:
+		return nil, untrusted(from.cert, fmt.Sprintf("its chain is too long: it has more than %d certificates", maxPath))
+	case len(found) == 0:
+		return nil, untrusted(from.cert, "its authorities have certified only each other")
+	}
+	return found, nil
+}
+
+// isAuthority reports whether two certificates are of one authority and key.
+func (c *candidate) isAuthority(other *candidate) bool {
+	return c.subject == other.subject && bytes.Equal(c.cert.RawSubjectPublicKeyInfo, other.cert.RawSubjectPublicKeyInfo)
+}
+
+// signers returns the other certificates of p's authorities under its anchor that may
+// sign revocation lists.
+func (s *search) signers(p path) (signers []*x509.Certificate) {
+	anchor := p.certs[len(p.certs)-1]
+	for _, c := range s.candidates[1:] {
+		ofAuthority := func(cert *x509.Certificate) bool { return foldedName(cert.RawIssuer) == c.subject }
+		if !c.reached || c.isAnchor || c.cert.KeyUsage&x509.KeyUsageCRLSign == 0 || len(signers) == maxSigners ||
+			slices.Contains(p.certs, c.cert) || !slices.ContainsFunc(p.certs[:len(p.certs)-1], ofAuthority) {
+			continue
+		}
+		ways, _ := s.ways(c)
+		for _, w := range ways {
+			if w[len(w)-1].cert != anchor {
+				continue
+			}
+			if _, err := w.check(); err == nil {
+				signers = append(signers, c.cert)
 				break
 			}
-			base, _, ok = derNext(subtree.body)
-			switch base.tag {
-			case derContext(1, false), derContext(2, false), derContext(6, false), derContext(7, false): // mail, DNS, URI, IP
-			default:
-				ok = false
-			}
 		}
 	}
-	return ok
+	return signers
+}
+
+// untrusted is the refusal of a certificate for want of a path.
+func untrusted(leaf *x509.Certificate, why string) *Error {
+	return &Error{
+		Code: proto.CertificateUntrusted,
+		Reason: "the certificate of " + shownName(leaf) + ", issued by " + shownIssuer(leaf) +
+			", does not lead to a trusted authority: " + why,
+	}
 }

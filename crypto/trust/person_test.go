@@ -155,7 +155,7 @@ func TestCitizenPathIsPreferred(t *testing.T) {
 		addCRL(t, store, list, ca.Cert)
 	}
 	c := check{trust: trust, crls: store, policy: PolicyTry}
-	person, err = c.holder(h.Leaf, []*x509.Certificate{cross.Cert, p.Auth.Cert, p.CC.Cert, p.Root.Cert}, labNow)
+	person, err = c.look(h.Leaf, []*x509.Certificate{cross.Cert, p.Auth.Cert, p.CC.Cert, p.Root.Cert})
 	if err != nil {
 		t.Fatal(err)
 	}

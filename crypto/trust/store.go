@@ -24,9 +24,8 @@ const (
 // Store is a trust store: roots, and intermediates that lead to them. It does not change
 // and is safe for concurrent use.
 type Store struct {
-	bySubject map[string][]*bundled // by raw subject; the user's own ones first
+	bySubject map[string][]*bundled // by foldedName; the user's own ones first
 	pinned    []anchor
-	cache     pathCache
 }
 
 // bundled is one certificate of a CA bundle. It is parsed when a path first needs it:
@@ -115,7 +114,8 @@ func (s *Store) addPEM(text []byte, kind anchorKind) (n int, err error) {
 				return n, fmt.Errorf("certificate %d: %w", n+1, err)
 			}
 		}
-		s.bySubject[string(subject)] = append(s.bySubject[string(subject)], c)
+		name := foldedName(subject)
+		s.bySubject[name] = append(s.bySubject[name], c)
 		n++
 	}
 }
@@ -157,10 +157,10 @@ func (c *bundled) load() {
 // isSelfSigned reports whether a certificate is signed by its own key. One that links an
 // authority's old key to its new one has equal names, but is not.
 func isSelfSigned(cert *x509.Certificate) bool {
-	if !bytes.Equal(cert.RawIssuer, cert.RawSubject) {
+	if !sameName(cert.RawIssuer, cert.RawSubject) {
 		return false
 	}
-	err := cert.CheckSignature(cert.SignatureAlgorithm, cert.RawTBSCertificate, cert.Signature)
+	err := checkSignature(cert, cert)
 	if _, insecure := errors.AsType[x509.InsecureAlgorithmError](err); insecure {
 		// An old root may be signed with SHA-1. Nothing depends on that signature, and
 		// Go does not check it: the key identifiers decide.
@@ -171,9 +171,6 @@ func isSelfSigned(cert *x509.Certificate) bool {
 
 // pinnedAnchor returns the anchor that a certificate is, or nil.
 func (s *Store) pinnedAnchor(cert *x509.Certificate) *anchor {
-	if !bytes.Equal(cert.RawIssuer, cert.RawSubject) {
-		return nil
-	}
 	sum := sha256.Sum256(cert.Raw)
 	for i := range s.pinned {
 		if s.pinned[i].sha256 == sum {

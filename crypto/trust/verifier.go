@@ -40,15 +40,31 @@ type Verifier struct {
 	trust  *Store
 	crls   *CRLStore
 	policy Policy
-	known  map[[32]byte]remembered // live results, by bundle hash
+	known  memory // live results by bundle hash
+	// refused are those without a person. Strangers cause them, and their number must
+	// not drive out the others.
+	refused memory
 }
 
-// remembered is a live result.
+// remembered is a live result: a person, or the refusal alone.
 type remembered struct {
 	delegated delegated
 	person    *Person
+	refusal   error
 	at        time.Time
 	lists     uint64 // CRLStore.generation at that time
+}
+
+// memory holds results by bundle hash.
+type memory map[[32]byte]remembered
+
+// keep adds a result, and makes room where there is none.
+func (m memory) keep(hash [32]byte, r remembered) {
+	maps.DeleteFunc(m, func(_ [32]byte, old remembered) bool { return !old.younger(forgetAfter, r.at) })
+	if len(m) >= cacheSize {
+		clear(m)
+	}
+	m[hash] = r
 }
 
 // younger reports whether a result is younger than that. If the clock was set back,
@@ -79,7 +95,7 @@ func (v *Verifier) Reload(trust *Store, crls *CRLStore, policy Policy) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.trust, v.crls, v.policy = trust, crls, policy
-	v.known = make(map[[32]byte]remembered)
+	v.known, v.refused = make(memory), make(memory)
 }
 
 // WithPolicy returns a Verifier with the same trust and another policy.
@@ -104,22 +120,23 @@ func (v *Verifier) Verify(b *Bundle, name string) (*Person, error) {
 	check := v.current()
 	lists := check.crls.generation()
 	known, ok := v.recall(hash)
-	if ok && known.lists == lists && known.younger(cacheFor, now) && !now.After(known.person.Expires) {
-		return known.person, nil
+	if ok && known.lists == lists && known.younger(cacheFor, now) && (known.refusal != nil || !now.After(known.person.Expires)) {
+		return known.person, known.refusal
 	}
+	var person *Person
+	var err error
 	d := known.delegated
-	if !ok {
-		var err error
-		if d, err = readDelegated(b); err != nil {
-			return nil, nameClock(err, now)
-		}
+	if d.bundle == nil {
+		d, err = readDelegated(b)
 	}
-	person, err := check.person(d, now)
+	if err == nil {
+		person, err = check.person(&d, now)
+	}
 	if err != nil {
-		return nil, nameClock(err, now)
+		d, err = delegated{}, nameClock(err, now)
 	}
-	v.remember(hash, remembered{d, person, now, lists}, check)
-	return person, nil
+	v.remember(hash, remembered{d, person, err, now, lists}, check)
+	return person, err
 }
 
 // VerifyAt checks a bundle at a time in the past, for history and proofs: valid then,
@@ -143,11 +160,11 @@ func (v *Verifier) VerifyAt(b *Bundle, name string, at time.Time) (*Person, erro
 	live := v.current()
 	past := live
 	past.past = true
-	person, err := past.person(d, at)
+	person, err := past.person(&d, at)
 	if err != nil {
 		return nil, err
 	}
-	_, err = live.holder(d.leaf, d.issuers, now)
+	_, err = live.holder(d.paths, now)
 	person.Now = nameClock(err, now)
 	return person, nil
 }
@@ -186,11 +203,15 @@ func (v *Verifier) certificate(c check, leaf []byte, chain [][]byte) (*Person, e
 		return nil, err
 	}
 	now := v.now()
-	person, err := c.holder(cert, issuers, now)
-	if err != nil {
+	if err := checkValidity(cert, now); err != nil {
 		return nil, nameClock(err, now)
 	}
-	return person, nil
+	paths, err := c.trust.paths(cert, issuers)
+	if err != nil {
+		return nil, err
+	}
+	person, err := c.holder(paths, now)
+	return person, nameClock(err, now)
 }
 
 // current returns the present state to check against.
@@ -204,7 +225,9 @@ func (v *Verifier) current() check {
 func (v *Verifier) recall(hash [32]byte) (r remembered, ok bool) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	r, ok = v.known[hash]
+	if r, ok = v.known[hash]; !ok {
+		r, ok = v.refused[hash]
+	}
 	return r, ok
 }
 
@@ -216,11 +239,13 @@ func (v *Verifier) remember(hash [32]byte, r remembered, c check) {
 	if v.trust != c.trust || v.crls != c.crls || v.policy != c.policy {
 		return
 	}
-	maps.DeleteFunc(v.known, func(_ [32]byte, old remembered) bool { return !old.younger(forgetAfter, r.at) })
-	if len(v.known) >= cacheSize {
-		clear(v.known)
+	delete(v.known, hash)
+	delete(v.refused, hash)
+	if r.refusal == nil {
+		v.known.keep(hash, r)
+	} else {
+		v.refused.keep(hash, r)
 	}
-	v.known[hash] = r
 }
 
 // checkName refuses a bundle for another name.

@@ -77,7 +77,8 @@ func (f *Fetcher) climb(
 		}
 		now := f.cfg.Now()
 		var next *x509.Certificate
-		if issuers := trust.IssuersOf(cert, known, now); len(issuers) > 0 {
+		issuers, refused := trust.IssuersOf(cert, known, now)
+		if len(issuers) > 0 {
 			next = issuers[0]
 		}
 		valid := next != nil && trust.IsValid(next, now)
@@ -86,6 +87,11 @@ func (f *Fetcher) climb(
 			switch {
 			case err == nil:
 				next = fetched
+			case next == nil && refused != nil:
+				return found, &fail.Error{
+					Code:    proto.CertificateUntrusted,
+					Message: "the certificate of the authority " + proto.Quote(cert.Issuer.CommonName) + " is at hand and does not serve: " + refused.Error(),
+				}
 			case next == nil:
 				return found, err
 			case !valid && missing == nil:
@@ -182,9 +188,12 @@ func (f *Fetcher) askIssuer(ctx context.Context, address string, cert *x509.Cert
 	if err != nil {
 		return nil, err
 	}
-	issuers := trust.IssuersOf(cert, certs, f.cfg.Now())
-	if len(issuers) == 0 {
-		return nil, errors.New("the fetched one did not sign the certificate")
+	issuers, refused := trust.IssuersOf(cert, certs, f.cfg.Now())
+	switch {
+	case len(issuers) == 0 && refused != nil:
+		return nil, fmt.Errorf("the fetched one does not serve: %w", refused)
+	case len(issuers) == 0:
+		return nil, errors.New("the fetched one is of another authority")
 	}
 	if err := f.keepIssuer(issuers[0].Raw); err != nil {
 		f.notice("certificate "+proto.Visible(address), fmt.Errorf("it cannot be kept: %w", err))

@@ -220,7 +220,7 @@ func TestFetchIssuersFailures(t *testing.T) {
 		{"PKCS#7", write(pkcs7), "it is a PKCS#7 file, which is not read here"},
 		{"PKCS#7 in PEM", write(pemOf("PKCS7", pkcs7)), "it is a PKCS#7 file, which is not read here"},
 		{"PEM without one", write(pemOf("PRIVATE KEY", []byte{1})), "there is no authority's certificate in it"},
-		{"another CA of that name", write(other.Auth.Cert.Raw), "did not sign the certificate"},
+		{"another CA of that name", write(other.Auth.Cert.Raw), "of another authority"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s := newScene(t, lab.NoCA)

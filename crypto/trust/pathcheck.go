@@ -1,0 +1,275 @@
+package trust
+
+import (
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/asn1"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"chatsecure/proto"
+)
+
+// check validates a way as RFC 5280, section 6.1, does, except for the time and for
+// revocation; reach and authorityFault have done a part. Errors are *Error.
+func (w way) check() (path, error) {
+	last := w[len(w)-1]
+	p := path{kind: last.kind, anchor: last.pinned}
+	for _, c := range w {
+		p.certs = append(p.certs, c.cert)
+	}
+	for _, check := range []func() error{p.checkExtensions, p.checkLength, p.checkMail, p.checkOthers, p.checkUsage} {
+		if err := check(); err != nil {
+			return path{}, err
+		}
+	}
+	return p, nil
+}
+
+func (p path) untrusted(format string, args ...any) error {
+	return untrusted(p.certs[0], fmt.Sprintf(format, args...))
+}
+
+// checkExtensions refuses what is critical and not known, and name constraints of a kind
+// that nobody checks, critical or not.
+func (p path) checkExtensions() error {
+	for i, cert := range p.certs {
+		if len(cert.UnhandledCriticalExtensions) > 0 {
+			return p.untrusted("the certificate of %s has a critical extension that is not known here (%v)",
+				shownName(cert), cert.UnhandledCriticalExtensions[0])
+		}
+		for _, ext := range cert.Extensions {
+			if i > 0 && ext.Id.Equal(oidNameConstraints) && !isCheckedConstraint(ext.Value) {
+				return p.untrusted("the authority %s may only vouch for certain names (name constraints), in a form that is not known here",
+					shownName(cert))
+			}
+		}
+	}
+	return nil
+}
+
+// isCheckedConstraint reports whether all of these NameConstraints are of a checked kind:
+// mail, DNS, URI or IP.
+func isCheckedConstraint(value []byte) bool {
+	lists, ok := derOnly(value, derSequence)
+	for ok && len(lists) > 0 {
+		var list, subtree, base derElement
+		if list, lists, ok = derNext(lists); !ok {
+			break
+		}
+		for trees := list.body; ok && len(trees) > 0; {
+			if subtree, trees, ok = derExpect(trees, derSequence); !ok {
+				break
+			}
+			base, _, ok = derNext(subtree.body)
+			switch base.tag {
+			case derContext(1, false), derContext(2, false), derContext(6, false), derContext(7, false):
+			default:
+				ok = false
+			}
+		}
+	}
+	return ok
+}
+
+// checkLength checks pathLenConstraint. Self-issued authorities do not count (RFC 5280,
+// section 6.1.4 (l)).
+func (p path) checkLength() error {
+	below := 0
+	for i, cert := range p.certs[1:] {
+		most := cert.MaxPathLen
+		if most == 0 && !cert.MaxPathLenZero {
+			most = -1
+		}
+		if cert.BasicConstraintsValid && most >= 0 && below > most {
+			return p.untrusted("the authority %s may have %d authorities below it on a path, and there are %d", shownName(cert), most, below)
+		}
+		if i+2 < len(p.certs) && !sameName(cert.RawSubject, cert.RawIssuer) {
+			below++
+		}
+	}
+	return nil
+}
+
+// checkMail checks the rfc822Name constraints of every authority against all
+// certificates below it (RFC 5280, section 4.2.1.10).
+func (p path) checkMail() error {
+	for i, cert := range p.certs[1:] {
+		if len(cert.PermittedEmailAddresses) == 0 && len(cert.ExcludedEmailAddresses) == 0 {
+			continue
+		}
+		for j, below := range p.certs[:i+1] {
+			if j > 0 && sameName(below.RawSubject, below.RawIssuer) {
+				continue // self-issued
+			}
+			for _, address := range mailAddresses(below) {
+				matches := func(constraint string) bool { return mailMatches(address, constraint) }
+				if strings.IndexByte(address, '@') <= 0 || len(cert.PermittedEmailAddresses) > 0 && !slices.ContainsFunc(cert.PermittedEmailAddresses, matches) ||
+					slices.ContainsFunc(cert.ExcludedEmailAddresses, matches) {
+					return p.untrusted("the authority %s may not vouch for the mail address %s (name constraints)", shownName(cert), shownText(address))
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// mailAddresses returns the addresses that constraints are about: the alternative names,
+// or without these the emailAddress attributes of the subject.
+func mailAddresses(cert *x509.Certificate) (addresses []string) {
+	for _, ext := range cert.Extensions {
+		if ext.Id.Equal(oidAlternativeNames) {
+			return cert.EmailAddresses
+		}
+	}
+	for _, attribute := range cert.Subject.Names {
+		if address, ok := attribute.Value.(string); ok && attribute.Type.Equal(oidEmailAddress) {
+			addresses = append(addresses, address)
+		}
+	}
+	return addresses
+}
+
+// mailMatches reports whether an address satisfies a constraint: one mailbox, all of a
+// host, or with a period in front all hosts of a domain.
+func mailMatches(address, constraint string) bool {
+	at := strings.LastIndexByte(address, '@')
+	host := strings.TrimSuffix(strings.ToLower(address[at+1:]), ".") // a final period changes no host
+	if i := strings.LastIndexByte(constraint, '@'); i >= 0 {
+		return at == i && address[:at] == constraint[:i] && host == strings.ToLower(constraint[i+1:])
+	}
+	constraint = strings.ToLower(constraint)
+	if strings.HasPrefix(constraint, ".") {
+		return strings.HasSuffix(host, constraint)
+	}
+	return host == constraint
+}
+
+// checkOthers leaves to crypto/x509 the constraints on DNS names, IP addresses and URIs, and
+// the policies that an authority may require. It verifies every signature again, so only a
+// path with such extensions is shown to it.
+func (p path) checkOthers() error {
+	has := func(oid asn1.ObjectIdentifier) bool {
+		return slices.ContainsFunc(p.certs, func(cert *x509.Certificate) bool {
+			return slices.ContainsFunc(cert.Extensions, func(e pkix.Extension) bool { return e.Id.Equal(oid) })
+		})
+	}
+	if !has(oidNameConstraints) && !has(oidPolicyConstraints) {
+		return nil
+	}
+	return p.checkByX509()
+}
+
+// checkByX509 has crypto/x509 validate this one path, at a moment within it. There is no
+// such moment where one certificate ends before another begins; then checkTime refuses
+// the path at all times.
+func (p path) checkByX509() error {
+	since, till := p.window()
+	if since.After(till) {
+		return nil
+	}
+	roots, others := x509.NewCertPool(), x509.NewCertPool()
+	shown := make([]*x509.Certificate, len(p.certs))
+	for i, cert := range p.certs {
+		c := *cert
+		if i > 0 { // crypto/x509 compares names by their bytes
+			c.RawSubject = p.certs[i-1].RawIssuer
+		}
+		c.MaxPathLen, c.MaxPathLenZero = -1, false                     // checkLength
+		c.PermittedEmailAddresses, c.ExcludedEmailAddresses = nil, nil // checkMail
+		shown[i] = &c
+		switch {
+		case i == len(p.certs)-1:
+			roots.AddCert(&c)
+		case i > 0:
+			others.AddCert(&c)
+		}
+	}
+	_, err := shown[0].Verify(x509.VerifyOptions{
+		Roots: roots, Intermediates: others, CurrentTime: since,
+		KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny}, // see checkUsage
+	})
+	if err == nil {
+		return nil
+	}
+	invalid, ok := errors.AsType[x509.CertificateInvalidError](err)
+	switch {
+	case ok && invalid.Reason == x509.CANotAuthorizedForThisName:
+		return p.untrusted("an authority above it may not vouch for one of its names (name constraints): %s", shownCause(errors.New(invalid.Detail)))
+	case ok && invalid.Reason == x509.NoValidChains:
+		return p.untrusted("an authority above it requires a certificate policy, and there is none that all of its certificates have")
+	}
+	return p.untrusted("%s", shownCause(err))
+}
+
+// checkUsage: under an anchor of Mozilla's bundle, all certificates below the anchor must
+// allow client authentication, or all e-mail. A certificate without the extension allows
+// everything (RFC 5280, section 4.2.1.12).
+func (p path) checkUsage() error {
+	allows := func(usage x509.ExtKeyUsage) bool {
+		return !slices.ContainsFunc(p.certs[:len(p.certs)-1], func(cert *x509.Certificate) bool {
+			none := len(cert.ExtKeyUsage) == 0 && len(cert.UnknownExtKeyUsage) == 0
+			return !none && !slices.Contains(cert.ExtKeyUsage, usage) && !slices.Contains(cert.ExtKeyUsage, x509.ExtKeyUsageAny)
+		})
+	}
+	if p.kind != anchorMozilla || allows(x509.ExtKeyUsageClientAuth) || allows(x509.ExtKeyUsageEmailProtection) {
+		return nil
+	}
+	return &Error{
+		Code: proto.CertificateUnsuitable,
+		Reason: "the certificate of " + shownName(p.certs[0]) +
+			" is not for client authentication or e-mail, as the authorities of Mozilla's bundle must say",
+		Hint: "use a card's authentication certificate, or name its authority with -ca-bundle",
+	}
+}
+
+// window returns the times between which all certificates are valid. They are in the wrong
+// order if there are none.
+func (p path) window() (since, till time.Time) {
+	since, till = p.certs[0].NotBefore, p.certs[0].NotAfter
+	for _, cert := range p.certs[1:] {
+		if cert.NotBefore.After(since) {
+			since = cert.NotBefore
+		}
+		if cert.NotAfter.Before(till) {
+			till = cert.NotAfter
+		}
+	}
+	return since, till
+}
+
+// checkTime checks that all certificates are valid at one moment within the tolerance of
+// at.
+func (p path) checkTime(at time.Time) error {
+	for _, cert := range p.certs {
+		if err := checkValidity(cert, at); err != nil {
+			return err
+		}
+	}
+	if since, till := p.window(); since.After(till) {
+		return &Error{
+			Code:   proto.CertificateExpired,
+			Reason: fmt.Sprintf("of the certificates above %s, one ended on %s, before another began on %s", shownName(p.certs[0]), shownTime(till), shownTime(since)),
+		}
+	}
+	return nil
+}
+
+// validAt returns the paths that hold at the time, or the reason why the best does not.
+func validAt(paths []path, at time.Time) (valid []path, err error) {
+	for _, p := range paths {
+		switch refusal := p.checkTime(at); {
+		case refusal == nil:
+			valid = append(valid, p)
+		case err == nil:
+			err = refusal
+		}
+	}
+	if len(valid) > 0 {
+		return valid, nil
+	}
+	return nil, err
+}
