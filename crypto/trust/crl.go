@@ -88,7 +88,11 @@ func parseCRL(r io.Reader) (*crl, error) {
 		return nil, errCRLForm
 	}
 	c.signature = bytes.Clone(signature.body[1:])
-	if rest, err := s.peek(1); err != nil || len(rest) != 0 {
+	rest, err := s.peek(1)
+	if err != nil {
+		return nil, err
+	}
+	if len(rest) != 0 {
 		return nil, errors.New("there is something after the revocation list")
 	}
 	c.entries.finish()
@@ -174,15 +178,13 @@ func (c *crl) parseEntries(s *crlStream, limit int64) error {
 	return nil
 }
 
-// parseIssuer returns the CN of a Name for people.
+// parseIssuer returns a Name for people.
 func parseIssuer(der []byte) (string, error) {
 	var names pkix.RDNSequence
 	if rest, err := asn1.Unmarshal(der, &names); err != nil || len(rest) != 0 {
 		return "", errCRLForm
 	}
-	var name pkix.Name
-	name.FillFromRDNSequence(&names)
-	return shownText(name.CommonName), nil
+	return shownText(nameText(der)), nil
 }
 
 // parseTime reads a Time in UTC with seconds (RFC 5280, sections 5.1.2.4 to 5.1.2.6).
