@@ -9,7 +9,6 @@ import (
 	"crypto/rsa"
 	"crypto/x509"
 	"encoding/pem"
-	"io"
 	"os"
 	"path/filepath"
 	"sync"
@@ -89,29 +88,23 @@ func readCertificates(path string) (*x509.Certificate, [][]byte, error) {
 	}
 	var leaf *x509.Certificate
 	var chain [][]byte
-	blocks := proto.NewPEM(bytes.NewReader(data))
 	for {
-		if err = blocks.Next(); err == io.EOF {
+		block, rest := pem.Decode(data)
+		if block == nil {
 			break
 		}
-		if err == nil && blocks.Type != "CERTIFICATE" {
-			return nil, nil, fail(NoCertificate, softwareHint, "%s holds %s, which is not a certificate", show(path), proto.Quote(blocks.Type))
-		}
-		var der []byte
-		if err == nil {
-			der, err = io.ReadAll(blocks)
-		}
-		if err != nil {
-			return nil, nil, fail(NoCertificate, "", "%s cannot be used: %v", show(path), err).because(err)
+		data = rest
+		if block.Type != "CERTIFICATE" {
+			return nil, nil, fail(NoCertificate, softwareHint, "%s holds %s, which is not a certificate", show(path), proto.Quote(block.Type))
 		}
 		if len(chain) == maxCertificates {
 			return nil, nil, fail(NoCertificate, "", "%s holds more than %d certificates", show(path), maxCertificates)
 		}
 		if leaf != nil {
-			chain = append(chain, der)
+			chain = append(chain, block.Bytes)
 			continue
 		}
-		if leaf, err = x509.ParseCertificate(der); err != nil {
+		if leaf, err = x509.ParseCertificate(block.Bytes); err != nil {
 			return nil, nil, fail(NoCertificate, "", "the first certificate in %s is malformed: %v", show(path), err).because(err)
 		}
 	}

@@ -46,7 +46,7 @@ func (c check) holder(paths []path, at time.Time) (*Person, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Person{Identity: identity, Leaf: chosen.certs[0], Path: chosen.certs, Revocation: revocation}, nil
+	return &Person{Identity: identity, Leaf: chosen.certs[0], Path: chosen.certs, Signers: chosen.signers, Revocation: revocation}, nil
 }
 
 // choose picks one of the paths that hold, best first, by revocation: one without a
@@ -63,7 +63,7 @@ func (c check) choose(paths []path, at time.Time) (path, RevocationResult, error
 	var best path
 	var found RevocationResult
 	for _, p := range paths {
-		result := c.crls.check(p.certs, at, c.past)
+		result := c.crls.check(p.certs, p.signers, at, c.past)
 		if found.Status == "" || result.Status.better(found.Status) {
 			best, found = p, result
 		}
@@ -78,7 +78,7 @@ func (c check) choose(paths []path, at time.Time) (path, RevocationResult, error
 		return path{}, found, &Error{
 			Code:   proto.RevocationUnknown,
 			Reason: found.Reason,
-			Hint:   "get its revocation list with crl refresh or put it into the -crl directory, or use -crl-policy try",
+			Hint:   found.Hint,
 		}
 	}
 	return best, found, nil

@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"hash"
 	"io"
+	"slices"
+	"strings"
 	"sync/atomic"
 	"time"
 )
@@ -16,52 +18,89 @@ import (
 // 4.1.2.2).
 const maxSerial = 20
 
-// crl is one revocation list: its header, and its entries in a compact form. Only
-// verifiedBy changes.
+// crl is one revocation list: its header, and its entries in a compact form. Only verdicts
+// changes.
 type crl struct {
 	issuer     []byte // Name in DER
+	folded     string // issuer as foldedName
 	issuerName string // for people
 	thisUpdate time.Time
-	nextUpdate time.Time
-	number     []byte // CRLNumber without leading zeros; nil: none
-	base       []byte // BaseCRLNumber of a delta; nil: a complete list
+	nextUpdate time.Time // zero: not given
+	number     []byte    // CRLNumber without leading zeros; nil: none
+	delta      bool
+	base       []byte // BaseCRLNumber of a delta; nil: none
 	authority  []byte // key identifier; nil: none
 	scope      string // IssuingDistributionPoint in DER, "" without one
 	point      issuingPoint
 	freshest   []string // addresses of its deltas
 	entries    crlEntries
-	problem    string // reason not to use it, or ""
+	foreign    bool // while parsing: the entries are another authority's
+
+	// A list that its authority has signed revokes the certificates on it, whatever its
+	// form. An oddity is worth telling and changes nothing. A flaw keeps the list from
+	// clearing anybody.
+	oddities, flaws remarks
 
 	algorithm signatureAlgorithm
 	digest    []byte // of the signed bytes; for Ed25519 these themselves
 	signature []byte
 
-	// verifiedBy is the hash of the SPKI under which the signature held. It spares a
-	// second verification.
-	verifiedBy atomic.Pointer[[32]byte]
+	verdicts atomic.Pointer[[]verdict] // spare second verifications
 }
 
-// parseCRL reads a CertificateList (RFC 5280, section 5.1) to the end of r. It refuses a bad
-// form only. Other reasons not to use the list stand in problem.
+// remarks are sentences about a list, each once.
+type remarks []string
+
+func (r *remarks) add(text string) {
+	if !slices.Contains(*r, text) {
+		*r = append(*r, text)
+	}
+}
+
+func (r remarks) String() string { return strings.Join(r, "; ") }
+
+// refusedCRL is the refusal of a list whose issuer was read.
+type refusedCRL struct {
+	issuer string // as foldedName
+	error
+}
+
+func (r *refusedCRL) Unwrap() error { return r.error }
+
+// endOfTime is the date of a list whose own cannot be read. It may be the newest.
+var endOfTime = time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC)
+
+// parseCRL reads a CertificateList (RFC 5280, section 5.1) to the end of r. It refuses a list
+// only if its signature or its entries cannot be found. All else is an oddity or a flaw.
 func parseCRL(r io.Reader) (*crl, error) {
-	s := &crlStream{r: r}
-	end, err := s.open(MaxCRL)
-	if err != nil {
+	c := new(crl)
+	if err := c.parse(&crlStream{r: r}); err != nil {
+		if c.issuer != nil {
+			err = &refusedCRL{c.folded, err}
+		}
 		return nil, err
 	}
-	c := new(crl)
+	c.entries.finish()
+	return c, nil
+}
+
+func (c *crl) parse(s *crlStream) error {
 	c.point.reasons = allReasons
+	end, err := s.open(MaxCRL)
+	if err != nil {
+		return err
+	}
 	sum, err := c.chooseAlgorithm(s)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	s.startSum(sum)
 	tbsEnd, err := s.open(end)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if err := c.parseSigned(s, tbsEnd); err != nil {
-		return nil, err
+		return err
 	}
 	s.stopSum()
 	if h, ok := sum.(hash.Hash); ok {
@@ -69,70 +108,65 @@ func parseCRL(r io.Reader) (*crl, error) {
 	} else {
 		c.digest = sum.(*wholeMessage).Bytes()
 		if len(c.digest) > maxSignedWhole {
-			return nil, fmt.Errorf("a list signed with Ed25519 may have %d bytes at most", maxSignedWhole)
+			return fmt.Errorf("a list signed with Ed25519 may have %d bytes at most", maxSignedWhole)
 		}
 	}
 
 	algorithm, err := s.next(end)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	if string(algorithm.raw) != c.algorithm.der {
-		return nil, errors.New("the revocation list gives two signature algorithms")
+	if outer, ok := parseAlgorithm(algorithm.raw); !ok || outer != c.algorithm {
+		return errors.New("the revocation list gives two signature algorithms")
 	}
 	signature, err := s.next(end)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if signature.tag != derBitString || len(signature.body) < 2 || signature.body[0] != 0 || s.pos != end {
-		return nil, errCRLForm
+		return errCRLForm
 	}
 	c.signature = bytes.Clone(signature.body[1:])
 	rest, err := s.peek(1)
-	if err != nil {
-		return nil, err
+	if len(rest) > 0 {
+		c.flaws.add("there is something after it in its file")
 	}
-	if len(rest) != 0 {
-		return nil, errors.New("there is something after the revocation list")
-	}
-	c.entries.finish()
-	return c, nil
+	return err
 }
 
 // parseSigned reads a TBSCertList after its header.
 func (c *crl) parseSigned(s *crlStream, end int64) error {
-	for range 2 { // version and algorithm, which chooseAlgorithm has read
-		if _, err := s.next(end); err != nil {
-			return err
-		}
+	// Version and algorithm, which chooseAlgorithm has read.
+	if _, _, err := s.optional(end, derInteger); err != nil {
+		return err
+	}
+	if _, err := s.next(end); err != nil {
+		return err
 	}
 	issuer, err := s.next(end)
 	if err != nil {
 		return err
 	}
-	if c.issuerName, err = parseIssuer(issuer.raw); err != nil {
-		return err
+	if !c.setIssuer(issuer) {
+		return errCRLForm
 	}
-	c.issuer = bytes.Clone(issuer.raw)
-
-	this, err := s.next(end)
+	this, _, err := s.optional(end, derUTCTime, derGeneralizedTime)
 	if err != nil {
 		return err
 	}
-	var ok bool
-	if c.thisUpdate, ok = parseTime(this); !ok {
-		return errCRLForm
+	if c.thisUpdate = c.readTime(this); c.thisUpdate.IsZero() {
+		c.thisUpdate = endOfTime
+		c.flaws.add("its date cannot be read")
 	}
-	next, found, err := s.optional(end, derUTCTime, derGeneralizedTime)
+	next, _, err := s.optional(end, derUTCTime, derGeneralizedTime)
 	if err != nil {
 		return err
 	}
-	if !found {
-		c.problem = "it does not say when the next one is due"
-	} else if c.nextUpdate, ok = parseTime(next); !ok {
-		return errCRLForm
+	if c.nextUpdate = c.readTime(next); c.nextUpdate.IsZero() {
+		c.flaws.add("it does not say when the next one is due")
 	}
-	if found, err = s.isNext(end, derSequence); err != nil {
+	found, err := s.isNext(end, derSequence)
+	if err != nil {
 		return err
 	}
 	if found {
@@ -145,12 +179,13 @@ func (c *crl) parseSigned(s *crlStream, end int64) error {
 		return err
 	}
 	if found {
-		if err := c.parseExtensions(extensions.body); err != nil {
+		c.parseExtensions(extensions.body)
+	}
+	for s.pos < end {
+		c.flaws.add("it has fields that are not known here")
+		if _, err := s.next(end); err != nil {
 			return err
 		}
-	}
-	if s.pos != end {
-		return errCRLForm
 	}
 	return nil
 }
@@ -166,25 +201,60 @@ func (c *crl) parseEntries(s *crlStream, limit int64) error {
 		if err != nil {
 			return err
 		}
-		entry, problem, ok := parseEntry(e)
-		if !ok {
-			return errors.New("the revocation list has a malformed entry")
-		}
-		if problem != "" {
-			c.problem = problem
-		}
-		c.entries.add(entry)
+		c.entries.add(c.parseEntry(e))
 	}
 	return nil
 }
 
-// parseIssuer returns a Name for people.
-func parseIssuer(der []byte) (string, error) {
-	var names pkix.RDNSequence
-	if rest, err := asn1.Unmarshal(der, &names); err != nil || len(rest) != 0 {
-		return "", errCRLForm
+// setIssuer notes the issuer, if it is a Name at all.
+func (c *crl) setIssuer(e derElement) bool {
+	if e.tag != derSequence || len(e.raw) > maxElement {
+		return false
 	}
-	return shownText(nameText(der)), nil
+	var name pkix.Name
+	var names pkix.RDNSequence
+	if _, err := asn1.Unmarshal(e.raw, &names); err == nil {
+		name.FillFromRDNSequence(&names)
+	}
+	c.issuer, c.issuerName, c.folded = bytes.Clone(e.raw), shownText(name.CommonName), foldedName(e.raw)
+	return true
+}
+
+// readTime returns a Time of the list, zero if it cannot be read.
+func (c *crl) readTime(e derElement) time.Time {
+	t, ok := parseTime(e)
+	if !ok {
+		if t, ok = parseOddTime(e); ok {
+			c.oddities.add("it writes a time in an unusual form")
+		}
+	}
+	return t
+}
+
+// parseOddTime reads a Time without seconds, with a fraction or with another zone than UTC:
+// ASN.1 has these forms, and RFC 5280 does not allow them.
+func parseOddTime(e derElement) (t time.Time, ok bool) {
+	text := string(e.body)
+	if len(text) > 40 || len(text) < 10 {
+		return t, false
+	}
+	switch e.tag {
+	case derUTCTime:
+		century := "20"
+		if text[0] >= '5' {
+			century = "19"
+		}
+		text = century + text
+	case derGeneralizedTime:
+	default:
+		return t, false
+	}
+	for _, layout := range []string{"20060102150405Z0700", "200601021504Z0700"} {
+		if t, err := time.Parse(layout, text); err == nil {
+			return t.UTC(), true
+		}
+	}
+	return t, false
 }
 
 // parseTime reads a Time in UTC with seconds (RFC 5280, sections 5.1.2.4 to 5.1.2.6).
@@ -217,7 +287,10 @@ func parseTime(e derElement) (time.Time, bool) {
 	t := time.Date(year, time.Month(month), day, hour, minute, second, 0, time.UTC)
 	// Date carries an excess over into the next field.
 	ok := t.Month() == time.Month(month) && t.Day() == day && hour < 24 && minute < 60 && second < 60
-	return t, ok
+	if !ok {
+		return time.Time{}, false
+	}
+	return t, true
 }
 
 // compareNumbers orders CRL numbers, a missing one first.

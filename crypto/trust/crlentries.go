@@ -22,19 +22,30 @@ var reasonNames = [...]string{
 }
 
 // crlEntry is an entry in 25 bytes without padding, because a list may have a million: serial
-// number with leading zeros, date in Unix seconds, moved into 1970 to 2106, and reason.
+// number with leading zeros, date in Unix seconds, moved into 1970 to 2106, and reason. The
+// date is 0 if it is not known.
 type crlEntry [maxSerial + 4 + 1]byte
 
 func (e *crlEntry) serial() []byte { return e[:maxSerial] }
 
 func (e *crlEntry) reason() byte { return e[maxSerial+4] }
 
+// date returns the date, or the zero time.
 func (e *crlEntry) date() time.Time {
-	return time.Unix(int64(binary.BigEndian.Uint32(e[maxSerial:])), 0).UTC()
+	seconds := binary.BigEndian.Uint32(e[maxSerial:])
+	if seconds == 0 {
+		return time.Time{}
+	}
+	return time.Unix(int64(seconds), 0).UTC()
 }
 
+// setDate stores a date. The zero time is 0, and stands before all others.
 func (e *crlEntry) setDate(t time.Time) {
-	binary.BigEndian.PutUint32(e[maxSerial:], uint32(min(max(t.Unix(), 0), math.MaxUint32)))
+	var seconds int64
+	if !t.IsZero() {
+		seconds = min(max(t.Unix(), 1), math.MaxUint32)
+	}
+	binary.BigEndian.PutUint32(e[maxSerial:], uint32(seconds))
 }
 
 // setSerial stores the contents of an INTEGER. It reports false for a negative number or one
@@ -53,55 +64,72 @@ func (e *crlEntry) setSerial(integer []byte) bool {
 	return true
 }
 
-// parseEntry reads one element of revokedCertificates (RFC 5280, section 5.3). problem is a
-// reason not to use the whole list. An entry that matches no certificate is zero.
-func parseEntry(e derElement) (entry crlEntry, problem string, ok bool) {
+// parseEntry reads one element of revokedCertificates (RFC 5280, section 5.3). An entry that
+// matches no certificate of the authority is zero. An entry whose date cannot be read has the
+// earliest: since when the certificate is revoked is not known.
+func (c *crl) parseEntry(e derElement) (entry crlEntry) {
 	serial, rest, ok := derExpect(e.body, derInteger)
 	if !ok || e.tag != derSequence || len(serial.body) == 0 {
-		return entry, "", false
+		c.flaws.add("an entry of it does not say which certificate it is about")
+		return entry
 	}
-	when, rest, ok := derNext(rest)
-	if !ok {
-		return entry, "", false
-	}
-	date, ok := parseTime(when)
-	if !ok {
-		return entry, "", false
-	}
-	reason := byte(reasonUnspecified)
-	if len(rest) > 0 {
-		if rest, ok = derOnly(rest, derSequence); !ok {
-			return entry, "", false
+	var date time.Time
+	if when, after, ok := derNext(rest); ok && when.tag != derSequence {
+		rest = after
+		if date, ok = parseTime(when); !ok {
+			date = c.readTime(when)
 		}
 	}
-	for len(rest) > 0 {
-		var extension derElement
-		if extension, rest, ok = derNext(rest); !ok {
-			return entry, "", false
-		}
-		id, critical, value, ok := parseExtension(extension)
-		if !ok {
-			return entry, "", false
-		}
-		switch {
-		case id == idReasonCode:
-			code, ok := derOnly(value, derEnumerated)
-			if !ok || len(code) != 1 || int(code[0]) >= len(reasonNames) || reasonNames[code[0]] == "" {
-				return entry, "", false
-			}
-			reason = code[0]
-		case id == idCertificateIssuer:
-			problem = "it has entries of other authorities (an indirect list), which is not supported"
-		case critical:
-			problem = "an entry of it has a critical extension that is not known here"
-		}
+	if date.IsZero() {
+		c.oddities.add("an entry of it has a date that cannot be read")
 	}
-	if !entry.setSerial(serial.body) {
-		return crlEntry{}, problem, true
+	reason := c.parseEntryExtensions(rest)
+	if c.foreign || !entry.setSerial(serial.body) {
+		return crlEntry{}
 	}
 	entry.setDate(date)
 	entry[maxSerial+4] = reason
-	return entry, problem, true
+	return entry
+}
+
+// parseEntryExtensions reads crlEntryExtensions and returns the reason.
+func (c *crl) parseEntryExtensions(der []byte) (reason byte) {
+	if len(der) == 0 {
+		return reasonUnspecified
+	}
+	list, after, ok := derExpect(der, derSequence)
+	if !ok {
+		c.flaws.add(flawEntryExtensions)
+	}
+	if len(after) > 0 {
+		c.oddities.add("an entry of it has fields that are not known here")
+	}
+	found := false
+	for rest := list.body; len(rest) > 0; {
+		var e derElement
+		if e, rest, ok = derNext(rest); !ok {
+			c.flaws.add(flawEntryExtensions)
+			break
+		}
+		id, critical, value, ok := c.parseExtension(e)
+		switch {
+		case !ok:
+			c.flaws.add(flawEntryExtensions)
+		case id == idReasonCode:
+			code, ok := derOnly(value, derEnumerated)
+			if !ok || found || len(code) != 1 || int(code[0]) >= len(reasonNames) || reasonNames[code[0]] == "" {
+				c.oddities.add("an entry of it gives a reason that is not known here")
+				code = []byte{reasonUnspecified}
+			}
+			reason, found = code[0], true
+		case id == idCertificateIssuer:
+			c.flaws.add(flawIndirect)
+			c.foreign = namesAnother(value, c.issuer)
+		case critical:
+			c.flaws.add("an entry of it has a critical extension that is not known here")
+		}
+	}
+	return reason
 }
 
 // chunkLen is the number of entries stored together. Growth by chunks copies no entry, so the

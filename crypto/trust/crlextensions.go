@@ -2,7 +2,7 @@ package trust
 
 import (
 	"bytes"
-	"errors"
+	"slices"
 )
 
 // The last numbers of OIDs under id-ce (2.5.29), which is encoded as 55 1d.
@@ -17,60 +17,83 @@ const (
 	idFreshestCRL       = 46
 )
 
+// Flaws that are found in several places.
+const (
+	flawExtensions      = "it has extensions that cannot be read"
+	flawEntryExtensions = "an entry of it has extensions that cannot be read"
+	flawIndirect        = "it speaks for other authorities than its own (an indirect list), which is not supported"
+)
+
 // parseExtensions reads crlExtensions (RFC 5280, section 5.2).
-func (c *crl) parseExtensions(body []byte) error {
-	malformed := errors.New("the revocation list has a malformed extension")
+func (c *crl) parseExtensions(body []byte) {
 	rest, ok := derOnly(body, derSequence)
 	if !ok {
-		return malformed
+		c.flaws.add(flawExtensions)
 	}
 	seen := make(map[byte]bool)
 	for len(rest) > 0 {
 		var e derElement
 		if e, rest, ok = derNext(rest); !ok {
-			return malformed
+			c.flaws.add(flawExtensions)
+			break
 		}
-		id, critical, value, ok := parseExtension(e)
-		if !ok || id != 0 && seen[id] {
-			return malformed
+		id, critical, value, ok := c.parseExtension(e)
+		if !ok {
+			c.flaws.add(flawExtensions)
+			continue
 		}
+		again := id != 0 && seen[id]
 		seen[id] = true
+		if again {
+			c.oddities.add("it has an extension twice")
+		}
 		switch id {
 		case idCRLNumber:
-			c.number, ok = parseNumber(value)
+			if c.number, ok = parseNumber(value); !ok || again {
+				c.number = nil
+				c.oddities.add("its number is none")
+			}
 		case idDeltaCRLIndicator:
-			c.base, ok = parseNumber(value)
+			c.delta = true
+			if c.base, ok = parseNumber(value); !ok || again {
+				c.flaws.add("it is a delta and does not say of which list")
+			}
 		case idAuthorityKeyID:
-			c.authority, ok = parseKeyID(value)
+			if c.authority, ok = parseKeyID(value); !ok {
+				c.oddities.add("it names its key in an unusual form")
+			}
 		case idFreshestCRL:
 			points, err := parsePoints(value)
-			c.freshest, ok = httpURLs(points), err == nil
+			if c.freshest = httpURLs(points); err != nil {
+				c.oddities.add("it names its deltas in an unusual form")
+			}
 		case idIssuingPoint:
-			point, err := parseIssuingPoint(value)
-			c.point, c.scope, ok = point, string(value), err == nil
+			c.scope += string(value)
+			var err error
+			if c.point, err = parseIssuingPoint(value); err != nil || again {
+				c.point = issuingPoint{reasons: allReasons}
+				c.flaws.add("its scope cannot be read")
+			}
 		case idIssuerAltName:
 		default:
 			if critical {
-				c.problem = "it has a critical extension that is not known here"
+				c.flaws.add("it has a critical extension that is not known here")
 			}
 		}
-		if !ok {
-			return malformed
-		}
 	}
-	switch {
-	case c.point.indirect:
-		c.problem = "it speaks for other authorities than its own (an indirect list), which is not supported"
-	case c.point.relative:
-		c.problem = "its place is named relative to its authority, which is not supported"
-	case c.base != nil && c.number == nil:
-		c.problem = "it is a delta without a number"
+	if c.point.indirect {
+		c.flaws.add(flawIndirect)
 	}
-	return nil
+	if c.point.relative {
+		c.flaws.add("its place is named relative to its authority, which is not supported")
+	}
+	if c.delta && c.number == nil {
+		c.flaws.add("it is a delta without a number")
+	}
 }
 
 // parseExtension splits an Extension. id is the last number of an OID under id-ce, else 0.
-func parseExtension(e derElement) (id byte, critical bool, value []byte, ok bool) {
+func (c *crl) parseExtension(e derElement) (id byte, critical bool, value []byte, ok bool) {
 	oid, rest, ok := derExpect(e.body, derOID)
 	if !ok || e.tag != derSequence {
 		return 0, false, nil, false
@@ -79,12 +102,28 @@ func parseExtension(e derElement) (id byte, critical bool, value []byte, ok bool
 		id = oid.body[2]
 	}
 	flag, rest, found, ok := derOptional(rest, derBoolean)
-	if !ok || found && (len(flag.body) != 1 || flag.body[0] != 0 && flag.body[0] != 0xff) {
+	if !ok || found && len(flag.body) != 1 {
 		return 0, false, nil, false
 	}
-	critical = found && flag.body[0] != 0
+	if critical = found && flag.body[0] != 0; critical && flag.body[0] != 0xff {
+		c.oddities.add("it writes a truth value in an unusual form")
+	}
 	value, ok = derOnly(rest, derOctetString)
 	return id, critical, value, ok
+}
+
+// namesAnother reports whether the value of a CertificateIssuer names only other authorities
+// than the issuer of the list.
+func namesAnother(value, issuer []byte) bool {
+	body, ok := derOnly(value, derSequence)
+	names, wellFormed := splitNames(body)
+	if !ok || !wellFormed || len(names) == 0 {
+		return false
+	}
+	return !slices.ContainsFunc(names, func(name []byte) bool {
+		directory, ok := directoryName(name)
+		return ok && sameName(directory, issuer)
+	})
 }
 
 // parseNumber reads a CRLNumber: not negative, of at most 20 bytes (RFC 5280, section 5.2.3).

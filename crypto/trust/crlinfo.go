@@ -11,7 +11,7 @@ import (
 
 // CRLInfo describes a list that is held.
 type CRLInfo struct {
-	Issuer     string    // the authority's CN, or its whole name, made visible
+	Issuer     string    // the authority's CN, made visible
 	Name       string    // the authority's whole name, not made visible, in the form of RFC 2253
 	Kind       string    // base, partition or delta
 	Number     string    // hexadecimal, or ""
@@ -21,7 +21,20 @@ type CRLInfo struct {
 	NextUpdate time.Time // when the next one is due; zero if not given
 	Source     string    // a file or an address
 	Verified   bool      // its signature held
-	Problem    string    // reason not to use it, or ""
+	Oddity     string    // unusual about it, which changes nothing, or ""
+	Flaw       string    // reason to clear nobody by it, or "": it revokes all the same
+}
+
+// Remark is the oddity and the flaw in one sentence, "" without either.
+func (i CRLInfo) Remark() string {
+	var remarks remarks
+	if i.Oddity != "" {
+		remarks.add("unusual: " + i.Oddity)
+	}
+	if i.Flaw != "" {
+		remarks.add("clears nobody: " + i.Flaw)
+	}
+	return remarks.String()
 }
 
 func (h heldCRL) info() CRLInfo {
@@ -35,8 +48,9 @@ func (h heldCRL) info() CRLInfo {
 		ThisUpdate: h.thisUpdate,
 		NextUpdate: h.nextUpdate,
 		Source:     h.source,
-		Verified:   h.verifiedBy.Load() != nil,
-		Problem:    h.problem,
+		Verified:   h.isVerified(),
+		Oddity:     h.oddities.String(),
+		Flaw:       h.flaws.String(),
 	}
 }
 
@@ -72,7 +86,7 @@ func exactName(der []byte) string {
 // kind is the kind of list, for people.
 func (c *crl) kind() string {
 	switch {
-	case c.base != nil:
+	case c.delta:
 		return "delta"
 	case c.scope != "":
 		return "partition"

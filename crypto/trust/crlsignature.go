@@ -12,6 +12,7 @@ import (
 	"errors"
 	"io"
 	"slices"
+	"strings"
 )
 
 // maxSignedWhole bounds a list signed with Ed25519 in bytes. The signature is over the bytes
@@ -20,41 +21,112 @@ const maxSignedWhole = 4 << 20
 
 // signatureAlgorithm is an algorithm for signatures of lists.
 type signatureAlgorithm struct {
-	der  string // AlgorithmIdentifier
-	hash crypto.Hash
 	kind string // "rsa", "pss", "ecdsa", "ed25519"
+	hash crypto.Hash
+	salt int // of PSS, in bytes
 }
 
-// signatureAlgorithms are those that are safe to crypto/x509, in their only encodings (RFC
-// 4055, sections 3.1 and 5, RFC 5758 and RFC 8410).
-var signatureAlgorithms = []signatureAlgorithm{
-	{"\x30\x0d\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x01\x0b\x05\x00", crypto.SHA256, "rsa"},
-	{"\x30\x0d\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x01\x0c\x05\x00", crypto.SHA384, "rsa"},
-	{"\x30\x0d\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x01\x0d\x05\x00", crypto.SHA512, "rsa"},
-	{"\x30\x0a\x06\x08\x2a\x86\x48\xce\x3d\x04\x03\x02", crypto.SHA256, "ecdsa"},
-	{"\x30\x0a\x06\x08\x2a\x86\x48\xce\x3d\x04\x03\x03", crypto.SHA384, "ecdsa"},
-	{"\x30\x0a\x06\x08\x2a\x86\x48\xce\x3d\x04\x03\x04", crypto.SHA512, "ecdsa"},
-	{pssIdentifier(1, 32), crypto.SHA256, "pss"},
-	{pssIdentifier(2, 48), crypto.SHA384, "pss"},
-	{pssIdentifier(3, 64), crypto.SHA512, "pss"},
-	{"\x30\x05\x06\x03\x2b\x65\x70", 0, "ed25519"},
+// The OIDs of algorithms that are safe to crypto/x509.
+const (
+	oidPSS  = "\x2a\x86\x48\x86\xf7\x0d\x01\x01\x0a"
+	oidMGF1 = "\x2a\x86\x48\x86\xf7\x0d\x01\x01\x08"
+	oidSHA2 = "\x60\x86\x48\x01\x65\x03\x04\x02" // and the last number
+)
+
+var signatureOIDs = map[string]signatureAlgorithm{
+	"\x2a\x86\x48\x86\xf7\x0d\x01\x01\x0b": {"rsa", crypto.SHA256, 0},
+	"\x2a\x86\x48\x86\xf7\x0d\x01\x01\x0c": {"rsa", crypto.SHA384, 0},
+	"\x2a\x86\x48\x86\xf7\x0d\x01\x01\x0d": {"rsa", crypto.SHA512, 0},
+	"\x2a\x86\x48\xce\x3d\x04\x03\x02":     {"ecdsa", crypto.SHA256, 0},
+	"\x2a\x86\x48\xce\x3d\x04\x03\x03":     {"ecdsa", crypto.SHA384, 0},
+	"\x2a\x86\x48\xce\x3d\x04\x03\x04":     {"ecdsa", crypto.SHA512, 0},
+	"\x2b\x65\x70":                         {"ed25519", 0, 0},
 }
 
-// pssIdentifier is the AlgorithmIdentifier of RSASSA-PSS with a SHA-2 hash, given by the last
-// number of its OID, MGF1 with the same hash, and a salt of that length.
-func pssIdentifier(sha2, salt byte) string {
-	hash := "\x30\x0d\x06\x09\x60\x86\x48\x01\x65\x03\x04\x02" + string([]byte{sha2}) + "\x05\x00"
-	return "\x30\x41\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x01\x0a\x30\x34" +
-		"\xa0\x0f" + hash +
-		"\xa1\x1c\x30\x1a\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x01\x08" + hash +
-		"\xa2\x03\x02\x01" + string([]byte{salt})
+// parseAlgorithm reads an AlgorithmIdentifier. Parameters say something for PSS only: as
+// crypto/x509 does with certificates, others are passed over (RFC 4055, sections 2.1 and 5:
+// both NULL and none must be accepted).
+func parseAlgorithm(der []byte) (a signatureAlgorithm, ok bool) {
+	oid, parameters, ok := splitAlgorithm(der)
+	if !ok {
+		return a, false
+	}
+	if oid == oidPSS {
+		return parsePSS(parameters)
+	}
+	a, ok = signatureOIDs[oid]
+	return a, ok && (a.kind != "ed25519" || len(parameters) == 0)
 }
+
+// splitAlgorithm splits an AlgorithmIdentifier into the OID and what follows it.
+func splitAlgorithm(der []byte) (oid string, parameters []byte, ok bool) {
+	body, ok := derOnly(der, derSequence)
+	if !ok {
+		return "", nil, false
+	}
+	id, parameters, ok := derExpect(body, derOID)
+	return string(id.body), parameters, ok
+}
+
+// parsePSS reads RSASSA-PSS-params (RFC 4055, section 3.1) with a hash of SHA-2 and MGF1 with the
+// same.
+func parsePSS(der []byte) (a signatureAlgorithm, ok bool) {
+	rest, ok := derOnly(der, derSequence)
+	if !ok {
+		return a, false
+	}
+	var fields [4][]byte // hash, mask, salt, trailer
+	for i := range fields {
+		var e derElement
+		var found bool
+		if e, rest, found, ok = derOptional(rest, derContext(byte(i), true)); !ok {
+			return a, false
+		}
+		if found {
+			fields[i] = e.body
+		}
+	}
+	hash, ok := parseHash(fields[0])
+	mask, maskHash, isMask := splitAlgorithm(fields[1])
+	if of, same := parseHash(maskHash); !ok || !isMask || mask != oidMGF1 || !same || of != hash || len(rest) != 0 {
+		return a, false
+	}
+	salt := 20 // the default
+	if fields[2] != nil {
+		body, ok := derOnly(fields[2], derInteger)
+		if !ok || len(body) == 0 || len(body) > 2 || body[0]&0x80 != 0 {
+			return a, false
+		}
+		salt = 0
+		for _, c := range body {
+			salt = salt<<8 | int(c)
+		}
+	}
+	if trailer, ok := derOnly(fields[3], derInteger); fields[3] != nil && (!ok || string(trailer) != "\x01") {
+		return a, false
+	}
+	return signatureAlgorithm{"pss", hash, salt}, true
+}
+
+// parseHash reads the identifier of a hash of SHA-2, without parameters or with NULL.
+func parseHash(der []byte) (crypto.Hash, bool) {
+	oid, parameters, ok := splitAlgorithm(der)
+	number, isSHA2 := strings.CutPrefix(oid, oidSHA2)
+	if !ok || !isSHA2 || len(parameters) > 0 && string(parameters) != "\x05\x00" {
+		return 0, false
+	}
+	hash, ok := map[string]crypto.Hash{"\x01": crypto.SHA256, "\x02": crypto.SHA384, "\x03": crypto.SHA512}[number]
+	return hash, ok
+}
+
+// maxHead bounds in bytes the start of a list in which version, algorithm and issuer are looked
+// for ahead.
+const maxHead = 4096
 
 // chooseAlgorithm looks ahead for the signature algorithm, at the start of the signed bytes,
 // and returns the writer for these.
 func (c *crl) chooseAlgorithm(s *crlStream) (io.Writer, error) {
-	// Headers, version, and the longest identifier above: below 128 bytes.
-	head, err := s.peek(128)
+	head, err := s.peek(maxHead)
 	if err != nil {
 		return nil, err
 	}
@@ -62,19 +134,25 @@ func (c *crl) chooseAlgorithm(s *crlStream) (io.Writer, error) {
 	if !ok || head[0] != derSequence {
 		return nil, errCRLForm
 	}
-	version, rest, ok := derExpect(head[header:], derInteger)
-	if !ok || !bytes.Equal(version.body, []byte{1}) {
-		return nil, errors.New("the revocation list is not of version 2")
+	version, rest, found, ok := derOptional(head[header:], derInteger)
+	switch {
+	case !ok:
+		return nil, errCRLForm
+	case !found || bytes.Equal(version.body, []byte{0}):
+		c.oddities.add("it is of version 1")
+	case !bytes.Equal(version.body, []byte{1}):
+		c.flaws.add("it is of a version that is not known here")
 	}
-	algorithm, _, ok := derExpect(rest, derSequence)
+	algorithm, rest, ok := derExpect(rest, derSequence)
 	if !ok {
 		return nil, errCRLForm
 	}
-	i := slices.IndexFunc(signatureAlgorithms, func(a signatureAlgorithm) bool { return a.der == string(algorithm.raw) })
-	if i < 0 {
+	if c.algorithm, ok = parseAlgorithm(algorithm.raw); !ok {
+		if issuer, _, ok := derNext(rest); ok {
+			c.setIssuer(issuer)
+		}
 		return nil, errors.New("the revocation list is signed with an algorithm that is unknown or not safe")
 	}
-	c.algorithm = signatureAlgorithms[i]
 	switch c.algorithm.hash {
 	case crypto.SHA256:
 		return sha256.New(), nil
@@ -98,27 +176,61 @@ func (w *wholeMessage) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// verify checks that the list is signed by the authority with this certificate: the same
-// name, the same key, and a key that may sign lists (RFC 5280, section 6.3.3 (f) and (g)).
-func (c *crl) verify(issuer *x509.Certificate) error {
-	if !bytes.Equal(c.issuer, issuer.RawSubject) {
-		return errors.New("it is of another authority")
+// verdict is the result of verifying a list's signature with a key.
+type verdict struct {
+	key   [32]byte // hash of the SPKI
+	holds bool
+}
+
+// maxVerdicts bounds the results remembered of one list.
+const maxVerdicts = 8
+
+// verify looks for the signer of the list among certificates: one with the name of its issuer
+// and a key that may sign lists (RFC 5280, section 6.3.3 (f) and (g)). It returns the hash of
+// the signer's SPKI. The key identifier in the list is a hint and decides nothing.
+func (c *crl) verify(signers []*x509.Certificate) (key [32]byte, err error) {
+	err = errors.New("it is of another authority")
+	for _, signer := range signers {
+		if !sameName(c.issuer, signer.RawSubject) {
+			continue
+		}
+		if slices.ContainsFunc(signer.Extensions, isKeyUsage) && signer.KeyUsage&x509.KeyUsageCRLSign == 0 {
+			err = errors.New("its authority may not sign revocation lists")
+			continue
+		}
+		key := sha256.Sum256(signer.RawSubjectPublicKeyInfo)
+		if c.holdsUnder(key, signer.PublicKey) {
+			return key, nil
+		}
+		err = errors.New("its signature is not its authority's")
+		if len(c.authority) > 0 && len(signer.SubjectKeyId) > 0 && !bytes.Equal(c.authority, signer.SubjectKeyId) {
+			err = errors.New("it is signed with another key of its authority")
+		}
 	}
-	if slices.ContainsFunc(issuer.Extensions, isKeyUsage) && issuer.KeyUsage&x509.KeyUsageCRLSign == 0 {
-		return errors.New("its authority may not sign revocation lists")
+	return key, err
+}
+
+// holdsUnder verifies the signature, and remembers the result.
+func (c *crl) holdsUnder(key [32]byte, public any) bool {
+	var known []verdict
+	if p := c.verdicts.Load(); p != nil {
+		known = *p
 	}
-	if len(c.authority) > 0 && len(issuer.SubjectKeyId) > 0 && !bytes.Equal(c.authority, issuer.SubjectKeyId) {
-		return errors.New("it is signed with another key of its authority")
+	for _, v := range known {
+		if v.key == key {
+			return v.holds
+		}
 	}
-	key := sha256.Sum256(issuer.RawSubjectPublicKeyInfo)
-	if known := c.verifiedBy.Load(); known != nil && *known == key {
-		return nil
-	}
-	if !c.signedBy(issuer.PublicKey) {
-		return errors.New("its signature is not its authority's")
-	}
-	c.verifiedBy.Store(&key)
-	return nil
+	holds := c.signedBy(public)
+	known = append(slices.Clone(known[max(0, len(known)-maxVerdicts+1):]), verdict{key, holds})
+	c.verdicts.Store(&known)
+	return holds
+}
+
+// isVerified reports whether the signature held under a key that it was verified with.
+func (c *crl) isVerified() bool {
+	known := c.verdicts.Load()
+	return known != nil && slices.ContainsFunc(*known, func(v verdict) bool { return v.holds })
 }
 
 // signedBy verifies the signature.
@@ -129,7 +241,8 @@ func (c *crl) signedBy(public any) bool {
 		case "rsa":
 			return rsa.VerifyPKCS1v15(public, c.algorithm.hash, c.digest, c.signature) == nil
 		case "pss":
-			options := &rsa.PSSOptions{SaltLength: rsa.PSSSaltLengthEqualsHash, Hash: c.algorithm.hash}
+			// A length of 0 is any to crypto/rsa.
+			options := &rsa.PSSOptions{SaltLength: c.algorithm.salt, Hash: c.algorithm.hash}
 			return rsa.VerifyPSS(public, c.algorithm.hash, c.digest, c.signature, options) == nil
 		}
 	case *ecdsa.PublicKey:

@@ -1,7 +1,6 @@
 package trust
 
 import (
-	"bytes"
 	"crypto/x509"
 	"errors"
 	"fmt"
@@ -14,6 +13,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
 // maxAdded bounds the lists from Add, which drops the oldest: they were fetched for
@@ -30,9 +30,10 @@ type CRLStore struct {
 	dirs    []string   // guarded by refresh
 	files   map[string]crlFile
 
-	mu    sync.RWMutex // guards the fields below
-	held  []heldCRL
-	index map[string][]heldCRL // by issuer in DER
+	mu      sync.RWMutex // guards the fields below
+	held    []heldCRL
+	index   map[string][]heldCRL // by issuer, as foldedName
+	refused map[string][]error   // about files whose list is not held, by issuer
 }
 
 // heldCRL is a list with its source.
@@ -142,7 +143,11 @@ func (s *CRLStore) holdFiles() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	held := slices.DeleteFunc(slices.Clone(s.held), func(h heldCRL) bool { return !h.added })
+	s.refused = make(map[string][]error)
 	for path, file := range s.files {
+		if refused, ok := errors.AsType[*refusedCRL](file.problem); ok {
+			s.refused[refused.issuer] = append(s.refused[refused.issuer], file.problem)
+		}
 		for _, list := range file.lists {
 			held = slices.DeleteFunc(held, func(h heldCRL) bool { return h.same(list) })
 			held = append(held, heldCRL{list, path, false})
@@ -151,36 +156,39 @@ func (s *CRLStore) holdFiles() {
 	s.replaceLocked(held)
 }
 
-// Add reads one list, in DER or PEM, from r and verifies that it is signed by the authority
-// with the certificate issuer, which stands in a verified path. It replaces older ones of
-// the same scope that came by Add. On an error nothing changes: the list is broken, of
-// another authority, or older than one at hand.
-func (s *CRLStore) Add(r io.Reader, source string, issuer *x509.Certificate) (CRLInfo, error) {
-	lists, err := readCRLs(r)
+// Add reads one list, in DER or PEM, from r and verifies that it is signed by its authority:
+// with one of the certificates signers, which are proved to lead to an anchor. It replaces
+// older ones of the same scope that came by Add, but a list with a flaw or from the future
+// never replaces one without. On an error nothing changes: the list is broken, of another
+// authority, or older than one at hand.
+func (s *CRLStore) Add(r io.Reader, source string, signers []*x509.Certificate, now time.Time) (CRLInfo, error) {
+	lists, err := readSomeCRLs(r, 1)
 	if err != nil {
 		return CRLInfo{}, err
 	}
-	if len(lists) != 1 {
-		return CRLInfo{}, fmt.Errorf("there are %d revocation lists in it, not one", len(lists))
-	}
 	list := heldCRL{lists[0], source, true}
-	if err := list.verify(issuer); err != nil {
+	key, err := list.verify(signers)
+	if err != nil {
 		return CRLInfo{}, fmt.Errorf("the revocation list of %s cannot be used: %w", list.issuerName, err)
 	}
-	if list.problem != "" {
-		return CRLInfo{}, fmt.Errorf("the revocation list of %s cannot be used: %s", list.issuerName, list.problem)
+	sound := list.isSound(now)
+	same := func(old heldCRL) bool {
+		if !old.sameScope(list.crl) {
+			return false
+		}
+		other, err := old.verify(signers)
+		return err == nil && other == key
 	}
 
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	held := slices.Clone(s.held)
-	for _, old := range s.index[string(list.issuer)] {
-		if old.sameScope(list.crl) && old.verify(issuer) == nil && old.newer(list.crl) {
+	for _, old := range s.index[list.folded] {
+		if old.newer(list.crl) && (old.isSound(now) || !sound) && same(old) {
 			return CRLInfo{}, errors.New("a newer revocation list is at hand")
 		}
 	}
-	held = slices.DeleteFunc(held, func(old heldCRL) bool {
-		return old.same(list.crl) || old.added && old.sameScope(list.crl) && old.verify(issuer) == nil
+	held := slices.DeleteFunc(slices.Clone(s.held), func(old heldCRL) bool {
+		return old.same(list.crl) || old.added && !old.newer(list.crl) && (sound || !old.isSound(now)) && same(old)
 	})
 	var added int
 	for i := len(held) - 1; i >= 0; i-- {
@@ -194,17 +202,23 @@ func (s *CRLStore) Add(r io.Reader, source string, issuer *x509.Certificate) (CR
 	return list.info(), nil
 }
 
-// sameScope reports whether one list may replace the other.
-func (c *crl) sameScope(other *crl) bool {
-	return bytes.Equal(c.issuer, other.issuer) && c.scope == other.scope && (c.base == nil) == (other.base == nil)
+// isSound reports whether the list can clear somebody and take the place of another.
+func (c *crl) isSound(now time.Time) bool {
+	return len(c.flaws) == 0 && c.thisUpdate.Sub(now) <= ClockTolerance
 }
 
-// newer reports whether c was issued after other.
+// sameScope reports whether one list may replace the other, if one key signed both.
+func (c *crl) sameScope(other *crl) bool {
+	return c.folded == other.folded && c.scope == other.scope && c.delta == other.delta
+}
+
+// newer reports whether c was issued after other. The number comes second: an authority that
+// begins to count again replaces its lists all the same.
 func (c *crl) newer(other *crl) bool {
-	if d := compareNumbers(c.number, other.number); d != 0 {
+	if d := c.thisUpdate.Compare(other.thisUpdate); d != 0 {
 		return d > 0
 	}
-	return c.thisUpdate.After(other.thisUpdate)
+	return compareNumbers(c.number, other.number) > 0
 }
 
 // replaceLocked replaces the lists held. s.mu is held.
@@ -212,7 +226,7 @@ func (s *CRLStore) replaceLocked(held []heldCRL) {
 	s.held = held
 	s.index = make(map[string][]heldCRL)
 	for _, h := range held {
-		s.index[string(h.issuer)] = append(s.index[string(h.issuer)], h)
+		s.index[h.folded] = append(s.index[h.folded], h)
 	}
 	s.changes.Add(1)
 }
@@ -225,14 +239,16 @@ func (s *CRLStore) generation() uint64 {
 	return s.changes.Load()
 }
 
-// lists returns the lists held of an issuer, given in DER. A nil store is empty.
-func (s *CRLStore) lists(issuer []byte) []heldCRL {
+// lists returns the lists held of an issuer, given in DER, and the errors about files with
+// lists of it that could not be read. A nil store is empty.
+func (s *CRLStore) lists(issuer []byte) ([]heldCRL, []error) {
 	if s == nil {
-		return nil
+		return nil, nil
 	}
+	folded := foldedName(issuer)
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	return s.index[string(issuer)]
+	return s.index[folded], s.refused[folded]
 }
 
 // CheckSignatures verifies the signatures of the lists whose authority's certificate is among
@@ -244,8 +260,9 @@ func (s *CRLStore) CheckSignatures(issuers [][]byte) {
 		if err != nil {
 			continue
 		}
-		for _, h := range s.lists(issuer.RawSubject) {
-			h.verify(issuer)
+		lists, _ := s.lists(issuer.RawSubject)
+		for _, h := range lists {
+			h.verify([]*x509.Certificate{issuer})
 		}
 	}
 }

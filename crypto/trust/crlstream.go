@@ -3,7 +3,6 @@ package trust
 import (
 	"bytes"
 	"errors"
-	"fmt"
 	"io"
 )
 
@@ -11,7 +10,7 @@ import (
 const MaxCRL = 64 << 20
 
 // maxElement bounds in bytes an element of a list that is read whole: an entry, a name, the
-// extensions. Real ones stay below 4 KiB.
+// extensions. Real ones stay below 4 KiB. The rest of a longer one is passed over.
 const maxElement = 32 << 10
 
 var (
@@ -106,8 +105,8 @@ func (s *crlStream) open(limit int64) (end int64, err error) {
 	return end, err
 }
 
-// next takes one whole element that ends by limit. It is valid until the next
-// call.
+// next takes one element that ends by limit. It is valid until the next call. One that is
+// longer than maxElement ends before its end: so nothing in it can be read to its end.
 func (s *crlStream) next(limit int64) (e derElement, err error) {
 	if s.end-s.start < 6 {
 		if err := s.fill(6); err != nil {
@@ -126,7 +125,12 @@ func (s *crlStream) next(limit int64) (e derElement, err error) {
 		return e, errCRLForm
 	}
 	if size > maxElement {
-		return e, fmt.Errorf("an element of the revocation list has %d bytes, at most %d are allowed", size, maxElement)
+		b, err := s.peek(maxElement + 1)
+		if err != nil {
+			return e, err
+		}
+		raw := bytes.Clone(b)
+		return derElement{raw[0], raw[header:], raw}, s.skip(size)
 	}
 	if s.end-s.start < size {
 		b, err := s.peek(size)
@@ -140,6 +144,22 @@ func (s *crlStream) next(limit int64) (e derElement, err error) {
 	raw := s.window[s.start : s.start+size]
 	s.take(size)
 	return derElement{raw[0], raw[header:], raw}, nil
+}
+
+// skip takes n bytes.
+func (s *crlStream) skip(n int) error {
+	for n > 0 {
+		b, err := s.peek(min(n, maxElement))
+		if err != nil {
+			return err
+		}
+		if len(b) == 0 {
+			return errCRLShort
+		}
+		s.take(len(b))
+		n -= len(b)
+	}
+	return nil
 }
 
 // isNext reports whether an element begins before limit with one of these tags.

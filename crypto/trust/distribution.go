@@ -222,7 +222,17 @@ func shareName(a, b [][]byte) bool {
 			if bytes.Equal(x, y) {
 				return true
 			}
+			xName, xOK := directoryName(x)
+			yName, yOK := directoryName(y)
+			if xOK && yOK && sameName(xName, yName) {
+				return true
+			}
 		}
 	}
 	return false
+}
+
+// directoryName returns the Name in a GeneralName, if it has that form.
+func directoryName(general []byte) (name []byte, ok bool) {
+	return derOnly(general, derContext(4, true))
 }

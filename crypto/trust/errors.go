@@ -2,8 +2,6 @@ package trust
 
 import (
 	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/asn1"
 	"strings"
 	"time"
 	"unicode"
@@ -35,35 +33,15 @@ const (
 	civilDigits = 5
 )
 
-// SubjectName returns the name of a certificate's owner for people, not made visible: the
-// CN, or the whole subject in the form of RFC 2253 if it has none.
-func SubjectName(cert *x509.Certificate) string { return nameText(cert.RawSubject) }
-
-// IssuerName is SubjectName for the certificate's issuer.
-func IssuerName(cert *x509.Certificate) string { return nameText(cert.RawIssuer) }
-
-// nameText is SubjectName for a Name in DER.
-func nameText(der []byte) string {
-	var rdns pkix.RDNSequence
-	if rest, err := asn1.Unmarshal(der, &rdns); err != nil || len(rest) != 0 {
-		return ""
-	}
-	var name pkix.Name
-	if name.FillFromRDNSequence(&rdns); strings.TrimSpace(name.CommonName) != "" {
-		return name.CommonName
-	}
-	return rdns.String()
-}
-
-// shownName names a certificate in a sentence: made visible, with digits that could be a
-// civil number masked.
+// shownName names a certificate in a sentence: by its CN, made visible, with digits
+// that could be a civil number masked.
 func shownName(cert *x509.Certificate) string {
-	return shownText(SubjectName(cert))
+	return shownText(cert.Subject.CommonName)
 }
 
 // shownIssuer is shownName for the certificate's issuer.
 func shownIssuer(cert *x509.Certificate) string {
-	return shownText(IssuerName(cert))
+	return shownText(cert.Issuer.CommonName)
 }
 
 // shownText quotes a stranger's text.

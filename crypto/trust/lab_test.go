@@ -181,7 +181,7 @@ func wantSentence(t *testing.T, s string) {
 // addCRL adds a list as a fetched one.
 func addCRL(t testing.TB, s *CRLStore, der []byte, issuer *x509.Certificate) CRLInfo {
 	t.Helper()
-	info, err := s.Add(bytes.NewReader(der), "test", issuer)
+	info, err := s.Add(bytes.NewReader(der), "test", []*x509.Certificate{issuer}, labNow)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,7 +1,6 @@
 package trust
 
 import (
-	"bytes"
 	"crypto/x509"
 	"fmt"
 	"slices"
@@ -13,57 +12,103 @@ import (
 // lookup is the search for one certificate in the lists of its authority (RFC 5280,
 // section 6.3.3).
 type lookup struct {
-	cert   *x509.Certificate
-	serial []byte
-	at     time.Time
-	past   bool
+	cert    *x509.Certificate
+	signers []*x509.Certificate // its issuer, and other certificates of that authority
+	serial  []byte
+	at      time.Time
+	past    bool
 
 	covered reasonMask // reasons for which a current list does not name it
 	good    CRLInfo    // the last such list
 	why     string     // the cause of an unknown status
-	rank    int        // of why
+	rank    whyRank    // of why
 }
 
-// unknown notes the cause of an unknown status. The one of the highest rank is reported,
-// which takes the least to mend: a stale list before a missing one.
-func (l *lookup) unknown(rank int, format string, args ...any) {
+// whyRank orders the causes of an unknown status by the work to mend them: a stale list takes
+// less than a missing one.
+type whyRank int
+
+const (
+	whyMissing whyRank = iota
+	whyOutOfScope
+	whyFlawed
+	whyRefused
+	whyDeltaAlone
+	whyFuture
+	whyEnded
+	whyStale
+	whySomeReasons
+)
+
+// hint is the remedy for a cause.
+func (w whyRank) hint() string {
+	switch w {
+	case whyFlawed, whyRefused:
+		return "put a list without that fault into the -crl directory, or use -crl-policy try"
+	case whyFuture:
+		return "check this machine's clock, or use -crl-policy try"
+	}
+	return "get its revocation list with crl refresh or put it into the -crl directory, or use -crl-policy try"
+}
+
+// unknown notes the cause of an unknown status. The one of the highest rank is reported.
+func (l *lookup) unknown(rank whyRank, format string, args ...any) {
 	if rank >= l.rank {
 		l.rank, l.why = rank, fmt.Sprintf(format, args...)
 	}
 }
 
-// check looks up every certificate of a path but the anchor. Live, a certificate is
-// revoked if a list names it; for a time in the past, if by today's lists it was revoked
-// by then.
-func (s *CRLStore) check(path []*x509.Certificate, at time.Time, past bool) RevocationResult {
+// check looks up every certificate of a path but the anchor. signers are other certificates
+// that lead to the same anchor, perhaps with other keys of its authorities. Live, a
+// certificate is revoked if a list names it; for a time in the past, if by today's lists it
+// was revoked by then.
+func (s *CRLStore) check(path, signers []*x509.Certificate, at time.Time, past bool) RevocationResult {
 	result := RevocationResult{Status: RevocationGood, Reason: "no revocation list names it"}
 	for i, cert := range path[:len(path)-1] {
-		status := s.checkOne(cert, path[i+1], at, past)
+		status := s.checkOne(cert, signersOf(path[i+1], signers, at), at, past)
 		result.Certificates = append(result.Certificates, status)
 		if !result.Status.better(status.Status) {
 			continue
 		}
-		result.Status = status.Status
-		if status.Status == RevocationRevoked {
-			result.Reason = fmt.Sprintf("the certificate of %s was revoked on %s (%s)", status.Name, shownTime(status.Date), status.Reason)
-		} else {
+		result.Status, result.Hint = status.Status, status.hint
+		switch {
+		case status.Status == RevocationUnknown:
 			result.Reason = fmt.Sprintf("whether the certificate of %s is revoked is not known: %s", status.Name, status.Reason)
+		case status.Date.IsZero():
+			result.Reason = fmt.Sprintf("the certificate of %s was revoked, and its list does not say when (%s)", status.Name, status.Reason)
+		default:
+			result.Reason = fmt.Sprintf("the certificate of %s was revoked on %s (%s)", status.Name, shownTime(status.Date), status.Reason)
 		}
 	}
 	return result
 }
 
-// checkOne looks up one certificate.
-func (s *CRLStore) checkOne(cert, issuer *x509.Certificate, at time.Time, past bool) CertificateStatus {
+// signersOf returns the certificates that may sign the lists of issuer's authority: itself and
+// the others of its name that hold at the time (RFC 5280, section 6.3.3 (f)).
+func signersOf(issuer *x509.Certificate, others []*x509.Certificate, at time.Time) []*x509.Certificate {
+	signers := []*x509.Certificate{issuer}
+	for _, other := range others {
+		if other != issuer && sameName(other.RawSubject, issuer.RawSubject) && checkValidity(other, at) == nil {
+			signers = append(signers, other)
+		}
+	}
+	return signers
+}
+
+// checkOne looks up one certificate. The first of signers is its issuer.
+func (s *CRLStore) checkOne(cert *x509.Certificate, signers []*x509.Certificate, at time.Time, past bool) CertificateStatus {
 	status := CertificateStatus{Name: shownName(cert), Status: RevocationUnknown}
-	l := &lookup{cert: cert, serial: cert.SerialNumber.Bytes(), at: at, past: past}
+	l := &lookup{cert: cert, signers: signers, serial: cert.SerialNumber.Bytes(), at: at, past: past}
 	if cert.SerialNumber.Sign() <= 0 || len(l.serial) > maxSerial {
-		status.Reason = "its serial number cannot stand in a list"
+		status.Reason, status.hint = "its serial number cannot stand in a list", "use -crl-policy try"
 		return status
 	}
-	l.unknown(0, "no revocation list of %s is at hand", shownIssuer(cert))
-	scopes := l.usable(s.lists(cert.RawIssuer), issuer)
-	for _, scope := range scopes {
+	l.unknown(whyMissing, "no revocation list of %s is at hand", shownIssuer(cert))
+	lists, refused := s.lists(cert.RawIssuer)
+	for _, err := range refused {
+		l.unknown(whyRefused, "the list %s", proto.Visible(err.Error()))
+	}
+	for _, scope := range l.usable(lists) {
 		if entry, list, revoked := l.search(scope); revoked {
 			status.Status = RevocationRevoked
 			status.Reason = reasonNames[entry.reason()]
@@ -77,48 +122,55 @@ func (s *CRLStore) checkOne(cert, issuer *x509.Certificate, at time.Time, past b
 		return status
 	}
 	if l.covered != 0 {
-		l.unknown(9, "the lists of %s at hand speak of some reasons only", shownIssuer(cert))
+		l.unknown(whySomeReasons, "the lists of %s at hand speak of some reasons only", shownIssuer(cert))
 	}
-	status.Reason = l.why
+	status.Reason, status.hint = l.why, l.rank.hint()
 	return status
 }
 
-// crlScope is the lists of one scope.
+// crlScope is the lists of one scope that one key has signed. An authority may have each of
+// its keys sign a list about the certificates of that key.
 type crlScope struct {
 	scope  string
-	mask   reasonMask
-	bases  []heldCRL // newest first
-	deltas []heldCRL // newest first
+	key    [32]byte
+	mask   reasonMask // 0: about other certificates
+	bases  []heldCRL  // newest first
+	deltas []heldCRL  // newest first
+	flawed []heldCRL  // newest first; they revoke, and clear nobody
 }
 
-// usable picks the lists about the certificate that its issuer has signed, by scope.
-func (l *lookup) usable(lists []heldCRL, issuer *x509.Certificate) (scopes []*crlScope) {
+// usable picks the lists that the authority of the certificate has signed, by scope. A serial
+// number on a list of another scope is the certificate's too: the authority gives each once.
+func (l *lookup) usable(lists []heldCRL) (scopes []*crlScope) {
 	for _, h := range lists {
 		mask := h.point.covers(l.cert)
-		switch {
-		case h.problem != "":
-			l.unknown(2, "the list %s cannot be used: %s", proto.Visible(h.source), h.problem)
-			continue
-		case mask == 0:
-			l.unknown(1, "the lists of %s at hand are about other certificates", shownIssuer(l.cert))
-			continue
-		case !l.past && h.thisUpdate.Sub(l.at) > ClockTolerance:
-			l.unknown(4, "the list %s is from the future (%s)", proto.Visible(h.source), shownTime(h.thisUpdate))
+		if mask == 0 {
+			l.unknown(whyOutOfScope, "the lists of %s at hand are about other certificates", shownIssuer(l.cert))
+		}
+		if h.point.attrCerts {
 			continue
 		}
-		if err := h.verify(issuer); err != nil {
-			l.unknown(3, "the list %s cannot be used: %s", proto.Visible(h.source), err)
+		key, err := h.verify(l.signers)
+		if err != nil {
+			l.unknown(whyRefused, "the list %s cannot be used: %s", proto.Visible(h.source), err)
 			continue
 		}
-		i := slices.IndexFunc(scopes, func(s *crlScope) bool { return s.scope == h.scope })
+		i := slices.IndexFunc(scopes, func(s *crlScope) bool { return s.scope == h.scope && s.key == key })
 		if i < 0 {
 			i = len(scopes)
-			scopes = append(scopes, &crlScope{scope: h.scope, mask: mask})
+			scopes = append(scopes, &crlScope{scope: h.scope, key: key, mask: mask})
 		}
-		if h.base == nil {
-			scopes[i].bases = append(scopes[i].bases, h)
-		} else {
-			scopes[i].deltas = append(scopes[i].deltas, h)
+		switch s := scopes[i]; {
+		case len(h.flaws) > 0:
+			s.flawed = append(s.flawed, h)
+			l.unknown(whyFlawed, "the list %s clears nobody: %s", proto.Visible(h.source), h.flaws)
+		case !l.past && !h.isSound(l.at):
+			s.flawed = append(s.flawed, h)
+			l.unknown(whyFuture, "the list %s is from the future (%s)", proto.Visible(h.source), shownTime(h.thisUpdate))
+		case h.delta:
+			s.deltas = append(s.deltas, h)
+		default:
+			s.bases = append(s.bases, h)
 		}
 	}
 	newestFirst := func(a, b heldCRL) int {
@@ -133,40 +185,46 @@ func (l *lookup) usable(lists []heldCRL, issuer *x509.Certificate) (scopes []*cr
 	for _, s := range scopes {
 		slices.SortStableFunc(s.bases, newestFirst)
 		slices.SortStableFunc(s.deltas, newestFirst)
+		slices.SortStableFunc(s.flawed, newestFirst)
 	}
 	return scopes
 }
 
 // search looks in one scope: in the newest complete list, with the newest delta for it or
-// for an older one.
+// for an older one. Lists with flaws that are not older revoke in addition.
 func (l *lookup) search(s *crlScope) (entry crlEntry, list heldCRL, revoked bool) {
 	if len(s.bases) == 0 {
-		l.unknown(4, "there is a delta of %s, and not the list it builds upon", shownIssuer(l.cert))
-		// A revocation in it counts all the same.
-		entry, list, revoked = l.revokedBy(s.deltas)
-		return entry, list, revoked && l.counts(entry)
+		if len(s.deltas) > 0 && s.mask != 0 {
+			l.unknown(whyDeltaAlone, "there is a delta of %s, and not the list it builds upon", shownIssuer(l.cert))
+		}
+		// A revocation in them counts all the same.
+		return l.condemned(slices.Concat(s.deltas, s.flawed))
 	}
 	base := s.bases[0]
 	// A list issued after a certificate expired may have dropped it (RFC 5280, section
 	// 5). Then an older one decides.
 	if i := slices.IndexFunc(s.bases, func(h heldCRL) bool { return !h.thisUpdate.After(l.cert.NotAfter) }); i > 0 {
-		if entry, ok := base.entries.find(l.serial); ok && l.counts(entry) {
-			return entry, base, true
+		if entry, list, revoked := l.condemned(s.bases[:1]); revoked {
+			return entry, list, true
 		}
 		base = s.bases[i]
 	}
-	entry, list, listed, until := l.combine(base, s.deltas)
+	entry, list, listed, until, newest := l.combine(base, s.deltas)
 	if listed && l.counts(entry) {
 		return entry, list, true
 	}
+	if entry, list, revoked := l.condemned(notOlder(s.flawed, newest)); revoked {
+		return entry, list, true
+	}
 	switch {
+	case s.mask == 0:
 	case listed: // revoked after the time in question, so not by then
 		l.covered |= s.mask
 		l.good = list.info()
 	case base.thisUpdate.After(l.cert.NotAfter):
-		l.unknown(5, "the list of %s at hand was issued after the certificate ended", shownIssuer(l.cert))
+		l.unknown(whyEnded, "the list of %s at hand was issued after the certificate ended", shownIssuer(l.cert))
 	case l.at.Sub(until) > ClockTolerance:
-		l.unknown(6, "the list of %s at hand was due to be replaced on %s", shownIssuer(l.cert), shownTime(until))
+		l.unknown(whyStale, "the list of %s at hand was due to be replaced on %s", shownIssuer(l.cert), shownTime(until))
 	default:
 		l.covered |= s.mask
 		l.good = list.info()
@@ -176,11 +234,12 @@ func (l *lookup) search(s *crlScope) (entry crlEntry, list heldCRL, revoked bool
 
 // combine applies the newest applicable delta to a complete list (RFC 5280, sections 5.2.4
 // and 6.3.3 (c)). A delta without its base lifts no hold; but if it is not older, a
-// revocation in it counts. until is the time by which the applied lists must be replaced.
-func (l *lookup) combine(base heldCRL, deltas []heldCRL) (entry crlEntry, list heldCRL, listed bool, until time.Time) {
+// revocation in it counts. until is the time by which the applied lists must be replaced,
+// newest the newest of them.
+func (l *lookup) combine(base heldCRL, deltas []heldCRL) (entry crlEntry, list heldCRL, listed bool, until time.Time, newest heldCRL) {
 	entry, listed = base.entries.find(l.serial)
 	list, until = base, base.nextUpdate
-	newest := base
+	newest = base
 	if i := slices.IndexFunc(deltas, func(d heldCRL) bool { return base.takes(d.crl) }); i >= 0 {
 		newest = deltas[i]
 		current := l.at.Sub(newest.nextUpdate) <= ClockTolerance
@@ -202,21 +261,34 @@ func (l *lookup) combine(base heldCRL, deltas []heldCRL) (entry crlEntry, list h
 			entry, list, listed = change.since(entry, listed), newest, true
 		}
 	}
-	others := slices.DeleteFunc(slices.Clone(deltas), func(d heldCRL) bool { return d.crl == newest.crl || newest.newer(d.crl) })
-	if change, delta, ok := l.revokedBy(others); ok {
-		entry, list, listed = change.since(entry, listed), delta, true
-	}
-	return entry, list, listed, until
-}
-
-// revokedBy returns the newest revocation of the certificate in deltas.
-func (l *lookup) revokedBy(deltas []heldCRL) (entry crlEntry, delta heldCRL, ok bool) {
-	for _, d := range deltas {
-		if entry, ok := d.entries.find(l.serial); ok && entry.reason() != reasonRemove {
-			return entry, d, true
+	for _, d := range notOlder(deltas, newest) {
+		if change, ok := d.revokes(l.serial); ok && d.crl != newest.crl {
+			entry, list, listed = change.since(entry, listed), d, true
+			break
 		}
 	}
-	return entry, delta, false
+	return entry, list, listed, until, newest
+}
+
+// notOlder returns the lists that are not older than one.
+func notOlder(lists []heldCRL, than heldCRL) []heldCRL {
+	return slices.DeleteFunc(slices.Clone(lists), func(h heldCRL) bool { return than.newer(h.crl) })
+}
+
+// condemned returns the newest revocation of the certificate in lists that counts.
+func (l *lookup) condemned(lists []heldCRL) (entry crlEntry, list heldCRL, revoked bool) {
+	for _, h := range lists {
+		if entry, ok := h.revokes(l.serial); ok && l.counts(entry) {
+			return entry, h, true
+		}
+	}
+	return entry, list, false
+}
+
+// revokes returns the entry by which the list alone revokes a certificate.
+func (c *crl) revokes(serial []byte) (entry crlEntry, ok bool) {
+	entry, ok = c.entries.find(serial)
+	return entry, ok && (!c.delta || entry.reason() != reasonRemove)
 }
 
 // counts reports whether an entry means "revoked" at the time in question.
@@ -231,16 +303,16 @@ func (e crlEntry) since(earlier crlEntry, listed bool) crlEntry {
 	return e
 }
 
-// takes reports whether a delta of the same scope is applicable to c.
+// takes reports whether a delta of the same scope and signer is applicable to c.
 func (c *crl) takes(delta *crl) bool {
 	return c.number != nil && compareNumbers(c.number, delta.base) >= 0 && compareNumbers(c.number, delta.number) < 0 &&
-		(len(c.authority) == 0 || len(delta.authority) == 0 || bytes.Equal(c.authority, delta.authority))
+		!delta.thisUpdate.Before(c.thisUpdate)
 }
 
 // CRLFetch is the place of a revocation list about a certificate.
 type CRLFetch struct {
-	URL     string            // http
-	Issuer  *x509.Certificate // its signer, for CRLStore.Add
+	URL     string              // http
+	Signers []*x509.Certificate // for CRLStore.Add; first the certificate's issuer
 	Delta   bool
 	Lacking bool // no list at hand decides any more; of a delta: none is current
 	// The dates of the list at hand, zero without one.
@@ -260,18 +332,22 @@ func crlURLs(cert *x509.Certificate) (complete, deltas []string) {
 	return httpURLs(certPoints(cert, oidDistributionPoints)), httpURLs(certPoints(cert, oidFreshestCRL))
 }
 
-// Places returns the places of all lists about a verified path: complete ones, and deltas if
+// Places returns the places of all lists about a person's path: complete ones, and deltas if
 // the authority has them, since one may also lift a hold. It includes alternative
 // addresses of one list.
-func (s *CRLStore) Places(path []*x509.Certificate, now time.Time) (places []CRLFetch) {
-	for i, cert := range path[:len(path)-1] {
-		issuer := path[i+1]
+func (s *CRLStore) Places(person *Person, now time.Time) (places []CRLFetch) {
+	for i, cert := range person.Path[:len(person.Path)-1] {
+		signers := signersOf(person.Path[i+1], person.Signers, now)
 		urls, deltaURLs := crlURLs(cert)
 		// An unknown status has no list: its NextUpdate is zero, long past.
-		lacking := s.checkOne(cert, issuer, now, false).List.NextUpdate.Before(now)
-		complete, delta := CRLFetch{Issuer: issuer, Lacking: lacking}, CRLFetch{Issuer: issuer, Delta: true, Lacking: true}
-		l := &lookup{cert: cert, at: now}
-		for _, scope := range l.usable(s.lists(cert.RawIssuer), issuer) {
+		lacking := s.checkOne(cert, signers, now, false).List.NextUpdate.Before(now)
+		complete, delta := CRLFetch{Signers: signers, Lacking: lacking}, CRLFetch{Signers: signers, Delta: true, Lacking: true}
+		l := &lookup{cert: cert, signers: signers, at: now}
+		lists, _ := s.lists(cert.RawIssuer)
+		for _, scope := range l.usable(lists) {
+			if scope.mask == 0 {
+				continue
+			}
 			for _, base := range scope.bases {
 				complete.hold(base)
 				deltaURLs = append(deltaURLs, base.freshest...)

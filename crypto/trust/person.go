@@ -16,6 +16,7 @@ type Person struct {
 	Identity   [32]byte            // PROTOCOL.md, "Identity"
 	Leaf       *x509.Certificate   // the card's authentication certificate
 	Path       []*x509.Certificate // leaf first, anchor last
+	Signers    []*x509.Certificate // others that lead to the anchor, and may sign its authorities' lists
 	Key        *PublicKey          // K
 	Expires    time.Time           // end of the delegation
 	Revocation RevocationResult

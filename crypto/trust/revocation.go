@@ -46,6 +46,7 @@ func (s RevocationStatus) better(other RevocationStatus) bool {
 type RevocationResult struct {
 	Status       RevocationStatus
 	Reason       string              // a sentence for people about the certificate that decided
+	Hint         string              // a remedy for an unknown status
 	Certificates []CertificateStatus // leaf first, without the anchor's
 }
 
@@ -54,6 +55,8 @@ type CertificateStatus struct {
 	Name   string // shownName
 	Status RevocationStatus
 	Reason string    // of the revocation, or of an unknown status
-	Date   time.Time // of the revocation
+	Date   time.Time // of the revocation; zero if the list does not say it clearly
 	List   CRLInfo   // the list that decided; zero if none did
+
+	hint string // a remedy for an unknown status
 }

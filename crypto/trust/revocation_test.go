@@ -84,7 +84,7 @@ func (s *scene) holding(lists ...[]byte) *CRLStore {
 
 // status asks a store about the certificate, live.
 func (s *scene) status(store *CRLStore) CertificateStatus {
-	return store.checkOne(s.cert, s.ca.Cert, labNow, false)
+	return store.checkOne(s.cert, []*x509.Certificate{s.ca.Cert}, labNow, false)
 }
 
 func want(t *testing.T, got CertificateStatus, status RevocationStatus, says string) {
@@ -181,7 +181,7 @@ func unusableLists(s *scene) []listCase {
 		{"of another authority", lists(ofCC), RevocationUnknown, "no revocation list"},
 		{"without nextUpdate", lists(s.made(lab.CRL{Entries: nobody, Edit: func(l *pkix.TBSCertificateList) { l.NextUpdate = time.Time{} }})), RevocationUnknown, "next one is due"},
 		{"critical extension", lists(s.list(1, hour, nobody, unknownCritical)), RevocationUnknown, "critical extension"},
-		{"critical extension, on it", lists(s.list(1, hour, s.entry(hour, 1), unknownCritical)), RevocationUnknown, "critical extension"},
+		{"critical extension, on it", lists(s.list(1, hour, s.entry(hour, 1), unknownCritical)), RevocationRevoked, "keyCompromise"},
 		{"critical extension of an entry", lists(s.list(1, hour, []x509.RevocationListEntry{
 			{SerialNumber: big.NewInt(1), RevocationTime: labNow, ExtraExtensions: []pkix.Extension{unknownCritical}}})), RevocationUnknown, "critical extension"},
 		{"indirect", lists(s.list(1, hour, nobody, lab.IDP{Indirect: true}.Extension())), RevocationUnknown, "indirect"},
@@ -197,14 +197,14 @@ func partitionedLists(s *scene) []listCase {
 		{"partition, not on it", lists(s.list(1, hour, nobody, part.Extension())), RevocationGood, ""},
 		{"partition, on it", lists(s.list(1, hour, s.entry(hour, 4), part.Extension())), RevocationRevoked, "superseded"},
 		{"another partition", lists(s.list(1, hour, nobody, otherPart.Extension())), RevocationUnknown, "other certificates"},
-		{"another partition, on it", lists(s.list(1, hour, s.entry(hour, 1), otherPart.Extension())), RevocationUnknown, "other certificates"},
+		{"another partition, on it", lists(s.list(1, hour, s.entry(hour, 1), otherPart.Extension())), RevocationRevoked, "keyCompromise"},
 		{"both partitions", lists(s.list(1, hour, nobody, otherPart.Extension()), s.list(1, hour, s.entry(hour, 1), part.Extension())), RevocationRevoked, ""},
 		{"a newer one of another partition", lists(s.list(1, hour, s.entry(hour, 1), part.Extension()), s.list(2, hour, nobody, otherPart.Extension())), RevocationRevoked, ""},
 		{"complete and partition", lists(s.list(1, hour, nobody), s.list(2, hour, s.entry(hour, 1), part.Extension())), RevocationRevoked, ""},
 		{"partition among names", lists(s.list(1, hour, nobody, lab.IDP{URLs: []string{"http://x", partURL}}.Extension())), RevocationGood, ""},
 		{"for users", lists(s.list(1, hour, nobody, lab.IDP{OnlyUser: true}.Extension())), RevocationGood, ""},
 		{"for users, in the partition", lists(s.list(1, hour, nobody, lab.IDP{URLs: []string{partURL}, OnlyUser: true}.Extension())), RevocationGood, ""},
-		{"for authorities", lists(s.list(1, hour, s.entry(hour, 1), lab.IDP{OnlyCA: true}.Extension())), RevocationUnknown, "other certificates"},
+		{"for authorities", lists(s.list(1, hour, s.entry(hour, 1), lab.IDP{OnlyCA: true}.Extension())), RevocationRevoked, "keyCompromise"},
 		{"for attributes", lists(s.list(1, hour, s.entry(hour, 1), lab.IDP{OnlyAttr: true}.Extension())), RevocationUnknown, "other certificates"},
 		{"some reasons, not on it", lists(s.list(1, hour, nobody, lab.IDP{Reasons: []int{1, 2}}.Extension())), RevocationUnknown, "some reasons"},
 		{"some reasons, on it", lists(s.list(1, hour, s.entry(hour, 1), lab.IDP{Reasons: []int{1, 2}}.Extension())), RevocationRevoked, ""},
@@ -417,7 +417,7 @@ func TestRevocationOfThePath(t *testing.T) {
 			store := s.holding(test.setup(s)...)
 			b := delegate(t, s.holder)
 			trust := trustOf(t, s.p.Root.Cert)
-			result := store.check(s.path(), labNow, false)
+			result := store.check(s.path(), nil, labNow, false)
 			if result.Status != test.status || !strings.Contains(result.Reason, test.says) || len(result.Certificates) != 3 {
 				t.Errorf("result is %+v, want %s (%s)", result, test.status, test.says)
 			}
@@ -543,7 +543,7 @@ func TestListsAfterTheCertificate(t *testing.T) {
 	s := newScene(t, lab.Window(labNow.Add(-10*day), labNow.Add(-day)))
 	then := labNow.Add(-3 * day)
 	at := func(lists ...[]byte) CertificateStatus {
-		return s.holding(lists...).checkOne(s.cert, s.ca.Cert, then, true)
+		return s.holding(lists...).checkOne(s.cert, []*x509.Certificate{s.ca.Cert}, then, true)
 	}
 	want(t, at(s.list(9, hour, nobody)), RevocationUnknown, "after the certificate ended")
 	want(t, at(s.list(9, hour, s.entry(4*day, 1))), RevocationRevoked, "")

@@ -189,7 +189,7 @@ func (v *Verifier) Places(leaf []byte, chain [][]byte) ([]CRLFetch, error) {
 	if err != nil {
 		return nil, err
 	}
-	return check.crls.Places(person.Path, v.now()), nil
+	return check.crls.Places(person, v.now()), nil
 }
 
 // certificate is Certificate against c.

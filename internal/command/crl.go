@@ -26,7 +26,8 @@ type crlObject struct {
 	Source     string   `json:"source"`           // a file, or the URL of a fetched list
 	Fetched    jsonTime `json:"fetched,omitzero"` // when the server last confirmed the list
 	Verified   bool     `json:"verified"`         // the signature holds; false if the authority's certificate is not at hand
-	Problem    string   `json:"problem,omitempty"`
+	Oddity     string   `json:"oddity,omitempty"` // it changes nothing
+	Flaw       string   `json:"flaw,omitempty"`   // why the list clears nobody; it revokes all the same
 
 	issuer string // the authority's name for people
 }
@@ -168,7 +169,7 @@ func (a *app) crlObject(l trust.CRLInfo, fetched time.Time) crlObject {
 	return crlObject{
 		head: a.out.head("crl"), Issuer: l.Name, Kind: l.Kind, Number: l.Number, Base: l.Base, Entries: l.Entries,
 		ThisUpdate: jsonTime{l.ThisUpdate}, NextUpdate: jsonTime{l.NextUpdate}, Source: l.Source, Fetched: jsonTime{fetched},
-		Verified: l.Verified, Problem: l.Problem, issuer: l.Issuer,
+		Verified: l.Verified, Oddity: l.Oddity, Flaw: l.Flaw, issuer: l.Issuer,
 	}
 }
 
@@ -193,8 +194,8 @@ func (o crlObject) text() string {
 	if !o.Verified {
 		text += " when it is used"
 	}
-	if o.Problem != "" {
-		text += "\n  not used: " + proto.Visible(o.Problem)
+	if remark := (trust.CRLInfo{Oddity: o.Oddity, Flaw: o.Flaw}).Remark(); remark != "" {
+		text += "\n  " + remark
 	}
 	return text + "\n"
 }

@@ -262,7 +262,7 @@ func (d *doctor) latestPast() (what string, at time.Time) {
 	later("this program", buildTime())
 	if d.lists != nil {
 		for _, l := range d.lists.List() {
-			if l.Verified {
+			if l.Verified && l.Flaw == "" {
 				later("the revocation list of "+l.Issuer, l.ThisUpdate)
 			}
 		}

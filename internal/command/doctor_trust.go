@@ -26,7 +26,7 @@ func (d *doctor) lookAtCertificate() {
 		d.fail(check, err)
 		return
 	}
-	message := fmt.Sprintf("%s, valid until %s UTC", trust.SubjectName(leaf), leaf.NotAfter.UTC().Format(time.DateTime))
+	message := fmt.Sprintf("%s, valid until %s UTC", leaf.Subject.CommonName, leaf.NotAfter.UTC().Format(time.DateTime))
 	if left := leaf.NotAfter.Sub(d.a.Now()); left < doctorCardSoon {
 		d.note(check, "have the card renewed", "%s", message)
 		return
@@ -115,7 +115,11 @@ func (d *doctor) revocation(cfg trust.VerifierConfig) {
 	case person.Revocation.Status == trust.RevocationGood:
 		d.ok(check, "%s", person.Revocation.Reason)
 	default:
-		d.note(check, "client crl refresh fetches them; or give them with -crl DIR",
-			"whether it is revoked is not known: %s", person.Revocation.Reason)
+		d.note(check, person.Revocation.Hint, "%s", person.Revocation.Reason)
+	}
+	for _, l := range cfg.CRLs.List() {
+		if remark := l.Remark(); remark != "" {
+			d.note(check, "", "the list %s of %s: %s", l.Source, l.Issuer, remark)
+		}
 	}
 }

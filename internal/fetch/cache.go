@@ -52,7 +52,7 @@ type sidecar struct {
 	Delta        bool   `json:"delta,omitempty"`
 	Size         int64  `json:"size"`   // of the list in bytes
 	SHA256       string `json:"sha256"` // of the list, in hexadecimal
-	Issuer       []byte `json:"issuer"` // DER of the signer's certificate
+	Issuer       []byte `json:"issuer"` // DER of the signers' certificates
 }
 
 func (s *sidecar) thisUpdate() time.Time { return time.Unix(s.ThisUpdate, 0) }
@@ -60,7 +60,7 @@ func (s *sidecar) thisUpdate() time.Time { return time.Unix(s.ThisUpdate, 0) }
 func (s *sidecar) nextUpdate() time.Time { return time.Unix(s.NextUpdate, 0) }
 
 // parseSidecar reads .HASH.json and the certificate in it.
-func parseSidecar(data []byte) (*sidecar, *x509.Certificate, error) {
+func parseSidecar(data []byte) (*sidecar, []*x509.Certificate, error) {
 	s := new(sidecar)
 	if err := proto.Unmarshal(data, s); err != nil {
 		return nil, nil, err
@@ -74,8 +74,11 @@ func parseSidecar(data []byte) (*sidecar, *x509.Certificate, error) {
 	if s.V != version || s.Size <= 0 || s.Size > trust.MaxCRL || tag(s.ETag) != s.ETag || tag(s.LastModified) != s.LastModified {
 		return nil, nil, errors.New("its values are out of bounds")
 	}
-	issuer, err := x509.ParseCertificate(s.Issuer)
-	return s, issuer, err
+	signers, err := x509.ParseCertificates(s.Issuer)
+	if err == nil && len(signers) == 0 {
+		err = errors.New("it names no signer")
+	}
+	return s, signers, err
 }
 
 // tag returns a header's value if it can be sent back as it is, else "".
@@ -105,7 +108,7 @@ func (c cache) open(hash string) (*list, error) {
 	if err != nil {
 		return nil, err
 	}
-	side, issuer, err := parseSidecar(data)
+	side, signers, err := parseSidecar(data)
 	if err != nil {
 		return nil, err
 	}
@@ -119,7 +122,7 @@ func (c cache) open(hash string) (*list, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &list{url: side.URL, host: u.Host, issuer: issuer, delta: side.Delta, cached: side}, nil
+	return &list{url: side.URL, host: u.Host, signers: signers, delta: side.Delta, cached: side}, nil
 }
 
 // isIntact reports whether the list's file is still as it was fetched.
@@ -279,6 +282,6 @@ func addFile(lists *trust.CRLStore, path string, l *list) error {
 		return err
 	}
 	defer file.Close()
-	_, err = lists.Add(file, l.url, l.issuer)
+	_, err = lists.Add(file, l.url, l.signers, time.Now())
 	return err
 }

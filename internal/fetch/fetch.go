@@ -191,8 +191,8 @@ func (f *Fetcher) lookFor(v *trust.Verifier, b *trust.Bundle, person *trust.Pers
 	case verdict == nil && person.Revocation.Status == trust.RevocationOff:
 		return nil
 	case verdict == nil:
-		f.nameAll(person.Path, now)
-		return f.fetchDue(f.cfg.Lists.Places(person.Path, now), now)
+		f.nameAll(person, now)
+		return f.fetchDue(f.cfg.Lists.Places(person, now), now)
 	case fail.HasCode(verdict, proto.RevocationUnknown), fail.HasCode(verdict, proto.CertificateRevoked): // a hold may be lifted
 		due, err := v.Places(b.X509, b.Chain)
 		if err != nil {
@@ -204,11 +204,11 @@ func (f *Fetcher) lookFor(v *trust.Verifier, b *trust.Bundle, person *trust.Pers
 }
 
 // nameAll notes that the lists of a path are in use, current or not.
-func (f *Fetcher) nameAll(path []*x509.Certificate, now time.Time) {
-	if !f.isNewlyNamed(sha256.Sum256(path[0].Raw), now) {
+func (f *Fetcher) nameAll(person *trust.Person, now time.Time) {
+	if !f.isNewlyNamed(sha256.Sum256(person.Leaf.Raw), now) {
 		return
 	}
-	all := f.cfg.Lists.Places(path, now)
+	all := f.cfg.Lists.Places(person, now)
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for _, d := range all {
@@ -246,7 +246,7 @@ func (f *Fetcher) fetchDue(due []trust.CRLFetch, now time.Time) (underway []<-ch
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for _, d := range due {
-		g := group{d.Issuer, d.Delta}
+		g := group{d.Signers[0], d.Delta}
 		if !d.Lacking || begun[g] {
 			continue
 		}

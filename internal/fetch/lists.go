@@ -21,7 +21,7 @@ import (
 // list is the revocation list at one address. Fetcher.mu guards it.
 type list struct {
 	url, host string
-	issuer    *x509.Certificate // signs it
+	signers   []*x509.Certificate // one of them signs it
 	delta     bool
 	cached    *sidecar // nil: it is not in the cache
 
@@ -35,7 +35,7 @@ type list struct {
 
 // want notes that a certificate names the list.
 func (l *list) want(d trust.CRLFetch, now time.Time) {
-	l.issuer, l.delta, l.wanted = d.Issuer, d.Delta, now
+	l.signers, l.delta, l.wanted = d.Signers, d.Delta, now
 }
 
 // listLocked returns the list at an address, a new one if it is unknown. It returns nil
@@ -192,19 +192,27 @@ func (f *Fetcher) fetchList(want *list) (*sidecar, error) {
 	if _, err := temp.Seek(0, io.SeekStart); err != nil {
 		return nil, err
 	}
-	info, err := f.cfg.Lists.Add(temp, want.url, want.issuer)
+	info, err := f.cfg.Lists.Add(temp, want.url, want.signers, now)
 	if err != nil {
 		return nil, err
 	}
 	side := &sidecar{
 		V: version, URL: want.url, ETag: tag(resp.Header.Get("ETag")), LastModified: tag(resp.Header.Get("Last-Modified")),
 		Fetched: now.Unix(), ThisUpdate: info.ThisUpdate.Unix(), NextUpdate: info.NextUpdate.Unix(), Delta: want.delta,
-		Size: n, SHA256: hex.EncodeToString(sum.Sum(nil)), Issuer: want.issuer.Raw,
+		Size: n, SHA256: hex.EncodeToString(sum.Sum(nil)), Issuer: rawCertificates(want.signers),
 	}
 	if err := state.SyncFile(temp); err != nil {
 		return nil, err
 	}
 	return side, f.place(temp, side)
+}
+
+// rawCertificates returns certificates in DER, one after the other.
+func rawCertificates(certs []*x509.Certificate) (raw []byte) {
+	for _, cert := range certs {
+		raw = append(raw, cert.Raw...)
+	}
+	return raw
 }
 
 // schedule sets the times of the next fetches after one has ended.
@@ -264,7 +272,7 @@ func (f *Fetcher) Refresh(ctx context.Context, due []trust.CRLFetch) []Result {
 		}
 	}
 	for _, l := range f.lists {
-		if l.issuer != nil && f.beginLocked(l) {
+		if l.signers != nil && f.beginLocked(l) {
 			all = append(all, begun{l, l.cached, l.done})
 		}
 	}
@@ -294,7 +302,7 @@ func (f *Fetcher) Refetch() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for _, l := range f.lists {
-		if l.issuer != nil {
+		if l.signers != nil {
 			f.beginLocked(l)
 		}
 	}

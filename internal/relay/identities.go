@@ -5,9 +5,11 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"strings"
 
 	"chatsecure/crypto/trust"
 	"chatsecure/internal/fetch"
+	"chatsecure/proto"
 )
 
 // identities verifies the identities of clients. It holds the trusted authorities
@@ -35,6 +37,7 @@ func newIdentities(cfg *Config) (*identities, error) {
 				cfg.Log.Warn("not fetched", "what", what, "reason", err.Error())
 			} else {
 				cfg.Log.Info("fetched", "what", what)
+				ids.remark(what)
 			}
 		},
 	})
@@ -42,6 +45,7 @@ func newIdentities(cfg *Config) (*identities, error) {
 		return nil, err
 	}
 	ids.verifier = trust.NewVerifier(trust.VerifierConfig{Trust: store, CRLs: ids.lists, Policy: cfg.CRLPolicy, Now: cfg.Now})
+	ids.remark("")
 	return ids, nil
 }
 
@@ -54,14 +58,7 @@ func (ids *identities) readBundle() (*trust.Store, error) {
 		}
 		extra = append(extra, text)
 	}
-	store, err := trust.NewStore(ids.cfg.Roots, extra...)
-	if err != nil {
-		return nil, fmt.Errorf("CA bundle %s: %w", ids.cfg.CABundle, err)
-	}
-	for _, notice := range store.Notices() {
-		ids.cfg.Log.Warn("CA bundle", "file", ids.cfg.CABundle, "problem", notice)
-	}
-	return store, nil
+	return trust.NewStore(ids.cfg.Roots, extra...)
 }
 
 // verify returns the person of a bundle, without waiting. After ErrFetching, a
@@ -80,6 +77,7 @@ func (ids *identities) verifyWait(ctx context.Context, b *trust.Bundle, name str
 func (ids *identities) reload() error {
 	ids.fetcher.Refetch()
 	warnOfLists(ids.cfg.Log, ids.lists.Reread())
+	ids.remark("")
 	store, err := ids.readBundle()
 	if err != nil {
 		return err
@@ -94,8 +92,18 @@ func (ids *identities) listsChanged() bool {
 	changed, problems := ids.lists.Refresh()
 	if changed {
 		warnOfLists(ids.cfg.Log, problems)
+		ids.remark("")
 	}
 	return changed
+}
+
+// remark logs what is unusual about the lists at hand, or about the one that was fetched.
+func (ids *identities) remark(fetched string) {
+	for _, l := range ids.lists.List() {
+		if remark := l.Remark(); remark != "" && (fetched == "" || strings.HasSuffix(fetched, proto.Visible(l.Source))) {
+			ids.cfg.Log.Warn("revocation list", "list", l.Source, "authority", l.Issuer, "remark", remark)
+		}
+	}
 }
 
 func warnOfLists(log *slog.Logger, problems []error) {
