@@ -239,11 +239,24 @@ func TestCardWithoutAuthorities(t *testing.T) {
 		t.Fatal(err)
 	}
 	bob := w.Receive("bob", "-n", "1")
-	w.Must("", "alice", "-ca-bundle", both, "send", "bob", "hello")
+	// A byte order mark and a missing line end lose nothing, and a key in the file is spoken of.
+	text := "\ufeff" + strings.ReplaceAll(string(bundle), "-----\n-----", "----------") + "-----BEGIN PRIVATE KEY-----\nAA==\n-----END PRIVATE KEY-----\n"
+	if err := os.WriteFile(both, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if r := w.Run("", "alice", "-q=false", "-ca-bundle", both, "send", "bob", "hello"); r.Status != 0 ||
+		!strings.Contains(r.Stderr, "-ca-bundle "+both+": line ") || !strings.Contains(r.Stderr, "a private key is left out") {
+		t.Errorf("exit status %d, said %q", r.Status, r.Stderr)
+	}
 	if o := bob.Object("message"); o["from"] != "alice" {
 		t.Errorf("the message is %v", o)
 	}
 	bob.End()
+	spoilt := strings.Replace(string(bundle), "MII", "M*I", 1)
+	if err := os.WriteFile(both, []byte(spoilt), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	w.Fails(2, "alice", []string{"-ca-bundle", both, "crl"}, "-ca-bundle "+both+": line 2: the block that begins in line 1 is damaged")
 }
 
 // TestRelayNotThere: status 3, at once.

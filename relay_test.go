@@ -3,6 +3,7 @@ package chatsecure
 import (
 	"bytes"
 	"encoding/json"
+	"encoding/pem"
 	"flag"
 	"net"
 	"os"
@@ -17,6 +18,7 @@ import (
 	"time"
 
 	"chatsecure/crypto"
+	"chatsecure/testdata/lab"
 	"chatsecure/testdata/lab/manual"
 	"chatsecure/testdata/lab/town"
 )
@@ -145,6 +147,57 @@ func startRelay(t *testing.T, args ...string) (cmd *exec.Cmd, addr string, log *
 		}
 		if time.Now().After(deadline) {
 			t.Fatal("the relay does not listen")
+		}
+	}
+}
+
+// TestBundleIsReadWhole: a damaged bundle is refused, by its path and line, and a block of no
+// use is warned of. Nothing of it is lost in silence.
+func TestBundleIsReadWhole(t *testing.T) {
+	p, err := lab.New(lab.Options{CAKey: lab.P256})
+	if err != nil {
+		t.Fatal(err)
+	}
+	encode := func(label string, der []byte) string {
+		return string(pem.EncodeToMemory(&pem.Block{Type: label, Bytes: der}))
+	}
+	root := encode("CERTIFICATE", p.Root.Cert.Raw)
+	path := filepath.Join(t.TempDir(), "roots.pem")
+	args := []string{"-state", t.TempDir(), "-fetch=false", "-listen", "127.0.0.1:0", "-ca-bundle", path}
+	for name, c := range map[string]struct{ text, says string }{
+		"spoilt": {"\n" + strings.Replace(root, "MII", "M*I", 1), "CA bundle " + path + ": line 3: "},
+		"quoted": {root + "> " + root, "CA bundle " + path + ": line "},
+		"cut":    {root[:200], "does not end"},
+		"DER":    {string(p.Root.Cert.Raw), "openssl x509 -inform DER -in FILE -out FILE.pem"},
+		"of OpenSSL's": {encode("TRUSTED CERTIFICATE", p.Root.Cert.Raw), "line 1: a certificate in a form of OpenSSL's own; " +
+			"openssl x509 -in FILE -out FILE.pem"},
+	} {
+		if err := os.WriteFile(path, []byte(c.text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if out, errs, status := runRelay(t, args...); status != 1 || out != "" || !strings.Contains(errs, c.says) {
+			t.Errorf("%s: status %d, %q, want %q", name, status, errs, c.says)
+		}
+	}
+	for name, c := range map[string]struct{ text, warns string }{
+		"marked":  {"\ufeff" + root, ""},
+		"joined":  {strings.TrimSpace(encode("CERTIFICATE", p.CC.Cert.Raw)) + root, ""},
+		"a list":  {encode("X509 CRL", []byte{1}) + root, `problem="line 1: \"X509 CRL\" is left out`},
+		"a key":   {encode("PRIVATE KEY", []byte{1}) + root, `problem="line 1: a private key is left out`},
+		"damaged": {encode("CERTIFICATE", append(p.Root.Cert.Raw[:len(p.Root.Cert.Raw)-1:len(p.Root.Cert.Raw)-1], 0x55)) + root, "is no root"},
+	} {
+		if err := os.WriteFile(path, []byte(c.text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		cmd, _, log := startRelay(t, args...)
+		if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
+			t.Fatal(err)
+		}
+		if err := cmd.Wait(); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		if warned := strings.Contains(log.String(), "CA bundle"); warned != (c.warns != "") || !strings.Contains(log.String(), c.warns) {
+			t.Errorf("%s: the log is %q, want %q", name, log, c.warns)
 		}
 	}
 }

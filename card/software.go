@@ -9,6 +9,7 @@ import (
 	"crypto/rsa"
 	"crypto/x509"
 	"encoding/pem"
+	"io"
 	"os"
 	"path/filepath"
 	"sync"
@@ -88,23 +89,29 @@ func readCertificates(path string) (*x509.Certificate, [][]byte, error) {
 	}
 	var leaf *x509.Certificate
 	var chain [][]byte
+	blocks := proto.NewPEM(bytes.NewReader(data))
 	for {
-		block, rest := pem.Decode(data)
-		if block == nil {
+		if err = blocks.Next(); err == io.EOF {
 			break
 		}
-		data = rest
-		if block.Type != "CERTIFICATE" {
-			return nil, nil, fail(NoCertificate, softwareHint, "%s holds %s, which is not a certificate", show(path), proto.Quote(block.Type))
+		if err == nil && blocks.Type != "CERTIFICATE" {
+			return nil, nil, fail(NoCertificate, softwareHint, "%s holds %s, which is not a certificate", show(path), proto.Quote(blocks.Type))
+		}
+		var der []byte
+		if err == nil {
+			der, err = io.ReadAll(blocks)
+		}
+		if err != nil {
+			return nil, nil, fail(NoCertificate, "", "%s cannot be used: %v", show(path), err).because(err)
 		}
 		if len(chain) == maxCertificates {
 			return nil, nil, fail(NoCertificate, "", "%s holds more than %d certificates", show(path), maxCertificates)
 		}
 		if leaf != nil {
-			chain = append(chain, block.Bytes)
+			chain = append(chain, der)
 			continue
 		}
-		if leaf, err = x509.ParseCertificate(block.Bytes); err != nil {
+		if leaf, err = x509.ParseCertificate(der); err != nil {
 			return nil, nil, fail(NoCertificate, "", "the first certificate in %s is malformed: %v", show(path), err).because(err)
 		}
 	}

@@ -10,8 +10,8 @@ import (
 )
 
 // CertificateText shows a certificate to people: seven lines, each with its newline, in
-// the original's words and layout. A field that the subject lacks is empty. Times are
-// UTC.
+// the original's words and layout. A field that the subject lacks is empty, but a subject
+// without a CN stands whole in the first line. Times are UTC.
 func CertificateText(leaf *x509.Certificate) string {
 	first := func(values []string) string {
 		if len(values) == 0 {
@@ -22,7 +22,7 @@ func CertificateText(leaf *x509.Certificate) string {
 	subject := leaf.Subject
 	var b strings.Builder
 	for _, field := range []struct{ label, value string }{
-		{"Nome           ", subject.CommonName},
+		{"Nome           ", SubjectName(leaf)},
 		{"Organização    ", first(subject.Organization)},
 		{"Identificação  ", subject.SerialNumber},
 		{"Instituicao    ", first(subject.OrganizationalUnit)},

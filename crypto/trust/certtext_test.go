@@ -3,6 +3,7 @@ package trust
 import (
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/asn1"
 	"strings"
 	"testing"
 	"time"
@@ -41,11 +42,18 @@ func TestCertificateTextOddities(t *testing.T) {
 	if got := CertificateText(cert); got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
 	}
+	whole := issue(t, testLab(t), "nobody", lab.WithSubject(lab.DN("C", "PT", "O", "Lab", "CN", " ", "serialNumber", "BI123\n456"))).Leaf
+	if got, want := CertificateText(whole), `Nome           : SERIALNUMBER=BI123\x0a456,CN=\ ,O=Lab,C=PT`+"\nOrganização    : Lab\n"; !strings.HasPrefix(got, want) {
+		t.Errorf("without a CN: got\n%s\nwant\n%s", got, want)
+	}
 	evil := "A\x1b[2J\nNome           : B\u202e\u200b"
 	cert.Subject = pkix.Name{
 		CommonName: evil, SerialNumber: evil, Organization: []string{evil},
 		OrganizationalUnit: []string{evil, "second"}, Country: []string{evil},
 	}
+	var err error
+	cert.RawSubject, err = asn1.Marshal(cert.Subject.ToRDNSequence())
+	must(t, err)
 	got := CertificateText(cert)
 	if lines := strings.Count(got, "\n"); lines != 7 {
 		t.Errorf("%d lines, want 7", lines)

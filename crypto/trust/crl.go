@@ -2,8 +2,6 @@ package trust
 
 import (
 	"bytes"
-	"crypto/x509/pkix"
-	"encoding/asn1"
 	"errors"
 	"fmt"
 	"hash"
@@ -211,12 +209,7 @@ func (c *crl) setIssuer(e derElement) bool {
 	if e.tag != derSequence || len(e.raw) > maxElement {
 		return false
 	}
-	var name pkix.Name
-	var names pkix.RDNSequence
-	if _, err := asn1.Unmarshal(e.raw, &names); err == nil {
-		name.FillFromRDNSequence(&names)
-	}
-	c.issuer, c.issuerName, c.folded = bytes.Clone(e.raw), shownText(name.CommonName), foldedName(e.raw)
+	c.issuer, c.issuerName, c.folded = bytes.Clone(e.raw), shownText(nameText(e.raw)), foldedName(e.raw)
 	return true
 }
 

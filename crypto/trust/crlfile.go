@@ -2,14 +2,14 @@ package trust
 
 import (
 	"bufio"
-	"bytes"
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"slices"
 	"time"
+
+	"chatsecure/proto"
 )
 
 // maxCRLFiles bounds the files of one directory. Portugal's citizen authorities have some
@@ -84,13 +84,12 @@ func readSomeCRLs(r io.Reader, most int) (lists []*crl, err error) {
 		}
 		return []*crl{list}, nil
 	}
+	blocks := proto.NewPEM(in)
 	for {
-		found, err := nextPEM(in)
-		if err != nil {
-			return nil, err
-		}
-		if !found {
+		if err := blocks.Next(); err == io.EOF {
 			break
+		} else if err != nil {
+			return nil, err
 		}
 		if len(lists) == most {
 			if most == 1 {
@@ -98,13 +97,15 @@ func readSomeCRLs(r io.Reader, most int) (lists []*crl, err error) {
 			}
 			return nil, fmt.Errorf("it holds more than %d revocation lists", most)
 		}
-		body := &pemBody{in: in}
-		list, err := parseCRL(base64.NewDecoder(base64.StdEncoding.Strict(), body))
+		if blocks.Type != "X509 CRL" {
+			return nil, fmt.Errorf("line %d: it holds %s, not a revocation list", blocks.Line, shownText(blocks.Type))
+		}
+		list, err := parseCRL(blocks)
+		if _, damaged := errors.AsType[*proto.PEMError](err); err != nil && !damaged {
+			err = fmt.Errorf("line %d: %w", blocks.Line, err)
+		}
 		if err != nil {
 			return nil, err
-		}
-		if !body.ended {
-			return nil, errPEMEnd
 		}
 		lists = append(lists, list)
 	}
@@ -112,64 +113,4 @@ func readSomeCRLs(r io.Reader, most int) (lists []*crl, err error) {
 		return nil, errCRLForm
 	}
 	return lists, nil
-}
-
-// maxPEMText bounds the text before a PEM block in bytes. openssl's text of a list can be
-// long.
-const maxPEMText = 1 << 20
-
-// nextPEM reads up to the end of the line that begins the next list.
-func nextPEM(in *bufio.Reader) (found bool, err error) {
-	for skipped := 0; skipped < maxPEMText; {
-		line, err := in.ReadSlice('\n')
-		skipped += len(line)
-		switch text := bytes.TrimRight(line, " \t\r\n"); {
-		case bytes.Equal(text, []byte("-----BEGIN X509 CRL-----")):
-			return true, nil
-		case bytes.HasPrefix(text, []byte("-----BEGIN ")):
-			return false, fmt.Errorf("it holds %s, not a revocation list", shownText(string(bytes.Trim(text[11:], "-"))))
-		}
-		if err == io.EOF {
-			return false, nil
-		}
-		if err != nil && err != bufio.ErrBufferFull {
-			return false, err
-		}
-	}
-	return false, errCRLForm
-}
-
-var errPEMEnd = errors.New("the PEM block does not end")
-
-// pemBody is the text of one PEM block, up to its END line.
-type pemBody struct {
-	in    *bufio.Reader
-	line  []byte
-	ended bool
-}
-
-func (p *pemBody) Read(b []byte) (int, error) {
-	for len(p.line) == 0 {
-		if p.ended {
-			return 0, io.EOF
-		}
-		line, err := p.in.ReadSlice('\n')
-		if err != nil && err != bufio.ErrBufferFull && err != io.EOF {
-			return 0, err
-		}
-		if bytes.HasPrefix(line, []byte("-----END ")) {
-			if !bytes.Equal(bytes.TrimRight(line, " \t\r\n"), []byte("-----END X509 CRL-----")) {
-				return 0, errPEMEnd
-			}
-			p.ended = true
-			continue
-		}
-		if len(line) == 0 {
-			return 0, io.EOF
-		}
-		p.line = line
-	}
-	n := copy(b, p.line)
-	p.line = p.line[n:]
-	return n, nil
 }

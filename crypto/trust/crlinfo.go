@@ -11,7 +11,7 @@ import (
 
 // CRLInfo describes a list that is held.
 type CRLInfo struct {
-	Issuer     string    // the authority's CN, made visible
+	Issuer     string    // the authority's CN, or its whole name, made visible
 	Name       string    // the authority's whole name, not made visible, in the form of RFC 2253
 	Kind       string    // base, partition or delta
 	Number     string    // hexadecimal, or ""

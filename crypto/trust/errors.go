@@ -2,6 +2,8 @@ package trust
 
 import (
 	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/asn1"
 	"strings"
 	"time"
 	"unicode"
@@ -33,15 +35,35 @@ const (
 	civilDigits = 5
 )
 
-// shownName names a certificate in a sentence: by its CN, made visible, with digits
-// that could be a civil number masked.
+// SubjectName returns the name of a certificate's owner for people, not made visible: the
+// CN, or the whole subject in the form of RFC 2253 if it has none.
+func SubjectName(cert *x509.Certificate) string { return nameText(cert.RawSubject) }
+
+// IssuerName is SubjectName for the certificate's issuer.
+func IssuerName(cert *x509.Certificate) string { return nameText(cert.RawIssuer) }
+
+// nameText is SubjectName for a Name in DER.
+func nameText(der []byte) string {
+	var rdns pkix.RDNSequence
+	if rest, err := asn1.Unmarshal(der, &rdns); err != nil || len(rest) != 0 {
+		return ""
+	}
+	var name pkix.Name
+	if name.FillFromRDNSequence(&rdns); strings.TrimSpace(name.CommonName) != "" {
+		return name.CommonName
+	}
+	return rdns.String()
+}
+
+// shownName names a certificate in a sentence: made visible, with digits that could be a
+// civil number masked.
 func shownName(cert *x509.Certificate) string {
-	return shownText(cert.Subject.CommonName)
+	return shownText(SubjectName(cert))
 }
 
 // shownIssuer is shownName for the certificate's issuer.
 func shownIssuer(cert *x509.Certificate) string {
-	return shownText(cert.Issuer.CommonName)
+	return shownText(IssuerName(cert))
 }
 
 // shownText quotes a stranger's text.

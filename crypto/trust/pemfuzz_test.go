@@ -15,8 +15,8 @@ import (
 	"chatsecure/testdata/lab"
 )
 
-// Files in PEM that a user names: CA bundles and revocation lists. The standard library's decoder
-// is the oracle.
+// Files in PEM that a user names: CA bundles and revocation lists. The oracles are the number of
+// BEGIN marks and the standard library's decoder.
 
 // pemBlocks are the blocks of a type that encoding/pem finds.
 func pemBlocks(text []byte, typ string) (blocks [][]byte) {
@@ -28,50 +28,59 @@ func pemBlocks(text []byte, typ string) (blocks [][]byte) {
 	return blocks
 }
 
-// FuzzCABundle: a user's bundle is accepted if it has certificates and crypto/x509 parses all. The
-// subject found without parsing is the parsed one.
+// FuzzCABundle: of an accepted bundle no block is lost: each is a certificate that is used or is
+// noticed. The subject found without parsing is the parsed one.
 func FuzzCABundle(f *testing.F) {
 	p := testLab(f)
 	good := pemOf(p.Root.Cert, p.CC.Cert)
 	odd := issue(f, p, "odd", lab.WithSubject(lab.DN()))
+	key := bytes.ReplaceAll(pemOf(p.CC.Cert), []byte("CERTIFICATE"), []byte("PRIVATE KEY"))
+	spoilt := bytes.Clone(p.CC.Cert.Raw)
+	copy(spoilt[bytes.Index(spoilt, p.CC.Cert.RawSubjectPublicKeyInfo)+4:], "\x06\x01\x2a")
 	corpus.Add(f, func(text []byte) bool { _, err := NewStore(nil, text); return err == nil },
-		[][]byte{good, slices.Concat([]byte("Root\n====\n"), good, []byte("after")), pemOf(odd.Leaf), []byte(strings.ReplaceAll(string(good), "\n", "\r\n"))},
+		[][]byte{good, slices.Concat([]byte("Root\n====\n"), good, []byte("after")), pemOf(odd.Leaf), []byte(strings.ReplaceAll(string(good), "\n", "\r\n")),
+			slices.Concat([]byte("\ufeff"), bytes.TrimSpace(good), key, pemOf(&x509.Certificate{Raw: spoilt}))},
 		nil, []byte("no PEM"), bytes.ReplaceAll(good, []byte("CERTIFICATE"), []byte("PRIVATE KEY")), good[:len(good)/2])
 	f.Fuzz(func(t *testing.T, text []byte) {
-		blocks := pemBlocks(text, "CERTIFICATE")
-		parsed := 0
-		for _, der := range blocks {
+		parsed := make(map[string]bool)
+		for _, der := range pemBlocks(text, "CERTIFICATE") {
 			cert, err := x509.ParseCertificate(der)
 			if err != nil {
 				continue
 			}
-			parsed++
+			parsed[string(der)] = true
 			if subject, ok := rawSubject(der); !ok || !bytes.Equal(subject, cert.RawSubject) {
 				t.Fatalf("the subject is %x, found is %x %v", cert.RawSubject, subject, ok)
 			}
 		}
 		trust, err := NewStore(nil, text)
-		if want := len(blocks) > 0 && parsed == len(blocks); want != (err == nil) {
-			t.Fatalf("%d of %d certificates parse, and the bundle: %v", parsed, len(blocks), err)
-		}
-		// Mozilla's may have some that Go does not parse, and these are not trusted.
-		mozilla, err := NewStore(text)
-		if trust != nil && err != nil {
-			t.Fatalf("as Mozilla's: %v", err)
-		}
 		if err != nil {
+			wantSentence(t, err.Error())
 			return
 		}
-		loaded := 0
-		for _, all := range mozilla.bySubject {
-			for _, c := range all {
-				if c.load(); c.cert != nil {
-					loaded++
-				}
+		leftOut := 0
+		for _, notice := range trust.Notices() {
+			wantSentence(t, notice)
+			if strings.Contains(notice, "is left out") {
+				leftOut++
 			}
 		}
-		if loaded != parsed {
-			t.Fatalf("%d certificates parse, %d were loaded", parsed, loaded)
+		loaded := 0
+		for _, all := range trust.bySubject {
+			for _, c := range all {
+				if c.load(); c.cert == nil {
+					t.Fatalf("a certificate was taken that does not parse: %x", c.der)
+				}
+				loaded++
+				delete(parsed, string(c.der))
+			}
+		}
+		if n := bytes.Count(text, []byte("-----BEGIN")); n != loaded+leftOut || len(parsed) > 0 {
+			t.Fatalf("of %d blocks %d were taken and %d noticed; %d that parse are lost", n, loaded, leftOut, len(parsed))
+		}
+		// Mozilla's may have some that Go does not parse, and these are not trusted.
+		if _, err := NewStore(text); err != nil {
+			t.Fatalf("as Mozilla's: %v", err)
 		}
 	})
 }
@@ -81,7 +90,7 @@ func FuzzCRLFile(f *testing.F) {
 	key := ecKey(f, elliptic.P256())
 	one := makeCRL(f, x509.RevocationList{RevokedCertificateEntries: someEntries()}, asIssuer(key), key)
 	two := newRawCRL().bytes()
-	text := func(der []byte) []byte { return pem.EncodeToMemory(&pem.Block{Type: "X509 CRL", Bytes: der}) }
+	text := crlText
 	read := func(b []byte) ([]*crl, error) { return readCRLs(bytes.NewReader(b)) }
 	corpus.Add(f, func(b []byte) bool { lists, _ := read(b); return len(lists) > 0 },
 		[][]byte{one, two, text(one), slices.Concat([]byte("Certificate Revocation List (CRL):\n"), text(one), []byte("\n"), text(two))},
@@ -102,17 +111,22 @@ func FuzzCRLFile(f *testing.F) {
 			wantSentence(t, err.Error())
 			return
 		}
-		ders := [][]byte{b}
+		ders, n := [][]byte{b}, 1
 		if b[0] != derSequence {
-			ders = pemBlocks(b, "X509 CRL")
+			ders, n = pemBlocks(b, "X509 CRL"), bytes.Count(b, []byte("-----BEGIN"))
 		}
-		if len(lists) == 0 || len(lists) != len(ders) {
-			t.Fatalf("%d lists were read, there are %d", len(lists), len(ders))
+		if len(lists) == 0 || len(lists) != n {
+			t.Fatalf("%d lists were read, there are %d", len(lists), n)
 		}
 		for i, list := range lists {
-			want, err := parseCRL(bytes.NewReader(ders[i]))
-			if err != nil || !list.same(want) || !list.same(slow[i]) {
-				t.Fatalf("list %d is another: %v", i+1, err)
+			if !list.same(slow[i]) {
+				t.Fatalf("list %d is another in single bytes", i+1)
+			}
+		}
+		for _, der := range ders {
+			want, err := parseCRL(bytes.NewReader(der))
+			if err != nil || !slices.ContainsFunc(lists, want.same) {
+				t.Fatalf("a list is lost: %v", err)
 			}
 		}
 	})

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"crypto/x509"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"slices"
@@ -26,6 +25,7 @@ const (
 type Store struct {
 	bySubject map[string][]*bundled // by foldedName; the user's own ones first
 	pinned    []anchor
+	notices   []string // about the user's own bundles
 }
 
 // bundled is one certificate of a CA bundle. It is parsed when a path first needs it:
@@ -41,26 +41,18 @@ type bundled struct {
 
 // NewStore makes a Store of Mozilla's CA bundle and the user's own ones, all in PEM.
 // Self-signed certificates of the user's are anchors, the others intermediates. It
-// refuses a bundle without a certificate or with a broken one, except that Mozilla's may
-// have some that Go does not parse.
+// refuses a bundle without a certificate or with a damaged block; see Notices for what else
+// cannot be used.
 func NewStore(mozillaPEM []byte, extraPEM ...[]byte) (*Store, error) {
 	s := &Store{bySubject: make(map[string][]*bundled), pinned: pinnedAnchors}
 	for _, text := range extraPEM {
-		n, err := s.addPEM(text, anchorExtra)
-		if err != nil {
-			return nil, fmt.Errorf("CA bundle: %w", err)
-		}
-		if n == 0 {
-			return nil, errors.New("CA bundle: no certificate in PEM in it")
+		if err := s.addPEM(text, anchorExtra); err != nil {
+			return nil, err
 		}
 	}
 	if len(mozillaPEM) > 0 {
-		n, err := s.addPEM(mozillaPEM, anchorMozilla)
-		if err != nil {
+		if err := s.addPEM(mozillaPEM, anchorMozilla); err != nil {
 			return nil, fmt.Errorf("the CA bundle of Mozilla: %w", err)
-		}
-		if n == 0 {
-			return nil, errors.New("the CA bundle of Mozilla: no certificate in PEM in it")
 		}
 	}
 	return s, nil
@@ -88,37 +80,46 @@ func NewOnlyStore(text []byte) (*Store, error) {
 		}
 	}
 	if roots == 0 {
-		return nil, errors.New("CA bundle: no root in it, that is no certificate that is signed by its own key")
+		return nil, errors.New("no root in it, that is no certificate that is signed by its own key")
 	}
 	return s, nil
 }
 
-// addPEM adds the certificates of a bundle and returns their number.
-func (s *Store) addPEM(text []byte, kind anchorKind) (n int, err error) {
-	for {
-		var block *pem.Block
-		if block, text = pem.Decode(text); block == nil {
-			return n, nil
-		}
-		if block.Type != "CERTIFICATE" {
-			continue
-		}
-		subject, ok := rawSubject(block.Bytes)
-		if !ok {
-			return n, fmt.Errorf("certificate %d is damaged", n+1)
-		}
-		c := &bundled{der: block.Bytes, kind: kind}
+// addPEM adds the certificates of a bundle. The user's own are few, so what cannot be used
+// of them is noticed at once.
+func (s *Store) addPEM(text []byte, kind anchorKind) error {
+	certs, notices, err := readCertificates(text)
+	if err != nil {
+		return err
+	}
+	n := 0
+	for _, c := range certs {
 		if kind == anchorExtra {
-			// The user's own are few, so a broken one is reported at once.
-			if _, err := x509.ParseCertificate(block.Bytes); err != nil {
-				return n, fmt.Errorf("certificate %d: %w", n+1, err)
+			notice, leftOut := c.unusable()
+			if notice != "" {
+				notices = append(notices, notice)
+			}
+			if leftOut {
+				continue
 			}
 		}
-		name := foldedName(subject)
-		s.bySubject[name] = append(s.bySubject[name], c)
+		name := foldedName(c.subject)
+		s.bySubject[name] = append(s.bySubject[name], &bundled{der: c.der, kind: kind})
 		n++
 	}
+	if n == 0 && len(notices) > 0 {
+		return errors.New("no certificate in it can be used: " + notices[0])
+	}
+	if n == 0 {
+		return errors.New("no certificate in PEM in it")
+	}
+	s.notices = append(s.notices, notices...)
+	return nil
 }
+
+// Notices returns sentences about what was found in the user's own bundles and cannot be
+// used, each with its line.
+func (s *Store) Notices() []string { return s.notices }
 
 // rawSubject finds the subject of a certificate without parsing the rest (RFC 5280,
 // section 4.1).

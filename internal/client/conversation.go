@@ -72,7 +72,7 @@ func (e *engine) remember(u *user, p *trust.Person) (renewed bool) {
 func (e *engine) seen(u *user, p *trust.Person) state.KnownPeer {
 	leaf := p.Leaf
 	return state.KnownPeer{
-		Name: u.name, Identity: p.Identity, CommonName: leaf.Subject.CommonName, Leaf: sha256.Sum256(leaf.Raw), First: e.now(),
+		Name: u.name, Identity: p.Identity, CommonName: trust.SubjectName(leaf), Leaf: sha256.Sum256(leaf.Raw), First: e.now(),
 	}
 }
 

@@ -220,7 +220,7 @@ func (c cardCertificate) text() string {
 	case err != nil:
 		return b.String()
 	case c.CA:
-		fmt.Fprintf(&b, "      %s, to %s\n", proto.Visible(cert.Subject.CommonName), cert.NotAfter.UTC().Format(time.DateTime))
+		fmt.Fprintf(&b, "      %s, to %s\n", proto.Visible(trust.SubjectName(cert)), cert.NotAfter.UTC().Format(time.DateTime))
 		return b.String()
 	}
 	for line := range strings.Lines(trust.CertificateText(cert)) {

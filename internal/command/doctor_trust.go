@@ -26,7 +26,7 @@ func (d *doctor) lookAtCertificate() {
 		d.fail(check, err)
 		return
 	}
-	message := fmt.Sprintf("%s, valid until %s UTC", leaf.Subject.CommonName, leaf.NotAfter.UTC().Format(time.DateTime))
+	message := fmt.Sprintf("%s, valid until %s UTC", trust.SubjectName(leaf), leaf.NotAfter.UTC().Format(time.DateTime))
 	if left := leaf.NotAfter.Sub(d.a.Now()); left < doctorCardSoon {
 		d.note(check, "have the card renewed", "%s", message)
 		return

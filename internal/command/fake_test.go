@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/asn1"
 	"io"
 	"os"
 	"strings"
@@ -115,11 +116,16 @@ func (f *fakeTalker) Close(context.Context) error { close(f.events); return nil 
 
 // fakePerson is a person with the certificate fields that are shown.
 func fakePerson(name string, identity byte) *trust.Person {
+	subject := pkix.Name{
+		CommonName: "BRUNO MIGUEL EXEMPLO", Organization: []string{"Cartão de Cidadão"}, SerialNumber: "BI100000011",
+		OrganizationalUnit: []string{"Cidadão Português", "Autenticação do Cidadão"}, Country: []string{"PT"},
+	}
+	der, err := asn1.Marshal(subject.ToRDNSequence())
+	if err != nil {
+		panic(err)
+	}
 	return &trust.Person{Name: name, Identity: [32]byte{identity}, Leaf: &x509.Certificate{
-		Subject: pkix.Name{
-			CommonName: "BRUNO MIGUEL EXEMPLO", Organization: []string{"Cartão de Cidadão"}, SerialNumber: "BI100000011",
-			OrganizationalUnit: []string{"Cidadão Português", "Autenticação do Cidadão"}, Country: []string{"PT"},
-		},
+		Subject: subject, RawSubject: der,
 		NotAfter: time.Date(2021, 1, 3, 23, 59, 59, 0, time.UTC), NotBefore: time.Date(2016, 1, 4, 16, 59, 29, 0, time.UTC),
 	}, Revocation: trust.RevocationResult{Status: trust.RevocationGood, Reason: "no revocation list names it"}}
 }

@@ -1,7 +1,6 @@
 package command
 
 import (
-	"encoding/pem"
 	"errors"
 	"io/fs"
 	"os"
@@ -26,17 +25,16 @@ func (a *app) readCABundle() ([]byte, error) {
 	if err != nil {
 		return nil, badBundle("-ca-bundle cannot be read", err)
 	}
+	if _, err := trust.PEMCertificates(data); err != nil {
+		return nil, badBundle("-ca-bundle "+proto.Visible(a.opt.caBundle), err)
+	}
 	return data, nil
 }
 
-// certificates returns the certificates in a PEM file, as candidates for the
-// card's chain: cards since 2024 carry no CA certificates.
-func certificates(text []byte) (ders [][]byte) {
-	for block, rest := pem.Decode(text); block != nil; block, rest = pem.Decode(rest) {
-		if block.Type == "CERTIFICATE" {
-			ders = append(ders, block.Bytes)
-		}
-	}
+// certificates returns the certificates in a bundle that readCABundle has read, as
+// candidates for the card's chain: cards since 2024 carry no CA certificates.
+func certificates(bundle []byte) [][]byte {
+	ders, _ := trust.PEMCertificates(bundle)
 	return ders
 }
 
@@ -63,7 +61,10 @@ func (a *app) trustStore(caBundle []byte) (*trust.Store, error) {
 	}
 	store, err := trust.NewStore(a.Roots, extra...)
 	if err != nil {
-		return nil, badBundle("-ca-bundle", err)
+		return nil, badBundle("-ca-bundle "+proto.Visible(a.opt.caBundle), err)
+	}
+	for _, notice := range store.Notices() {
+		a.out.notice("-ca-bundle %s: %s", proto.Visible(a.opt.caBundle), notice)
 	}
 	return store, nil
 }

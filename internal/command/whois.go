@@ -151,7 +151,7 @@ func (o *whoisObject) knownText() string {
 func authorityNames(person *trust.Person) []string {
 	names := []string{}
 	for _, cert := range person.Path[min(1, len(person.Path)):] {
-		names = append(names, proto.Visible(cert.Subject.CommonName))
+		names = append(names, proto.Visible(trust.SubjectName(cert)))
 	}
 	return names
 }

@@ -24,7 +24,7 @@ func FuzzIssuers(f *testing.F) {
 			pki.Auth.Cert.Raw, append(block("CERTIFICATE", leaf), block("CERTIFICATE", pki.CC.Cert.Raw)...),
 			append(block("X", nil), block("CERTIFICATE", pki.Root.Cert.Raw)...),
 		},
-		nil, leaf, pki.Auth.Cert.Raw[:200], append([]byte{0x30, 0x80}, oidSignedData...), block("PKCS7", nil), append(pki.Auth.Cert.Raw, 0))
+		nil, leaf, pki.Auth.Cert.Raw[:200], []byte("\x30\x80\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x07\x02"), block("PKCS7", nil), append(pki.Auth.Cert.Raw, 0))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		certs, err := parseIssuers(b)
 		if err != nil {

@@ -5,7 +5,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"crypto/x509"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
@@ -139,7 +138,7 @@ func noIssuer(cert, old *x509.Certificate, why string) error {
 	}
 	return &fail.Error{
 		Code:    proto.CertificateUntrusted,
-		Message: "the certificate of the authority " + proto.Quote(cert.Issuer.CommonName) + " " + lack + ": " + why,
+		Message: "the certificate of the authority " + proto.Quote(trust.IssuerName(cert)) + " " + lack + ": " + why,
 		Hint:    "get it from the authority, and name it in a PEM file with -ca-bundle",
 	}
 }
@@ -201,32 +200,19 @@ func (f *Fetcher) askIssuer(ctx context.Context, address string, cert *x509.Cert
 	return issuers[0], nil
 }
 
-// oidSignedData is 1.2.840.113549.1.7.2 in DER: RFC 5652, section 5.1.
-var oidSignedData = []byte{0x06, 0x09, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x07, 0x02}
-
 // parseIssuers reads authorities' certificates: one in DER, or some in PEM.
 func parseIssuers(data []byte) (certs []*x509.Certificate, err error) {
-	asPKCS7 := errors.New("it is a PKCS#7 file, which is not read here: " +
-		"take the certificates out, for example with openssl pkcs7 -print_certs")
-	block, rest := pem.Decode(data)
-	if block == nil {
-		if bytes.Contains(data[:min(len(data), 32)], oidSignedData) {
-			return nil, asPKCS7
+	ders := [][]byte{data}
+	if !trust.IsCertificate(data) {
+		if ders, err = trust.PEMCertificates(data); err != nil {
+			return nil, err
 		}
-		block = &pem.Block{Type: "CERTIFICATE", Bytes: data}
 	}
-	for ; block != nil; block, rest = pem.Decode(rest) {
-		switch block.Type {
-		case "PKCS7", "CMS":
-			return nil, asPKCS7
-		case "CERTIFICATE":
-		default:
-			continue
+	for _, der := range ders {
+		if len(der) > maxIssuer {
+			return nil, fmt.Errorf("a certificate of %d bytes is too long", len(der))
 		}
-		if len(block.Bytes) > maxIssuer {
-			return nil, fmt.Errorf("a certificate of %d bytes is too long", len(block.Bytes))
-		}
-		cert, err := x509.ParseCertificate(block.Bytes)
+		cert, err := x509.ParseCertificate(der)
 		if err != nil {
 			return nil, errors.New("it is not a certificate in DER or PEM")
 		}

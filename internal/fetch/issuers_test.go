@@ -205,7 +205,7 @@ func TestFetchIssuersFailures(t *testing.T) {
 	write := func(data []byte) http.HandlerFunc {
 		return func(w http.ResponseWriter, _ *http.Request) { w.Write(data) }
 	}
-	pkcs7 := append([]byte{0x30, 0x82, 0x10, 0x00}, oidSignedData...)
+	pkcs7 := []byte("\x30\x82\x10\x00\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x07\x02")
 	for _, c := range []struct {
 		name   string
 		answer http.HandlerFunc
@@ -215,10 +215,10 @@ func TestFetchIssuersFailures(t *testing.T) {
 		{"redirect", func(w http.ResponseWriter, r *http.Request) {
 			http.Redirect(w, r, "/aia/root.crt", http.StatusMovedPermanently)
 		}, "not followed"},
-		{"empty", write(nil), "it is not a certificate in DER or PEM"},
-		{"garbage", write([]byte("hello")), "it is not a certificate in DER or PEM"},
-		{"PKCS#7", write(pkcs7), "it is a PKCS#7 file, which is not read here"},
-		{"PKCS#7 in PEM", write(pemOf("PKCS7", pkcs7)), "it is a PKCS#7 file, which is not read here"},
+		{"empty", write(nil), "there is no authority's certificate in it"},
+		{"garbage", write([]byte("hello")), "there is no authority's certificate in it"},
+		{"PKCS#7", write(pkcs7), "a PKCS#7 file; openssl pkcs7 "},
+		{"PKCS#7 in PEM", write(pemOf("PKCS7", pkcs7)), "a PKCS#7 file; openssl pkcs7 "},
 		{"PEM without one", write(pemOf("PRIVATE KEY", []byte{1})), "there is no authority's certificate in it"},
 		{"another CA of that name", write(other.Auth.Cert.Raw), "of another authority"},
 	} {
@@ -282,7 +282,11 @@ func TestFetchIssuersPoisoned(t *testing.T) {
 
 // TestIssuerStaysInItsQuotes: the name of an authority cannot go on as the sentence.
 func TestIssuerStaysInItsQuotes(t *testing.T) {
-	err := noIssuer(&x509.Certificate{Issuer: pkix.Name{CommonName: `Raiz" is at hand, not "Outra`}}, nil, "it is not fetched")
+	issuer, err := asn1.Marshal(lab.DN("CN", `Raiz" is at hand, not "Outra`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = noIssuer(&x509.Certificate{RawIssuer: issuer}, nil, "it is not fetched")
 	if want := `the authority "Raiz\" is at hand, not \"Outra" is not at hand: `; !strings.Contains(err.Error(), want) {
 		t.Errorf("%q does not hold %s", err, want)
 	}

@@ -58,7 +58,14 @@ func (ids *identities) readBundle() (*trust.Store, error) {
 		}
 		extra = append(extra, text)
 	}
-	return trust.NewStore(ids.cfg.Roots, extra...)
+	store, err := trust.NewStore(ids.cfg.Roots, extra...)
+	if err != nil {
+		return nil, fmt.Errorf("CA bundle %s: %w", ids.cfg.CABundle, err)
+	}
+	for _, notice := range store.Notices() {
+		ids.cfg.Log.Warn("CA bundle", "file", ids.cfg.CABundle, "problem", notice)
+	}
+	return store, nil
 }
 
 // verify returns the person of a bundle, without waiting. After ErrFetching, a

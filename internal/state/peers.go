@@ -32,7 +32,7 @@ type OfferedPeer struct {
 
 // OfferPerson returns a verified person for State.OfferPeer.
 func OfferPerson(p *trust.Person) OfferedPeer {
-	return OfferedPeer{Identity: p.Identity, CommonName: p.Leaf.Subject.CommonName, Leaf: sha256.Sum256(p.Leaf.Raw)}
+	return OfferedPeer{Identity: p.Identity, CommonName: trust.SubjectName(p.Leaf), Leaf: sha256.Sum256(p.Leaf.Raw)}
 }
 
 // PeerLine is a line of known_peers: PROTOCOL.md, "Known files".

@@ -78,7 +78,7 @@ type IdentityChange struct {
 func (c *IdentityChange) Error() string {
 	return fmt.Sprintf("%s is another person than before: known is %s, now it is %s",
 		proto.Visible(c.Name), shownPerson(c.Known.CommonName, c.Known.Identity),
-		shownPerson(c.Person.Leaf.Subject.CommonName, c.Person.Identity))
+		shownPerson(trust.SubjectName(c.Person.Leaf), c.Person.Identity))
 }
 
 // identityChanged refuses another person under a known name.
@@ -105,7 +105,7 @@ func PeerUnknown(name string, p *trust.Person) *fail.Error {
 	name = proto.Visible(name)
 	return &fail.Error{
 		Code:    proto.UnknownPeer,
-		Message: fmt.Sprintf("%s is new, and nobody has accepted that it is %s", name, shownPerson(p.Leaf.Subject.CommonName, p.Identity)),
+		Message: fmt.Sprintf("%s is new, and nobody has accepted that it is %s", name, shownPerson(trust.SubjectName(p.Leaf), p.Identity)),
 		Hint: "client whois " + name + " shows the certificate; if it is the right person, " +
 			"send with -accept-new, or at a terminal without -batch",
 	}
