@@ -34,7 +34,7 @@ const (
 func parseLeaf(der []byte) (*x509.Certificate, error) {
 	leaf, err := x509.ParseCertificate(der)
 	if err != nil {
-		return nil, malformed("its certificate does not parse: %s", proto.Visible(err.Error()))
+		return nil, malformed("its certificate does not parse: %s", shownCause(err))
 	}
 	return leaf, checkLeaf(leaf)
 }
@@ -45,7 +45,7 @@ func parseChain(chain [][]byte) ([]*x509.Certificate, error) {
 	for i, der := range chain {
 		cert, err := x509.ParseCertificate(der)
 		if err != nil {
-			return nil, malformed("certificate %d of its chain does not parse: %s", i+1, proto.Visible(err.Error()))
+			return nil, malformed("certificate %d of its chain does not parse: %s", i+1, shownCause(err))
 		}
 		certs[i] = cert
 	}

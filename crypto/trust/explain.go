@@ -37,13 +37,13 @@ func (s *search) above(c *candidate, seen map[*candidate]bool) finding {
 		return finding{findsFault, "the certificate of " + name + " " + fault.Error(), ""}
 	}
 	best := finding{findsMissing, "the certificate of the authority " + shownIssuer(c.cert) + ", which issued that of " + name + ", is not at hand",
-		"if that authority is to be trusted, name a file with its certificate and its root's with -ca-bundle"}
+		"if that authority is to be trusted, name a file with its certificate and its root's with -ca-bundle or -only-ca"}
 	switch {
 	case isRoot && c == s.leaf:
 		best = finding{findsFault, "it vouches for itself", ""}
 	case isRoot:
 		best = finding{findsRoot, "the root " + name + " above it is not trusted here",
-			"if that root is to be trusted, name a file with its certificate with -ca-bundle"}
+			"if that root is to be trusted, name a file with its certificate with -ca-bundle or -only-ca"}
 	}
 	for _, parent := range s.candidates[1:] {
 		if parent.subject == c.issuer && !seen[parent] {

@@ -201,7 +201,7 @@ func ParsePublicKey(spki []byte) (*PublicKey, error) {
 	}
 	public, err := x509.ParsePKIXPublicKey(spki)
 	if err != nil {
-		return nil, fmt.Errorf("public key: %w", err)
+		return nil, errors.New("its public key is none (SubjectPublicKeyInfo in DER)")
 	}
 	p := &PublicKey{spki: bytes.Clone(spki)}
 	switch public := public.(type) {
@@ -221,7 +221,7 @@ func ParsePublicKey(spki []byte) (*PublicKey, error) {
 		}
 		p.rsa = public
 	default:
-		return nil, fmt.Errorf("public key of type %T: only Ed25519 and RSA-%d can be used", public, keyRSABits)
+		return nil, fmt.Errorf("its public key is of another kind than Ed25519 and RSA of %d bits", keyRSABits)
 	}
 	if again, err := x509.MarshalPKIXPublicKey(public); err != nil || !bytes.Equal(again, spki) {
 		return nil, errors.New("public key is not in its canonical encoding")

@@ -235,22 +235,17 @@ func signatureCost(public any) int {
 // way is a path of candidates, leaf first and anchor last.
 type way []*candidate
 
-// ways returns the ways from a candidate to the anchors. Each authority stands on a way
-// once, by name and key.
+// ways returns the ways from a candidate, which is reached, to the anchors.
 func (s *search) ways(from *candidate) (found []way, err error) {
-	tooLong := false
 	var climb func(way)
 	climb = func(w way) {
 		last := w[len(w)-1]
 		switch {
-		case len(found) > maxPaths:
 		case last.isAnchor && len(w) > 1:
 			found = append(found, slices.Clone(w))
-		case len(w) == maxPath:
-			tooLong = true
-		default:
+		case len(w) < maxPath:
 			for _, parent := range last.parents {
-				if !slices.ContainsFunc(w, parent.isAuthority) {
+				if len(found) <= maxPaths && !slices.Contains(w, parent) {
 					climb(append(w, parent))
 				}
 			}
@@ -260,17 +255,10 @@ func (s *search) ways(from *candidate) (found []way, err error) {
 	switch {
 	case len(found) > maxPaths:
 		return nil, untrusted(from.cert, fmt.Sprintf("its authorities have certified each other in more than %d ways", maxPaths))
-	case len(found) == 0 && tooLong:
-		return nil, untrusted(from.cert, fmt.Sprintf("its chain is too long: it has more than %d certificates", maxPath))
 	case len(found) == 0:
-		return nil, untrusted(from.cert, "its authorities have certified only each other")
+		return nil, untrusted(from.cert, fmt.Sprintf("its chain is too long: it has more than %d certificates", maxPath))
 	}
 	return found, nil
-}
-
-// isAuthority reports whether two certificates are of one authority and key.
-func (c *candidate) isAuthority(other *candidate) bool {
-	return c.subject == other.subject && bytes.Equal(c.cert.RawSubjectPublicKeyInfo, other.cert.RawSubjectPublicKeyInfo)
 }
 
 // signers returns the other certificates of p's authorities under its anchor that may

@@ -222,7 +222,7 @@ func (p path) checkUsage() error {
 		Code: proto.CertificateUnsuitable,
 		Reason: "the certificate of " + shownName(p.certs[0]) +
 			" is not for client authentication or e-mail, as the authorities of Mozilla's bundle must say",
-		Hint: "use a card's authentication certificate, or name its authority with -ca-bundle",
+		Hint: "use a card's authentication certificate, or name its authority with -ca-bundle or -only-ca",
 	}
 }
 

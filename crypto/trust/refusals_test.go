@@ -1,0 +1,248 @@
+package trust
+
+import (
+	"bytes"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"errors"
+	"flag"
+	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"math/big"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"chatsecure/testdata/lab"
+)
+
+var update = flag.Bool("update", false, "write the golden files anew")
+
+// refusal is one case of the table of refusals.
+type refusal struct {
+	name string
+	err  error
+}
+
+// TestRefusals holds the table of all refusals, with their sentences and hints, and holds that
+// every sentence in the source is in it.
+func TestRefusals(t *testing.T) {
+	var table bytes.Buffer
+	for _, r := range slices.Concat(refusedBundles(t), refusedDelegations(t), refusedCertificates(t), refusedPaths(t), refusedByLists(t)) {
+		refused, ok := errors.AsType[*Error](r.err)
+		if !ok {
+			t.Errorf("%s: %v is no refusal", r.name, r.err)
+			continue
+		}
+		wantSentence(t, refused.Reason)
+		fmt.Fprintf(&table, "%s\n    %s: %s\n", r.name, refused.Code, refused.Reason)
+		if refused.Hint != "" {
+			wantSentence(t, refused.Hint)
+			fmt.Fprintf(&table, "    hint: %s\n", refused.Hint)
+		}
+	}
+	const golden = "testdata/refusals.golden"
+	if *update {
+		must(t, os.WriteFile(golden, table.Bytes(), 0o644))
+	}
+	want, err := os.ReadFile(golden)
+	must(t, err)
+	if !bytes.Equal(table.Bytes(), want) {
+		t.Errorf("the table differs from %s (run with -update, and read what git diff says):\n%s", golden, table.Bytes())
+	}
+	for _, sentence := range sentences(t) {
+		// Neither refuses.
+		if sentence != errOtherName.Error() && sentence != "revocation is not looked at" && !strings.Contains(table.String(), sentence) {
+			t.Errorf("no refusal in the table says %q", sentence)
+		}
+	}
+}
+
+// sentences returns the longest literal piece of every sentence in the source of the files that
+// refuse.
+func sentences(t *testing.T) (found []string) {
+	t.Helper()
+	verb := regexp.MustCompile(`%[a-z]`)
+	for _, name := range []string{"bundle.go", "certificate.go", "check.go", "delegation.go", "explain.go", "issuers.go", "path.go", "pathcheck.go", "person.go", "verifier.go"} {
+		file, err := parser.ParseFile(token.NewFileSet(), filepath.Clean(name), nil, 0)
+		must(t, err)
+		ast.Inspect(file, func(n ast.Node) bool {
+			literal, ok := n.(*ast.BasicLit)
+			if !ok || literal.Kind != token.STRING {
+				return true
+			}
+			text, err := strconv.Unquote(literal.Value)
+			must(t, err)
+			longest := ""
+			for _, piece := range verb.Split(text, -1) {
+				if len(piece) > len(longest) {
+					longest = piece
+				}
+			}
+			if strings.Count(strings.TrimSpace(longest), " ") >= 2 {
+				found = append(found, longest)
+			}
+			return true
+		})
+	}
+	if len(found) < 60 {
+		t.Fatalf("%d sentences in the source", len(found))
+	}
+	return found
+}
+
+// refusedBundles are refused by Bundle.Check and by what parses a bundle.
+func refusedBundles(t *testing.T) (list []refusal) {
+	p := testLab(t)
+	h := issue(t, p, "Ana")
+	v := verifierAt(trustOf(t, p.Root.Cert), nil, PolicyTry, labNow)
+	for _, test := range []struct {
+		name string
+		edit func(*Bundle)
+	}{
+		{"bundle without a name", func(b *Bundle) { b.Name = "" }},
+		{"bundle without K", func(b *Bundle) { b.PublicKey = nil }},
+		{"bundle without a delegation", func(b *Bundle) { b.Signature = []byte{} }},
+		{"bundle without a certificate", func(b *Bundle) { b.X509 = nil }},
+		{"bundle with null for a chain", func(b *Bundle) { b.Chain = nil }},
+		{"bundle with nine certificates", func(b *Bundle) { b.Chain = slices.Repeat([][]byte{{0}}, MaxCertificates) }},
+		{"bundle with an empty certificate", func(b *Bundle) { b.Chain = [][]byte{{}} }},
+		{"bundle over 20 KiB", func(b *Bundle) { b.Chain = [][]byte{make([]byte, MaxChainBytes)} }},
+		{"bundle from before 1970", func(b *Bundle) { b.NotBefore = -1 }},
+		{"bundle with a delegation that ends first", func(b *Bundle) { b.NotAfter = b.NotBefore - 1 }},
+		{"bundle with a delegation of two days", func(b *Bundle) { b.NotAfter = b.NotBefore + 2*86400 }},
+		{"bundle with a K of another kind", func(b *Bundle) { b.PublicKey = []byte("key") }},
+		{"bundle with something for a certificate", func(b *Bundle) { b.X509 = []byte("certificate") }},
+		{"bundle with something in its chain", func(b *Bundle) { b.Chain = [][]byte{[]byte("certificate")} }},
+	} {
+		_, err := v.Verify(delegate(t, h, func(b *Bundle) { b.Signature = []byte{1} }, test.edit), "Ana")
+		if test.name == "bundle without a name" {
+			_, err = v.Verify(delegate(t, h, func(b *Bundle) { b.Signature = []byte{1} }, test.edit), "")
+		}
+		list = append(list, refusal{test.name, err})
+	}
+	_, err := v.Verify(delegate(t, h), "Rui")
+	return append(list, refusal{"bundle of another name", err})
+}
+
+func refusedDelegations(t *testing.T) (list []refusal) {
+	p := testLab(t)
+	trust := trustOf(t, p.Root.Cert)
+	h := issue(t, p, "Ana")
+	at := func(when time.Time, edit ...func(*Bundle)) error {
+		_, err := verifierAt(trust, nil, PolicyTry, when).Verify(delegate(t, h, edit...), "Ana")
+		return err
+	}
+	short := issue(t, p, "Ana", lab.Window(labNow.Add(-time.Hour), labNow.Add(time.Hour)))
+	_, beyond := verifierAt(trust, nil, PolicyTry, labNow).Verify(delegate(t, short), "Ana")
+	_, future := verifierAt(trust, nil, PolicyTry, labNow).VerifyAt(delegate(t, h), "Ana", labNow.Add(time.Hour))
+	return []refusal{
+		{"delegation by another card", at(labNow, func(b *Bundle) { b.Signature = []byte{1} })},
+		{"delegation beyond the certificate", beyond},
+		{"delegation that has ended", at(labNow.Add(24 * time.Hour))},
+		{"delegation that is to come", at(labNow.Add(-24 * time.Hour))},
+		{"bundle at a time that is to come", future},
+	}
+}
+
+// refusedCertificates are the tables of TestRow20Certificates under the user's own root.
+func refusedCertificates(t *testing.T) (list []refusal) {
+	p := testLab(t)
+	trust := trustOf(t, p.Root.Cert)
+	for _, test := range slices.Concat(faultyChains(t, p), faultyAuthorities(t, p), faultyLeaves(t)) {
+		h := issue(t, p, "Ana", test.opts...)
+		if test.chain != nil {
+			h.Chain = test.chain
+		}
+		_, err := lookAt(trust, h.Leaf, h.Chain)
+		list = append(list, refusal{test.name, err})
+	}
+	unknown := *issue(t, p, "Ana").Leaf
+	unknown.PublicKey, unknown.PublicKeyAlgorithm = nil, x509.UnknownPublicKeyAlgorithm
+	negative := *issue(t, p, "Ana").Leaf
+	negative.SerialNumber = big.NewInt(-1)
+	return append(list, refusal{"key of an unknown kind", checkLeaf(&unknown)}, refusal{"negative serial number", checkLeaf(&negative)})
+}
+
+// refusedPaths are refused for the certificates above the leaf.
+func refusedPaths(t *testing.T) (list []refusal) {
+	p := testLab(t)
+	trust := trustOf(t, p.Root.Cert)
+	add := func(name string, trust *Store, h *lab.Holder, chain ...*x509.Certificate) {
+		if chain == nil {
+			chain = h.Chain
+		}
+		_, err := lookAt(trust, h.Leaf, chain)
+		list = append(list, refusal{name, err})
+	}
+	add("authority with a false signature", trust, issue(t, p, "Ana", lab.By(newCA(t, p, p.Root, "Authority", lab.Forged))))
+	small := newCA(t, p, nil, "Trusted")
+	add("false signatures under a trusted root", trustOf(t, small.Cert), falseOf(t, p, small, lab.P256))
+	large := newCA(t, p, nil, "Trusted", lab.P384)
+	add("more false signatures than are checked", trustOf(t, large.Cert), falseOf(t, p, large, lab.P384))
+	ca := newCA(t, p, p.Root, "Authority")
+	odd := *ca.Cert
+	odd.PublicKey = nil
+	add("authority with a key of another kind", trust, issue(t, p, "Ana", lab.By(ca)), &odd)
+	add("root that is not trusted", trust, issue(t, p, "Ana", lab.Untrusted), newCA(t, p, nil, "Other root").Cert)
+	other := newCA(t, p, nil, "Other root")
+	add("root at hand that is not trusted", trust, issue(t, p, "Ana", lab.By(other)), other.Cert)
+	add("parameters that are not known", trust, holderOf(t, p, func(c *x509.Certificate) { c.SignatureAlgorithm = x509.UnknownSignatureAlgorithm }))
+	add("mail constraint", trust, issue(t, p, "Ana", lab.By(newCA(t, p, p.Root, "Mail", lab.Mutate(func(c *x509.Certificate) {
+		c.PermittedDNSDomainsCritical, c.PermittedEmailAddresses = true, []string{"host.example"}
+	}))), lab.Mutate(func(c *x509.Certificate) { c.EmailAddresses = []string{"ana@sub.host.example"} })))
+	add("policy that is required", trust, issue(t, p, "Ana", lab.By(newCA(t, p, p.Root, "Strict", lab.Mutate(func(c *x509.Certificate) {
+		c.Policies = nil
+		c.ExtraExtensions = append(c.ExtraExtensions, pkix.Extension{Id: oidPolicyConstraints, Critical: true, Value: []byte{0x30, 0x03, 0x80, 0x01, 0x00}})
+	})))))
+	gone := newCA(t, p, p.Root, "Gone", lab.Window(labNow.Add(-4*time.Hour), labNow.Add(-2*time.Minute)))
+	add("certificates that are never valid together", trust, issue(t, p, "Ana", lab.By(gone), lab.Window(labNow.Add(-time.Minute), labNow.Add(time.Hour))))
+	mozilla, err := NewStore(pemOf(p.Root.Cert))
+	must(t, err)
+	add("usage for servers", mozilla, issue(t, p, "Ana", lab.Mutate(func(c *x509.Certificate) { c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth} })))
+	add("citizen without a number", pinnedTo(t, p.Root.Cert), issue(t, p, "Ana", lab.WithSubject(lab.DN("C", "PT", "CN", "Ana"))), append(p.Auth.Path(), p.Root.Cert)...)
+	// Three levels of three certificates each: 27 ways.
+	var crossed []*x509.Certificate
+	parent, top := p.Root, p.Root
+	for level := range 3 {
+		key := newCA(t, p, top, "Level").Key
+		for range 3 {
+			parent = newCA(t, p, top, fmt.Sprint("Level ", level), lab.WithKey(key))
+			crossed = append(crossed, parent.Cert)
+		}
+		top = parent
+	}
+	add("more ways than are looked at", trust, issue(t, p, "Ana", lab.By(top)), crossed...)
+	return list
+}
+
+// refusedByLists are refused under -crl-policy require.
+func refusedByLists(t *testing.T) (list []refusal) {
+	p := newLab(t)
+	h := issue(t, p, "Ana")
+	trust := trustOf(t, p.Root.Cert)
+	_, missing := check{trust: trust, policy: PolicyRequire}.look(h.Leaf, h.Chain)
+	p.Auth.Revoke(h.Leaf, labNow.Add(-time.Hour), 1)
+	der, err := p.Auth.MakeCRL(lab.CRL{Entries: p.Auth.Entries()})
+	must(t, err)
+	store := NewCRLStore()
+	addCRL(t, store, der, p.Auth.Cert)
+	_, revoked := check{trust: trust, crls: store, policy: PolicyTry}.look(h.Leaf, h.Chain)
+	return []refusal{{"no list", missing}, {"revoked", revoked}}
+}
+
+// holderOf is a holder whose parsed certificate is changed.
+func holderOf(t *testing.T, p *lab.PKI, edit func(*x509.Certificate)) *lab.Holder {
+	h := issue(t, p, "Ana")
+	leaf := *h.Leaf
+	edit(&leaf)
+	h.Leaf = &leaf
+	return h
+}
