@@ -63,6 +63,7 @@ func (l *lookup) unknown(rank whyRank, format string, args ...any) {
 // certificate is revoked if a list names it; for a time in the past, if by today's lists it
 // was revoked by then.
 func (s *CRLStore) check(path, signers []*x509.Certificate, at time.Time, past bool) RevocationResult {
+	signers = s.unrevoked(path, signers, at, past)
 	result := RevocationResult{Status: RevocationGood, Reason: "no revocation list names it"}
 	for i, cert := range path[:len(path)-1] {
 		status := s.checkOne(cert, signersOf(path[i+1], signers, at), at, past)
@@ -81,6 +82,17 @@ func (s *CRLStore) check(path, signers []*x509.Certificate, at time.Time, past b
 		}
 	}
 	return result
+}
+
+// unrevoked returns the signers that no list of an authority of the path names: a stolen key
+// for lists must not clear anybody.
+func (s *CRLStore) unrevoked(path, signers []*x509.Certificate, at time.Time, past bool) []*x509.Certificate {
+	return slices.DeleteFunc(slices.Clone(signers), func(signer *x509.Certificate) bool {
+		return slices.ContainsFunc(path[1:], func(issuer *x509.Certificate) bool {
+			return sameName(signer.RawIssuer, issuer.RawSubject) &&
+				s.checkOne(signer, []*x509.Certificate{issuer}, at, past).Status == RevocationRevoked
+		})
+	})
 }
 
 // signersOf returns the certificates that may sign the lists of issuer's authority: itself and

@@ -370,3 +370,30 @@ func ecdsaKey(t testing.TB, cert *x509.Certificate) *ecdsa.PublicKey {
 	}
 	return key
 }
+
+// TestRevokedSignerOfLists: the key of an authority for its lists clears nobody once it is
+// revoked itself.
+func TestRevokedSignerOfLists(t *testing.T) {
+	p := newLab(t)
+	ca := newCA(t, p, p.Root, "Authority")
+	signer := newCA(t, p, p.Root, "Authority", usage(x509.KeyUsageCRLSign), lab.Mutate(func(c *x509.Certificate) { c.IsCA, c.MaxPathLen = false, 0 }))
+	h := issue(t, p, "Ana", lab.By(ca))
+	chain := []*x509.Certificate{ca.Cert, signer.Cert}
+	store := NewCRLStore()
+	list := func(by *lab.CA) {
+		t.Helper()
+		der, err := by.MakeCRL(lab.CRL{Entries: by.Entries()})
+		must(t, err)
+		addCRL(t, store, der, by.Cert)
+	}
+	list(signer)
+	list(p.Root)
+	c := check{trust: trustOf(t, p.Root.Cert), crls: store, policy: PolicyRequire}
+	if _, err := c.look(h.Leaf, chain); err != nil {
+		t.Errorf("before: %v", err)
+	}
+	p.Root.Revoke(signer.Cert, labNow.Add(-time.Hour), 1)
+	list(p.Root)
+	_, err := c.look(h.Leaf, chain)
+	wantCode(t, err, proto.RevocationUnknown)
+}
