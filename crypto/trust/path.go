@@ -177,11 +177,11 @@ func (s *search) reach() error {
 				}
 			}
 		}
-		if s.leaf.reached {
-			return nil
-		}
 	}
-	return s.explain()
+	if !s.leaf.reached {
+		return s.explain()
+	}
+	return nil
 }
 
 // adopt makes child one that is reached, if parent, which is, has signed it. The error ends

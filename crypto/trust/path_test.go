@@ -8,6 +8,7 @@ import (
 	"crypto/x509/pkix"
 	"encoding/asn1"
 	"fmt"
+	"math/rand/v2"
 	"slices"
 	"strings"
 	"testing"
@@ -396,4 +397,85 @@ func TestRevokedSignerOfLists(t *testing.T) {
 	list(p.Root)
 	_, err := c.look(h.Leaf, chain)
 	wantCode(t, err, proto.RevocationUnknown)
+}
+
+// TestPathsAreLikeX509 makes authorities at random, that certify each other and have faults, and
+// holds the answer against that of crypto/x509, which builds its paths from the leaf upward.
+func TestPathsAreLikeX509(t *testing.T) {
+	p := testLab(t)
+	seed := uint64(time.Now().UnixNano())
+	t.Logf("seed %d", seed)
+	random := rand.New(rand.NewPCG(seed, 0))
+	oneIn := func(n int) bool { return random.IntN(n) == 0 }
+	edit := func(c *x509.Certificate) {
+		if oneIn(8) {
+			c.MaxPathLen, c.MaxPathLenZero = 0, true
+		} else if oneIn(6) {
+			c.MaxPathLen = 1
+		}
+		if oneIn(12) {
+			c.IsCA, c.MaxPathLen, c.MaxPathLenZero = false, 0, false
+		}
+		if oneIn(12) {
+			c.KeyUsage = x509.KeyUsageCRLSign
+		}
+		if oneIn(12) {
+			c.NotAfter = labNow.Add(-time.Hour)
+		}
+		if oneIn(10) {
+			c.PermittedDNSDomains = []string{"example.com"}
+		}
+		if oneIn(10) {
+			c.SubjectKeyId, c.AuthorityKeyId = nil, nil
+		}
+	}
+	accepted, refused := 0, 0
+	for range 300 {
+		var cas []*lab.CA
+		var roots, others []*x509.Certificate
+		for i := range 6 {
+			var parent *lab.CA
+			if len(cas) > 0 && !oneIn(4) {
+				parent = cas[random.IntN(len(cas))]
+			}
+			ca := newCA(t, p, parent, fmt.Sprint("Authority ", i), lab.Mutate(edit))
+			cas = append(cas, ca)
+			if parent == nil && !oneIn(4) {
+				roots = append(roots, ca.Cert)
+			} else {
+				others = append(others, ca.Cert)
+			}
+			if other := cas[random.IntN(len(cas))]; oneIn(3) && other != ca { // certified by a second one
+				others = append(others, newCA(t, p, other, fmt.Sprint("Authority ", i), lab.WithKey(ca.Key), lab.Mutate(edit)).Cert)
+			}
+		}
+		h := issue(t, p, "Ana", lab.By(cas[len(cas)-1-random.IntN(2)]), dnsName([]string{"a.example.com", "a.example.org"}[random.IntN(2)]))
+		if len(roots) == 0 {
+			continue
+		}
+		pool := func(certs []*x509.Certificate, isAnchor bool) *x509.CertPool {
+			pool := x509.NewCertPool()
+			for _, cert := range certs {
+				if authorityFault(cert, isAnchor) == nil {
+					pool.AddCert(cert)
+				}
+			}
+			return pool
+		}
+		_, want := h.Leaf.Verify(x509.VerifyOptions{
+			Roots: pool(roots, true), Intermediates: pool(others, false), CurrentTime: labNow, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny}})
+		random.Shuffle(len(others), func(i, j int) { others[i], others[j] = others[j], others[i] })
+		_, got := lookAt(trustOf(t, roots...), h.Leaf, others)
+		if (got == nil) != (want == nil) {
+			t.Errorf("here %v, in crypto/x509 %v", got, want)
+		}
+		if got == nil {
+			accepted++
+		} else {
+			refused++
+		}
+	}
+	if accepted < 30 || refused < 30 {
+		t.Errorf("%d accepted, %d refused: too few to tell", accepted, refused)
+	}
 }

@@ -114,7 +114,7 @@ func refusedBundles(t *testing.T) (list []refusal) {
 		{"bundle with null for a chain", func(b *Bundle) { b.Chain = nil }},
 		{"bundle with nine certificates", func(b *Bundle) { b.Chain = slices.Repeat([][]byte{{0}}, MaxCertificates) }},
 		{"bundle with an empty certificate", func(b *Bundle) { b.Chain = [][]byte{{}} }},
-		{"bundle over 20 KiB", func(b *Bundle) { b.Chain = [][]byte{make([]byte, MaxChainBytes)} }},
+		{"bundle over 20 KiB", func(b *Bundle) { b.X509, b.Chain = []byte{0}, [][]byte{make([]byte, MaxChainBytes)} }},
 		{"bundle from before 1970", func(b *Bundle) { b.NotBefore = -1 }},
 		{"bundle with a delegation that ends first", func(b *Bundle) { b.NotAfter = b.NotBefore - 1 }},
 		{"bundle with a delegation of two days", func(b *Bundle) { b.NotAfter = b.NotBefore + 2*86400 }},
