@@ -12,7 +12,7 @@ type check struct {
 	trust  *Store
 	crls   *CRLStore
 	policy Policy
-	past   bool // judge as of a time in the past, not live
+	now    time.Time // the lists' present in a look at the past; zero: the look is live
 }
 
 // person finds the person of a bundle at a time. Errors are *Error.
@@ -63,7 +63,7 @@ func (c check) choose(paths []path, at time.Time) (path, RevocationResult, error
 	var best path
 	var found RevocationResult
 	for _, p := range paths {
-		result := c.crls.check(p.certs, p.signers, at, c.past)
+		result := c.crls.check(p.certs, p.signers, at, c.now)
 		if found.Status == "" || result.Status.better(found.Status) {
 			best, found = p, result
 		}

@@ -21,6 +21,7 @@ type crlFile struct {
 	size     int64
 	modified time.Time
 	lists    []*crl // of the last time that it was read whole
+	partial  []*crl // of the last time that it was read, with a problem
 	problem  error  // of the last time that it was read
 }
 
@@ -42,7 +43,7 @@ func dirNames(dir string) ([]string, error) {
 	return names, nil
 }
 
-// readCRLFile reads a file of lists.
+// readCRLFile reads a file of lists. With an error it returns those that could be read.
 func readCRLFile(path string, size int64) ([]*crl, error) {
 	// PEM takes 4/3 of DER, line ends and text between the blocks.
 	if size > 2*MaxCRL {
@@ -55,9 +56,9 @@ func readCRLFile(path string, size int64) ([]*crl, error) {
 	defer f.Close()
 	lists, err := readCRLs(f)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
+		err = fmt.Errorf("%s: %w", path, err)
 	}
-	return lists, nil
+	return lists, err
 }
 
 // maxCRLsInFile bounds the lists of one file.
@@ -67,7 +68,8 @@ const maxCRLsInFile = 4096
 func readCRLs(r io.Reader) ([]*crl, error) { return readSomeCRLs(r, maxCRLsInFile) }
 
 // readSomeCRLs reads revocation lists: one in DER, or some in PEM (RFC 7468, section 6) with
-// text between them. It refuses more than most without reading them.
+// text between them. It does not read more than most. With an error it returns those that could
+// be read: one that is damaged takes no other with it.
 func readSomeCRLs(r io.Reader, most int) (lists []*crl, err error) {
 	in := bufio.NewReaderSize(r, 4096)
 	first, err := in.Peek(1)
@@ -85,32 +87,44 @@ func readSomeCRLs(r io.Reader, most int) (lists []*crl, err error) {
 		return []*crl{list}, nil
 	}
 	blocks := proto.NewPEM(in)
-	for {
+	var problem error // the first
+	for n := 0; ; n++ {
 		if err := blocks.Next(); err == io.EOF {
 			break
 		} else if err != nil {
-			return nil, err
+			return lists, err
 		}
-		if len(lists) == most {
+		if n == most {
 			if most == 1 {
-				return nil, errors.New("it holds more than one revocation list")
+				return lists, errors.New("it holds more than one revocation list")
 			}
-			return nil, fmt.Errorf("it holds more than %d revocation lists", most)
+			return lists, fmt.Errorf("it holds more than %d revocation lists", most)
 		}
-		if blocks.Type != "X509 CRL" {
-			return nil, fmt.Errorf("line %d: it holds %s, not a revocation list", blocks.Line, shownText(blocks.Type))
+		list, err := parseBlock(blocks)
+		_, damaged := errors.AsType[*proto.PEMError](err)
+		switch {
+		case err == nil:
+			lists = append(lists, list)
+		case damaged:
+			return lists, err
+		case problem == nil:
+			problem = err
 		}
-		list, err := parseCRL(blocks)
-		if _, damaged := errors.AsType[*proto.PEMError](err); err != nil && !damaged {
-			err = fmt.Errorf("line %d: %w", blocks.Line, err)
-		}
-		if err != nil {
-			return nil, err
-		}
-		lists = append(lists, list)
 	}
-	if len(lists) == 0 {
-		return nil, errCRLForm
+	if len(lists) == 0 && problem == nil {
+		problem = errCRLForm
 	}
-	return lists, nil
+	return lists, problem
+}
+
+// parseBlock reads a list in PEM.
+func parseBlock(block *proto.PEM) (*crl, error) {
+	if block.Type != "X509 CRL" {
+		return nil, fmt.Errorf("line %d: it holds %s, not a revocation list", block.Line, shownText(block.Type))
+	}
+	list, err := parseCRL(block)
+	if _, damaged := errors.AsType[*proto.PEMError](err); err != nil && !damaged {
+		err = fmt.Errorf("line %d: %w", block.Line, err)
+	}
+	return list, err
 }

@@ -125,8 +125,8 @@ func (s *CRLStore) readDir(dir string, again bool) (files map[string]crlFile, ch
 			changed = true
 			file.size, file.modified = info.Size(), info.ModTime()
 			lists, err := readCRLFile(path, info.Size())
-			if file.problem = err; err == nil {
-				file.lists = lists
+			if file.problem, file.partial = err, lists; err == nil {
+				file.lists, file.partial = lists, nil
 			}
 		}
 		if file.problem != nil {
@@ -148,7 +148,7 @@ func (s *CRLStore) holdFiles() {
 		if refused, ok := errors.AsType[*refusedCRL](file.problem); ok {
 			s.refused[refused.issuer] = append(s.refused[refused.issuer], file.problem)
 		}
-		for _, list := range file.lists {
+		for _, list := range slices.Concat(file.lists, file.partial) {
 			held = slices.DeleteFunc(held, func(h heldCRL) bool { return h.same(list) })
 			held = append(held, heldCRL{list, path, false})
 		}

@@ -166,7 +166,7 @@ func TestRefreshKeepsWhatWasRead(t *testing.T) {
 		}
 	}
 	// A list stays in force until its own end.
-	if status := store.checkOne(issue(t, s.p, "Rui").Leaf, []*x509.Certificate{s.ca.Cert}, labNow.Add(2*day), false); status.Status != RevocationUnknown {
+	if status := store.checkOne(issue(t, s.p, "Rui").Leaf, []*x509.Certificate{s.ca.Cert}, labNow.Add(2*day), time.Time{}); status.Status != RevocationUnknown {
 		t.Errorf("a list that ended says %s", status.Status)
 	}
 	writeFile(t, path, s.list(2, hour, nobody))

@@ -1,6 +1,7 @@
 package trust
 
 import (
+	"cmp"
 	"crypto/x509"
 	"fmt"
 	"slices"
@@ -15,7 +16,7 @@ type lookup struct {
 	cert    *x509.Certificate
 	signers []*x509.Certificate // its issuer, and other certificates of that authority
 	serial  []byte
-	at      time.Time
+	at, now time.Time
 	past    bool
 
 	covered reasonMask // reasons for which a current list does not name it
@@ -59,14 +60,14 @@ func (l *lookup) unknown(rank whyRank, format string, args ...any) {
 }
 
 // check looks up every certificate of a path but the anchor. signers are other certificates
-// that lead to the same anchor, perhaps with other keys of its authorities. Live, a
-// certificate is revoked if a list names it; for a time in the past, if by today's lists it
-// was revoked by then.
-func (s *CRLStore) check(path, signers []*x509.Certificate, at time.Time, past bool) RevocationResult {
-	signers = s.unrevoked(path, signers, at, past)
+// that lead to the same anchor, perhaps with other keys of its authorities. Live, with
+// a zero now, a certificate is revoked if a list names it; for a time in the past, if by the
+// lists of now it was revoked by then.
+func (s *CRLStore) check(path, signers []*x509.Certificate, at, now time.Time) RevocationResult {
+	signers = s.unrevoked(path, signers, at, now)
 	result := RevocationResult{Status: RevocationGood, Reason: "no revocation list names it"}
 	for i, cert := range path[:len(path)-1] {
-		status := s.checkOne(cert, signersOf(path[i+1], signers, at), at, past)
+		status := s.checkOne(cert, signersOf(path[i+1], signers, at), at, now)
 		result.Certificates = append(result.Certificates, status)
 		if !result.Status.better(status.Status) {
 			continue
@@ -86,11 +87,11 @@ func (s *CRLStore) check(path, signers []*x509.Certificate, at time.Time, past b
 
 // unrevoked returns the signers that no list of an authority of the path names: a stolen key
 // for lists must not clear anybody.
-func (s *CRLStore) unrevoked(path, signers []*x509.Certificate, at time.Time, past bool) []*x509.Certificate {
+func (s *CRLStore) unrevoked(path, signers []*x509.Certificate, at, now time.Time) []*x509.Certificate {
 	return slices.DeleteFunc(slices.Clone(signers), func(signer *x509.Certificate) bool {
 		return slices.ContainsFunc(path[1:], func(issuer *x509.Certificate) bool {
 			return sameName(signer.RawIssuer, issuer.RawSubject) &&
-				s.checkOne(signer, []*x509.Certificate{issuer}, at, past).Status == RevocationRevoked
+				s.checkOne(signer, []*x509.Certificate{issuer}, at, now).Status == RevocationRevoked
 		})
 	})
 }
@@ -108,9 +109,9 @@ func signersOf(issuer *x509.Certificate, others []*x509.Certificate, at time.Tim
 }
 
 // checkOne looks up one certificate. The first of signers is its issuer.
-func (s *CRLStore) checkOne(cert *x509.Certificate, signers []*x509.Certificate, at time.Time, past bool) CertificateStatus {
+func (s *CRLStore) checkOne(cert *x509.Certificate, signers []*x509.Certificate, at, now time.Time) CertificateStatus {
 	status := CertificateStatus{Name: shownName(cert), Status: RevocationUnknown}
-	l := &lookup{cert: cert, signers: signers, serial: cert.SerialNumber.Bytes(), at: at, past: past}
+	l := &lookup{cert: cert, signers: signers, serial: cert.SerialNumber.Bytes(), at: at, now: cmp.Or(now, at), past: !now.IsZero()}
 	if cert.SerialNumber.Sign() <= 0 || len(l.serial) > maxSerial {
 		status.Reason, status.hint = "its serial number cannot stand in a list", "use -crl-policy try"
 		return status
@@ -176,7 +177,7 @@ func (l *lookup) usable(lists []heldCRL) (scopes []*crlScope) {
 		case len(h.flaws) > 0:
 			s.flawed = append(s.flawed, h)
 			l.unknown(whyFlawed, "the list %s clears nobody: %s", proto.Visible(h.source), h.flaws)
-		case !l.past && !h.isSound(l.at):
+		case !h.isSound(l.now):
 			s.flawed = append(s.flawed, h)
 			l.unknown(whyFuture, "the list %s is from the future (%s)", proto.Visible(h.source), shownTime(h.thisUpdate))
 		case h.delta:
@@ -352,9 +353,9 @@ func (s *CRLStore) Places(person *Person, now time.Time) (places []CRLFetch) {
 		signers := signersOf(person.Path[i+1], person.Signers, now)
 		urls, deltaURLs := crlURLs(cert)
 		// An unknown status has no list: its NextUpdate is zero, long past.
-		lacking := s.checkOne(cert, signers, now, false).List.NextUpdate.Before(now)
+		lacking := s.checkOne(cert, signers, now, time.Time{}).List.NextUpdate.Before(now)
 		complete, delta := CRLFetch{Signers: signers, Lacking: lacking}, CRLFetch{Signers: signers, Delta: true, Lacking: true}
-		l := &lookup{cert: cert, signers: signers, at: now}
+		l := &lookup{cert: cert, signers: signers, at: now, now: now}
 		lists, _ := s.lists(cert.RawIssuer)
 		for _, scope := range l.usable(lists) {
 			if scope.mask == 0 {

@@ -110,7 +110,7 @@ func TestBundleForms(t *testing.T) {
 	}
 }
 
-// TestListForms: the same holds for a file of lists.
+// TestListForms: the same holds for a file of lists, of which those before the damage count.
 func TestListForms(t *testing.T) {
 	p := testLab(t)
 	list, err := p.Auth.MakeCRL(lab.CRL{})
@@ -130,12 +130,12 @@ func TestListForms(t *testing.T) {
 		"joined without a newline": {strings.TrimSpace(one) + one, 2, ""},
 		"indented":                 {"  " + strings.ReplaceAll(one, "\n", "\n  "), 1, ""},
 		"openssl's text":           {"Certificate Revocation List (CRL):\n        Version 2 (0x1)\n" + one, 1, ""},
-		"a quoted block":           {one + "> " + one, 0, at(1, "a block in PEM does not begin or end")},
+		"a quoted block":           {one + "> " + one, 1, at(1, "a block in PEM does not begin or end")},
 		"END lacks a dash":         {strings.Replace(one, "-----END", "----END", 1) + one, 0, at(0, "the block that begins in line 1 does not end")},
-		"a spoilt letter":          {one + strings.Replace(one, "MII", "M*I", 1), 0, at(2, "the block that begins in line "+strconv.Itoa(lines+1)+" is damaged")},
-		"cut short":                {one + one[:100], 0, at(3, "the block that begins in line "+strconv.Itoa(lines+1)+" does not end")},
-		"a certificate":            {one + string(pemOf(p.Root.Cert)), 0, at(1, `it holds "CERTIFICATE", not a revocation list`)},
-		"damaged DER":              {one + string(crlText(list[:100])), 0, at(1, "the revocation list is cut short")},
+		"a spoilt letter":          {one + strings.Replace(one, "MII", "M*I", 1), 1, at(2, "the block that begins in line "+strconv.Itoa(lines+1)+" is damaged")},
+		"cut short":                {one + one[:100], 1, at(3, "the block that begins in line "+strconv.Itoa(lines+1)+" does not end")},
+		"a certificate":            {one + string(pemOf(p.Root.Cert)), 1, at(1, `it holds "CERTIFICATE", not a revocation list`)},
+		"damaged DER":              {one + string(crlText(list[:100])), 1, at(1, "the revocation list is cut short")},
 	} {
 		lists, err := readCRLs(strings.NewReader(c.text))
 		if len(lists) != c.lists || (err == nil) != (c.refused == "") || err != nil && !strings.HasPrefix(err.Error(), c.refused) {

@@ -84,7 +84,7 @@ func (s *scene) holding(lists ...[]byte) *CRLStore {
 
 // status asks a store about the certificate, live.
 func (s *scene) status(store *CRLStore) CertificateStatus {
-	return store.checkOne(s.cert, []*x509.Certificate{s.ca.Cert}, labNow, false)
+	return store.checkOne(s.cert, []*x509.Certificate{s.ca.Cert}, labNow, time.Time{})
 }
 
 func want(t *testing.T, got CertificateStatus, status RevocationStatus, says string) {
@@ -417,7 +417,7 @@ func TestRevocationOfThePath(t *testing.T) {
 			store := s.holding(test.setup(s)...)
 			b := delegate(t, s.holder)
 			trust := trustOf(t, s.p.Root.Cert)
-			result := store.check(s.path(), nil, labNow, false)
+			result := store.check(s.path(), nil, labNow, time.Time{})
 			if result.Status != test.status || !strings.Contains(result.Reason, test.says) || len(result.Certificates) != 3 {
 				t.Errorf("result is %+v, want %s (%s)", result, test.status, test.says)
 			}
@@ -543,7 +543,7 @@ func TestListsAfterTheCertificate(t *testing.T) {
 	s := newScene(t, lab.Window(labNow.Add(-10*day), labNow.Add(-day)))
 	then := labNow.Add(-3 * day)
 	at := func(lists ...[]byte) CertificateStatus {
-		return s.holding(lists...).checkOne(s.cert, []*x509.Certificate{s.ca.Cert}, then, true)
+		return s.holding(lists...).checkOne(s.cert, []*x509.Certificate{s.ca.Cert}, then, labNow)
 	}
 	want(t, at(s.list(9, hour, nobody)), RevocationUnknown, "after the certificate ended")
 	want(t, at(s.list(9, hour, s.entry(4*day, 1))), RevocationRevoked, "")

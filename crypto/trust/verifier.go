@@ -159,7 +159,7 @@ func (v *Verifier) VerifyAt(b *Bundle, name string, at time.Time) (*Person, erro
 	}
 	live := v.current()
 	past := live
-	past.past = true
+	past.now = now
 	person, err := past.person(&d, at)
 	if err != nil {
 		return nil, err

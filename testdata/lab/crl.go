@@ -27,6 +27,10 @@ type CRL struct {
 	// Edit changes the list before it is signed again, for example to one
 	// without nextUpdate or number, or of another issuer.
 	Edit func(*pkix.TBSCertificateList)
+	// Damage changes the bytes to be signed, after Edit, and Outer the identifier of
+	// the algorithm that stands outside of them.
+	Damage, Outer func(*DER)
+	Options       crypto.SignerOpts // for the signature, in place of the key's hash
 }
 
 // MakeCRL signs a list of this CA and returns its DER.
@@ -49,13 +53,14 @@ func (ca *CA) MakeCRL(c CRL) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("CRL of %s: %w", ca.Cert.Subject.CommonName, err)
 	}
-	if c.Key == nil && c.Edit == nil {
+	if c.Key == nil && c.Edit == nil && c.Damage == nil && c.Outer == nil && c.Options == nil {
 		return der, nil
 	}
 	return ca.resign(der, c)
 }
 
-// resign applies c.Edit to a finished list and signs it again, with c.Key if set.
+// resign applies c.Edit and c.Damage to a finished list and signs it again, with
+// c.Key if set.
 // c.Key must be of the type of the CA's key, whose algorithm the list names.
 func (ca *CA) resign(der []byte, c CRL) ([]byte, error) {
 	var list pkix.CertificateList
@@ -70,17 +75,31 @@ func (ca *CA) resign(der []byte, c CRL) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	list.TBSCertList.Raw = tbs
+	algorithm := mustMarshal(list.SignatureAlgorithm)
+	if c.Damage != nil {
+		d := ParseDER(tbs)
+		c.Damage(d)
+		tbs = d.Bytes()
+	}
+	if c.Outer != nil {
+		d := ParseDER(algorithm)
+		c.Outer(d)
+		algorithm = d.Bytes()
+	}
 	key := c.Key
 	if key == nil {
 		key = ca.Key
 	}
-	sig, err := crypto.SignMessage(key, rand.Reader, tbs, hashFor(ca.Key))
+	options := c.Options
+	if options == nil {
+		options = hashFor(ca.Key)
+	}
+	sig, err := crypto.SignMessage(key, rand.Reader, tbs, options)
 	if err != nil {
 		return nil, err
 	}
-	list.SignatureValue = asn1.BitString{Bytes: sig, BitLength: 8 * len(sig)}
-	return asn1.Marshal(list)
+	return asn1.Marshal([]asn1.RawValue{{FullBytes: tbs}, {FullBytes: algorithm},
+		{FullBytes: mustMarshal(asn1.BitString{Bytes: sig, BitLength: 8 * len(sig)})}})
 }
 
 // CRLs returns new complete lists of the lab's CAs by file name: "root", "cc",
