@@ -184,7 +184,7 @@ func pemLabel(line []byte, mark string) (label string, rest []byte, ok bool) {
 // isPEMMark reports whether a line was meant to begin or end a block: it has such a mark
 // somewhere, or begins with dashes of any kind and that word, as an editor may leave it.
 func isPEMMark(line []byte) bool {
-	isDash := func(r rune) bool { return unicode.Is(unicode.Pd, r) }
+	isDash := func(r rune) bool { return r == '-' || r > unicode.MaxASCII && unicode.Is(unicode.Pd, r) }
 	if bytes.IndexFunc(line, isDash) < 0 {
 		return false
 	}
