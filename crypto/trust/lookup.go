@@ -64,7 +64,7 @@ func (l *lookup) unknown(rank whyRank, format string, args ...any) {
 // a zero now, a certificate is revoked if a list names it; for a time in the past, if by the
 // lists of now it was revoked by then.
 func (s *CRLStore) check(path, signers []*x509.Certificate, at, now time.Time) RevocationResult {
-	signers = s.unrevoked(path, signers, at, now)
+	signers = append(s.unrevoked(path, signers, at, now), path[1:]...) // an older key may stand below a newer one
 	result := RevocationResult{Status: RevocationGood, Reason: "no revocation list names it"}
 	for i, cert := range path[:len(path)-1] {
 		status := s.checkOne(cert, signersOf(path[i+1], signers, at), at, now)
@@ -350,7 +350,7 @@ func crlURLs(cert *x509.Certificate) (complete, deltas []string) {
 // addresses of one list.
 func (s *CRLStore) Places(person *Person, now time.Time) (places []CRLFetch) {
 	for i, cert := range person.Path[:len(person.Path)-1] {
-		signers := signersOf(person.Path[i+1], person.Signers, now)
+		signers := signersOf(person.Path[i+1], slices.Concat(person.Signers, person.Path[1:]), now)
 		urls, deltaURLs := crlURLs(cert)
 		// An unknown status has no list: its NextUpdate is zero, long past.
 		lacking := s.checkOne(cert, signers, now, time.Time{}).List.NextUpdate.Before(now)

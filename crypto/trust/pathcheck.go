@@ -51,8 +51,8 @@ func (p path) checkExtensions() error {
 	return nil
 }
 
-// isCheckedConstraint reports whether all of these NameConstraints are of a checked kind:
-// mail, DNS, URI or IP.
+// isCheckedConstraint reports whether all of these NameConstraints are of a checked kind,
+// mail, DNS, URI or IP, and without a minimum or maximum.
 func isCheckedConstraint(value []byte) bool {
 	lists, ok := derOnly(value, derSequence)
 	for ok && len(lists) > 0 {
@@ -64,7 +64,9 @@ func isCheckedConstraint(value []byte) bool {
 			if subtree, trees, ok = derExpect(trees, derSequence); !ok {
 				break
 			}
-			base, _, ok = derNext(subtree.body)
+			var distance []byte
+			base, distance, ok = derNext(subtree.body)
+			ok = ok && len(distance) == 0
 			switch base.tag {
 			case derContext(1, false), derContext(2, false), derContext(6, false), derContext(7, false):
 			default:
@@ -149,7 +151,7 @@ func mailMatches(address, constraint string) bool {
 }
 
 // checkOthers leaves to crypto/x509 the constraints on DNS names, IP addresses and URIs, and
-// the policies that an authority may require. It verifies every signature again, so only a
+// the policies that an authority may require or map. It verifies every signature again, so only a
 // path with such extensions is shown to it.
 func (p path) checkOthers() error {
 	has := func(oid asn1.ObjectIdentifier) bool {
@@ -157,7 +159,7 @@ func (p path) checkOthers() error {
 			return slices.ContainsFunc(cert.Extensions, func(e pkix.Extension) bool { return e.Id.Equal(oid) })
 		})
 	}
-	if !has(oidNameConstraints) && !has(oidPolicyConstraints) {
+	if !has(oidNameConstraints) && !has(oidPolicyConstraints) && !has(oidPolicyMappings) {
 		return nil
 	}
 	return p.checkByX509()
@@ -200,7 +202,7 @@ func (p path) checkByX509() error {
 	case ok && invalid.Reason == x509.CANotAuthorizedForThisName:
 		return p.untrusted("an authority above it may not vouch for one of its names (name constraints): %s", shownCause(errors.New(invalid.Detail)))
 	case ok && invalid.Reason == x509.NoValidChains:
-		return p.untrusted("an authority above it requires a certificate policy, and there is none that all of its certificates have")
+		return p.untrusted("an authority above it requires or maps certificate policies, and there is none that all of its certificates have")
 	}
 	return p.untrusted("%s", shownCause(err))
 }
