@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
+	"slices"
 	"time"
 
 	"chatsecure/crypto/trust"
@@ -24,7 +26,7 @@ type crlObject struct {
 	ThisUpdate jsonTime `json:"this_update"`
 	NextUpdate jsonTime `json:"next_update,omitzero"`
 	Source     string   `json:"source"`           // a file, or the URL of a fetched list
-	Fetched    jsonTime `json:"fetched,omitzero"` // when the server last confirmed the list
+	Fetched    jsonTime `json:"fetched,omitzero"` // when a list in the cache was fetched; not if it is to be fetched anew
 	Verified   bool     `json:"verified"`         // the signature holds; false if the authority's certificate is not at hand
 	Oddity     string   `json:"oddity,omitempty"` // it changes nothing
 	Flaw       string   `json:"flaw,omitempty"`   // why the list clears nobody; it revokes all the same
@@ -47,19 +49,21 @@ func runCRL(a *app, ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
+	var signers [][]byte
 	var failed error
 	if refresh {
-		if failed, err = a.refreshLists(ctx, dir); err != nil {
+		if signers, failed, err = a.refreshLists(ctx, dir); err != nil {
 			return err
 		}
 	}
-	lists, fetched := trust.NewCRLStore(), map[string]time.Time{}
+	lists, cached := trust.NewCRLStore(), map[string]fetch.Cached{}
 	_, err = state.OpenReadOnly(dir)
 	switch {
 	case err == nil:
 		var problems []error
-		fetched, problems = fetch.LoadCached(dir, lists)
-		a.tellProblems(problems)
+		if cached, problems = fetch.LoadCached(dir, lists); !refresh { // which has told them
+			a.tellProblems(problems)
+		}
 	case !errors.Is(err, fs.ErrNotExist):
 		return err
 	}
@@ -70,59 +74,61 @@ func runCRL(a *app, ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	lists.CheckSignatures(append(certificates(bundle), fetch.CachedIssuers(dir)...))
+	lists.CheckSignatures(slices.Concat(signers, certificates(bundle), fetch.CachedIssuers(dir)))
 	for _, l := range lists.List() {
-		a.out.show(a.crlObject(l, fetched[l.Source]))
+		c, ok := cached[l.Source]
+		if ok {
+			l.Source = c.URL
+		}
+		a.out.show(a.crlObject(l, c.Fetched))
 	}
 	return failed
 }
 
-// crlRefreshTimeout bounds crl refresh. A whole cache may come from slow
-// servers.
+// crlRefreshTimeout bounds crl refresh. Slow servers may have a card's lists.
 const crlRefreshTimeout = 5 * time.Minute
 
-// refreshLists fetches every list that was fetched before, and the lists named
-// by the own certificate if that can be read without a PIN. failed tells of
-// lists that were not fetched.
-func (a *app) refreshLists(ctx context.Context, dir string) (failed, err error) {
+// refreshLists fetches the lists about the own certificate, if that can be read without a
+// PIN, and has the other lists in the cache fetched as soon as they are named. signers are
+// the certificate's issuers. failed tells of lists that were not fetched.
+func (a *app) refreshLists(ctx context.Context, dir string) (signers [][]byte, failed, err error) {
 	if !a.opt.fetch {
-		return nil, usageError("crl refresh fetches, and -fetch=false says not to")
+		return nil, nil, usageError("crl refresh fetches, and -fetch=false says not to")
 	}
 	bundle, err := a.readCABundle()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	state, err := a.stateForLists(dir)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	verifier, lists, err := a.verifier("", bundle)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	fetcher, err := a.fetcher(dir, lists)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	defer fetcher.Close()
 	ctx, cancel := context.WithTimeout(ctx, crlRefreshTimeout)
 	defer cancel()
 	s := signer{app: a, state: state, name: state.Name(), bundle: bundle, verifier: verifier, fetcher: fetcher}
-	leaf, chain, err := s.ownCertificate(ctx)
+	leaf, signers, err := s.ownCertificate(ctx)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	var own []trust.CRLFetch
-	if leaf != nil {
-		if own, err = verifier.Places(leaf, chain); err != nil {
-			a.out.notice("no list is fetched for your own certificate: %s", err)
-		}
+	var results map[string]error
+	if leaf == nil {
+		fetcher.Refetch()
+	} else if results, err = fetcher.Refresh(ctx, verifier, leaf, signers); err != nil {
+		a.out.notice("no list is fetched for your own certificate: %s", err)
 	}
-	results := fetcher.Refresh(ctx, own)
 	if len(results) == 0 {
-		a.out.notice("there is no list to fetch: lists become known with the people you meet, and your own with -card CARD")
+		a.out.notice("there is no list to fetch now: other people's are fetched when you meet them, and your own with -card CARD")
 	}
-	return a.tellResults(results), nil
+	return signers, a.tellResults(results), nil
 }
 
 // stateForLists opens the state directory for fetched lists. If there is none,
@@ -141,18 +147,13 @@ func (a *app) stateForLists(dir string) (*state.State, error) {
 	return state.Open(dir, a.opt.name)
 }
 
-// tellResults reports each fetch. It returns an error if some failed.
-func (a *app) tellResults(results []fetch.Result) error {
+// tellResults reports the fetches that failed, and returns an error if there are some.
+func (a *app) tellResults(results map[string]error) error {
 	failed := 0
-	for _, r := range results {
-		switch {
-		case r.Err != nil:
+	for _, address := range slices.Sorted(maps.Keys(results)) {
+		if err := results[address]; err != nil {
 			failed++
-			a.out.notice("%s", r.Err)
-		case r.Changed:
-			a.out.detail("%s has a new list", proto.Visible(r.URL))
-		default:
-			a.out.detail("%s has the list that is known", proto.Visible(r.URL))
+			a.out.notice("%s", err)
 		}
 	}
 	if failed == 0 {

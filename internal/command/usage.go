@@ -34,7 +34,7 @@ Commands:
   card
         the tokens, certificates and keys in the reader
   crl [refresh]
-        the revocation lists at hand; fetch them anew
+        the revocation lists at hand; fetch your own anew
   trust [accept|forget NAME|HOST:PORT]
         the relays and people that are known
   logout
@@ -140,7 +140,10 @@ The tokens, certificates and keys in the reader.
 `},
 	{"crl", runCRL, `usage: client [options] crl [refresh]
 
-The revocation lists at hand; fetch them anew.
+The revocation lists at hand; fetch your own anew.
+
+refresh fetches the lists about your own certificate at once, and other people's
+when you next meet them.
 `},
 	{"trust", runTrust, `usage: client [options] trust [accept|forget NAME|HOST:PORT]
 

@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"net/url"
+	"slices"
 
 	"chatsecure/proto"
 )
@@ -45,12 +46,8 @@ func privateKind(addr netip.Addr) string {
 	case addr.IsMulticast():
 		return "a multicast address"
 	}
-	for _, p := range special {
-		if p.Contains(addr) {
-			return "an address for special use"
-		}
-	}
-	if addr.Is6() && !global.Contains(addr) {
+	contains := func(p netip.Prefix) bool { return p.Contains(addr) }
+	if slices.ContainsFunc(special, contains) || addr.Is6() && !global.Contains(addr) {
 		return "an address for special use"
 	}
 	return ""

@@ -2,9 +2,7 @@ package fetch
 
 import (
 	"bytes"
-	"context"
 	"errors"
-	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
@@ -13,116 +11,63 @@ import (
 	"time"
 
 	"chatsecure/crypto/trust"
-	"chatsecure/proto"
-	"chatsecure/testdata/corpus"
-	"chatsecure/testdata/lab"
 )
 
-func testSidecar(t testing.TB) *sidecar {
-	t.Helper()
-	pki, err := lab.New(lab.Options{CAKey: lab.P256})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return &sidecar{
-		V: version, URL: "http://crls.example/a.crl", ETag: `W/"1-2"`, LastModified: "Sun, 22 Nov 2026 10:00:00 GMT",
-		Fetched: 1795000000, ThisUpdate: 1794000000, NextUpdate: 1796000000, Delta: true,
-		Size: 1000, SHA256: fileHash("a list"), Issuer: pki.Root.Cert.Raw,
-	}
-}
-
-func TestFetchSidecar(t *testing.T) {
-	good := testSidecar(t)
-	if _, _, err := parseSidecar(proto.MustMarshal(good)); err != nil {
-		t.Fatal(err)
-	}
-	for name, spoil := range map[string]func(*sidecar){
-		"version":       func(s *sidecar) { s.V++ },
-		"address":       func(s *sidecar) { s.URL = "https://crls.example/a.crl" },
-		"file":          func(s *sidecar) { s.URL = "file:///etc/passwd" },
-		"tag":           func(s *sidecar) { s.ETag = "a\r\nHost: b" },
-		"long tag":      func(s *sidecar) { s.ETag = strings.Repeat("x", maxTag+1) },
-		"time":          func(s *sidecar) { s.LastModified = "\x7f" },
-		"size":          func(s *sidecar) { s.Size = 1 << 40 },
-		"no size":       func(s *sidecar) { s.Size = 0 },
-		"negative size": func(s *sidecar) { s.Size = -1 },
-		"hash":          func(s *sidecar) { s.SHA256 = s.SHA256[1:] },
-		"other hash":    func(s *sidecar) { s.SHA256 = strings.ToUpper(s.SHA256) },
-		"path":          func(s *sidecar) { s.SHA256 = "../" + s.SHA256[3:] },
-		"issuer":        func(s *sidecar) { s.Issuer = s.Issuer[:100] },
-	} {
-		bad := *good
-		spoil(&bad)
-		if _, _, err := parseSidecar(proto.MustMarshal(&bad)); err == nil {
-			t.Errorf("%s: taken", name)
-		}
-	}
-}
-
-func FuzzFetchSidecar(f *testing.F) {
-	good := testSidecar(f)
-	corpus.Add(f, func(b []byte) bool { _, _, err := parseSidecar(b); return err == nil },
-		[][]byte{proto.MustMarshal(good)}, []byte(`{"v":1,"url":"http://x/"}`))
-	now := time.Unix(1795000000, 0)
-	f.Fuzz(func(t *testing.T, data []byte) {
-		side, issuer, err := parseSidecar(data)
-		if err != nil {
-			return
-		}
-		if issuer == nil || !bytes.Equal(proto.MustMarshal(side), data) {
-			t.Fatal("it was read as something else")
-		}
-		if !strings.HasPrefix(strings.ToLower(side.URL), "http://") || strings.ContainsAny(side.ETag+side.LastModified, "\r\n") {
-			t.Fatalf("%q is asked with %q and %q", side.URL, side.ETag, side.LastModified)
-		}
-		if at := side.aheadOfTime(now); at.Before(now) {
-			t.Fatalf("the next fetch is at %v, before now", at)
-		}
-	})
-}
-
-func TestFetchConditional(t *testing.T) {
+// TestFetchCached: a list in the cache is the file that was fetched. Its name tells its
+// address, its time when it was fetched.
+func TestFetchCached(t *testing.T) {
 	s := newScene(t)
-	side := s.open(trust.PolicyTry)
-	side.verify()
-	side.settle()
-	s.WantRequests(allLists...)
-	s.pass(time.Hour)
-	for _, r := range side.Refresh(context.Background(), nil) {
-		if r.Err != nil || r.Changed {
-			t.Errorf("%s: changed %v, error %v", r.URL, r.Changed, r.Err)
-		}
+	side := s.open(trust.PolicyRequire)
+	s.pass(-4 * time.Minute) // not the time of writing
+	if _, err := side.verifyWait(); err != nil {
+		t.Fatal(err)
 	}
-	s.WantRequests("304 /crl/auth.crl", "304 /crl/cc.crl", "304 /crl/root.crl")
-	address := s.Web.URL + "/crl/auth.crl"
 	lists := trust.NewCRLStore()
-	fetched, problems := LoadCached(filepath.Join(s.Dir, "state"), lists)
-	if fetched[address].Unix() != s.now().Unix() || len(problems) > 0 {
-		t.Errorf("it was fetched at %v; %v", fetched[address], problems)
+	cached, problems := LoadCached(filepath.Join(s.Dir, "state"), lists)
+	if len(cached) != 3 || len(problems) > 0 {
+		t.Errorf("cached are %v, %v", cached, problems)
 	}
 	for _, l := range lists.List() {
-		if _, ok := fetched[l.Source]; !ok || !l.Verified {
-			t.Errorf("%s is from %s, verified %v", l.Issuer, l.Source, l.Verified)
+		c := cached[l.Source]
+		data, err := os.ReadFile(l.Source)
+		if place, ok := strings.CutPrefix(c.URL, s.Web.URL); !ok || err != nil || !bytes.Equal(data, s.File(place)) {
+			t.Errorf("%s is from %q, %v", l.Source, c.URL, err)
+		}
+		if !c.Fetched.Equal(s.now()) {
+			t.Errorf("%s was fetched at %v, not at %v", c.URL, c.Fetched, s.now())
 		}
 	}
+	none := trust.NewCRLStore()
+	if cached, problems := LoadCached(t.TempDir(), none); len(cached)+len(problems)+len(none.List()) > 0 {
+		t.Errorf("nothing was fetched, and cached are %v, %v", cached, problems)
+	}
+}
 
-	// A spoiled file is not compared with the server's.
-	if err := os.WriteFile(side.cache.list(address), []byte("spoiled"), 0o600); err != nil {
+// TestFetchRefetch: lists fetched before are fetched anew, once somebody's certificate names
+// them, also by the next program. The ones at hand serve until then.
+func TestFetchRefetch(t *testing.T) {
+	s := newScene(t)
+	first := s.open(trust.PolicyRequire)
+	if _, err := first.verifyWait(); err != nil {
 		t.Fatal(err)
 	}
-	side.Refresh(context.Background(), nil)
-	s.WantRequests("200 /crl/auth.crl", "304 /crl/cc.crl", "304 /crl/root.crl")
+	s.Requests()
+	first.Refetch()
+	first.settle()
+	s.WantRequests(allLists...)
+	first.Close()
 
-	// Without an ETag the time is compared.
-	s.Serve("/crl/cc.crl", func(w http.ResponseWriter, r *http.Request) {
-		http.ServeContent(w, r, "", time.Unix(1e9, 0), bytes.NewReader(s.File("/crl/cc.crl")))
-	})
-	if err := os.Remove(side.cache.list(s.Web.URL + "/crl/cc.crl")); err != nil {
-		t.Fatal(err)
+	second := s.open(trust.PolicyRequire)
+	second.Refetch()
+	second.settle()
+	s.WantRequests() // nobody has named one yet
+	second.Close()
+	third := s.open(trust.PolicyRequire)
+	for _, want := range [][]string{allLists, nil} {
+		third.wantStatus(trust.RevocationGood)
+		third.settle()
+		s.WantRequests(want...)
 	}
-	side.Refresh(context.Background(), nil)
-	side.Refresh(context.Background(), nil)
-	s.WantRequests("200 /crl/cc.crl", "304 /crl/auth.crl", "304 /crl/auth.crl", "304 /crl/cc.crl", "304 /crl/root.crl", "304 /crl/root.crl")
 }
 
 // TestFetchCacheSurvives starts again without the server.
@@ -133,7 +78,7 @@ func TestFetchCacheSurvives(t *testing.T) {
 		t.Fatal(err)
 	}
 	first.Close()
-	for _, entry := range readDir(t, string(first.cache)) {
+	for _, entry := range readDir(t, first.crls.dir) {
 		if info, err := entry.Info(); err != nil || info.Mode() != 0o600 {
 			t.Errorf("%s has the mode %v (%v)", entry.Name(), info.Mode(), err)
 		}
@@ -158,27 +103,32 @@ func readDir(t *testing.T, dir string) []os.DirEntry {
 	return entries
 }
 
-// TestFetchPoisonedCache changes the cache behind the program's back. A changed file is
-// removed, told of, and fetched again.
+// TestFetchPoisonedCache changes the cache behind the program's back. A changed file counts
+// for nothing, is told of if it is no list any more, and is fetched again.
 func TestFetchPoisonedCache(t *testing.T) {
 	for _, c := range []struct {
 		name   string
-		poison func(list, side string) error
+		poison func(list string) error
+		told   bool
 	}{
-		{"list changed", func(list, _ string) error { return flipByte(list, 100) }},
-		{"list cut short", func(list, _ string) error { return os.Truncate(list, 100) }},
-		{"list gone", func(list, _ string) error { return os.Remove(list) }},
-		{"sidecar changed", func(_, side string) error { return flipByte(side, 20) }},
-		{"sidecar cut short", func(_, side string) error { return os.Truncate(side, 20) }},
-		{"sidecar of another", func(_, side string) error {
-			others, err := filepath.Glob(filepath.Join(filepath.Dir(side), ".*.json"))
-			others = slices.DeleteFunc(others, func(o string) bool { return o == side })
-			return errors.Join(err, os.Rename(others[0], side))
-		}},
-		{"sidecar gone", func(_, side string) error { return os.Remove(side) }},
-		{"sidecar a link", func(_, side string) error {
-			return errors.Join(os.Rename(side, side+".real"), os.Symlink(side+".real", side))
-		}},
+		{"changed", func(list string) error { return flipByte(list, 100) }, false},
+		{"signature changed", func(list string) error {
+			info, err := os.Stat(list)
+			if err != nil {
+				return err
+			}
+			return flipByte(list, info.Size()-1)
+		}, false},
+		{"cut short", func(list string) error { return os.Truncate(list, 100) }, true},
+		{"emptied", func(list string) error { return os.Truncate(list, 0) }, true},
+		{"gone", os.Remove, false},
+		{"another's", func(list string) error {
+			others, err := filepath.Glob(filepath.Join(filepath.Dir(list), "*cc.crl"))
+			return errors.Join(err, os.Rename(others[0], list))
+		}, false},
+		{"a link", func(list string) error {
+			return errors.Join(os.Remove(list), os.Symlink("/dev/zero", list))
+		}, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s := newScene(t)
@@ -188,13 +138,14 @@ func TestFetchPoisonedCache(t *testing.T) {
 			}
 			first.Close()
 			s.Requests()
-			address := s.Web.URL + "/crl/auth.crl"
-			if err := c.poison(first.cache.list(address), first.cache.side(address)); err != nil {
+			list := first.crls.path(s.Web.URL + "/crl/auth.crl")
+			if err := c.poison(list); err != nil {
 				t.Fatal(err)
 			}
 			again := s.open(trust.PolicyRequire)
-			if _, err := os.Stat(again.cache.list(address)); err == nil {
-				t.Error("the list is still there")
+			told := strings.Join(again.notices, "\n")
+			if c.told != strings.Contains(told, "it is damaged, and is fetched again") || c.told != strings.Contains(told, list) {
+				t.Errorf("told: %q", told)
 			}
 			if _, err := again.verifyWait(); err != nil {
 				t.Fatal(err)
@@ -202,8 +153,9 @@ func TestFetchPoisonedCache(t *testing.T) {
 			if !slices.Contains(s.Requests(), "200 /crl/auth.crl") {
 				t.Error("it was not fetched again")
 			}
-			if told := strings.Join(again.notices, "\n"); !strings.Contains(told, "it was damaged, and is removed") && c.name != "sidecar gone" {
-				t.Errorf("nobody was told: %s", told)
+			data, err := os.ReadFile(list)
+			if err != nil || !bytes.Equal(data, s.File("/crl/auth.crl")) {
+				t.Errorf("the cache has another file: %v", err)
 			}
 		})
 	}
@@ -224,18 +176,19 @@ func TestFetchCrash(t *testing.T) {
 	s := newScene(t)
 	first := s.open(trust.PolicyTry)
 	first.Close()
-	for _, name := range []string{".new-1", ".new-2", fileHash("x") + listSuffix, "notes.txt"} {
-		if err := os.WriteFile(filepath.Join(string(first.cache), name), []byte("half"), 0o600); err != nil {
+	for _, name := range []string{".new-1", ".new-2", "notes.txt"} {
+		if err := os.WriteFile(filepath.Join(first.crls.dir, name), []byte("half"), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
-	old := s.now().Add(-2 * stale)
-	if err := os.Chtimes(filepath.Join(string(first.cache), ".new-1"), old, old); err != nil {
-		t.Fatal(err)
+	for name, age := range map[string]time.Duration{".new-1": 2 * stale, ".new-2": stale / 2} {
+		if err := os.Chtimes(filepath.Join(first.crls.dir, name), time.Time{}, s.now().Add(-age)); err != nil {
+			t.Fatal(err)
+		}
 	}
 	s.open(trust.PolicyTry)
 	var left []string
-	for _, entry := range readDir(t, string(first.cache)) {
+	for _, entry := range readDir(t, first.crls.dir) {
 		left = append(left, entry.Name())
 	}
 	if want := []string{".new-2", "notes.txt"}; !slices.Equal(left, want) {

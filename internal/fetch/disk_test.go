@@ -12,7 +12,9 @@ import (
 	"time"
 
 	"chatsecure/crypto/trust"
+	"chatsecure/proto"
 	"chatsecure/testdata/lab/disk"
+	"chatsecure/testdata/lab/wire"
 )
 
 // newList has the server offer newer lists.
@@ -31,8 +33,7 @@ func (s *scene) newList(revoked string) {
 func (side *program) staysGood(words string) {
 	t := side.scene.T
 	t.Helper()
-	side.Refresh(t.Context(), nil)
-	side.settle()
+	side.refresh()
 	side.mu.Lock()
 	notices := side.notices
 	side.notices = nil
@@ -58,7 +59,14 @@ func TestDiskFullFetching(t *testing.T) {
 	s.newList("other")
 	full.Fill(0)
 	side.staysGood("no space left")
-	disk.NoStrays(t, string(side.cache))
+	disk.NoStrays(t, side.crls.dir)
+
+	// A list that cannot be kept counts all the same.
+	s.PKI.Revoke(s.Alice, time.Now(), 1)
+	s.Publish()
+	side.refresh()
+	_, err := side.verify()
+	wire.WantCode(t, err, proto.CertificateRevoked)
 	full.Clear()
 }
 
@@ -78,8 +86,7 @@ func TestDiskDoesNotSyncFetching(t *testing.T) {
 		return f.Sync()
 	})
 	s.newList("other")
-	side.Refresh(t.Context(), nil)
-	side.settle()
+	side.refresh()
 	all := n.Load()
 	for i := range all {
 		s.newList(fmt.Sprint("other", i))
@@ -87,7 +94,7 @@ func TestDiskDoesNotSyncFetching(t *testing.T) {
 		at.Store(i + 1)
 		side.staysGood(syscall.EIO.Error())
 	}
-	if all < 3 { // the list, its sidecar, and their directory
+	if all < 2*3 { // three lists, and each time their directory
 		t.Errorf("only %d syncs failed", all)
 	}
 }

@@ -1,14 +1,18 @@
 package fetch
 
 import (
+	"bytes"
 	"context"
 	"crypto/x509"
+	"crypto/x509/pkix"
 	"encoding/pem"
 	"errors"
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -61,16 +65,16 @@ func TestFetchedRevocation(t *testing.T) {
 
 	s.PKI.Revoke(s.Alice, time.Now().Add(-time.Minute), 1)
 	s.Publish()
-	results := side.Refresh(context.Background(), nil)
-	if len(results) != 3 {
-		t.Fatalf("%d lists were fetched again: %v", len(results), results)
+	results, err := side.refresh()
+	if len(results) != 3 || err != nil {
+		t.Fatalf("%d lists were fetched again: %v, %v", len(results), results, err)
 	}
-	for _, r := range results {
-		if r.Err != nil || !r.Changed {
-			t.Errorf("%s: changed %v, error %v", r.URL, r.Changed, r.Err)
+	for address, err := range results {
+		if err != nil {
+			t.Errorf("%s: %v", address, err)
 		}
 	}
-	_, err := side.verify()
+	_, err = side.verify()
 	wire.WantCode(t, err, proto.CertificateRevoked)
 }
 
@@ -93,7 +97,7 @@ func TestFetchNothingForStrangers(t *testing.T) {
 				bundle.Chain = append(bundle.Chain, c.Raw)
 			}
 			// Without this, ignoring the signature would go unnoticed.
-			if underway := side.lookFor(side.verifier, &bundle, nil, &trust.Error{Code: proto.RevocationUnknown}); underway != nil {
+			if places := side.places(side.verifier, &bundle, nil, &trust.Error{Code: proto.RevocationUnknown}); places != nil {
 				t.Error("a list is fetched for a certificate that leads to no anchor, or is over")
 			}
 			side.settle()
@@ -155,10 +159,10 @@ func TestFetchFailures(t *testing.T) {
 			side := s.open(trust.PolicyRequire)
 			_, err := side.verifyWait()
 			wire.WantCode(t, err, proto.RevocationUnknown, c.why, s.Web.URL+place)
-			if _, err := os.Stat(side.cache.list(s.Web.URL + place)); !errors.Is(err, os.ErrNotExist) {
+			if _, err := os.Stat(side.crls.path(s.Web.URL + place)); !errors.Is(err, os.ErrNotExist) {
 				t.Errorf("something was kept: %v", err)
 			}
-			if left, _ := filepath.Glob(filepath.Join(string(side.cache), ".new-*")); len(left) > 0 {
+			if left, _ := filepath.Glob(filepath.Join(side.crls.dir, ".new-*")); len(left) > 0 {
 				t.Errorf("left behind: %q", left)
 			}
 		})
@@ -167,7 +171,7 @@ func TestFetchFailures(t *testing.T) {
 
 // TestFetchOversize has an answer that is too long, and whose header does not say so.
 func TestFetchOversize(t *testing.T) {
-	body := &bounded{readCloser{neverEnding{}}, 1000}
+	body := &bounded{readCloser{neverEnding{}}, t.Context(), 1000}
 	n := 0
 	for {
 		m, err := body.Read(make([]byte, 300))
@@ -223,12 +227,11 @@ func TestFetchSlow(t *testing.T) {
 	try := s.open(trust.PolicyTry)
 	try.wantStatus(trust.RevocationUnknown)
 	<-entered
-	<-entered
-	// At most two fetches of one host are at work at once.
+	// One fetch of a host is at work at once.
 	try.Fetcher.mu.Lock()
-	running, waiting := try.running[strings.TrimPrefix(s.Web.URL, "http://")], len(try.waiting)
+	running, waiting := len(try.atWork), len(try.waiting)
 	try.Fetcher.mu.Unlock()
-	if running != maxPerHost || waiting != 1 {
+	if running != 1 || waiting != 2 {
 		t.Errorf("%d fetches of one host at work, %d waiting", running, waiting)
 	}
 	try.wantStatus(trust.RevocationUnknown)
@@ -240,7 +243,7 @@ func TestFetchSlow(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
 	_, err = require.VerifyWait(ctx, require.verifier, require.bundle, "alice")
-	wire.WantCode(t, err, proto.RevocationUnknown, "is still being fetched")
+	wire.WantCode(t, err, proto.RevocationUnknown, "is being fetched")
 	require.Close()
 
 	// A fetch has a bound of its own, which is shorter here.
@@ -282,70 +285,170 @@ func TestFetchBackOff(t *testing.T) {
 	s.WantRequests("200 /crl/auth.crl")
 }
 
-// TestFetchStale has a server that goes on serving an expired list. It is not asked all
-// the time.
-func TestFetchStale(t *testing.T) {
+// TestFetchUseless has a server that goes on serving a list that clears nobody. It is not
+// asked all the time.
+func TestFetchUseless(t *testing.T) {
+	now := time.Now()
+	for _, c := range []struct {
+		name string
+		list lab.CRL
+		why  string
+	}{
+		{"stale", lab.CRL{ThisUpdate: now.Add(-48 * time.Hour), NextUpdate: now.Add(-24 * time.Hour)}, "was due to be replaced"},
+		{"future", lab.CRL{ThisUpdate: now.Add(24 * time.Hour), NextUpdate: now.Add(48 * time.Hour)}, "from the future"},
+		{"partial", lab.CRL{Extensions: extensions(lab.IDP{Reasons: []int{1}}.Extension())}, "some reasons only"},
+		{"flawed", lab.CRL{Extensions: extensions(pkix.Extension{Id: []int{1, 2, 3, 4}, Critical: true, Value: []byte{5, 0}})}, "clears nobody"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := newScene(t)
+			der, err := s.PKI.Auth.MakeCRL(c.list)
+			if err != nil {
+				t.Fatal(err)
+			}
+			s.ServeFile("/crl/auth.crl", der)
+			side := s.open(trust.PolicyRequire)
+			look := func(want ...string) {
+				t.Helper()
+				_, err = side.verifyWait()
+				wire.WantCode(t, err, proto.RevocationUnknown, c.why)
+				s.WantRequests(want...)
+			}
+			look(allLists...)
+			look()
+			s.pass(backoffMin + time.Second)
+			look("200 /crl/auth.crl")
+			s.pass(2*backoffMin + time.Second)
+			look("200 /crl/auth.crl")
+			s.pass(2*backoffMin - time.Second)
+			look()
+		})
+	}
+}
+
+// TestFetchOften: a list that ends in a moment is not asked for all the time.
+func TestFetchOften(t *testing.T) {
 	s := newScene(t)
-	old, err := s.PKI.Auth.MakeCRL(lab.CRL{ThisUpdate: time.Now().Add(-48 * time.Hour), NextUpdate: time.Now().Add(-24 * time.Hour)})
-	if err != nil {
+	s.publishFor(backoffMin / 4)
+	side := s.open(trust.PolicyRequire)
+	if _, err := side.verifyWait(); err != nil {
 		t.Fatal(err)
 	}
-	s.ServeFile("/crl/auth.crl", old)
-	side := s.open(trust.PolicyRequire)
-	_, err = side.verifyWait()
-	wire.WantCode(t, err, proto.RevocationUnknown, "was due to be replaced")
 	s.WantRequests(allLists...)
-	for range 3 {
-		_, err = side.verifyWait()
-		wire.WantCode(t, err, proto.RevocationUnknown, "was due to be replaced")
+	for _, want := range [][]string{nil, allLists} {
+		s.pass(backoffMin/2 - time.Second)
+		side.wantStatus(trust.RevocationGood)
+		side.settle()
+		s.WantRequests(want...)
+		s.pass(backoffMin/2 + 2*time.Second)
 	}
-	s.WantRequests()
-	s.pass(backoffMin + time.Second)
-	side.verifyWait()
-	s.WantRequests("304 /crl/auth.crl")
+}
+
+// TestFetchAheadIsNotAwaited: nobody waits for the next list of one that still decides.
+func TestFetchAheadIsNotAwaited(t *testing.T) {
+	s := newScene(t)
+	s.publishFor(16 * time.Hour)
+	s.Serve("/crl/auth.crl", http.NotFound)
+	side := s.open(trust.PolicyTry)
+	side.verify()
+	side.settle()
+	side.Close()
+
+	release := make(chan struct{})
+	t.Cleanup(func() { close(release) })
+	s.Serve("/crl/cc.crl", func(_ http.ResponseWriter, r *http.Request) {
+		select {
+		case <-release:
+		case <-r.Context().Done():
+		}
+	})
+	s.pass(15 * time.Hour)
+	require := s.open(trust.PolicyRequire)
+	require.client.Timeout = 0
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	_, err := require.VerifyWait(ctx, require.verifier, require.bundle, "alice")
+	wire.WantCode(t, err, proto.RevocationUnknown, "404 Not Found")
+}
+
+// publishFor puts new lists on the server that end after some time.
+func (s *scene) publishFor(d time.Duration) {
+	s.T.Helper()
+	for _, ca := range s.PKI.CAs() {
+		der, err := ca.MakeCRL(lab.CRL{ThisUpdate: s.now(), NextUpdate: s.now().Add(d)})
+		if err != nil {
+			s.T.Fatal(err)
+		}
+		s.ServeFile("/crl/"+ca.File+".crl", der)
+	}
 }
 
 // TestFetchAhead fetches a list anew before it ends, while it is in use.
 func TestFetchAhead(t *testing.T) {
 	s := newScene(t)
-	for _, ca := range s.PKI.CAs() {
-		der, err := ca.MakeCRL(lab.CRL{ThisUpdate: s.now(), NextUpdate: s.now().Add(16 * time.Hour)})
-		if err != nil {
-			t.Fatal(err)
-		}
-		s.ServeFile("/crl/"+ca.File+".crl", der)
+	s.publishFor(16 * time.Hour)
+	side := s.open(trust.PolicyRequire)
+	if _, err := side.verifyWait(); err != nil {
+		t.Fatal(err)
 	}
-	side := s.open(trust.PolicyTry)
-	side.verify()
-	side.settle()
 	s.WantRequests(allLists...)
+	look := func(want ...string) {
+		t.Helper()
+		side.wantStatus(trust.RevocationGood) // nobody waits for it
+		side.settle()
+		s.WantRequests(want...)
+	}
 
 	s.pass(10*time.Hour + 59*time.Minute)
-	side.wantStatus(trust.RevocationGood) // somebody uses it
-	side.fetchAhead(s.now())
-	side.settle()
-	s.WantRequests()
-
+	look()
 	s.pass(2*time.Hour + 2*time.Minute)
-	side.fetchAhead(s.now())
-	side.settle()
-	s.WantRequests() // nobody has named it for two hours
+	look(allLists...)
+	look()
+	// It is the same list. It is asked for again in the rest of its time, also by the next
+	// program.
+	s.pass(2 * time.Hour)
+	look()
+	side.Close()
+	side = s.open(trust.PolicyRequire)
+	look()
+	// There is a new one now.
+	s.publishFor(16 * time.Hour)
+	s.pass(30 * time.Minute)
+	look(allLists...)
+	s.pass(time.Hour) // the one before would have ended
+	look()
+}
 
-	side.wantStatus(trust.RevocationGood)
-	side.fetchAhead(s.now())
-	side.settle()
-	s.WantRequests("304 /crl/auth.crl", "304 /crl/cc.crl", "304 /crl/root.crl")
-	side.fetchAhead(s.now())
-	side.settle()
-	s.WantRequests()
-
-	// It is asked for again in the rest of its life, and there is a new one now.
-	s.Publish()
-	s.pass(time.Hour)
-	side.wantStatus(trust.RevocationGood)
-	side.fetchAhead(s.now())
-	side.settle()
+// TestFetchAheadFails: a server that fails is asked again before the list at hand ends.
+func TestFetchAheadFails(t *testing.T) {
+	s := newScene(t)
+	s.publishFor(16 * time.Hour)
+	side := s.open(trust.PolicyRequire)
+	if _, err := side.verifyWait(); err != nil {
+		t.Fatal(err)
+	}
 	s.WantRequests(allLists...)
+	look := func(want string) {
+		t.Helper()
+		side.wantStatus(trust.RevocationGood)
+		side.settle()
+		asked := slices.DeleteFunc(s.Requests(), func(a string) bool { return !strings.HasSuffix(a, " /crl/auth.crl") })
+		if strings.Join(asked, "") != want {
+			t.Errorf("asked were %q, not %q", asked, want)
+		}
+	}
+	s.Serve("/crl/auth.crl", http.NotFound)
+	s.pass(15 * time.Hour)
+	for i := range 3 {
+		look("404 /crl/auth.crl")
+		s.pass(backoffMin<<i + time.Second)
+	}
+	look("404 /crl/auth.crl")
+	s.publishFor(16 * time.Hour)
+	s.Serve("/crl/auth.crl", nil)
+	s.pass(4*backoffMin - time.Second)
+	look("") // each time it is left alone for longer
+	s.pass(5 * backoffMin)
+	look("200 /crl/auth.crl")
 }
 
 func TestFetchOff(t *testing.T) {
@@ -353,10 +456,17 @@ func TestFetchOff(t *testing.T) {
 	side := s.open(trust.PolicyRequire, func(cfg *Config) { cfg.Off = true })
 	_, err := side.verifyWait()
 	wire.WantCode(t, err, proto.RevocationUnknown, "-fetch=false")
-	if results := side.Refresh(context.Background(), nil); len(results) != 0 {
-		t.Errorf("fetched: %v", results)
+	if results, err := side.refresh(); len(results) != 0 || err != nil {
+		t.Errorf("fetched: %v, %v", results, err)
+	}
+	cached := side.crls.path(s.Web.URL + "/crl/auth.crl")
+	if err := os.WriteFile(cached, s.File("/crl/auth.crl"), 0o600); err != nil {
+		t.Fatal(err)
 	}
 	side.Refetch()
+	if side.crls.fetched(s.Web.URL + "/crl/auth.crl").Equal(outdated) {
+		t.Error("a list is to be fetched anew, and nothing is fetched")
+	}
 	_, err = side.Issuers(context.Background(), s.Alice.Leaf.Raw, nil, false)
 	wire.WantCode(t, err, proto.CertificateUntrusted, "-fetch=false")
 	s.WantRequests()
@@ -371,25 +481,90 @@ func TestFetchOff(t *testing.T) {
 	none.Close()
 }
 
-// TestFetchCloses closes during a fetch, and so ends all waits.
+// TestFetchCloses closes during a fetch, and so ends all waits: before the answer, and within
+// a list without an end.
 func TestFetchCloses(t *testing.T) {
+	for _, begins := range []bool{false, true} {
+		t.Run(fmt.Sprint("the list begins: ", begins), func(t *testing.T) {
+			s := newScene(t)
+			entered := make(chan struct{}, 8)
+			s.Serve("/crl/auth.crl", func(w http.ResponseWriter, r *http.Request) {
+				if begins {
+					writeEndless(w, s.File("/crl/auth.crl"))
+				}
+				entered <- struct{}{}
+				<-r.Context().Done()
+			})
+			side := s.open(trust.PolicyRequire)
+			side.client.Timeout = 0 // only Close ends it
+			waited := make(chan error, 1)
+			go func() {
+				_, err := side.verifyWait()
+				waited <- err
+			}()
+			<-entered
+			side.Close()
+			wire.WantCode(t, <-waited, proto.RevocationUnknown)
+			_, err := side.verify()
+			wire.WantCode(t, err, proto.RevocationUnknown)
+			other := trust.CRLFetch{URL: "http://crls.example/", Signers: []*x509.Certificate{{}}, Lacking: true}
+			if side.begin([]trust.CRLFetch{other}) != nil {
+				t.Error("a closed Fetcher fetches")
+			}
+		})
+	}
+}
+
+// writeEndless writes the start of a list like this one, and a megabyte of equal entries.
+func writeEndless(w http.ResponseWriter, list []byte) {
+	long := []byte{0x30, 0x83, 0x30, 0, 0}          // the header of 3 MiB
+	issuer := bytes.Index(list, []byte{0x17, 0x0d}) // thisUpdate: the issuer ends here
+	head := list[8:issuer]                          // after the headers of two sequences
+	entry := slices.Concat([]byte{0x30, 0x12, 0x02, 0x01, 0x07}, list[issuer:issuer+15])
+	w.Write(slices.Concat(long, long, head, list[issuer:issuer+30], long, bytes.Repeat(entry, 1<<20/len(entry))))
+	w.(http.Flusher).Flush()
+}
+
+// TestFetchGivenUp: once a fetch is given up, not even the bytes that have come are read.
+func TestFetchGivenUp(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	body := &bounded{readCloser{neverEnding{}}, ctx, 1000}
+	if n, err := body.Read(make([]byte, 10)); n != 10 || err != nil {
+		t.Error(n, err)
+	}
+	cancel()
+	if n, err := body.Read(make([]byte, 10)); n != 0 || !errors.Is(err, context.Canceled) {
+		t.Errorf("%d bytes were read, and the error is %v", n, err)
+	}
+}
+
+// TestFetchSlowHost: a server with many lists that never answers keeps nobody waiting for
+// those of another.
+func TestFetchSlowHost(t *testing.T) {
 	s := newScene(t)
-	entered := make(chan struct{}, 8)
-	s.Serve("/crl/auth.crl", func(_ http.ResponseWriter, r *http.Request) {
+	entered := make(chan struct{}, maxLists)
+	slow := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 		entered <- struct{}{}
 		<-r.Context().Done()
-	})
+	}))
+	t.Cleanup(slow.Close)
 	side := s.open(trust.PolicyRequire)
-	waited := make(chan error, 1)
-	go func() {
-		_, err := side.verifyWait()
-		waited <- err
-	}()
+	side.client.Timeout = 0
+	t.Cleanup(side.Close) // before the server's, which waits for its requests
+	var places []trust.CRLFetch
+	for i := range 4 * maxAtOnce {
+		places = append(places, trust.CRLFetch{URL: fmt.Sprint(slow.URL, "/", i), Signers: []*x509.Certificate{{}}, Lacking: true})
+	}
+	side.begin(places)
 	<-entered
-	side.Close()
-	wire.WantCode(t, <-waited, proto.RevocationUnknown)
-	_, err := side.verify()
-	wire.WantCode(t, err, proto.RevocationUnknown)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	if _, err := side.VerifyWait(ctx, side.verifier, side.bundle, "alice"); err != nil {
+		t.Error(err)
+	}
+	if len(entered) > 0 {
+		t.Errorf("the slow server has %d more requests", len(entered))
+	}
 }
 
 // TestFetchOtherPlaces has a certificate with three addresses of one list. The second is
@@ -402,6 +577,19 @@ func TestFetchOtherPlaces(t *testing.T) {
 	side := s.open(trust.PolicyRequire)
 	if _, err := side.verifyWait(); err != nil {
 		t.Fatal(err)
+	}
+	s.WantRequests("200 /crl/auth.crl", "200 /crl/cc.crl", "200 /crl/root.crl", "404 /gone.crl")
+
+	// Nor is the third asked for the next list, even while the second has none.
+	list, err := x509.ParseRevocationList(s.File("/crl/auth.crl"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.pass(list.NextUpdate.Sub(s.now()) - 2*time.Hour)
+	side.bundle = s.bundle()
+	for range 3 {
+		side.wantStatus(trust.RevocationGood)
+		side.settle()
 	}
 	s.WantRequests("200 /crl/auth.crl", "200 /crl/cc.crl", "200 /crl/root.crl", "404 /gone.crl")
 }
@@ -440,53 +628,85 @@ func TestFetchDelta(t *testing.T) {
 	wire.WantCode(t, err, proto.CertificateRevoked)
 }
 
-// TestFetchRoom: the cache and the remembered lists stay within their bounds.
+// TestFetchRoom: the remembered addresses stay within their bound. Those in use stay.
 func TestFetchRoom(t *testing.T) {
 	s := newScene(t)
-	side := s.open(trust.PolicyTry)
-	f := side.Fetcher
+	f := s.open(trust.PolicyTry).Fetcher
 	now := s.now()
+	list := func(i int, now time.Time) *list {
+		return f.listLocked(trust.CRLFetch{URL: fmt.Sprintf("http://h1.test/%d", i)}, now)
+	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	for i := range 2 * maxHosts {
-		f.listLocked(fmt.Sprintf("http://h%d.test/", i), now)
-	}
-	if len(f.lists) != 0 && len(f.lists) > maxHosts {
-		t.Errorf("%d hosts are remembered", len(f.lists))
-	}
 	for i := range 2 * maxLists {
-		if l := f.listLocked(fmt.Sprintf("http://h1.test/%d", i), now); l != nil {
-			l.wanted = now
+		if (list(i, now) != nil) != (i < maxLists) {
+			t.Fatalf("%d lists are remembered", len(f.lists))
 		}
 	}
-	if len(f.lists) > maxLists {
-		t.Errorf("%d lists are remembered", len(f.lists))
-	}
-	if f.listLocked("http://h1.test/late", now) != nil {
-		t.Error("one that is in use was forgotten")
-	}
-	if f.listLocked("http://h1.test/late", now.Add(2*namedFor)) == nil {
+	later := now.Add(namedFor + time.Second)
+	if list(0, later) == nil || list(-1, later) == nil {
 		t.Error("one that nobody uses was not forgotten")
 	}
-
-	clear(f.lists)
-	third := int64(maxBytes / 3)
-	for i, name := range []string{"a", "b", "c"} {
-		l := f.listLocked("http://h1.test/"+name, now)
-		l.wanted = now.Add(time.Duration(i) * time.Second)
-		l.cached = &sidecar{URL: l.url, Size: third}
+	if len(f.lists) != 2 {
+		t.Errorf("%d lists are remembered", len(f.lists))
 	}
-	f.makeRoomLocked(&sidecar{URL: "http://h1.test/d", Size: third})
-	for name, kept := range map[string]bool{"a": false, "b": true, "c": true} {
-		if got := f.lists["http://h1.test/"+name].cached != nil; got != kept {
-			t.Errorf("%s is kept: %v", name, got)
+}
+
+// TestFetchCacheRoom: the files in a cache stay within its bounds. Those named or fetched
+// longest ago go.
+func TestFetchCacheRoom(t *testing.T) {
+	s := newScene(t)
+	f := s.open(trust.PolicyTry).Fetcher
+	c := f.crls
+	c.room = 4
+	write := func(name string, size int64, age time.Duration) string {
+		t.Helper()
+		address := "http://h1.test/" + name
+		err := os.WriteFile(c.path(address), nil, 0o600)
+		if err == nil {
+			err = os.Truncate(c.path(address), size)
+		}
+		if err == nil {
+			err = os.Chtimes(c.path(address), time.Time{}, s.now().Add(-age))
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		return address
+	}
+	kept := func(want ...string) {
+		t.Helper()
+		var names []string
+		for _, file := range c.files() {
+			names = append(names, strings.TrimPrefix(file.URL, "http://h1.test/"))
+		}
+		slices.Sort(names)
+		if !slices.Equal(names, want) {
+			t.Errorf("%q are kept, not %q", names, want)
 		}
 	}
-	f.makeRoomLocked(&sidecar{URL: "http://h1.test/c", Size: 2*third - 1}) // in the place of c
-	if f.lists["http://h1.test/b"].cached == nil {
-		t.Error("b went, though there was room")
+	third := int64(maxBytes / 3)
+	a := write("a", third, 3*time.Hour)
+	write("b", third, 2*time.Hour)
+	write("c", third, time.Hour)
+	f.makeRoom(c, a, third) // in its own place
+	kept("a", "b", "c")
+	f.mu.Lock()
+	f.listLocked(trust.CRLFetch{URL: a}, s.now()) // in use
+	f.mu.Unlock()
+	f.makeRoom(c, "http://h1.test/d", third)
+	kept("a", "c")
+	write("d", 1, 4*time.Hour)
+	write("e", 1, 5*time.Hour)
+	f.makeRoom(c, "http://h1.test/f", 1)
+	kept("a", "c", "d")
+	f.makeRoom(c, "http://h1.test/f", maxBytes)
+	kept()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if !f.lists[a].fetched.IsZero() {
+		t.Error("a removed list is taken for a cached one")
 	}
-	clear(f.lists)
 }
 
 // pemOf is a PEM block.

@@ -46,7 +46,7 @@ func FuzzIssuers(f *testing.F) {
 }
 
 // FuzzFetchURL: an address that is asked names one host over HTTP, and nothing of it
-// breaks out of the request.
+// breaks out of the request, or out of the cache.
 func FuzzFetchURL(f *testing.F) {
 	corpus.Add(f, func(s string) bool { _, err := parseURL(s); return err == nil },
 		[]string{"http://crls.example/a.crl", "HTTP://[::1]:8080/a%20b?c=d", "http://example"},
@@ -64,6 +64,11 @@ func FuzzFetchURL(f *testing.F) {
 		breaks := strings.ContainsFunc(line, func(r rune) bool { return r <= ' ' || r == 0x7f })
 		if u.Scheme != "http" || u.Hostname() == "" || len(s) > maxURL || breaks {
 			t.Fatalf("%q is asked as %q of %q", s, u.RequestURI(), u.Host)
+		}
+		c := cache{dir: "/crls"}
+		name := strings.TrimPrefix(c.path(s), "/crls/")
+		if back, err := url.PathUnescape(name); err != nil || back != s || strings.Contains(name, "/") || name[0] == '.' {
+			t.Fatalf("%q is kept as %q", s, c.path(s))
 		}
 		again, err := url.Parse(u.String())
 		if err != nil || again.Host != u.Host || again.RequestURI() != u.RequestURI() {

@@ -44,59 +44,49 @@ func newClient(private bool) *http.Client {
 	}
 }
 
-// get asks for an address. The answer is 200, with a body of at most max bytes, or 304
-// if side is not nil. The caller closes its body.
-func (f *Fetcher) get(ctx context.Context, address string, max int64, side *sidecar) (*http.Response, error) {
-	if _, err := parseURL(address); err != nil {
-		return nil, err
-	}
+// get asks for an address of parseURL's, and returns the body of its answer, of at most max bytes. The
+// caller closes it.
+func (f *Fetcher) get(ctx context.Context, address string, max int64) (io.ReadCloser, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
 	if err != nil {
 		return nil, err
 	}
 	req.Header.Set("User-Agent", "chatsecure")
-	if side != nil && side.ETag != "" {
-		req.Header.Set("If-None-Match", side.ETag)
-	}
-	if side != nil && side.LastModified != "" {
-		req.Header.Set("If-Modified-Since", side.LastModified)
-	}
 	resp, err := f.client.Do(req)
 	if err != nil {
 		return nil, err
 	}
-	status := resp.StatusCode
-	if status == http.StatusNotModified && side != nil {
-		return resp, nil
-	}
-	switch {
+	switch status := resp.StatusCode; {
 	case status >= 300 && status < 400:
 		err = errors.New("it leads elsewhere, which is not followed")
 	case status != http.StatusOK:
 		err = fmt.Errorf("it answered %d %s", status, http.StatusText(status))
 	case resp.Header.Get("Content-Encoding") != "":
 		err = errors.New("it answered in an encoding that was not asked for")
-	}
-	if err == nil && resp.ContentLength > max {
+	case resp.ContentLength > max:
 		err = errTooLong
 	}
 	if err != nil {
 		resp.Body.Close()
 		return nil, err
 	}
-	resp.Body = &bounded{resp.Body, max}
-	return resp, nil
+	return &bounded{resp.Body, ctx, max}, nil
 }
 
 var errTooLong = errors.New("it is over the limit")
 
-// bounded is the body of an answer, which fails if it is too long.
+// bounded is the body of an answer. It fails if it is too long, and as soon as its fetch is
+// given up: bytes that have come already are not read any more.
 type bounded struct {
 	io.ReadCloser
+	ctx  context.Context
 	left int64
 }
 
 func (b *bounded) Read(p []byte) (int, error) {
+	if err := b.ctx.Err(); err != nil {
+		return 0, err
+	}
 	if int64(len(p)) > b.left+1 {
 		p = p[:b.left+1]
 	}

@@ -3,12 +3,11 @@ package fetch
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
 	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
-	"os"
+	"maps"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -20,18 +19,8 @@ import (
 	"chatsecure/proto"
 )
 
-// issuersDir is the place of fetched certificates in a state directory. A file has the
-// SHA-256 of its certificate as its name, so that a changed one is not read.
-const issuersDir = "issuers"
-
-func (f *Fetcher) issuerDir() string { return filepath.Join(f.cfg.State, issuersDir) }
-
-// attempt is the last answer of an issuer's address.
-type attempt struct {
-	retry    time.Time // it is not asked again before
-	failures int       // in a row
-	issuer   *x509.Certificate
-}
+// issuersIn is the cache of fetched certificates in a state directory.
+func issuersIn(stateDir string) cache { return cache{filepath.Join(stateDir, "issuers"), maxIssuers} }
 
 // Issuers returns certificates that lead from one's own certificate leaf up to a
 // self-signed one, apart from those in have. It takes them from the cache, else from
@@ -119,12 +108,15 @@ func (f *Fetcher) fetchIssuer(ctx context.Context, cert, old *x509.Certificate) 
 	}
 	var problems []string
 	for _, address := range places {
-		issuer, err := f.tryIssuer(ctx, address, cert, old)
+		if old != nil && f.cfg.Now().Sub(issuersIn(f.cfg.State).fetched(address)) < again {
+			return old, nil // it was asked a moment ago
+		}
+		issuer, err := f.askIssuer(ctx, address, cert)
 		if err == nil {
-			f.notice("certificate "+proto.Visible(address), nil)
+			f.cfg.Notice("certificate "+proto.Visible(address), nil)
 			return issuer, nil
 		}
-		problems = append(problems, failed(address, err).Error())
+		problems = append(problems, err.Error())
 	}
 	return nil, noIssuer(cert, old, strings.Join(problems, "; "))
 }
@@ -143,61 +135,33 @@ func noIssuer(cert, old *x509.Certificate, why string) error {
 	}
 }
 
-// tryIssuer asks one address, unless it has failed lately or, if there is an old
-// certificate, has answered lately.
-func (f *Fetcher) tryIssuer(ctx context.Context, address string, cert, old *x509.Certificate) (*x509.Certificate, error) {
-	f.mu.Lock()
-	last := f.issuers[address]
-	f.mu.Unlock()
-	switch early := f.cfg.Now().Before(last.retry); {
-	case early && last.failures > 0:
-		return nil, errors.New("it failed a moment ago, and is left alone for a while")
-	case early && old != nil:
-		return last.issuer, nil
+func (f *Fetcher) askIssuer(ctx context.Context, address string, cert *x509.Certificate) (issuer *x509.Certificate, err error) {
+	now, cache := f.cfg.Now(), issuersIn(f.cfg.State)
+	if err := cache.open(now); err != nil {
+		return nil, err
 	}
-	issuer, err := f.askIssuer(ctx, address, cert)
-	now := f.cfg.Now()
-	if err == nil && !trust.IsValid(issuer, now) {
-		err = fmt.Errorf("the fetched certificate ended on %s", issuer.NotAfter.UTC().Format(time.DateTime))
-	}
-	next := attempt{retry: now.Add(again), issuer: issuer}
-	if err != nil {
-		next = attempt{retry: now.Add(backoff(last.failures)), failures: last.failures + 1}
-	}
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if len(f.issuers) >= maxLists {
-		clear(f.issuers)
-	}
-	f.issuers[address] = next
+	err = f.ask(ctx, cache, address, maxIssuerFile, func(r io.Reader) error {
+		data, err := io.ReadAll(r)
+		if err != nil {
+			return err
+		}
+		certs, err := parseIssuers(data)
+		if err != nil {
+			return err
+		}
+		issuers, refused := trust.IssuersOf(cert, certs, now)
+		switch {
+		case len(issuers) == 0 && refused != nil:
+			return fmt.Errorf("the fetched one does not serve: %w", refused)
+		case len(issuers) == 0:
+			return errors.New("the fetched one is of another authority")
+		case !trust.IsValid(issuers[0], now):
+			return fmt.Errorf("the fetched certificate ended on %s", issuers[0].NotAfter.UTC().Format(time.DateTime))
+		}
+		issuer = issuers[0]
+		return nil
+	})
 	return issuer, err
-}
-
-func (f *Fetcher) askIssuer(ctx context.Context, address string, cert *x509.Certificate) (*x509.Certificate, error) {
-	resp, err := f.get(ctx, address, maxIssuerFile, nil)
-	if err != nil {
-		return nil, err
-	}
-	defer resp.Body.Close()
-	data, err := io.ReadAll(resp.Body)
-	if err != nil {
-		return nil, err
-	}
-	certs, err := parseIssuers(data)
-	if err != nil {
-		return nil, err
-	}
-	issuers, refused := trust.IssuersOf(cert, certs, f.cfg.Now())
-	switch {
-	case len(issuers) == 0 && refused != nil:
-		return nil, fmt.Errorf("the fetched one does not serve: %w", refused)
-	case len(issuers) == 0:
-		return nil, errors.New("the fetched one is of another authority")
-	}
-	if err := f.keepIssuer(issuers[0].Raw); err != nil {
-		f.notice("certificate "+proto.Visible(address), fmt.Errorf("it cannot be kept: %w", err))
-	}
-	return issuers[0], nil
 }
 
 // parseIssuers reads authorities' certificates: one in DER, or some in PEM.
@@ -226,50 +190,19 @@ func parseIssuers(data []byte) (certs []*x509.Certificate, err error) {
 	return certs, nil
 }
 
-// CachedIssuers returns the fetched certificates in a state directory. It skips a
-// changed file, which the next fetch replaces.
+// CachedIssuers returns the fetched certificates in a state directory. It skips a damaged
+// file, which the next fetch replaces.
 func CachedIssuers(stateDir string) (ders [][]byte) {
-	dir := filepath.Join(stateDir, issuersDir)
-	entries, err := os.ReadDir(dir)
-	if err != nil {
-		return nil // none is there yet, or they are fetched again
-	}
-	for _, entry := range entries {
-		hash, ok := strings.CutSuffix(entry.Name(), ".crt")
-		if !ok || len(ders) >= maxIssuers {
+	files := issuersIn(stateDir).files()
+	for _, path := range slices.Sorted(maps.Keys(files)) {
+		data, err := state.ReadFile(path, maxIssuerFile)
+		if err != nil {
 			continue
 		}
-		der, err := state.ReadFile(filepath.Join(dir, entry.Name()), maxIssuer)
-		if err == nil && proto.FormatHash(sha256.Sum256(der)) == hash {
-			ders = append(ders, der)
+		certs, _ := parseIssuers(data)
+		for _, cert := range certs {
+			ders = append(ders, cert.Raw)
 		}
 	}
-	return ders
-}
-
-// keepIssuer puts a certificate into the cache.
-func (f *Fetcher) keepIssuer(der []byte) error {
-	if err := state.MakeDir(f.issuerDir()); err != nil {
-		return err
-	}
-	if len(CachedIssuers(f.cfg.State)) >= maxIssuers && !f.dropEndedIssuers() {
-		return fmt.Errorf("%s has %d certificates already", f.issuerDir(), maxIssuers)
-	}
-	return state.ReplaceFile(f.issuerPath(der), der)
-}
-
-// issuerPath names the file of a certificate.
-func (f *Fetcher) issuerPath(der []byte) string {
-	return filepath.Join(f.issuerDir(), proto.FormatHash(sha256.Sum256(der))+".crt")
-}
-
-// dropEndedIssuers removes expired certificates from the cache.
-func (f *Fetcher) dropEndedIssuers() (dropped bool) {
-	now := f.cfg.Now()
-	for _, cert := range trust.Authorities(CachedIssuers(f.cfg.State)) {
-		if now.After(cert.NotAfter) && os.Remove(f.issuerPath(cert.Raw)) == nil {
-			dropped = true
-		}
-	}
-	return dropped
+	return ders[:min(len(ders), maxIssuers)]
 }

@@ -6,6 +6,8 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/asn1"
+	"errors"
+	"fmt"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -23,6 +25,27 @@ import (
 // issuers fetches the issuers of Alice's certificate.
 func (side *program) issuers(have ...[]byte) ([][]byte, error) {
 	return side.Issuers(context.Background(), side.scene.Alice.Leaf.Raw, have, false)
+}
+
+func (side *program) issuersDir() string { return issuersIn(side.cfg.State).dir }
+
+// keepIssuers puts certificates into the cache, as if they had been fetched long ago.
+func (side *program) keepIssuers(name string, ders ...[]byte) {
+	t := side.scene.T
+	t.Helper()
+	c := issuersIn(side.cfg.State)
+	err := c.open(side.scene.now())
+	for i, der := range ders {
+		path := c.path(fmt.Sprint(side.scene.Web.URL, name, i))
+		if i == 0 {
+			path = c.path(side.scene.Web.URL + name)
+		}
+		long := side.scene.now().Add(-time.Hour)
+		err = errors.Join(err, os.WriteFile(path, der, 0o600), os.Chtimes(path, long, long))
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
 }
 
 func (s *scene) wantIssuers(got [][]byte, want ...*lab.CA) {
@@ -66,7 +89,7 @@ func TestFetchIssuers(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.wantIssuers(got, s.PKI.Auth, s.PKI.CC, s.PKI.Root)
-	for _, entry := range readDir(t, again.issuerDir()) {
+	for _, entry := range readDir(t, again.issuersDir()) {
 		if info, err := entry.Info(); err != nil || info.Mode() != 0o600 {
 			t.Errorf("%s has the mode %v (%v)", entry.Name(), info.Mode(), err)
 		}
@@ -86,32 +109,26 @@ func TestFetchIssuersAtHand(t *testing.T) {
 }
 
 // TestFetchIssuersEnded: an expired certificate in the cache is fetched again, and serves
-// if there is no other. A server that does not answer is left alone.
+// if there is no other.
 func TestFetchIssuersEnded(t *testing.T) {
 	s := newScene(t, lab.NoCA)
 	side := s.open(trust.PolicyTry)
 	ended := s.authority(s.PKI.CC, lab.Window(s.now().Add(-48*time.Hour), s.now().Add(-24*time.Hour)))
-	if err := side.keepIssuer(ended); err != nil {
-		t.Fatal(err)
-	}
+	side.keepIssuers("/aia/auth.crt", ended)
 	above := [][]byte{s.PKI.CC.Cert.Raw, s.PKI.Root.Cert.Raw}
 	s.Serve("/aia/auth.crt", http.NotFound)
-	for range 2 {
-		got, err := side.issuers(above...)
-		wire.WantCode(t, err, proto.CertificateUntrusted, "has ended", "/aia/auth.crt")
-		s.wantIssuers(got, s.PKI.Auth, s.PKI.CC, s.PKI.Root)
-		if !bytes.Equal(got[0], ended) {
-			t.Error("another than the one at hand was found")
-		}
+	got, err := side.issuers(above...)
+	wire.WantCode(t, err, proto.CertificateUntrusted, "has ended", "/aia/auth.crt")
+	s.wantIssuers(got, s.PKI.Auth, s.PKI.CC, s.PKI.Root)
+	if !bytes.Equal(got[0], ended) {
+		t.Error("another than the one at hand was found")
 	}
 	s.WantRequests("404 /aia/auth.crt")
 	s.Serve("/aia/auth.crt", func(w http.ResponseWriter, _ *http.Request) { w.Write(ended) })
-	s.pass(backoffMax)
-	_, err := side.issuers(above...)
+	_, err = side.issuers(above...)
 	wire.WantCode(t, err, proto.CertificateUntrusted, "the fetched certificate ended on", "/aia/auth.crt")
 	s.WantRequests("200 /aia/auth.crt")
 	s.Serve("/aia/auth.crt", nil)
-	s.pass(backoffMax)
 	for range 2 {
 		got, err := side.issuers(above...)
 		if err != nil {
@@ -148,11 +165,7 @@ func TestFetchIssuersAgain(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, der := range [][]byte{s.authority(other), other.Cert.Raw} {
-		if err := side.keepIssuer(der); err != nil {
-			t.Fatal(err)
-		}
-	}
+	side.keepIssuers("/aia/auth.crt", s.authority(other), other.Cert.Raw)
 	find := func(side *program, again bool) error {
 		t.Helper()
 		got, err := side.Issuers(context.Background(), s.Alice.Leaf.Raw, [][]byte{s.PKI.CC.Cert.Raw, s.PKI.Root.Cert.Raw}, again)
@@ -170,30 +183,26 @@ func TestFetchIssuersAgain(t *testing.T) {
 		}
 	}
 	s.WantRequests("200 /aia/auth.crt")
-	// Both are in the cache now, and one of them leads to the root.
+	// It has taken the place of the other in the cache.
 	if err := find(s.open(trust.PolicyTry), false); err != nil {
 		t.Error(err)
 	}
 	s.WantRequests()
 }
 
-// TestFetchIssuersRoom: expired certificates make room in a full cache.
+// TestFetchIssuersRoom: a full cache gives up the certificate fetched longest ago.
 func TestFetchIssuersRoom(t *testing.T) {
 	s := newScene(t, lab.NoCA)
 	side := s.open(trust.PolicyTry)
-	for i := range maxIssuers {
-		der := s.authority(s.PKI.CC, lab.Window(s.now().Add(-48*time.Hour), s.now().Add(time.Duration(i+1)*time.Minute)))
-		if err := side.keepIssuer(der); err != nil {
-			t.Fatal(err)
-		}
+	side.keepIssuers("/other.crt", slices.Repeat([][]byte{s.PKI.Root.Cert.Raw}, maxIssuers)...)
+	if _, err := side.issuers(s.PKI.CC.Cert.Raw, s.PKI.Root.Cert.Raw); err != nil {
+		t.Fatal(err)
 	}
-	last := s.authority(s.PKI.CC)
-	if err := side.keepIssuer(last); err == nil {
-		t.Error("a full cache took one more")
+	if n := len(readDir(t, side.issuersDir())); n != maxIssuers {
+		t.Errorf("%d certificates are in the cache", n)
 	}
-	s.pass(2 * time.Minute)
-	if err := side.keepIssuer(last); err != nil {
-		t.Error(err)
+	if !slices.ContainsFunc(CachedIssuers(side.cfg.State), func(der []byte) bool { return bytes.Equal(der, s.PKI.Auth.Cert.Raw) }) {
+		t.Error("the last one is not in the cache")
 	}
 }
 
@@ -229,7 +238,7 @@ func TestFetchIssuersFailures(t *testing.T) {
 			got, err := side.issuers()
 			wire.WantCode(t, err, proto.CertificateUntrusted, c.why, "Cartão de Cidadão 001", s.Web.URL+"/aia/cc.crt")
 			s.wantIssuers(got, s.PKI.Auth)
-			if n := len(readDir(t, side.issuerDir())); n != 1 {
+			if n := len(readDir(t, side.issuersDir())); n != 1 {
 				t.Errorf("%d certificates were kept", n)
 			}
 		})
@@ -263,19 +272,19 @@ func TestFetchIssuersPoisoned(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.Requests()
-	for _, entry := range readDir(t, side.issuerDir()) {
-		if err := flipByte(filepath.Join(side.issuerDir(), entry.Name()), 200); err != nil {
+	for _, entry := range readDir(t, side.issuersDir()) {
+		if err := flipByte(filepath.Join(side.issuersDir(), entry.Name()), 1); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if err := os.WriteFile(filepath.Join(side.issuerDir(), "README"), []byte("mine"), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(side.issuersDir(), "README"), []byte("mine"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := side.issuers(); err != nil {
 		t.Fatal(err)
 	}
 	s.WantRequests("200 /aia/auth.crt", "200 /aia/cc.crt", "200 /aia/root.crt")
-	if n := len(readDir(t, side.issuerDir())); n != 4 {
+	if n := len(readDir(t, side.issuersDir())); n != 4 {
 		t.Errorf("%d files are there", n)
 	}
 }

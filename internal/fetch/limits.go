@@ -20,37 +20,29 @@ const (
 	maxURL = 1024
 	// maxHeader bounds an answer's header in bytes.
 	maxHeader = 16 << 10
-	// maxLists bounds the remembered addresses and their files. All lists of
-	// Portugal's citizen authorities are some hundred.
+	// maxLists bounds the remembered addresses, and the files in the cache. All lists
+	// of Portugal's citizen authorities are some hundred.
 	maxLists = 256
-	// maxHosts bounds the servers among them. An authority has one or two.
-	maxHosts = 64
 	// maxBytes bounds the cache on disk, and so the part of it in memory: four lists
 	// of the greatest length.
 	maxBytes = 4 * trust.MaxCRL
-	// maxAtOnce bounds the fetches at once. maxPerHost bounds those of one host, so
-	// that a slow one leaves room for the others.
-	maxAtOnce  = 4
-	maxPerHost = 2
-	// maxPaths bounds the certificates whose lists were looked up lately.
-	maxPaths = 4096
+	// maxAtOnce bounds the fetches at once. Each is from another host.
+	maxAtOnce = 4
 )
 
 // The times of fetching.
 const (
-	// An address that failed is left alone for backoffMin, doubling up to backoffMax.
-	// Each wait is drawn between half and all of it.
+	// An address that was asked is left alone for backoffMin, and each time for twice as
+	// long, up to backoffMax, until its list is there. Each wait is drawn between half
+	// and all of it.
 	backoffMin = 30 * time.Second
 	backoffMax = time.Hour
-	// again is the time for which an address is left alone after any answer.
-	again = time.Minute
-	// tick is the interval between two looks for lists to fetch ahead of time.
-	tick = 5 * time.Second
-	// namedFor is the time for which a list is fetched ahead after a certificate
-	// named it. Certificates in use are looked at every few seconds, and name their lists
-	// again every nameEvery.
-	namedFor  = time.Hour
-	nameEvery = 5 * time.Minute
+	// The next list is fetched when a part between these is over of the time that the
+	// one at hand has. It is drawn, so that not everybody comes at once.
+	aheadMin, aheadMax = 11. / 16, 13. / 16
+	// namedFor is the time for which an address is remembered at least after a certificate
+	// named it, and so is its back-off.
+	namedFor = time.Hour
 )
 
 // The bounds on fetching the issuers of one's own certificate.
@@ -63,6 +55,8 @@ const (
 	maxIssuers = 64
 	// maxPlaces bounds the addresses tried for one issuer.
 	maxPlaces = 4
+	// again is the time for which a fetched certificate is not fetched again.
+	again = time.Minute
 	// issuersTimeout bounds all of it: nobody can talk meanwhile.
 	issuersTimeout = 30 * time.Second
 )

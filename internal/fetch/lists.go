@@ -2,90 +2,107 @@ package fetch
 
 import (
 	"context"
-	"crypto/sha256"
 	"crypto/x509"
-	"encoding/hex"
 	"io"
+	"maps"
 	"math/rand/v2"
-	"net/http"
 	"os"
 	"slices"
-	"strings"
 	"time"
 
 	"chatsecure/crypto/trust"
-	"chatsecure/internal/state"
 	"chatsecure/proto"
 )
 
 // list is the revocation list at one address. Fetcher.mu guards it.
 type list struct {
-	url, host string
-	signers   []*x509.Certificate // one of them signs it
-	delta     bool
-	cached    *sidecar // nil: it is not in the cache
+	trust.CRLFetch // as a certificate last named it
+	host           string
 
-	wanted   time.Time     // when a certificate last named it
-	retry    time.Time     // it is not asked for before
-	ahead    time.Time     // when the next one is fetched ahead of time; zero: never
-	failures int           // in a row
-	problem  error         // of the last fetch; nil: it succeeded
-	done     chan struct{} // closed at the end of the fetch; nil: none waits or is at work
+	named   time.Time     // when that was
+	fetched time.Time     // zero: it is not in the cache
+	retry   time.Time     // it is not asked for before
+	tries   int           // in a row that left the list lacking
+	problem error         // of the last fetch; nil: it succeeded
+	done    chan struct{} // closed at the end of the fetch; nil: none waits or is at work
 }
 
-// want notes that a certificate names the list.
-func (l *list) want(d trust.CRLFetch, now time.Time) {
-	l.signers, l.delta, l.wanted = d.Signers, d.Delta, now
-}
-
-// listLocked returns the list at an address, a new one if it is unknown. It returns nil
-// if there are too many, or for an address that is never asked.
-func (f *Fetcher) listLocked(address string, now time.Time) *list {
-	if l := f.lists[address]; l != nil {
-		return l
+// listLocked returns the list at a place that a certificate names now. It returns nil for
+// an address that is never asked, or if there are too many.
+func (f *Fetcher) listLocked(place trust.CRLFetch, now time.Time) *list {
+	l := f.lists[place.URL]
+	if l == nil {
+		u, err := parseURL(place.URL)
+		if err != nil {
+			return nil
+		}
+		if len(f.lists) >= maxLists {
+			maps.DeleteFunc(f.lists, func(_ string, l *list) bool { return l.done == nil && now.Sub(l.named) > namedFor })
+		}
+		if len(f.lists) >= maxLists {
+			return nil
+		}
+		l = &list{host: u.Host, fetched: f.crls.fetched(place.URL)}
+		f.lists[place.URL] = l
 	}
-	u, err := parseURL(address)
-	if err != nil {
-		return nil
+	l.CRLFetch, l.named = place, now
+	if !l.Lacking && l.problem == nil {
+		l.tries = 0
 	}
-	l := &list{url: address, host: u.Host}
-	hosts := map[string]bool{l.host: true}
-	for _, other := range f.lists {
-		hosts[other.host] = true
-	}
-	if (len(f.lists) >= maxLists || len(hosts) > maxHosts) && !f.forgetLocked(now) {
-		return nil
-	}
-	f.lists[address] = l
 	return l
 }
 
-// forgetLocked makes room: it forgets the list that nobody has named for longest, unless
-// that one is in use.
-func (f *Fetcher) forgetLocked(now time.Time) bool {
-	var oldest *list
-	for _, l := range f.lists {
-		if l.done == nil && now.Sub(l.wanted) > namedFor && (oldest == nil || l.wanted.Before(oldest.wanted)) {
-			oldest = l
-		}
-	}
-	if oldest == nil {
-		return false
-	}
-	f.dropFilesLocked(oldest)
-	delete(f.lists, oldest.url)
-	return true
+// begun is a fetch under way, as it was when it was asked for.
+type begun struct {
+	list
+	of *list
 }
 
-// fetchAhead begins to fetch the lists in use that end soon.
-func (f *Fetcher) fetchAhead(now time.Time) {
+// begin begins to fetch the lists at these places that are due, and returns the fetches
+// under way. Of each authority it asks one address: the others are most often copies on
+// other servers. Lists that are still due afterwards are asked for next.
+func (f *Fetcher) begin(places []trust.CRLFetch) (all []begun) {
+	type kind struct {
+		issuer *x509.Certificate
+		delta  bool
+	}
+	settled := make(map[kind]bool)
+	now := f.cfg.Now()
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	for _, l := range f.lists {
-		if !l.ahead.IsZero() && !now.Before(l.ahead) && !now.Before(l.retry) && now.Sub(l.wanted) <= namedFor {
-			f.beginLocked(l)
+	for _, p := range places {
+		k := kind{p.Signers[0], p.Delta}
+		if settled[k] {
+			continue
+		}
+		l := f.listLocked(p, now)
+		switch {
+		case l == nil:
+		case f.isDue(l, now) && f.beginLocked(l):
+			all = append(all, begun{*l, l})
+			settled[k] = true
+		default:
+			settled[k] = !p.Lacking && l.problem == nil && !l.fetched.IsZero()
 		}
 	}
+	return all
+}
+
+// isDue reports whether a list is to be fetched now: it is lacking or to be fetched anew, or
+// most of the time is over between its last fetch and its end. The rest of the time is for
+// servers that fail, or have no newer one yet.
+func (f *Fetcher) isDue(l *list, now time.Time) bool {
+	from := l.ThisUpdate
+	if l.fetched.After(from) {
+		from = l.fetched
+	}
+	switch {
+	case l.done != nil:
+		return true
+	case now.Before(l.retry):
+		return false
+	}
+	return l.Lacking || l.fetched.Equal(outdated) || now.Sub(from) > time.Duration(f.ahead*float64(l.NextUpdate.Sub(from)))
 }
 
 // beginLocked has a list fetched as soon as there is room. It returns false once the
@@ -102,208 +119,98 @@ func (f *Fetcher) beginLocked(l *list) bool {
 	return true
 }
 
-// startLocked starts the waiting fetches that have room.
+// startLocked starts the waiting fetches that have room. A host has one at a time, so
+// that a slow one does not keep the lists of others waiting.
 func (f *Fetcher) startLocked() {
-	atWork := 0
-	for _, n := range f.running {
-		atWork += n
-	}
-	var waiting []*list
-	for _, l := range f.waiting {
-		if atWork >= maxAtOnce || f.running[l.host] >= maxPerHost {
-			waiting = append(waiting, l)
-			continue
+	f.waiting = slices.DeleteFunc(f.waiting, func(l *list) bool {
+		if len(f.atWork) >= maxAtOnce || f.atWork[l.host] {
+			return false
 		}
-		atWork++
-		f.running[l.host]++
+		f.atWork[l.host] = true
 		f.wg.Go(func() { f.fetch(l) })
-	}
-	f.waiting = waiting
+		return true
+	})
 }
 
-func (f *Fetcher) dropWaitingLocked() {
-	for _, l := range f.waiting {
-		close(l.done)
-		l.done = nil
-	}
-	f.waiting = nil
+func (l *list) endLocked() {
+	close(l.done)
+	l.done = nil
 }
 
 // fetch fetches one list. It runs in a goroutine of its own.
 func (f *Fetcher) fetch(l *list) {
 	f.mu.Lock()
-	want := *l
+	place := l.CRLFetch
 	f.mu.Unlock()
-	got, err := f.fetchList(&want)
-	if err != nil {
-		err = failed(want.url, err)
-	}
+	err := f.ask(f.ctx, f.crls, place.URL, trust.MaxCRL, func(r io.Reader) error {
+		_, err := f.cfg.Lists.Add(r, place.URL, place.Signers, f.cfg.Now())
+		return err
+	})
 	if f.ctx.Err() == nil {
-		f.notice("revocation list "+proto.Visible(want.url), err)
+		f.cfg.Notice("revocation list "+proto.Visible(place.URL), err)
 	}
 
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	now := f.cfg.Now()
 	if l.problem = err; err == nil {
-		l.cached = got
+		l.fetched = now
 	}
-	l.schedule(now)
-	close(l.done)
-	l.done = nil
-	if f.running[l.host]--; f.running[l.host] == 0 {
-		delete(f.running, l.host)
-	}
-	if !f.closed {
-		f.startLocked()
-	}
-}
-
-// fetchList asks for a list. A new one is checked, and goes to the others and into the
-// cache.
-func (f *Fetcher) fetchList(want *list) (*sidecar, error) {
-	cached := want.cached
-	if cached != nil && !f.cache.isIntact(cached) {
-		cached = nil // it is fetched again, whatever the server says
-	}
-	resp, err := f.get(f.ctx, want.url, trust.MaxCRL, cached)
-	if err != nil {
-		return nil, err
-	}
-	defer resp.Body.Close()
-	now := f.cfg.Now()
-	if resp.StatusCode == http.StatusNotModified {
-		side := *cached
-		side.Fetched = now.Unix()
-		return &side, state.ReplaceFile(f.cache.side(want.url), proto.MustMarshal(&side))
-	}
-
-	temp, err := os.CreateTemp(string(f.cache), state.Temp) // 0600
-	if err != nil {
-		return nil, err
-	}
-	defer os.Remove(temp.Name()) // after the rename there is nothing to remove
-	defer temp.Close()
-	sum := sha256.New()
-	n, err := io.Copy(io.MultiWriter(temp, sum), resp.Body)
-	if err != nil {
-		return nil, err
-	}
-	if _, err := temp.Seek(0, io.SeekStart); err != nil {
-		return nil, err
-	}
-	info, err := f.cfg.Lists.Add(temp, want.url, want.signers, now)
-	if err != nil {
-		return nil, err
-	}
-	side := &sidecar{
-		V: version, URL: want.url, ETag: tag(resp.Header.Get("ETag")), LastModified: tag(resp.Header.Get("Last-Modified")),
-		Fetched: now.Unix(), ThisUpdate: info.ThisUpdate.Unix(), NextUpdate: info.NextUpdate.Unix(), Delta: want.delta,
-		Size: n, SHA256: hex.EncodeToString(sum.Sum(nil)), Issuer: rawCertificates(want.signers),
-	}
-	if err := state.SyncFile(temp); err != nil {
-		return nil, err
-	}
-	return side, f.place(temp, side)
-}
-
-// rawCertificates returns certificates in DER, one after the other.
-func rawCertificates(certs []*x509.Certificate) (raw []byte) {
-	for _, cert := range certs {
-		raw = append(raw, cert.Raw...)
-	}
-	return raw
-}
-
-// schedule sets the times of the next fetches after one has ended.
-func (l *list) schedule(now time.Time) {
-	if l.problem == nil && now.Before(l.cached.nextUpdate()) {
-		l.failures = 0
-		l.retry = now.Add(again)
-		l.ahead = l.cached.aheadOfTime(now)
-		return
-	}
-	// A server whose list is long due gets no more requests than one that does not
+	// A server with a list that clears nobody gets no more requests than one that does not
 	// answer.
-	l.retry = now.Add(backoff(l.failures))
-	l.failures++
+	wait := min(backoffMin<<min(l.tries, 10), backoffMax)
+	l.tries, l.retry = l.tries+1, now.Add(wait/2+rand.N(wait/2+1))
+	l.endLocked()
+	delete(f.atWork, l.host)
+	f.startLocked()
 }
 
-// backoff is the time for which an address is left alone after a failure that
-// followed so many others in a row.
-func backoff(failures int) time.Duration {
-	wait := min(backoffMin<<min(failures, 10), backoffMax)
-	return wait/2 + rand.N(wait/2+1)
-}
-
-// aheadOfTime is when to fetch the next list: at three quarters of this one's life, and
-// from then on again and again in the rest of it. The moment is drawn, so that not
-// everybody comes at once.
-func (s *sidecar) aheadOfTime(now time.Time) time.Time {
-	life := max(s.nextUpdate().Sub(s.thisUpdate()), 0)
-	if at := s.thisUpdate().Add(life/16*11 + rand.N(life/8+1)); at.After(now) {
-		return at
-	}
-	rest := max(s.nextUpdate().Sub(now), 0) / 4
-	return now.Add(max(rest/2+rand.N(rest/2+1), again))
-}
-
-// Result is the result of one list's fetch in a Refresh.
-type Result struct {
-	URL     string
-	Changed bool  // there was a new one
-	Err     error // nil: it was fetched
-}
-
-// Refresh asks for every list in the cache and for the due ones, and waits for them, no
-// longer than ctx. It asks servers that failed lately too.
-func (f *Fetcher) Refresh(ctx context.Context, due []trust.CRLFetch) []Result {
-	type begun struct {
-		list   *list
-		before *sidecar
-		done   <-chan struct{}
-	}
-	var all []begun
-	now := f.cfg.Now()
-	f.mu.Lock()
-	for _, d := range due {
-		if l := f.listLocked(d.URL, now); l != nil {
-			l.want(d, now)
-		}
-	}
-	for _, l := range f.lists {
-		if l.signers != nil && f.beginLocked(l) {
-			all = append(all, begun{l, l.cached, l.done})
-		}
-	}
-	f.mu.Unlock()
-
-	results := make([]Result, 0, len(all))
-	for _, b := range all {
-		r := Result{URL: b.list.url}
+// Refresh fetches the lists about one certificate anew, and waits for them, no longer than
+// ctx. The other lists in the cache are fetched anew as soon as somebody's certificate
+// names them. The results are by address: nil, or the reason for a failure.
+func (f *Fetcher) Refresh(ctx context.Context, v *trust.Verifier, leaf []byte, chain [][]byte) (results map[string]error, err error) {
+	f.outdate()
+	places, err := v.Places(leaf, chain)
+	results = make(map[string]error)
+	for _, b := range f.begin(places) {
 		select {
 		case <-b.done:
 			f.mu.Lock()
-			r.Err = b.list.problem
-			now := b.list.cached // nil: another list has taken its room since
-			r.Changed = r.Err == nil && (b.before == nil || now != nil && now.SHA256 != b.before.SHA256)
+			results[b.URL] = b.of.problem
 			f.mu.Unlock()
 		case <-ctx.Done():
-			r.Err = ctx.Err()
+			results[b.URL] = ctx.Err()
 		}
-		results = append(results, r)
 	}
-	slices.SortFunc(results, func(a, b Result) int { return strings.Compare(a.URL, b.URL) })
-	return results
+	return results, err
 }
 
-// Refetch is Refresh of the lists in the cache, in the background.
+// Refetch fetches the lists in the cache anew, in the background: at once those that
+// somebody's certificate has named, the others as soon as one does.
 func (f *Fetcher) Refetch() {
+	f.outdate()
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for _, l := range f.lists {
-		if l.signers != nil {
-			f.beginLocked(l)
+		f.beginLocked(l)
+	}
+}
+
+// outdate notes that the lists in the cache are to be fetched anew, also from servers
+// that failed lately.
+func (f *Fetcher) outdate() {
+	if f.cfg.Off {
+		return
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for path := range f.crls.files() {
+		os.Chtimes(path, outdated, outdated) // or else only this program knows
+	}
+	for _, l := range f.lists {
+		l.retry = time.Time{}
+		if !l.fetched.IsZero() {
+			l.fetched = outdated
 		}
 	}
 }

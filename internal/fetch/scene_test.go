@@ -90,6 +90,11 @@ func (side *program) verifyWait() (*trust.Person, error) {
 	return side.VerifyWait(context.Background(), side.verifier, side.bundle, "alice")
 }
 
+// refresh fetches the lists about Alice's certificate anew.
+func (side *program) refresh() (map[string]error, error) {
+	return side.Refresh(context.Background(), side.verifier, side.bundle.X509, side.bundle.Chain)
+}
+
 // settle waits for the end of all fetches.
 func (side *program) settle() {
 	for {

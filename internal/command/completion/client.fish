@@ -45,7 +45,7 @@ complete -c client -n '__fish_seen_subcommand_from history' -o export -d 'write 
 complete -c client -n __fish_use_subcommand -a verify -d 'check proofs that history -export wrote'
 complete -c client -n '__fish_seen_subcommand_from verify' -F
 complete -c client -n __fish_use_subcommand -a card -d 'the tokens, certificates and keys in the reader'
-complete -c client -n __fish_use_subcommand -a crl -d 'the revocation lists at hand; fetch them anew'
+complete -c client -n __fish_use_subcommand -a crl -d 'the revocation lists at hand; fetch your own anew'
 complete -c client -n '__fish_seen_subcommand_from crl' -a 'refresh'
 complete -c client -n __fish_use_subcommand -a trust -d 'the relays and people that are known'
 complete -c client -n '__fish_seen_subcommand_from trust' -a 'accept forget'

@@ -12,7 +12,7 @@ _chatsecure_client() {
 		'history:the messages; check all of it; write a proof of one message'
 		'verify:check proofs that history -export wrote'
 		'card:the tokens, certificates and keys in the reader'
-		'crl:the revocation lists at hand; fetch them anew'
+		'crl:the revocation lists at hand; fetch your own anew'
 		'trust:the relays and people that are known'
 		'logout:erase the key that -keep has stored'
 		'release:give up your name at the relay'
