@@ -18,31 +18,41 @@ type DER struct {
 // in a test.
 func ParseDER(b []byte) *DER {
 	d, rest := nextDER(b)
-	if len(rest) != 0 {
-		panic("lab.ParseDER: there is more than an element")
+	if d == nil || len(rest) != 0 {
+		panic("lab.ParseDER: this is not one element")
 	}
 	return d
 }
 
+// nextDER splits the first element off b, nil if there is none. A constructed one
+// with other contents than elements has a Body.
 func nextDER(b []byte) (d *DER, rest []byte) {
+	if len(b) < 2 {
+		return nil, nil
+	}
 	n, header := int(b[1]), 2
 	if n >= 0x80 {
 		header += n - 0x80
 		n = 0
-		for _, c := range b[2:header] {
+		for _, c := range b[2:min(header, len(b))] {
 			n = n<<8 | int(c)
 		}
 	}
+	if header > 6 || n > len(b)-header {
+		return nil, nil
+	}
 	d, rest = &DER{Tag: b[0]}, b[header+n:]
 	body := b[header : header+n]
-	if b[0]&0x20 == 0 {
-		d.Body = slices.Clone(body)
-		return d, rest
-	}
-	for len(body) > 0 {
+	for inner := body; b[0]&0x20 != 0 && len(inner) > 0; {
 		var part *DER
-		part, body = nextDER(body)
+		if part, inner = nextDER(inner); part == nil {
+			d.Parts = nil
+			break
+		}
 		d.Parts = append(d.Parts, part)
+	}
+	if d.Parts == nil {
+		d.Body = slices.Clone(body)
 	}
 	return d, rest
 }
@@ -68,16 +78,3 @@ func (d *DER) Bytes() []byte {
 
 // Clone returns a copy that shares nothing with d.
 func (d *DER) Clone() *DER { return ParseDER(d.Bytes()) }
-
-// Find returns the first element of d with these contents' bytes, or nil.
-func (d *DER) Find(tag byte, body string) *DER {
-	if d.Tag == tag && string(d.Body) == body {
-		return d
-	}
-	for _, part := range d.Parts {
-		if found := part.Find(tag, body); found != nil {
-			return found
-		}
-	}
-	return nil
-}
