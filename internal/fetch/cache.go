@@ -111,11 +111,13 @@ func (f *Fetcher) ask(ctx context.Context, c cache, address string, max int64, r
 		return failed(address, err)
 	}
 	defer body.Close()
-	temp, err := os.CreateTemp(c.dir, state.Temp) // 0600
-	file := &spill{temp, err}
-	if err == nil {
-		defer os.Remove(temp.Name()) // after the rename there is nothing to remove
-		defer temp.Close()
+	file := &spill{err: c.open(f.cfg.Now())}
+	if file.err == nil {
+		file.File, file.err = os.CreateTemp(c.dir, state.Temp) // 0600
+	}
+	if file.err == nil {
+		defer os.Remove(file.Name()) // after the rename there is nothing to remove
+		defer file.Close()
 	}
 	if err := read(io.TeeReader(body, file)); err != nil {
 		return failed(address, err)

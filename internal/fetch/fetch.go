@@ -95,14 +95,35 @@ func (f *Fetcher) Close() {
 // more of the certificate's revocation. ErrFetching stands behind the error if the
 // policy refuses an unknown revocation that is being fetched.
 func (f *Fetcher) Verify(v *trust.Verifier, b *trust.Bundle, name string) (*trust.Person, error) {
-	person, underway, err := f.look(v, b, name)
+	person, err := v.Verify(b, name)
+	if f == nil {
+		return person, err
+	}
+	places := f.places(v, b, person, err)
+	var underway fetching
+	for _, b := range f.begin(places) {
+		if b.Lacking {
+			underway = append(underway, b.done)
+		}
+	}
+	if !fail.HasCode(err, proto.RevocationUnknown) {
+		return person, err
+	}
 	if len(underway) > 0 {
 		return nil, &fail.Error{
 			Code: proto.RevocationUnknown, Message: err.Error() + "; its revocation list is being fetched",
-			Hint: "try again in a moment, or allow more time with -timeout", Err: fetching(underway),
+			Hint: "try again in a moment, or allow more time with -timeout", Err: underway,
 		}
 	}
-	return person, err
+	person, err = v.Verify(b, name) // a list may have come since
+	refused, ok := errors.AsType[*trust.Error](err)
+	why := f.unfetched(places)
+	if !ok || refused.Code != proto.RevocationUnknown || why == "" {
+		return person, err
+	}
+	again := *refused
+	again.Reason += "; " + why
+	return nil, &again
 }
 
 // ErrFetching stands behind an error that may pass when a fetch has ended.
@@ -141,32 +162,6 @@ func (f *Fetcher) VerifyWait(ctx context.Context, v *trust.Verifier, b *trust.Bu
 	}
 }
 
-// look verifies, and begins to fetch. It returns the fetches under way only if they
-// could make an error pass.
-func (f *Fetcher) look(v *trust.Verifier, b *trust.Bundle, name string) (person *trust.Person, underway []<-chan struct{}, err error) {
-	person, err = v.Verify(b, name)
-	if f == nil {
-		return person, nil, err
-	}
-	places := f.places(v, b, person, err)
-	for _, b := range f.begin(places) {
-		if b.Lacking {
-			underway = append(underway, b.done)
-		}
-	}
-	if !fail.HasCode(err, proto.RevocationUnknown) {
-		return person, nil, err
-	}
-	if len(underway) > 0 {
-		return nil, underway, err
-	}
-	// A list may have come since.
-	if person, err = v.Verify(b, name); fail.HasCode(err, proto.RevocationUnknown) {
-		err = f.unfetched(places, err)
-	}
-	return person, nil, err
-}
-
 // places returns the places of the lists about a certificate. person and verdict are the
 // results of Verify. There are none for a certificate without a path.
 func (f *Fetcher) places(v *trust.Verifier, b *trust.Bundle, person *trust.Person, verdict error) (places []trust.CRLFetch) {
@@ -180,28 +175,17 @@ func (f *Fetcher) places(v *trust.Verifier, b *trust.Bundle, person *trust.Perso
 	return places
 }
 
-// unfetched adds to a refusal the reason why the missing list was not fetched.
-func (f *Fetcher) unfetched(places []trust.CRLFetch, refusal error) error {
+// unfetched returns the reason why a lacking list was not fetched, or "".
+func (f *Fetcher) unfetched(places []trust.CRLFetch) string {
 	if f.cfg.Off {
-		return addReason(refusal, "nothing is fetched (-fetch=false)")
+		return "nothing is fetched (-fetch=false)"
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for _, p := range places {
 		if l := f.lists[p.URL]; l != nil && l.problem != nil && p.Lacking && !p.Delta {
-			return addReason(refusal, l.problem.Error())
+			return l.problem.Error()
 		}
 	}
-	return refusal
-}
-
-// addReason adds to the reason of a *trust.Error.
-func addReason(err error, more string) error {
-	refused, ok := errors.AsType[*trust.Error](err)
-	if !ok {
-		return err
-	}
-	again := *refused
-	again.Reason += "; " + more
-	return &again
+	return ""
 }

@@ -44,8 +44,8 @@ func newClient(private bool) *http.Client {
 	}
 }
 
-// get asks for an address of parseURL's, and returns the body of its answer, of at most max bytes. The
-// caller closes it.
+// get asks for an address that parseURL takes, and returns the body of its answer, of at
+// most max bytes. The caller closes it.
 func (f *Fetcher) get(ctx context.Context, address string, max int64) (io.ReadCloser, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
 	if err != nil {

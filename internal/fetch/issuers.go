@@ -94,21 +94,15 @@ func (f *Fetcher) climb(
 
 // fetchIssuer fetches the certificate of cert's issuer. old is the one at hand, or nil.
 func (f *Fetcher) fetchIssuer(ctx context.Context, cert, old *x509.Certificate) (*x509.Certificate, error) {
-	var places []string
-	for _, address := range cert.IssuingCertificateURL {
-		if _, err := parseURL(address); err == nil && len(places) < maxPlaces {
-			places = append(places, address)
-		}
-	}
-	switch {
-	case len(places) == 0:
-		return nil, noIssuer(cert, old, "its place is not named in the certificate that it issued")
-	case f.cfg.Off:
-		return nil, noIssuer(cert, old, proto.Visible(places[0])+" is not asked (-fetch=false)")
-	}
 	var problems []string
-	for _, address := range places {
-		if old != nil && f.cfg.Now().Sub(issuersIn(f.cfg.State).fetched(address)) < again {
+	for _, address := range cert.IssuingCertificateURL {
+		_, err := parseURL(address)
+		switch {
+		case err != nil || len(problems) == maxPlaces:
+			continue
+		case f.cfg.Off:
+			return nil, noIssuer(cert, old, proto.Visible(address)+" is not asked (-fetch=false)")
+		case old != nil && f.cfg.Now().Sub(issuersIn(f.cfg.State).fetched(address)) < again:
 			return old, nil // it was asked a moment ago
 		}
 		issuer, err := f.askIssuer(ctx, address, cert)
@@ -117,6 +111,9 @@ func (f *Fetcher) fetchIssuer(ctx context.Context, cert, old *x509.Certificate) 
 			return issuer, nil
 		}
 		problems = append(problems, err.Error())
+	}
+	if len(problems) == 0 {
+		return nil, noIssuer(cert, old, "its place is not named in the certificate that it issued")
 	}
 	return nil, noIssuer(cert, old, strings.Join(problems, "; "))
 }
@@ -136,11 +133,8 @@ func noIssuer(cert, old *x509.Certificate, why string) error {
 }
 
 func (f *Fetcher) askIssuer(ctx context.Context, address string, cert *x509.Certificate) (issuer *x509.Certificate, err error) {
-	now, cache := f.cfg.Now(), issuersIn(f.cfg.State)
-	if err := cache.open(now); err != nil {
-		return nil, err
-	}
-	err = f.ask(ctx, cache, address, maxIssuerFile, func(r io.Reader) error {
+	now := f.cfg.Now()
+	err = f.ask(ctx, issuersIn(f.cfg.State), address, maxIssuerFile, func(r io.Reader) error {
 		data, err := io.ReadAll(r)
 		if err != nil {
 			return err

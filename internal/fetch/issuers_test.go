@@ -256,6 +256,23 @@ func TestFetchIssuersPEM(t *testing.T) {
 	s.wantIssuers(got, s.PKI.Auth, s.PKI.CC, s.PKI.Root)
 }
 
+// TestFetchIssuersUnkept: a certificate that cannot be kept counts all the same.
+func TestFetchIssuersUnkept(t *testing.T) {
+	s := newScene(t, lab.NoCA)
+	side := s.open(trust.PolicyTry)
+	if err := os.WriteFile(side.issuersDir(), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	got, err := side.issuers()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.wantIssuers(got, s.PKI.Auth, s.PKI.CC, s.PKI.Root)
+	if told := strings.Join(side.notices, "\n"); strings.Count(told, "it counts, but cannot be kept") != 3 {
+		t.Errorf("told: %q", told)
+	}
+}
+
 func TestFetchIssuersNoPlace(t *testing.T) {
 	s := newScene(t, lab.NoCA, lab.Mutate(func(c *x509.Certificate) {
 		c.IssuingCertificateURL = []string{"ldap://directory/x", "https://elsewhere/x"}
