@@ -144,7 +144,8 @@ func (s *CRLStore) holdFiles() {
 	defer s.mu.Unlock()
 	held := slices.DeleteFunc(slices.Clone(s.held), func(h heldCRL) bool { return !h.added })
 	s.refused = make(map[string][]error)
-	for path, file := range s.files {
+	for _, path := range slices.Sorted(maps.Keys(s.files)) {
+		file := s.files[path]
 		if refused, ok := errors.AsType[*refusedCRL](file.problem); ok {
 			s.refused[refused.issuer] = append(s.refused[refused.issuer], file.problem)
 		}

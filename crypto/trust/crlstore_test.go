@@ -298,6 +298,23 @@ func TestAddIsBounded(t *testing.T) {
 	}
 }
 
+// A list in two directories is always held as the same one's.
+func TestLoadDirTwice(t *testing.T) {
+	s := newScene(t)
+	a, b, list := t.TempDir(), t.TempDir(), s.list(1, hour, nobody)
+	for _, dir := range []string{a, b} {
+		writeFile(t, filepath.Join(dir, "list"), list)
+	}
+	for range 50 {
+		store := NewCRLStore()
+		store.LoadDir(b)
+		store.LoadDir(a)
+		if all := store.List(); len(all) != 1 || all[0].Source != filepath.Join(max(a, b), "list") {
+			t.Fatalf("held are %+v", all)
+		}
+	}
+}
+
 // The places of lists: complete ones are lacking if nothing is known, deltas if there are some and
 // none is current, none if all is known.
 func TestPlaces(t *testing.T) {
