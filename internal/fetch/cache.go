@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -169,23 +170,24 @@ func (f *Fetcher) place(c cache, address string, file *spill) error {
 func (f *Fetcher) makeRoom(c cache, address string, size int64) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	var others []Cached
-	for _, file := range c.files() {
-		if l := f.lists[file.URL]; l != nil && l.named.After(file.Fetched) {
+	files := c.files()
+	delete(files, c.path(address))
+	for _, l := range f.lists {
+		if file, ok := files[c.path(l.URL)]; ok && l.named.After(file.Fetched) {
 			file.Fetched = l.named
-		}
-		if file.URL != address {
-			others = append(others, file)
+			files[c.path(l.URL)] = file
 		}
 	}
-	slices.SortFunc(others, func(a, b Cached) int { return b.Fetched.Compare(a.Fetched) })
-	for i, file := range others {
-		if size += file.size; size <= maxBytes && i+1 < c.room {
+	newest := slices.SortedFunc(maps.Keys(files), func(a, b string) int { return files[b].Fetched.Compare(files[a].Fetched) })
+	for i, path := range newest {
+		if size += files[path].size; size <= maxBytes && i+1 < c.room {
 			continue
 		}
-		os.Remove(c.path(file.URL)) // or else the next time
-		if l := f.lists[file.URL]; l != nil {
-			l.fetched = time.Time{}
+		os.Remove(path) // or else the next time
+		for _, l := range f.lists {
+			if c.path(l.URL) == path {
+				l.fetched = time.Time{}
+			}
 		}
 	}
 }

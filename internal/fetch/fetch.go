@@ -46,10 +46,10 @@ type Fetcher struct {
 	stop   context.CancelFunc
 	wg     sync.WaitGroup
 
-	mu      sync.Mutex // guards the fields below
-	lists   map[string]*list
-	waiting []*list         // in the order of asking, until there is room to fetch them
-	atWork  map[string]bool // hosts of the fetches at work
+	mu      sync.Mutex       // guards the fields below
+	lists   map[string]*list // by placeID
+	waiting []*list          // in the order of asking, until there is room to fetch them
+	atWork  map[string]bool  // hosts of the fetches at work
 	closed  bool
 }
 
@@ -183,7 +183,7 @@ func (f *Fetcher) unfetched(places []trust.CRLFetch) string {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for _, p := range places {
-		if l := f.lists[p.URL]; l != nil && l.problem != nil && p.Lacking && !p.Delta {
+		if l := f.lists[placeID(p)]; l != nil && l.problem != nil && p.Lacking && !p.Delta {
 			return l.problem.Error()
 		}
 	}

@@ -594,6 +594,29 @@ func TestFetchOtherPlaces(t *testing.T) {
 	s.WantRequests("200 /crl/auth.crl", "200 /crl/cc.crl", "200 /crl/root.crl", "404 /gone.crl")
 }
 
+// TestFetchOtherSigner: certificates of two keys of an authority name one list, which only one
+// has signed. The people of the other keep nobody from fetching it.
+func TestFetchOtherSigner(t *testing.T) {
+	s := newScene(t)
+	side := s.open(trust.PolicyRequire)
+	other, err := s.PKI.NewCA(s.PKI.CC, lab.DN("CN", "Other"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	place := trust.CRLFetch{URL: s.Web.URL + "/crl/auth.crl", Signers: []*x509.Certificate{other.Cert}, Lacking: true}
+	for _, b := range side.begin([]trust.CRLFetch{place}) {
+		<-b.done
+	}
+	s.WantRequests("200 /crl/auth.crl")
+	if why := side.unfetched([]trust.CRLFetch{place}); !strings.Contains(why, "cannot be used") {
+		t.Errorf("the reason is %q", why)
+	}
+	if _, err := side.verifyWait(); err != nil {
+		t.Error(err)
+	}
+	s.WantRequests(allLists...)
+}
+
 // TestFetchDelta finds the delta that the certificate names beside the
 // complete list.
 func TestFetchDelta(t *testing.T) {
@@ -634,7 +657,7 @@ func TestFetchRoom(t *testing.T) {
 	f := s.open(trust.PolicyTry).Fetcher
 	now := s.now()
 	list := func(i int, now time.Time) *list {
-		return f.listLocked(trust.CRLFetch{URL: fmt.Sprintf("http://h1.test/%d", i)}, now)
+		return f.listLocked(trust.CRLFetch{URL: fmt.Sprintf("http://h1.test/%d", i), Signers: []*x509.Certificate{{}}}, now)
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -692,7 +715,7 @@ func TestFetchCacheRoom(t *testing.T) {
 	f.makeRoom(c, a, third) // in its own place
 	kept("a", "b", "c")
 	f.mu.Lock()
-	f.listLocked(trust.CRLFetch{URL: a}, s.now()) // in use
+	inUse := f.listLocked(trust.CRLFetch{URL: a, Signers: []*x509.Certificate{{}}}, s.now())
 	f.mu.Unlock()
 	f.makeRoom(c, "http://h1.test/d", third)
 	kept("a", "c")
@@ -704,7 +727,7 @@ func TestFetchCacheRoom(t *testing.T) {
 	kept()
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if !f.lists[a].fetched.IsZero() {
+	if !inUse.fetched.IsZero() {
 		t.Error("a removed list is taken for a cached one")
 	}
 }

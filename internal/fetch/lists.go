@@ -14,7 +14,7 @@ import (
 	"chatsecure/proto"
 )
 
-// list is the revocation list at one address. Fetcher.mu guards it.
+// list is the revocation list of one authority at one address. Fetcher.mu guards it.
 type list struct {
 	trust.CRLFetch // as a certificate last named it
 	host           string
@@ -27,10 +27,16 @@ type list struct {
 	done    chan struct{} // closed at the end of the fetch; nil: none waits or is at work
 }
 
+// placeID is the address of a list, and the key of its authority: the certificates of
+// another key may name the same address, where they have no list.
+func placeID(p trust.CRLFetch) string {
+	return p.URL + " " + string(p.Signers[0].RawSubjectPublicKeyInfo)
+}
+
 // listLocked returns the list at a place that a certificate names now. It returns nil for
 // an address that is never asked, or if there are too many.
 func (f *Fetcher) listLocked(place trust.CRLFetch, now time.Time) *list {
-	l := f.lists[place.URL]
+	l := f.lists[placeID(place)]
 	if l == nil {
 		u, err := parseURL(place.URL)
 		if err != nil {
@@ -43,7 +49,7 @@ func (f *Fetcher) listLocked(place trust.CRLFetch, now time.Time) *list {
 			return nil
 		}
 		l = &list{host: u.Host, fetched: f.crls.fetched(place.URL)}
-		f.lists[place.URL] = l
+		f.lists[placeID(place)] = l
 	}
 	l.CRLFetch, l.named = place, now
 	if !l.Lacking && l.problem == nil {
