@@ -14,7 +14,7 @@ var (
 	oidKeyUsage            = asn1.ObjectIdentifier{2, 5, 29, 15}
 	oidAlternativeNames    = asn1.ObjectIdentifier{2, 5, 29, 17}
 	oidNameConstraints     = asn1.ObjectIdentifier{2, 5, 29, 30}
-	oidPolicyMappings      = asn1.ObjectIdentifier{2, 5, 29, 33}
+	oidAnyPolicy           = asn1.ObjectIdentifier{2, 5, 29, 32, 0}
 	oidPolicyConstraints   = asn1.ObjectIdentifier{2, 5, 29, 36}
 	oidDistributionPoints  = asn1.ObjectIdentifier{2, 5, 29, 31}
 	oidFreshestCRL         = asn1.ObjectIdentifier{2, 5, 29, 46}

@@ -64,10 +64,10 @@ func (l *lookup) unknown(rank whyRank, format string, args ...any) {
 // a zero now, a certificate is revoked if a list names it; for a time in the past, if by the
 // lists of now it was revoked by then.
 func (s *CRLStore) check(path, signers []*x509.Certificate, at, now time.Time) RevocationResult {
-	signers = append(s.unrevoked(path, signers, at, now), path[1:]...) // an older key may stand below a newer one
+	signers = s.unrevoked(path, signers, at, now)
 	result := RevocationResult{Status: RevocationGood, Reason: "no revocation list names it"}
 	for i, cert := range path[:len(path)-1] {
-		status := s.checkOne(cert, signersOf(path[i+1], signers, at), at, now)
+		status := s.checkOne(cert, signersOf(path[i+1:], signers, at), at, now)
 		result.Certificates = append(result.Certificates, status)
 		if !result.Status.better(status.Status) {
 			continue
@@ -96,11 +96,14 @@ func (s *CRLStore) unrevoked(path, signers []*x509.Certificate, at, now time.Tim
 	})
 }
 
-// signersOf returns the certificates that may sign the lists of issuer's authority: itself and
-// the others of its name that hold at the time (RFC 5280, section 6.3.3 (f)).
-func signersOf(issuer *x509.Certificate, others []*x509.Certificate, at time.Time) []*x509.Certificate {
+// signersOf returns the certificates that may sign the lists about a certificate: its issuer,
+// which is the first of those above it, and the others of that name that hold at the time
+// (RFC 5280, section 6.3.3 (f)). None below may: an old key signs new ones, and no key
+// clears itself.
+func signersOf(above, others []*x509.Certificate, at time.Time) []*x509.Certificate {
+	issuer := above[0]
 	signers := []*x509.Certificate{issuer}
-	for _, other := range others {
+	for _, other := range slices.Concat(above, others) {
 		if other != issuer && sameName(other.RawSubject, issuer.RawSubject) && checkValidity(other, at) == nil {
 			signers = append(signers, other)
 		}
@@ -186,6 +189,12 @@ func (l *lookup) usable(lists []heldCRL) (scopes []*crlScope) {
 			s.bases = append(s.bases, h)
 		}
 	}
+	clears := func(h heldCRL) int {
+		if _, ok := h.revokes(l.serial); ok {
+			return 0
+		}
+		return 1
+	}
 	newestFirst := func(a, b heldCRL) int {
 		if a.newer(b.crl) {
 			return -1
@@ -193,7 +202,7 @@ func (l *lookup) usable(lists []heldCRL) (scopes []*crlScope) {
 		if b.newer(a.crl) {
 			return 1
 		}
-		return 0
+		return clears(a) - clears(b) // of two of one time and number the one that revokes counts
 	}
 	for _, s := range scopes {
 		slices.SortStableFunc(s.bases, newestFirst)
@@ -350,7 +359,7 @@ func crlURLs(cert *x509.Certificate) (complete, deltas []string) {
 // addresses of one list.
 func (s *CRLStore) Places(person *Person, now time.Time) (places []CRLFetch) {
 	for i, cert := range person.Path[:len(person.Path)-1] {
-		signers := signersOf(person.Path[i+1], slices.Concat(person.Signers, person.Path[1:]), now)
+		signers := signersOf(person.Path[i+1:], person.Signers, now)
 		urls, deltaURLs := crlURLs(cert)
 		// An unknown status has no list: its NextUpdate is zero, long past.
 		lacking := s.checkOne(cert, signers, now, time.Time{}).List.NextUpdate.Before(now)

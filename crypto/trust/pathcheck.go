@@ -33,13 +33,16 @@ func (p path) untrusted(format string, args ...any) error {
 	return untrusted(p.certs[0], fmt.Sprintf(format, args...))
 }
 
-// checkExtensions refuses what is critical and not known, and name constraints of a kind
-// that nobody checks, critical or not.
+// checkExtensions refuses what is critical and not known, name constraints of a kind that
+// nobody checks, critical or not, and a mapping of any policy (RFC 5280, section 6.1.4 (a)).
 func (p path) checkExtensions() error {
 	for i, cert := range p.certs {
 		if len(cert.UnhandledCriticalExtensions) > 0 {
 			return p.untrusted("the certificate of %s has a critical extension that is not known here (%v)",
 				shownName(cert), cert.UnhandledCriticalExtensions[0])
+		}
+		if i > 0 && slices.ContainsFunc(cert.PolicyMappings, mapsAny) {
+			return p.untrusted("the authority %s maps certificate policies to or from any policy", shownName(cert))
 		}
 		for _, ext := range cert.Extensions {
 			if i > 0 && ext.Id.Equal(oidNameConstraints) && !isCheckedConstraint(ext.Value) {
@@ -49,6 +52,10 @@ func (p path) checkExtensions() error {
 		}
 	}
 	return nil
+}
+
+func mapsAny(m x509.PolicyMapping) bool {
+	return m.IssuerDomainPolicy.EqualASN1OID(oidAnyPolicy) || m.SubjectDomainPolicy.EqualASN1OID(oidAnyPolicy)
 }
 
 // isCheckedConstraint reports whether all of these NameConstraints are of a checked kind,
@@ -151,7 +158,7 @@ func mailMatches(address, constraint string) bool {
 }
 
 // checkOthers leaves to crypto/x509 the constraints on DNS names, IP addresses and URIs, and
-// the policies that an authority may require or map. It verifies every signature again, so only a
+// the policies that an authority may require. It verifies every signature again, so only a
 // path with such extensions is shown to it.
 func (p path) checkOthers() error {
 	has := func(oid asn1.ObjectIdentifier) bool {
@@ -159,7 +166,7 @@ func (p path) checkOthers() error {
 			return slices.ContainsFunc(cert.Extensions, func(e pkix.Extension) bool { return e.Id.Equal(oid) })
 		})
 	}
-	if !has(oidNameConstraints) && !has(oidPolicyConstraints) && !has(oidPolicyMappings) {
+	if !has(oidNameConstraints) && !has(oidPolicyConstraints) {
 		return nil
 	}
 	return p.checkByX509()
@@ -202,7 +209,7 @@ func (p path) checkByX509() error {
 	case ok && invalid.Reason == x509.CANotAuthorizedForThisName:
 		return p.untrusted("an authority above it may not vouch for one of its names (name constraints): %s", shownCause(errors.New(invalid.Detail)))
 	case ok && invalid.Reason == x509.NoValidChains:
-		return p.untrusted("an authority above it requires or maps certificate policies, and there is none that all of its certificates have")
+		return p.untrusted("an authority above it requires a certificate policy, and there is none that all of its certificates have")
 	}
 	return p.untrusted("%s", shownCause(err))
 }

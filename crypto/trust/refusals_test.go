@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/asn1"
 	"errors"
 	"flag"
 	"fmt"
@@ -201,6 +202,11 @@ func refusedPaths(t *testing.T) (list []refusal) {
 	add("policy that is required", trust, issue(t, p, "Ana", lab.By(newCA(t, p, p.Root, "Strict", lab.Mutate(func(c *x509.Certificate) {
 		c.Policies = nil
 		c.ExtraExtensions = append(c.ExtraExtensions, pkix.Extension{Id: oidPolicyConstraints, Critical: true, Value: []byte{0x30, 0x03, 0x80, 0x01, 0x00}})
+	})))))
+	add("any policy mapped", trust, issue(t, p, "Ana", lab.By(newCA(t, p, p.Root, "Mapping", lab.Mutate(func(c *x509.Certificate) {
+		anyPolicy := der(derOID, []byte{0x55, 0x1d, 0x20, 0})
+		c.ExtraExtensions = append(c.ExtraExtensions, pkix.Extension{
+			Id: asn1.ObjectIdentifier{2, 5, 29, 33}, Critical: true, Value: der(derSequence, der(derSequence, anyPolicy, anyPolicy))})
 	})))))
 	gone := newCA(t, p, p.Root, "Gone", lab.Window(labNow.Add(-4*time.Hour), labNow.Add(-2*time.Minute)))
 	add("certificates that are never valid together", trust, issue(t, p, "Ana", lab.By(gone), lab.Window(labNow.Add(-time.Minute), labNow.Add(time.Hour))))

@@ -223,6 +223,11 @@ var suiteRevocation = []suiteCase{
 		s.list(ca, numbered(9), from(suiteNow.AddDate(0, 0, -2)))
 		s.list(ca, numbered(3), from(suiteNow.AddDate(0, 0, -1)), revoked(ee, 1))
 	})},
+	{name: "4.4 revoked in one of two lists of one time and number", ours: revokedCode, openssl: "it takes the first of two", make: listed(func(s *pkiCase, ca, ee *holding) {
+		s.list(ca)
+		s.list(ca, revoked(ee, 1))
+		s.list(ca, revoked(s.root, 1))
+	})},
 	{name: "4.4 revoked in an older list", rfc: true, make: listed(func(s *pkiCase, ca, ee *holding) {
 		s.list(ca, numbered(3), from(suiteNow.AddDate(0, 0, -2)), revoked(ee, 6))
 		s.list(ca, numbered(4), from(suiteNow.AddDate(0, 0, -1)))
@@ -289,6 +294,25 @@ var suiteSelfIssued = []suiteCase{
 	{name: "4.5 new key signed by the old", rfc: true, make: func(s *pkiCase) {
 		old := s.ca(s.root, "CA")
 		s.ee(s.caNamed(old, old.name))
+	}},
+	{name: "4.5 new key signed by the old, cleared by both", rfc: true, lists: true, make: func(s *pkiCase) {
+		old := s.ca(s.root, "CA")
+		now := s.caNamed(old, old.name)
+		s.ee(now)
+		s.clean(s.root, old, now)
+	}},
+	{name: "4.5 new key signed by the old, cleared by itself only", ours: unknownCode, lists: true, make: func(s *pkiCase) {
+		old := s.ca(s.root, "CA")
+		now := s.caNamed(old, old.name)
+		s.ee(now)
+		s.clean(s.root, now)
+	}},
+	{name: "4.5 new key signed by the old, and revoked by the old", ours: revokedCode, lists: true, make: func(s *pkiCase) {
+		old := s.ca(s.root, "CA")
+		now := s.caNamed(old, old.name)
+		s.ee(now)
+		s.clean(s.root, now)
+		s.list(old, revoked(now, 1))
 	}},
 	{name: "4.5 two steps", rfc: true, make: func(s *pkiCase) {
 		first := s.ca(s.root, "CA")
@@ -387,6 +411,8 @@ var suitePolicies = []suiteCase{
 		make: chained(edits(hasPolicies(policy1), maps(anyPolicyOID, policy2), constrains(0, -1)), edits(hasPolicies(policy2)))},
 	{name: "4.10 mapped to any, required", ours: untrustedCode,
 		make: chained(edits(hasPolicies(policy1), maps(policy1, anyPolicyOID), constrains(0, -1)), edits(hasPolicies(policy1)))},
+	{name: "4.10 mapped from any, without policies above", ours: untrustedCode,
+		make: chained(nil, edits(hasPolicies(anyPolicyOID), maps(anyPolicyOID, policy2)), nil)},
 	{name: "4.10 mapped to any", ours: untrustedCode, make: chained(edits(hasPolicies(policy1), maps(policy1, anyPolicyOID)), edits(hasPolicies(policy1)))},
 	{name: "4.11 mapping inhibited, required", ours: untrustedCode,
 		make: chained(edits(hasPolicies(policy1), constrains(0, 0)), edits(hasPolicies(policy1), maps(policy1, policy2)), edits(hasPolicies(policy2)))},
