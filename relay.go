@@ -33,6 +33,8 @@ type relayOptions struct {
 	policy, ciphers               string // not yet in cfg
 	listen, addrFile, logFormat   string
 	verbose, fingerprint, version bool
+	names                         bool
+	free                          string
 }
 
 // flags returns the flags that set the options. Their texts are in relayUsage.
@@ -42,6 +44,9 @@ func (o *relayOptions) flags() *flag.FlagSet {
 	fs.StringVar(&o.listen, "listen", ":8080", "")
 	fs.StringVar(&o.cfg.State, "state", "", "")
 	fs.StringVar(&o.cfg.CABundle, "ca-bundle", "", "")
+	fs.StringVar(&o.cfg.OnlyCA, "only-ca", "", "")
+	fs.StringVar(&o.cfg.Allow, "allow", "", "")
+	fs.StringVar(&o.cfg.Deny, "deny", "", "")
 	fs.StringVar(&o.cfg.CRLDir, "crl", "", "")
 	fs.StringVar(&o.policy, "crl-policy", "try", "")
 	fs.BoolVar(&o.cfg.Fetch, "fetch", true, "")
@@ -52,6 +57,8 @@ func (o *relayOptions) flags() *flag.FlagSet {
 	fs.StringVar(&o.logFormat, "log", "text", "")
 	fs.BoolVar(&o.verbose, "v", false, "")
 	fs.BoolVar(&o.fingerprint, "fingerprint", false, "")
+	fs.BoolVar(&o.names, "names", false, "")
+	fs.StringVar(&o.free, "free", "", "")
 	fs.BoolVar(&o.version, "version", false, "")
 	return fs
 }
@@ -70,6 +77,10 @@ func parseRelay(args []string, stdout, stderr io.Writer) (o relayOptions, status
 		err = fmt.Errorf("-log is text or json, not %q", o.logFormat)
 	case err == nil && o.cfg.MaxConns < 1:
 		err = fmt.Errorf("-max-conns is at least 1, not %d", o.cfg.MaxConns)
+	case err == nil && o.cfg.OnlyCA != "" && o.cfg.CABundle != "":
+		err = errors.New("-only-ca and -ca-bundle exclude each other: the file of -only-ca has every trusted root")
+	case err == nil:
+		err = o.checkGiven(fs)
 	}
 	if err == nil {
 		err = o.cfg.SetPolicy(o.policy)
@@ -82,6 +93,28 @@ func parseRelay(args []string, stdout, stderr io.Writer) (o relayOptions, status
 		return o, exitUsage, false
 	}
 	return o, exitDone, true
+}
+
+// checkGiven refuses an empty value where it would pass for none: a relay with an empty
+// variable in place of a file must not serve everybody. It also refuses two uses at once.
+func (o *relayOptions) checkGiven(fs *flag.FlagSet) (err error) {
+	var uses []string
+	fs.Visit(func(f *flag.Flag) {
+		value := f.Value.String()
+		switch f.Name {
+		case "only-ca", "allow", "deny", "free":
+			if value == "" {
+				err = fmt.Errorf("-%s has an empty value", f.Name)
+			}
+		}
+		if (f.Name == "names" || f.Name == "fingerprint") && value == "true" || f.Name == "free" {
+			uses = append(uses, "-"+f.Name)
+		}
+	})
+	if err == nil && len(uses) > 1 {
+		err = fmt.Errorf("%s are uses of their own: give one of them", strings.Join(uses, " and "))
+	}
+	return err
 }
 
 // complain prints an error and its hint in the form that people see.
@@ -104,10 +137,18 @@ func RelayMain(args []string, version string, stdout, stderr io.Writer) int {
 		return exitDone
 	}
 	var err error
-	if o.cfg.State, err = stateDir(o.cfg.State); err == nil {
-		if o.fingerprint {
+	if o.cfg.State, err = stateDir(o.cfg.State); err == nil && (o.fingerprint || o.names || o.free != "") {
+		o.cfg.State, err = asOwner(o.cfg.State)
+	}
+	if err == nil {
+		switch {
+		case o.fingerprint:
 			err = printFingerprint(stdout, o.cfg.State)
-		} else {
+		case o.names:
+			err = relay.WriteNames(stdout, o.cfg.State)
+		case o.free != "":
+			err = freeName(stdout, o.cfg.State, o.free)
+		default:
 			err = serve(o, stderr)
 		}
 	}
@@ -145,12 +186,52 @@ func stateDir(given string) (string, error) {
 	return filepath.Join(home, ".local", "state", "chatsecure", "relay"), nil
 }
 
+// asOwner turns root into the owner of the state directory, as of a service with a user
+// of its own: the relay would refuse files that root left there. It returns the directory's
+// name from then on.
+func asOwner(dir string) (string, error) {
+	info, err := os.Stat(dir)
+	if err != nil || os.Geteuid() != 0 {
+		return dir, nil // the use itself says what is missing
+	}
+	owner, ok := info.Sys().(*syscall.Stat_t)
+	if !ok || owner.Uid == 0 {
+		return dir, nil
+	}
+	err = os.Chdir(dir) // the owner may have no way in
+	for _, step := range []func() error{
+		func() error { return syscall.Setgroups(nil) },
+		func() error { return syscall.Setgid(int(owner.Gid)) },
+		func() error { return syscall.Setuid(int(owner.Uid)) },
+	} {
+		if err == nil {
+			err = step()
+		}
+	}
+	if err != nil {
+		return dir, fmt.Errorf("as the owner of the state directory: %w", err)
+	}
+	return ".", nil
+}
+
 func printFingerprint(stdout io.Writer, state string) error {
 	fingerprint, err := relay.Fingerprint(state)
 	if err != nil {
 		return err
 	}
 	_, err = fmt.Fprintln(stdout, fingerprint)
+	return err
+}
+
+func freeName(stdout io.Writer, state, name string) error {
+	asked, err := relay.Free(state, name)
+	switch {
+	case err != nil:
+	case asked:
+		_, err = fmt.Fprintf(stdout, "a relay runs on this state directory: send it SIGHUP, and %s is free\n", name)
+	default:
+		_, err = fmt.Fprintf(stdout, "%s is free\n", name)
+	}
 	return err
 }
 
@@ -238,6 +319,8 @@ func writeAddr(path, addr string) error {
 // relayUsage is the text of -h. doc/relay.1 says the same.
 const relayUsage = `usage: relay [-listen ADDR] [-state DIR] [options]
        relay -fingerprint [-state DIR]
+       relay -names [-state DIR]
+       relay -free NAME [-state DIR]
 
 Passes messages between clients. Their messages are encrypted end to end; the
 relay knows who talks to whom, and when. It stores no message.
@@ -247,6 +330,11 @@ Options (given twice, the last counts):
   -state DIR           the relay's key and names (default
                        $XDG_STATE_HOME/chatsecure/relay)
   -ca-bundle FILE      more trusted roots, and intermediates, in PEM
+  -only-ca FILE        these roots in PEM and no others, and intermediates
+  -allow FILE          serve only these people: on each line an identity, or the
+                       word issuer and the SHA-256 of an authority's key, in hex
+  -deny FILE           do not serve these people, in the same form; -deny beats
+                       -allow
   -crl DIR             revocation lists, looked at again when they change
   -crl-policy P        try (default): unknown revocation is accepted; require:
                        it is refused; off: nobody looks
@@ -260,6 +348,10 @@ Options (given twice, the last counts):
   -v                   log more
   -fingerprint         print the fingerprint of the relay's key, made if need
                        be
+  -names               print each name, its owner's identity and the time of its
+                       first use
+  -free NAME           make a name nobody's: at once, or, where a relay runs, on
+                       its next SIGHUP
   -version             print the version
   -h                   print this
 

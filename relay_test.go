@@ -59,7 +59,7 @@ func TestHelpAndVersion(t *testing.T) {
 		}
 		for _, flag := range []string{
 			"listen", "state", "ca-bundle", "crl", "crl-policy", "fetch", "fetch-private", "ciphers", "max-conns", "addr-file", "log", "v",
-			"fingerprint", "version",
+			"fingerprint", "version", "only-ca", "allow", "deny", "names", "free",
 		} {
 			if !strings.Contains(out, "\n  -"+flag) {
 				t.Errorf("%s does not show -%s", arg, flag)
@@ -75,6 +75,8 @@ func TestHelpAndVersion(t *testing.T) {
 func TestUsageErrors(t *testing.T) {
 	for _, args := range [][]string{
 		{"-nonsense"}, {"serve"}, {"-listen"}, {"-max-conns", "many"}, {"-max-conns", "0"}, {"-log", "xml"}, {"-crl-policy", "maybe"},
+		{"-only-ca", "a", "-ca-bundle", "b"}, {"-only-ca", ""}, {"-allow", ""}, {"-deny="}, {"-free", ""},
+		{"-names", "-free", "ana"}, {"-names", "-fingerprint"}, {"-names", "x"},
 		{"-fingerprint", "x"}, {"-ciphers", "ROT13"}, {"-ciphers", "MLKEM768X25519_AES256_GCM,"},
 	} {
 		out, errs, status := runRelay(t, append([]string{"-state", t.TempDir()}, args...)...)

@@ -26,6 +26,7 @@ const (
 	Shutdown         Code = "shutdown"          // the relay is stopping
 	NoConversation   Code = "no-conversation"   // the conversation named is not known here
 	NotTaking        Code = "not-taking"        // that connection takes no messages
+	NotAllowed       Code = "not-allowed"       // the relay does not serve this person
 	IdentityChanged  Code = "identity-changed"  // another person under a known name
 	UnknownPeer      Code = "unknown-peer"      // nobody has accepted this person yet
 	UnknownRelay     Code = "unknown-relay"     // nobody has accepted this relay key yet

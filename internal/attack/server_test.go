@@ -21,7 +21,7 @@ func startRelay(t testing.TB, change ...func(*relay.Config)) *server {
 	leaks.Check(t)
 	dir := wire.Files(t)
 	cfg := relay.Config{State: filepath.Join(dir, "relay-state"),
-		CABundle: filepath.Join(dir, "ca-bundle.pem"), CRLDir: filepath.Join(dir, "crl")}
+		CABundle: filepath.Join(dir, "ca-bundle.pem"), CRLDir: filepath.Join(dir, "crl"), Failures: 1e6}
 	for _, f := range change {
 		f(&cfg)
 	}

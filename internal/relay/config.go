@@ -22,6 +22,9 @@ type Config struct {
 	State     string       // directory of the relay's key and of the names; made if it is missing
 	Roots     []byte       // trusted authorities in PEM, as Mozilla lists them; optional
 	CABundle  string       // PEM file with more trusted authorities; optional
+	OnlyCA    string       // PEM file with all the trusted authorities, in place of Roots and CABundle; optional
+	Allow     string       // file that names the people to serve, and nobody else; optional
+	Deny      string       // file that names people not to serve; optional
 	CRLDir    string       // directory with revocation lists; optional
 	CRLPolicy trust.Policy // default trust.PolicyTry
 	Fetch     bool         // fetch the revocation lists that certificates name, by HTTP
@@ -38,6 +41,10 @@ type Config struct {
 	// Tests replace it, since ten thousand RSA keys take too long to make. The
 	// default is KeySource.Ready.
 	ReadyKey func(crypto.Suite) (crypto.KEMKey, bool)
+
+	// Failures is the number of handshakes of one address that may fail at once.
+	// Tests of many failures set it. The default is MaxFailures.
+	Failures int
 
 	// Tests set these bounds.
 	maxHeld          int64         // default maxHeld
@@ -74,6 +81,7 @@ func (cfg *Config) SetPolicy(word string) (err error) {
 func (cfg *Config) complete() error {
 	cfg.Log = cmp.Or(cfg.Log, slog.New(slog.DiscardHandler))
 	cfg.MaxConns = cmp.Or(max(cfg.MaxConns, 0), DefaultMaxConns)
+	cfg.Failures = cmp.Or(cfg.Failures, MaxFailures)
 	cfg.maxHeld = cmp.Or(cfg.maxHeld, maxHeld)
 	cfg.ofPerson = cmp.Or(cfg.ofPerson, MaxOfPerson)
 	cfg.handshakeTimeout = cmp.Or(cfg.handshakeTimeout, proto.HandshakeTimeout)

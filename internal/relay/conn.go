@@ -81,8 +81,7 @@ type ending struct {
 }
 
 const (
-	// goodbye bounds the time in which an ending connection may read its queue:
-	// a relay that stops must get there.
+	// goodbye bounds the time in which an ending connection may read its queue.
 	goodbye = 5 * time.Second
 	// linger bounds the wait, after the last line, until the client closes.
 	// After an immediate close the system could discard that line if bytes of
@@ -183,7 +182,7 @@ func (c *conn) finish() {
 	c.lines.Close()
 	<-c.queue.done
 	if !c.ending.stalled {
-		farewell(c.socket)
+		farewell(c.socket, c.relay.atMost(linger))
 	}
 	c.socket.Close()
 	c.relay.memory.add(-int(c.reading.Swap(0)))
@@ -228,7 +227,7 @@ func (c *conn) end(e ending) {
 	if e.stalled {
 		c.socket.SetWriteDeadline(time.Unix(1, 0))
 	} else {
-		c.socket.SetWriteDeadline(time.Now().Add(goodbye))
+		c.socket.SetWriteDeadline(time.Now().Add(c.relay.atMost(goodbye)))
 	}
 	c.endMu.Unlock()
 
@@ -243,7 +242,7 @@ func (c *conn) end(e ending) {
 
 // farewell closes our half and discards the client's last bytes, so that the
 // last line arrives. Then the client closes.
-func farewell(socket net.Conn) {
+func farewell(socket net.Conn, linger time.Duration) {
 	half, ok := socket.(interface{ CloseWrite() error })
 	if !ok || half.CloseWrite() != nil {
 		return

@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"path"
+	"runtime"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -93,12 +94,11 @@ func TestRelayDoesNotWaitForAServer(t *testing.T) {
 	}()
 	wire.Until(t, "the fetch", asked.Load)
 	// All workers are free.
-	for range cap(rt.workers) {
-		rt.workers <- struct{}{}
+	rt.turns.mu.Lock()
+	if rt.turns.idle != (runtime.GOMAXPROCS(0)+1)/2 {
+		t.Errorf("%d workers are free", rt.turns.idle)
 	}
-	for range cap(rt.workers) {
-		<-rt.workers
-	}
+	rt.turns.mu.Unlock()
 	rt.Shutdown()
 	if err := <-refused; err == nil {
 		t.Error("let in without a list")

@@ -153,7 +153,7 @@ func (v *visitor) waits(yes bool) error {
 	defer v.half.mu.Unlock()
 	switch {
 	case v.evicted == proto.Shutdown:
-		return proto.Errorf(proto.Shutdown, "the relay is stopping")
+		return stopping()
 	case v.evicted != "":
 		return proto.Errorf(v.evicted, "too many connections are in their handshake; try again")
 	case yes:

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"net"
+	"slices"
 	"time"
 
 	"chatsecure/crypto"
@@ -21,25 +22,29 @@ type handshake struct {
 	visitor    *visitor
 	socket     net.Conn
 	lines      *proto.LineReader
-	deadline   time.Time
+	ctx        context.Context // ends in time for a last word, or when the relay stops
 	transcript *crypto.Connect
 	suite      crypto.Suite
 	sealed     bool   // errors can be sealed from now on
 	name       string // for the log; set once the visitor has proved its K
+	identity   string // for the log; set where the relay does not serve it
 	revocation []any  // for the log; set once the visitor is let in
+	cost       int    // of a failure, to the visitor's address; 0 before there was work and once it is charged
 }
 
 // greet is the goroutine of a visitor. The connection's reader is a goroutine of
 // its own, because the handshake needs much more stack.
 func (r *Relay) greet(v *visitor) {
 	defer v.leave()
-	h := &handshake{
-		relay: r, visitor: v, socket: v.socket, lines: proto.NewLineReader(v.socket),
-		deadline: time.Now().Add(r.cfg.handshakeTimeout),
-	}
+	deadline := time.Now().Add(r.cfg.handshakeTimeout)
+	ctx, cancel := context.WithDeadline(r.running, deadline.Add(-lastWord))
+	defer cancel()
+	v.socket.SetDeadline(deadline)
+	h := &handshake{relay: r, visitor: v, socket: v.socket, lines: proto.NewLineReader(v.socket), ctx: ctx}
 	c, err := h.run()
 	h.lines.Close()
 	if err != nil {
+		h.charge(err)
 		h.refuse(err) // seals under the handshake's secret, so before Erase
 	}
 	if h.transcript != nil {
@@ -58,7 +63,6 @@ func (r *Relay) greet(v *visitor) {
 // run is the handshake from top to bottom, under one deadline and with the cheap
 // checks first. Its error is either for the visitor or from the socket.
 func (h *handshake) run() (*conn, error) {
-	h.socket.SetDeadline(h.deadline)
 	if h.relay.hub.full() {
 		return nil, full(h.relay.cfg.MaxConns)
 	}
@@ -94,18 +98,22 @@ func (h *handshake) run() (*conn, error) {
 	if err := proto.ReadConnect(line3, 3, &p3); err != nil {
 		return nil, err
 	}
+	version := h.relay.identities.version.Load()
 	c, err := h.identify(key, line3, &p3)
 	if err != nil {
 		return nil, err
 	}
 
-	// Phase 4: welcome. The name is stored before that, and outside of startWork
-	// and endWork: no worker waits for the disk.
+	// Phase 4: welcome. The name is stored before that, and outside of work: no
+	// worker waits for the disk.
 	if err := h.relay.names.claim(c.name, c.identity); err != nil {
 		return nil, err
 	}
 	if err := h.relay.hub.add(c); err != nil {
 		return nil, err
+	}
+	if h.relay.identities.version.Load() != version {
+		c.checkAgain.Store(0) // the check of all may have missed it
 	}
 	line4 := h.welcome(&proto.Welcome{Done: "ok", ID: c.id})
 	c.recv, c.send = h.transcript.Finish(line4)
@@ -117,18 +125,24 @@ func (h *handshake) run() (*conn, error) {
 }
 
 // answer is phase 2.
-func (h *handshake) answer(suite crypto.Suite) (crypto.KEMKey, error) {
-	if err := h.startWork(); err != nil {
+func (h *handshake) answer(suite crypto.Suite) (key crypto.KEMKey, err error) {
+	spki := h.relay.key.Public().SPKI()
+	var signature []byte
+	err = h.work(func() error {
+		var ok bool
+		if key, ok = h.relay.cfg.ReadyKey(suite); !ok {
+			return proto.Errorf(proto.Busy, "no key of that cipher suite is ready; try again")
+		}
+		h.cost = 1
+		if suite.Name() != crypto.SuiteMLKEM {
+			h.cost = RSAFailure
+		}
+		signature = h.relay.key.Sign(h.transcript.RelaySigns(suite.Name(), key.Public(), spki))
+		return nil
+	})
+	if err != nil {
 		return nil, err
 	}
-	key, ok := h.relay.cfg.ReadyKey(suite)
-	if !ok {
-		h.endWork()
-		return nil, proto.Errorf(proto.Busy, "no key of that cipher suite is ready; try again")
-	}
-	spki := h.relay.key.Public().SPKI()
-	signature := h.relay.key.Sign(h.transcript.RelaySigns(suite.Name(), key.Public(), spki))
-	h.endWork()
 	line2 := proto.MustMarshal(&proto.Connect2{
 		Type: proto.TypeConnect, Phase: 2, Cipher: suite.Name(),
 		Data: key.Public(), PublicKey: spki, Signature: signature,
@@ -143,21 +157,28 @@ func (h *handshake) answer(suite crypto.Suite) (crypto.KEMKey, error) {
 }
 
 // identify opens phase 3 and verifies the client's certificate and delegation.
-// Where these need a revocation list that is being fetched, it waits for it.
+// Where these need a revocation list that is being fetched, it waits for it, without a
+// worker.
 func (h *handshake) identify(key crypto.KEMKey, line3 []byte, p3 *proto.Connect3) (*conn, error) {
-	if err := h.startWork(); err != nil {
-		return nil, err
-	}
-	hi, k, err := h.open(key, line3, p3)
+	var hi *crypto.Hello
+	var k *trust.PublicKey
 	var person *trust.Person
-	if err == nil {
-		person, err = h.relay.identities.verify(hi.Bundle, hi.Name)
-	}
-	h.endWork()
-	if errors.Is(err, fetch.ErrFetching) {
-		person, err = h.awaitLists(hi)
+	err := h.work(func() (err error) {
+		if hi, k, err = h.open(key, line3, p3); err == nil {
+			person, err = h.relay.verify(hi.Bundle, hi.Name)
+		}
+		return err
+	})
+	for errors.Is(err, fetch.ErrFetching) && fetch.Await(h.ctx, err) {
+		err = h.work(func() (err error) {
+			person, err = h.relay.verify(hi.Bundle, hi.Name)
+			return err
+		})
 	}
 	if err != nil {
+		if person != nil {
+			h.identity = proto.FormatHash(person.Identity)
+		}
 		return nil, err
 	}
 	if person.Revocation.Status == trust.RevocationUnknown {
@@ -199,14 +220,6 @@ func (h *handshake) open(key crypto.KEMKey, line3 []byte, p3 *proto.Connect3) (*
 	return hi, k, nil
 }
 
-// awaitLists waits for the revocation lists of a client and verifies it again. It
-// stops early enough to tell the client of a failure.
-func (h *handshake) awaitLists(hi *crypto.Hello) (*trust.Person, error) {
-	ctx, cancel := context.WithDeadline(context.Background(), h.deadline.Add(-lastWord))
-	defer cancel()
-	return h.relay.identities.verifyWait(ctx, hi.Bundle, hi.Name)
-}
-
 // welcome seals line 4.
 func (h *handshake) welcome(w *proto.Welcome) []byte {
 	return proto.MustMarshal(&proto.Connect4{
@@ -214,18 +227,59 @@ func (h *handshake) welcome(w *proto.Welcome) []byte {
 	})
 }
 
-// startWork waits for a processor, until the handshake's deadline. endWork gives
-// it back.
-func (h *handshake) startWork() error {
+// work does a part of the handshake that is costly, in turn with other addresses. It
+// charges a failure before the next part of the address's work.
+func (h *handshake) work(part func() error) error {
+	if err := h.relay.turns.take(h.ctx, h.visitor.addr); err != nil {
+		return h.relay.orStopping(err)
+	}
+	defer h.relay.turns.give()
+	err := part()
+	if err != nil && !errors.Is(err, fetch.ErrFetching) {
+		h.charge(err)
+	}
+	return err
+}
+
+// charge charges the visitor's address for a failed handshake, once. The relay's own
+// faults cost nothing.
+func (h *handshake) charge(err error) {
+	if told := tellable(err); h.cost == 0 || told != nil && slices.Contains([]proto.Code{proto.Busy, proto.Shutdown, proto.Internal}, told.Code) {
+		return
+	}
+	h.relay.turns.fail(h.visitor.addr, h.cost)
+	h.cost = 0
+}
+
+// verify verifies an identity in a goroutine of its own. A relay that stops leaves the
+// work behind.
+func (r *Relay) verify(b *trust.Bundle, name string) (*trust.Person, error) {
+	type verdict struct {
+		person *trust.Person
+		err    error
+	}
+	done := make(chan verdict, 1)
+	go func() {
+		person, err := r.identities.verify(b, name)
+		done <- verdict{person, err}
+	}()
 	select {
-	case h.relay.workers <- struct{}{}:
-		return nil
-	case <-time.After(time.Until(h.deadline)):
-		return proto.Errorf(proto.Busy, "too many handshakes at once; try again")
+	case v := <-done:
+		return v.person, v.err
+	case <-r.running.Done():
+		return nil, stopping()
 	}
 }
 
-func (h *handshake) endWork() { <-h.relay.workers }
+func stopping() error { return proto.Errorf(proto.Shutdown, "the relay is stopping") }
+
+// orStopping returns the error, unless the relay's stop is behind it.
+func (r *Relay) orStopping(err error) error {
+	if r.running.Err() != nil {
+		return stopping()
+	}
+	return err
+}
 
 // lastWord bounds the writing of an error. The line is short and fits any socket's
 // buffer.
@@ -238,6 +292,9 @@ func (h *handshake) refuse(err error) {
 	log := h.relay.log.With("addr", h.socket.RemoteAddr().String())
 	if h.name != "" {
 		log = log.With("name", h.name)
+	}
+	if h.identity != "" {
+		log = log.With("identity", h.identity)
 	}
 	if ne, ok := errors.AsType[net.Error](err); ok && ne.Timeout() {
 		err = proto.Errorf(proto.Timeout, "the handshake took longer than %v", h.relay.cfg.handshakeTimeout)
@@ -256,7 +313,7 @@ func (h *handshake) refuse(err error) {
 	}
 	h.socket.SetDeadline(time.Now().Add(lastWord))
 	if _, err := h.socket.Write(append(line, '\n')); err == nil && h.visitor.waits(true) == nil {
-		farewell(h.socket)
+		farewell(h.socket, h.relay.atMost(linger))
 	}
 }
 

@@ -49,7 +49,7 @@ func (h *hub) add(c *conn) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.closed {
-		return proto.Errorf(proto.Shutdown, "the relay is stopping")
+		return stopping()
 	}
 	if len(h.conns) >= h.max {
 		return full(h.max)

@@ -1,31 +1,36 @@
 package relay
 
 import (
-	"context"
 	"fmt"
 	"log/slog"
 	"os"
 	"strings"
+	"sync/atomic"
 
 	"chatsecure/crypto/trust"
 	"chatsecure/internal/fetch"
 	"chatsecure/proto"
 )
 
-// identities verifies the identities of clients. It holds the trusted authorities
-// and the revocation lists, and their sources.
+// identities verifies the identities of clients. It holds the trusted authorities,
+// the revocation lists and the closed group, and their sources.
 type identities struct {
 	cfg      *Config
+	group    group
 	lists    *trust.CRLStore
 	fetcher  *fetch.Fetcher
 	verifier *trust.Verifier
+	version  atomic.Uint64 // counts the changes of all these
 }
 
 func newIdentities(cfg *Config) (*identities, error) {
-	ids := &identities{cfg: cfg, lists: trust.NewCRLStore()}
+	ids := &identities{cfg: cfg, group: group{cfg: cfg}, lists: trust.NewCRLStore()}
 	store, err := ids.readBundle()
 	if err != nil {
 		return nil, err
+	}
+	if problems := ids.group.read(); len(problems) > 0 {
+		return nil, problems[0]
 	}
 	if cfg.CRLDir != "" {
 		warnOfLists(cfg.Log, ids.lists.LoadDir(cfg.CRLDir))
@@ -49,48 +54,60 @@ func newIdentities(cfg *Config) (*identities, error) {
 	return ids, nil
 }
 
-func (ids *identities) readBundle() (*trust.Store, error) {
-	var extra [][]byte
-	if ids.cfg.CABundle != "" {
-		text, err := os.ReadFile(ids.cfg.CABundle)
+// readBundle reads the trusted authorities: those of -only-ca alone, or Mozilla's and
+// those of -ca-bundle.
+func (ids *identities) readBundle() (store *trust.Store, err error) {
+	path, only := ids.cfg.CABundle, ids.cfg.OnlyCA != ""
+	if only {
+		path = ids.cfg.OnlyCA
+	}
+	var more [][]byte
+	if path != "" {
+		text, err := os.ReadFile(path)
 		if err != nil {
 			return nil, fmt.Errorf("CA bundle: %w", err)
 		}
-		extra = append(extra, text)
+		more = append(more, text)
 	}
-	store, err := trust.NewStore(ids.cfg.Roots, extra...)
+	if only {
+		store, err = trust.NewOnlyStore(more[0])
+	} else {
+		store, err = trust.NewStore(ids.cfg.Roots, more...)
+	}
 	if err != nil {
-		return nil, fmt.Errorf("CA bundle %s: %w", ids.cfg.CABundle, err)
+		return nil, fmt.Errorf("CA bundle %s: %w", path, err)
 	}
 	for _, notice := range store.Notices() {
-		ids.cfg.Log.Warn("CA bundle", "file", ids.cfg.CABundle, "problem", notice)
+		ids.cfg.Log.Warn("CA bundle", "file", path, "problem", notice)
 	}
 	return store, nil
 }
 
 // verify returns the person of a bundle, without waiting. After ErrFetching, a
-// later call succeeds once the list has come.
+// later call succeeds once the list has come. With the code not-allowed it returns the
+// person too.
 func (ids *identities) verify(b *trust.Bundle, name string) (*trust.Person, error) {
-	return ids.fetcher.Verify(ids.verifier, b, name)
+	person, err := ids.fetcher.Verify(ids.verifier, b, name)
+	if err != nil {
+		return nil, err
+	}
+	return person, ids.group.admit(person.Identity, person.Path)
 }
 
-// verifyWait is verify that waits for the lists it needs, until ctx ends.
-func (ids *identities) verifyWait(ctx context.Context, b *trust.Bundle, name string) (*trust.Person, error) {
-	return ids.fetcher.VerifyWait(ctx, ids.verifier, b, name)
-}
-
-// reload reads the bundle and the lists again, and has the lists fetched again.
-// After an error the old bundle stays in force.
-func (ids *identities) reload() error {
+// reload reads the bundle, the lists and the group again, and has the lists fetched
+// again. The former content of a file with a problem stays in force.
+func (ids *identities) reload() (problems []error) {
+	defer ids.version.Add(1)
 	ids.fetcher.Refetch()
 	warnOfLists(ids.cfg.Log, ids.lists.Reread())
 	ids.remark("")
+	problems = ids.group.read()
 	store, err := ids.readBundle()
 	if err != nil {
-		return err
+		return append(problems, err)
 	}
 	ids.verifier.Reload(store, ids.lists, ids.cfg.CRLPolicy)
-	return nil
+	return problems
 }
 
 // listsChanged reads the changed files in the directories of revocation lists, the
@@ -98,6 +115,7 @@ func (ids *identities) reload() error {
 func (ids *identities) listsChanged() bool {
 	changed, problems := ids.lists.Refresh()
 	if changed {
+		ids.version.Add(1)
 		warnOfLists(ids.cfg.Log, problems)
 		ids.remark("")
 	}

@@ -3,6 +3,9 @@ package relay
 import (
 	"context"
 	"errors"
+	"net/netip"
+	"slices"
+	"sync/atomic"
 	"time"
 
 	"chatsecure/crypto/trust"
@@ -26,8 +29,6 @@ func (r *Relay) keep(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
-		case <-r.reload:
-			r.reloadIdentities()
 		case <-r.memory.pressure:
 			r.relieve()
 		case <-ticker.C:
@@ -39,25 +40,21 @@ func (r *Relay) keep(ctx context.Context) {
 // tick is one second.
 func (r *Relay) tick() {
 	now := r.seconds.Add(1)
-	conns := r.hub.all()
-	for _, c := range conns {
+	for _, c := range r.hub.all() {
 		c.tick(now)
 	}
 	if now%expiryEvery == 0 {
 		r.hub.forget(now)
 	}
-	switch {
-	case now%listsEvery == 0 && r.identities.listsChanged():
-		r.recheck(conns)
-	case now%recheckEvery == 0:
-		r.recheck(conns)
-	case now%expiryEvery == 0:
-		unix := r.cfg.Now().Unix()
-		for _, c := range conns {
-			if unix > c.checkAgain.Load() {
-				c.recheck()
-			}
-		}
+	if now%listsEvery == 0 {
+		r.checks.add(checkLists)
+	}
+	if now%expiryEvery == 0 {
+		r.turns.forget()
+		r.checks.add(checkExpired)
+	}
+	if now%recheckEvery == 0 {
+		r.checks.add(checkAll)
 	}
 }
 
@@ -83,20 +80,79 @@ func (c *conn) tick(now int64) {
 // anyAck says only that the relay is alive.
 var anyAck = proto.UnsignedPayload(&proto.Header{Type: proto.TypeAck})
 
-// reloadIdentities reads the bundle and the lists again and checks every connection
-// against them.
-func (r *Relay) reloadIdentities() {
-	if err := r.identities.reload(); err != nil {
-		r.log.Error("reload failed; the former trust stays in force", "error", err)
-	} else {
-		r.log.Info("reloaded")
-	}
-	r.recheck(r.hub.all())
+// checks are the checks of identities that are due. Several at once become one.
+type checks struct {
+	due  atomic.Uint32
+	wake chan struct{} // capacity 1
 }
 
+const (
+	checkFiles   = 1 << iota // read every file again, and check all identities
+	checkLists               // look for changed revocation lists, and then check all
+	checkExpired             // check the identities of which something has ended
+	checkAll
+)
+
+func (c *checks) add(check uint32) {
+	c.due.Or(check)
+	select {
+	case c.wake <- struct{}{}:
+	default: // an earlier check is still waiting
+	}
+}
+
+// inspect is the inspector goroutine. It checks live connections again, beside the
+// keeper: thousands of certificates take longer than a second.
+func (r *Relay) inspect() {
+	for {
+		select {
+		case <-r.running.Done():
+			return
+		case <-r.checks.wake:
+		}
+		due := r.checks.due.Swap(0)
+		if due&checkFiles != 0 {
+			r.readFiles()
+			due |= checkAll
+		}
+		if due&checkLists != 0 && r.identities.listsChanged() {
+			due |= checkAll
+		}
+		conns := r.hub.all()
+		if due&checkAll == 0 {
+			unix := r.cfg.Now().Unix()
+			conns = slices.DeleteFunc(conns, func(c *conn) bool { return due&checkExpired == 0 || unix <= c.checkAgain.Load() })
+		}
+		r.recheck(conns)
+	}
+}
+
+// readFiles reads the files of the operator again. The people whom -deny names by now
+// go at once, before the check of all.
+func (r *Relay) readFiles() {
+	problems := r.identities.reload()
+	for _, problem := range problems {
+		r.log.Error("reload failed; the former trust stays in force", "error", problem)
+	}
+	if len(problems) == 0 {
+		r.log.Info("reloaded")
+	}
+	for _, c := range r.hub.all() {
+		if r.identities.group.denies(c.identity, nil) {
+			c.refuse(shutOut())
+		}
+	}
+	r.takeFreed()
+}
+
+// recheck checks identities, in turn with the handshakes.
 func (r *Relay) recheck(conns []*conn) {
 	for _, c := range conns {
+		if r.turns.take(r.running, netip.Prefix{}) != nil {
+			return
+		}
 		c.recheck()
+		r.turns.give()
 	}
 }
 
@@ -105,7 +161,7 @@ func (c *conn) recheck() {
 	if c.ended.Load() {
 		return
 	}
-	person, err := c.relay.identities.verify(c.bundle, c.name)
+	person, err := c.relay.verify(c.bundle, c.name)
 	if err == nil {
 		c.checkAgain.Store(checkTime(person))
 		return
@@ -118,6 +174,11 @@ func (c *conn) recheck() {
 	if told == nil {
 		told = proto.Errorf(proto.Internal, "the identity could not be checked again")
 	}
+	c.refuse(told)
+}
+
+// refuse ends a live connection whose identity is refused.
+func (c *conn) refuse(told *proto.Error) {
 	c.end(ending{reason: string(told.Code) + ": " + told.Message, tell: told})
 }
 

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"chatsecure/crypto/trust"
+	"chatsecure/internal/state"
 	"chatsecure/proto"
 	"chatsecure/testdata/lab"
 	"chatsecure/testdata/lab/wire"
@@ -140,4 +141,78 @@ func TestRelayEndsWhenADelegationDoes(t *testing.T) {
 	}
 	short.WantEnded(proto.DelegationExpired)
 	long.Barrier()
+}
+
+// TestRecheckHoldsUpNobody: while a check of all goes on, the relay's seconds pass, and
+// messages too.
+func TestRecheckHoldsUpNobody(t *testing.T) {
+	var hold atomic.Bool
+	begun, goOn := make(chan struct{}), make(chan struct{})
+	rt := start(t, func(cfg *Config) {
+		cfg.Now = func() time.Time {
+			if hold.CompareAndSwap(true, false) {
+				close(begun)
+				<-goOn
+			}
+			return time.Now()
+		}
+	})
+	others := rt.Others()
+	hold.Store(true)
+	rt.Reload()
+	<-begun
+	now := rt.seconds.Load()
+	wire.Until(t, "the next second", func() bool { return rt.seconds.Load() > now })
+	others.Served("a check that does not end")
+	close(goOn)
+}
+
+// TestGroupChangesDuringAHandshake: a person who is denied between the check of the
+// certificate and the welcome is found by the next look.
+func TestGroupChangesDuringAHandshake(t *testing.T) {
+	begun, goOn, sync := make(chan struct{}), make(chan struct{}), state.SyncFile
+	t.Cleanup(func() { state.SyncFile = sync }) // once the relay's goroutines have ended
+	deny := filepath.Join(t.TempDir(), "deny")
+	write := func(text string) {
+		if err := os.WriteFile(deny, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("")
+	rt := start(t, func(cfg *Config) { cfg.Deny = deny })
+	h := wire.Person(t, "ana")
+	ana := rt.Connect(wire.Delegate(t, h, "ana"), proto.TakesNone)
+	identity := proto.FormatHash(rt.conn(ana).identity)
+
+	state.SyncFile = func(f *os.File) error { // of the name, which comes after the check
+		select {
+		case begun <- struct{}{}:
+			<-goOn
+		case <-goOn:
+		}
+		return sync(f)
+	}
+	second := make(chan *wire.Client, 1)
+	conn, cred := rt.Dial(), wire.Delegate(t, h, "anita")
+	go func() {
+		c, err := wire.Handshake(t, conn, &wire.HandshakePlan{Cred: cred, Takes: proto.TakesNone})
+		if err != nil {
+			t.Error(err)
+		}
+		second <- c
+	}()
+	<-begun
+	write(identity)
+	rt.Reload()
+	ana.WantEnded(proto.NotAllowed)
+	wire.Until(t, "the end of the check", func() bool { return rt.identities.version.Load() > 0 })
+	close(goOn)
+	anita := <-second
+	if anita == nil {
+		return
+	}
+	for range expiryEvery {
+		rt.tick()
+	}
+	anita.WantEnded(proto.NotAllowed)
 }

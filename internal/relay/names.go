@@ -80,6 +80,9 @@ func taken(name string) error {
 	return proto.Errorf(proto.NameTaken, "the name %s belongs to another identity", name)
 }
 
+// namesFile is the registry's file in a state directory.
+const namesFile = "names"
+
 // openRegistry reads the file at path, if it exists. A line that this program
 // cannot have written is an error. A failed write is logged.
 func openRegistry(path string, log *slog.Logger) (*registry, error) {
@@ -88,10 +91,7 @@ func openRegistry(path string, log *slog.Logger) (*registry, error) {
 		held: make(map[[32]byte]int), unstored: make(map[string]*write),
 	}
 	if err := g.load(); err != nil {
-		return nil, &fail.Error{
-			Code: proto.Internal, Message: "names: " + proto.Visible(err.Error()), Err: err,
-			Hint: "put the file back from a backup; without it every name goes to the first person to ask",
-		}
+		return nil, fmt.Errorf("names: %w", err)
 	}
 	return g, nil
 }
@@ -108,7 +108,10 @@ func (g *registry) load() error {
 	for line := range bytes.Lines(data) {
 		n++
 		if err := g.readLine(line); err != nil {
-			return fmt.Errorf("%s: line %d is damaged: %w", g.path, n, err)
+			return &fail.Error{
+				Code: proto.Internal, Message: proto.Visible(fmt.Sprintf("%s: line %d is damaged: %v", g.path, n, err)), Err: err,
+				Hint: "put the file back from a backup; without it every name goes to the first person to ask",
+			}
 		}
 	}
 	// Before a crash, the file may have been replaced without its directory being
@@ -219,6 +222,14 @@ func (g *registry) releaseLocked(name, folded string, id [32]byte) (*write, erro
 		return g.unstored[folded], nil
 	}
 	return g.changed(folded), nil
+}
+
+// owner returns the identity that has a name.
+func (g *registry) owner(folded string) (identity [32]byte, ok bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	o, ok := g.names[folded]
+	return o.identity, ok
 }
 
 // size returns the number of names.

@@ -469,7 +469,7 @@ func TestAttack22SlowLine(t *testing.T) {
 // TestAttack26VisitorsVanish: hundreds of visitors vanish at every point of the
 // handshake. None of them stays, and connected clients notice nothing.
 func TestAttack26VisitorsVanish(t *testing.T) {
-	rt := start(t)
+	rt := start(t, func(cfg *Config) { cfg.Failures = 1000 })
 	ana, bruno := rt.Join("ana"), rt.Join("bruno")
 	cred := wire.Delegate(t, wire.Person(t, "carla"), "carla")
 	for i := range 200 {

@@ -39,12 +39,15 @@ type Relay struct {
 	keys       crypto.KeySource
 
 	halfOpen *halfOpen
-	workers  chan struct{} // one token for each handshake that is computing
+	turns    *turns // of the work on certificates
 	hub      *hub
 	memory   *memory
 	seconds  atomic.Int64   // the keeper's clock, from 1 on
-	reload   chan struct{}  // asks the keeper to read the bundle and the lists again
+	checks   checks         // due for the inspector
 	conns    sync.WaitGroup // every goroutine that serves a connection
+
+	running context.Context // ends when the relay stops
+	stop    context.CancelFunc
 }
 
 // New opens the state directory, which one relay at a time may use, and reads
@@ -56,13 +59,14 @@ func New(cfg Config) (*Relay, error) {
 	r := &Relay{
 		cfg: cfg, log: cfg.Log,
 		halfOpen: newHalfOpen(maxHalfOpen, maxHalfOpenAddr),
-		// Handshakes use at most half of the processors. Under a storm of
+		// Certificates take at most half of the processors. Under a storm of
 		// handshakes the other half still serves the connected clients.
-		workers: make(chan struct{}, (runtime.GOMAXPROCS(0)+1)/2),
-		hub:     newHub(cfg.MaxConns, cfg.ofPerson),
-		memory:  newMemory(cfg.maxHeld),
-		reload:  make(chan struct{}, 1),
+		turns:  newTurns((runtime.GOMAXPROCS(0)+1)/2, cfg.Failures),
+		hub:    newHub(cfg.MaxConns, cfg.ofPerson),
+		memory: newMemory(cfg.maxHeld),
+		checks: checks{wake: make(chan struct{}, 1)},
 	}
+	r.running, r.stop = context.WithCancel(context.Background())
 	if r.cfg.ReadyKey == nil {
 		r.cfg.ReadyKey = r.keys.Ready
 	}
@@ -79,23 +83,21 @@ func (r *Relay) open() error {
 	if r.key, err = loadKey(r.cfg.State); err != nil {
 		return err
 	}
-	path := filepath.Join(r.cfg.State, "relay.lock")
-	if r.lock, err = os.OpenFile(path, os.O_RDWR|os.O_CREATE, state.FileMode); err != nil {
-		return err
-	}
-	switch err := state.Flock(r.lock, syscall.LOCK_EX|syscall.LOCK_NB); {
-	case errors.Is(err, syscall.EWOULDBLOCK):
+	r.lock, err = lockFile(filepath.Join(r.cfg.State, relayLock))
+	if errors.Is(err, syscall.EWOULDBLOCK) {
 		return &fail.Error{
 			Code: proto.Internal, Message: "another relay uses the state directory " + proto.Visible(r.cfg.State),
 			Hint: "end that one first, or give this one a state directory of its own with -state", Err: err,
 		}
-	case err != nil:
-		return fmt.Errorf("lock %s: %w", path, err)
 	}
-	r.sweep()
-	if r.names, err = openRegistry(filepath.Join(r.cfg.State, "names"), r.log); err != nil {
+	if err != nil {
 		return err
 	}
+	r.sweep()
+	if r.names, err = openRegistry(filepath.Join(r.cfg.State, namesFile), r.log); err != nil {
+		return err
+	}
+	r.takeFreed()
 	r.identities, err = newIdentities(&r.cfg)
 	if err != nil {
 		return err
@@ -106,6 +108,23 @@ func (r *Relay) open() error {
 		}
 	}
 	return nil
+}
+
+// relayLock is the file that a running relay has locked.
+const relayLock = "relay.lock"
+
+// lockFile locks a file until it is closed. It does not wait: the error is
+// syscall.EWOULDBLOCK while another process has the lock.
+func lockFile(path string) (*os.File, error) {
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, state.FileMode)
+	if err != nil {
+		return nil, err
+	}
+	if err := state.Flock(f, syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		f.Close()
+		return nil, fmt.Errorf("lock %s: %w", path, err)
+	}
+	return f, nil
 }
 
 // sweep removes the half-written files of an earlier crash. The lock of the state
@@ -127,12 +146,16 @@ func (r *Relay) sweep() {
 	}
 }
 
-// Close releases the resources of New. Serve must have returned.
+// Close releases the resources of New. Serve must have returned. It waits no longer
+// than closeWithin for a key or a fetch that is in the making.
 func (r *Relay) Close() {
-	r.keys.Close()
-	if r.identities != nil {
-		r.identities.fetcher.Close()
-	}
+	r.stop()
+	waitFor(closeWithin, func() {
+		r.keys.Close()
+		if r.identities != nil {
+			r.identities.fetcher.Close()
+		}
+	})
 	if r.lock != nil {
 		r.lock.Close()
 	}
@@ -141,27 +164,58 @@ func (r *Relay) Close() {
 	}
 }
 
+// The bounds on the end, which is over within two seconds.
+const (
+	// lastGrace bounds the time in which a client may read its queue when the relay
+	// stops, and the wait for its own end after that.
+	lastGrace = 600 * time.Millisecond
+	// stopWithin bounds the wait for everything that serves a connection. Work that
+	// takes longer, such as a write to a slow disk, is left behind.
+	stopWithin  = 1500 * time.Millisecond
+	closeWithin = 300 * time.Millisecond
+)
+
+// atMost returns d, or less once the relay stops.
+func (r *Relay) atMost(d time.Duration) time.Duration {
+	if r.running.Err() != nil {
+		return min(d, lastGrace)
+	}
+	return d
+}
+
+// waitFor waits for work, no longer than d, and reports whether it has ended.
+func waitFor(d time.Duration, work func()) bool {
+	done := make(chan struct{})
+	go func() {
+		work()
+		close(done)
+	}()
+	select {
+	case <-done:
+		return true
+	case <-time.After(d):
+		return false
+	}
+}
+
 // Fingerprint returns the fingerprint of the relay's key, like the function
 // Fingerprint.
 func (r *Relay) Fingerprint() string { return trust.Fingerprint(r.key.Public().SPKI()) }
 
-// Reload makes the relay read the CA bundle and the revocation lists again and
-// check every live connection against them. It returns at once.
-func (r *Relay) Reload() {
-	select {
-	case r.reload <- struct{}{}:
-	default: // an earlier call is still waiting
-	}
-}
+// Reload makes the relay read the CA bundle, the revocation lists and the closed group
+// again, check every live connection against them, and take the names of relay -free.
+// It returns at once.
+func (r *Relay) Reload() { r.checks.add(checkFiles) }
 
 // Serve accepts connections from ln until ctx ends. Then it closes ln, tells the
-// clients, gives them a few seconds to read their queues, and returns nil once
-// every connection is closed. A Relay serves once.
+// clients, gives them a moment to read their queues, and returns nil within
+// stopWithin. A Relay serves once.
 func (r *Relay) Serve(ctx context.Context, ln net.Listener) error {
 	stop := context.AfterFunc(ctx, func() { ln.Close() })
-	keeperCtx, stopKeeper := context.WithCancel(context.WithoutCancel(ctx))
 	var keeper sync.WaitGroup
+	keeperCtx, stopKeeper := context.WithCancel(context.WithoutCancel(ctx))
 	keeper.Go(func() { r.keep(keeperCtx) })
+	keeper.Go(r.inspect)
 
 	r.log.Info("listening", "addr", ln.Addr().String(), "fingerprint", r.Fingerprint())
 	err := r.accept(ctx, ln)
@@ -172,14 +226,20 @@ func (r *Relay) Serve(ctx context.Context, ln net.Listener) error {
 		ln.Close()
 	}
 	r.log.Info("stopping", "conns", r.hub.count())
+	r.stop()
 	r.halfOpen.close()
-	r.identities.fetcher.Close() // ends the handshakes that wait for a list
 	for _, c := range r.hub.close() {
 		c.end(ending{reason: "shutdown", tell: proto.Errorf(proto.Shutdown, "the relay is stopping")})
 	}
-	r.conns.Wait()
-	stopKeeper()
-	keeper.Wait()
+	ended := waitFor(stopWithin, func() {
+		r.conns.Wait()
+		stopKeeper()
+		keeper.Wait()
+	})
+	if !ended {
+		stopKeeper()
+		r.log.Warn("stopped before all work had ended")
+	}
 	return err
 }
 
