@@ -6,6 +6,7 @@ import (
 	"encoding/asn1"
 	"errors"
 	"fmt"
+	"net"
 	"slices"
 	"strings"
 	"time"
@@ -21,7 +22,7 @@ func (w way) check() (path, error) {
 	for _, c := range w {
 		p.certs = append(p.certs, c.cert)
 	}
-	for _, check := range []func() error{p.checkExtensions, p.checkLength, p.checkMail, p.checkOthers, p.checkUsage} {
+	for _, check := range []func() error{p.checkExtensions, p.checkLength, p.checkHosts, p.checkOthers, p.checkUsage} {
 		if err := check(); err != nil {
 			return path{}, err
 		}
@@ -103,27 +104,61 @@ func (p path) checkLength() error {
 	return nil
 }
 
-// checkMail checks the rfc822Name constraints of every authority against all
+// hostConstraint is a kind of name constraint about hosts. crypto/x509 takes a host in it for
+// a whole domain.
+type hostConstraint struct {
+	what                       string
+	permitted, excluded, names func(*x509.Certificate) []string
+	isName                     func(string) bool
+	matches                    func(name, constraint string) bool
+}
+
+var hostConstraints = []hostConstraint{
+	{
+		"mail address",
+		func(c *x509.Certificate) []string { return c.PermittedEmailAddresses },
+		func(c *x509.Certificate) []string { return c.ExcludedEmailAddresses },
+		mailAddresses, func(address string) bool { return strings.IndexByte(address, '@') > 0 }, mailMatches,
+	},
+	{
+		"host of a URI",
+		func(c *x509.Certificate) []string { return c.PermittedURIDomains },
+		func(c *x509.Certificate) []string { return c.ExcludedURIDomains },
+		uriHosts, func(host string) bool { return host != "" && net.ParseIP(host) == nil }, hostMatches,
+	},
+}
+
+// checkHosts checks the constraints on mail and URIs of every authority against all
 // certificates below it (RFC 5280, section 4.2.1.10).
-func (p path) checkMail() error {
+func (p path) checkHosts() error {
 	for i, cert := range p.certs[1:] {
-		if len(cert.PermittedEmailAddresses) == 0 && len(cert.ExcludedEmailAddresses) == 0 {
-			continue
-		}
-		for j, below := range p.certs[:i+1] {
-			if j > 0 && sameName(below.RawSubject, below.RawIssuer) {
-				continue // self-issued
+		for _, kind := range hostConstraints {
+			permitted, excluded := kind.permitted(cert), kind.excluded(cert)
+			if len(permitted) == 0 && len(excluded) == 0 {
+				continue
 			}
-			for _, address := range mailAddresses(below) {
-				matches := func(constraint string) bool { return mailMatches(address, constraint) }
-				if strings.IndexByte(address, '@') <= 0 || len(cert.PermittedEmailAddresses) > 0 && !slices.ContainsFunc(cert.PermittedEmailAddresses, matches) ||
-					slices.ContainsFunc(cert.ExcludedEmailAddresses, matches) {
-					return p.untrusted("the authority %s may not vouch for the mail address %s (name constraints)", shownName(cert), shownText(address))
+			for j, below := range p.certs[:i+1] {
+				if j > 0 && sameName(below.RawSubject, below.RawIssuer) {
+					continue // self-issued
+				}
+				for _, name := range kind.names(below) {
+					matches := func(constraint string) bool { return kind.matches(name, constraint) }
+					if !kind.isName(name) || len(permitted) > 0 && !slices.ContainsFunc(permitted, matches) || slices.ContainsFunc(excluded, matches) {
+						return p.untrusted("the authority %s may not vouch for the %s %s (name constraints)", shownName(cert), kind.what, shownText(name))
+					}
 				}
 			}
 		}
 	}
 	return nil
+}
+
+// uriHosts returns the hosts of the URIs among the alternative names.
+func uriHosts(cert *x509.Certificate) (hosts []string) {
+	for _, uri := range cert.URIs {
+		hosts = append(hosts, uri.Hostname())
+	}
+	return hosts
 }
 
 // mailAddresses returns the addresses that constraints are about: the alternative names,
@@ -142,22 +177,26 @@ func mailAddresses(cert *x509.Certificate) (addresses []string) {
 	return addresses
 }
 
-// mailMatches reports whether an address satisfies a constraint: one mailbox, all of a
-// host, or with a period in front all hosts of a domain.
+// mailMatches reports whether an address satisfies a constraint: one mailbox, or its host.
 func mailMatches(address, constraint string) bool {
 	at := strings.LastIndexByte(address, '@')
-	host := strings.TrimSuffix(strings.ToLower(address[at+1:]), ".") // a final period changes no host
 	if i := strings.LastIndexByte(constraint, '@'); i >= 0 {
-		return at == i && address[:at] == constraint[:i] && host == strings.ToLower(constraint[i+1:])
+		return at == i && address[:at] == constraint[:i] && hostMatches(address[at+1:], constraint[i+1:])
 	}
-	constraint = strings.ToLower(constraint)
+	return hostMatches(address[at+1:], constraint)
+}
+
+// hostMatches reports whether a host satisfies a constraint: that host, or with a period in
+// front all hosts of a domain.
+func hostMatches(host, constraint string) bool {
+	host, constraint = strings.TrimSuffix(strings.ToLower(host), "."), strings.ToLower(constraint) // a final period changes no host
 	if strings.HasPrefix(constraint, ".") {
 		return strings.HasSuffix(host, constraint)
 	}
 	return host == constraint
 }
 
-// checkOthers leaves to crypto/x509 the constraints on DNS names, IP addresses and URIs, and
+// checkOthers leaves to crypto/x509 the constraints on DNS names and IP addresses, and
 // the policies that an authority may require. It verifies every signature again, so only a
 // path with such extensions is shown to it.
 func (p path) checkOthers() error {
@@ -188,7 +227,8 @@ func (p path) checkByX509() error {
 			c.RawSubject = p.certs[i-1].RawIssuer
 		}
 		c.MaxPathLen, c.MaxPathLenZero = -1, false                     // checkLength
-		c.PermittedEmailAddresses, c.ExcludedEmailAddresses = nil, nil // checkMail
+		c.PermittedEmailAddresses, c.ExcludedEmailAddresses = nil, nil // checkHosts
+		c.PermittedURIDomains, c.ExcludedURIDomains = nil, nil
 		shown[i] = &c
 		switch {
 		case i == len(p.certs)-1:

@@ -12,6 +12,7 @@ import (
 	"go/parser"
 	"go/token"
 	"math/big"
+	"net/url"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -199,6 +200,9 @@ func refusedPaths(t *testing.T) (list []refusal) {
 	add("mail constraint", trust, issue(t, p, "Ana", lab.By(newCA(t, p, p.Root, "Mail", lab.Mutate(func(c *x509.Certificate) {
 		c.PermittedDNSDomainsCritical, c.PermittedEmailAddresses = true, []string{"host.example"}
 	}))), lab.Mutate(func(c *x509.Certificate) { c.EmailAddresses = []string{"ana@sub.host.example"} })))
+	add("URI constraint", trust, issue(t, p, "Ana", lab.By(newCA(t, p, p.Root, "URIs", lab.Mutate(func(c *x509.Certificate) {
+		c.PermittedDNSDomainsCritical, c.PermittedURIDomains = true, []string{"host.example"}
+	}))), lab.Mutate(func(c *x509.Certificate) { c.URIs = []*url.URL{{Scheme: "http", Host: "sub.host.example"}} })))
 	add("policy that is required", trust, issue(t, p, "Ana", lab.By(newCA(t, p, p.Root, "Strict", lab.Mutate(func(c *x509.Certificate) {
 		c.Policies = nil
 		c.ExtraExtensions = append(c.ExtraExtensions, pkix.Extension{Id: oidPolicyConstraints, Critical: true, Value: []byte{0x30, 0x03, 0x80, 0x01, 0x00}})
