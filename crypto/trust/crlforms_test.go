@@ -344,6 +344,37 @@ func TestAddFlawed(t *testing.T) {
 	}
 }
 
+// TestFlawedFile: nor does a file with a flaw replace the sound list that was there before.
+func TestFlawedFile(t *testing.T) {
+	s := newScene(t)
+	path := filepath.Join(t.TempDir(), "list.crl")
+	store := NewCRLStore()
+	put := func(list []byte, status RevocationStatus, held int) {
+		t.Helper()
+		writeFile(t, path, list)
+		modified := labNow.Add(time.Duration(store.generation()) * time.Second)
+		must(t, os.Chtimes(path, modified, modified))
+		if store.generation() == 0 {
+			store.LoadDir(filepath.Dir(path))
+		} else {
+			store.Refresh()
+		}
+		want(t, s.status(store), status, "")
+		if n := len(store.List()); n != held {
+			t.Errorf("%d lists are held, want %d", n, held)
+		}
+	}
+	put(s.list(1, 9*hour, s.entry(10*hour, reasonHold)), RevocationRevoked, 1)
+	put(s.list(2, 8*hour, nobody, unknownCritical), RevocationRevoked, 2)
+	put(s.list(3, -day, nobody), RevocationRevoked, 2)
+	put(s.list(4, 7*hour, nobody), RevocationGood, 1)
+	put(s.list(5, 6*hour, nobody, unknownCritical), RevocationGood, 2)
+	put(s.list(6, 5*hour, s.entry(6*hour, 1), unknownCritical), RevocationRevoked, 2)
+	ofCC, err := s.p.CC.MakeCRL(lab.CRL{})
+	must(t, err)
+	put(ofCC, RevocationUnknown, 1)
+}
+
 // TestRefusedListIsNamed: the file of a list that cannot be read is named where the list is lacking,
 // with the reason, and without a hint to fetch the same again.
 func TestRefusedListIsNamed(t *testing.T) {

@@ -126,7 +126,7 @@ func (s *CRLStore) readDir(dir string, again bool) (files map[string]crlFile, ch
 			file.size, file.modified = info.Size(), info.ModTime()
 			lists, err := readCRLFile(path, info.Size())
 			if file.problem, file.partial = err, lists; err == nil {
-				file.lists, file.partial = lists, nil
+				file.lists, file.partial = append(lists, unreplaced(file.lists, lists, info.ModTime())...), nil
 			}
 		}
 		if file.problem != nil {
@@ -135,6 +135,15 @@ func (s *CRLStore) readDir(dir string, again bool) (files map[string]crlFile, ch
 		files[path] = file
 	}
 	return files, changed, problems
+}
+
+// unreplaced returns the former lists of a file that stay in force: where an authority's list
+// is followed by one with a flaw, or of the future, that does not take its place.
+func unreplaced(before, after []*crl, now time.Time) []*crl {
+	return slices.DeleteFunc(slices.Clone(before), func(old *crl) bool {
+		return len(old.flaws) > 0 || !slices.ContainsFunc(after, func(c *crl) bool { return c.folded == old.folded }) ||
+			slices.ContainsFunc(after, func(c *crl) bool { return c.sameScope(old) && c.isSound(now) || c.same(old) })
+	})
 }
 
 // holdFiles replaces the lists from directories by those in s.files. A list that was fetched
