@@ -67,7 +67,7 @@ func (s *CRLStore) check(path, signers []*x509.Certificate, at, now time.Time) R
 	signers = s.unrevoked(path, signers, at, now)
 	result := RevocationResult{Status: RevocationGood, Reason: "no revocation list names it"}
 	for i, cert := range path[:len(path)-1] {
-		status := s.checkOne(cert, signersOf(path[i+1:], signers, at), at, now)
+		status := s.checkOne(cert, signersOf(path[i+1:], signers, at, cmp.Or(now, at)), at, now)
 		result.Certificates = append(result.Certificates, status)
 		if !result.Status.better(status.Status) {
 			continue
@@ -98,13 +98,14 @@ func (s *CRLStore) unrevoked(path, signers []*x509.Certificate, at, now time.Tim
 
 // signersOf returns the certificates that may sign the lists about a certificate: its issuer,
 // which is the first of those above it, and the others of that name that hold at the time
-// (RFC 5280, section 6.3.3 (f)). None below may: an old key signs new ones, and no key
+// or now (RFC 5280, section 6.3.3 (f)). None below may: an old key signs new ones, and no key
 // clears itself.
-func signersOf(above, others []*x509.Certificate, at time.Time) []*x509.Certificate {
+func signersOf(above, others []*x509.Certificate, at, now time.Time) []*x509.Certificate {
 	issuer := above[0]
 	signers := []*x509.Certificate{issuer}
 	for _, other := range slices.Concat(above, others) {
-		if other != issuer && sameName(other.RawSubject, issuer.RawSubject) && checkValidity(other, at) == nil {
+		if other != issuer && sameName(other.RawSubject, issuer.RawSubject) &&
+			(checkValidity(other, at) == nil || checkValidity(other, now) == nil) {
 			signers = append(signers, other)
 		}
 	}
@@ -359,7 +360,7 @@ func crlURLs(cert *x509.Certificate) (complete, deltas []string) {
 // addresses of one list.
 func (s *CRLStore) Places(person *Person, now time.Time) (places []CRLFetch) {
 	for i, cert := range person.Path[:len(person.Path)-1] {
-		signers := signersOf(person.Path[i+1:], person.Signers, now)
+		signers := signersOf(person.Path[i+1:], person.Signers, now, now)
 		urls, deltaURLs := crlURLs(cert)
 		// An unknown status has no list: its NextUpdate is zero, long past.
 		lacking := s.checkOne(cert, signers, now, time.Time{}).List.NextUpdate.Before(now)

@@ -63,6 +63,22 @@ func TestRow20ListsByPrograms(t *testing.T) {
 	for _, policy := range []string{"try", "require"} {
 		judges[policy], _, _ = all.relay("-crl", crl, "-crl-policy", policy, "-fetch=false")
 	}
+	for _, test := range []struct{ command, says string }{
+		{"crl", "unusual: it is of version 1\n"},
+		{"crl", "clears nobody: it does not say when the next one is due\n"},
+		{"-json crl", `"oddity":"it is of version 1"`},
+		{"-json crl", `"flaw":"it does not say when the next one is due"`},
+		{"doctor", "form1-0.crl of \"EC version 1\": unusual: it is of version 1\n"},
+	} {
+		args := append([]string{"-fetch=false", "-crl", crl}, strings.Fields(test.command)...)
+		r := town.RunCommand(t, all.client("good1", filepath.Join(dir, "good1"), blind, args...), "")
+		if !strings.Contains(r.Stdout, test.says) {
+			t.Errorf("%s does not say %q: %+v", test.command, test.says, r)
+		}
+		if strings.Contains(r.Stdout, "another") && test.command == "doctor" {
+			t.Errorf("doctor tells of other lists: %s", r.Stdout)
+		}
+	}
 	for i, form := range lab.ListForms {
 		t.Run(form.Name, func(t *testing.T) {
 			t.Parallel()

@@ -118,7 +118,7 @@ func (d *doctor) revocation(cfg trust.VerifierConfig) {
 		d.note(check, person.Revocation.Hint, "%s", person.Revocation.Reason)
 	}
 	for _, l := range cfg.CRLs.List() {
-		if remark := l.Remark(); remark != "" {
+		if remark := l.Remark(); remark != "" && l.Verified { // it is about the card's path
 			d.note(check, "", "the list %s of %s: %s", l.Source, l.Issuer, remark)
 		}
 	}

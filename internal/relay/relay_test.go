@@ -490,6 +490,56 @@ func TestRelayLogsRevocation(t *testing.T) {
 	}
 }
 
+// TestRelayLogsUnusualLists: the log has the oddities and flaws of lists, at the start and when a file
+// changes.
+func TestRelayLogsUnusualLists(t *testing.T) {
+	pki, err := lab.New(lab.Options{CAKey: lab.P256})
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	put := func(form lab.ListForm) {
+		t.Helper()
+		lists, err := form.Lists(pki.Auth)
+		if err == nil {
+			err = os.WriteFile(filepath.Join(dir, form.Name+".crl"), lists[0], 0o600)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	forms := make(map[string]lab.ListForm)
+	for _, form := range lab.ListForms {
+		forms[form.Name] = form
+	}
+	var log bytes.Buffer
+	says := func(want ...string) {
+		t.Helper()
+		for _, w := range want {
+			if !strings.Contains(log.String(), w) {
+				t.Errorf("the log does not say %q: %s", w, &log)
+			}
+		}
+		if len(want) == 0 && log.Len() > 0 {
+			t.Errorf("the log says %s", &log)
+		}
+		log.Reset()
+	}
+	put(forms["version 1"])
+	put(forms["plain"])
+	ids, err := newIdentities(&Config{State: t.TempDir(), CRLDir: dir, Log: slog.New(slog.NewJSONHandler(&log, nil)), Now: time.Now})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ids.fetcher.Close()
+	says(`version 1.crl","authority":`, `"remark":"unusual: it is of version 1"`)
+	ids.listsChanged()
+	says()
+	put(forms["no nextUpdate"])
+	ids.listsChanged()
+	says(`no nextUpdate.crl","authority":`, `"remark":"clears nobody: it does not say when the next one is due"`)
+}
+
 // failingListener fails a few times before it accepts.
 type failingListener struct {
 	net.Listener
