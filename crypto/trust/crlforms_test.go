@@ -336,8 +336,9 @@ func TestAddFlawed(t *testing.T) {
 	want(t, s.status(store), RevocationRevoked, "")
 	add(s.list(4, 2*hour, nobody), true, 2)
 	add(s.list(3, 3*hour, nobody), false, 2)
+	add(s.list(4, 2*hour, s.entry(hour, 1)), true, 3) // of the same time and number
 	want(t, s.status(store), RevocationRevoked, "")
-	add(s.list(10, -5*time.Minute, nobody), true, 2)
+	add(s.list(10, -5*time.Minute, nobody), true, 2) // in place of both
 	for _, later := range []time.Duration{day, 3 * day} { // what was of tomorrow is then the newest
 		status := store.checkOne(s.cert, signers, labNow.Add(later), time.Time{})
 		want(t, status, RevocationRevoked, "")

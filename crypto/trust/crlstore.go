@@ -198,7 +198,7 @@ func (s *CRLStore) Add(r io.Reader, source string, signers []*x509.Certificate, 
 		}
 	}
 	held := slices.DeleteFunc(slices.Clone(s.held), func(old heldCRL) bool {
-		return old.same(list.crl) || old.added && !old.newer(list.crl) && (sound || !old.isSound(now)) && same(old)
+		return old.same(list.crl) || old.added && list.newer(old.crl) && (sound || !old.isSound(now)) && same(old)
 	})
 	var added int
 	for i := len(held) - 1; i >= 0; i-- {
