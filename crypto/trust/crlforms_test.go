@@ -8,6 +8,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/asn1"
+	"errors"
 	"io"
 	"math/big"
 	"os"
@@ -61,10 +62,9 @@ func (s *formScene) judge(t *testing.T, store *CRLStore, clears bool) {
 			"now":              func(b *Bundle) (*Person, error) { return v.Verify(b, b.Name) },
 			"half an hour ago": func(b *Bundle) (*Person, error) { return v.VerifyAt(b, b.Name, labNow.Add(-30*time.Minute)) },
 		} {
-			if _, err := look(s.bad); true {
-				if refused, ok := err.(*Error); !ok || refused.Code != proto.CertificateRevoked {
-					t.Errorf("%s, %s: the revoked one: %v", policy, when, err)
-				}
+			_, err := look(s.bad)
+			if refused, ok := errors.AsType[*Error](err); !ok || refused.Code != proto.CertificateRevoked {
+				t.Errorf("%s, %s: the revoked one: %v", policy, when, err)
 			}
 			person, err := look(s.good)
 			switch {
@@ -338,7 +338,7 @@ func TestAddFlawed(t *testing.T) {
 	add(s.list(3, 3*hour, nobody), false, 2)
 	add(s.list(4, 2*hour, s.entry(hour, 1)), true, 3) // of the same time and number
 	want(t, s.status(store), RevocationRevoked, "")
-	add(s.list(10, -5*time.Minute, nobody), true, 2) // in place of both
+	add(s.list(10, -5*time.Minute, nobody), true, 2)      // in place of both
 	for _, later := range []time.Duration{day, 3 * day} { // what was of tomorrow is then the newest
 		status := store.checkOne(s.cert, signers, labNow.Add(later), time.Time{})
 		want(t, status, RevocationRevoked, "")

@@ -9,10 +9,11 @@ import (
 	"crypto/sha256"
 	"crypto/sha512"
 	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/asn1"
 	"errors"
 	"io"
 	"slices"
-	"strings"
 )
 
 // maxSignedWhole bounds a list signed with Ed25519 in bytes. The signature is over the bytes
@@ -26,97 +27,57 @@ type signatureAlgorithm struct {
 	salt int // of PSS, in bytes
 }
 
-// The OIDs of algorithms that are safe to crypto/x509.
-const (
-	oidPSS  = "\x2a\x86\x48\x86\xf7\x0d\x01\x01\x0a"
-	oidMGF1 = "\x2a\x86\x48\x86\xf7\x0d\x01\x01\x08"
-	oidSHA2 = "\x60\x86\x48\x01\x65\x03\x04\x02" // and the last number
-)
+// The algorithms that are safe to crypto/x509.
+var (
+	oidPSS  = asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 1, 10}
+	oidMGF1 = asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 1, 8}
 
-var signatureOIDs = map[string]signatureAlgorithm{
-	"\x2a\x86\x48\x86\xf7\x0d\x01\x01\x0b": {"rsa", crypto.SHA256, 0},
-	"\x2a\x86\x48\x86\xf7\x0d\x01\x01\x0c": {"rsa", crypto.SHA384, 0},
-	"\x2a\x86\x48\x86\xf7\x0d\x01\x01\x0d": {"rsa", crypto.SHA512, 0},
-	"\x2a\x86\x48\xce\x3d\x04\x03\x02":     {"ecdsa", crypto.SHA256, 0},
-	"\x2a\x86\x48\xce\x3d\x04\x03\x03":     {"ecdsa", crypto.SHA384, 0},
-	"\x2a\x86\x48\xce\x3d\x04\x03\x04":     {"ecdsa", crypto.SHA512, 0},
-	"\x2b\x65\x70":                         {"ed25519", 0, 0},
-}
+	signatureOIDs = map[string]signatureAlgorithm{
+		"1.2.840.113549.1.1.11": {"rsa", crypto.SHA256, 0},
+		"1.2.840.113549.1.1.12": {"rsa", crypto.SHA384, 0},
+		"1.2.840.113549.1.1.13": {"rsa", crypto.SHA512, 0},
+		"1.2.840.10045.4.3.2":   {"ecdsa", crypto.SHA256, 0},
+		"1.2.840.10045.4.3.3":   {"ecdsa", crypto.SHA384, 0},
+		"1.2.840.10045.4.3.4":   {"ecdsa", crypto.SHA512, 0},
+		"1.3.101.112":           {"ed25519", 0, 0},
+	}
+	hashOIDs = map[string]crypto.Hash{
+		"2.16.840.1.101.3.4.2.1": crypto.SHA256,
+		"2.16.840.1.101.3.4.2.2": crypto.SHA384,
+		"2.16.840.1.101.3.4.2.3": crypto.SHA512,
+	}
+)
 
 // parseAlgorithm reads an AlgorithmIdentifier. Parameters say something for PSS only: as
 // crypto/x509 does with certificates, others are passed over (RFC 4055, sections 2.1 and 5:
 // both NULL and none must be accepted).
 func parseAlgorithm(der []byte) (a signatureAlgorithm, ok bool) {
-	oid, parameters, ok := splitAlgorithm(der)
-	if !ok {
+	var id pkix.AlgorithmIdentifier
+	if _, err := asn1.Unmarshal(der, &id); err != nil {
 		return a, false
 	}
-	if oid == oidPSS {
-		return parsePSS(parameters)
+	if id.Algorithm.Equal(oidPSS) {
+		return parsePSS(id.Parameters.FullBytes)
 	}
-	a, ok = signatureOIDs[oid]
-	return a, ok && (a.kind != "ed25519" || len(parameters) == 0)
-}
-
-// splitAlgorithm splits an AlgorithmIdentifier into the OID and what follows it.
-func splitAlgorithm(der []byte) (oid string, parameters []byte, ok bool) {
-	body, ok := derOnly(der, derSequence)
-	if !ok {
-		return "", nil, false
-	}
-	id, parameters, ok := derExpect(body, derOID)
-	return string(id.body), parameters, ok
+	a, ok = signatureOIDs[id.Algorithm.String()]
+	return a, ok && (a.kind != "ed25519" || len(id.Parameters.FullBytes) == 0)
 }
 
 // parsePSS reads RSASSA-PSS-params (RFC 4055, section 3.1) with a hash of SHA-2 and MGF1 with the
 // same.
 func parsePSS(der []byte) (a signatureAlgorithm, ok bool) {
-	rest, ok := derOnly(der, derSequence)
-	if !ok {
-		return a, false
+	var p struct {
+		Hash    pkix.AlgorithmIdentifier `asn1:"explicit,tag:0"`
+		Mask    pkix.AlgorithmIdentifier `asn1:"explicit,tag:1"`
+		Salt    int                      `asn1:"optional,explicit,tag:2,default:20"`
+		Trailer int                      `asn1:"optional,explicit,tag:3,default:1"`
 	}
-	var fields [4][]byte // hash, mask, salt, trailer
-	for i := range fields {
-		var e derElement
-		var found bool
-		if e, rest, found, ok = derOptional(rest, derContext(byte(i), true)); !ok {
-			return a, false
-		}
-		if found {
-			fields[i] = e.body
-		}
-	}
-	hash, ok := parseHash(fields[0])
-	mask, maskHash, isMask := splitAlgorithm(fields[1])
-	if of, same := parseHash(maskHash); !ok || !isMask || mask != oidMGF1 || !same || of != hash || len(rest) != 0 {
-		return a, false
-	}
-	salt := 20 // the default
-	if fields[2] != nil {
-		body, ok := derOnly(fields[2], derInteger)
-		if !ok || len(body) == 0 || len(body) > 2 || body[0]&0x80 != 0 {
-			return a, false
-		}
-		salt = 0
-		for _, c := range body {
-			salt = salt<<8 | int(c)
-		}
-	}
-	if trailer, ok := derOnly(fields[3], derInteger); fields[3] != nil && (!ok || string(trailer) != "\x01") {
-		return a, false
-	}
-	return signatureAlgorithm{"pss", hash, salt}, true
-}
-
-// parseHash reads the identifier of a hash of SHA-2, without parameters or with NULL.
-func parseHash(der []byte) (crypto.Hash, bool) {
-	oid, parameters, ok := splitAlgorithm(der)
-	number, isSHA2 := strings.CutPrefix(oid, oidSHA2)
-	if !ok || !isSHA2 || len(parameters) > 0 && string(parameters) != "\x05\x00" {
-		return 0, false
-	}
-	hash, ok := map[string]crypto.Hash{"\x01": crypto.SHA256, "\x02": crypto.SHA384, "\x03": crypto.SHA512}[number]
-	return hash, ok
+	var mask pkix.AlgorithmIdentifier
+	_, err := asn1.Unmarshal(der, &p)
+	_, maskErr := asn1.Unmarshal(p.Mask.Parameters.FullBytes, &mask)
+	hash, ok := hashOIDs[p.Hash.Algorithm.String()]
+	return signatureAlgorithm{"pss", hash, p.Salt}, ok && err == nil && maskErr == nil && p.Mask.Algorithm.Equal(oidMGF1) &&
+		hashOIDs[mask.Algorithm.String()] == hash && p.Salt >= 0 && p.Trailer == 1
 }
 
 // maxHead bounds in bytes the start of a list in which version, algorithm and issuer are looked

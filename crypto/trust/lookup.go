@@ -77,9 +77,11 @@ func (s *CRLStore) check(path, signers []*x509.Certificate, at, now time.Time) R
 		case status.Status == RevocationUnknown:
 			result.Reason = fmt.Sprintf("whether the certificate of %s is revoked is not known: %s", status.Name, status.Reason)
 		case status.Date.IsZero():
-			result.Reason = fmt.Sprintf("the certificate of %s was revoked, and its list does not say when (%s)", status.Name, status.Reason)
+			result.Reason = fmt.Sprintf("the certificate of %s was revoked, and its list does not say when (%s)",
+				status.Name, status.Reason)
 		default:
-			result.Reason = fmt.Sprintf("the certificate of %s was revoked on %s (%s)", status.Name, shownTime(status.Date), status.Reason)
+			result.Reason = fmt.Sprintf("the certificate of %s was revoked on %s (%s)",
+				status.Name, shownTime(status.Date), status.Reason)
 		}
 	}
 	return result
@@ -259,7 +261,9 @@ func (l *lookup) search(s *crlScope) (entry crlEntry, list heldCRL, revoked bool
 // and 6.3.3 (c)). A delta without its base lifts no hold; but if it is not older, a
 // revocation in it counts. until is the time by which the applied lists must be replaced,
 // newest the newest of them.
-func (l *lookup) combine(base heldCRL, deltas []heldCRL) (entry crlEntry, list heldCRL, listed bool, until time.Time, newest heldCRL) {
+func (l *lookup) combine(base heldCRL, deltas []heldCRL) (
+	entry crlEntry, list heldCRL, listed bool, until time.Time, newest heldCRL,
+) {
 	entry, listed = base.entries.find(l.serial)
 	list, until = base, base.nextUpdate
 	newest = base
