@@ -67,8 +67,7 @@ func (p *PEM) Next() error {
 		case bytes.IndexByte(line, 0) >= 0:
 			return p.errorf("this is no text but bytes, as of a file in DER or UTF-16")
 		case isPEMMark(line):
-			return p.errorf("a block in PEM does not begin or end as it must, on a line of its own: %s",
-				Quote(Clip(string(line), 64)))
+			return p.errorf("a block in PEM does not begin or end as it must, on a line of its own")
 		case p.cut:
 			return p.errorf("a line of more than %d bytes", pemLine)
 		}
@@ -134,7 +133,7 @@ func (p *PEM) body() ([]byte, error) {
 		p.inside, p.rest = false, rest
 		return nil, nil
 	case ok || isPEMMark(line):
-		return nil, p.errorf("the block that begins in line %d does not end as it must, with %s%s-----", p.Line, pemEnd, Quote(p.Type))
+		return nil, p.errorf("the block that begins in line %d does not end as it must, with its own type on a line of its own", p.Line)
 	}
 	return line, nil
 }

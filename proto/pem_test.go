@@ -56,7 +56,7 @@ func TestPEM(t *testing.T) {
 			[]string{"A " + long, "B C two!"}, ""},
 		"an empty block": {"-----BEGIN A-----\n-----END A-----\n", []string{"A "}, ""},
 
-		"a quoted block":          {one + "> " + two, nil, `line 4: a block in PEM does not begin or end as it must, on a line of its own: "> -----BEGIN B C-----"`},
+		"a quoted block":          {one + "> " + two, nil, "line 4: a block in PEM does not begin or end as it must, on a line of its own"},
 		"text before BEGIN":       {"Root:" + one, nil, "line 1: "},
 		"base64 after BEGIN":      {"-----BEGIN A-----b25l\n-----END A-----\n", nil, "line 1: "},
 		"BEGIN lacks a dash":      {one + two[1:], nil, "line 4: "},

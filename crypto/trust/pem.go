@@ -55,7 +55,7 @@ func readCertificates(text []byte) (certs []pemCertificate, notices []string, er
 				blocks.Line))
 			continue
 		default:
-			notices = append(notices, fmt.Sprintf("line %d: %s is left out, because it is no certificate", blocks.Line, proto.Quote(label)))
+			notices = append(notices, fmt.Sprintf("line %d: %s is left out, because it is no certificate", blocks.Line, shownText(label)))
 			continue
 		}
 		der, err := io.ReadAll(blocks)

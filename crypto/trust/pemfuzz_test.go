@@ -100,7 +100,7 @@ func FuzzCRLFile(f *testing.F) {
 		bytes.Replace(text(two), []byte("END X509 CRL"), []byte("END CERTIFICATE"), 1),
 		bytes.ReplaceAll(text(two), []byte("X509 CRL"), []byte("CERTIFICATE")),
 		bytes.Replace(text(two), []byte("\n"), []byte("\nProc-Type: 4\n\n"), 1),
-		[]byte("-----BEGIN BI123456789-----\n"), []byte("-----BEGIN MTE\x00dDAw\xff\xffjAUMBI1"))
+		[]byte("-----BEGIN BI123456789-----\n"), []byte("-BEGIN BI00000"), []byte("-----BEGIN BI00000-----\n-----END BI-----\n"), []byte("-----BEGIN MTE\x00dDAw\xff\xffjAUMBI1"))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		lists, err := read(b)
 		slow, slowErr := readCRLs(iotest.OneByteReader(bytes.NewReader(b)))

@@ -78,7 +78,7 @@ func (f *Fetcher) climb(
 			case next == nil && refused != nil:
 				return found, &fail.Error{
 					Code:    proto.CertificateUntrusted,
-					Message: "the certificate of the authority " + proto.Quote(cert.Issuer.CommonName) + " is at hand and does not serve: " + refused.Error(),
+					Message: "the certificate of the authority " + proto.Quote(trust.IssuerName(cert)) + " is at hand and does not serve: " + refused.Error(),
 				}
 			case next == nil:
 				return found, err
