@@ -132,6 +132,24 @@ func TestListAndWhois(t *testing.T) {
 	}
 }
 
+// TestPersonWithoutACommonName: the whole subject stands where the name would.
+func TestPersonWithoutACommonName(t *testing.T) {
+	w := town.New(t, map[string][]lab.IssueOption{
+		"alice": nil, "bob": {lab.WithSubject(lab.DN("C", "PT", "O", "Lab", "serialNumber", "X1"))}, "gone": {
+			lab.WithSubject(lab.DN("C", "PT", "O", "Lab", "serialNumber", "123456789")), lab.Untrusted}})
+	bob := w.Receive("bob", "-n", "1")
+	const whole = "SERIALNUMBER=X1,O=Lab,C=PT"
+	if whois := w.Must("", "alice", "whois", "bob"); !strings.HasPrefix(whois, "Nome           : "+whole+"\nOrganização    : Lab\n") {
+		t.Errorf("whois is %q", whois)
+	}
+	w.Must("", "alice", "send", "bob", "hello")
+	bob.End()
+	if known := w.Must("", "alice", "trust"); !strings.Contains(known, `"`+whole+`"`) {
+		t.Errorf("known is %q", known)
+	}
+	w.Fails(4, "gone", []string{"list"}, `the certificate of "SERIALNUMBER=*********,O=Lab,C=PT", issued by`)
+}
+
 // wantLines checks the beginning of every line of text.
 func wantLines(t *testing.T, text string, begin ...string) {
 	t.Helper()
