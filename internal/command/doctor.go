@@ -120,7 +120,7 @@ func (d *doctor) add(c doctorObject) { d.checks = append(d.checks, c) }
 func (d *doctor) result(check, status, message, hint string) doctorObject {
 	return doctorObject{
 		head: d.a.out.head("doctor"), Check: check, Status: status,
-		Message: oneLine(proto.Visible(message)), Hint: oneLine(hint),
+		Message: oneLine(proto.Visible(message)), Hint: oneLine(d.a.opt.advice(hint)),
 	}
 }
 

@@ -66,7 +66,7 @@ func (d *doctor) lookAtTrust(ctx context.Context, bundle []byte) error {
 		}
 		switch why := fetch.NotAsked(ctx, place); {
 		case place == "":
-			d.fail("chain", err)
+			d.fail("chain", d.a.ownRefused(d.leaf, err))
 		case why != "" && !d.a.opt.fetchPrivate:
 			d.fail("chain", &fail.Error{
 				Code:    proto.CertificateUntrusted,

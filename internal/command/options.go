@@ -21,7 +21,8 @@ import (
 // options are the global flags, which precede the command.
 type options struct {
 	relay, name, card, state       string
-	pinFile, caBundle, crlDir      string
+	pinFile, crlDir                string
+	caBundle, onlyCA               string
 	fingerprint                    string
 	policy                         trust.Policy
 	fetch, fetchPrivate, acceptNew bool
@@ -56,6 +57,7 @@ func (o *options) flags(ciphers *string) *flag.FlagSet {
 	f.StringVar(&o.pinFile, "pin-file", "", "")
 	f.StringVar(&o.state, "state", o.state, "")
 	f.StringVar(&o.caBundle, "ca-bundle", "", "")
+	f.StringVar(&o.onlyCA, "only-ca", o.onlyCA, "")
 	f.StringVar(&o.crlDir, "crl", "", "")
 	f.StringVar((*string)(&o.policy), "crl-policy", string(trust.PolicyTry), "")
 	f.BoolVar(&o.fetch, "fetch", true, "")
@@ -78,6 +80,7 @@ func (o *options) flags(ciphers *string) *flag.FlagSet {
 func parseGlobal(args []string, env func(string) string) (o options, rest []string, err error) {
 	o = options{
 		relay: env("CHATSECURE_RELAY"), name: env("CHATSECURE_NAME"), card: env("CHATSECURE_CARD"), state: env("CHATSECURE_STATE"),
+		onlyCA: env("CHATSECURE_ONLY_CA"),
 	}
 	var ciphers string
 	f := o.flags(&ciphers)
@@ -112,6 +115,8 @@ func (o *options) check() error {
 		return usageError("-timeout must be positive, not %v", o.timeout)
 	case o.fingerprint != "" && !isFingerprint(o.fingerprint):
 		return usageError("-fingerprint has 64 hex digits, with or without colons")
+	case o.onlyCA != "" && o.caBundle != "":
+		return usageError("-only-ca and -ca-bundle exclude each other, also where -only-ca comes from CHATSECURE_ONLY_CA")
 	case o.quiet && o.verbose:
 		return usageError("-q and -v exclude each other")
 	}
@@ -121,6 +126,14 @@ func (o *options) check() error {
 		}
 	}
 	return nil
+}
+
+// advice is a hint that names the option to give roots with.
+func (o *options) advice(hint string) string {
+	if o.onlyCA == "" {
+		return hint
+	}
+	return strings.ReplaceAll(hint, "-ca-bundle", "-only-ca")
 }
 
 // checkRelay checks -relay, for commands that go online. For others its value,

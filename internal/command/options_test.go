@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"chatsecure/crypto/trust"
+	"chatsecure/internal/fail"
 	"chatsecure/internal/history"
 	"chatsecure/internal/state"
 	"chatsecure/testdata/lab/manual"
@@ -70,6 +71,16 @@ func TestEnvironment(t *testing.T) {
 	if err != nil || o.relay != "h:1" || o.name != "ana" || o.card != "dir" || o.state != "s" {
 		t.Errorf("the environment: %+v %v", o, err)
 	}
+	env["CHATSECURE_ONLY_CA"] = "roots"
+	if o, _, err := parseGlobal(nil, get); err != nil || o.onlyCA != "roots" {
+		t.Errorf("CHATSECURE_ONLY_CA: %+v %v", o, err)
+	}
+	if _, _, err := parseGlobal([]string{"-ca-bundle", "more"}, get); fail.ExitStatus(err) != 2 {
+		t.Errorf("CHATSECURE_ONLY_CA with -ca-bundle: %v", err)
+	}
+	if o, _, err := parseGlobal([]string{"-only-ca", "", "-ca-bundle", "more"}, get); err != nil || o.onlyCA != "" {
+		t.Errorf("-only-ca over the environment: %+v %v", o, err)
+	}
 	if o, _, err = parseGlobal([]string{"-relay", "h:2", "-name", "bob"}, get); err != nil || o.relay != "h:2" ||
 		o.name != "bob" || o.card != "dir" {
 		t.Errorf("flags over the environment: %+v %v", o, err)
@@ -112,7 +123,7 @@ func TestUsageErrors(t *testing.T) {
 		"history bob", "history -peer a/b", "history -verify -export 00", "history -peer bob -verify",
 		"verify", "card x", "crl everything", "trust x", "trust accept", "trust accept a b", "trust forget a/b", "logout x",
 		"-name ana release x",
-		"-ca-bundle /none verify x", "-crl /none verify x",
+		"-ca-bundle /none verify x", "-only-ca /none verify x", "-only-ca a -ca-bundle b verify x", "-crl /none verify x",
 		"-name ana -relay 127.0.0.1 list", "-name ana -relay 127.0.0.1:99999 list", "-name ana -relay h:0 list",
 		"-name ana -relay ::1 list", "-relay 127.0.0.1 doctor", "history -json",
 	} {
@@ -200,7 +211,7 @@ func TestHelpAndVersion(t *testing.T) {
 func TestUsageNamesEverything(t *testing.T) {
 	text := usage
 	for _, flag := range []string{
-		"-relay", "-name", "-card", "-pin-file", "-state", "-ca-bundle", "-crl", "-crl-policy", "-fetch=false", "-fetch-private", "-fingerprint",
+		"-relay", "-name", "-card", "-pin-file", "-state", "-ca-bundle", "-only-ca", "-crl", "-crl-policy", "-fetch=false", "-fetch-private", "-fingerprint",
 		"-accept-new", "-keep", "-key", "-ciphers", "-batch", "-timeout", "-json", "-q", "-v", "-version", "-h",
 	} {
 		if !strings.Contains(text, "  "+flag+" ") && !strings.Contains(text, "  "+flag+"\n") &&

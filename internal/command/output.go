@@ -23,6 +23,7 @@ const outBuffer = 64 << 10
 // called from any goroutine.
 type display struct {
 	json, quiet, verbose bool
+	advice               func(hint string) string
 	now                  func() time.Time
 
 	mu     sync.Mutex // guards the fields below
@@ -37,7 +38,7 @@ type display struct {
 
 func newDisplay(sys System, opt options) *display {
 	d := &display{
-		json: opt.json, quiet: opt.quiet, verbose: opt.verbose, now: sys.Now,
+		json: opt.json, quiet: opt.quiet, verbose: opt.verbose, advice: opt.advice, now: sys.Now,
 		out: bufio.NewWriterSize(sys.Stdout, outBuffer), err: sys.Stderr,
 	}
 	d.told = sync.NewCond(&d.mu)
@@ -207,7 +208,7 @@ func (d *display) fail(err error) int {
 	// Each sentence is made safe at its source. This is the last chance to keep
 	// one that was not from acting on a terminal.
 	b.WriteString(d.in(term.Alarm, "client: error: "+proto.Visible(oneLine(e.Message))) + "\n")
-	if hint := e.Advice(); hint != "" {
+	if hint := d.advice(e.Advice()); hint != "" {
 		fmt.Fprintf(&b, "client: hint: %s\n", proto.Visible(oneLine(hint)))
 	}
 	if d.json {

@@ -37,6 +37,10 @@ func (s *signer) credential(ctx context.Context) (*state.Credential, error) {
 	}
 	if kept != nil {
 		if !s.opt.keyGiven || kept.Key.Kind() == s.opt.key {
+			if _, err := s.verifier.Certificate(kept.Bundle.X509, kept.Bundle.Chain); s.opt.onlyCA != "" && isOfChain(err) {
+				kept.Key.Erase()
+				return nil, s.ownRefused(kept.Bundle.X509, err)
+			}
 			s.out.detail("the key that was kept is used, until %s", time.Unix(kept.Bundle.NotAfter, 0).Local().Format(time.DateTime))
 			return kept, nil
 		}
@@ -61,7 +65,7 @@ func (s *signer) sign(ctx context.Context) (*state.Credential, error) {
 	}
 	issuers, err := s.issuers(ctx, c)
 	if err != nil {
-		return nil, err
+		return nil, s.ownRefused(c.Leaf(), err)
 	}
 	lifetime := trust.MaxDelegation
 	if s.opt.keep > 0 {

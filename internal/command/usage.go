@@ -55,6 +55,7 @@ Options, which stand before COMMAND (given twice, the last counts):
   -state DIR           what is remembered, and the history (CHATSECURE_STATE;
                        default $XDG_STATE_HOME/chatsecure)
   -ca-bundle FILE      more trusted roots, and intermediates, in PEM
+  -only-ca FILE        these roots and no others (CHATSECURE_ONLY_CA)
   -crl DIR             revocation lists
   -crl-policy P        try (default): unknown revocation is accepted; require:
                        it is refused; off: nobody looks

@@ -1,7 +1,10 @@
 package command
 
 import (
+	"cmp"
+	"crypto/x509"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 
@@ -12,21 +15,22 @@ import (
 	"chatsecure/proto"
 )
 
-// maxCABundle bounds a -ca-bundle file in bytes. Mozilla's own bundle has a
+// maxCABundle bounds a -ca-bundle or -only-ca file in bytes. Mozilla's own bundle has a
 // quarter of a megabyte.
 const maxCABundle = 8 << 20
 
-// readCABundle returns the -ca-bundle file, or nil without that option.
+// readCABundle returns the -ca-bundle or -only-ca file, or nil without these options.
 func (a *app) readCABundle() ([]byte, error) {
-	if a.opt.caBundle == "" {
+	file := cmp.Or(a.opt.onlyCA, a.opt.caBundle)
+	if file == "" {
 		return nil, nil
 	}
-	data, err := readSmallFile(a.opt.caBundle, maxCABundle)
+	data, err := readSmallFile(file, maxCABundle)
 	if err != nil {
-		return nil, badBundle("-ca-bundle cannot be read", err)
+		return nil, a.badBundle(err)
 	}
 	if _, err := trust.PEMCertificates(data); err != nil {
-		return nil, badBundle("-ca-bundle "+proto.Visible(a.opt.caBundle), err)
+		return nil, a.badBundle(err)
 	}
 	return data, nil
 }
@@ -53,29 +57,52 @@ func (a *app) trust(cfg *client.Config, caBundle []byte) error {
 }
 
 // trustStore has Mozilla's roots, the pinned anchors and the -ca-bundle file,
-// which may be nil.
-func (a *app) trustStore(caBundle []byte) (*trust.Store, error) {
-	var extra [][]byte
-	if caBundle != nil {
-		extra = append(extra, caBundle)
+// which may be nil, or the roots of the -only-ca file and no others.
+func (a *app) trustStore(caBundle []byte) (store *trust.Store, err error) {
+	switch {
+	case a.opt.onlyCA != "":
+		store, err = trust.NewOnlyStore(caBundle)
+	case caBundle != nil:
+		store, err = trust.NewStore(a.Roots, caBundle)
+	default:
+		store, err = trust.NewStore(a.Roots)
 	}
-	store, err := trust.NewStore(a.Roots, extra...)
 	if err != nil {
-		return nil, badBundle("-ca-bundle "+proto.Visible(a.opt.caBundle), err)
+		return nil, a.badBundle(err)
 	}
 	for _, notice := range store.Notices() {
-		a.out.notice("-ca-bundle %s: %s", proto.Visible(a.opt.caBundle), notice)
+		a.out.notice("%s: %s", a.bundleName(), notice)
 	}
 	return store, nil
 }
 
-// badBundle is an error of the -ca-bundle file.
-func badBundle(what string, err error) error {
-	return &fail.Error{Code: proto.Usage, Message: what + ": " + err.Error(), Hint: "give a PEM file with certificates", Err: err}
+// bundleName names the option and the file that readCABundle reads.
+func (a *app) bundleName() string {
+	return a.opt.advice("-ca-bundle") + " " + proto.Visible(cmp.Or(a.opt.onlyCA, a.opt.caBundle))
 }
 
-// verifier returns a verifier with Mozilla's roots, the pinned anchors and the
-// -ca-bundle file, and its revocation lists, which are nil with -crl-policy
+// badBundle is an error of that file.
+func (a *app) badBundle(err error) error {
+	return &fail.Error{Code: proto.Usage, Message: a.bundleName() + ": " + err.Error(), Hint: "give a PEM file with certificates", Err: err}
+}
+
+// ownRefused says of a refusal of one's own certificate that -only-ca is the reason.
+func (a *app) ownRefused(leaf []byte, err error) error {
+	if a.opt.onlyCA == "" || !fail.HasCode(err, proto.CertificateUntrusted) {
+		return err
+	}
+	name := "of the card"
+	if cert, err := x509.ParseCertificate(leaf); err == nil && cert.Subject.CommonName != "" {
+		name = "of " + cert.Subject.CommonName
+	}
+	return &fail.Error{
+		Code:    proto.CertificateUntrusted,
+		Message: fmt.Sprintf("your own certificate, %s, is under no root in %s (-only-ca): %v", name, a.opt.onlyCA, err),
+		Hint:    "use a card of one of these authorities, or add the root of this one to that file", Err: err,
+	}
+}
+
+// verifier returns a verifier with trustStore's roots, and its revocation lists, which are nil with -crl-policy
 // off. fetched is the directory of fetched lists, or "".
 func (a *app) verifier(fetched string, caBundle []byte) (v *trust.Verifier, lists *trust.CRLStore, err error) {
 	store, err := a.trustStore(caBundle)

@@ -4,7 +4,7 @@ _chatsecure_client() {
 	COMPREPLY=()
 	for ((i = 1; i < COMP_CWORD; i++)); do
 		case ${COMP_WORDS[i]} in
-		-relay|--relay|-name|--name|-card|--card|-pin-file|--pin-file|-state|--state|-ca-bundle|--ca-bundle|-crl|--crl|-crl-policy|--crl-policy|-fingerprint|--fingerprint|-keep|--keep|-key|--key|-ciphers|--ciphers|-timeout|--timeout|:|=) ((i++)) ;;
+		-relay|--relay|-name|--name|-card|--card|-pin-file|--pin-file|-state|--state|-ca-bundle|--ca-bundle|-only-ca|--only-ca|-crl|--crl|-crl-policy|--crl-policy|-fingerprint|--fingerprint|-keep|--keep|-key|--key|-ciphers|--ciphers|-timeout|--timeout|:|=) ((i++)) ;;
 		-*) ;;
 		*) command=${COMP_WORDS[i]}; break ;;
 		esac
@@ -16,6 +16,7 @@ _chatsecure_client() {
 	:-pin-file|:--pin-file) COMPREPLY=($(compgen -f -- "$cur")); return ;;
 	:-state|:--state) COMPREPLY=($(compgen -d -- "$cur")); return ;;
 	:-ca-bundle|:--ca-bundle) COMPREPLY=($(compgen -f -- "$cur")); return ;;
+	:-only-ca|:--only-ca) COMPREPLY=($(compgen -f -- "$cur")); return ;;
 	:-crl|:--crl) COMPREPLY=($(compgen -d -- "$cur")); return ;;
 	:-crl-policy|:--crl-policy) COMPREPLY=($(compgen -W 'try require off' -- "$cur")); return ;;
 	:-fingerprint|:--fingerprint) return ;;
@@ -33,7 +34,7 @@ _chatsecure_client() {
 	history:-export|history:--export) return ;;
 	esac
 	case $command in
-	'') COMPREPLY=($(compgen -W "-relay -name -card -pin-file -state -ca-bundle -crl -crl-policy -fetch -fetch-private -fingerprint -accept-new -keep -key -ciphers -batch -timeout -json -q -v -version -h list whois send recv pipe history verify card crl trust logout release doctor completion" -- "$cur")) ;;
+	'') COMPREPLY=($(compgen -W "-relay -name -card -pin-file -state -ca-bundle -only-ca -crl -crl-policy -fetch -fetch-private -fingerprint -accept-new -keep -key -ciphers -batch -timeout -json -q -v -version -h list whois send recv pipe history verify card crl trust logout release doctor completion" -- "$cur")) ;;
 	list) COMPREPLY=($(compgen -W "" -- "$cur")) ;;
 	whois) COMPREPLY=($(compgen -W " $(client -q trust 2>/dev/null | sed -n 's/^peer \([^ ]*\) .*/\1/p')" -- "$cur")) ;;
 	send) COMPREPLY=($(compgen -W "-wait -wait-peer $(client -q trust 2>/dev/null | sed -n 's/^peer \([^ ]*\) .*/\1/p')" -- "$cur")) ;;

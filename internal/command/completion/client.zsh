@@ -26,6 +26,7 @@ _chatsecure_client() {
 		'-pin-file[the card'\''s PIN is its first line]:FILE:_files' \
 		'-state[what is remembered, and the history (CHATSECURE_STATE; default $XDG_STATE_HOME/chatsecure)]:DIR:_files -/' \
 		'-ca-bundle[more trusted roots, and intermediates, in PEM]:FILE:_files' \
+		'-only-ca[these roots and no others (CHATSECURE_ONLY_CA)]:FILE:_files' \
 		'-crl[revocation lists]:DIR:_files -/' \
 		'-crl-policy[try (default); unknown revocation is accepted; require; it is refused; off; nobody looks]:P:(try require off)' \
 		'-fetch[fetch no certificates and revocation lists]' \
