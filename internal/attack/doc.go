@@ -29,7 +29,7 @@
 //  17. Leaked memory: row17_erased
 //  18. A leaked K: row18_leaked
 //  19. Malformed and weak keys: row19_keys
-//  20. Certificates: row20_programs on hierarchies of row20_openssl, row20_renewed
+//  20. Certificates: row20_programs and row20_lists on hierarchies of row20_openssl, row20_renewed
 //  21. The card: package card alone
 //
 // Bad input
@@ -41,7 +41,7 @@
 //
 // Load and loss
 //
-//  26. Receivers that never read, floods: row26_answers, row26_window, row26_leaks, row26_load
+//  26. Receivers that never read, floods: row26_answers, row26_window, row26_leaks, row26_load, row26_looks
 //  27. The relay killed, the transport lost: row27_relay, row27_transport
 //  28. The client killed: row28_kills
 //  29. Two clients on one state directory: row29_two

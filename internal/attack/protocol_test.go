@@ -146,9 +146,13 @@ func TestProtocolLimits(t *testing.T) {
 		"sent and not delivered in a conversation":                      fmt.Sprintf("%s records, %s", count(client.MaxUnackedRecords), size(client.MaxUnackedBytes)),
 		"sent and not read in a conversation":                           size(client.MaxUnread),
 		"handshakes that others began with a client and have not ended": count(client.MaxHalfOpen) + "; then the oldest of the person that has most is dropped",
-		"sentence of an error":                                          size(proto.MaxMessage),
-		"code of an error":                                              fmt.Sprintf("%d bytes", proto.MaxCode),
-		"handshake":                                                     fmt.Sprintf("%d s", proto.HandshakeTimeout/time.Second),
+		"handshakes that a connection begins with a client": count(client.OfferBurst) + " at once, then one " +
+			map[time.Duration]string{time.Second: "a second"}[client.OfferEvery] + "; more get no answer",
+		"handshakes that wait at a client to be looked at": count(client.MaxQueued) + " of people whom it knows, " + count(client.MaxQueued) +
+			" of strangers; then the oldest of the name with most gets `busy`",
+		"sentence of an error": size(proto.MaxMessage),
+		"code of an error":     fmt.Sprintf("%d bytes", proto.MaxCode),
+		"handshake":            fmt.Sprintf("%d s", proto.HandshakeTimeout/time.Second),
 		"failed handshakes of one address (IPv6: a /64)": fmt.Sprintf("%d at once and %d a second, one with an RSA key counts %d; then the address waits, or `busy`",
 			relay.MaxFailures, time.Second/relay.FailureEvery, relay.RSAFailure),
 		"connections of one person": count(relay.MaxOfPerson) + "; then `busy`",

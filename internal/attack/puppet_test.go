@@ -124,7 +124,7 @@ func newInsider(t *testing.T, real, played string, opts ...clientOption) *inside
 	if s.person, err = s.verifier.Verify(s.cred.Bundle, played); err != nil {
 		t.Fatal(err)
 	}
-	s.real = town.client(real, opts...)
+	s.real = town.client(real, append(opts, manyOffers)...)
 	relay.Do(func() { s.conn = relay.ByID(s.real.Conn()) })
 	return s
 }

@@ -151,7 +151,7 @@ func changed(t *testing.T, good string, forms []badJSON) []badJSON {
 func TestAttack22SealedByAPeer(t *testing.T) {
 	const mostSaid = 300 // bytes, for any input
 	town := newTown(t, "alice", "mallory")
-	alice := town.client("alice")
+	alice := town.client("alice", manyOffers)
 	mallory := &sealedBadly{
 		evilPeer: town.evilPeer(town.addr, "mallory", town.credential("mallory")), now: time.Now().UnixMilli(),
 		self: []crypto.Recipient{{Name: "alice", Identity: proto.FormatHash(alice.Inside().Identity())}},

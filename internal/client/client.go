@@ -78,6 +78,7 @@ func Dial(ctx context.Context, cfg Config) (*Client, error) {
 	if cfg.Refresh != nil {
 		e.wg.Go(e.watchLists)
 	}
+	e.wg.Go(e.watchPeers)
 	go e.run()
 	return c, nil
 }
@@ -142,10 +143,12 @@ type Config struct {
 
 	Now func() time.Time // default time.Now
 
-	// For tests: a network and a disk that fail, and less patience.
+	// For tests: a network and a disk that fail, slow certificates, and less patience.
 	Dial    DialFunc                     // default a net.Dialer's
 	Through func(*os.File) history.Store // the history is written through this; default the file itself
+	Look    func(name string)            // called before each look at a peer's certificates, outside of the engine
 	Again   time.Duration                // the first wait before another try; default backoffMin
+	Offers  int                          // p1 of a connection that are looked at without a pause; default OfferBurst
 }
 
 // Asker is the person at the client. Answers are yes or no. An error means that
@@ -184,5 +187,8 @@ func (cfg *Config) setDefaults() {
 	}
 	if cfg.Again == 0 {
 		cfg.Again = backoffMin
+	}
+	if cfg.Offers == 0 {
+		cfg.Offers = OfferBurst
 	}
 }

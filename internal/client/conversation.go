@@ -23,7 +23,7 @@ func (e *engine) converse(pc *peerConn, conv *crypto.Conversation) {
 	pc.shake.drop()
 	u := pc.user
 	renewed := e.remember(u, conv.Person)
-	pc.conv, pc.confirmed, pc.first, pc.ending = conv, false, 0, false
+	pc.conv, pc.confirmed, pc.first, pc.ending, pc.checked = conv, false, 0, false, time.Time{}
 	pc.bundle = conv.PeerBundle.Hash()
 	pc.shake.tries = 0
 	if u.person == nil {

@@ -5,12 +5,25 @@ import (
 	"chatsecure/proto"
 )
 
-// onInbound takes one payload from the relay, or the end of the session.
+// onInbound takes one payload from the relay, or the end of the session. What must wait for a
+// step does so, and all that is about the same connection behind it.
 func (e *engine) onInbound(m Inbound, ok bool) {
 	if !ok {
-		e.lost(e.link.sess.Reason())
+		e.link.over = true
+		for _, pc := range e.conns {
+			e.abandon(&pc.shake.step) // nothing can be answered
+		}
 		return
 	}
+	if pc := e.conns[subject(m.Header)]; pc != nil && (len(pc.held.lines) > 0 || e.mustWait(pc, m.Header)) {
+		e.hold(pc, m)
+		return
+	}
+	e.dispatch(m)
+}
+
+// dispatch hands a payload to its handler.
+func (e *engine) dispatch(m Inbound) {
 	h := m.Header
 	switch h.Type {
 	case proto.TypeClientCom, proto.TypeCommAck:
@@ -56,7 +69,9 @@ func (e *engine) onError(h *proto.Header, body []byte) {
 	case h.DstID != "" && (h.Code == proto.Gone || h.Code == proto.Slow):
 		e.connGone(h.DstID, perr.Message)
 	case h.DstID != "":
-		e.attemptFailed(e.conns[h.DstID], perr)
+		if pc := e.conns[h.DstID]; pc != nil && pc.shake.init != nil {
+			e.attemptFailed(pc, perr)
+		}
 	case h.Code == proto.Shutdown:
 		e.event(Event{Type: EventNotice, Notice: "the relay says that it stops"})
 	case final(perr): // trying again would not change the refusal

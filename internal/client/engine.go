@@ -25,6 +25,8 @@ type engine struct {
 	// Owned by run.
 	local    *crypto.Local // replaced when the delegation is renewed
 	link     link
+	lanes    lanes
+	held     int              // bytes of lines that wait for a step
 	users    map[string]*user // by folded name
 	conns    map[string]*peerConn
 	history  *history.History
@@ -32,10 +34,12 @@ type engine struct {
 	pipe     *pipe // of a connection that takes one
 	inbox    inbox
 	renewal  renewal
-	checks   peerChecks
+	departed []departed
 	waiters  []*waiter
 	leaving  bool // Close has begun: no new handshakes
 	goodbye  bool // and the relay has been told
+
+	start func(*step) // computes a step that then comes back; tests do it on the spot
 }
 
 // sessionInfo describes the present session to any goroutine.
@@ -52,16 +56,18 @@ const (
 // newEngine returns an engine without a session and a history. self is the
 // identity that the credential proves.
 func newEngine(cfg *Config, events *eventQueue, self [32]byte) *engine {
-	return &engine{
+	e := &engine{
 		loop: newLoop(), cfg: cfg, events: events, self: self,
 		local: &crypto.Local{
 			Key: cfg.Credential.Key, Bundle: cfg.Credential.Bundle, Identity: self,
 			FoldedName: proto.FoldName(cfg.Name), Suites: cfg.Ciphers, Keys: new(crypto.KeySource),
 		},
-		link:  newLink(cfg.Again),
+		link: newLink(cfg.Again), lanes: newLanes(),
 		users: map[string]*user{}, conns: map[string]*peerConn{},
 		inbox: inbox{pending: map[string]*shownMark{}},
 	}
+	e.start = e.startStep
+	return e
 }
 
 func (e *engine) info() sessionInfo {
@@ -109,7 +115,7 @@ func (e *engine) run() {
 	defer receipts.Stop()
 	for e.fatal == nil {
 		var in chan Inbound
-		if e.link.sess != nil {
+		if e.link.sess != nil && !e.link.over {
 			in = e.link.sess.In
 		}
 		select {
@@ -120,6 +126,8 @@ func (e *engine) run() {
 				m, ok = <-in
 				e.onInbound(m, ok)
 			}
+		case s := <-e.lanes.back:
+			e.finish(s)
 		case f := <-e.cmds:
 			f()
 		case <-e.wake:
@@ -128,6 +136,12 @@ func (e *engine) run() {
 			e.onTick(time.Now())
 		case <-e.ctx.Done():
 			e.end(nil)
+		}
+		if e.fatal == nil {
+			e.releaseHeld()
+		}
+		if e.fatal == nil && e.link.over && e.held == 0 {
+			e.lost(e.link.sess.Reason()) // nothing that came before waits any more
 		}
 		if e.fatal != nil {
 			return
@@ -154,9 +168,6 @@ func (e *engine) onTick(now time.Time) {
 	}
 	if e.fatal != nil {
 		return
-	}
-	if e.link.sess != nil {
-		e.recheck(now)
 	}
 	for _, pc := range e.conns {
 		e.tickConn(pc, now)
@@ -188,8 +199,11 @@ func (e *engine) end(err error) {
 	}
 	e.link.close(nil, fail.Errorf(proto.Lost, "the client is closing"))
 	for _, pc := range e.conns {
+		e.abandon(&pc.look)
+		e.abandon(&pc.shake.step)
 		pc.erase()
 	}
+	e.eraseRunning()
 	reason := "the client stopped"
 	if err != nil {
 		reason = err.Error()

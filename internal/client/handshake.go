@@ -17,12 +17,15 @@ import (
 )
 
 // handshake is a connection's way to its next conversation, begun here or
-// there: PROTOCOL.md, "Client-connect".
+// there: PROTOCOL.md, "Client-connect". A step computes each phase, one at a time.
 type handshake struct {
 	// At most one of init and resp is set, beside the conversation that the
-	// handshake is to replace.
+	// handshake is to replace. A step that needs it has it instead.
 	init     *crypto.Initiator
 	resp     *crypto.Responder
+	step     *step
+	nonce    []byte             // of our p1 that is out
+	offers   pace               // of the peer's p1
 	respAt   time.Time          // when resp was made
 	retried  *crypto.RetryState // of the peer's p1 that was answered with a retry
 	deadline time.Time          // of the handshake, or of the peer's first message after it
@@ -30,10 +33,18 @@ type handshake struct {
 	tries    int                // failed in a row
 }
 
-func (h *handshake) underWay() bool { return h.init != nil || h.resp != nil }
+// Bounds of the p1 that are looked at for one connection: a burst, and then one in this
+// time. The others earn silence, before anything of theirs is checked.
+const (
+	OfferBurst = 16
+	OfferEvery = time.Second
+)
 
-// drop ends the handshake under way.
+func (h *handshake) underWay() bool { return h.init != nil || h.resp != nil || h.step != nil }
+
+// drop ends the handshake under way, but for a step of it.
 func (h *handshake) drop() {
+	h.nonce = nil
 	if h.init != nil {
 		h.init.Erase()
 		h.init = nil
@@ -73,14 +84,24 @@ func (e *engine) talksWith() string {
 }
 
 func (e *engine) initiate(pc *peerConn) {
-	init, body, err := crypto.Initiate(e.local, e.myEnd(), crypto.End{Name: pc.name, Conn: pc.id})
-	if err != nil {
-		pc.user.refusal = err
-		return
-	}
-	pc.shake.init = init
-	pc.shake.deadline = time.Now().Add(proto.PhaseTimeout)
-	e.sendPhase(pc, 1, body)
+	me, peer := e.myEnd(), pc.end()
+	e.shakeStep(pc, &step{
+		work: func(s *step) { s.init, s.body, s.err = crypto.Initiate(s.local, me, peer) },
+		done: func(s *step) {
+			if s.err != nil {
+				pc.user.refusal = s.err
+				return
+			}
+			pc.shake.deadline = time.Now().Add(proto.PhaseTimeout)
+			e.sendOffer(pc, s)
+		},
+	})
+}
+
+// sendOffer sends a p1 that a step has made.
+func (e *engine) sendOffer(pc *peerConn, s *step) {
+	pc.shake.init, pc.shake.nonce = s.init, s.init.Nonce()
+	e.sendPhase(pc, 1, s.body)
 }
 
 func (e *engine) myEnd() crypto.End { return crypto.End{Name: e.cfg.Name, Conn: e.link.sess.ID} }
@@ -89,26 +110,22 @@ func (e *engine) sendPhase(pc *peerConn, phase int, body []byte) {
 	e.sendHeader(pc, &proto.Header{Type: proto.TypeClientConnect, Phase: phase, Dst: pc.name, DstID: pc.id}, body)
 }
 
-// verifyPeer is the crypto.VerifyFunc of this client. It checks the bundle, and
-// that the name belongs to the same person as before.
-func (e *engine) verifyPeer(b *trust.Bundle, name string) (*trust.Person, error) {
-	person, err := e.cfg.Fetcher.Verify(e.cfg.Verifier, b, name)
-	if err != nil {
-		return nil, err
+// samePerson refuses another person than the one that the name belongs to, or has proved to
+// belong to before in this session. Any goroutine may call it.
+func (cfg *Config) samePerson(name string, person, before *trust.Person) error {
+	if known, ok := cfg.State.KnownPeer(proto.FoldName(name)); ok && known.Identity != person.Identity {
+		return cfg.State.RefusePeer(name, known, person)
 	}
-	u := e.userFor(name)
-	if known, ok := e.cfg.State.KnownPeer(u.name); ok && known.Identity != person.Identity {
-		return nil, e.cfg.State.RefusePeer(name, known, person)
+	if before != nil && before.Identity != person.Identity {
+		return fail.Errorf(proto.IdentityChanged, "%s is another person than before in this session", name)
 	}
-	if u.person != nil && u.person.Identity != person.Identity {
-		return nil, fail.Errorf(proto.IdentityChanged, "%s is another person than before in this session", name)
-	}
-	return person, nil
+	return nil
 }
 
-// onClientConnect takes a phase of a handshake.
+// onClientConnect takes a phase of a handshake. No step of one is under way: the connection's
+// lines would wait for it.
 func (e *engine) onClientConnect(h *proto.Header, body []byte) {
-	if e.leaving {
+	if e.leaving || e.link.over {
 		return
 	}
 	pc := e.connFor(h.SrcID, h.Src)
@@ -120,41 +137,25 @@ func (e *engine) onClientConnect(h *proto.Header, body []byte) {
 	case typ == "p1" && h.Phase == 1:
 		e.onPhase1(pc, body)
 	case typ == "retry" && h.Phase == 2 && pc.shake.init != nil:
-		newBody, err := pc.shake.init.Retry(body, e.verifyPeer)
-		if err != nil {
-			e.attemptFailed(pc, err)
-			return
-		}
-		e.sendPhase(pc, 1, newBody)
+		e.onRetry(pc, body)
 	case typ == "p2" && h.Phase == 2 && pc.shake.init != nil:
-		body3, conv, err := pc.shake.init.Phase2(body, e.verifyPeer)
-		if err != nil {
-			e.attemptFailed(pc, err)
-			return
-		}
-		pc.shake.init = nil
-		e.sendPhase(pc, 3, body3)
-		e.converse(pc, conv)
-		pc.shake.deadline = time.Now().Add(proto.PhaseTimeout)
+		e.onPhase2(pc, body)
 	case typ == "p3" && h.Phase == 3 && pc.shake.resp != nil:
-		conv, err := pc.shake.resp.Phase3(body)
-		if err != nil {
-			return // the honest p3 may still come
-		}
-		pc.shake.resp, pc.shake.retried = nil, nil
-		e.converse(pc, conv)
-		pc.confirmed, pc.in.owesAnswer, pc.shake.deadline = true, true, time.Time{}
+		e.onPhase3(pc, body)
 	}
 }
 
 func (e *engine) onPhase1(pc *peerConn, body []byte) {
-	offer, err := crypto.ReadOffer(body, e.myEnd(), crypto.End{Name: pc.name, Conn: pc.id})
+	if !pc.shake.offers.take(time.Now(), e.cfg.Offers, OfferEvery) {
+		return
+	}
+	offer, err := crypto.ReadOffer(body, e.myEnd(), pc.end())
 	if err != nil {
 		e.refusePeer(pc, err)
 		return
 	}
 	for _, other := range e.conns {
-		if other.shake.init != nil && bytes.Equal(other.shake.init.Nonce(), offer.Nonce()) {
+		if other.shake.nonce != nil && bytes.Equal(other.shake.nonce, offer.Nonce()) {
 			return // our own nonce, reflected
 		}
 	}
@@ -174,26 +175,86 @@ func (e *engine) onPhase1(pc *peerConn, body []byte) {
 	if !pc.lines.answerRoom() {
 		return // it takes no answers
 	}
-	answer, resp, again, err := offer.Answer(e.local, pc.shake.retried, e.verifyPeer)
-	if err != nil {
-		e.refusePeer(pc, err)
-		return
-	}
-	pc.shake.drop()
-	if resp != nil { // and not a retry, which takes nobody's place
-		e.limitHalfOpen(resp)
-	}
-	pc.shake.resp, pc.shake.retried, pc.shake.respAt = resp, again, time.Now()
-	pc.shake.deadline = time.Now().Add(proto.PhaseTimeout)
-	e.sendPhase(pc, 2, answer)
+	before := pc.shake.retried
+	e.shakeStep(pc, &step{
+		work: func(s *step) { s.body, s.resp, s.again, s.err = offer.Answer(s.local, before, s.verify) },
+		done: func(s *step) {
+			if s.err != nil {
+				s.erase()
+				e.refusePeer(pc, s.err)
+				return
+			}
+			pc.shake.drop()
+			if s.resp != nil { // and not a retry, which takes nobody's place
+				e.limitHalfOpen(s.resp)
+			}
+			pc.shake.resp, pc.shake.retried, pc.shake.respAt = s.resp, s.again, time.Now()
+			pc.shake.deadline = time.Now().Add(proto.PhaseTimeout)
+			e.sendPhase(pc, 2, s.body)
+		},
+	})
+}
+
+// lendInit takes our attempt for a step that goes on with it.
+func (pc *peerConn) lendInit() *crypto.Initiator {
+	init := pc.shake.init
+	pc.shake.init = nil
+	return init
+}
+
+func (e *engine) onRetry(pc *peerConn, body []byte) {
+	e.shakeStep(pc, &step{
+		init: pc.lendInit(),
+		work: func(s *step) { s.body, s.err = s.init.Retry(body, s.verify) },
+		done: func(s *step) {
+			if s.err != nil {
+				s.erase()
+				e.attemptFailed(pc, s.err)
+				return
+			}
+			e.sendOffer(pc, s)
+		},
+	})
+}
+
+func (e *engine) onPhase2(pc *peerConn, body []byte) {
+	e.shakeStep(pc, &step{
+		init: pc.lendInit(),
+		work: func(s *step) { s.body, s.conv, s.err = s.init.Phase2(body, s.verify) },
+		done: func(s *step) {
+			if s.err != nil {
+				s.erase()
+				e.attemptFailed(pc, s.err)
+				return
+			}
+			e.sendPhase(pc, 3, s.body)
+			e.converse(pc, s.conv)
+			pc.shake.deadline = time.Now().Add(proto.PhaseTimeout)
+		},
+	})
+}
+
+func (e *engine) onPhase3(pc *peerConn, body []byte) {
+	resp := pc.shake.resp
+	pc.shake.resp = nil
+	e.shakeStep(pc, &step{
+		resp: resp,
+		work: func(s *step) { s.conv, s.err = s.resp.Phase3(body) },
+		done: func(s *step) {
+			if s.err != nil {
+				pc.shake.resp = s.resp // the honest p3 may still come
+				return
+			}
+			pc.shake.retried = nil
+			e.converse(pc, s.conv)
+			pc.confirmed, pc.in.owesAnswer, pc.shake.deadline = true, true, time.Time{}
+		},
+	})
 }
 
 // attemptFailed ends our attempt at a conversation. A refusal of the person
 // gives up all records that wait for the user. Another failure is tried again later.
 func (e *engine) attemptFailed(pc *peerConn, err error) {
-	if pc == nil || pc.shake.init == nil {
-		return
-	}
 	pc.shake.drop()
 	pc.shake.postpone(e.cfg.Again)
 	ee := fail.AsError(err)

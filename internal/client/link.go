@@ -16,6 +16,7 @@ import (
 // have one. The engine's goroutine owns it.
 type link struct {
 	sess     *Session                        // nil while the relay is lost
+	over     bool                            // sess has ended, and lines of it wait
 	nextLine uint64                          // number of the next line in sess
 	lastSent time.Time                       // of any line, for the keep-alive
 	answers  map[uint64]func(Inbound, error) // takers of the relay's answers, by the request's line
@@ -55,7 +56,7 @@ func (l *link) close(reason error, told *fail.Error) {
 	if l.sess != nil {
 		l.sess.Fail(reason)
 		l.sess.wg.Wait()
-		l.sess = nil
+		l.sess, l.over = nil, false
 	}
 	answers := l.answers
 	l.answers = map[uint64]func(Inbound, error){}

@@ -26,9 +26,11 @@ type peerConn struct {
 	confirmed bool      // the peer has sent something in conv
 	first     int64     // the time of its first message in conv, Unix milliseconds
 	checked   time.Time // when the peer's bundle was last looked at
+	look      *step     // a look at it that is under way
 	bundle    [32]byte
 	ending    bool // the peer has said that it ends
 
+	held    heldLines
 	headers headerLines
 	lines   lineWindow
 	out     outgoing
@@ -119,6 +121,9 @@ func (e *engine) connGone(id, reason string) {
 func (e *engine) dropConn(id, reason string) {
 	pc := e.conns[id]
 	e.endConversation(pc, reason)
+	e.abandon(&pc.look)
+	e.abandon(&pc.shake.step)
+	e.dropHeld(pc)
 	pc.erase()
 	delete(e.conns, id)
 	pc.user.conns--
@@ -134,7 +139,9 @@ func (e *engine) onPeerError(h *proto.Header, perr *proto.Error, body []byte) {
 		return
 	}
 	if h.Code != proto.NoConversation {
-		e.attemptFailed(pc, &fail.Error{Code: perr.Code, Message: fmt.Sprintf("%s refuses: %s", pc.name, perr.Message), Err: perr})
+		if pc.shake.init != nil {
+			e.attemptFailed(pc, &fail.Error{Code: perr.Code, Message: fmt.Sprintf("%s refuses: %s", pc.name, perr.Message), Err: perr})
+		}
 		return
 	}
 	if pc.conv != nil && bytes.Equal(body, pc.conv.T3[:]) {
@@ -145,7 +152,7 @@ func (e *engine) onPeerError(h *proto.Header, perr *proto.Error, body []byte) {
 // tickConn looks at one connection's time-outs.
 func (e *engine) tickConn(pc *peerConn, now time.Time) {
 	switch {
-	case !pc.shake.deadline.IsZero() && now.After(pc.shake.deadline):
+	case pc.shake.step == nil && !pc.shake.deadline.IsZero() && now.After(pc.shake.deadline):
 		pc.shake.deadline = time.Time{}
 		switch {
 		case pc.shake.underWay():
@@ -165,6 +172,9 @@ func (e *engine) tickConn(pc *peerConn, now time.Time) {
 		e.approach(pc)
 	}
 }
+
+// end names the connection in a handshake.
+func (pc *peerConn) end() crypto.End { return crypto.End{Name: pc.name, Conn: pc.id} }
 
 func (pc *peerConn) erase() {
 	pc.shake.drop()

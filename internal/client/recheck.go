@@ -2,8 +2,10 @@ package client
 
 import (
 	"errors"
+	"slices"
 	"time"
 
+	"chatsecure/crypto"
 	"chatsecure/crypto/trust"
 	"chatsecure/internal/fail"
 	"chatsecure/internal/fetch"
@@ -22,12 +24,6 @@ const (
 	// liveEvery is the time for which the last look at a peer's bundle holds.
 	liveEvery = time.Second
 )
-
-// peerChecks keeps the time of the last check of all peers, and the departed.
-type peerChecks struct {
-	last     time.Time
-	departed []departed
-}
 
 // departed is a peer whose connection ended without a word. Perhaps the relay
 // refused them, for a reason that the lists here will show as well.
@@ -57,57 +53,120 @@ func (e *engine) watchLists() {
 	}
 }
 
-// verify checks a peer's bundle again: certificates end and are revoked while a
+// verify looks at a bundle. Any goroutine may call it but the engine's: it may take long.
+func (cfg *Config) verify(b *trust.Bundle, name string) (*trust.Person, error) {
+	if cfg.Look != nil {
+		cfg.Look(name)
+	}
+	return cfg.Fetcher.Verify(cfg.Verifier, b, name)
+}
+
+// verifyAgain looks at a peer's bundle again: certificates end and are revoked while a
 // conversation lasts. A list that is still being fetched refuses nobody here.
-func (e *engine) verify(b *trust.Bundle, name string) error {
-	_, err := e.cfg.Fetcher.Verify(e.cfg.Verifier, b, name)
+func (cfg *Config) verifyAgain(b *trust.Bundle, name string) error {
+	_, err := cfg.verify(b, name)
 	if errors.Is(err, fetch.ErrFetching) {
 		return nil
 	}
 	return err
 }
 
-// live checks the peer again, unless that was done within liveEvery.
-func (e *engine) live(pc *peerConn) error {
-	now := time.Now()
-	if d := now.Sub(pc.checked); d >= 0 && d < liveEvery {
-		return nil
-	}
-	err := e.verify(pc.conv.PeerBundle, pc.name)
-	if err == nil {
-		pc.checked = now
-	}
-	return err
+// isFresh tells whether the last look at the peer still holds.
+func (pc *peerConn) isFresh(now time.Time) bool {
+	d := now.Sub(pc.checked)
+	return d >= 0 && d < liveEvery
 }
 
-// recheck checks all peers with a conversation again, and the departed.
-func (e *engine) recheck(now time.Time) {
-	if d := now.Sub(e.checks.last); d >= 0 && d < recheckEvery {
-		return
+// look begins to look at a peer's bundle again.
+func (e *engine) look(pc *peerConn) {
+	conv, bundle := pc.conv, pc.conv.PeerBundle
+	e.queue(pc, &pc.look, &e.lanes.looks, &step{
+		work: func(s *step) { s.err = s.cfg.verifyAgain(bundle, s.name) },
+		done: func(s *step) { e.looked(pc, conv, time.Now(), s.err) },
+	})
+}
+
+// looked takes the result of a look, unless another conversation has begun meanwhile.
+func (e *engine) looked(pc *peerConn, conv *crypto.Conversation, at time.Time, err error) {
+	switch {
+	case pc.conv != conv:
+	case err != nil:
+		e.refuseMessage(pc, err)
+	default:
+		pc.checked = at
 	}
-	e.checks.last = now
+}
+
+// recheck is one look of watchPeers.
+type recheck struct {
+	name   string
+	bundle *trust.Bundle
+	pc     *peerConn // nil: the peer has departed
+	conv   *crypto.Conversation
+	at     time.Time
+	err    error
+}
+
+// watchPeers looks at all peers with a conversation again and again, silent ones too, and at
+// the departed.
+func (e *engine) watchPeers() {
+	ticker := time.NewTicker(recheckEvery)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ticker.C:
+		case <-e.ended:
+			return
+		}
+		var looks []recheck
+		e.do(e.ctx, func() { looks = e.due() })
+		for i := range looks {
+			if e.ctx.Err() != nil {
+				return
+			}
+			looks[i].at = time.Now()
+			looks[i].err = e.cfg.verifyAgain(looks[i].bundle, looks[i].name)
+		}
+		e.do(e.ctx, func() { e.rechecked(looks) })
+	}
+}
+
+// due lists the looks to take.
+func (e *engine) due() (looks []recheck) {
 	for _, pc := range e.conns {
-		if pc.conv == nil {
-			continue
-		}
-		if err := e.verify(pc.conv.PeerBundle, pc.name); err != nil {
-			e.refuseMessage(pc, err)
+		if pc.conv != nil {
+			looks = append(looks, recheck{name: pc.name, bundle: pc.conv.PeerBundle, pc: pc, conv: pc.conv})
 		}
 	}
-	var stay []departed
-	for _, d := range e.checks.departed {
-		if err := e.verify(d.bundle, d.name); final(err) {
+	for _, d := range e.departed {
+		looks = append(looks, recheck{name: d.name, bundle: d.bundle})
+	}
+	return looks
+}
+
+// rechecked takes the results.
+func (e *engine) rechecked(looks []recheck) {
+	refused := map[*trust.Bundle]error{}
+	for _, l := range looks {
+		if l.pc != nil {
+			e.looked(l.pc, l.conv, l.at, l.err)
+		} else if l.pc == nil && final(l.err) {
+			refused[l.bundle] = l.err
+		}
+	}
+	now := time.Now()
+	e.departed = slices.DeleteFunc(e.departed, func(d departed) bool {
+		err := refused[d.bundle]
+		if err != nil {
 			e.event(Event{Type: EventPeer, Peer: &PeerChange{Name: d.name, Conn: d.conn, What: "refused", Reason: fail.AsError(err).Message}})
-		} else if now.Sub(d.at) <= departedFor {
-			stay = append(stay, d)
 		}
-	}
-	e.checks.departed = stay
+		return err != nil || now.Sub(d.at) > departedFor
+	})
 }
 
 // depart remembers a peer whose connection ended without a word.
 func (e *engine) depart(pc *peerConn) {
-	if len(e.checks.departed) < maxDeparted {
-		e.checks.departed = append(e.checks.departed, departed{pc.name, pc.id, pc.conv.PeerBundle, time.Now()})
+	if len(e.departed) < maxDeparted {
+		e.departed = append(e.departed, departed{pc.name, pc.id, pc.conv.PeerBundle, time.Now()})
 	}
 }

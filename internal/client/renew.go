@@ -66,7 +66,10 @@ func (e *engine) renewIfDue(now time.Time) {
 	renew := e.cfg.Renew
 	e.wg.Go(func() {
 		cred, err := renew(e.ctx)
-		if !e.post(func() { e.renewed(cred, err) }) && err == nil {
+		if err == nil {
+			err = e.checkRenewed(cred)
+		}
+		if !e.post(func() { e.renewed(cred, err) }) && cred != nil {
 			cred.Key.Erase()
 		}
 	})
@@ -76,9 +79,6 @@ func (e *engine) renewIfDue(now time.Time) {
 // are sent again. The old K is erased.
 func (e *engine) renewed(cred *state.Credential, err error) {
 	e.renewal.running = false
-	if err == nil {
-		err = e.checkRenewed(cred)
-	}
 	if err != nil {
 		if cred != nil {
 			cred.Key.Erase()
@@ -99,7 +99,7 @@ func (e *engine) renewed(cred *state.Credential, err error) {
 	e.event(Event{Type: EventNotice, Notice: "the card has signed a new delegation"})
 }
 
-// checkRenewed checks that a new credential proves the same person.
+// checkRenewed checks that a new credential proves the same person. Any goroutine may call it.
 func (e *engine) checkRenewed(cred *state.Credential) error {
 	self, err := e.cfg.Verifier.Verify(cred.Bundle, e.cfg.Name)
 	if err == nil && self.Identity != e.self {

@@ -92,9 +92,13 @@ func newScheduledClient(t testing.TB, cast *scheduleCast, sc *scenario, who int)
 	cfg := &Config{
 		Name: u.End.Name, Takes: proto.TakesMessages, State: cast.state(who, sc.strangers), Verifier: cast.pair.Verifier,
 		Credential: &state.Credential{Key: u.Local.Key, Bundle: u.Local.Bundle}, Ciphers: []string{crypto.SuiteMLKEM},
-		AcceptNew: true, Timeout: 10 * time.Second, Persistent: true, Receipts: true, Now: now,
+		AcceptNew: true, Offers: 1 << 20, Timeout: 10 * time.Second, Persistent: true, Receipts: true, Now: now,
 	}
 	c.e = newEngine(cfg, newEventQueue(), u.Local.Identity)
+	c.e.start = func(s *step) {
+		s.work(s)
+		c.e.finish(s)
+	}
 	c.e.history = history.NewOn(cast.noHistory, now, keepsNothing{}, keepsNothing{})
 	c.e.begin(newSession(noConn{}, u.End.Conn, nil, nil))
 	for _, text := range sc.texts[who] {
@@ -291,4 +295,9 @@ func (f *scheduledFacts) clone() *scheduledFacts {
 	c.wrote, c.convs, c.shown = slices.Clone(f.wrote), slices.Clone(f.convs), slices.Clone(f.shown)
 	c.status, c.secrets = maps.Clone(f.status), maps.Clone(f.secrets)
 	return &c
+}
+
+// secretsOf returns the secret of a half-open handshake, where it stands in memory.
+func secretsOf(r *crypto.Responder) []byte {
+	return reflect.ValueOf(r).Elem().FieldByName("root0").Bytes()
 }

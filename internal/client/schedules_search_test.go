@@ -11,12 +11,12 @@ import (
 // given to anybody at any time.
 type world struct {
 	players [2]*play
-	next    []step // set by stepFrom
+	next    []edge // set by stepFrom
 	steps   int    // depth of the search from here
 }
 
-// step is a next world, and the number of ways to it.
-type step struct {
+// edge is a next world, and the number of ways to it.
+type edge struct {
 	to   *world
 	ways uint64
 }
@@ -151,7 +151,7 @@ func (s *search) stepFrom(w *world) {
 			}
 			to := s.at(players)
 			if ways[to] == 0 {
-				w.next = append(w.next, step{to: to})
+				w.next = append(w.next, edge{to: to})
 			}
 			ways[to]++
 		}

@@ -1,0 +1,150 @@
+package client
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"chatsecure/crypto"
+	"chatsecure/internal/history"
+	"chatsecure/internal/state"
+	"chatsecure/proto"
+	"chatsecure/testdata/lab/wire"
+)
+
+// stepEngine is an engine whose steps only start: the test ends them.
+func stepEngine(t *testing.T) (e *engine, pair *wire.Pair, started *[]*step) {
+	t.Helper()
+	pair = wire.NewPair(t)
+	known, err := state.Open(t.TempDir(), pair.A.End.Name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg := &Config{
+		Name: pair.A.End.Name, Takes: proto.TakesMessages, State: known, Verifier: pair.Verifier, Offers: OfferBurst,
+		Credential: &state.Credential{Key: pair.A.Local.Key, Bundle: pair.A.Local.Bundle}, Ciphers: []string{crypto.SuiteMLKEM},
+		Timeout: time.Second, Now: pair.Clock.Now,
+	}
+	e = newEngine(cfg, newEventQueue(), pair.A.Local.Identity)
+	e.history = history.NewOn(t.TempDir(), pair.Clock.Now, keepsNothing{}, keepsNothing{})
+	t.Cleanup(func() { e.history.Close() })
+	e.begin(newSession(noConn{}, pair.A.End.Conn, nil, nil))
+	started = new([]*step)
+	e.start = func(s *step) { *started = append(*started, s) }
+	return e, pair, started
+}
+
+// asker is a new connection of a name, with a handshake for the worker.
+func asker(e *engine, n int, name string) *peerConn {
+	pc := e.connFor(fmt.Sprintf("%016x", n), name)
+	e.shakeStep(pc, &step{done: func(*step) {}})
+	return pc
+}
+
+// TestStepsTakeTurns: a name with many connections delays another name by one step, and one
+// step of a name is at work at a time. Strangers delay nobody who is known.
+func TestStepsTakeTurns(t *testing.T) {
+	e, _, started := stepEngine(t)
+	e.userFor("friend").accepted = true
+	n := 0
+	ask := func(name string, times int) {
+		for range times {
+			asker(e, n, name)
+			n++
+		}
+	}
+	ask("greedy", 5)
+	ask("modest", 1)
+	ask("other", 1)
+	ask("greedy", 1)
+	ask("friend", 2)
+	var order []string
+	for i := 0; i < len(*started); i++ {
+		s := (*started)[i]
+		order = append(order, s.name)
+		e.finish(s)
+	}
+	want := []string{"greedy", "modest", "friend", "greedy", "other", "friend", "greedy", "greedy", "greedy", "greedy"}
+	if !slices.Equal(order, want) {
+		t.Errorf("they are computed in the order %q, want %q", order, want)
+	}
+}
+
+// TestFullLaneGivesWay: where too many handshakes wait, the oldest of the greediest name gives
+// way and is told so.
+func TestFullLaneGivesWay(t *testing.T) {
+	e, _, _ := stepEngine(t)
+	modest := make([]*peerConn, laneWorkers+MaxQueued-3)
+	for i := range modest {
+		modest[i] = asker(e, i, fmt.Sprint("stranger", i))
+	}
+	var greedy []*peerConn
+	for i := range 4 {
+		greedy = append(greedy, asker(e, 1000+i, "greedy"))
+	}
+	for i, pc := range modest {
+		if pc.shake.step == nil {
+			t.Errorf("stranger %d has given way", i)
+		}
+	}
+	if got := len(e.lanes.strangers.queue); got != MaxQueued {
+		t.Errorf("%d handshakes wait, want %d", got, MaxQueued)
+	}
+	if greedy[0].shake.step == nil || greedy[3].shake.step != nil {
+		t.Errorf("of the greedy one's, the last has not given way alone")
+	}
+	told := 0
+	for _, out := range e.link.sess.queue {
+		header, _, _, err := proto.SplitPayload(slices.Concat(out.head, out.body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if h, err := proto.ParseClientHeader(header); err != nil || h.Code == proto.Busy && h.DstID == greedy[3].id {
+			told++
+		}
+	}
+	if told != 1 {
+		t.Errorf("the one that gives way is told %d times", told)
+	}
+}
+
+// TestLateStepIsErased: the secrets that a step has made for a connection that is gone are
+// erased, whether the step had been started or not.
+func TestLateStepIsErased(t *testing.T) {
+	for _, c := range []struct {
+		what string
+		gone func(e *engine, pc *peerConn)
+	}{
+		{"the connection is gone", func(e *engine, pc *peerConn) { e.dropConn(pc.id, "a test") }},
+		{"the client leaves", func(e *engine, _ *peerConn) { e.leaving = true }},
+		{"the name is spelt in another way", func(_ *engine, pc *peerConn) { pc.name = "BRUNO" }},
+	} {
+		t.Run(c.what, func(t *testing.T) {
+			e, pair, started := stepEngine(t)
+			pc := e.connFor("00000000000000b0", pair.B.End.Name)
+			_, p1, err := crypto.Initiate(pair.B.Local, pc.end(), e.myEnd())
+			if err != nil {
+				t.Fatal(err)
+			}
+			e.onPhase1(pc, p1)
+			if len(*started) != 1 {
+				t.Fatalf("%d steps are started", len(*started))
+			}
+			s := (*started)[0]
+			s.work(s)
+			if s.resp == nil {
+				t.Fatalf("p1 is not answered: %v", s.err)
+			}
+			root := secretsOf(s.resp)
+			c.gone(e, pc)
+			e.finish(s)
+			if pc.shake.resp != nil || pc.shake.step != nil {
+				t.Error("the connection has the handshake")
+			}
+			if len(root) == 0 || slices.ContainsFunc(root, func(b byte) bool { return b != 0 }) {
+				t.Errorf("the secret is %x", root)
+			}
+		})
+	}
+}
