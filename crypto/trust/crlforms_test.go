@@ -166,8 +166,8 @@ func TestRow20SignatureForms(t *testing.T) {
 }
 
 // TestRow20OtherSigners: another certificate of the authority signs the list (RFC 5280, section
-// 6.3.3 (f)): that of its key for lists, or of a renewed key. It must lead to the same anchor, have
-// the same name, and may sign lists.
+// 6.3.3 (f)): that of its key for lists, or of a renewed key. A certificate of the path has issued it,
+// it has the same name, and may sign lists.
 func TestRow20OtherSigners(t *testing.T) {
 	p := newLab(t)
 	for name, test := range map[string]struct {
@@ -182,7 +182,8 @@ func TestRow20OtherSigners(t *testing.T) {
 		"one of another name":         {p.CC, "EC of another name", nil, "no revocation list"},
 		"one that nobody vouches for": {nil, "", nil, "another key"},
 		"one that has ended":          {p.CC, "", []lab.IssueOption{lab.Window(labNow.Add(-20*day), labNow.Add(-day))}, "another key"},
-		"one under another authority": {p.Auth, "", []lab.IssueOption{usage(x509.KeyUsageCRLSign)}, ""},
+		"one of another authority":    {p.Auth, "", []lab.IssueOption{usage(x509.KeyUsageCRLSign)}, "another key"},
+		"one of the root":             {p.Root, "", []lab.IssueOption{usage(x509.KeyUsageCRLSign)}, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newFormScene(t, p, name)

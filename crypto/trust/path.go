@@ -261,19 +261,26 @@ func (s *search) ways(from *candidate) (found []way, err error) {
 	return found, nil
 }
 
-// signers returns the other certificates of p's authorities under its anchor that may
-// sign revocation lists.
+// signers returns the other certificates of p's authorities that may sign revocation lists:
+// those that the authority itself has issued, or one above it on p. Any other authority
+// under the anchor could give a certificate the same name, and so clear or revoke people
+// who are none of its.
 func (s *search) signers(p path) (signers []*x509.Certificate) {
 	anchor := p.certs[len(p.certs)-1]
 	for _, c := range s.candidates[1:] {
-		ofAuthority := func(cert *x509.Certificate) bool { return foldedName(cert.RawIssuer) == c.subject }
+		below := -1 // the last certificate that the authority has issued
+		for i, cert := range p.certs[:len(p.certs)-1] {
+			if foldedName(cert.RawIssuer) == c.subject {
+				below = i
+			}
+		}
 		if !c.reached || c.isAnchor || c.cert.KeyUsage&x509.KeyUsageCRLSign == 0 || len(signers) == maxSigners ||
-			slices.Contains(p.certs, c.cert) || !slices.ContainsFunc(p.certs[:len(p.certs)-1], ofAuthority) {
+			slices.Contains(p.certs, c.cert) || below < 0 {
 			continue
 		}
 		ways, _ := s.ways(c)
 		for _, w := range ways {
-			if w[len(w)-1].cert != anchor {
+			if w[len(w)-1].cert != anchor || !slices.Contains(p.certs[below+1:], w[1].cert) {
 				continue
 			}
 			if _, err := w.check(); err == nil {
