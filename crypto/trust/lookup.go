@@ -60,7 +60,7 @@ func (l *lookup) unknown(rank whyRank, format string, args ...any) {
 }
 
 // check looks up every certificate of a path but the anchor. signers are other certificates
-// that lead to the same anchor, perhaps with other keys of its authorities. Live, with
+// of its authorities, perhaps with other keys. Live, with
 // a zero now, a certificate is revoked if a list names it; for a time in the past, if by the
 // lists of now it was revoked by then.
 func (s *CRLStore) check(path, signers []*x509.Certificate, at, now time.Time) RevocationResult {
