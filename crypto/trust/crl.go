@@ -83,7 +83,6 @@ func parseCRL(r io.Reader) (*crl, error) {
 }
 
 func (c *crl) parse(s *crlStream) error {
-	c.point.reasons = allReasons
 	end, err := s.open(MaxCRL)
 	if err != nil {
 		return err

@@ -2,6 +2,7 @@ package trust
 
 import (
 	"bytes"
+	"encoding/asn1"
 	"slices"
 )
 
@@ -71,7 +72,7 @@ func (c *crl) parseExtensions(body []byte) {
 			c.scope += string(value)
 			var err error
 			if c.point, err = parseIssuingPoint(value); err != nil || again {
-				c.point = issuingPoint{reasons: allReasons}
+				c.point = issuingPoint{}
 				c.flaws.add("its scope cannot be read")
 			}
 		case idIssuerAltName:
@@ -81,10 +82,10 @@ func (c *crl) parseExtensions(body []byte) {
 			}
 		}
 	}
-	if c.point.indirect {
+	if c.point.Indirect {
 		c.flaws.add(flawIndirect)
 	}
-	if c.point.relative {
+	if c.point.Name.Relative.FullBytes != nil {
 		c.flaws.add("its place is named relative to its authority, which is not supported")
 	}
 	if c.delta && c.number == nil {
@@ -115,15 +116,11 @@ func (c *crl) parseExtension(e derElement) (id byte, critical bool, value []byte
 // namesAnother reports whether the value of a CertificateIssuer names only other authorities
 // than the issuer of the list.
 func namesAnother(value, issuer []byte) bool {
-	body, ok := derOnly(value, derSequence)
-	names, wellFormed := splitNames(body)
-	if !ok || !wellFormed || len(names) == 0 {
+	var names []asn1.RawValue
+	if parseDER(value, &names) != nil || len(names) == 0 {
 		return false
 	}
-	return !slices.ContainsFunc(names, func(name []byte) bool {
-		directory, ok := directoryName(name)
-		return ok && sameName(directory, issuer)
-	})
+	return !slices.ContainsFunc(names, func(name asn1.RawValue) bool { return isDirectory(name) && sameName(name.Bytes, issuer) })
 }
 
 // parseNumber reads a CRLNumber: not negative, of at most 20 bytes (RFC 5280, section 5.2.3).

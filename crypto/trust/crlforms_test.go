@@ -446,7 +446,12 @@ func TestNamesOfPoints(t *testing.T) {
 	name := func(tag byte, text string) []byte {
 		return der(0xa4, der(derSequence, der(derSet, der(derSequence, der(derOID, []byte{0x55, 4, 3}), der(tag, []byte(text))))))
 	}
-	a := [][]byte{uri("http://x"), name(derPrintableString, "List 7")}
+	general := func(der []byte) (name asn1.RawValue) {
+		_, err := asn1.Unmarshal(der, &name)
+		must(t, err)
+		return name
+	}
+	a := []asn1.RawValue{general(uri("http://x")), general(name(derPrintableString, "List 7"))}
 	for _, test := range []struct {
 		b    []byte
 		want bool
@@ -457,7 +462,7 @@ func TestNamesOfPoints(t *testing.T) {
 		{uri("http://X"), false},
 		{uri("http://x"), true},
 	} {
-		if got := shareName(a, [][]byte{test.b}); got != test.want {
+		if got := shareName(a, []asn1.RawValue{general(test.b)}); got != test.want {
 			t.Errorf("%q is shared: %v", test.b, got)
 		}
 	}

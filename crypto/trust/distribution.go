@@ -5,22 +5,22 @@ import (
 	"crypto/x509"
 	"encoding/asn1"
 	"errors"
+	"reflect"
 	"strings"
 )
 
-// The extensions of certificates that are read here (RFC 5280, section 4.2.1), and the
-// errors of those about revocation.
+var errNotDER = errors.New("it is not in DER")
+
+// The extensions of certificates that are read here (RFC 5280, section 4.2.1).
 var (
-	oidKeyUsage            = asn1.ObjectIdentifier{2, 5, 29, 15}
-	oidAlternativeNames    = asn1.ObjectIdentifier{2, 5, 29, 17}
-	oidNameConstraints     = asn1.ObjectIdentifier{2, 5, 29, 30}
-	oidAnyPolicy           = asn1.ObjectIdentifier{2, 5, 29, 32, 0}
-	oidPolicyConstraints   = asn1.ObjectIdentifier{2, 5, 29, 36}
-	oidDistributionPoints  = asn1.ObjectIdentifier{2, 5, 29, 31}
-	oidFreshestCRL         = asn1.ObjectIdentifier{2, 5, 29, 46}
-	oidEmailAddress        = asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 9, 1} // of a Name: PKCS #9
-	errDistributionPoints  = errors.New("distribution points are malformed")
-	errIssuingDistribution = errors.New("issuing distribution point is malformed")
+	oidKeyUsage           = asn1.ObjectIdentifier{2, 5, 29, 15}
+	oidAlternativeNames   = asn1.ObjectIdentifier{2, 5, 29, 17}
+	oidNameConstraints    = asn1.ObjectIdentifier{2, 5, 29, 30}
+	oidAnyPolicy          = asn1.ObjectIdentifier{2, 5, 29, 32, 0}
+	oidPolicyConstraints  = asn1.ObjectIdentifier{2, 5, 29, 36}
+	oidDistributionPoints = asn1.ObjectIdentifier{2, 5, 29, 31}
+	oidFreshestCRL        = asn1.ObjectIdentifier{2, 5, 29, 46}
+	oidEmailAddress       = asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 9, 1} // of a Name: PKCS #9
 )
 
 // reasonMask is a set of revocation reasons: ReasonFlags, its bit 0 the most significant
@@ -30,139 +30,67 @@ type reasonMask uint16
 // allReasons is every reason. The bit "unused" is not one.
 const allReasons reasonMask = 0x7f80
 
-// parseReasons reads the body of a BIT STRING of ReasonFlags.
-func parseReasons(body []byte) (reasonMask, bool) {
-	if len(body) < 2 || len(body) > 3 || body[0] > 7 {
-		return 0, false
+// reasonsOf reads ReasonFlags. Without any, all reasons are meant.
+func reasonsOf(flags asn1.BitString) reasonMask {
+	if flags.Bytes == nil {
+		return allReasons
 	}
-	mask := reasonMask(body[1]) << 8
-	if len(body) == 3 {
-		mask |= reasonMask(body[2])
+	var mask reasonMask
+	for i := range 9 {
+		mask |= reasonMask(flags.At(i)) << (15 - i)
 	}
-	return mask & allReasons, true
+	return mask & allReasons
+}
+
+// pointName is a DistributionPointName: GeneralNames, or a name relative to the issuer of the
+// list, which is not supported.
+type pointName struct {
+	Full     []asn1.RawValue `asn1:"optional,tag:0"`
+	Relative asn1.RawValue   `asn1:"optional,tag:1"`
 }
 
 // issuingPoint is an IssuingDistributionPoint, the scope of a list (RFC 5280, section
 // 5.2.5).
 type issuingPoint struct {
-	names     [][]byte // the GeneralNames of fullName, in DER
-	relative  bool     // named relative to the issuer, which is not supported
-	userCerts bool
-	caCerts   bool
-	attrCerts bool
-	indirect  bool
-	reasons   reasonMask // allReasons unless limited
-}
-
-// parseIssuingPoint reads the extension's value.
-func parseIssuingPoint(value []byte) (p issuingPoint, err error) {
-	rest, ok := derOnly(value, derSequence)
-	if !ok {
-		return p, errIssuingDistribution
-	}
-	p.reasons = allReasons
-	last := -1
-	for len(rest) > 0 {
-		var e derElement
-		if e, rest, ok = derNext(rest); !ok {
-			return p, errIssuingDistribution
-		}
-		field := int(e.tag & 0x1f)
-		if e.tag&0xc0 != 0x80 || (e.tag&0x20 != 0) != (field == 0) || field <= last {
-			return p, errIssuingDistribution
-		}
-		last = field
-		switch field {
-		case 0:
-			if p.names, p.relative, ok = parsePointName(e.body); !ok {
-				return p, errIssuingDistribution
-			}
-		case 3:
-			if p.reasons, ok = parseReasons(e.body); !ok {
-				return p, errIssuingDistribution
-			}
-		case 1, 2, 4, 5:
-			if len(e.body) != 1 || e.body[0] != 0 && e.body[0] != 0xff {
-				return p, errIssuingDistribution
-			}
-			*[]*bool{1: &p.userCerts, 2: &p.caCerts, 4: &p.indirect, 5: &p.attrCerts}[field] = e.body[0] != 0
-		default:
-			return p, errIssuingDistribution
-		}
-	}
-	return p, nil
-}
-
-// parsePointName reads a DistributionPointName: full names, or one relative to the issuer
-// of the list.
-func parsePointName(body []byte) (names [][]byte, relative, ok bool) {
-	choice, rest, ok := derNext(body)
-	if !ok || len(rest) != 0 {
-		return nil, false, false
-	}
-	switch choice.tag {
-	case derContext(0, true):
-		names, ok = splitNames(choice.body)
-		return names, false, ok && len(names) > 0
-	case derContext(1, true):
-		return nil, true, true
-	}
-	return nil, false, false
-}
-
-// splitNames splits GeneralNames.
-func splitNames(body []byte) (names [][]byte, ok bool) {
-	for len(body) > 0 {
-		var e derElement
-		if e, body, ok = derNext(body); !ok || e.tag&0xc0 != 0x80 {
-			return nil, false
-		}
-		names = append(names, e.raw)
-	}
-	return names, true
+	Name      pointName      `asn1:"optional,tag:0"`
+	UserCerts bool           `asn1:"optional,tag:1"`
+	CACerts   bool           `asn1:"optional,tag:2"`
+	Reasons   asn1.BitString `asn1:"optional,tag:3"`
+	Indirect  bool           `asn1:"optional,tag:4"`
+	AttrCerts bool           `asn1:"optional,tag:5"`
 }
 
 // distributionPoint is the place of a list about a certificate (RFC 5280, section
 // 4.2.1.13).
 type distributionPoint struct {
-	names    [][]byte   // GeneralNames in DER
-	reasons  reasonMask // allReasons unless limited
-	indirect bool       // the list is another authority's
+	Name    pointName       `asn1:"optional,tag:0"`
+	Reasons asn1.BitString  `asn1:"optional,tag:1"`
+	Issuer  []asn1.RawValue `asn1:"optional,tag:2"` // another authority's list
+}
+
+// parseIssuingPoint reads the extension's value.
+func parseIssuingPoint(value []byte) (p issuingPoint, err error) {
+	err = parseDER(value, &p)
+	return p, err
 }
 
 // parsePoints reads the value of CRLDistributionPoints or FreshestCRL.
 func parsePoints(value []byte) (points []distributionPoint, err error) {
-	rest, ok := derOnly(value, derSequence)
-	if !ok {
-		return nil, errDistributionPoints
+	err = parseDER(value, &points)
+	return points, err
+}
+
+// parseDER reads a value in DER. encoding/asn1 passes over fields at the end of a structure that
+// it does not know, and over those out of order: neither may change the meaning of the others.
+func parseDER(value []byte, into any) error {
+	if _, err := asn1.Unmarshal(value, into); err != nil {
+		return err
 	}
-	for len(rest) > 0 {
-		var e derElement
-		if e, rest, ok = derExpect(rest, derSequence); !ok {
-			return nil, errDistributionPoints
-		}
-		p := distributionPoint{reasons: allReasons}
-		name, fields, found, ok := derOptional(e.body, derContext(0, true))
-		if found && ok {
-			p.names, _, ok = parsePointName(name.body)
-		}
-		if !ok {
-			return nil, errDistributionPoints
-		}
-		reasons, fields, found, ok := derOptional(fields, derContext(1, false))
-		if found && ok {
-			p.reasons, ok = parseReasons(reasons.body)
-		}
-		if !ok {
-			return nil, errDistributionPoints
-		}
-		_, fields, p.indirect, ok = derOptional(fields, derContext(2, true))
-		if !ok || len(fields) != 0 {
-			return nil, errDistributionPoints
-		}
-		points = append(points, p)
+	again, err := asn1.Marshal(reflect.ValueOf(into).Elem().Interface())
+	if err == nil && !bytes.Equal(again, value) {
+		err = errNotDER
 	}
-	return points, nil
+	return err
 }
 
 // certPoints returns the points in an extension of a certificate. A malformed extension has
@@ -184,13 +112,10 @@ func certPoints(cert *x509.Certificate, oid asn1.ObjectIdentifier) []distributio
 // list is signed and needs no TLS, whose certificate would need a list in turn.
 func httpURLs(points []distributionPoint) (urls []string) {
 	for _, p := range points {
-		if p.indirect {
-			continue
-		}
-		for _, name := range p.names {
-			uri, _, ok := derNext(name)
-			if ok && uri.tag == derContext(6, false) && len(uri.body) > 7 && strings.EqualFold(string(uri.body[:7]), "http://") {
-				urls = append(urls, string(uri.body))
+		for _, name := range p.Name.Full {
+			uri := string(name.Bytes)
+			if p.Issuer == nil && name.Class == asn1.ClassContextSpecific && name.Tag == 6 && len(uri) > 7 && strings.EqualFold(uri[:7], "http://") {
+				urls = append(urls, uri)
 			}
 		}
 	}
@@ -201,31 +126,26 @@ func httpURLs(points []distributionPoint) (urls []string) {
 // if the certificate is outside its scope (RFC 5280, section 6.3.3 (b) and (d)).
 func (p issuingPoint) covers(cert *x509.Certificate) reasonMask {
 	isCA := cert.BasicConstraintsValid && cert.IsCA
-	if p.attrCerts || p.userCerts && isCA || p.caCerts && !isCA {
+	if p.AttrCerts || p.UserCerts && isCA || p.CACerts && !isCA {
 		return 0
 	}
-	if len(p.names) == 0 {
-		return p.reasons
+	if p.Name.Full == nil {
+		return reasonsOf(p.Reasons)
 	}
 	var mask reasonMask
 	for _, point := range certPoints(cert, oidDistributionPoints) {
-		if !point.indirect && shareName(point.names, p.names) {
-			mask |= point.reasons & p.reasons
+		if point.Issuer == nil && shareName(point.Name.Full, p.Name.Full) {
+			mask |= reasonsOf(point.Reasons) & reasonsOf(p.Reasons)
 		}
 	}
 	return mask
 }
 
 // shareName reports whether a and b have a name in common.
-func shareName(a, b [][]byte) bool {
+func shareName(a, b []asn1.RawValue) bool {
 	for _, x := range a {
 		for _, y := range b {
-			if bytes.Equal(x, y) {
-				return true
-			}
-			xName, xOK := directoryName(x)
-			yName, yOK := directoryName(y)
-			if xOK && yOK && sameName(xName, yName) {
+			if bytes.Equal(x.FullBytes, y.FullBytes) || isDirectory(x) && isDirectory(y) && sameName(x.Bytes, y.Bytes) {
 				return true
 			}
 		}
@@ -233,7 +153,7 @@ func shareName(a, b [][]byte) bool {
 	return false
 }
 
-// directoryName returns the Name in a GeneralName, if it has that form.
-func directoryName(general []byte) (name []byte, ok bool) {
-	return derOnly(general, derContext(4, true))
+// isDirectory reports whether a GeneralName has a Name in it.
+func isDirectory(name asn1.RawValue) bool {
+	return name.Class == asn1.ClassContextSpecific && name.Tag == 4 && name.IsCompound
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/asn1"
 	"slices"
 	"testing"
 
@@ -38,12 +39,14 @@ func TestParseIssuingPoint(t *testing.T) {
 		for _, url := range idp.URLs {
 			names = append(names, uri(url))
 		}
-		if p.userCerts != idp.OnlyUser || p.caCerts != idp.OnlyCA || p.attrCerts != idp.OnlyAttr || p.indirect != idp.Indirect ||
-			p.reasons != reasons || p.relative || !slices.EqualFunc(p.names, names, bytes.Equal) {
+		same := func(name asn1.RawValue, der []byte) bool { return bytes.Equal(name.FullBytes, der) }
+		if p.UserCerts != idp.OnlyUser || p.CACerts != idp.OnlyCA || p.AttrCerts != idp.OnlyAttr || p.Indirect != idp.Indirect ||
+			reasonsOf(p.Reasons) != reasons || p.Name.Relative.FullBytes != nil || !slices.EqualFunc(p.Name.Full, names, same) {
 			t.Errorf("%+v is read as %+v", idp, p)
 		}
 	}
 	yes := []byte{0xff}
+	cert := &x509.Certificate{Extensions: []pkix.Extension{lab.CDP(lab.Point{URLs: []string{"x"}})}}
 	for name, value := range map[string][]byte{
 		"nothing":           nil,
 		"no sequence":       der(0xa0),
@@ -64,10 +67,11 @@ func TestParseIssuingPoint(t *testing.T) {
 		"name is universal": der(derSequence, der(0xa0, der(0xa0, der(derSequence)))),
 		"empty reasons":     der(derSequence, der(0x83)),
 		"no reason bytes":   der(derSequence, der(0x83, []byte{0})),
-		"long reasons":      der(derSequence, der(0x83, []byte{0, 1, 2, 3})),
+		"boolean of 0":      der(derSequence, der(0x81, []byte{0})),
 		"unused of 8":       der(derSequence, der(0x83, []byte{8, 1})),
 	} {
-		if p, err := parseIssuingPoint(value); err == nil {
+		// Where it is read, it is a scope in which there is no certificate.
+		if p, err := parseIssuingPoint(value); err == nil && p.covers(cert) != 0 {
 			t.Errorf("%s is accepted as %+v", name, p)
 		}
 	}
@@ -127,7 +131,7 @@ func FuzzDistributionPoints(f *testing.F) {
 		p, err := parseIssuingPoint(value)
 		if err == nil {
 			p.covers(&x509.Certificate{})
-			if p.relative && p.names != nil || p.reasons&^allReasons != 0 {
+			if reasonsOf(p.Reasons)&^allReasons != 0 {
 				t.Errorf("read as %+v", p)
 			}
 		}

@@ -166,7 +166,7 @@ func (l *lookup) usable(lists []heldCRL) (scopes []*crlScope) {
 		if mask == 0 {
 			l.unknown(whyOutOfScope, "the lists of %s at hand are about other certificates", shownIssuer(l.cert))
 		}
-		if h.point.attrCerts {
+		if h.point.AttrCerts {
 			continue
 		}
 		key, err := h.verify(l.signers)
