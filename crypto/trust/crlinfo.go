@@ -25,6 +25,11 @@ type CRLInfo struct {
 	Flaw       string    // reason to clear nobody by it, or "": it revokes all the same
 }
 
+// Clears reports whether the list can clear somebody, as far as its form and beginning go.
+func (i CRLInfo) Clears(now time.Time) bool {
+	return i.Flaw == "" && i.ThisUpdate.Sub(now) <= ClockTolerance
+}
+
 // Remark is the oddity and the flaw in one sentence, "" without either.
 func (i CRLInfo) Remark() string {
 	var remarks remarks

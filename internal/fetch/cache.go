@@ -37,6 +37,10 @@ var outdated = time.Unix(0, 0)
 // ErrCacheDamaged stands behind the notice of a file in the cache that cannot be used.
 var ErrCacheDamaged = errors.New("it is damaged, and is fetched again when somebody's certificate names it")
 
+// before stands behind the name of the last list that clears, where one followed that does
+// not. No escaped address has it.
+const before = "#"
+
 // path returns the path of an address's file.
 func (c cache) path(address string) string { return filepath.Join(c.dir, url.PathEscape(address)) }
 
@@ -104,9 +108,9 @@ func LoadCached(stateDir string, lists *trust.CRLStore) (cached map[string]Cache
 }
 
 // ask asks for an address and has the answer read while it comes. A good one goes into the
-// cache in place of the one before. If it cannot be kept, it counts all the same, and the
-// one before stays as it was.
-func (f *Fetcher) ask(ctx context.Context, c cache, address string, max int64, read func(io.Reader) error) error {
+// cache in place of the one before; that stays beside one that read calls no replacement.
+// If it cannot be kept, it counts all the same, and the one before stays as it was.
+func (f *Fetcher) ask(ctx context.Context, c cache, address string, max int64, read func(io.Reader) (replaces bool, err error)) error {
 	body, err := f.get(ctx, address, max)
 	if err != nil {
 		return failed(address, err)
@@ -120,10 +124,11 @@ func (f *Fetcher) ask(ctx context.Context, c cache, address string, max int64, r
 		defer os.Remove(file.Name()) // after the rename there is nothing to remove
 		defer file.Close()
 	}
-	if err := read(io.TeeReader(body, file)); err != nil {
+	replaces, err := read(io.TeeReader(body, file))
+	if err != nil {
 		return failed(address, err)
 	}
-	if err := f.place(c, address, file); err != nil {
+	if err := f.place(c, address, file, replaces); err != nil {
 		f.cfg.Notice(proto.Visible(address), fmt.Errorf("it counts, but cannot be kept: %w", err))
 	}
 	return nil
@@ -143,7 +148,7 @@ func (s *spill) Write(b []byte) (int, error) {
 }
 
 // place moves a written file to its place in the cache.
-func (f *Fetcher) place(c cache, address string, file *spill) error {
+func (f *Fetcher) place(c cache, address string, file *spill, replaces bool) error {
 	if file.err != nil {
 		return file.err
 	}
@@ -159,7 +164,13 @@ func (f *Fetcher) place(c cache, address string, file *spill) error {
 		return err
 	}
 	f.makeRoom(c, address, info.Size())
-	if err := os.Rename(file.Name(), c.path(address)); err != nil {
+	path := c.path(address)
+	if replaces {
+		defer os.Remove(path + before) // there is seldom one
+	} else if _, err := os.Lstat(path + before); err != nil {
+		os.Rename(path, path+before) // the first has none
+	}
+	if err := os.Rename(file.Name(), path); err != nil {
 		return err
 	}
 	return state.SyncDir(c.dir)
@@ -184,6 +195,7 @@ func (f *Fetcher) makeRoom(c cache, address string, size int64) {
 			continue
 		}
 		os.Remove(path) // or else the next time
+		os.Remove(path + before)
 		for _, l := range f.lists {
 			if c.path(l.URL) == path {
 				l.fetched = time.Time{}

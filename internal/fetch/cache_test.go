@@ -11,6 +11,9 @@ import (
 	"time"
 
 	"chatsecure/crypto/trust"
+	"chatsecure/internal/fail"
+	"chatsecure/proto"
+	"chatsecure/testdata/lab"
 )
 
 // TestFetchCached: a list in the cache is the file that was fetched. Its name tells its
@@ -67,6 +70,60 @@ func TestFetchRefetch(t *testing.T) {
 		third.wantStatus(trust.RevocationGood)
 		third.settle()
 		s.WantRequests(want...)
+	}
+}
+
+// TestFetchFlawed: a list that clears nobody is kept beside the one before, which still clears, also
+// for the next program. It revokes.
+func TestFetchFlawed(t *testing.T) {
+	s := newScene(t)
+	bob, err := s.PKI.Issue("bob")
+	if err != nil {
+		t.Fatal(err)
+	}
+	publish := func(form string) {
+		t.Helper()
+		i := slices.IndexFunc(lab.ListForms, func(f lab.ListForm) bool { return f.Name == form })
+		lists, err := lab.ListForms[i].Lists(s.PKI.Auth)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.ServeFile("/crl/auth.crl", lists[0])
+	}
+	judge := func(side *program, bobIsRevoked bool) {
+		t.Helper()
+		side.wantStatus(trust.RevocationGood)
+		var chain [][]byte
+		for _, cert := range bob.Chain {
+			chain = append(chain, cert.Raw)
+		}
+		if _, err := side.verifier.Certificate(bob.Leaf.Raw, chain); bobIsRevoked != fail.HasCode(err, proto.CertificateRevoked) {
+			t.Errorf("bob: %v", err)
+		}
+	}
+	side := s.open(trust.PolicyRequire)
+	if _, err := side.verifyWait(); err != nil {
+		t.Fatal(err)
+	}
+	files := len(side.crls.files())
+	s.PKI.Revoke(bob, s.now().Add(-time.Minute), 1)
+	for _, form := range []string{"unknown critical extension", "of tomorrow", "plain"} {
+		publish(form)
+		if _, err := side.refresh(); err != nil {
+			t.Fatal(err)
+		}
+		judge(side, true)
+		side.lists.Refresh()
+		judge(side, true)
+		side.Close()
+		side = s.open(trust.PolicyRequire, func(cfg *Config) { cfg.Off = true })
+		judge(side, true)
+		entries, err := os.ReadDir(side.crls.dir)
+		if want := files + 1; err != nil || form == "plain" && len(entries) != files || form != "plain" && len(entries) != want {
+			t.Errorf("after %s there are %v, %v", form, entries, err)
+		}
+		side.Close()
+		side = s.open(trust.PolicyRequire)
 	}
 }
 

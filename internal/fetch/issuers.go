@@ -134,7 +134,7 @@ func noIssuer(cert, old *x509.Certificate, why string) error {
 
 func (f *Fetcher) askIssuer(ctx context.Context, address string, cert *x509.Certificate) (issuer *x509.Certificate, err error) {
 	now := f.cfg.Now()
-	err = f.ask(ctx, issuersIn(f.cfg.State), address, maxIssuerFile, func(r io.Reader) error {
+	read := func(r io.Reader) error {
 		data, err := io.ReadAll(r)
 		if err != nil {
 			return err
@@ -154,7 +154,8 @@ func (f *Fetcher) askIssuer(ctx context.Context, address string, cert *x509.Cert
 		}
 		issuer = issuers[0]
 		return nil
-	})
+	}
+	err = f.ask(ctx, issuersIn(f.cfg.State), address, maxIssuerFile, func(r io.Reader) (bool, error) { return true, read(r) })
 	return issuer, err
 }
 

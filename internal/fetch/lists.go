@@ -148,9 +148,9 @@ func (f *Fetcher) fetch(l *list) {
 	f.mu.Lock()
 	place := l.CRLFetch
 	f.mu.Unlock()
-	err := f.ask(f.ctx, f.crls, place.URL, trust.MaxCRL, func(r io.Reader) error {
-		_, err := f.cfg.Lists.Add(r, place.URL, place.Signers, f.cfg.Now())
-		return err
+	err := f.ask(f.ctx, f.crls, place.URL, trust.MaxCRL, func(r io.Reader) (bool, error) {
+		info, err := f.cfg.Lists.Add(r, place.URL, place.Signers, f.cfg.Now())
+		return info.Clears(f.cfg.Now()), err
 	})
 	if f.ctx.Err() == nil {
 		f.cfg.Notice("revocation list "+proto.Visible(place.URL), err)
