@@ -110,7 +110,9 @@ func LoadCached(stateDir string, lists *trust.CRLStore) (cached map[string]Cache
 // ask asks for an address and has the answer read while it comes. A good one goes into the
 // cache in place of the one before; that stays beside one that read calls no replacement.
 // If it cannot be kept, it counts all the same, and the one before stays as it was.
-func (f *Fetcher) ask(ctx context.Context, c cache, address string, max int64, read func(io.Reader) (replaces bool, err error)) error {
+func (f *Fetcher) ask(
+	ctx context.Context, c cache, address string, max int64, read func(io.Reader) (replaces bool, err error),
+) error {
 	body, err := f.get(ctx, address, max)
 	if err != nil {
 		return failed(address, err)
