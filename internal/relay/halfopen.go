@@ -27,7 +27,9 @@ const (
 
 // halfOpen holds the connections in their handshake, in the order of their
 // coming. At a bound, the visitor that has kept the relay waiting longest must
-// go: silent connections cannot keep others out.
+// go: silent connections cannot keep others out. Where none has done so for long, the
+// newcomer waits, unless its own address is full: then it must go, and others need
+// not wait behind it.
 type halfOpen struct {
 	max, maxAddr int
 	room         chan struct{} // capacity 1: a visitor has left
@@ -36,6 +38,8 @@ type halfOpen struct {
 	order  list.List  // of *visitor
 	byAddr map[netip.Prefix]int
 }
+
+var tooMany = proto.Errorf(proto.Busy, "too many connections are in their handshake; try again")
 
 // visitor is one connection in the handshake.
 type visitor struct {
@@ -53,12 +57,16 @@ func newHalfOpen(max, maxAddr int) *halfOpen {
 	return &halfOpen{max: max, maxAddr: maxAddr, room: make(chan struct{}, 1), byAddr: make(map[netip.Prefix]int)}
 }
 
-// enter admits a connection, once there is room. It returns nil if ctx ends first.
+// enter admits a connection, once there is room. It returns nil if ctx ends first, or if
+// the address is full.
 func (h *halfOpen) enter(ctx context.Context, socket net.Conn) *visitor {
 	v := &visitor{socket: socket, half: h, addr: prefix(socket)}
 	for {
-		wait := h.tryEnter(v)
-		if wait == 0 {
+		wait, full := h.tryEnter(v)
+		switch {
+		case full:
+			return nil
+		case wait == 0:
 			return v
 		}
 		select {
@@ -71,8 +79,8 @@ func (h *halfOpen) enter(ctx context.Context, socket net.Conn) *visitor {
 }
 
 // tryEnter admits v and returns 0, or returns the longest time until there is
-// room.
-func (h *halfOpen) tryEnter(v *visitor) (wait time.Duration) {
+// room, or that the address is full.
+func (h *halfOpen) tryEnter(v *visitor) (wait time.Duration, full bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	now := time.Now()
@@ -80,17 +88,17 @@ func (h *halfOpen) tryEnter(v *visitor) (wait time.Duration) {
 	if fullAddr || h.order.Len() >= h.max {
 		oldest := h.longestWaiting(v.addr, fullAddr)
 		if oldest == nil {
-			return patience
+			return patience, fullAddr
 		}
 		if kept := now.Sub(oldest.waiting); kept < patience {
-			return patience - kept
+			return patience - kept, fullAddr
 		}
 		h.evictLocked(oldest, proto.Busy)
 	}
 	v.place = h.order.PushBack(v)
 	v.waiting = now
 	h.byAddr[v.addr]++
-	return 0
+	return 0, false
 }
 
 // longestWaiting returns the visitor that has kept the relay waiting longest, of
@@ -155,7 +163,7 @@ func (v *visitor) waits(yes bool) error {
 	case v.evicted == proto.Shutdown:
 		return stopping()
 	case v.evicted != "":
-		return proto.Errorf(v.evicted, "too many connections are in their handshake; try again")
+		return tooMany
 	case yes:
 		v.waiting = time.Now()
 	default:

@@ -305,16 +305,19 @@ func (h *handshake) refuse(err error) {
 		return
 	}
 	log.Info("refused", "code", told.Code, "reason", told.Message)
-	var line []byte
+	line := clearError(told)
 	if h.sealed {
-		line = h.welcome(&proto.Welcome{Error: told})
-	} else {
-		line = proto.MustMarshal(&proto.ClearError{Type: proto.TypeError, Code: told.Code, Message: told.Message})
+		line = append(h.welcome(&proto.Welcome{Error: told}), '\n')
 	}
 	h.socket.SetDeadline(time.Now().Add(lastWord))
-	if _, err := h.socket.Write(append(line, '\n')); err == nil && h.visitor.waits(true) == nil {
+	if _, err := h.socket.Write(line); err == nil && h.visitor.waits(true) == nil {
 		farewell(h.socket, h.relay.atMost(linger))
 	}
+}
+
+// clearError is the line that tells of an error before there is a key.
+func clearError(told *proto.Error) []byte {
+	return append(proto.MustMarshal(&proto.ClearError{Type: proto.TypeError, Code: told.Code, Message: told.Message}), '\n')
 }
 
 // tellable returns the part of an error that may cross the wire. It is nil for an

@@ -388,27 +388,48 @@ func TestRelaySuites(t *testing.T) {
 	}
 }
 
-// Silent visitors do not keep others out: the one waited for longest goes.
+// Silent visitors do not keep others out: the one waited for longest goes. Where all of an
+// address have just come, its next one goes, and nobody waits for that.
 func TestRelayHalfOpen(t *testing.T) {
+	const max = 4
 	rt := start(t)
 	rt.halfOpen.mu.Lock()
-	rt.halfOpen.max, rt.halfOpen.maxAddr = 8, 4
+	rt.halfOpen.max, rt.halfOpen.maxAddr = 2*max, max
 	rt.halfOpen.mu.Unlock()
-	silent := make([]net.Conn, 12)
+	silent := make([]net.Conn, max)
 	for i := range silent {
 		silent[i] = rt.Dial()
 		if i%2 == 0 {
 			silent[i].Write([]byte(`{"type":"conn`))
 		}
 	}
-	rt.Join("ana")
-	// The first ones had to go, and were told.
-	lines := proto.NewLineReader(silent[0])
-	line, err := lines.ReadLine(proto.MaxHandshakeLine)
-	var e proto.ClearError
-	if err != nil || proto.Unmarshal(line, &e) != nil || e.Code != proto.Busy {
-		t.Errorf("got %s, %v", line, err)
+	came := func(at time.Time) {
+		wire.Until(t, "the silent", func() bool {
+			rt.halfOpen.mu.Lock()
+			defer rt.halfOpen.mu.Unlock()
+			for e := rt.halfOpen.order.Front(); e != nil; e = e.Next() {
+				if v := e.Value.(*visitor); !v.waiting.IsZero() {
+					v.waiting = at
+				}
+			}
+			return rt.halfOpen.order.Len() == max
+		})
 	}
+	busy := func(conn net.Conn) {
+		t.Helper()
+		line, err := proto.NewLineReader(conn).ReadLine(proto.MaxHandshakeLine)
+		var e proto.ClearError
+		if err != nil || proto.Unmarshal(line, &e) != nil || e.Code != proto.Busy {
+			t.Errorf("got %s, %v", line, err)
+		}
+	}
+	came(time.Now().Add(time.Hour)) // a moment ago, for as long as this test takes
+	for range max {
+		busy(rt.Dial())
+	}
+	came(time.Now().Add(-time.Hour))
+	rt.Join("ana")
+	busy(silent[0])
 	for _, conn := range silent {
 		conn.Close()
 	}

@@ -270,6 +270,8 @@ func (r *Relay) accept(ctx context.Context, ln net.Listener) error {
 		pause = acceptPause
 		v := r.halfOpen.enter(ctx, socket)
 		if v == nil {
+			socket.SetDeadline(time.Now().Add(time.Millisecond)) // a new socket's buffer has room
+			socket.Write(clearError(tooMany))
 			socket.Close()
 			continue
 		}
