@@ -147,18 +147,20 @@ func (r *Relay) sweep() {
 }
 
 // Close releases the resources of New. Serve must have returned. It waits no longer
-// than closeWithin for a key or a fetch that is in the making.
+// than closeWithin for a key or a fetch that is in the making. While a name is still being
+// written, the state directory stays locked.
 func (r *Relay) Close() {
 	r.stop()
 	waitFor(closeWithin, func() {
+		r.conns.Wait()
+		if r.lock != nil {
+			r.lock.Close()
+		}
 		r.keys.Close()
 		if r.identities != nil {
 			r.identities.fetcher.Close()
 		}
 	})
-	if r.lock != nil {
-		r.lock.Close()
-	}
 	if r.key != nil {
 		r.key.Erase()
 	}
@@ -215,7 +217,7 @@ func (r *Relay) Serve(ctx context.Context, ln net.Listener) error {
 	var keeper sync.WaitGroup
 	keeperCtx, stopKeeper := context.WithCancel(context.WithoutCancel(ctx))
 	keeper.Go(func() { r.keep(keeperCtx) })
-	keeper.Go(r.inspect)
+	r.conns.Go(r.inspect)
 
 	r.log.Info("listening", "addr", ln.Addr().String(), "fingerprint", r.Fingerprint())
 	err := r.accept(ctx, ln)
