@@ -122,9 +122,10 @@ func httpURLs(points []distributionPoint) (urls []string) {
 	return urls
 }
 
-// covers returns the reasons for which a list with this point covers the certificate, none
-// if the certificate is outside its scope (RFC 5280, section 6.3.3 (b) and (d)).
-func (p issuingPoint) covers(cert *x509.Certificate) reasonMask {
+// covers returns the reasons for which a list with this point covers the certificate with those
+// distribution points, none if the certificate is outside its scope (RFC 5280, section 6.3.3 (b)
+// and (d)).
+func (p issuingPoint) covers(cert *x509.Certificate, points []distributionPoint) reasonMask {
 	isCA := cert.BasicConstraintsValid && cert.IsCA
 	if p.AttrCerts || p.UserCerts && isCA || p.CACerts && !isCA {
 		return 0
@@ -133,7 +134,7 @@ func (p issuingPoint) covers(cert *x509.Certificate) reasonMask {
 		return reasonsOf(p.Reasons)
 	}
 	var mask reasonMask
-	for _, point := range certPoints(cert, oidDistributionPoints) {
+	for _, point := range points {
 		if point.Issuer == nil && shareName(point.Name.Full, p.Name.Full) {
 			mask |= reasonsOf(point.Reasons) & reasonsOf(p.Reasons)
 		}

@@ -71,7 +71,7 @@ func TestParseIssuingPoint(t *testing.T) {
 		"unused of 8":       der(derSequence, der(0x83, []byte{8, 1})),
 	} {
 		// Where it is read, it is a scope in which there is no certificate.
-		if p, err := parseIssuingPoint(value); err == nil && p.covers(cert) != 0 {
+		if p, err := parseIssuingPoint(value); err == nil && p.covers(cert, certPoints(cert, oidDistributionPoints)) != 0 {
 			t.Errorf("%s is accepted as %+v", name, p)
 		}
 	}
@@ -130,7 +130,7 @@ func FuzzDistributionPoints(f *testing.F) {
 	f.Fuzz(func(t *testing.T, value []byte) {
 		p, err := parseIssuingPoint(value)
 		if err == nil {
-			p.covers(&x509.Certificate{})
+			p.covers(&x509.Certificate{}, nil)
 			if reasonsOf(p.Reasons)&^allReasons != 0 {
 				t.Errorf("read as %+v", p)
 			}

@@ -52,9 +52,9 @@ func (w whyRank) hint() string {
 	return "get its revocation list with crl refresh or put it into the -crl directory, or use -crl-policy try"
 }
 
-// unknown notes the cause of an unknown status. The one of the highest rank is reported.
+// unknown notes the cause of an unknown status. The first one of the highest rank is reported.
 func (l *lookup) unknown(rank whyRank, format string, args ...any) {
-	if rank >= l.rank {
+	if rank > l.rank || l.why == "" {
 		l.rank, l.why = rank, fmt.Sprintf(format, args...)
 	}
 }
@@ -150,8 +150,6 @@ func (s *CRLStore) checkOne(cert *x509.Certificate, signers []*x509.Certificate,
 // crlScope is the lists of one scope that one key has signed. An authority may have each of
 // its keys sign a list about the certificates of that key.
 type crlScope struct {
-	scope  string
-	key    [32]byte
 	mask   reasonMask // 0: about other certificates
 	bases  []heldCRL  // newest first
 	deltas []heldCRL  // newest first
@@ -161,10 +159,16 @@ type crlScope struct {
 // usable picks the lists that the authority of the certificate has signed, by scope. A serial
 // number on a list of another scope is the certificate's too: the authority gives each once.
 func (l *lookup) usable(lists []heldCRL) (scopes []*crlScope) {
+	type scopeOfKey struct {
+		scope string
+		key   [32]byte
+	}
+	known := make(map[scopeOfKey]*crlScope)
+	points, authority := certPoints(l.cert, oidDistributionPoints), shownIssuer(l.cert)
 	for _, h := range lists {
-		mask := h.point.covers(l.cert)
+		mask := h.point.covers(l.cert, points)
 		if mask == 0 {
-			l.unknown(whyOutOfScope, "the lists of %s at hand are about other certificates", shownIssuer(l.cert))
+			l.unknown(whyOutOfScope, "the lists of %s at hand are about other certificates", authority)
 		}
 		if h.point.AttrCerts {
 			continue
@@ -174,12 +178,13 @@ func (l *lookup) usable(lists []heldCRL) (scopes []*crlScope) {
 			l.unknown(whyRefused, "the list %s cannot be used: %s", proto.Visible(h.source), err)
 			continue
 		}
-		i := slices.IndexFunc(scopes, func(s *crlScope) bool { return s.scope == h.scope && s.key == key })
-		if i < 0 {
-			i = len(scopes)
-			scopes = append(scopes, &crlScope{scope: h.scope, key: key, mask: mask})
+		s := known[scopeOfKey{h.scope, key}]
+		if s == nil {
+			s = &crlScope{mask: mask}
+			known[scopeOfKey{h.scope, key}] = s
+			scopes = append(scopes, s)
 		}
-		switch s := scopes[i]; {
+		switch {
 		case len(h.flaws) > 0:
 			s.flawed = append(s.flawed, h)
 			l.unknown(whyFlawed, "the list %s clears nobody: %s", proto.Visible(h.source), h.flaws)
