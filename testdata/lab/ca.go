@@ -61,6 +61,11 @@ func (p *PKI) NewCA(parent *CA, subject pkix.RDNSequence, opts ...IssueOption) (
 	return &CA{Cert: cert, Key: key, Parent: r.issuer, File: "other", now: p.now}, nil
 }
 
+// With is the CA with another certificate and key, which sign what it would not.
+func (ca *CA) With(cert *x509.Certificate, key crypto.Signer) *CA {
+	return &CA{Cert: cert, Key: key, Parent: ca.Parent, File: ca.File, now: ca.now}
+}
+
 // Path returns the certificates of the CA and of those above it, without the
 // root.
 func (ca *CA) Path() []*x509.Certificate {
