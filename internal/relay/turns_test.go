@@ -35,7 +35,8 @@ func (l *line) queue(ctx context.Context, addr netip.Prefix, name string) {
 	before := l.waiting()
 	go func() {
 		if err := l.turns.take(ctx, addr); err != nil {
-			name += " " + string(tellable(err).Code)
+			l.came <- name + " " + string(tellable(err).Code)
+			return
 		}
 		l.came <- name
 	}()
