@@ -150,9 +150,10 @@ func TestProtocolLimits(t *testing.T) {
 			map[time.Duration]string{time.Second: "a second"}[client.OfferEvery] + "; more get no answer",
 		"handshakes that wait at a client to be looked at": count(client.MaxQueued) + " of people whom it knows, " + count(client.MaxQueued) +
 			" of strangers; then the oldest of the name with most gets `busy`",
-		"sentence of an error": size(proto.MaxMessage),
-		"code of an error":     fmt.Sprintf("%d bytes", proto.MaxCode),
-		"handshake":            fmt.Sprintf("%d s", proto.HandshakeTimeout/time.Second),
+		"lines that wait at a client for such a look": size(client.MaxHeld) + "; then the connection with most is given up",
+		"sentence of an error":                        size(proto.MaxMessage),
+		"code of an error":                            fmt.Sprintf("%d bytes", proto.MaxCode),
+		"handshake":                                   fmt.Sprintf("%d s", proto.HandshakeTimeout/time.Second),
 		"failed handshakes of one address (IPv6: a /64)": fmt.Sprintf("%d at once and %d a second, one with an RSA key counts %d; then the address waits, or `busy`",
 			relay.MaxFailures, time.Second/relay.FailureEvery, relay.RSAFailure),
 		"connections of one person": count(relay.MaxOfPerson) + "; then `busy`",

@@ -21,23 +21,28 @@ import (
 )
 
 // BenchmarkCostlyHandshakes times the texts of Alice to Bob, and handshakes of Carol's with Bob,
-// while Mallory sends him p1 whose certificates are as costly to look at as hers can be:
+// for three seconds, or longer if he is not done with it: Mallory sends him p1 whose certificates
+// are as costly to look at as hers can be, evenly in that time, over one connection or many:
 //
 //	go test -run - -bench CostlyHandshakes -benchtime 1x ./internal/attack
 func BenchmarkCostlyHandshakes(b *testing.B) {
 	for _, c := range []struct {
-		name string
-		p1   int
-	}{{"alone", 0}, {"50", 50}, {"500", 500}} {
+		name      string
+		p1, conns int
+	}{{"alone", 0, 1}, {"50", 50, 1}, {"500", 500, 1}, {"500-of-50-connections", 500, 50}} {
 		b.Run(c.name, func(b *testing.B) {
 			town := newBenchTown(b, "alice", "bob", "carol", "mallory")
 			alice, bob := town.client("alice"), town.client("bob")
 			alice.mustSend("hello", "bob")
 			alice.mustSettle(history.StatusRead)
-			mallory := town.evilPeer(town.addr, "mallory", town.credential("mallory"))
+			var conns []*evilPeer
+			cred := town.credential("mallory")
+			for range c.conns {
+				conns = append(conns, town.evilPeer(town.addr, "mallory", cred))
+			}
 			var attack [][]byte
-			for range c.p1 {
-				cred := costlyCredential(b, "mallory")
+			for n := range c.p1 {
+				mallory, cred := conns[n%c.conns], costlyCredential(b, "mallory")
 				local := *mallory.local
 				local.Key, local.Bundle, local.Suites = cred.Key, cred.Bundle, []string{crypto.SuiteMLKEM}
 				_, p1, err := crypto.Initiate(&local, mallory.me(), end(bob))
@@ -71,19 +76,18 @@ func BenchmarkCostlyHandshakes(b *testing.B) {
 					}
 				})
 				start := time.Now()
-				mallory.Conn.SetDeadline(start.Add(10 * time.Minute))
-				for part := range slices.Chunk(attack, 16) { // what the relay's window takes
-					var last uint64
-					for _, p1 := range part {
-						h := headerTo(proto.TypeClientConnect, end(bob))
-						h.Phase = 1
-						last = mallory.Say(h, p1)
-					}
-					mallory.relayed(last)
+				for n, p1 := range attack {
+					mallory := conns[n%c.conns]
+					mallory.Conn.SetDeadline(start.Add(10 * time.Minute))
+					time.Sleep(time.Until(start.Add(3 * time.Second / time.Duration(c.p1) * time.Duration(n))))
+					h := headerTo(proto.TypeClientConnect, end(bob))
+					h.Phase = 1
+					mallory.relayed(mallory.Say(h, p1))
 				}
-				if c.p1 > 0 {
+				for _, mallory := range conns[:min(c.p1, c.conns)] {
 					mallory.answered(end(bob)) // behind the last p1
-				} else {
+				}
+				if c.p1 == 0 {
 					time.Sleep(3 * time.Second)
 				}
 				took := time.Since(start)

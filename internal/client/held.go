@@ -15,9 +15,9 @@ type heldLines struct {
 	bytes int
 }
 
-// maxHeld bounds the bytes that wait over all connections. A sender that keeps to its windows
+// MaxHeld bounds the bytes that wait over all connections. A sender that keeps to its windows
 // never has more than a quarter on its way.
-const maxHeld = 64 << 20
+const MaxHeld = 64 << 20
 
 // heldCost is about the memory of a held line, without its body.
 const heldCost = 512
@@ -44,11 +44,11 @@ func (e *engine) mustWait(pc *peerConn, h *proto.Header) bool {
 	return waits()
 }
 
-// hold keeps a line. Beyond maxHeld the connection with most is given up.
+// hold keeps a line. Beyond MaxHeld the connection with most is given up.
 func (e *engine) hold(pc *peerConn, m Inbound) {
 	pc.held.lines = append(pc.held.lines, m)
 	pc.held.bytes += m.cost()
-	if e.held += m.cost(); e.held <= maxHeld {
+	if e.held += m.cost(); e.held <= MaxHeld {
 		return
 	}
 	for _, other := range e.conns {

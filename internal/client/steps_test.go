@@ -148,3 +148,34 @@ func TestLateStepIsErased(t *testing.T) {
 		})
 	}
 }
+
+// TestHeldLinesAreBounded: lines wait in their order for a step of their connection's. Where
+// too many wait, the connection with most is given up, and no other.
+func TestHeldLinesAreBounded(t *testing.T) {
+	e, _, _ := stepEngine(t)
+	modest, greedy := asker(e, 1, "modest"), asker(e, 2, "greedy")
+	body := make([]byte, 1<<20)
+	line := func(pc *peerConn) {
+		h := &proto.Header{Type: proto.TypeClientCom, Src: pc.name, SrcID: pc.id, Dst: e.cfg.Name, DstID: e.link.sess.ID}
+		e.onInbound(Inbound{h, body}, true)
+	}
+	line(modest)
+	most := 0
+	for range MaxHeld/len(body) + 2 {
+		if e.conns[greedy.id] == greedy {
+			line(greedy)
+		}
+		most = max(most, e.held)
+	}
+	if most > MaxHeld || e.conns[greedy.id] != nil || e.conns[modest.id] != modest {
+		t.Errorf("up to %d bytes wait, want at most %d, and then the greedy one gives way alone", most, MaxHeld)
+	}
+	if len(modest.held.lines) != 1 || e.held != modest.held.bytes || e.held == 0 {
+		t.Errorf("%d lines of the modest one wait, and %d bytes in all", len(modest.held.lines), e.held)
+	}
+	e.finish(modest.shake.step)
+	e.releaseHeld()
+	if e.held != 0 || len(modest.held.lines) != 0 {
+		t.Errorf("%d bytes wait for nothing", e.held)
+	}
+}
