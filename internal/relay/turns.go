@@ -23,6 +23,9 @@ const (
 	RSAFailure = 8
 	// maxDebt bounds the time for which an address has to wait after a storm.
 	maxDebt = 2 * MaxFailures * FailureEvery
+	// maxPaced bounds the work of an address that waits for the end of a debt. It would
+	// not come in time for more, and each takes one of the places for handshakes.
+	maxPaced = 40
 	// maxAccounts bounds the addresses with failures, to some 2 MiB.
 	maxAccounts = 16 << 10
 )
@@ -42,9 +45,9 @@ type turns struct {
 // account is an address with waiting work, or with failures that are not paid off.
 type account struct {
 	addr    netip.Prefix
-	paid    time.Time       // when its failures will be paid off
-	waiting []chan struct{} // each closed when its turn comes
-	place   *list.Element   // in turns.order; nil without waiting work
+	paid    time.Time     // when its failures will be paid off
+	waiting []chan error  // each gets nil when its turn comes, or the reason why it does not
+	place   *list.Element // in turns.order; nil without waiting work
 }
 
 func newTurns(workers, failures int) *turns {
@@ -82,34 +85,41 @@ func (t *turns) debt(a *account, now time.Time) time.Duration {
 
 // take waits for a worker, until ctx ends. After success give must follow.
 func (t *turns) take(ctx context.Context, addr netip.Prefix) error {
-	busy := proto.Errorf(proto.Busy, "too many handshakes at once; try again")
-	turn := make(chan struct{})
+	turn := make(chan error, 1)
 	t.mu.Lock()
-	a, now := t.account(addr), time.Now()
-	if end, ok := ctx.Deadline(); ok && t.debt(a, now) > 0 && time.Duration(len(a.waiting))*FailureEvery >= end.Sub(now) {
-		t.mu.Unlock()
-		return busy // its turn would not come in time
-	}
+	a := t.account(addr)
 	a.waiting = append(a.waiting, turn)
 	if a.place == nil {
 		a.place = t.order.PushBack(a)
 	}
+	t.pace(a)
 	t.shareOut()
 	t.mu.Unlock()
 	select {
-	case <-turn:
-		return nil
+	case err := <-turn:
+		return err
 	case <-ctx.Done():
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if i := slices.Index(a.waiting, turn); i >= 0 {
 		t.drop(a, i)
-	} else { // its turn came at this very moment
+	} else if <-turn == nil { // its turn came at this very moment
 		t.idle++
 		t.shareOut()
 	}
-	return busy
+	return errTooMuch
+}
+
+var errTooMuch = proto.Errorf(proto.Busy, "too many handshakes at once; try again")
+
+// pace refuses the work that an address in debt has too much.
+func (t *turns) pace(a *account) {
+	for len(a.waiting) > maxPaced && t.debt(a, time.Now()) > 0 {
+		last := len(a.waiting) - 1
+		a.waiting[last] <- errTooMuch
+		t.drop(a, last)
+	}
 }
 
 // give ends the work that take began.
@@ -140,6 +150,7 @@ func (t *turns) fail(addr netip.Prefix, cost int) {
 	if most := now.Add(maxDebt); a.paid.After(most) {
 		a.paid = most
 	}
+	t.pace(a)
 }
 
 // forget drops the accounts without waiting work whose failures are paid off.
@@ -184,7 +195,7 @@ func (t *turns) shareOut() {
 		turn := a.waiting[0]
 		t.drop(a, 0)
 		t.idle--
-		close(turn)
+		turn <- nil
 		if e == nil {
 			e = t.order.Front()
 		}

@@ -108,24 +108,37 @@ func TestFailuresArePaid(t *testing.T) {
 	if got := <-l.came; got != "ana again" {
 		t.Errorf("the turn is %s's", got)
 	}
-	// Where the turn would not come in time, there is no wait at all.
-	short, cancel := context.WithTimeout(t.Context(), time.Hour)
-	defer cancel()
-	l.turns.mu.Lock()
-	a.waiting = append(slices.Repeat([]chan struct{}{make(chan struct{})}, int(time.Hour/FailureEvery)), a.waiting...)
-	l.turns.mu.Unlock()
-	l.queue(short, network(1), "late")
-	if got := <-l.came; got != "late busy" {
+	// Only so much waits, whether the debt or the work came first.
+	for i := range maxPaced {
+		l.queue(t.Context(), network(1), fmt.Sprint("crowd ", i))
+	}
+	if got := <-l.came; got != fmt.Sprint("crowd ", maxPaced-1, " busy") {
 		t.Errorf("got %s", got)
 	}
 	l.turns.mu.Lock()
-	a.waiting = a.waiting[len(a.waiting)-1:]
-	a.paid = time.Now()
-	l.turns.shareOut()
+	a.paid = time.Time{}
+	l.turns.idle = 0
 	l.turns.mu.Unlock()
-	l.turns.give()
-	if got := <-l.came; got != "crowd" {
-		t.Errorf("then the turn is %s's", got)
+	l.queue(t.Context(), network(1), "one more")
+	l.turns.mu.Lock()
+	l.turns.credit = 0
+	l.turns.mu.Unlock()
+	l.turns.fail(network(1), MaxFailures)
+	if got := <-l.came; got != "one more busy" {
+		t.Errorf("got %s", got)
+	}
+	l.turns.mu.Lock()
+	a.paid = time.Time{}
+	l.turns.mu.Unlock()
+	for i := range maxPaced {
+		l.turns.give()
+		want := "crowd"
+		if i > 0 {
+			want = fmt.Sprint("crowd ", i-1)
+		}
+		if got := <-l.came; got != want {
+			t.Errorf("then the turn is %s's, not %s's", got, want)
+		}
 	}
 }
 
