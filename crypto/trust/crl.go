@@ -3,8 +3,6 @@ package trust
 import (
 	"bytes"
 	"errors"
-	"fmt"
-	"hash"
 	"io"
 	"slices"
 	"strings"
@@ -83,206 +81,113 @@ func parseCRL(r io.Reader) (*crl, error) {
 }
 
 func (c *crl) parse(s *crlStream) error {
-	end, err := s.open(MaxCRL)
-	if err != nil {
-		return err
+	end := s.open(MaxCRL)
+	s.flush() // the outer header is not signed
+	from := s.pos
+	tbsEnd := s.open(end)
+	c.parseAlgorithms(s, tbsEnd)
+	if s.pos-from > maxHead {
+		s.fail(errCRLForm)
 	}
-	sum, err := c.chooseAlgorithm(s)
-	if err != nil {
-		return err
-	}
-	s.startSum(sum)
-	tbsEnd, err := s.open(end)
-	if err != nil {
-		return err
-	}
-	if err := c.parseSigned(s, tbsEnd); err != nil {
-		return err
-	}
-	s.stopSum()
-	if h, ok := sum.(hash.Hash); ok {
-		c.digest = h.Sum(nil)
-	} else {
-		c.digest = sum.(*wholeMessage).Bytes()
-		if len(c.digest) > maxSignedWhole {
-			return fmt.Errorf("a list signed with Ed25519 may have %d bytes at most", maxSignedWhole)
-		}
-	}
+	digest := c.startDigest(s, tbsEnd-from)
+	c.parseSigned(s, tbsEnd)
+	s.flush()
+	s.sum, c.digest = nil, digest()
 
-	algorithm, err := s.next(end)
-	if err != nil {
-		return err
-	}
-	if outer, ok := parseAlgorithm(algorithm.raw); !ok || outer != c.algorithm {
-		return errors.New("the revocation list gives two signature algorithms")
-	}
-	signature, err := s.next(end)
-	if err != nil {
-		return err
-	}
-	if signature.tag != derBitString || len(signature.body) < 2 || signature.body[0] != 0 || s.pos != end {
-		return errCRLForm
-	}
-	c.signature = bytes.Clone(signature.body[1:])
-	rest, err := s.peek(1)
-	if len(rest) > 0 {
+	outer, ok := parseAlgorithm(s.next(end).raw)
+	signature := s.next(end)
+	c.signature = bytes.Clone(signature.body)
+	atEnd := s.pos == end
+	if len(s.peek(1)) > 0 {
 		c.flaws.add("there is something after it in its file")
 	}
-	return err
-}
-
-// parseSigned reads a TBSCertList after its header.
-func (c *crl) parseSigned(s *crlStream, end int64) error {
-	// Version and algorithm, which chooseAlgorithm has read.
-	if _, _, err := s.optional(end, derInteger); err != nil {
-		return err
-	}
-	if _, err := s.next(end); err != nil {
-		return err
-	}
-	issuer, err := s.next(end)
-	if err != nil {
-		return err
-	}
-	if !c.setIssuer(issuer) {
+	switch {
+	case s.err != nil:
+		return s.err
+	case !ok || outer != c.algorithm:
+		return errors.New("the revocation list gives two signature algorithms")
+	case signature.tag != derBitString || len(c.signature) < 2 || c.signature[0] != 0 || !atEnd:
 		return errCRLForm
 	}
-	this, _, err := s.optional(end, derUTCTime, derGeneralizedTime)
-	if err != nil {
-		return err
+	c.signature = c.signature[1:]
+	return nil
+}
+
+// parseAlgorithms reads version, signature algorithm and issuer.
+func (c *crl) parseAlgorithms(s *crlStream, end int64) {
+	version, found := s.optional(end, derInteger)
+	switch {
+	case !found || bytes.Equal(version.body, []byte{0}):
+		c.oddities.add("it is of version 1")
+	case !bytes.Equal(version.body, []byte{1}):
+		c.flaws.add("it is of a version that is not known here")
 	}
+	algorithm := s.next(end)
+	if algorithm.tag != derSequence {
+		s.fail(errCRLForm)
+	}
+	known := false
+	c.algorithm, known = parseAlgorithm(algorithm.raw)
+	if issuer := s.next(end); issuer.tag == derSequence && len(issuer.raw) <= maxElement {
+		c.issuer, c.issuerName, c.folded = bytes.Clone(issuer.raw), shownText(nameText(issuer.raw)), foldedName(issuer.raw)
+	} else {
+		s.fail(errCRLForm)
+	}
+	if !known {
+		s.fail(errors.New("the revocation list is signed with an algorithm that is unknown or not safe"))
+	}
+}
+
+// parseSigned reads a TBSCertList after its issuer.
+func (c *crl) parseSigned(s *crlStream, end int64) {
+	this, _ := s.optional(end, derUTCTime, derGeneralizedTime)
 	if c.thisUpdate = c.readTime(this); c.thisUpdate.IsZero() {
 		c.thisUpdate = endOfTime
 		c.flaws.add("its date cannot be read")
 	}
-	next, _, err := s.optional(end, derUTCTime, derGeneralizedTime)
-	if err != nil {
-		return err
-	}
+	next, _ := s.optional(end, derUTCTime, derGeneralizedTime)
 	if c.nextUpdate = c.readTime(next); c.nextUpdate.IsZero() {
 		c.flaws.add("it does not say when the next one is due")
 	}
-	found, err := s.isNext(end, derSequence)
-	if err != nil {
-		return err
-	}
-	if found {
-		if err := c.parseEntries(s, end); err != nil {
-			return err
+	if s.isNext(end, derSequence) {
+		for entriesEnd := s.open(end); s.more(entriesEnd); {
+			c.entries.add(c.parseEntry(s.next(entriesEnd)))
 		}
 	}
-	extensions, found, err := s.optional(end, derContext(0, true))
-	if err != nil {
-		return err
-	}
-	if found {
+	if extensions, found := s.optional(end, derContext(0, true)); found {
 		c.parseExtensions(extensions.body)
 	}
-	for s.pos < end {
+	for s.more(end) {
 		c.flaws.add("it has fields that are not known here")
-		if _, err := s.next(end); err != nil {
-			return err
-		}
+		s.next(end)
 	}
-	return nil
 }
 
-// parseEntries reads revokedCertificates.
-func (c *crl) parseEntries(s *crlStream, limit int64) error {
-	end, err := s.open(limit)
-	if err != nil {
-		return err
-	}
-	for s.pos < end {
-		e, err := s.next(end)
-		if err != nil {
-			return err
-		}
-		c.entries.add(c.parseEntry(e))
-	}
-	return nil
-}
-
-// setIssuer notes the issuer, if it is a Name at all.
-func (c *crl) setIssuer(e derElement) bool {
-	if e.tag != derSequence || len(e.raw) > maxElement {
-		return false
-	}
-	c.issuer, c.issuerName, c.folded = bytes.Clone(e.raw), shownText(nameText(e.raw)), foldedName(e.raw)
-	return true
-}
-
-// readTime returns a Time of the list, zero if it cannot be read.
+// readTime returns a Time of the list, zero if it cannot be read. ASN.1 has forms without
+// seconds, with a fraction or with another zone than UTC: RFC 5280, sections 5.1.2.4 to
+// 5.1.2.6, does not allow them.
 func (c *crl) readTime(e derElement) time.Time {
-	t, ok := parseTime(e)
-	if !ok {
-		if t, ok = parseOddTime(e); ok {
-			c.oddities.add("it writes a time in an unusual form")
-		}
-	}
-	return t
-}
-
-// parseOddTime reads a Time without seconds, with a fraction or with another zone than UTC:
-// ASN.1 has these forms, and RFC 5280 does not allow them.
-func parseOddTime(e derElement) (t time.Time, ok bool) {
 	text := string(e.body)
 	if len(text) > 40 || len(text) < 10 {
-		return t, false
+		return time.Time{}
 	}
-	switch e.tag {
-	case derUTCTime:
-		century := "20"
-		if text[0] >= '5' {
-			century = "19"
-		}
-		text = century + text
-	case derGeneralizedTime:
-	default:
-		return t, false
+	switch {
+	case e.tag == derUTCTime && text[0] >= '5':
+		text = "19" + text
+	case e.tag == derUTCTime:
+		text = "20" + text
+	case e.tag != derGeneralizedTime:
+		return time.Time{}
 	}
 	for _, layout := range []string{"20060102150405Z0700", "200601021504Z0700"} {
 		if t, err := time.Parse(layout, text); err == nil {
-			return t.UTC(), true
+			if len(text) != len("20060102150405Z") || !strings.HasSuffix(text, "Z") {
+				c.oddities.add("it writes a time in an unusual form")
+			}
+			return t.UTC()
 		}
 	}
-	return t, false
-}
-
-// parseTime reads a Time in UTC with seconds (RFC 5280, sections 5.1.2.4 to 5.1.2.6).
-func parseTime(e derElement) (time.Time, bool) {
-	digits := e.body
-	if len(digits) == 0 || digits[len(digits)-1] != 'Z' {
-		return time.Time{}, false
-	}
-	digits = digits[:len(digits)-1]
-	for _, c := range digits {
-		if c < '0' || c > '9' {
-			return time.Time{}, false
-		}
-	}
-	two := func(i int) int { return int(digits[i]-'0')*10 + int(digits[i+1]-'0') }
-	var year int
-	switch {
-	case e.tag == derUTCTime && len(digits) == 12:
-		if year = 1900 + two(0); year < 1950 {
-			year += 100
-		}
-		digits = digits[2:]
-	case e.tag == derGeneralizedTime && len(digits) == 14:
-		year = two(0)*100 + two(2)
-		digits = digits[4:]
-	default:
-		return time.Time{}, false
-	}
-	month, day, hour, minute, second := two(0), two(2), two(4), two(6), two(8)
-	t := time.Date(year, time.Month(month), day, hour, minute, second, 0, time.UTC)
-	// Date carries an excess over into the next field.
-	ok := t.Month() == time.Month(month) && t.Day() == day && hour < 24 && minute < 60 && second < 60
-	if !ok {
-		return time.Time{}, false
-	}
-	return t, true
+	return time.Time{}
 }
 
 // compareNumbers orders CRL numbers, a missing one first.

@@ -644,17 +644,24 @@ func TestReadCRLsRefuses(t *testing.T) {
 	}
 }
 
-// Ed25519 signs the whole list, which is then held in memory. A large one is refused.
+// Ed25519 signs the whole list, which is then held in memory. A large one is refused before
+// it is read.
 func TestWholeMessageIsBounded(t *testing.T) {
-	var w wholeMessage
-	piece := make([]byte, 1<<20)
-	for range 10 {
-		if n, err := w.Write(piece); n != len(piece) || err != nil {
-			t.Fatal(n, err)
-		}
+	read := func(size int) (taken int64, err error) {
+		r := newRawCRL()
+		r.algorithm = der(derSequence, der(derOID, []byte{0x2b, 0x65, 0x70}))
+		r.outer = r.algorithm
+		r.entries = der(derSequence, make([]byte, size))
+		all := bytes.NewReader(r.bytes())
+		_, err = parseCRL(all)
+		return all.Size() - int64(all.Len()), err
 	}
-	if w.Len() != maxSignedWhole+1 {
-		t.Errorf("%d bytes are held", w.Len())
+	if _, err := read(maxSignedWhole - 1000); err != nil {
+		t.Errorf("a list below the bound: %v", err)
+	}
+	taken, err := read(maxSignedWhole + 1)
+	if err == nil || !strings.Contains(err.Error(), "Ed25519") || taken > 2*maxElement {
+		t.Errorf("%d bytes were read, and then: %v", taken, err)
 	}
 }
 

@@ -75,10 +75,7 @@ func (c *crl) parseEntry(e derElement) (entry crlEntry) {
 	}
 	var date time.Time
 	if when, after, ok := derNext(rest); ok && when.tag != derSequence {
-		rest = after
-		if date, ok = parseTime(when); !ok {
-			date = c.readTime(when)
-		}
+		rest, date = after, c.readTime(when)
 	}
 	if date.IsZero() {
 		c.oddities.add("an entry of it has a date that cannot be read")

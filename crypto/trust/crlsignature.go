@@ -7,12 +7,11 @@ import (
 	"crypto/ed25519"
 	"crypto/rsa"
 	"crypto/sha256"
-	"crypto/sha512"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/asn1"
 	"errors"
-	"io"
+	"fmt"
 	"slices"
 )
 
@@ -80,61 +79,24 @@ func parsePSS(der []byte) (a signatureAlgorithm, ok bool) {
 		hashOIDs[mask.Algorithm.String()] == hash && p.Salt >= 0 && p.Trailer == 1
 }
 
-// maxHead bounds in bytes the start of a list in which version, algorithm and issuer are looked
-// for ahead.
-const maxHead = 4096
+// maxHead bounds in bytes the version, the algorithm and the issuer of a list. The window of
+// the stream keeps them until the hash is known.
+const maxHead = maxElement
 
-// chooseAlgorithm looks ahead for the signature algorithm, at the start of the signed bytes,
-// and returns the writer for these.
-func (c *crl) chooseAlgorithm(s *crlStream) (io.Writer, error) {
-	head, err := s.peek(maxHead)
-	if err != nil {
-		return nil, err
+// startDigest has the signed bytes, of which there are size, hashed as they are taken. digest
+// returns the hash.
+func (c *crl) startDigest(s *crlStream, size int64) (digest func() []byte) {
+	if c.algorithm.hash != 0 {
+		sum := c.algorithm.hash.New()
+		s.sum = sum
+		return func() []byte { return sum.Sum(nil) }
 	}
-	header, _, _, ok := derHeader(head)
-	if !ok || head[0] != derSequence {
-		return nil, errCRLForm
+	if size > maxSignedWhole {
+		s.fail(fmt.Errorf("a list signed with Ed25519 may have %d bytes at most", maxSignedWhole))
 	}
-	version, rest, found, ok := derOptional(head[header:], derInteger)
-	switch {
-	case !ok:
-		return nil, errCRLForm
-	case !found || bytes.Equal(version.body, []byte{0}):
-		c.oddities.add("it is of version 1")
-	case !bytes.Equal(version.body, []byte{1}):
-		c.flaws.add("it is of a version that is not known here")
-	}
-	algorithm, rest, ok := derExpect(rest, derSequence)
-	if !ok {
-		return nil, errCRLForm
-	}
-	if c.algorithm, ok = parseAlgorithm(algorithm.raw); !ok {
-		if issuer, _, ok := derNext(rest); ok {
-			c.setIssuer(issuer)
-		}
-		return nil, errors.New("the revocation list is signed with an algorithm that is unknown or not safe")
-	}
-	switch c.algorithm.hash {
-	case crypto.SHA256:
-		return sha256.New(), nil
-	case crypto.SHA384:
-		return sha512.New384(), nil
-	case crypto.SHA512:
-		return sha512.New(), nil
-	}
-	return new(wholeMessage), nil
-}
-
-// wholeMessage takes the bytes of a list that is not signed by its hash.
-type wholeMessage struct{ bytes.Buffer }
-
-func (w *wholeMessage) Write(b []byte) (int, error) {
-	if w.Len()+len(b) <= maxSignedWhole+1 { // one more shows that it is too long
-		w.Buffer.Write(b)
-	} else {
-		w.Buffer.Write(b[:maxSignedWhole+1-w.Len()])
-	}
-	return len(b), nil
+	whole := new(bytes.Buffer)
+	s.sum = whole
+	return whole.Bytes
 }
 
 // verdict is the result of verifying a list's signature with a key.

@@ -19,9 +19,11 @@ var (
 )
 
 // crlStream reads DER from a stream through a window, and may write the bytes taken to a
-// hash.
+// hash. After its first error it returns empty elements, so that a reader of several asks for
+// the error once.
 type crlStream struct {
 	r          io.Reader
+	err        error // the first
 	window     [2 * maxElement]byte
 	start, end int       // window[start:end] is read but not taken
 	pos        int64     // bytes taken
@@ -29,35 +31,14 @@ type crlStream struct {
 	summed     int       // window[summed:start] is not written to sum yet
 }
 
-// fill makes at least n bytes available, or as many as there are.
-func (s *crlStream) fill(n int) error {
-	if s.end-s.start >= n {
-		return nil
+// fail notes an error, unless there is one.
+func (s *crlStream) fail(err error) {
+	if s.err == nil {
+		s.err = err
 	}
-	if s.start+n > len(s.window) {
-		s.flush()
-		s.end = copy(s.window[:], s.window[s.start:s.end])
-		s.start, s.summed = 0, 0
-	}
-	for s.end-s.start < n {
-		m, err := s.r.Read(s.window[s.end:])
-		s.end += m
-		if err == io.EOF {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
-// startSum begins to write the bytes taken to w.
-func (s *crlStream) startSum(w io.Writer) { s.sum, s.summed = w, s.start }
-
-// stopSum ends that.
-func (s *crlStream) stopSum() { s.flush(); s.sum = nil }
-
+// flush writes the bytes taken to sum.
 func (s *crlStream) flush() {
 	if s.sum != nil && s.summed < s.start {
 		s.sum.Write(s.window[s.summed:s.start]) // hashes do not fail
@@ -65,12 +46,25 @@ func (s *crlStream) flush() {
 	s.summed = s.start
 }
 
-// peek returns the next n bytes, fewer at the end.
-func (s *crlStream) peek(n int) ([]byte, error) {
-	if err := s.fill(n); err != nil {
-		return nil, err
+// peek returns the next n bytes, fewer at the end, and none after an error.
+func (s *crlStream) peek(n int) []byte {
+	if s.start+n > len(s.window) {
+		s.flush()
+		s.end = copy(s.window[:], s.window[s.start:s.end])
+		s.start, s.summed = 0, 0
 	}
-	return s.window[s.start:min(s.end, s.start+n)], nil
+	for s.end-s.start < n && s.err == nil {
+		m, err := s.r.Read(s.window[s.end:])
+		s.end += m
+		if err == io.EOF {
+			break
+		}
+		s.err = err
+	}
+	if s.err != nil {
+		return nil
+	}
+	return s.window[s.start:min(s.end, s.start+n)]
 }
 
 func (s *crlStream) take(n int) {
@@ -78,107 +72,82 @@ func (s *crlStream) take(n int) {
 	s.pos += int64(n)
 }
 
-// header takes a header and returns the tag and the position of the element's end.
-func (s *crlStream) header() (tag byte, end int64, err error) {
-	b, err := s.peek(6)
-	if err != nil {
-		return 0, 0, err
-	}
+// header looks at the header of the next element, which ends by limit. It returns the sizes
+// of header and element, and 0 on an error.
+func (s *crlStream) header(limit int64) (header, size int) {
+	b := s.peek(6)
 	header, body, need, ok := derHeader(b)
-	if !ok {
-		if need > len(b) {
-			return 0, 0, errCRLShort
-		}
-		return 0, 0, errCRLForm
+	switch {
+	case !ok && need > len(b):
+		s.fail(errCRLShort)
+	case !ok || s.pos+int64(header+body) > limit:
+		s.fail(errCRLForm)
+	default:
+		return header, header + body
 	}
-	tag = b[0]
-	s.take(header)
-	return tag, s.pos + int64(body), nil
+	return 0, 0
 }
 
 // open takes the header of a SEQUENCE that ends by limit.
-func (s *crlStream) open(limit int64) (end int64, err error) {
-	tag, end, err := s.header()
-	if err == nil && (tag != derSequence || end > limit) {
-		err = errCRLForm
+func (s *crlStream) open(limit int64) (end int64) {
+	header, size := s.header(limit)
+	end = s.pos + int64(size)
+	if size > 0 && s.window[s.start] != derSequence {
+		s.fail(errCRLForm)
 	}
-	return end, err
+	s.take(header)
+	return end
 }
 
 // next takes one element that ends by limit. It is valid until the next call. One that is
 // longer than maxElement ends before its end: so nothing in it can be read to its end.
-func (s *crlStream) next(limit int64) (e derElement, err error) {
-	if s.end-s.start < 6 {
-		if err := s.fill(6); err != nil {
-			return e, err
-		}
+func (s *crlStream) next(limit int64) (e derElement) {
+	header, size := s.header(limit)
+	whole := min(size, maxElement+1)
+	raw := s.peek(whole)
+	if len(raw) < whole {
+		s.fail(errCRLShort)
 	}
-	header, body, need, ok := derHeader(s.window[s.start:s.end])
-	if !ok {
-		if need > s.end-s.start {
-			return e, errCRLShort
-		}
-		return e, errCRLForm
-	}
-	size := header + body
-	if s.pos+int64(size) > limit {
-		return e, errCRLForm
+	if size == 0 || s.err != nil {
+		return e
 	}
 	if size > maxElement {
-		b, err := s.peek(maxElement + 1)
-		if err != nil {
-			return e, err
-		}
-		raw := bytes.Clone(b)
-		return derElement{raw[0], raw[header:], raw}, s.skip(size)
+		raw = bytes.Clone(raw)
+		s.skip(size)
+	} else {
+		s.take(size)
 	}
-	if s.end-s.start < size {
-		b, err := s.peek(size)
-		if err != nil {
-			return e, err
-		}
-		if len(b) < size {
-			return e, errCRLShort
-		}
-	}
-	raw := s.window[s.start : s.start+size]
-	s.take(size)
-	return derElement{raw[0], raw[header:], raw}, nil
+	return derElement{raw[0], raw[header:], raw}
 }
 
 // skip takes n bytes.
-func (s *crlStream) skip(n int) error {
-	for n > 0 {
-		b, err := s.peek(min(n, maxElement))
-		if err != nil {
-			return err
-		}
+func (s *crlStream) skip(n int) {
+	for n > 0 && s.err == nil {
+		b := s.peek(min(n, maxElement))
 		if len(b) == 0 {
-			return errCRLShort
+			s.fail(errCRLShort)
 		}
 		s.take(len(b))
 		n -= len(b)
 	}
-	return nil
+}
+
+// more reports whether elements follow before limit.
+func (s *crlStream) more(limit int64) bool { return s.err == nil && s.pos < limit }
+
+// optional takes the next element if it begins before limit with one of these tags.
+func (s *crlStream) optional(limit int64, tags ...byte) (e derElement, found bool) {
+	if !s.isNext(limit, tags...) {
+		return e, false
+	}
+	return s.next(limit), true
 }
 
 // isNext reports whether an element begins before limit with one of these tags.
-func (s *crlStream) isNext(limit int64, tags ...byte) (bool, error) {
-	if s.pos >= limit {
-		return false, nil
+func (s *crlStream) isNext(limit int64, tags ...byte) bool {
+	if !s.more(limit) {
+		return false
 	}
-	b, err := s.peek(1)
-	if err != nil {
-		return false, err
-	}
-	return len(b) == 1 && bytes.IndexByte(tags, b[0]) >= 0, nil
-}
-
-// optional takes the next element if isNext.
-func (s *crlStream) optional(limit int64, tags ...byte) (e derElement, found bool, err error) {
-	if found, err = s.isNext(limit, tags...); !found {
-		return e, false, err
-	}
-	e, err = s.next(limit)
-	return e, true, err
+	b := s.peek(1)
+	return len(b) == 1 && bytes.IndexByte(tags, b[0]) >= 0
 }
