@@ -1,7 +1,6 @@
 package trust
 
 import (
-	"fmt"
 	"time"
 	"unicode/utf8"
 
@@ -87,19 +86,16 @@ func (b *Bundle) checkTimes() error {
 		return malformed("its delegation has a time outside 1970 to 9999")
 	}
 	if b.NotAfter < b.NotBefore {
-		return &Error{Code: proto.DelegationInvalid, Reason: "the delegation ends before it begins"}
+		return refuse(proto.DelegationInvalid, "the delegation ends before it begins")
 	}
 	if lives, most := b.NotAfter-b.NotBefore, int64(MaxDelegation/time.Second); lives > most {
-		return &Error{
-			Code:   proto.DelegationInvalid,
-			Reason: fmt.Sprintf("the delegation lives %d seconds, at most %d are allowed", lives, most),
-		}
+		return refuse(proto.DelegationInvalid, "the delegation lives %d seconds, at most %d are allowed", lives, most)
 	}
 	return nil
 }
 
 func malformed(format string, args ...any) error {
-	return &Error{Code: proto.BundleMalformed, Reason: "the identity bundle is malformed: " + fmt.Sprintf(format, args...)}
+	return refuse(proto.BundleMalformed, "the identity bundle is malformed: "+format, args...)
 }
 
 // Key returns the public half of K. Errors are *Error.

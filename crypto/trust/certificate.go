@@ -6,7 +6,6 @@ import (
 	"crypto/elliptic"
 	"crypto/rsa"
 	"crypto/x509"
-	"crypto/x509/pkix"
 	"errors"
 	"fmt"
 	"slices"
@@ -56,36 +55,29 @@ func parseChain(chain [][]byte) ([]*x509.Certificate, error) {
 // authority.
 func checkLeaf(leaf *x509.Certificate) error {
 	unsuitable := func(format string, args ...any) error {
-		return &Error{
-			Code:   proto.CertificateUnsuitable,
-			Reason: "the certificate of " + shownName(leaf) + " " + fmt.Sprintf(format, args...),
-			Hint:   "use a card's authentication certificate",
-		}
+		err := refuse(proto.CertificateUnsuitable, "the certificate of %s %s", shownName(leaf), fmt.Sprintf(format, args...))
+		err.Hint = "use a card's authentication certificate"
+		return err
 	}
 	switch public := leaf.PublicKey.(type) {
 	case *rsa.PublicKey:
-		bits := public.N.BitLen()
-		if bits < minRSABits || bits > maxLeafRSABits {
-			return unsuitable("has an RSA key of %d bits; %d to %d are allowed", bits, minRSABits, maxLeafRSABits)
-		}
 		if public.E < 3 || public.E%2 == 0 || public.N.Bit(0) == 0 {
 			return unsuitable("has an RSA key that is none: its exponent or modulus is even or too small")
 		}
 	case *ecdsa.PublicKey:
-		if !isAllowedCurve(public.Curve) {
-			return unsuitable("has a key on the curve %s; P-256, P-384 and P-521 are allowed", public.Curve.Params().Name)
-		}
 	default:
 		if leaf.PublicKeyAlgorithm == x509.UnknownPublicKeyAlgorithm {
 			return unsuitable("has a key of an unknown kind; RSA and ECDSA are allowed")
 		}
 		return unsuitable("has a key for %v; RSA and ECDSA are allowed", leaf.PublicKeyAlgorithm)
 	}
+	if err := keyFault(leaf.PublicKey, maxLeafRSABits); err != nil {
+		return unsuitable("%s", err)
+	}
 	if leaf.BasicConstraintsValid && leaf.IsCA {
 		return unsuitable("is that of an authority, not of a person")
 	}
-	hasKeyUsage := slices.ContainsFunc(leaf.Extensions, isKeyUsage)
-	if hasKeyUsage && leaf.KeyUsage&x509.KeyUsageDigitalSignature == 0 {
+	if hasExtension(leaf, oidKeyUsage) && leaf.KeyUsage&x509.KeyUsageDigitalSignature == 0 {
 		return unsuitable("may not be used for digital signatures")
 	}
 	if leaf.SerialNumber.Sign() <= 0 || len(leaf.SerialNumber.Bytes()) > maxSerial {
@@ -106,16 +98,21 @@ func authorityFault(cert *x509.Certificate, isAnchor bool) error {
 	if !old && !(cert.BasicConstraintsValid && cert.IsCA) {
 		return errors.New("is none: its certificate may not issue others (basicConstraints)")
 	}
-	if slices.ContainsFunc(cert.Extensions, isKeyUsage) && cert.KeyUsage&x509.KeyUsageCertSign == 0 {
+	if hasExtension(cert, oidKeyUsage) && cert.KeyUsage&x509.KeyUsageCertSign == 0 {
 		return errors.New("may not sign certificates (keyUsage)")
 	}
-	switch public := cert.PublicKey.(type) {
+	return keyFault(cert.PublicKey, maxRSABits)
+}
+
+// keyFault refuses a key that is weak, too costly or of an unknown kind.
+func keyFault(public any, maxBits int) error {
+	switch public := public.(type) {
 	case *rsa.PublicKey:
-		if bits := public.N.BitLen(); bits < minRSABits || bits > maxRSABits {
-			return fmt.Errorf("has an RSA key of %d bits; %d to %d are allowed", bits, minRSABits, maxRSABits)
+		if bits := public.N.BitLen(); bits < minRSABits || bits > maxBits {
+			return fmt.Errorf("has an RSA key of %d bits; %d to %d are allowed", bits, minRSABits, maxBits)
 		}
 	case *ecdsa.PublicKey:
-		if !isAllowedCurve(public.Curve) {
+		if !slices.Contains([]elliptic.Curve{elliptic.P256(), elliptic.P384(), elliptic.P521()}, public.Curve) {
 			return fmt.Errorf("has a key on the curve %s; P-256, P-384 and P-521 are allowed", public.Curve.Params().Name)
 		}
 	case ed25519.PublicKey:
@@ -125,26 +122,16 @@ func authorityFault(cert *x509.Certificate, isAnchor bool) error {
 	return nil
 }
 
-func isAllowedCurve(curve elliptic.Curve) bool {
-	return curve == elliptic.P256() || curve == elliptic.P384() || curve == elliptic.P521()
-}
-
 // checkValidity refuses a certificate whose validity is further from at than the
 // tolerance.
 func checkValidity(cert *x509.Certificate, at time.Time) error {
 	if cert.NotBefore.Sub(at) > ClockTolerance {
-		return &Error{
-			Code:   proto.CertificateNotYet,
-			Reason: fmt.Sprintf("the certificate of %s begins on %s, and the time is %s", shownName(cert), shownTime(cert.NotBefore), shownTime(at)),
-		}
+		return refuse(proto.CertificateNotYet, "the certificate of %s begins on %s, and the time is %s",
+			shownName(cert), shownTime(cert.NotBefore), shownTime(at))
 	}
 	if at.Sub(cert.NotAfter) > ClockTolerance {
-		return &Error{
-			Code:   proto.CertificateExpired,
-			Reason: fmt.Sprintf("the certificate of %s ended on %s, and the time is %s", shownName(cert), shownTime(cert.NotAfter), shownTime(at)),
-		}
+		return refuse(proto.CertificateExpired, "the certificate of %s ended on %s, and the time is %s",
+			shownName(cert), shownTime(cert.NotAfter), shownTime(at))
 	}
 	return nil
 }
-
-func isKeyUsage(e pkix.Extension) bool { return e.Id.Equal(oidKeyUsage) }

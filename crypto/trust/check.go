@@ -73,13 +73,9 @@ func (c check) choose(paths []path, at time.Time) (path, RevocationResult, error
 	}
 	switch {
 	case found.Status == RevocationRevoked:
-		return path{}, found, &Error{Code: proto.CertificateRevoked, Reason: found.Reason}
+		return path{}, found, refuse(proto.CertificateRevoked, "%s", found.Reason)
 	case found.Status == RevocationUnknown && c.policy == PolicyRequire:
-		return path{}, found, &Error{
-			Code:   proto.RevocationUnknown,
-			Reason: found.Reason,
-			Hint:   found.Hint,
-		}
+		return path{}, found, &Error{Code: proto.RevocationUnknown, Reason: found.Reason, Hint: found.Hint}
 	}
 	return best, found, nil
 }

@@ -60,18 +60,22 @@ func (c *crl) parseExtensions(body []byte) {
 				c.flaws.add("it is a delta and does not say of which list")
 			}
 		case idAuthorityKeyID:
-			if c.authority, ok = parseKeyID(value); !ok {
+			var id struct {
+				Key []byte `asn1:"optional,tag:0"` // what follows is not looked at
+			}
+			if rest, err := asn1.Unmarshal(value, &id); err != nil || len(rest) > 0 {
 				c.oddities.add("it names its key in an unusual form")
 			}
+			c.authority = id.Key
 		case idFreshestCRL:
-			points, err := parsePoints(value)
+			points, err := parseDER[[]distributionPoint](value)
 			if c.freshest = httpURLs(points); err != nil {
 				c.oddities.add("it names its deltas in an unusual form")
 			}
 		case idIssuingPoint:
 			c.scope += string(value)
 			var err error
-			if c.point, err = parseIssuingPoint(value); err != nil || again {
+			if c.point, err = parseDER[issuingPoint](value); err != nil || again {
 				c.point = issuingPoint{}
 				c.flaws.add("its scope cannot be read")
 			}
@@ -116,11 +120,8 @@ func (c *crl) parseExtension(e derElement) (id byte, critical bool, value []byte
 // namesAnother reports whether the value of a CertificateIssuer names only other authorities
 // than the issuer of the list.
 func namesAnother(value, issuer []byte) bool {
-	var names []asn1.RawValue
-	if parseDER(value, &names) != nil || len(names) == 0 {
-		return false
-	}
-	return !slices.ContainsFunc(names, func(name asn1.RawValue) bool { return isDirectory(name) && sameName(name.Bytes, issuer) })
+	names, err := parseDER[[]asn1.RawValue](value)
+	return err == nil && len(names) > 0 && !slices.ContainsFunc(names, func(name asn1.RawValue) bool { return isDirectory(name) && sameName(name.Bytes, issuer) })
 }
 
 // parseNumber reads a CRLNumber: not negative, of at most 20 bytes (RFC 5280, section 5.2.3).
@@ -130,17 +131,4 @@ func parseNumber(value []byte) ([]byte, bool) {
 		return nil, false
 	}
 	return append([]byte{}, bytes.TrimLeft(body, "\x00")...), true
-}
-
-// parseKeyID reads the keyIdentifier of an AuthorityKeyIdentifier, nil if it has none.
-func parseKeyID(value []byte) ([]byte, bool) {
-	body, ok := derOnly(value, derSequence)
-	if !ok {
-		return nil, false
-	}
-	id, _, found, ok := derOptional(body, derContext(0, false))
-	if !found || !ok {
-		return nil, ok
-	}
-	return bytes.Clone(id.body), true
 }

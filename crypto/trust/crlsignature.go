@@ -117,7 +117,7 @@ func (c *crl) verify(signers []*x509.Certificate) (key [32]byte, err error) {
 		if !sameName(c.issuer, signer.RawSubject) {
 			continue
 		}
-		if slices.ContainsFunc(signer.Extensions, isKeyUsage) && signer.KeyUsage&x509.KeyUsageCRLSign == 0 {
+		if hasExtension(signer, oidKeyUsage) && signer.KeyUsage&x509.KeyUsageCRLSign == 0 {
 			err = errors.New("its authority may not sign revocation lists")
 			continue
 		}

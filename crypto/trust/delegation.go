@@ -7,7 +7,6 @@ import (
 	"crypto/sha256"
 	_ "crypto/sha512" // for crypto.SHA384 and crypto.SHA512
 	"crypto/x509"
-	"fmt"
 	"time"
 
 	"chatsecure/proto"
@@ -69,17 +68,11 @@ func DelegationMessage(leaf []byte, name string, spki []byte, notBefore, notAfte
 func checkDelegation(b *Bundle, leaf *x509.Certificate) error {
 	begins, ends := time.Unix(b.NotBefore, 0), time.Unix(b.NotAfter, 0)
 	if begins.Before(leaf.NotBefore) || ends.After(leaf.NotAfter) {
-		return &Error{
-			Code:   proto.DelegationInvalid,
-			Reason: "the delegation reaches beyond the validity of the certificate of " + shownName(leaf),
-		}
+		return refuse(proto.DelegationInvalid, "the delegation reaches beyond the validity of the certificate of %s", shownName(leaf))
 	}
 	message := DelegationMessage(b.X509, b.Name, b.PublicKey, b.NotBefore, b.NotAfter)
 	if !verifyLeaf(leaf.PublicKey, message, b.Signature) {
-		return &Error{
-			Code:   proto.DelegationInvalid,
-			Reason: "the delegation is not signed by the certificate of " + shownName(leaf),
-		}
+		return refuse(proto.DelegationInvalid, "the delegation is not signed by the certificate of %s", shownName(leaf))
 	}
 	return nil
 }
@@ -92,16 +85,10 @@ func (d *delegated) checkTimes(at time.Time) error {
 	}
 	begins, ends := time.Unix(d.bundle.NotBefore, 0), time.Unix(d.bundle.NotAfter, 0)
 	if begins.Sub(at) > ClockTolerance {
-		return &Error{
-			Code:   proto.DelegationNotYet,
-			Reason: fmt.Sprintf("the delegation by %s begins on %s", shownName(d.leaf), shownTime(begins)),
-		}
+		return refuse(proto.DelegationNotYet, "the delegation by %s begins on %s", shownName(d.leaf), shownTime(begins))
 	}
 	if at.Sub(ends) > ClockTolerance {
-		return &Error{
-			Code:   proto.DelegationExpired,
-			Reason: fmt.Sprintf("the delegation by %s ended on %s", shownName(d.leaf), shownTime(ends)),
-		}
+		return refuse(proto.DelegationExpired, "the delegation by %s ended on %s", shownName(d.leaf), shownTime(ends))
 	}
 	return nil
 }

@@ -5,11 +5,9 @@ import (
 	"crypto/x509"
 	"encoding/asn1"
 	"errors"
-	"reflect"
+	"slices"
 	"strings"
 )
-
-var errNotDER = errors.New("it is not in DER")
 
 // The extensions of certificates that are read here (RFC 5280, section 4.2.1).
 var (
@@ -68,44 +66,43 @@ type distributionPoint struct {
 	Issuer  []asn1.RawValue `asn1:"optional,tag:2"` // another authority's list
 }
 
-// parseIssuingPoint reads the extension's value.
-func parseIssuingPoint(value []byte) (p issuingPoint, err error) {
-	err = parseDER(value, &p)
-	return p, err
-}
-
-// parsePoints reads the value of CRLDistributionPoints or FreshestCRL.
-func parsePoints(value []byte) (points []distributionPoint, err error) {
-	err = parseDER(value, &points)
-	return points, err
-}
-
 // parseDER reads a value in DER. encoding/asn1 passes over fields at the end of a structure that
 // it does not know, and over those out of order: neither may change the meaning of the others.
-func parseDER(value []byte, into any) error {
-	if _, err := asn1.Unmarshal(value, into); err != nil {
-		return err
+func parseDER[T any](value []byte) (parsed T, err error) {
+	if _, err = asn1.Unmarshal(value, &parsed); err != nil {
+		return parsed, err
 	}
-	again, err := asn1.Marshal(reflect.ValueOf(into).Elem().Interface())
+	again, err := asn1.Marshal(parsed)
 	if err == nil && !bytes.Equal(again, value) {
-		err = errNotDER
+		err = errors.New("it is not in DER")
 	}
-	return err
+	return parsed, err
+}
+
+// extension returns the value of an extension. No parsed certificate has one twice.
+func extension(cert *x509.Certificate, oid asn1.ObjectIdentifier) (value []byte, found bool) {
+	for _, e := range cert.Extensions {
+		if e.Id.Equal(oid) {
+			return e.Value, true
+		}
+	}
+	return nil, false
+}
+
+// hasExtension reports whether a certificate has one of these extensions.
+func hasExtension(cert *x509.Certificate, oids ...asn1.ObjectIdentifier) bool {
+	return slices.ContainsFunc(oids, func(oid asn1.ObjectIdentifier) bool { _, found := extension(cert, oid); return found })
 }
 
 // certPoints returns the points in an extension of a certificate. A malformed extension has
 // none.
 func certPoints(cert *x509.Certificate, oid asn1.ObjectIdentifier) []distributionPoint {
-	for _, ext := range cert.Extensions {
-		if ext.Id.Equal(oid) {
-			points, err := parsePoints(ext.Value)
-			if err != nil {
-				return nil
-			}
-			return points
-		}
+	value, _ := extension(cert, oid)
+	points, err := parseDER[[]distributionPoint](value)
+	if err != nil {
+		return nil
 	}
-	return nil
+	return points
 }
 
 // httpURLs returns the http addresses among the names of points. Nothing else is fetched: a

@@ -23,7 +23,7 @@ func TestParseIssuingPoint(t *testing.T) {
 		{OnlyCA: true}, {OnlyAttr: true}, {Indirect: true},
 		{Reasons: []int{1}}, {Reasons: []int{1, 2, 8}}, {URLs: []string{"x"}, OnlyUser: true, Reasons: []int{6}, Indirect: true},
 	} {
-		p, err := parseIssuingPoint(idp.Extension().Value)
+		p, err := parseDER[issuingPoint](idp.Extension().Value)
 		if err != nil {
 			t.Errorf("%+v: %v", idp, err)
 			continue
@@ -71,7 +71,7 @@ func TestParseIssuingPoint(t *testing.T) {
 		"unused of 8":       der(derSequence, der(0x83, []byte{8, 1})),
 	} {
 		// Where it is read, it is a scope in which there is no certificate.
-		if p, err := parseIssuingPoint(value); err == nil && p.covers(cert, certPoints(cert, oidDistributionPoints)) != 0 {
+		if p, err := parseDER[issuingPoint](value); err == nil && p.covers(cert, certPoints(cert, oidDistributionPoints)) != 0 {
 			t.Errorf("%s is accepted as %+v", name, p)
 		}
 	}
@@ -117,8 +117,8 @@ func TestCRLURLs(t *testing.T) {
 func FuzzDistributionPoints(f *testing.F) {
 	point := func(parts ...[]byte) []byte { return der(derSequence, parts...) }
 	corpus.Add(f, func(value []byte) bool {
-		_, err := parseIssuingPoint(value)
-		_, err2 := parsePoints(value)
+		_, err := parseDER[issuingPoint](value)
+		_, err2 := parseDER[[]distributionPoint](value)
 		return err == nil || err2 == nil
 	}, [][]byte{
 		lab.IDP{}.Extension().Value,
@@ -128,14 +128,14 @@ func FuzzDistributionPoints(f *testing.F) {
 		lab.FreshestCRL("http://a/d").Value,
 	}, point(point(der(0xa0, der(0xa1, der(derSequence))))), nil)
 	f.Fuzz(func(t *testing.T, value []byte) {
-		p, err := parseIssuingPoint(value)
+		p, err := parseDER[issuingPoint](value)
 		if err == nil {
 			p.covers(&x509.Certificate{}, nil)
 			if reasonsOf(p.Reasons)&^allReasons != 0 {
 				t.Errorf("read as %+v", p)
 			}
 		}
-		points, err := parsePoints(value)
+		points, err := parseDER[[]distributionPoint](value)
 		if err != nil {
 			return
 		}

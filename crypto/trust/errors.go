@@ -4,6 +4,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/asn1"
+	"fmt"
 	"strings"
 	"time"
 	"unicode"
@@ -21,6 +22,11 @@ type Error struct {
 
 // Error returns the reason.
 func (e *Error) Error() string { return e.Reason }
+
+// refuse returns an Error without a hint.
+func refuse(code proto.Code, format string, args ...any) *Error {
+	return &Error{Code: code, Reason: fmt.Sprintf(format, args...)}
+}
 
 // Refusal returns code, sentence and hint.
 func (e *Error) Refusal() (proto.Code, string, string) { return e.Code, e.Reason, e.Hint }

@@ -294,9 +294,6 @@ func (s *search) signers(p path) (signers []*x509.Certificate) {
 
 // untrusted is the refusal of a certificate for want of a path.
 func untrusted(leaf *x509.Certificate, why string) *Error {
-	return &Error{
-		Code: proto.CertificateUntrusted,
-		Reason: "the certificate of " + shownName(leaf) + ", issued by " + shownIssuer(leaf) +
-			", does not lead to a trusted authority: " + why,
-	}
+	return refuse(proto.CertificateUntrusted, "the certificate of %s, issued by %s, does not lead to a trusted authority: %s",
+		shownName(leaf), shownIssuer(leaf), why)
 }

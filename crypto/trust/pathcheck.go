@@ -2,7 +2,6 @@ package trust
 
 import (
 	"crypto/x509"
-	"crypto/x509/pkix"
 	"encoding/asn1"
 	"errors"
 	"fmt"
@@ -45,11 +44,9 @@ func (p path) checkExtensions() error {
 		if i > 0 && slices.ContainsFunc(cert.PolicyMappings, mapsAny) {
 			return p.untrusted("the authority %s maps certificate policies to or from any policy", shownName(cert))
 		}
-		for _, ext := range cert.Extensions {
-			if i > 0 && ext.Id.Equal(oidNameConstraints) && !isCheckedConstraint(ext.Value) {
-				return p.untrusted("the authority %s may only vouch for certain names (name constraints), in a form that is not known here",
-					shownName(cert))
-			}
+		if value, found := extension(cert, oidNameConstraints); i > 0 && found && !isCheckedConstraint(value) {
+			return p.untrusted("the authority %s may only vouch for certain names (name constraints), in a form that is not known here",
+				shownName(cert))
 		}
 	}
 	return nil
@@ -62,27 +59,14 @@ func mapsAny(m x509.PolicyMapping) bool {
 // isCheckedConstraint reports whether all of these NameConstraints are of a checked kind,
 // mail, DNS, URI or IP, and without a minimum or maximum.
 func isCheckedConstraint(value []byte) bool {
-	lists, ok := derOnly(value, derSequence)
-	for ok && len(lists) > 0 {
-		var list, subtree, base derElement
-		if list, lists, ok = derNext(lists); !ok {
-			break
-		}
-		for trees := list.body; ok && len(trees) > 0; {
-			if subtree, trees, ok = derExpect(trees, derSequence); !ok {
-				break
-			}
-			var distance []byte
-			base, distance, ok = derNext(subtree.body)
-			ok = ok && len(distance) == 0
-			switch base.tag {
-			case derContext(1, false), derContext(2, false), derContext(6, false), derContext(7, false):
-			default:
-				ok = false
-			}
-		}
-	}
-	return ok
+	type subtree struct{ Base asn1.RawValue } // with more it is not the same again in DER
+	lists, err := parseDER[struct {
+		Permitted []subtree `asn1:"optional,tag:0"`
+		Excluded  []subtree `asn1:"optional,tag:1"`
+	}](value)
+	return err == nil && !slices.ContainsFunc(slices.Concat(lists.Permitted, lists.Excluded), func(t subtree) bool {
+		return t.Base.Class != asn1.ClassContextSpecific || t.Base.IsCompound || !slices.Contains([]int{1, 2, 6, 7}, t.Base.Tag)
+	})
 }
 
 // checkLength checks pathLenConstraint. Self-issued authorities do not count (RFC 5280,
@@ -104,48 +88,26 @@ func (p path) checkLength() error {
 	return nil
 }
 
-// hostConstraint is a kind of name constraint about hosts. crypto/x509 takes a host in it for
-// a whole domain.
-type hostConstraint struct {
-	what                       string
-	permitted, excluded, names func(*x509.Certificate) []string
-	isName                     func(string) bool
-	matches                    func(name, constraint string) bool
-}
-
-var hostConstraints = []hostConstraint{
-	{
-		"mail address",
-		func(c *x509.Certificate) []string { return c.PermittedEmailAddresses },
-		func(c *x509.Certificate) []string { return c.ExcludedEmailAddresses },
-		mailAddresses, func(address string) bool { return strings.IndexByte(address, '@') > 0 }, mailMatches,
-	},
-	{
-		"host of a URI",
-		func(c *x509.Certificate) []string { return c.PermittedURIDomains },
-		func(c *x509.Certificate) []string { return c.ExcludedURIDomains },
-		uriHosts, func(host string) bool { return host != "" && net.ParseIP(host) == nil }, hostMatches,
-	},
-}
-
 // checkHosts checks the constraints on mail and URIs of every authority against all
-// certificates below it (RFC 5280, section 4.2.1.10).
+// certificates below it (RFC 5280, section 4.2.1.10). crypto/x509 takes a host in them for a
+// whole domain.
 func (p path) checkHosts() error {
 	for i, cert := range p.certs[1:] {
-		for _, kind := range hostConstraints {
-			permitted, excluded := kind.permitted(cert), kind.excluded(cert)
-			if len(permitted) == 0 && len(excluded) == 0 {
-				continue
+		for j, below := range p.certs[:i+1] {
+			if j > 0 && sameName(below.RawSubject, below.RawIssuer) {
+				continue // self-issued
 			}
-			for j, below := range p.certs[:i+1] {
-				if j > 0 && sameName(below.RawSubject, below.RawIssuer) {
-					continue // self-issued
+			for _, address := range mailAddresses(below) {
+				isName := strings.IndexByte(address, '@') > 0
+				if !isPermitted(cert.PermittedEmailAddresses, cert.ExcludedEmailAddresses, address, isName, mailMatches) {
+					return p.untrusted("the authority %s may not vouch for the mail address %s (name constraints)", shownName(cert), shownText(address))
 				}
-				for _, name := range kind.names(below) {
-					matches := func(constraint string) bool { return kind.matches(name, constraint) }
-					if !kind.isName(name) || len(permitted) > 0 && !slices.ContainsFunc(permitted, matches) || slices.ContainsFunc(excluded, matches) {
-						return p.untrusted("the authority %s may not vouch for the %s %s (name constraints)", shownName(cert), kind.what, shownText(name))
-					}
+			}
+			for _, uri := range below.URIs {
+				host := uri.Hostname()
+				isName := host != "" && net.ParseIP(host) == nil
+				if !isPermitted(cert.PermittedURIDomains, cert.ExcludedURIDomains, host, isName, hostMatches) {
+					return p.untrusted("the authority %s may not vouch for the host of a URI %s (name constraints)", shownName(cert), shownText(host))
 				}
 			}
 		}
@@ -153,21 +115,18 @@ func (p path) checkHosts() error {
 	return nil
 }
 
-// uriHosts returns the hosts of the URIs among the alternative names.
-func uriHosts(cert *x509.Certificate) (hosts []string) {
-	for _, uri := range cert.URIs {
-		hosts = append(hosts, uri.Hostname())
-	}
-	return hosts
+// isPermitted reports whether constraints allow a name. They allow none that is not of their kind.
+func isPermitted(permitted, excluded []string, name string, isName bool, matches func(name, constraint string) bool) bool {
+	matched := func(constraint string) bool { return matches(name, constraint) }
+	return len(permitted) == 0 && len(excluded) == 0 ||
+		isName && (len(permitted) == 0 || slices.ContainsFunc(permitted, matched)) && !slices.ContainsFunc(excluded, matched)
 }
 
 // mailAddresses returns the addresses that constraints are about: the alternative names,
 // or without these the emailAddress attributes of the subject.
 func mailAddresses(cert *x509.Certificate) (addresses []string) {
-	for _, ext := range cert.Extensions {
-		if ext.Id.Equal(oidAlternativeNames) {
-			return cert.EmailAddresses
-		}
+	if hasExtension(cert, oidAlternativeNames) {
+		return cert.EmailAddresses
 	}
 	for _, attribute := range cert.Subject.Names {
 		if address, ok := attribute.Value.(string); ok && attribute.Type.Equal(oidEmailAddress) {
@@ -200,15 +159,10 @@ func hostMatches(host, constraint string) bool {
 // the policies that an authority may require. It verifies every signature again, so only a
 // path with such extensions is shown to it.
 func (p path) checkOthers() error {
-	has := func(oid asn1.ObjectIdentifier) bool {
-		return slices.ContainsFunc(p.certs, func(cert *x509.Certificate) bool {
-			return slices.ContainsFunc(cert.Extensions, func(e pkix.Extension) bool { return e.Id.Equal(oid) })
-		})
+	if slices.ContainsFunc(p.certs, func(c *x509.Certificate) bool { return hasExtension(c, oidNameConstraints, oidPolicyConstraints) }) {
+		return p.checkByX509()
 	}
-	if !has(oidNameConstraints) && !has(oidPolicyConstraints) {
-		return nil
-	}
-	return p.checkByX509()
+	return nil
 }
 
 // checkByX509 has crypto/x509 validate this one path, at a moment within it. There is no
@@ -299,10 +253,8 @@ func (p path) checkTime(at time.Time) error {
 		}
 	}
 	if since, till := p.window(); since.After(till) {
-		return &Error{
-			Code:   proto.CertificateExpired,
-			Reason: fmt.Sprintf("of the certificates above %s, one ended on %s, before another began on %s", shownName(p.certs[0]), shownTime(till), shownTime(since)),
-		}
+		return refuse(proto.CertificateExpired, "of the certificates above %s, one ended on %s, before another began on %s",
+			shownName(p.certs[0]), shownTime(till), shownTime(since))
 	}
 	return nil
 }

@@ -78,10 +78,8 @@ func civilNumber(leaf *x509.Certificate) (string, error) {
 		}
 	}
 	if len(found) != 1 || found[0] == "" {
-		return "", &Error{
-			Code:   proto.CertificateUnsuitable,
-			Reason: "the certificate of " + shownName(leaf) + " has no serialNumber, or several, and so names no one citizen",
-		}
+		return "", refuse(proto.CertificateUnsuitable,
+			"the certificate of %s has no serialNumber, or several, and so names no one citizen", shownName(leaf))
 	}
 	return found[0], nil
 }

@@ -2,7 +2,6 @@ package trust
 
 import (
 	"errors"
-	"fmt"
 	"maps"
 	"sync"
 	"time"
@@ -151,7 +150,7 @@ func (v *Verifier) VerifyAt(b *Bundle, name string, at time.Time) (*Person, erro
 	}
 	now := v.now()
 	if at.Sub(now) > ClockTolerance {
-		return nil, nameClock(&Error{Code: proto.DelegationNotYet, Reason: "the time claimed, " + shownTime(at) + ", is still to come"}, now)
+		return nil, nameClock(refuse(proto.DelegationNotYet, "the time claimed, %s, is still to come", shownTime(at)), now)
 	}
 	d, err := readDelegated(b)
 	if err != nil {
@@ -251,10 +250,7 @@ func (v *Verifier) remember(hash [32]byte, r remembered, c check) {
 // checkName refuses a bundle for another name.
 func checkName(b *Bundle, name string) error {
 	if b.Name != name {
-		return &Error{
-			Code:   proto.NameMismatch,
-			Reason: fmt.Sprintf("the identity is delegated to the name %s, not to %s", shownText(b.Name), shownText(name)),
-		}
+		return refuse(proto.NameMismatch, "the identity is delegated to the name %s, not to %s", shownText(b.Name), shownText(name))
 	}
 	return nil
 }
