@@ -50,6 +50,7 @@ type Config struct {
 	maxHeld          int64         // default maxHeld
 	ofPerson         int           // default MaxOfPerson
 	handshakeTimeout time.Duration // default proto.HandshakeTimeout
+	busyPause        time.Duration // default busyPause
 }
 
 // SetCiphers allows the suites of a comma-separated list. An empty list allows
@@ -85,6 +86,7 @@ func (cfg *Config) complete() error {
 	cfg.maxHeld = cmp.Or(cfg.maxHeld, maxHeld)
 	cfg.ofPerson = cmp.Or(cfg.ofPerson, MaxOfPerson)
 	cfg.handshakeTimeout = cmp.Or(cfg.handshakeTimeout, proto.HandshakeTimeout)
+	cfg.busyPause = cmp.Or(cfg.busyPause, busyPause)
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}

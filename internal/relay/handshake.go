@@ -1,8 +1,10 @@
 package relay
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"io"
 	"log/slog"
 	"net"
 	"slices"
@@ -231,7 +233,7 @@ func (h *handshake) welcome(w *proto.Welcome) []byte {
 // charges a failure before the next part of the address's work.
 func (h *handshake) work(part func() error) error {
 	if err := h.relay.turns.take(h.ctx, h.visitor.addr); err != nil {
-		return h.relay.orStopping(err)
+		return cmp.Or(h.pause(), h.relay.orStopping(err))
 	}
 	defer h.relay.turns.give()
 	err := part()
@@ -239,6 +241,25 @@ func (h *handshake) work(part func() error) error {
 		h.charge(err)
 	}
 	return err
+}
+
+// busyPause is the time that passes before a visitor hears that its address has too much
+// work: most try again at once, and each visit costs something.
+const busyPause = 2 * time.Second
+
+// pause waits for busyPause, or until the visitor has to give way to another. The error
+// says that it has.
+func (h *handshake) pause() error {
+	end, _ := h.ctx.Deadline()
+	if pause := time.Now().Add(h.relay.cfg.busyPause); pause.Before(end) {
+		end = pause
+	}
+	if err := h.visitor.waits(true); err != nil {
+		return err
+	}
+	h.socket.SetReadDeadline(end)
+	io.CopyN(io.Discard, h.socket, proto.MaxHandshakeLine) // it has nothing to say
+	return h.visitor.waits(false)
 }
 
 // charge charges the visitor's address for a failed handshake, once. The relay's own

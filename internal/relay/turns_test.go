@@ -251,6 +251,38 @@ func TestFailedHandshakesAreCharged(t *testing.T) {
 	}
 }
 
+// TestBusyAddressIsHeld: a visitor with too much work before it hears of that later, since
+// it would come back at once. It holds up nobody meanwhile.
+func TestBusyAddressIsHeld(t *testing.T) {
+	rt := start(t, func(cfg *Config) { cfg.busyPause, cfg.handshakeTimeout = time.Hour, time.Hour })
+	cred := wire.Delegate(t, wire.Person(t, "ana"), "ana")
+	conn, answer := rt.Dial(), make(chan error, 1)
+	addr := prefix(conn) // of both ends
+	rt.turns.mu.Lock()
+	a := rt.turns.account(addr)
+	a.paid = time.Now().Add(time.Hour)
+	a.waiting = slices.Repeat([]chan error{make(chan error, 1)}, maxPaced)
+	rt.turns.mu.Unlock()
+	go func() {
+		_, err := wire.Handshake(t, conn, &wire.HandshakePlan{Cred: cred, Takes: proto.TakesNone})
+		answer <- err
+	}()
+	wire.Until(t, "the refusal", func() bool {
+		rt.turns.mu.Lock()
+		defer rt.turns.mu.Unlock()
+		return a.place != nil && len(a.waiting) == maxPaced
+	})
+	rt.turns.mu.Lock()
+	rt.turns.order.Remove(a.place)
+	delete(rt.turns.accounts, addr)
+	rt.turns.mu.Unlock()
+	rt.Join("bruno")
+	rt.Shutdown()
+	if told := tellable(<-answer); told == nil || told.Code != proto.Shutdown {
+		t.Errorf("it was told %v before", told)
+	}
+}
+
 // TestStopWaitsForNobody: neither a check of a certificate, nor a write of a name, nor a
 // client that takes nothing holds up the end of a relay.
 func TestStopWaitsForNobody(t *testing.T) {
