@@ -139,13 +139,14 @@ func BenchmarkCRL(b *testing.B) {
 			b.Fatal(err)
 		}
 		defer f.Close()
-		lists, err := readCRLs(f)
+		lists, err := readList(f)
 		if err != nil {
 			b.Fatal(err)
 		}
 		if err := signedByOne(lists[0], issuer); err != nil {
 			b.Fatal(err)
 		}
+		lists[0].entries.finish()
 		return lists[0]
 	}
 	b.Run("load", func(b *testing.B) {
@@ -225,10 +226,11 @@ func TestCRLIsCompact(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	lists, err := readCRLs(f)
+	lists, err := readList(f)
 	if err != nil {
 		t.Fatal(err)
 	}
+	lists[0].entries.finish()
 	runtime.GC()
 	runtime.ReadMemStats(&after)
 	if each := float64(after.HeapAlloc-before.HeapAlloc) / n; each > 2*float64(len(crlEntry{})) {

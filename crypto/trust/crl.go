@@ -76,7 +76,6 @@ func parseCRL(r io.Reader) (*crl, error) {
 		}
 		return nil, err
 	}
-	c.entries.finish()
 	return c, nil
 }
 

@@ -246,7 +246,7 @@ func TestParseCRLPieces(t *testing.T) {
 		"PEM with CRLF":  bytes.NewReader(bytes.ReplaceAll(text, []byte("\n"), []byte("\r\n"))),
 		"PEM after text": io.MultiReader(strings.NewReader("Certificate Revocation List (CRL):\n  Version 2\n"), bytes.NewReader(text)),
 	} {
-		lists, err := readCRLs(r)
+		lists, err := readList(r)
 		if err != nil || len(lists) != 1 {
 			t.Errorf("%s: %d lists, %v", name, len(lists), err)
 			continue
@@ -266,21 +266,21 @@ func TestParseCRLPieces(t *testing.T) {
 	fault := errors.New("the disk is on fire")
 	for _, n := range []int64{0, 1, 2, 100, 70000} {
 		r := io.MultiReader(io.LimitReader(bytes.NewReader(der), n), iotest.ErrReader(fault))
-		if _, err := readCRLs(r); !errors.Is(err, fault) {
+		if _, err := readList(r); !errors.Is(err, fault) {
 			t.Errorf("a reader that fails after %d bytes: %v", n, err)
 		}
 	}
 	for n := 0; n < len(der); n += 1 + n/50 {
-		if _, err := readCRLs(bytes.NewReader(der[:n])); err == nil {
+		if _, err := readList(bytes.NewReader(der[:n])); err == nil {
 			t.Errorf("the first %d of %d bytes are accepted", n, len(der))
 		}
 		if n < len(text)-30 {
-			if _, err := readCRLs(bytes.NewReader(text[:n])); err == nil {
+			if _, err := readList(bytes.NewReader(text[:n])); err == nil {
 				t.Errorf("the first %d of %d bytes of PEM are accepted", n, len(text))
 			}
 		}
 	}
-	two, err := readCRLs(bytes.NewReader(slices.Concat(text, []byte("and\n"), text)))
+	two, err := readList(bytes.NewReader(slices.Concat(text, []byte("and\n"), text)))
 	if err != nil || len(two) != 2 {
 		t.Errorf("two in a file: %d lists, %v", len(two), err)
 	}
@@ -636,7 +636,7 @@ func TestReadCRLsRefuses(t *testing.T) {
 		"over 64 MiB":     "\x30\x84\x04\x00\x00\x01\x30\x00",
 		"long length":     "\x30\x85\x00\x00\x00\x00\x05",
 	} {
-		if _, err := readCRLs(strings.NewReader(text)); err == nil {
+		if _, err := readList(strings.NewReader(text)); err == nil {
 			t.Errorf("%s is accepted", name)
 		} else {
 			wantSentence(t, err.Error())

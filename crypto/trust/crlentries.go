@@ -6,6 +6,7 @@ import (
 	"hash/maphash"
 	"math"
 	"math/bits"
+	"sync"
 	"time"
 )
 
@@ -141,6 +142,7 @@ type crlEntries struct {
 	stored uint32
 	count  int      // with those that match no certificate
 	table  []uint32 // place of an entry, plus one; 0 is free
+	built  sync.Once
 }
 
 // hashSeed is random, so that no authority can choose colliding serials.
@@ -175,10 +177,14 @@ func (c *crlEntries) slot(serial []byte) int {
 	return int(high)
 }
 
-// finish makes the set searchable. A third of the table stays free: searches are short and
+// finish makes the set searchable, once. For a long list that takes a while, so nobody does it
+// for a list that was fetched before its signature is checked.
+func (c *crlEntries) finish() { c.built.Do(c.build) }
+
+// build fills the table. A third of the table stays free: searches are short and
 // always end. Entries of one serial number share a place, so a list cannot buy time with
 // many of them.
-func (c *crlEntries) finish() {
+func (c *crlEntries) build() {
 	c.table = make([]uint32, c.stored+c.stored/2+1)
 	for place := range c.stored {
 		e := c.at(place)
@@ -222,6 +228,7 @@ func (c *crlEntries) find(serial []byte) (found crlEntry, ok bool) {
 		return key, false
 	}
 	copy(key[maxSerial-len(serial):], serial)
+	c.finish()
 	i, ok := c.search(key.serial())
 	if ok {
 		found = *c.at(c.table[i] - 1)

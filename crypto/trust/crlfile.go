@@ -20,9 +20,9 @@ const maxCRLFiles = 4096
 type crlFile struct {
 	size     int64
 	modified time.Time
-	lists    []*crl // of the last time that it was read whole
-	partial  []*crl // of the last time that it was read, with a problem
-	problem  error  // of the last time that it was read
+	lists    []*crl  // of the last time that it was read whole
+	partial  []*crl  // of the last time that it was read, with a problem
+	problems []error // of the last time that it was read; the first is told
 }
 
 // dirNames lists at most maxCRLFiles names of a directory, in order.
@@ -43,78 +43,74 @@ func dirNames(dir string) ([]string, error) {
 	return names, nil
 }
 
-// readCRLFile reads a file of lists. With an error it returns those that could be read.
-func readCRLFile(path string, size int64) ([]*crl, error) {
+// readCRLFile reads a file of lists. With problems it returns those that could be read.
+func readCRLFile(path string, size int64) (lists []*crl, problems []error) {
 	// PEM takes 4/3 of DER, line ends and text between the blocks.
 	if size > 2*MaxCRL {
-		return nil, fmt.Errorf("%s: a file of %d bytes is too large for a revocation list", path, size)
+		return nil, []error{fmt.Errorf("%s: a file of %d bytes is too large for a revocation list", path, size)}
 	}
 	f, err := os.Open(path)
 	if err != nil {
-		return nil, err
+		return nil, []error{err}
 	}
 	defer f.Close()
-	lists, err := readCRLs(f)
-	if err != nil {
-		err = fmt.Errorf("%s: %w", path, err)
+	lists, problems = readCRLs(f, maxCRLsInFile)
+	for i, err := range problems {
+		problems[i] = fmt.Errorf("%s: %w", path, err)
 	}
-	return lists, err
+	for _, list := range lists {
+		list.entries.finish()
+	}
+	return lists, problems
 }
 
 // maxCRLsInFile bounds the lists of one file.
 const maxCRLsInFile = 4096
 
-// readCRLs reads a file of revocation lists.
-func readCRLs(r io.Reader) ([]*crl, error) { return readSomeCRLs(r, maxCRLsInFile) }
-
-// readSomeCRLs reads revocation lists: one in DER, or some in PEM (RFC 7468, section 6) with
-// text between them. It does not read more than most. With an error it returns those that could
+// readCRLs reads revocation lists: one in DER, or some in PEM (RFC 7468, section 6) with
+// text between them. It does not read more than most. With problems it returns those that could
 // be read: one that is damaged takes no other with it.
-func readSomeCRLs(r io.Reader, most int) (lists []*crl, err error) {
+func readCRLs(r io.Reader, most int) (lists []*crl, problems []error) {
 	in := bufio.NewReaderSize(r, 4096)
 	first, err := in.Peek(1)
 	if err != nil {
 		if err == io.EOF {
 			err = errCRLForm
 		}
-		return nil, err
+		return nil, []error{err}
 	}
 	if first[0] == derSequence {
 		list, err := parseCRL(in)
 		if err != nil {
-			return nil, err
+			return nil, []error{err}
 		}
 		return []*crl{list}, nil
 	}
 	blocks := proto.NewPEM(in)
-	var problem error // the first
 	for n := 0; ; n++ {
-		if err := blocks.Next(); err == io.EOF {
-			break
-		} else if err != nil {
-			return lists, err
-		}
-		if n == most {
-			if most == 1 {
-				return lists, errors.New("it holds more than one revocation list")
-			}
-			return lists, fmt.Errorf("it holds more than %d revocation lists", most)
+		err := blocks.Next()
+		switch {
+		case err == io.EOF && n == 0:
+			return nil, []error{errCRLForm}
+		case err == io.EOF:
+			return lists, problems
+		case err != nil:
+			return lists, append(problems, err)
+		case n == most && most == 1:
+			return lists, append(problems, errors.New("it holds more than one revocation list"))
+		case n == most:
+			return lists, append(problems, fmt.Errorf("it holds more than %d revocation lists", most))
 		}
 		list, err := parseBlock(blocks)
-		_, damaged := errors.AsType[*proto.PEMError](err)
-		switch {
-		case err == nil:
+		if err == nil {
 			lists = append(lists, list)
-		case damaged:
-			return lists, err
-		case problem == nil:
-			problem = err
+			continue
+		}
+		problems = append(problems, err)
+		if _, damaged := errors.AsType[*proto.PEMError](err); damaged {
+			return lists, problems
 		}
 	}
-	if len(lists) == 0 && problem == nil {
-		problem = errCRLForm
-	}
-	return lists, problem
 }
 
 // parseBlock reads a list in PEM.

@@ -424,7 +424,7 @@ func TestAddReadsOneList(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "more than one") || many.n > len(text)+64<<10 {
 		t.Errorf("%d bytes are read: %v", many.n, err)
 	}
-	lists, err := readCRLs(strings.NewReader(strings.Repeat(string(text), maxCRLsInFile+1)))
+	lists, err := readList(strings.NewReader(strings.Repeat(string(text), maxCRLsInFile+1)))
 	if err == nil || len(lists) != maxCRLsInFile {
 		t.Errorf("%d lists of a file: %v", len(lists), err)
 	}

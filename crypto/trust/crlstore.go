@@ -1,6 +1,7 @@
 package trust
 
 import (
+	"cmp"
 	"crypto/x509"
 	"errors"
 	"fmt"
@@ -124,14 +125,12 @@ func (s *CRLStore) readDir(dir string, again bool) (files map[string]crlFile, ch
 		if again || !ok || file.size != info.Size() || !file.modified.Equal(info.ModTime()) {
 			changed = true
 			file.size, file.modified = info.Size(), info.ModTime()
-			lists, err := readCRLFile(path, info.Size())
-			if file.problem, file.partial = err, lists; err == nil {
+			lists, errs := readCRLFile(path, info.Size())
+			if file.problems, file.partial = errs, lists; len(errs) == 0 {
 				file.lists, file.partial = append(lists, unreplaced(file.lists, lists, info.ModTime())...), nil
 			}
 		}
-		if file.problem != nil {
-			problems = append(problems, file.problem)
-		}
+		problems = append(problems, file.problems[:min(1, len(file.problems))]...)
 		files[path] = file
 	}
 	return files, changed, problems
@@ -155,8 +154,10 @@ func (s *CRLStore) holdFiles() {
 	s.refused = make(map[string][]error)
 	for _, path := range slices.Sorted(maps.Keys(s.files)) {
 		file := s.files[path]
-		if refused, ok := errors.AsType[*refusedCRL](file.problem); ok {
-			s.refused[refused.issuer] = append(s.refused[refused.issuer], file.problem)
+		for _, problem := range file.problems {
+			if refused, ok := errors.AsType[*refusedCRL](problem); ok {
+				s.refused[refused.issuer] = append(s.refused[refused.issuer], problem)
+			}
 		}
 		for _, list := range slices.Concat(file.lists, file.partial) {
 			held = slices.DeleteFunc(held, func(h heldCRL) bool { return h.same(list) })
@@ -172,15 +173,16 @@ func (s *CRLStore) holdFiles() {
 // never replaces one without. On an error nothing changes: the list is broken, of another
 // authority, or older than one at hand.
 func (s *CRLStore) Add(r io.Reader, source string, signers []*x509.Certificate, now time.Time) (CRLInfo, error) {
-	lists, err := readSomeCRLs(r, 1)
-	if err != nil {
-		return CRLInfo{}, err
+	lists, problems := readCRLs(r, 1)
+	if len(problems) > 0 {
+		return CRLInfo{}, problems[0]
 	}
 	list := heldCRL{lists[0], source, true}
 	key, err := list.verify(signers)
 	if err != nil {
 		return CRLInfo{}, fmt.Errorf("the revocation list of %s cannot be used: %w", list.issuerName, err)
 	}
+	list.entries.finish()
 	sound := list.isSound(now)
 	same := func(old heldCRL) bool {
 		if !old.sameScope(list.crl) {
@@ -193,12 +195,12 @@ func (s *CRLStore) Add(r io.Reader, source string, signers []*x509.Certificate, 
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, old := range s.index[list.folded] {
-		if old.newer(list.crl) && (old.isSound(now) || !sound) && same(old) {
+		if old.outdates(list.crl) && (old.isSound(now) || !sound) && same(old) {
 			return CRLInfo{}, errors.New("a newer revocation list is at hand")
 		}
 	}
 	held := slices.DeleteFunc(slices.Clone(s.held), func(old heldCRL) bool {
-		return old.same(list.crl) || old.added && list.newer(old.crl) && (sound || !old.isSound(now)) && same(old)
+		return old.same(list.crl) || old.added && list.outdates(old.crl) && (sound || !old.isSound(now)) && same(old)
 	})
 	var added int
 	for i := len(held) - 1; i >= 0; i-- {
@@ -222,13 +224,16 @@ func (c *crl) sameScope(other *crl) bool {
 	return c.folded == other.folded && c.scope == other.scope && c.delta == other.delta
 }
 
-// newer reports whether c was issued after other. The number comes second: an authority that
-// begins to count again replaces its lists all the same.
-func (c *crl) newer(other *crl) bool {
-	if d := c.thisUpdate.Compare(other.thisUpdate); d != 0 {
-		return d > 0
-	}
-	return compareNumbers(c.number, other.number) > 0
+// compareAge orders lists by their dates. The number comes second: an authority that begins to
+// count again replaces its lists all the same.
+func (c *crl) compareAge(other *crl) int {
+	return cmp.Or(c.thisUpdate.Compare(other.thisUpdate), compareNumbers(c.number, other.number))
+}
+
+// outdates reports whether other is older than c. A delta that builds upon c by its number is
+// not, whatever its date (RFC 5280, section 5.2.4).
+func (c *crl) outdates(other *crl) bool {
+	return c.compareAge(other) > 0 && !(other.delta && c.precedes(other))
 }
 
 // replaceLocked replaces the lists held. s.mu is held.

@@ -3,8 +3,11 @@ package trust
 import (
 	"bytes"
 	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/asn1"
 	"encoding/pem"
 	"fmt"
+	"io"
 	"math/big"
 	"os"
 	"path/filepath"
@@ -23,6 +26,15 @@ func writeFile(t *testing.T, path string, data []byte) {
 	if err := os.WriteFile(path, data, 0o600); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// readList reads a file of revocation lists.
+func readList(r io.Reader) ([]*crl, error) {
+	lists, problems := readCRLs(r, maxCRLsInFile)
+	if len(problems) > 0 {
+		return lists, problems[0]
+	}
+	return lists, nil
 }
 
 // A directory with lists in both forms under any name, and with other files.
@@ -460,6 +472,81 @@ func TestShownNumber(t *testing.T) {
 	for want, number := range map[string][]byte{"": nil, "00": {}, "0a": {10}, "0100": big.NewInt(256).Bytes()} {
 		if got := shownNumber(number); got != want {
 			t.Errorf("%x is shown as %q, want %q", number, got, want)
+		}
+	}
+}
+
+// TestAddKeepsLaterNumbers: of two fetched deltas the one of the higher number and the older date
+// is neither refused nor replaced. A later one replaces both.
+func TestAddKeepsLaterNumbers(t *testing.T) {
+	s := newScene(t)
+	two := s.list(2, hour, nobody, lab.DeltaIndicator(1))
+	three := s.list(3, 3*hour, s.entry(4*hour, 1), lab.DeltaIndicator(1))
+	for _, order := range [][][]byte{{two, three}, {three, two}} {
+		store := NewCRLStore()
+		add := func(der []byte) {
+			t.Helper()
+			_, err := store.Add(bytes.NewReader(der), "http://a/delta", []*x509.Certificate{s.ca.Cert}, labNow)
+			must(t, err)
+		}
+		add(order[0])
+		add(order[1])
+		if n := len(store.List()); n != 2 {
+			t.Errorf("%d lists are held", n)
+		}
+		want(t, s.status(store), RevocationRevoked, "keyCompromise")
+		add(s.list(4, hour/2, nobody, lab.DeltaIndicator(1)))
+		if n := len(store.List()); n != 1 {
+			t.Errorf("%d lists are held after a later one", n)
+		}
+	}
+}
+
+// TestRefusedListsOfOneFile: each refused list of a file is told to the people of its own
+// authority.
+func TestRefusedListsOfOneFile(t *testing.T) {
+	s := newScene(t)
+	weak := func(name string) []byte {
+		r := newRawCRL()
+		issuer, err := asn1.Marshal(pkix.Name{CommonName: name}.ToRDNSequence())
+		must(t, err)
+		r.issuer, r.algorithm = issuer, []byte("\x30\x0d\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x01\x05\x05\x00") // SHA-1
+		return r.bytes()
+	}
+	ours := newRawCRL()
+	ours.issuer, ours.outer = s.ca.Cert.RawSubject, []byte(ecdsaSHA384)
+	store, dir := NewCRLStore(), t.TempDir()
+	path := filepath.Join(dir, "all.pem")
+	writeFile(t, path, slices.Concat(crlText(weak("First")), crlText(weak("Second")), crlText(ours.bytes())))
+	problems := store.LoadDir(dir)
+	if len(problems) != 1 || !strings.Contains(problems[0].Error(), "line 1:") {
+		t.Errorf("the file is told of with %v", problems)
+	}
+	want(t, s.status(store), RevocationUnknown, "two signature algorithms")
+}
+
+// TestTableIsBuiltLast: to read a list builds no table yet, which takes long for a long list and
+// which nobody can interrupt. Its signature is checked before.
+func TestTableIsBuiltLast(t *testing.T) {
+	s := newScene(t)
+	list := s.list(1, hour, s.entry(hour, 1))
+	c, err := parseCRL(bytes.NewReader(list))
+	must(t, err)
+	if c.entries.table != nil {
+		t.Error("the table is there before the signature is checked")
+	}
+	if _, ok := c.entries.find(s.cert.SerialNumber.Bytes()); !ok {
+		t.Error("the entry is not found")
+	}
+	store := NewCRLStore()
+	_, err = store.Add(bytes.NewReader(list), "http://a", []*x509.Certificate{s.ca.Cert}, labNow)
+	must(t, err)
+	dir := t.TempDir()
+	writeFile(t, filepath.Join(dir, "a.crl"), s.list(2, hour, s.entry(hour, 1)))
+	store.LoadDir(dir)
+	for _, h := range store.held {
+		if h.entries.table == nil {
+			t.Errorf("the first person of the list of %s waits for its table", h.source)
 		}
 	}
 }

@@ -204,11 +204,8 @@ func (l *lookup) usable(lists []heldCRL) (scopes []*crlScope) {
 		return 1
 	}
 	newestFirst := func(a, b heldCRL) int {
-		if a.newer(b.crl) {
-			return -1
-		}
-		if b.newer(a.crl) {
-			return 1
+		if d := b.compareAge(a.crl); d != 0 {
+			return d
 		}
 		return clears(a) - clears(b) // of two of one time and number the one that revokes counts
 	}
@@ -248,14 +245,11 @@ func (l *lookup) search(s *crlScope) (entry crlEntry, list heldCRL, revoked bool
 	}
 	switch {
 	case s.mask == 0:
-	case listed: // revoked after the time in question, so not by then
-		l.covered |= s.mask
-		l.good = list.info()
-	case base.thisUpdate.After(l.cert.NotAfter):
+	case !listed && base.thisUpdate.After(l.cert.NotAfter):
 		l.unknown(whyEnded, "the list of %s at hand was issued after the certificate ended", shownIssuer(l.cert))
-	case l.at.Sub(until) > ClockTolerance:
+	case !listed && l.at.Sub(until) > ClockTolerance:
 		l.unknown(whyStale, "the list of %s at hand was due to be replaced on %s", shownIssuer(l.cert), shownTime(until))
-	default:
+	default: // one that is listed was revoked after the time in question, so not by then
 		l.covered |= s.mask
 		l.good = list.info()
 	}
@@ -270,33 +264,22 @@ func (l *lookup) combine(base heldCRL, deltas []heldCRL) (
 	entry crlEntry, list heldCRL, listed bool, until time.Time, newest heldCRL,
 ) {
 	entry, listed = base.entries.find(l.serial)
-	list, until = base, base.nextUpdate
-	newest = base
+	list, until, newest = base, base.nextUpdate, base
 	if i := slices.IndexFunc(deltas, func(d heldCRL) bool { return base.takes(d.crl) }); i >= 0 {
 		newest = deltas[i]
-		current := l.at.Sub(newest.nextUpdate) <= ClockTolerance
 		if newest.nextUpdate.After(until) {
 			until = newest.nextUpdate
 		}
 		change, ok := newest.entries.find(l.serial)
-		switch {
-		case !ok:
-			if !listed && current {
-				list = newest
-			}
-		case change.reason() == reasonRemove:
-			// Only a hold can be lifted, and not by a stale delta: the hold may be back.
-			if listed && entry.reason() == reasonHold && current {
-				listed, list = false, newest
-			}
-		default:
-			entry, list, listed = change.since(entry, listed), newest, true
+		// Only a hold can be lifted, and not by a stale delta: the hold may be back.
+		lifts := listed && entry.reason() == reasonHold && ok && change.reason() == reasonRemove
+		if (lifts || !listed && !ok) && l.at.Sub(newest.nextUpdate) <= ClockTolerance {
+			list, listed = newest, false
 		}
 	}
-	for _, d := range notOlder(deltas, newest) {
-		if change, ok := d.revokes(l.serial); ok && d.crl != newest.crl {
+	for _, d := range slices.Backward(notOlder(deltas, newest)) {
+		if change, ok := d.revokes(l.serial); ok {
 			entry, list, listed = change.since(entry, listed), d, true
-			break
 		}
 	}
 	return entry, list, listed, until, newest
@@ -304,7 +287,7 @@ func (l *lookup) combine(base heldCRL, deltas []heldCRL) (
 
 // notOlder returns the lists that are not older than one.
 func notOlder(lists []heldCRL, than heldCRL) []heldCRL {
-	return slices.DeleteFunc(slices.Clone(lists), func(h heldCRL) bool { return than.newer(h.crl) })
+	return slices.DeleteFunc(slices.Clone(lists), func(h heldCRL) bool { return than.outdates(h.crl) })
 }
 
 // condemned returns the newest revocation of the certificate in lists that counts.
@@ -336,9 +319,11 @@ func (e crlEntry) since(earlier crlEntry, listed bool) crlEntry {
 }
 
 // takes reports whether a delta of the same scope and signer is applicable to c.
-func (c *crl) takes(delta *crl) bool {
-	return c.number != nil && compareNumbers(c.number, delta.base) >= 0 && compareNumbers(c.number, delta.number) < 0 &&
-		!delta.thisUpdate.Before(c.thisUpdate)
+func (c *crl) takes(delta *crl) bool { return c.precedes(delta) && c.compareAge(delta) <= 0 }
+
+// precedes reports whether the delta is applicable to c by its numbers.
+func (c *crl) precedes(delta *crl) bool {
+	return c.number != nil && compareNumbers(c.number, delta.base) >= 0 && compareNumbers(c.number, delta.number) < 0
 }
 
 // CRLFetch is the place of a revocation list about a certificate.

@@ -137,7 +137,7 @@ func TestListForms(t *testing.T) {
 		"a certificate":            {one + string(pemOf(p.Root.Cert)), 1, at(1, `it holds "CERTIFICATE", not a revocation list`)},
 		"damaged DER":              {one + string(crlText(list[:100])), 1, at(1, "the revocation list is cut short")},
 	} {
-		lists, err := readCRLs(strings.NewReader(c.text))
+		lists, err := readList(strings.NewReader(c.text))
 		if len(lists) != c.lists || (err == nil) != (c.refused == "") || err != nil && !strings.HasPrefix(err.Error(), c.refused) {
 			t.Errorf("%s: %d lists, %v, want %d, %q", name, len(lists), err, c.lists, c.refused)
 		}

@@ -91,7 +91,7 @@ func FuzzCRLFile(f *testing.F) {
 	one := makeCRL(f, x509.RevocationList{RevokedCertificateEntries: someEntries()}, asIssuer(key), key)
 	two := newRawCRL().bytes()
 	text := crlText
-	read := func(b []byte) ([]*crl, error) { return readCRLs(bytes.NewReader(b)) }
+	read := func(b []byte) ([]*crl, error) { return readList(bytes.NewReader(b)) }
 	corpus.Add(f, func(b []byte) bool { lists, _ := read(b); return len(lists) > 0 },
 		[][]byte{one, two, text(one), slices.Concat([]byte("Certificate Revocation List (CRL):\n"), text(one), []byte("\n"), text(two))},
 		nil, text(one)[:100],
@@ -103,7 +103,7 @@ func FuzzCRLFile(f *testing.F) {
 		[]byte("-----BEGIN BI123456789-----\n"), []byte("-BEGIN BI00000"), []byte("-----BEGIN BI00000-----\n-----END BI-----\n"), []byte("-----BEGIN MTE\x00dDAw\xff\xffjAUMBI1"))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		lists, err := read(b)
-		slow, slowErr := readCRLs(iotest.OneByteReader(bytes.NewReader(b)))
+		slow, slowErr := readList(iotest.OneByteReader(bytes.NewReader(b)))
 		if fmt.Sprint(err) != fmt.Sprint(slowErr) || len(lists) != len(slow) {
 			t.Fatalf("%d lists, %v; in single bytes %d, %v", len(lists), err, len(slow), slowErr)
 		}

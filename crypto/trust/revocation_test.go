@@ -282,6 +282,12 @@ func severalDeltas(s *scene) []listCase {
 		{"on 6(5), and the newer base 9 is not", lists(numbered(9, 0, 0), numbered(6, 5, hold)), RevocationGood, ""},
 		{"on 6(1) and not on 6(5)", lists(base, numbered(6, 1, revoked), numbered(6, 5, 0)), RevocationRevoked, "keyCompromise"},
 		{"on 6(5) and not on 6(1)", lists(base, numbered(6, 5, revoked), numbered(6, 1, 0)), RevocationRevoked, "keyCompromise"},
+		{"on 3(2) of an older date", lists(s.list(2, hour, nobody), s.list(3, 3*hour, s.entry(4*hour, revoked), lab.DeltaIndicator(2))), RevocationRevoked, "keyCompromise"},
+		{"on 3(2) with a flaw, of an older date", lists(s.list(2, hour, nobody), s.list(3, 3*hour, s.entry(4*hour, revoked), lab.DeltaIndicator(2), unknownCritical)), RevocationRevoked, "keyCompromise"},
+		{"held, removed by 3(2) of an older date", lists(s.list(2, hour, s.entry(4*hour, hold)), s.list(3, 3*hour, s.entry(3*hour, remove), lab.DeltaIndicator(2))), RevocationRevoked, "certificateHold"},
+		{"on 3(2) of an older date than 2(1)", lists(s.list(1, 2*hour, nobody), s.list(2, hour, nobody, lab.DeltaIndicator(1)), s.list(3, 3*hour, s.entry(4*hour, revoked), lab.DeltaIndicator(2))), RevocationRevoked, "keyCompromise"},
+		{"on 2(1) of an older date than 3(1)", lists(s.list(1, 4*hour, nobody), s.list(2, 3*hour, s.entry(4*hour, hold), lab.DeltaIndicator(1)), s.list(3, hour, nobody, lab.DeltaIndicator(1))), RevocationGood, ""},
+		{"on 100(99) of before the authority counted again", lists(s.list(1, hour, nobody), s.list(100, 3*hour, s.entry(4*hour, hold), lab.DeltaIndicator(99))), RevocationGood, ""},
 		{"no base: on 6(5), not on 7(5)", lists(numbered(6, 5, revoked), numbered(7, 5, 0)), RevocationRevoked, "keyCompromise"},
 		{"no base: removed by 6(5)", lists(numbered(6, 5, remove)), RevocationUnknown, "builds upon"},
 	}

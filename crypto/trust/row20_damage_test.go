@@ -185,7 +185,7 @@ func (d *damager) try(random *rand.Rand, i int) (r damageResult) {
 	if r.revoked, r.err = d.ask(text, i, random.IntN(2) == 0); r.err != nil {
 		return r
 	}
-	lists, err := readCRLs(bytes.NewReader(text))
+	lists, err := readList(bytes.NewReader(text))
 	if err != nil {
 		r.status, r.says = "refused", err.Error()
 		return r
