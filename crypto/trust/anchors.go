@@ -2,7 +2,6 @@ package trust
 
 import (
 	"crypto/sha256"
-	"slices"
 
 	"chatsecure/proto"
 )
@@ -34,8 +33,13 @@ var pinnedAnchors = []anchor{
 	},
 }
 
-// isPinnedAnchor reports whether a certificate in DER is one of those roots.
-func isPinnedAnchor(der []byte) bool {
+// anchorIn returns the anchor that a certificate in DER is, or nil.
+func anchorIn(anchors []anchor, der []byte) *anchor {
 	sum := sha256.Sum256(der)
-	return slices.ContainsFunc(pinnedAnchors, func(a anchor) bool { return a.sha256 == sum })
+	for i := range anchors {
+		if anchors[i].sha256 == sum {
+			return &anchors[i]
+		}
+	}
+	return nil
 }

@@ -156,7 +156,7 @@ func likeOracle(t *testing.T, c *crl, want *x509.RevocationList) {
 }
 
 func TestParseCRL(t *testing.T) {
-	rsaKey := newTestKey(t, KeyRSA).rsa
+	rsaKey := newTestKey(t, KeyRSA).private.(*rsa.PrivateKey)
 	_, edKey, err := ed25519.GenerateKey(rand.Reader)
 	if err != nil {
 		t.Fatal(err)
@@ -203,7 +203,7 @@ func TestParseCRL(t *testing.T) {
 			stranger := *issuer
 			switch test.key.(type) {
 			case *rsa.PrivateKey:
-				other := newTestKey(t, KeyRSA).rsa
+				other := newTestKey(t, KeyRSA).private.(*rsa.PrivateKey)
 				stranger = *asIssuer(other)
 			default:
 				stranger = *asIssuer(ecKey(t, elliptic.P256()))

@@ -1,6 +1,7 @@
 package trust
 
 import (
+	"cmp"
 	"crypto/x509/pkix"
 	"encoding/asn1"
 	"encoding/hex"
@@ -68,13 +69,7 @@ func (s *CRLStore) List() []CRLInfo {
 		infos[i] = h.info()
 	}
 	slices.SortFunc(infos, func(a, b CRLInfo) int {
-		if d := strings.Compare(a.Issuer, b.Issuer); d != 0 {
-			return d
-		}
-		if d := a.ThisUpdate.Compare(b.ThisUpdate); d != 0 {
-			return d
-		}
-		return strings.Compare(a.Source, b.Source)
+		return cmp.Or(strings.Compare(a.Issuer, b.Issuer), a.ThisUpdate.Compare(b.ThisUpdate), strings.Compare(a.Source, b.Source))
 	})
 	return infos
 }

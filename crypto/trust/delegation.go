@@ -1,11 +1,8 @@
 package trust
 
 import (
-	"crypto"
 	"crypto/ecdsa"
-	"crypto/rsa"
 	"crypto/sha256"
-	_ "crypto/sha512" // for crypto.SHA384 and crypto.SHA512
 	"crypto/x509"
 	"time"
 
@@ -71,7 +68,7 @@ func checkDelegation(b *Bundle, leaf *x509.Certificate) error {
 		return refuse(proto.DelegationInvalid, "the delegation reaches beyond the validity of the certificate of %s", shownName(leaf))
 	}
 	message := DelegationMessage(b.X509, b.Name, b.PublicKey, b.NotBefore, b.NotAfter)
-	if !verifyLeaf(leaf.PublicKey, message, b.Signature) {
+	if !verifyLeaf(leaf, message, b.Signature) {
 		return refuse(proto.DelegationInvalid, "the delegation is not signed by the certificate of %s", shownName(leaf))
 	}
 	return nil
@@ -96,19 +93,12 @@ func (d *delegated) checkTimes(at time.Time) error {
 // verifyLeaf checks a signature of a card. The key alone decides the algorithm:
 // RSASSA-PKCS1-v1_5 with SHA-256 (RFC 8017, section 8.2), or ECDSA (RFC 3279, section
 // 2.2.3) with the hash of the curve's size.
-func verifyLeaf(public any, message, signature []byte) bool {
-	switch public := public.(type) {
-	case *rsa.PublicKey:
-		digest := sha256.Sum256(message)
-		return rsa.VerifyPKCS1v15(public, crypto.SHA256, digest[:], signature) == nil
-	case *ecdsa.PublicKey:
-		hash, ok := map[int]crypto.Hash{256: crypto.SHA256, 384: crypto.SHA384, 521: crypto.SHA512}[public.Curve.Params().BitSize]
-		if !ok {
-			return false
-		}
-		h := hash.New()
-		h.Write(message)
-		return ecdsa.VerifyASN1(public, h.Sum(nil), signature)
+func verifyLeaf(leaf *x509.Certificate, message, signature []byte) bool {
+	algorithm := x509.SHA256WithRSA
+	if public, ok := leaf.PublicKey.(*ecdsa.PublicKey); ok {
+		algorithm = map[int]x509.SignatureAlgorithm{
+			256: x509.ECDSAWithSHA256, 384: x509.ECDSAWithSHA384, 521: x509.ECDSAWithSHA512,
+		}[public.Curve.Params().BitSize]
 	}
-	return false
+	return leaf.CheckSignature(algorithm, message, signature) == nil
 }

@@ -22,7 +22,7 @@ func ChainFor(leaf *x509.Certificate, candidates [][]byte, now time.Time) [][]by
 			selfSigned := isSelfSigned(next)
 			switch {
 			case len(chain) == MaxChainCertificates, size+len(next.Raw) > MaxChainBytes,
-				selfSigned && !isPinnedAnchor(next.Raw),
+				selfSigned && anchorIn(pinnedAnchors, next.Raw) == nil,
 				slices.ContainsFunc(chain, func(der []byte) bool { return bytes.Equal(der, next.Raw) }):
 				continue
 			}
@@ -83,13 +83,9 @@ func IsValid(cert *x509.Certificate, now time.Time) bool {
 	return !now.Before(cert.NotBefore) && !now.After(cert.NotAfter)
 }
 
-// IssuerOf returns the first of certs whose key signed cert, or nil.
-func IssuerOf(cert *x509.Certificate, certs []*x509.Certificate) *x509.Certificate {
-	i := slices.IndexFunc(certs, func(c *x509.Certificate) bool { return issuedBy(cert, c) == nil })
-	if i < 0 {
-		return nil
-	}
-	return certs[i]
+// HasIssuer reports whether the key of one of certs signed cert.
+func HasIssuer(cert *x509.Certificate, certs []*x509.Certificate) bool {
+	return slices.ContainsFunc(certs, func(c *x509.Certificate) bool { return issuedBy(cert, c) == nil })
 }
 
 // Authorities parses the CA certificates among those in DER, and leaves the others out.

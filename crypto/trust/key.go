@@ -45,9 +45,8 @@ var pssOptions = &rsa.PSSOptions{SaltLength: pssSaltLen, Hash: crypto.SHA256}
 type Key struct {
 	public *PublicKey
 
-	mu  sync.RWMutex       // guards the fields below; Erase takes it for writing
-	ed  ed25519.PrivateKey // one of the two is set until Erase
-	rsa *rsa.PrivateKey
+	mu      sync.RWMutex  // guards private; Erase takes it for writing
+	private crypto.Signer // ed25519.PrivateKey or *rsa.PrivateKey; nil after Erase
 }
 
 // GenerateKey makes a new key: kind is KeyEd25519 or KeyRSA.
@@ -86,24 +85,24 @@ func ParseKey(pkcs8 []byte) (*Key, error) {
 
 // newKey makes a Key of a private key of the standard library.
 func newKey(private any) (*Key, error) {
-	k := new(Key)
-	var public any
+	var signer crypto.Signer
 	switch private := private.(type) {
 	case ed25519.PrivateKey:
-		k.ed, public = private, private.Public()
+		signer = private
 	case *rsa.PrivateKey:
-		k.rsa, public = private, private.Public()
+		signer = private
 	default:
 		return nil, fmt.Errorf("private key of type %T: only Ed25519 and RSA-%d can be used", private, keyRSABits)
 	}
-	spki, err := x509.MarshalPKIXPublicKey(public)
+	spki, err := x509.MarshalPKIXPublicKey(signer.Public())
 	if err != nil {
 		return nil, fmt.Errorf("public half of the key: %w", err)
 	}
-	if k.public, err = ParsePublicKey(spki); err != nil {
+	public, err := ParsePublicKey(spki)
+	if err != nil {
 		return nil, err
 	}
-	return k, nil
+	return &Key{public: public, private: signer}, nil
 }
 
 // Kind returns KeyEd25519 or KeyRSA.
@@ -122,16 +121,10 @@ func (k *Key) Public() *PublicKey { return k.public }
 func (k *Key) PKCS8() []byte {
 	k.mu.RLock()
 	defer k.mu.RUnlock()
-	var private any
-	switch {
-	case k.ed != nil:
-		private = k.ed
-	case k.rsa != nil:
-		private = k.rsa
-	default:
+	if k.private == nil {
 		return nil
 	}
-	b, err := x509.MarshalPKCS8PrivateKey(private)
+	b, err := x509.MarshalPKCS8PrivateKey(k.private)
 	if err != nil {
 		panic("crypto: marshal of a valid private key: " + err.Error())
 	}
@@ -144,18 +137,19 @@ func (k *Key) PKCS8() []byte {
 func (k *Key) Sign(message []byte) []byte {
 	k.mu.RLock()
 	defer k.mu.RUnlock()
-	switch {
-	case k.ed != nil:
-		return ed25519.Sign(k.ed, message)
-	case k.rsa != nil:
-		digest := sha256.Sum256(message)
-		signature, err := rsa.SignPSS(rand.Reader, k.rsa, crypto.SHA256, digest[:], pssOptions)
-		if err != nil {
-			panic("crypto: PSS with a valid key: " + err.Error())
-		}
-		return signature
+	if k.private == nil {
+		return nil
 	}
-	return nil
+	var options crypto.SignerOpts = crypto.Hash(0)
+	if k.public.rsa != nil {
+		digest := sha256.Sum256(message)
+		message, options = digest[:], pssOptions
+	}
+	signature, err := k.private.Sign(rand.Reader, message, options)
+	if err != nil {
+		panic("crypto: a signature with a valid key: " + err.Error())
+	}
+	return signature
 }
 
 // SignatureSize returns the length of a signature in bytes.
@@ -171,16 +165,18 @@ func (k *Key) SignatureSize() int {
 func (k *Key) Erase() {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	clear(k.ed)
-	if k.rsa != nil {
-		p := &k.rsa.Precomputed
-		for _, n := range append([]*big.Int{k.rsa.D, p.Dp, p.Dq, p.Qinv}, k.rsa.Primes...) {
+	switch private := k.private.(type) {
+	case ed25519.PrivateKey:
+		clear(private)
+	case *rsa.PrivateKey:
+		p := &private.Precomputed
+		for _, n := range append([]*big.Int{private.D, p.Dp, p.Dq, p.Qinv}, private.Primes...) {
 			if n != nil {
 				clear(n.Bits())
 			}
 		}
 	}
-	k.ed, k.rsa = nil, nil
+	k.private = nil
 }
 
 // PublicKey is the public half of a Key, checked by ParsePublicKey.

@@ -94,13 +94,13 @@ func TestKeyRoundTrip(t *testing.T) {
 
 func TestKeyErase(t *testing.T) {
 	k := newTestKey(t, KeyEd25519)
-	secret := k.ed
+	secret := k.private.(ed25519.PrivateKey)
 	k.Erase()
 	if !bytes.Equal(secret, make([]byte, len(secret))) {
 		t.Error("the Ed25519 key is still in memory")
 	}
 	r := newTestKey(t, KeyRSA)
-	d, primes := r.rsa.D, r.rsa.Primes
+	d, primes := r.private.(*rsa.PrivateKey).D, r.private.(*rsa.PrivateKey).Primes
 	r.Erase()
 	for _, n := range append([]*big.Int{d}, primes...) {
 		for _, word := range n.Bits() {
@@ -126,7 +126,7 @@ func TestRSASignatureForm(t *testing.T) {
 	message := []byte("message")
 	digest := sha256.Sum256(message)
 	for _, salt := range []int{0, 20, 31, 33, rsa.PSSSaltLengthAuto} {
-		signature, err := rsa.SignPSS(rand.Reader, k.rsa, pssOptions.Hash, digest[:], &rsa.PSSOptions{SaltLength: salt})
+		signature, err := rsa.SignPSS(rand.Reader, k.private.(*rsa.PrivateKey), pssOptions.Hash, digest[:], &rsa.PSSOptions{SaltLength: salt})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -134,7 +134,7 @@ func TestRSASignatureForm(t *testing.T) {
 			t.Errorf("PSS with a salt length of %d is accepted", salt)
 		}
 	}
-	signature, err := rsa.SignPKCS1v15(rand.Reader, k.rsa, pssOptions.Hash, digest[:])
+	signature, err := rsa.SignPKCS1v15(rand.Reader, k.private.(*rsa.PrivateKey), pssOptions.Hash, digest[:])
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -254,7 +254,7 @@ func decodeEd25519(point []byte) (x *big.Int, ok bool) {
 }
 
 func TestRow19PublicKeys(t *testing.T) {
-	good := newTestKey(t, KeyRSA).rsa.PublicKey
+	good := newTestKey(t, KeyRSA).private.(*rsa.PrivateKey).PublicKey
 	ecKey, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)

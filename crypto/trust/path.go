@@ -106,10 +106,7 @@ func (s *Store) gather(leaf *x509.Certificate, chain []*x509.Certificate) *searc
 	look.candidates = []*candidate{look.leaf}
 	offered := make([]*candidate, len(chain))
 	for i, cert := range chain {
-		offered[i] = newCandidate(cert)
-		if offered[i].pinned = s.pinnedAnchor(cert); offered[i].pinned != nil {
-			offered[i].isAnchor, offered[i].kind = true, anchorPinned
-		}
+		offered[i] = s.candidate(cert, &bundled{})
 	}
 	looked := make(map[string]bool)
 	for i := 0; i < len(look.candidates); i++ {
@@ -119,15 +116,9 @@ func (s *Store) gather(leaf *x509.Certificate, chain []*x509.Certificate) *searc
 		}
 		looked[name] = true
 		for _, b := range s.bySubject[name] {
-			if b.load(); b.cert == nil {
-				continue
+			if b.load(); b.cert != nil {
+				look.add(s.candidate(b.cert, b))
 			}
-			c := newCandidate(b.cert)
-			c.isAnchor, c.kind, c.pinned = b.anchor, b.kind, s.pinnedAnchor(b.cert)
-			if c.pinned != nil {
-				c.isAnchor, c.kind = true, anchorPinned
-			}
-			look.add(c)
 		}
 		for _, c := range offered {
 			if c.subject == name {
@@ -139,6 +130,17 @@ func (s *Store) gather(leaf *x509.Certificate, chain []*x509.Certificate) *searc
 		c.fault = authorityFault(c.cert, c.isAnchor)
 	}
 	return look
+}
+
+// candidate is newCandidate for a certificate above the leaf, as it stands in a CA bundle, or
+// is an empty one.
+func (s *Store) candidate(cert *x509.Certificate, in *bundled) *candidate {
+	c := newCandidate(cert)
+	c.isAnchor, c.kind, c.pinned = in.anchor, in.kind, anchorIn(s.pinned, cert.Raw)
+	if c.pinned != nil {
+		c.isAnchor, c.kind = true, anchorPinned
+	}
+	return c
 }
 
 func newCandidate(cert *x509.Certificate) *candidate {

@@ -2,11 +2,10 @@ package trust
 
 import (
 	"bytes"
-	"crypto/sha256"
 	"crypto/x509"
+	"encoding/asn1"
 	"errors"
 	"fmt"
-	"slices"
 	"sync"
 )
 
@@ -74,8 +73,8 @@ func NewOnlyStore(text []byte) (*Store, error) {
 				continue
 			}
 			roots++
-			if i := slices.IndexFunc(pinnedAnchors, func(a anchor) bool { return a.sha256 == sha256.Sum256(c.der) }); i >= 0 {
-				s.pinned = append(s.pinned, pinnedAnchors[i])
+			if pinned := anchorIn(pinnedAnchors, c.der); pinned != nil {
+				s.pinned = append(s.pinned, *pinned)
 			}
 		}
 	}
@@ -124,24 +123,15 @@ func (s *Store) Notices() []string { return s.notices }
 // rawSubject finds the subject of a certificate without parsing the rest (RFC 5280,
 // section 4.1).
 func rawSubject(der []byte) (subject []byte, ok bool) {
-	cert, ok := derOnly(der, derSequence)
-	if !ok {
-		return nil, false
-	}
-	tbs, _, ok := derExpect(cert, derSequence)
-	if !ok {
-		return nil, false
-	}
-	_, rest, _, ok := derOptional(tbs.body, derContext(0, true)) // version
-	// serialNumber, signature, issuer, validity, subject
-	var e derElement
-	for range 5 {
-		if !ok {
-			return nil, false
+	var cert struct {
+		Signed struct {
+			Version                                      int `asn1:"optional,explicit,tag:0"`
+			Serial, Algorithm, Issuer, Validity, Subject asn1.RawValue
 		}
-		e, rest, ok = derNext(rest)
 	}
-	return e.raw, ok && e.tag == derSequence
+	rest, err := asn1.Unmarshal(der, &cert)
+	subject = cert.Signed.Subject.FullBytes
+	return subject, err == nil && len(rest) == 0 && subject[0] == derSequence
 }
 
 // load parses the certificate, once.
@@ -168,15 +158,4 @@ func isSelfSigned(cert *x509.Certificate) bool {
 		return len(cert.AuthorityKeyId) == 0 || bytes.Equal(cert.AuthorityKeyId, cert.SubjectKeyId)
 	}
 	return err == nil
-}
-
-// pinnedAnchor returns the anchor that a certificate is, or nil.
-func (s *Store) pinnedAnchor(cert *x509.Certificate) *anchor {
-	sum := sha256.Sum256(cert.Raw)
-	for i := range s.pinned {
-		if s.pinned[i].sha256 == sum {
-			return &s.pinned[i]
-		}
-	}
-	return nil
 }

@@ -90,7 +90,7 @@ func (d *doctor) lookAtTrust(ctx context.Context, bundle []byte) error {
 // fetched, or "" if it is at hand or is not fetched.
 func (d *doctor) issuerPlace() string {
 	leaf, err := x509.ParseCertificate(d.leaf)
-	if err != nil || !d.a.opt.fetch || trust.IssuerOf(leaf, trust.Authorities(d.chain)) != nil {
+	if err != nil || !d.a.opt.fetch || trust.HasIssuer(leaf, trust.Authorities(d.chain)) {
 		return ""
 	}
 	for _, address := range leaf.IssuingCertificateURL {

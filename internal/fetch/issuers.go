@@ -70,7 +70,7 @@ func (f *Fetcher) climb(
 			next = issuers[0]
 		}
 		valid := next != nil && trust.IsValid(next, now)
-		if !valid || again && trust.IssuerOf(cert, mine) == nil {
+		if !valid || again && !trust.HasIssuer(cert, mine) {
 			fetched, err := f.fetchIssuer(ctx, cert, next)
 			switch {
 			case err == nil:
