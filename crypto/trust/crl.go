@@ -153,7 +153,7 @@ func (c *crl) parseSigned(s *crlStream, end int64) {
 			c.entries.add(c.parseEntry(s.next(entriesEnd)))
 		}
 	}
-	if extensions, found := s.optional(end, derContext(0, true)); found {
+	if extensions, found := s.optional(end, derContext0); found {
 		c.parseExtensions(extensions.body)
 	}
 	for s.more(end) {
@@ -187,6 +187,14 @@ func (c *crl) readTime(e derElement) time.Time {
 		}
 	}
 	return time.Time{}
+}
+
+// withoutZeros returns an INTEGER that is not negative in its shortest form: 0 is one byte.
+func withoutZeros(integer []byte) []byte {
+	for len(integer) > 1 && integer[0] == 0 {
+		integer = integer[1:]
+	}
+	return integer
 }
 
 // compareNumbers orders CRL numbers, a missing one first.

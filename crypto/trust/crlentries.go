@@ -55,9 +55,7 @@ func (e *crlEntry) setSerial(integer []byte) bool {
 	if integer[0]&0x80 != 0 {
 		return false
 	}
-	for len(integer) > 1 && integer[0] == 0 {
-		integer = integer[1:]
-	}
+	integer = withoutZeros(integer)
 	if len(integer) > maxSerial {
 		return false
 	}

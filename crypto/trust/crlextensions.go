@@ -106,12 +106,11 @@ func (c *crl) parseExtension(e derElement) (id byte, critical bool, value []byte
 	if len(oid.body) == 3 && oid.body[0] == 0x55 && oid.body[1] == 0x1d {
 		id = oid.body[2]
 	}
-	flag, rest, found, ok := derOptional(rest, derBoolean)
-	if !ok || found && len(flag.body) != 1 {
-		return 0, false, nil, false
-	}
-	if critical = found && flag.body[0] != 0; critical && flag.body[0] != 0xff {
-		c.oddities.add("it writes a truth value in an unusual form")
+	if flag, after, found := derExpect(rest, derBoolean); found && len(flag.body) == 1 {
+		rest, critical = after, flag.body[0] != 0
+		if critical && flag.body[0] != 0xff {
+			c.oddities.add("it writes a truth value in an unusual form")
+		}
 	}
 	value, ok = derOnly(rest, derOctetString)
 	return id, critical, value, ok
@@ -130,5 +129,5 @@ func parseNumber(value []byte) ([]byte, bool) {
 	if !ok || len(body) == 0 || body[0]&0x80 != 0 || len(body) > maxSerial+1 {
 		return nil, false
 	}
-	return append([]byte{}, bytes.TrimLeft(body, "\x00")...), true
+	return bytes.Clone(withoutZeros(body)), true
 }

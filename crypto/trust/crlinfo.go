@@ -15,7 +15,7 @@ type CRLInfo struct {
 	Issuer     string    // the authority's CN, or its whole name, made visible
 	Name       string    // the authority's whole name, not made visible, in the form of RFC 2253
 	Kind       string    // base, partition or delta
-	Number     string    // hexadecimal, or ""
+	Number     string    // hexadecimal, as authorities show it, or ""
 	Base       string    // of a delta: the number of the list that it changes
 	Entries    int       // certificates on it
 	ThisUpdate time.Time // when it was issued
@@ -48,8 +48,8 @@ func (h heldCRL) info() CRLInfo {
 		Issuer:     h.issuerName,
 		Name:       exactName(h.issuer),
 		Kind:       h.kind(),
-		Number:     shownNumber(h.number),
-		Base:       shownNumber(h.base),
+		Number:     hex.EncodeToString(h.number),
+		Base:       hex.EncodeToString(h.base),
 		Entries:    h.entries.count,
 		ThisUpdate: h.thisUpdate,
 		NextUpdate: h.nextUpdate,
@@ -92,15 +92,4 @@ func (c *crl) kind() string {
 		return "partition"
 	}
 	return "base"
-}
-
-// shownNumber shows a CRL number in hexadecimal, as authorities do.
-func shownNumber(number []byte) string {
-	if number == nil {
-		return ""
-	}
-	if len(number) == 0 {
-		return "00"
-	}
-	return hex.EncodeToString(number)
 }

@@ -8,7 +8,6 @@ import (
 	"encoding/pem"
 	"fmt"
 	"io"
-	"math/big"
 	"os"
 	"path/filepath"
 	"slices"
@@ -469,9 +468,16 @@ func TestCRLStoreConcurrency(t *testing.T) {
 }
 
 func TestShownNumber(t *testing.T) {
-	for want, number := range map[string][]byte{"": nil, "00": {}, "0a": {10}, "0100": big.NewInt(256).Bytes()} {
-		if got := shownNumber(number); got != want {
-			t.Errorf("%x is shown as %q, want %q", number, got, want)
+	for want, extension := range map[string][]byte{"": nil, "00": {0}, "0a": {0, 10}, "0100": {1, 0}, "ff": {0, 0xff}} {
+		r := newRawCRL()
+		r.extensions = nil
+		if extension != nil {
+			r.extensions = der(0xa0, der(derSequence, rawExtension(idCRLNumber, false, der(derInteger, extension))))
+		}
+		c, err := parseCRL(bytes.NewReader(r.bytes()))
+		must(t, err)
+		if got := (heldCRL{crl: c}).info().Number; got != want {
+			t.Errorf("%x is shown as %q, want %q", extension, got, want)
 		}
 	}
 }

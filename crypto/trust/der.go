@@ -19,15 +19,8 @@ const (
 	derGeneralizedTime = 0x18
 	derSequence        = 0x30
 	derSet             = 0x31
+	derContext0        = 0xa0 // context-specific, number 0, constructed
 )
-
-// derContext is the tag of a context-specific element.
-func derContext(n byte, constructed bool) byte {
-	if constructed {
-		return 0xa0 | n
-	}
-	return 0x80 | n
-}
 
 // derHeader reads a tag and a length from the start of b: definite, minimal and of at
 // most 4 bytes. It returns the sizes of header and body. If b is too short, need is the
@@ -74,16 +67,6 @@ func derNext(b []byte) (e derElement, rest []byte, ok bool) {
 func derExpect(b []byte, tag byte) (e derElement, rest []byte, ok bool) {
 	e, rest, ok = derNext(b)
 	return e, rest, ok && e.tag == tag
-}
-
-// derOptional is derNext for an element that may be missing. found reports whether b
-// begins with the tag, and ok whether the element is then well formed.
-func derOptional(b []byte, tag byte) (e derElement, rest []byte, found, ok bool) {
-	if len(b) == 0 || b[0] != tag {
-		return derElement{}, b, false, true
-	}
-	e, rest, ok = derNext(b)
-	return e, rest, true, ok
 }
 
 // derOnly is derExpect for an element that must be all of b.

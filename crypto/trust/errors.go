@@ -5,9 +5,9 @@ import (
 	"crypto/x509/pkix"
 	"encoding/asn1"
 	"fmt"
+	"regexp"
 	"strings"
 	"time"
-	"unicode"
 	"unicode/utf8"
 
 	"chatsecure/proto"
@@ -36,9 +36,6 @@ const (
 	maxShownName = 64
 	// maxShownCause bounds an error of crypto/x509, in characters.
 	maxShownCause = 240
-	// civilDigits is the least number of digits in a row that may identify somebody.
-	// Some countries put such a number into the CN.
-	civilDigits = 5
 )
 
 // SubjectName returns the name of a certificate's owner for people, not made visible: the
@@ -93,32 +90,13 @@ func cutShort(s string, most int) string {
 	return string([]rune(s)[:most]) + "..."
 }
 
-// maskDigits replaces each run of civilDigits or more digits, of any script, by stars.
-// A single separator between two digits does not end a run.
+// civilNumberRun is a run of digits, of any script, that may identify somebody: some countries
+// put such a number into the CN. A single separator between two digits does not end it.
+var civilNumberRun = regexp.MustCompile(`\p{Nd}([ ./-]?\p{Nd}){4,}`)
+
+// maskDigits replaces each such run by stars.
 func maskDigits(s string) string {
-	runes := []rune(s)
-	for i := 0; i < len(runes); {
-		if !unicode.IsDigit(runes[i]) {
-			i++
-			continue
-		}
-		end, digits := i, 0
-		for j := i; j < len(runes); j++ {
-			if unicode.IsDigit(runes[j]) {
-				digits++
-				end = j + 1
-			} else if j > end || !strings.ContainsRune(" .-/", runes[j]) {
-				break
-			}
-		}
-		if digits >= civilDigits {
-			for k := i; k < end; k++ {
-				runes[k] = '*'
-			}
-		}
-		i = end
-	}
-	return string(runes)
+	return civilNumberRun.ReplaceAllStringFunc(s, func(run string) string { return strings.Repeat("*", utf8.RuneCountInString(run)) })
 }
 
 // shownTime shows a time.
