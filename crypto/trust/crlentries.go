@@ -22,18 +22,16 @@ var reasonNames = [...]string{
 	"certificateHold", "", "removeFromCRL", "privilegeWithdrawn", "aACompromise",
 }
 
-// crlEntry is an entry in 25 bytes without padding, because a list may have a million: serial
-// number with leading zeros, date in Unix seconds, moved into 1970 to 2106, and reason. The
-// date is 0 if it is not known.
-type crlEntry [maxSerial + 4 + 1]byte
-
-func (e *crlEntry) serial() []byte { return e[:maxSerial] }
-
-func (e *crlEntry) reason() byte { return e[maxSerial+4] }
+// crlEntry is an entry in 25 bytes without padding, because a list may have a million.
+type crlEntry struct {
+	serial  [maxSerial]byte // with leading zeros
+	seconds [4]byte         // Unix time, big-endian, moved into 1970 to 2106; 0 if it is not known
+	reason  byte
+}
 
 // date returns the date, or the zero time.
 func (e *crlEntry) date() time.Time {
-	seconds := binary.BigEndian.Uint32(e[maxSerial:])
+	seconds := binary.BigEndian.Uint32(e.seconds[:])
 	if seconds == 0 {
 		return time.Time{}
 	}
@@ -46,7 +44,7 @@ func (e *crlEntry) setDate(t time.Time) {
 	if !t.IsZero() {
 		seconds = min(max(t.Unix(), 1), math.MaxUint32)
 	}
-	binary.BigEndian.PutUint32(e[maxSerial:], uint32(seconds))
+	binary.BigEndian.PutUint32(e.seconds[:], uint32(seconds))
 }
 
 // setSerial stores the contents of an INTEGER. It reports false for a negative number or one
@@ -59,7 +57,7 @@ func (e *crlEntry) setSerial(integer []byte) bool {
 	if len(integer) > maxSerial {
 		return false
 	}
-	copy(e[maxSerial-len(integer):], integer)
+	copy(e.serial[maxSerial-len(integer):], integer)
 	return true
 }
 
@@ -84,7 +82,7 @@ func (c *crl) parseEntry(e derElement) (entry crlEntry) {
 		return crlEntry{}
 	}
 	entry.setDate(date)
-	entry[maxSerial+4] = reason
+	entry.reason = reason
 	return entry
 }
 
@@ -186,7 +184,7 @@ func (c *crlEntries) build() {
 	c.table = make([]uint32, c.stored+c.stored/2+1)
 	for place := range c.stored {
 		e := c.at(place)
-		i, there := c.search(e.serial())
+		i, there := c.search(e.serial[:])
 		if !there {
 			c.table[i] = place + 1
 		} else if first := c.at(c.table[i] - 1); e.outranks(first) {
@@ -199,7 +197,7 @@ func (c *crlEntries) build() {
 // search ends.
 func (c *crlEntries) search(serial []byte) (i int, there bool) {
 	for i = c.slot(serial); c.table[i] != 0; {
-		if bytes.Equal(c.at(c.table[i]-1).serial(), serial) {
+		if bytes.Equal(c.at(c.table[i] - 1).serial[:], serial) {
 			return i, true
 		}
 		if i++; i == len(c.table) {
@@ -212,7 +210,7 @@ func (c *crlEntries) search(serial []byte) (i int, there bool) {
 // outranks tells which of two entries of one serial number counts, though no list should
 // have two: one that revokes before one that removes, then the earlier.
 func (e *crlEntry) outranks(other *crlEntry) bool {
-	removes, otherRemoves := e.reason() == reasonRemove, other.reason() == reasonRemove
+	removes, otherRemoves := e.reason == reasonRemove, other.reason == reasonRemove
 	if removes != otherRemoves {
 		return otherRemoves
 	}
@@ -225,9 +223,9 @@ func (c *crlEntries) find(serial []byte) (found crlEntry, ok bool) {
 	if len(serial) == 0 || len(serial) > maxSerial || c.stored == 0 {
 		return key, false
 	}
-	copy(key[maxSerial-len(serial):], serial)
+	copy(key.serial[maxSerial-len(serial):], serial)
 	c.finish()
-	i, ok := c.search(key.serial())
+	i, ok := c.search(key.serial[:])
 	if ok {
 		found = *c.at(c.table[i] - 1)
 	}

@@ -2,8 +2,6 @@ package trust
 
 import (
 	"cmp"
-	"crypto/x509/pkix"
-	"encoding/asn1"
 	"encoding/hex"
 	"slices"
 	"strings"
@@ -44,9 +42,10 @@ func (i CRLInfo) Remark() string {
 }
 
 func (h heldCRL) info() CRLInfo {
+	_, whole := readName(h.issuer)
 	return CRLInfo{
 		Issuer:     h.issuerName,
-		Name:       exactName(h.issuer),
+		Name:       whole,
 		Kind:       h.kind(),
 		Number:     hex.EncodeToString(h.number),
 		Base:       hex.EncodeToString(h.base),
@@ -72,15 +71,6 @@ func (s *CRLStore) List() []CRLInfo {
 		return cmp.Or(strings.Compare(a.Issuer, b.Issuer), a.ThisUpdate.Compare(b.ThisUpdate), strings.Compare(a.Source, b.Source))
 	})
 	return infos
-}
-
-// exactName returns a Name in DER in the form of RFC 2253.
-func exactName(der []byte) string {
-	var name pkix.RDNSequence
-	if _, err := asn1.Unmarshal(der, &name); err != nil {
-		return ""
-	}
-	return name.String()
 }
 
 // kind is the kind of list, for people.

@@ -34,7 +34,7 @@ type CRLStore struct {
 	mu      sync.RWMutex // guards the fields below
 	held    []heldCRL
 	index   map[string][]heldCRL // by issuer, as foldedName
-	refused map[string][]error   // about files whose list is not held, by issuer
+	refused map[string]error     // the first about a list that is not held, by issuer
 }
 
 // heldCRL is a list with its source.
@@ -50,42 +50,38 @@ func NewCRLStore() *CRLStore { return &CRLStore{files: make(map[string]crlFile)}
 // LoadDir adds a directory and reads every file in it, in DER or PEM, whose name does not
 // begin with a dot. It returns the errors about unusable files, which do no harm.
 func (s *CRLStore) LoadDir(dir string) []error {
-	s.refresh.Lock()
-	defer s.refresh.Unlock()
-	if !slices.Contains(s.dirs, dir) {
-		s.dirs = append(s.dirs, dir)
-	}
-	_, problems := s.readDirs(false, dir)
+	_, problems := s.readDirs(dir, false)
 	return problems
 }
 
 // Refresh reads the files in the directories that are new or changed, by size and time, and
 // drops those that are gone. It returns the errors about all files as they are now.
 func (s *CRLStore) Refresh() (changed bool, problems []error) {
-	s.refresh.Lock()
-	defer s.refresh.Unlock()
-	return s.readDirs(false, s.dirs...)
+	return s.readDirs("", false)
 }
 
 // Reread reads every file in the directories again: a copy that keeps times may replace a
 // list by one of the same size.
 func (s *CRLStore) Reread() (problems []error) {
-	s.refresh.Lock()
-	defer s.refresh.Unlock()
-	_, problems = s.readDirs(true, s.dirs...)
+	_, problems = s.readDirs("", true)
 	return problems
 }
 
-// readDirs reads the changed files of all directories, or every file again. It returns the
-// errors about the directories to report.
-func (s *CRLStore) readDirs(again bool, report ...string) (changed bool, problems []error) {
+// readDirs reads the changed files of all directories, or every file again. A new directory is
+// added to them, and then the errors are those about it.
+func (s *CRLStore) readDirs(added string, again bool) (changed bool, problems []error) {
+	s.refresh.Lock()
+	defer s.refresh.Unlock()
+	if added != "" && !slices.Contains(s.dirs, added) {
+		s.dirs = append(s.dirs, added)
+	}
 	files := make(map[string]crlFile)
 	changed = again
 	for _, dir := range s.dirs {
 		found, fresh, errs := s.readDir(dir, again)
 		maps.Copy(files, found)
 		changed = changed || fresh
-		if slices.Contains(report, dir) {
+		if added == "" || added == dir {
 			problems = append(problems, errs...)
 		}
 	}
@@ -151,12 +147,12 @@ func (s *CRLStore) holdFiles() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	held := slices.DeleteFunc(slices.Clone(s.held), func(h heldCRL) bool { return !h.added })
-	s.refused = make(map[string][]error)
+	s.refused = make(map[string]error)
 	for _, path := range slices.Sorted(maps.Keys(s.files)) {
 		file := s.files[path]
 		for _, problem := range file.problems {
-			if refused, ok := errors.AsType[*refusedCRL](problem); ok {
-				s.refused[refused.issuer] = append(s.refused[refused.issuer], problem)
+			if refused, ok := errors.AsType[*refusedCRL](problem); ok && s.refused[refused.issuer] == nil {
+				s.refused[refused.issuer] = problem
 			}
 		}
 		for _, list := range slices.Concat(file.lists, file.partial) {
@@ -254,9 +250,9 @@ func (s *CRLStore) generation() uint64 {
 	return s.changes.Load()
 }
 
-// lists returns the lists held of an issuer, given in DER, and the errors about files with
-// lists of it that could not be read. A nil store is empty.
-func (s *CRLStore) lists(issuer []byte) ([]heldCRL, []error) {
+// lists returns the lists held of an issuer, given in DER, and the error about one that could
+// not be read. A nil store is empty.
+func (s *CRLStore) lists(issuer []byte) ([]heldCRL, error) {
 	if s == nil {
 		return nil, nil
 	}

@@ -47,15 +47,22 @@ func IssuerName(cert *x509.Certificate) string { return nameText(cert.RawIssuer)
 
 // nameText is SubjectName for a Name in DER.
 func nameText(der []byte) string {
+	commonName, whole := readName(der)
+	if strings.TrimSpace(commonName) != "" {
+		return commonName
+	}
+	return whole
+}
+
+// readName returns the CN of a Name in DER, and the whole Name in the form of RFC 2253.
+func readName(der []byte) (commonName, whole string) {
 	var rdns pkix.RDNSequence
 	if rest, err := asn1.Unmarshal(der, &rdns); err != nil || len(rest) != 0 {
-		return ""
+		return "", ""
 	}
 	var name pkix.Name
-	if name.FillFromRDNSequence(&rdns); strings.TrimSpace(name.CommonName) != "" {
-		return name.CommonName
-	}
-	return rdns.String()
+	name.FillFromRDNSequence(&rdns)
+	return name.CommonName, rdns.String()
 }
 
 // shownName names a certificate in a sentence: made visible, with digits that could be a

@@ -51,21 +51,20 @@ type Key struct {
 
 // GenerateKey makes a new key: kind is KeyEd25519 or KeyRSA.
 func GenerateKey(kind string) (*Key, error) {
+	var private any
+	var err error
 	switch kind {
 	case KeyEd25519:
-		_, private, err := ed25519.GenerateKey(rand.Reader)
-		if err != nil {
-			return nil, err
-		}
-		return newKey(private)
+		_, private, err = ed25519.GenerateKey(rand.Reader)
 	case KeyRSA:
-		private, err := rsa.GenerateKey(rand.Reader, keyRSABits)
-		if err != nil {
-			return nil, err
-		}
-		return newKey(private)
+		private, err = rsa.GenerateKey(rand.Reader, keyRSABits)
+	default:
+		err = fmt.Errorf("unknown kind of key %q: choose ed25519 or rsa", kind)
 	}
-	return nil, fmt.Errorf("unknown kind of key %q: choose ed25519 or rsa", kind)
+	if err != nil {
+		return nil, err
+	}
+	return newKey(private)
 }
 
 // ParseKey reads a private key in PKCS #8 (RFC 5958), as PKCS8 writes it. It refuses

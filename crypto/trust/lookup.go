@@ -60,9 +60,8 @@ func (l *lookup) unknown(rank whyRank, format string, args ...any) {
 }
 
 // check looks up every certificate of a path but the anchor. signers are other certificates
-// of its authorities, perhaps with other keys. Live, with
-// a zero now, a certificate is revoked if a list names it; for a time in the past, if by the
-// lists of now it was revoked by then.
+// of its authorities, perhaps with other keys. Live, with a zero now, a certificate is revoked
+// if a list names it; for a time in the past, if by the lists of now it was revoked by then.
 func (s *CRLStore) check(path, signers []*x509.Certificate, at, now time.Time) RevocationResult {
 	signers = s.unrevoked(path, signers, at, now)
 	result := RevocationResult{Status: RevocationGood, Reason: "no revocation list names it"}
@@ -124,15 +123,13 @@ func (s *CRLStore) checkOne(cert *x509.Certificate, signers []*x509.Certificate,
 	}
 	l.unknown(whyMissing, "no revocation list of %s is at hand", shownIssuer(cert))
 	lists, refused := s.lists(cert.RawIssuer)
-	for _, err := range refused {
-		l.unknown(whyRefused, "the list %s", proto.Visible(err.Error()))
+	if refused != nil {
+		l.unknown(whyRefused, "the list %s", proto.Visible(refused.Error()))
 	}
 	for _, scope := range l.usable(lists) {
-		if entry, list, revoked := l.search(scope); revoked {
-			status.Status = RevocationRevoked
-			status.Reason = reasonNames[entry.reason()]
-			status.Date = entry.date()
-			status.List = list.info()
+		if found := l.search(scope); found.revoked {
+			status.Status, status.Reason = RevocationRevoked, reasonNames[found.reason]
+			status.Date, status.List = found.date(), found.list.info()
 			return status
 		}
 	}
@@ -217,9 +214,16 @@ func (l *lookup) usable(lists []heldCRL) (scopes []*crlScope) {
 	return scopes
 }
 
+// listing is what lists say of the certificate.
+type listing struct {
+	crlEntry
+	list    heldCRL // the one that decides
+	revoked bool    // the entry is there and revokes
+}
+
 // search looks in one scope: in the newest complete list, with the newest delta for it or
 // for an older one. Lists with flaws that are not older revoke in addition.
-func (l *lookup) search(s *crlScope) (entry crlEntry, list heldCRL, revoked bool) {
+func (l *lookup) search(s *crlScope) listing {
 	if len(s.bases) == 0 {
 		if len(s.deltas) > 0 && s.mask != 0 {
 			l.unknown(whyDeltaAlone, "there is a delta of %s, and not the list it builds upon", shownIssuer(l.cert))
@@ -231,40 +235,38 @@ func (l *lookup) search(s *crlScope) (entry crlEntry, list heldCRL, revoked bool
 	// A list issued after a certificate expired may have dropped it (RFC 5280, section
 	// 5). Then an older one decides.
 	if i := slices.IndexFunc(s.bases, func(h heldCRL) bool { return !h.thisUpdate.After(l.cert.NotAfter) }); i > 0 {
-		if entry, list, revoked := l.condemned(s.bases[:1]); revoked {
-			return entry, list, true
+		if found := l.condemned(s.bases[:1]); found.revoked {
+			return found
 		}
 		base = s.bases[i]
 	}
-	entry, list, listed, until, newest := l.combine(base, s.deltas)
-	if listed && l.counts(entry) {
-		return entry, list, true
+	found, until, newest := l.combine(base, s.deltas)
+	if found.revoked && l.counts(found.crlEntry) {
+		return found
 	}
-	if entry, list, revoked := l.condemned(notOlder(s.flawed, newest)); revoked {
-		return entry, list, true
+	if found := l.condemned(notOlder(s.flawed, newest)); found.revoked {
+		return found
 	}
 	switch {
 	case s.mask == 0:
-	case !listed && base.thisUpdate.After(l.cert.NotAfter):
+	case !found.revoked && base.thisUpdate.After(l.cert.NotAfter):
 		l.unknown(whyEnded, "the list of %s at hand was issued after the certificate ended", shownIssuer(l.cert))
-	case !listed && l.at.Sub(until) > ClockTolerance:
+	case !found.revoked && l.at.Sub(until) > ClockTolerance:
 		l.unknown(whyStale, "the list of %s at hand was due to be replaced on %s", shownIssuer(l.cert), shownTime(until))
-	default: // one that is listed was revoked after the time in question, so not by then
+	default: // one that is revoked was so after the time in question, so not by then
 		l.covered |= s.mask
-		l.good = list.info()
+		l.good = found.list.info()
 	}
-	return entry, list, false
+	return listing{}
 }
 
 // combine applies the newest applicable delta to a complete list (RFC 5280, sections 5.2.4
 // and 6.3.3 (c)). A delta without its base lifts no hold; but if it is not older, a
 // revocation in it counts. until is the time by which the applied lists must be replaced,
 // newest the newest of them.
-func (l *lookup) combine(base heldCRL, deltas []heldCRL) (
-	entry crlEntry, list heldCRL, listed bool, until time.Time, newest heldCRL,
-) {
-	entry, listed = base.entries.find(l.serial)
-	list, until, newest = base, base.nextUpdate, base
+func (l *lookup) combine(base heldCRL, deltas []heldCRL) (found listing, until time.Time, newest heldCRL) {
+	entry, listed := base.entries.find(l.serial)
+	found, until, newest = listing{entry, base, listed}, base.nextUpdate, base
 	if i := slices.IndexFunc(deltas, func(d heldCRL) bool { return base.takes(d.crl) }); i >= 0 {
 		newest = deltas[i]
 		if newest.nextUpdate.After(until) {
@@ -272,17 +274,17 @@ func (l *lookup) combine(base heldCRL, deltas []heldCRL) (
 		}
 		change, ok := newest.entries.find(l.serial)
 		// Only a hold can be lifted, and not by a stale delta: the hold may be back.
-		lifts := listed && entry.reason() == reasonHold && ok && change.reason() == reasonRemove
+		lifts := listed && entry.reason == reasonHold && ok && change.reason == reasonRemove
 		if (lifts || !listed && !ok) && l.at.Sub(newest.nextUpdate) <= ClockTolerance {
-			list, listed = newest, false
+			found = listing{list: newest}
 		}
 	}
 	for _, d := range slices.Backward(notOlder(deltas, newest)) {
 		if change, ok := d.revokes(l.serial); ok {
-			entry, list, listed = change.since(entry, listed), d, true
+			found = listing{change.since(found), d, true}
 		}
 	}
-	return entry, list, listed, until, newest
+	return found, until, newest
 }
 
 // notOlder returns the lists that are not older than one.
@@ -291,19 +293,19 @@ func notOlder(lists []heldCRL, than heldCRL) []heldCRL {
 }
 
 // condemned returns the newest revocation of the certificate in lists that counts.
-func (l *lookup) condemned(lists []heldCRL) (entry crlEntry, list heldCRL, revoked bool) {
+func (l *lookup) condemned(lists []heldCRL) listing {
 	for _, h := range lists {
 		if entry, ok := h.revokes(l.serial); ok && l.counts(entry) {
-			return entry, h, true
+			return listing{entry, h, true}
 		}
 	}
-	return entry, list, false
+	return listing{}
 }
 
 // revokes returns the entry by which the list alone revokes a certificate.
 func (c *crl) revokes(serial []byte) (entry crlEntry, ok bool) {
 	entry, ok = c.entries.find(serial)
-	return entry, ok && (!c.delta || entry.reason() != reasonRemove)
+	return entry, ok && (!c.delta || entry.reason != reasonRemove)
 }
 
 // counts reports whether an entry means "revoked" at the time in question.
@@ -311,9 +313,9 @@ func (l *lookup) counts(e crlEntry) bool { return !l.past || !e.date().After(l.a
 
 // since dates an entry back to an earlier one: a certificate that was on hold is revoked
 // from the start of the hold.
-func (e crlEntry) since(earlier crlEntry, listed bool) crlEntry {
-	if listed && earlier.date().Before(e.date()) {
-		e.setDate(earlier.date())
+func (e crlEntry) since(earlier listing) crlEntry {
+	if earlier.revoked && earlier.date().Before(e.date()) {
+		e.seconds = earlier.seconds
 	}
 	return e
 }

@@ -2,6 +2,7 @@ package trust
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/ecdsa"
 	"crypto/rsa"
 	"crypto/x509"
@@ -87,12 +88,7 @@ func (s *Store) paths(leaf *x509.Certificate, chain []*x509.Certificate) ([]path
 	if len(found) == 0 {
 		return nil, err
 	}
-	slices.SortStableFunc(found, func(a, b path) int {
-		if a.kind != b.kind {
-			return int(a.kind) - int(b.kind)
-		}
-		return len(a.certs) - len(b.certs)
-	})
+	slices.SortStableFunc(found, func(a, b path) int { return cmp.Or(cmp.Compare(a.kind, b.kind), len(a.certs)-len(b.certs)) })
 	for i := range found {
 		found[i].signers = look.signers(found[i])
 	}

@@ -108,10 +108,7 @@ func (v *Verifier) WithPolicy(policy Policy) *Verifier {
 // peer holds K, and does so first: no path is built for a stranger without a
 // signature.
 func (v *Verifier) Verify(b *Bundle, name string) (*Person, error) {
-	if err := b.Check(); err != nil {
-		return nil, err
-	}
-	if err := checkName(b, name); err != nil {
+	if err := checkForm(b, name); err != nil {
 		return nil, err
 	}
 	hash, now := b.Hash(), v.now()
@@ -142,10 +139,7 @@ func (v *Verifier) Verify(b *Bundle, name string) (*Person, error) {
 // and not revoked by then. Person.Now tells whether the certificate would still be
 // accepted. Errors are *Error.
 func (v *Verifier) VerifyAt(b *Bundle, name string, at time.Time) (*Person, error) {
-	if err := b.Check(); err != nil {
-		return nil, err
-	}
-	if err := checkName(b, name); err != nil {
+	if err := checkForm(b, name); err != nil {
 		return nil, err
 	}
 	now := v.now()
@@ -247,8 +241,11 @@ func (v *Verifier) remember(hash [32]byte, r remembered, c check) {
 	}
 }
 
-// checkName refuses a bundle for another name.
-func checkName(b *Bundle, name string) error {
+// checkForm refuses a bundle with a malformed part, or for another name.
+func checkForm(b *Bundle, name string) error {
+	if err := b.Check(); err != nil {
+		return err
+	}
 	if b.Name != name {
 		return refuse(proto.NameMismatch, "the identity is delegated to the name %s, not to %s", shownText(b.Name), shownText(name))
 	}
