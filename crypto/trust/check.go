@@ -38,7 +38,7 @@ func (c check) holder(paths []path, at time.Time) (*Person, error) {
 	if err != nil {
 		return nil, err
 	}
-	chosen, revocation, err := c.choose(paths, at)
+	chosen, revocation, err := c.choose(slices.Clone(paths), at)
 	if err != nil {
 		return nil, err
 	}
@@ -46,11 +46,20 @@ func (c check) holder(paths []path, at time.Time) (*Person, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Person{Identity: identity, Leaf: chosen.certs[0], Path: chosen.certs, Signers: chosen.signers, Revocation: revocation}, nil
+	person := &Person{Identity: identity, Leaf: chosen.certs[0], Path: chosen.certs, Signers: chosen.signers, Revocation: revocation}
+	for _, p := range paths {
+		for _, cert := range p.certs[1:] {
+			if !slices.Contains(person.Authorities, cert) {
+				person.Authorities = append(person.Authorities, cert)
+			}
+		}
+	}
+	return person, nil
 }
 
 // choose picks one of the paths that hold, best first, by revocation: one without a
-// revoked certificate will do, and a known status is better than an unknown one.
+// revoked authority will do, and a known status is better than an unknown one. The leaf is
+// of one authority on all of them, so it is revoked if it is on one.
 func (c check) choose(paths []path, at time.Time) (path, RevocationResult, error) {
 	// The identity must not depend on the lists at hand. If one path is a citizen's,
 	// only citizens' paths count.
@@ -67,7 +76,8 @@ func (c check) choose(paths []path, at time.Time) (path, RevocationResult, error
 		if found.Status == "" || result.Status.better(found.Status) {
 			best, found = p, result
 		}
-		if found.Status == RevocationGood {
+		if result.Certificates[0].Status == RevocationRevoked {
+			found = result
 			break
 		}
 	}

@@ -3,6 +3,7 @@ package trust
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"slices"
 	"strings"
@@ -98,7 +99,7 @@ func (c *crl) parse(s *crlStream) error {
 	c.signature = bytes.Clone(signature.body)
 	atEnd := s.pos == end
 	if len(s.peek(1)) > 0 {
-		c.flaws.add("there is something after it in its file")
+		c.flaws.add(flawMore)
 	}
 	switch {
 	case s.err != nil:
@@ -150,7 +151,9 @@ func (c *crl) parseSigned(s *crlStream, end int64) {
 	}
 	if s.isNext(end, derSequence) {
 		for entriesEnd := s.open(end); s.more(entriesEnd); {
-			c.entries.add(c.parseEntry(s.next(entriesEnd)))
+			if c.entries.add(c.parseEntry(s.next(entriesEnd))); c.entries.stored > maxEntries {
+				s.fail(fmt.Errorf("the revocation list has more than %d entries", maxEntries))
+			}
 		}
 	}
 	if extensions, found := s.optional(end, derContext0); found {

@@ -130,6 +130,10 @@ func (c *crl) parseEntryExtensions(der []byte) (reason byte) {
 // memory never peaks above its final size.
 const chunkLen = 1 << 14
 
+// maxEntries bounds the entries of one list, before its signature is checked: real lists of
+// MaxCRL bytes have fewer, since an entry takes 35.
+const maxEntries = 2_000_000
+
 // crlEntries is a set of entries, filled once and then searched: the entries in their order, and
 // a hash table of their places (open addressing, linear probing). It is built in a third of
 // the time of a sort.
@@ -187,8 +191,8 @@ func (c *crlEntries) build() {
 		i, there := c.search(e.serial[:])
 		if !there {
 			c.table[i] = place + 1
-		} else if first := c.at(c.table[i] - 1); e.outranks(first) {
-			*first = *e
+		} else {
+			c.at(c.table[i] - 1).merge(e)
 		}
 	}
 }
@@ -207,14 +211,15 @@ func (c *crlEntries) search(serial []byte) (i int, there bool) {
 	return i, false
 }
 
-// outranks tells which of two entries of one serial number counts, though no list should
-// have two: one that revokes before one that removes, then the earlier.
-func (e *crlEntry) outranks(other *crlEntry) bool {
-	removes, otherRemoves := e.reason == reasonRemove, other.reason == reasonRemove
-	if removes != otherRemoves {
-		return otherRemoves
+// merge makes one entry of two of one serial number, though no list should have two: one that
+// removes counts least, then one on hold. A certificate is revoked from the earlier date.
+func (e *crlEntry) merge(other *crlEntry) {
+	rank := map[byte]int{reasonRemove: -2, reasonHold: -1}
+	first, second := e, other
+	if rank[second.reason] > rank[first.reason] {
+		first, second = second, first
 	}
-	return e.date().Before(other.date())
+	*e = first.since(listing{crlEntry: *second, revoked: second.reason != reasonRemove})
 }
 
 // find returns the entry of a serial number, big-endian without leading zeros.

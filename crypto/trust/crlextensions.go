@@ -21,6 +21,7 @@ const (
 // Flaws that are found in several places.
 const (
 	flawExtensions      = "it has extensions that cannot be read"
+	flawMore            = "there is something after it in its file"
 	flawEntryExtensions = "an entry of it has extensions that cannot be read"
 	flawIndirect        = "it speaks for other authorities than its own (an indirect list), which is not supported"
 )

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"slices"
 	"time"
@@ -20,9 +21,50 @@ const maxCRLFiles = 4096
 type crlFile struct {
 	size     int64
 	modified time.Time
-	lists    []*crl  // of the last time that it was read whole
-	partial  []*crl  // of the last time that it was read, with a problem
+	lists    []*crl  // of the last time that it was read, and former ones that it does not replace
+	former   []*crl  // those that it does, until the signatures on the others are checked
 	problems []error // of the last time that it was read; the first is told
+}
+
+// maxFormer bounds the former lists of a file.
+const maxFormer = 4
+
+// read reads the file again. What it says counts at once. A list of it that is false, or has a
+// flaw, must not forget the people whom a former one names.
+func (f *crlFile) read(path string, info fs.FileInfo) {
+	f.size, f.modified = info.Size(), info.ModTime()
+	before, former := f.lists, f.former
+	f.lists, f.problems = readCRLFile(path, info.Size())
+	now, whole := f.lists, len(f.problems) == 0
+	hasOf := func(old *crl) bool {
+		return slices.ContainsFunc(now, func(c *crl) bool { return c.folded == old.folded })
+	}
+	former = slices.DeleteFunc(slices.Clone(former), func(old *crl) bool { return whole && !hasOf(old) })
+	for _, old := range before {
+		replaces := func(c *crl) bool { return c.sameScope(old) && c.isSound(f.modified) }
+		switch {
+		case slices.ContainsFunc(now, old.same):
+		case whole && slices.ContainsFunc(now, replaces):
+			former = append(former, old)
+		case !whole || len(old.flaws) == 0 && hasOf(old):
+			f.lists = append(f.lists, old)
+		}
+	}
+	f.former = former[max(0, len(former)-maxFormer):]
+}
+
+// prune drops the former lists that a later one by the same key replaces, and those whose
+// signature did not hold where another's did. It reports whether there were any.
+func (f *crlFile) prune() bool {
+	n := len(f.former)
+	f.former = slices.DeleteFunc(slices.Clone(f.former), func(old *crl) bool {
+		key, signed := old.signer()
+		return slices.ContainsFunc(f.lists, func(c *crl) bool {
+			other, ok := c.signer()
+			return c.same(old) || ok && c.sameScope(old) && (!signed || key == other && c.outdates(old))
+		})
+	})
+	return len(f.former) < n
 }
 
 // dirNames lists at most maxCRLFiles names of a directory, in order.
@@ -95,9 +137,13 @@ func readCRLs(r io.Reader, most int) (lists []*crl, problems []error) {
 		case err == io.EOF:
 			return lists, problems
 		case err != nil:
-			return lists, append(problems, err)
-		case n == most && most == 1:
-			return lists, append(problems, errors.New("it holds more than one revocation list"))
+			if len(problems) == 0 || problems[len(problems)-1].Error() != err.Error() {
+				problems = append(problems, err)
+			}
+			return lists, problems
+		case n == most && most == 1 && len(lists) == 1:
+			lists[0].flaws.add(flawMore)
+			return lists, problems
 		case n == most:
 			return lists, append(problems, fmt.Errorf("it holds more than %d revocation lists", most))
 		}
@@ -107,9 +153,6 @@ func readCRLs(r io.Reader, most int) (lists []*crl, problems []error) {
 			continue
 		}
 		problems = append(problems, err)
-		if _, damaged := errors.AsType[*proto.PEMError](err); damaged {
-			return lists, problems
-		}
 	}
 }
 

@@ -181,7 +181,7 @@ func TestRow20OtherSigners(t *testing.T) {
 		"one that may not sign lists": {p.CC, "", []lab.IssueOption{usage(x509.KeyUsageCertSign)}, "signature"},
 		"one of another name":         {p.CC, "EC of another name", nil, "no revocation list"},
 		"one that nobody vouches for": {nil, "", nil, "another key"},
-		"one that has ended":          {p.CC, "", []lab.IssueOption{lab.Window(labNow.Add(-20*day), labNow.Add(-day))}, "another key"},
+		"one that has ended":          {p.CC, "", []lab.IssueOption{lab.Window(labNow.Add(-20*day), labNow.Add(-day))}, ""},
 		"one of another authority":    {p.Auth, "", []lab.IssueOption{usage(x509.KeyUsageCRLSign)}, "another key"},
 		"one of the root":             {p.Root, "", []lab.IssueOption{usage(x509.KeyUsageCRLSign)}, ""},
 	} {
@@ -207,9 +207,9 @@ func TestRow20OtherSigners(t *testing.T) {
 			v := verifierAt(trust, s.holding(t, der), PolicyRequire, labNow)
 			_, badErr := v.Verify(s.bad, "Rui")
 			_, goodErr := v.Verify(s.good, "Ana")
-			if test.says == "" {
+			if test.says == "" { // it revokes, and clears nobody
 				wantCode(t, badErr, proto.CertificateRevoked)
-				must(t, goodErr)
+				wantCode(t, goodErr, proto.RevocationUnknown)
 				return
 			}
 			wantCode(t, badErr, proto.RevocationUnknown)
@@ -362,6 +362,7 @@ func TestFlawedFile(t *testing.T) {
 			store.Refresh()
 		}
 		want(t, s.status(store), status, "")
+		store.Refresh() // the signatures are checked now
 		if n := len(store.List()); n != held {
 			t.Errorf("%d lists are held, want %d", n, held)
 		}
@@ -369,9 +370,13 @@ func TestFlawedFile(t *testing.T) {
 	put(s.list(1, 9*hour, s.entry(10*hour, reasonHold)), RevocationRevoked, 1)
 	put(s.list(2, 8*hour, nobody, unknownCritical), RevocationRevoked, 2)
 	put(s.list(3, -day, nobody), RevocationRevoked, 2)
-	put(s.list(4, 7*hour, nobody), RevocationGood, 1)
-	put(s.list(5, 6*hour, nobody, unknownCritical), RevocationGood, 2)
-	put(s.list(6, 5*hour, s.entry(6*hour, 1), unknownCritical), RevocationRevoked, 2)
+	put(s.list(4, 7*hour, nobody), RevocationGood, 2) // the one of tomorrow may be true tomorrow
+	put(s.list(5, 6*hour, nobody, unknownCritical), RevocationGood, 3)
+	put(s.list(6, 5*hour, s.entry(6*hour, 1), unknownCritical), RevocationRevoked, 3)
+	// A false list forgets nobody either, and clears nobody.
+	put(s.list(7, 4*hour, s.entry(5*hour, 1)), RevocationRevoked, 2)
+	put(s.made(lab.CRL{Key: ecKey(t, elliptic.P256()), Entries: nobody}), RevocationRevoked, 3)
+	put(s.list(8, 3*hour, nobody), RevocationGood, 2)
 	ofCC, err := s.p.CC.MakeCRL(lab.CRL{})
 	must(t, err)
 	put(ofCC, RevocationUnknown, 1)
@@ -420,9 +425,9 @@ func TestAddReadsOneList(t *testing.T) {
 	s := newScene(t)
 	text := crlText(s.list(1, hour, nobody))
 	many := &countingReader{r: strings.NewReader(strings.Repeat(string(text), 2*maxCRLsInFile))}
-	_, err := NewCRLStore().Add(many, "http://a", []*x509.Certificate{s.ca.Cert}, labNow)
-	if err == nil || !strings.Contains(err.Error(), "more than one") || many.n > len(text)+64<<10 {
-		t.Errorf("%d bytes are read: %v", many.n, err)
+	info, err := NewCRLStore().Add(many, "http://a", []*x509.Certificate{s.ca.Cert}, labNow)
+	if err != nil || !strings.Contains(info.Flaw, "after it") || many.n > len(text)+64<<10 {
+		t.Errorf("%d bytes are read: %v, with the flaw %q", many.n, err, info.Flaw)
 	}
 	lists, err := readList(strings.NewReader(strings.Repeat(string(text), maxCRLsInFile+1)))
 	if err == nil || len(lists) != maxCRLsInFile {
@@ -465,5 +470,101 @@ func TestNamesOfPoints(t *testing.T) {
 		if got := shareName(a, []asn1.RawValue{general(test.b)}); got != test.want {
 			t.Errorf("%q is shared: %v", test.b, got)
 		}
+	}
+}
+
+// TestStolenKeyForLists: whoever has a second key of an authority, stolen or the holder's own, takes
+// no list of the first key away and clears nobody.
+func TestStolenKeyForLists(t *testing.T) {
+	s := newScene(t)
+	store := NewCRLStore()
+	stolen := newCA(t, s.p, s.p.Auth.Parent, s.ca.Cert.Subject.CommonName, lab.WithSubject(rdns(t, s.ca.Cert.RawSubject)))
+	signers := []*x509.Certificate{s.ca.Cert, stolen.Cert}
+	add := func(der []byte) {
+		t.Helper()
+		_, err := store.Add(bytes.NewReader(der), "http://one", signers, labNow)
+		must(t, err)
+	}
+	add(s.list(1, 2*hour, s.entry(3*hour, 1)))
+	der, err := stolen.MakeCRL(lab.CRL{Entries: nobody, ThisUpdate: labNow.Add(-hour)})
+	must(t, err)
+	add(der)
+	if status := store.checkOne(s.cert, signers, labNow, time.Time{}); status.Status != RevocationRevoked {
+		t.Errorf("the one on the list of the first key is %s", status.Status)
+	}
+	other := issue(t, s.p, "Rui").Leaf
+	if status := store.checkOne(other, signers, labNow, time.Time{}); status.Status != RevocationGood {
+		t.Errorf("another is %s: %s", status.Status, status.Reason)
+	}
+	alone := NewCRLStore()
+	_, err = alone.Add(bytes.NewReader(der), "http://one", signers, labNow)
+	must(t, err)
+	if status := alone.checkOne(other, signers, labNow, time.Time{}); status.Status != RevocationUnknown || !strings.Contains(status.Reason, "by another key") {
+		t.Errorf("with the list of the other key alone: %s: %s", status.Status, status.Reason)
+	}
+}
+
+func rdns(t *testing.T, der []byte) (name pkix.RDNSequence) {
+	t.Helper()
+	_, err := asn1.Unmarshal(der, &name)
+	must(t, err)
+	return name
+}
+
+// TestArchiveOfLists: a list may drop a certificate that has ended. An older one that names it counts.
+func TestArchiveOfLists(t *testing.T) {
+	p := newLab(t)
+	h := issue(t, p, "Ana", lab.Window(labNow.Add(-30*day), labNow.Add(-10*day)))
+	made := func(n int64, age time.Duration, entries []x509.RevocationListEntry) []byte {
+		der, err := p.Auth.MakeCRL(lab.CRL{Number: big.NewInt(n), ThisUpdate: labNow.Add(-age), Entries: entries})
+		must(t, err)
+		return der
+	}
+	entry := []x509.RevocationListEntry{{SerialNumber: h.Leaf.SerialNumber, RevocationTime: labNow.Add(-12 * day), ReasonCode: 1}}
+	before, after, last := made(1, 20*day, nobody), made(2, 9*day, entry), made(3, day, nobody)
+	for name, lists := range map[string][][]byte{
+		"two": {before, after}, "three": {before, after, last}, "the later two": {after, last}, "one": {after},
+	} {
+		store := (&scene{t: t}).holding(lists...)
+		status := store.checkOne(h.Leaf, []*x509.Certificate{p.Auth.Cert}, labNow.Add(-11*day), labNow)
+		if status.Status != RevocationRevoked {
+			t.Errorf("%s: %s: %s", name, status.Status, status.Reason)
+		}
+	}
+}
+
+// TestTwoEntriesOfOne: a hold is no reason to lift a revocation for good.
+func TestTwoEntriesOfOne(t *testing.T) {
+	s := newScene(t)
+	for _, two := range [][]x509.RevocationListEntry{
+		append(s.entry(4*hour, reasonHold), s.entry(2*hour, 1)...), append(s.entry(2*hour, 1), s.entry(4*hour, reasonHold)...),
+	} {
+		status := s.status(s.holding(s.list(5, 2*hour, two), s.list(6, hour, s.entry(hour, reasonRemove), lab.DeltaIndicator(5))))
+		if want(t, status, RevocationRevoked, "keyCompromise"); !status.Date.Equal(labNow.Add(-4 * hour)) {
+			t.Errorf("revoked since %v", status.Date)
+		}
+	}
+}
+
+// TestEntriesAreBounded: before the signature on a list is checked, its entries take a bounded
+// memory, however short they are.
+func TestEntriesAreBounded(t *testing.T) {
+	s := newScene(t)
+	tbs := s.made(lab.CRL{Damage: func(tbs *lab.DER) {
+		tbs.Parts[5] = &lab.DER{Tag: 0x30, Body: bytes.Repeat([]byte{0x30, 3, 2, 1, 5}, maxEntries+1)}
+	}})
+	if _, err := readList(bytes.NewReader(tbs)); err == nil || !strings.Contains(err.Error(), "more than 2000000 entries") {
+		t.Errorf("a list of more entries than are allowed: %v", err)
+	}
+}
+
+// TestDamagedBlock: a block that is no base64 takes no other list of its file with it.
+func TestDamagedBlock(t *testing.T) {
+	s := newScene(t)
+	bad := crlText(s.list(1, 2*hour, nobody))
+	bad[len(bad)/2] = '!'
+	lists, problems := readCRLs(bytes.NewReader(append(bad, crlText(s.list(2, hour, s.entry(hour, 1)))...)), maxCRLsInFile)
+	if len(lists) != 1 || len(problems) != 1 || !strings.Contains(problems[0].Error(), "base64") {
+		t.Errorf("%d lists, and %v", len(lists), problems)
 	}
 }

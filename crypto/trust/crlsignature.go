@@ -134,6 +134,18 @@ func (c *crl) verify(signers []*x509.Certificate) (key [32]byte, err error) {
 	return key, err
 }
 
+// signer returns the hash of the SPKI under which the signature is known to hold.
+func (c *crl) signer() (key [32]byte, ok bool) {
+	if p := c.verdicts.Load(); p != nil {
+		for _, v := range *p {
+			if v.holds {
+				return v.key, true
+			}
+		}
+	}
+	return key, false
+}
+
 // holdsUnder verifies the signature, and remembers the result.
 func (c *crl) holdsUnder(key [32]byte, public any) bool {
 	var known []verdict

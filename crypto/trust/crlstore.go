@@ -42,6 +42,7 @@ type heldCRL struct {
 	*crl
 	source string
 	added  bool // by Add, not from a directory
+	former bool // replaced in its file by one whose signature is not checked yet
 }
 
 // NewCRLStore returns an empty store.
@@ -121,24 +122,13 @@ func (s *CRLStore) readDir(dir string, again bool) (files map[string]crlFile, ch
 		if again || !ok || file.size != info.Size() || !file.modified.Equal(info.ModTime()) {
 			changed = true
 			file.size, file.modified = info.Size(), info.ModTime()
-			lists, errs := readCRLFile(path, info.Size())
-			if file.problems, file.partial = errs, lists; len(errs) == 0 {
-				file.lists, file.partial = append(lists, unreplaced(file.lists, lists, info.ModTime())...), nil
-			}
+			file.read(path, info)
 		}
+		changed = file.prune() || changed
 		problems = append(problems, file.problems[:min(1, len(file.problems))]...)
 		files[path] = file
 	}
 	return files, changed, problems
-}
-
-// unreplaced returns the former lists of a file that stay in force: where an authority's list
-// is followed by one with a flaw, or of the future, that does not take its place.
-func unreplaced(before, after []*crl, now time.Time) []*crl {
-	return slices.DeleteFunc(slices.Clone(before), func(old *crl) bool {
-		return len(old.flaws) > 0 || !slices.ContainsFunc(after, func(c *crl) bool { return c.folded == old.folded }) ||
-			slices.ContainsFunc(after, func(c *crl) bool { return c.sameScope(old) && c.isSound(now) || c.same(old) })
-	})
 }
 
 // holdFiles replaces the lists from directories by those in s.files. A list that was fetched
@@ -155,9 +145,9 @@ func (s *CRLStore) holdFiles() {
 				s.refused[refused.issuer] = problem
 			}
 		}
-		for _, list := range slices.Concat(file.lists, file.partial) {
+		for i, list := range slices.Concat(file.lists, file.former) {
 			held = slices.DeleteFunc(held, func(h heldCRL) bool { return h.same(list) })
-			held = append(held, heldCRL{list, path, false})
+			held = append(held, heldCRL{crl: list, source: path, former: i >= len(file.lists)})
 		}
 	}
 	s.replaceLocked(held)
@@ -173,7 +163,7 @@ func (s *CRLStore) Add(r io.Reader, source string, signers []*x509.Certificate, 
 	if len(problems) > 0 {
 		return CRLInfo{}, problems[0]
 	}
-	list := heldCRL{lists[0], source, true}
+	list := heldCRL{crl: lists[0], source: source, added: true}
 	key, err := list.verify(signers)
 	if err != nil {
 		return CRLInfo{}, fmt.Errorf("the revocation list of %s cannot be used: %w", list.issuerName, err)
@@ -185,7 +175,7 @@ func (s *CRLStore) Add(r io.Reader, source string, signers []*x509.Certificate, 
 			return false
 		}
 		other, err := old.verify(signers)
-		return err == nil && (other == key || old.source == source) // which has the lists of its authority's last key
+		return err == nil && other == key
 	}
 
 	s.mu.Lock()

@@ -99,7 +99,11 @@ func pinnedTo(t testing.TB, roots ...*x509.Certificate) *Store {
 
 // withAnchors returns a Store that also has these pinned anchors.
 func (s *Store) withAnchors(anchors ...anchor) *Store {
-	return &Store{bySubject: s.bySubject, pinned: slices.Concat(s.pinned, anchors)}
+	with := &Store{bySubject: s.bySubject, pinned: slices.Concat(s.pinned, anchors), stateRoots: slices.Clone(s.stateRoots)}
+	for _, a := range anchors {
+		with.stateRoots = append(with.stateRoots, a.stateRoot)
+	}
+	return with
 }
 
 func cardSign(t testing.TB, h *lab.Holder, message []byte) []byte {

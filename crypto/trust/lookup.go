@@ -2,6 +2,7 @@ package trust
 
 import (
 	"cmp"
+	"crypto/sha256"
 	"crypto/x509"
 	"fmt"
 	"slices"
@@ -63,10 +64,9 @@ func (l *lookup) unknown(rank whyRank, format string, args ...any) {
 // of its authorities, perhaps with other keys. Live, with a zero now, a certificate is revoked
 // if a list names it; for a time in the past, if by the lists of now it was revoked by then.
 func (s *CRLStore) check(path, signers []*x509.Certificate, at, now time.Time) RevocationResult {
-	signers = s.unrevoked(path, signers, at, now)
 	result := RevocationResult{Status: RevocationGood, Reason: "no revocation list names it"}
 	for i, cert := range path[:len(path)-1] {
-		status := s.checkOne(cert, signersOf(path[i+1:], signers, at, cmp.Or(now, at)), at, now)
+		status := s.checkOne(cert, signersOf(path[i+1:], signers), at, now)
 		result.Certificates = append(result.Certificates, status)
 		if !result.Status.better(status.Status) {
 			continue
@@ -86,31 +86,13 @@ func (s *CRLStore) check(path, signers []*x509.Certificate, at, now time.Time) R
 	return result
 }
 
-// unrevoked returns the signers that no list of an authority of the path names: a stolen key
-// for lists must not clear anybody.
-func (s *CRLStore) unrevoked(path, signers []*x509.Certificate, at, now time.Time) []*x509.Certificate {
-	return slices.DeleteFunc(slices.Clone(signers), func(signer *x509.Certificate) bool {
-		return slices.ContainsFunc(path[1:], func(issuer *x509.Certificate) bool {
-			return sameName(signer.RawIssuer, issuer.RawSubject) &&
-				s.checkOne(signer, []*x509.Certificate{issuer}, at, now).Status == RevocationRevoked
-		})
+// signersOf returns the certificates that may sign lists about a certificate: its issuer, which
+// is the first of those above it, and the others of that name (RFC 5280, section 6.3.3 (f)).
+// None below may: an old key signs new ones, and no key clears itself.
+func signersOf(above, others []*x509.Certificate) []*x509.Certificate {
+	return slices.DeleteFunc(slices.Concat(above, others), func(other *x509.Certificate) bool {
+		return other != above[0] && !sameName(other.RawSubject, above[0].RawSubject)
 	})
-}
-
-// signersOf returns the certificates that may sign the lists about a certificate: its issuer,
-// which is the first of those above it, and the others of that name that hold at the time
-// or now (RFC 5280, section 6.3.3 (f)). None below may: an old key signs new ones, and no key
-// clears itself.
-func signersOf(above, others []*x509.Certificate, at, now time.Time) []*x509.Certificate {
-	issuer := above[0]
-	signers := []*x509.Certificate{issuer}
-	for _, other := range slices.Concat(above, others) {
-		if other != issuer && sameName(other.RawSubject, issuer.RawSubject) &&
-			(checkValidity(other, at) == nil || checkValidity(other, now) == nil) {
-			signers = append(signers, other)
-		}
-	}
-	return signers
 }
 
 // checkOne looks up one certificate. The first of signers is its issuer.
@@ -150,7 +132,7 @@ type crlScope struct {
 	mask   reasonMask // 0: about other certificates
 	bases  []heldCRL  // newest first
 	deltas []heldCRL  // newest first
-	flawed []heldCRL  // newest first; they revoke, and clear nobody
+	flawed []heldCRL  // newest first, with former ones; they revoke, and clear nobody
 }
 
 // usable picks the lists that the authority of the certificate has signed, by scope. A serial
@@ -162,6 +144,7 @@ func (l *lookup) usable(lists []heldCRL) (scopes []*crlScope) {
 	}
 	known := make(map[scopeOfKey]*crlScope)
 	points, authority := certPoints(l.cert, oidDistributionPoints), shownIssuer(l.cert)
+	issuer := sha256.Sum256(l.signers[0].RawSubjectPublicKeyInfo)
 	for _, h := range lists {
 		mask := h.point.covers(l.cert, points)
 		if mask == 0 {
@@ -175,6 +158,12 @@ func (l *lookup) usable(lists []heldCRL) (scopes []*crlScope) {
 			l.unknown(whyRefused, "the list %s cannot be used: %s", proto.Visible(h.source), err)
 			continue
 		}
+		if key != issuer {
+			// The key of the certificate has a list of its own, or another holder: who is
+			// not on this list may be on that one.
+			mask = 0
+			l.unknown(whyRefused, "the list %s is by another key of %s, and so clears nobody", proto.Visible(h.source), authority)
+		}
 		s := known[scopeOfKey{h.scope, key}]
 		if s == nil {
 			s = &crlScope{mask: mask}
@@ -182,6 +171,8 @@ func (l *lookup) usable(lists []heldCRL) (scopes []*crlScope) {
 			scopes = append(scopes, s)
 		}
 		switch {
+		case h.former:
+			s.flawed = append(s.flawed, h)
 		case len(h.flaws) > 0:
 			s.flawed = append(s.flawed, h)
 			l.unknown(whyFlawed, "the list %s clears nobody: %s", proto.Visible(h.source), h.flaws)
@@ -234,11 +225,15 @@ func (l *lookup) search(s *crlScope) listing {
 	base := s.bases[0]
 	// A list issued after a certificate expired may have dropped it (RFC 5280, section
 	// 5). Then an older one decides.
-	if i := slices.IndexFunc(s.bases, func(h heldCRL) bool { return !h.thisUpdate.After(l.cert.NotAfter) }); i > 0 {
-		if found := l.condemned(s.bases[:1]); found.revoked {
-			return found
-		}
+	i := slices.IndexFunc(s.bases, func(h heldCRL) bool { return !h.thisUpdate.After(l.cert.NotAfter) })
+	if i > 0 {
 		base = s.bases[i]
+	}
+	if i < 0 {
+		i = len(s.bases)
+	}
+	if found := l.condemned(s.bases[:i]); found.revoked {
+		return found
 	}
 	found, until, newest := l.combine(base, s.deltas)
 	if found.revoked && l.counts(found.crlEntry) {
@@ -356,7 +351,7 @@ func crlURLs(cert *x509.Certificate) (complete, deltas []string) {
 // addresses of one list.
 func (s *CRLStore) Places(person *Person, now time.Time) (places []CRLFetch) {
 	for i, cert := range person.Path[:len(person.Path)-1] {
-		signers := signersOf(person.Path[i+1:], person.Signers, now, now)
+		signers := signersOf(person.Path[i+1:], person.Signers)
 		urls, deltaURLs := crlURLs(cert)
 		// An unknown status has no list: its NextUpdate is zero, long past.
 		lacking := s.checkOne(cert, signers, now, time.Time{}).List.NextUpdate.Before(now)

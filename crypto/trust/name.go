@@ -2,8 +2,9 @@ package trust
 
 import (
 	"bytes"
+	"encoding/binary"
 	"slices"
-	"strings"
+	"unicode"
 	"unicode/utf16"
 	"unicode/utf8"
 )
@@ -46,15 +47,16 @@ func foldedName(der []byte) string {
 			attributes = append(attributes, foldedAttribute(e.body))
 		}
 		slices.Sort(attributes) // the order in a SET has no meaning
+		folded = binary.AppendUvarint(folded, uint64(len(attributes)))
 		for _, attribute := range attributes {
-			folded = append(append(folded, attribute...), 0)
+			folded = append(binary.AppendUvarint(folded, uint64(len(attribute))), attribute...)
 		}
-		folded = append(folded, 0)
 	}
 	return string(folded)
 }
 
-// foldedAttribute folds the value of an AttributeTypeAndValue if it is a string.
+// foldedAttribute folds the value of an AttributeTypeAndValue if it is a string: small letters,
+// one space between words.
 func foldedAttribute(body []byte) string {
 	oid, rest, ok := derExpect(body, derOID)
 	if !ok {
@@ -65,7 +67,18 @@ func foldedAttribute(body []byte) string {
 	if !ok || len(rest) != 0 || !isText {
 		return string(body)
 	}
-	return string(oid.raw) + strings.ToLower(strings.Join(strings.Fields(text), " "))
+	folded, space := slices.Clone(oid.raw), false
+	for _, r := range text {
+		if unicode.IsSpace(r) {
+			space = len(folded) > len(oid.raw)
+			continue
+		}
+		if space {
+			folded, space = append(folded, ' '), false
+		}
+		folded = utf8.AppendRune(folded, unicode.ToLower(r))
+	}
+	return string(folded)
 }
 
 // derText returns the text of a string in a Name.

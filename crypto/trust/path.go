@@ -35,6 +35,8 @@ type path struct {
 	certs  []*x509.Certificate // leaf first, anchor last
 	kind   anchorKind
 	anchor *anchor // nil unless pinned
+	// stateRoots are the Store's.
+	stateRoots [][32]byte
 	// signers are other certificates of its authorities that lead to the same anchor
 	// and may sign revocation lists (RFC 5280, section 6.3.3 (f)).
 	signers []*x509.Certificate
@@ -90,7 +92,7 @@ func (s *Store) paths(leaf *x509.Certificate, chain []*x509.Certificate) ([]path
 	}
 	slices.SortStableFunc(found, func(a, b path) int { return cmp.Or(cmp.Compare(a.kind, b.kind), len(a.certs)-len(b.certs)) })
 	for i := range found {
-		found[i].signers = look.signers(found[i])
+		found[i].signers, found[i].stateRoots = look.signers(found[i]), s.stateRoots
 	}
 	return found, nil
 }
@@ -122,6 +124,17 @@ func (s *Store) gather(leaf *x509.Certificate, chain []*x509.Certificate) *searc
 			}
 		}
 	}
+	// An authority that has renewed its key signs with the one it had last. So that is tried
+	// first where there is no key identifier.
+	slices.SortStableFunc(look.candidates[1:], func(a, b *candidate) int {
+		later := func(c *candidate) int {
+			if c.cert.NotBefore.After(leaf.NotBefore) {
+				return 1
+			}
+			return 0
+		}
+		return cmp.Or(later(a)-later(b), b.cert.NotBefore.Compare(a.cert.NotBefore))
+	})
 	for _, c := range look.candidates[1:] {
 		c.fault = authorityFault(c.cert, c.isAnchor)
 	}

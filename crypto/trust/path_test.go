@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/ecdsa"
 	"crypto/elliptic"
+	"crypto/sha256"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/asn1"
@@ -189,7 +190,7 @@ func TestMailConstraints(t *testing.T) {
 			{Type: oidEmailAddress, Value: asn1.RawValue{Tag: asn1.TagIA5String, Bytes: []byte(address)}}})))
 	}
 	host, domain, box := authority([]string{"host.example"}, nil), authority([]string{".host.example"}, nil), authority([]string{"Ana@host.example"}, nil)
-	no := authority(nil, []string{"host.example"})
+	no, all := authority(nil, []string{"host.example"}), authority(nil, []string{""})
 	trust := trustOf(t, p.Root.Cert)
 	for _, test := range []struct {
 		ca      *lab.CA
@@ -199,7 +200,7 @@ func TestMailConstraints(t *testing.T) {
 		{host, "a@host.example", true}, {host, "a@HOST.example", true}, {host, "a@sub.host.example", false}, {host, "a@other.example", false},
 		{domain, "a@host.example", false}, {domain, "a@sub.host.example", true}, {domain, "a@a.sub.host.example", true}, {domain, "a@nohost.example", false},
 		{box, "Ana@host.example", true}, {box, "Ana@HOST.EXAMPLE", true}, {box, "ana@host.example", false}, {box, "x@Ana@host.example", false},
-		{no, "a@host.example", false}, {no, "a@Host.Example.", false}, {no, "a@sub.host.example", true}, {no, "a@other.example", true},
+		{all, "a@host.example", false}, {no, "a@host.example", false}, {no, "a@Host.Example.", false}, {no, "a@sub.host.example", true}, {no, "a@other.example", true},
 	} {
 		for form, options := range map[string][]lab.IssueOption{"alternative": alternative(test.address), "subject": subject(test.address)} {
 			if form == "alternative" && strings.Count(test.address, "@")+strings.Count(test.address, "e.") > 1 {
@@ -372,33 +373,6 @@ func ecdsaKey(t testing.TB, cert *x509.Certificate) *ecdsa.PublicKey {
 	return key
 }
 
-// TestRevokedSignerOfLists: the key of an authority for its lists clears nobody once it is
-// revoked itself.
-func TestRevokedSignerOfLists(t *testing.T) {
-	p := newLab(t)
-	ca := newCA(t, p, p.Root, "Authority")
-	signer := newCA(t, p, p.Root, "Authority", usage(x509.KeyUsageCRLSign), lab.Mutate(func(c *x509.Certificate) { c.IsCA, c.MaxPathLen = false, 0 }))
-	h := issue(t, p, "Ana", lab.By(ca))
-	chain := []*x509.Certificate{ca.Cert, signer.Cert}
-	store := NewCRLStore()
-	list := func(by *lab.CA) {
-		t.Helper()
-		der, err := by.MakeCRL(lab.CRL{Entries: by.Entries()})
-		must(t, err)
-		addCRL(t, store, der, by.Cert)
-	}
-	list(signer)
-	list(p.Root)
-	c := check{trust: trustOf(t, p.Root.Cert), crls: store, policy: PolicyRequire}
-	if _, err := c.look(h.Leaf, chain); err != nil {
-		t.Errorf("before: %v", err)
-	}
-	p.Root.Revoke(signer.Cert, labNow.Add(-time.Hour), 1)
-	list(p.Root)
-	_, err := c.look(h.Leaf, chain)
-	wantCode(t, err, proto.RevocationUnknown)
-}
-
 // TestPathsAreLikeX509 makes authorities at random, that certify each other and have faults, and
 // holds the answer against that of crypto/x509, which builds its paths from the leaf upward.
 func TestPathsAreLikeX509(t *testing.T) {
@@ -477,5 +451,68 @@ func TestPathsAreLikeX509(t *testing.T) {
 	}
 	if accepted < 30 || refused < 30 {
 		t.Errorf("%d accepted, %d refused: too few to tell", accepted, refused)
+	}
+}
+
+// TestLeafRevokedOnOnePath: another path does not help a person who is revoked, only one whose
+// authority is.
+func TestLeafRevokedOnOnePath(t *testing.T) {
+	p := newLab(t)
+	ca := newCA(t, p, p.Root, "Cross")
+	mute := newCA(t, p, p.Root, "Cross", lab.WithKey(ca.Key), usage(x509.KeyUsageCertSign)) // whose lists nobody believes
+	h := issue(t, p, "Ana", lab.By(ca))
+	ca.Revoke(h.Leaf, labNow.Add(-time.Hour), 1)
+	der, err := ca.MakeCRL(lab.CRL{})
+	must(t, err)
+	store := NewCRLStore()
+	addCRL(t, store, der, ca.Cert)
+	c := check{trust: trustOf(t, p.Root.Cert), crls: store, policy: PolicyTry}
+	for _, chain := range [][]*x509.Certificate{{ca.Cert}, {ca.Cert, mute.Cert}, {mute.Cert, ca.Cert}} {
+		_, err := c.look(h.Leaf, chain)
+		wantCode(t, err, proto.CertificateRevoked)
+	}
+}
+
+// TestAuthoritiesOfAllPaths: the sender chooses no order in which one is left out.
+func TestAuthoritiesOfAllPaths(t *testing.T) {
+	p := testLab(t)
+	other := newCA(t, p, nil, "Another root")
+	ca := newCA(t, p, p.Root, "Cross")
+	cross := newCA(t, p, other, "Cross", lab.WithKey(ca.Key))
+	h := issue(t, p, "Ana", lab.By(ca))
+	for _, chain := range [][]*x509.Certificate{{ca.Cert, cross.Cert}, {cross.Cert, ca.Cert}} {
+		person, err := lookAt(trustOf(t, p.Root.Cert, other.Cert), h.Leaf, chain)
+		must(t, err)
+		for _, cert := range []*x509.Certificate{p.Root.Cert, other.Cert, ca.Cert, cross.Cert} {
+			if !slices.ContainsFunc(person.Authorities, cert.Equal) {
+				t.Errorf("%s is not among the authorities", cert.Subject)
+			}
+		}
+		if slices.ContainsFunc(person.Authorities, h.Leaf.Equal) || len(person.Authorities) != 4 {
+			t.Errorf("%d authorities", len(person.Authorities))
+		}
+	}
+}
+
+// TestCitizenUnderAnyAnchor: whoever has a Cartão de Cidadão is the same person, whichever root of
+// its authorities is trusted for which reason.
+func TestCitizenUnderAnyAnchor(t *testing.T) {
+	p := testLab(t)
+	h := issue(t, p, "Ana")
+	pinned, err := lookAt(pinnedTo(t, p.Root.Cert), h.Leaf, append(h.Chain, p.Root.Cert))
+	must(t, err)
+	own := trustOf(t, p.Root.Cert)
+	own.stateRoots = append(own.stateRoots, sha256.Sum256(p.Root.Cert.RawSubjectPublicKeyInfo))
+	person, err := lookAt(own, h.Leaf, h.Chain)
+	must(t, err)
+	if person.Identity != pinned.Identity {
+		t.Error("the user's bundle makes another person of a citizen")
+	}
+	mimic := newLab(t)
+	other := issue(t, mimic, "Ana")
+	person, err = lookAt(trustOf(t, mimic.Root.Cert), other.Leaf, other.Chain)
+	must(t, err)
+	if isCitizen(t, person) {
+		t.Error("authorities with the state's names make citizens")
 	}
 }

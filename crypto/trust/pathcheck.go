@@ -119,7 +119,8 @@ func (p path) checkHosts() error {
 func isPermitted(permitted, excluded []string, name string, isName bool, matches func(name, constraint string) bool) bool {
 	matched := func(constraint string) bool { return matches(name, constraint) }
 	return len(permitted) == 0 && len(excluded) == 0 ||
-		isName && (len(permitted) == 0 || slices.ContainsFunc(permitted, matched)) && !slices.ContainsFunc(excluded, matched)
+		isName && (len(permitted) == 0 || slices.ContainsFunc(permitted, matched)) && !slices.ContainsFunc(excluded, matched) &&
+			!slices.Contains(excluded, "") // which is all names to crypto/x509
 }
 
 // mailAddresses returns the addresses that constraints are about: the alternative names,

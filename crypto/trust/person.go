@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/asn1"
+	"slices"
 	"strings"
 	"time"
 
@@ -12,14 +13,15 @@ import (
 
 // Person is the proved owner of a bundle. It is shared and does not change.
 type Person struct {
-	Name       string              // the name in the bundle
-	Identity   [32]byte            // PROTOCOL.md, "Identity"
-	Leaf       *x509.Certificate   // the card's authentication certificate
-	Path       []*x509.Certificate // leaf first, anchor last
-	Signers    []*x509.Certificate // others that lead to the anchor, and may sign its authorities' lists
-	Key        *PublicKey          // K
-	Expires    time.Time           // end of the delegation
-	Revocation RevocationResult
+	Name        string              // the name in the bundle
+	Identity    [32]byte            // PROTOCOL.md, "Identity"
+	Leaf        *x509.Certificate   // the card's authentication certificate
+	Path        []*x509.Certificate // leaf first, anchor last
+	Authorities []*x509.Certificate // of all paths, in any order
+	Signers     []*x509.Certificate // others that lead to the anchor, and may sign its authorities' lists
+	Key         *PublicKey          // K
+	Expires     time.Time           // end of the delegation
+	Revocation  RevocationResult
 
 	// Now is set by VerifyAt: nil if the certificate would be accepted now, else an
 	// *Error. The end of the delegation, which is always near, does not count.
@@ -52,14 +54,14 @@ func identify(p path) (identity [32]byte, err error) {
 	return proto.HashTuple("identity", key, proto.List{leaf.RawIssuer, leaf.RawSubject}), nil
 }
 
-// isCitizen reports whether this is the path of a Cartão de Cidadão.
+// isCitizen reports whether this is the path of a Cartão de Cidadão, under any anchor.
 func (p path) isCitizen() bool {
-	if p.kind != anchorPinned || len(p.certs) < 4 ||
+	if len(p.certs) < 4 ||
 		!isNumbered(p.certs[1].Subject.CommonName, citizenIssuer) ||
 		!isNumbered(p.certs[2].Subject.CommonName, citizenParent) {
 		return false
 	}
-	return p.anchor.stateRoot == sha256.Sum256(p.certs[3].RawSubjectPublicKeyInfo)
+	return slices.Contains(p.stateRoots, sha256.Sum256(p.certs[3].RawSubjectPublicKeyInfo))
 }
 
 // isNumbered reports whether name is base, a space and a number.

@@ -88,7 +88,7 @@ func TestRealAuthorities(t *testing.T) {
 	// The root of a citizen's authority is the one in pinnedAnchors.
 	p := path{
 		certs:  []*x509.Certificate{nil, certs["CC_Auc0019"], certs["CartaodeCidadao008"], certs["ECRaizEstado002"]},
-		anchor: &pinnedAnchors[0],
+		anchor: &pinnedAnchors[0], stateRoots: [][32]byte{pinnedAnchors[0].stateRoot},
 	}
 	if !p.isCitizen() {
 		t.Error("CC_Auc0019 under 008 under 002 is not taken for a citizen's authority")

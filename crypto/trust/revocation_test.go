@@ -74,7 +74,7 @@ func (s *scene) holding(lists ...[]byte) *CRLStore {
 		if err != nil {
 			s.t.Fatal(err)
 		}
-		held = append(held, heldCRL{list, "dir/list.crl", false})
+		held = append(held, heldCRL{crl: list, source: "dir/list.crl"})
 	}
 	store.mu.Lock()
 	defer store.mu.Unlock()

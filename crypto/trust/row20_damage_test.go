@@ -193,7 +193,7 @@ func (d *damager) try(random *rand.Rand, i int) (r damageResult) {
 	store := NewCRLStore()
 	var held []heldCRL
 	for _, list := range lists {
-		held = append(held, heldCRL{list, "list.crl", false})
+		held = append(held, heldCRL{crl: list, source: "list.crl"})
 	}
 	store.mu.Lock()
 	store.replaceLocked(held)

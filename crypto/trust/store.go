@@ -24,7 +24,9 @@ const (
 type Store struct {
 	bySubject map[string][]*bundled // by foldedName; the user's own ones first
 	pinned    []anchor
-	notices   []string // about the user's own bundles
+	// stateRoots are the keys of the roots above every Cartão de Cidadão.
+	stateRoots [][32]byte
+	notices    []string // about the user's own bundles
 }
 
 // bundled is one certificate of a CA bundle. It is parsed when a path first needs it:
@@ -44,6 +46,9 @@ type bundled struct {
 // cannot be used.
 func NewStore(mozillaPEM []byte, extraPEM ...[]byte) (*Store, error) {
 	s := &Store{bySubject: make(map[string][]*bundled), pinned: pinnedAnchors}
+	for _, a := range pinnedAnchors {
+		s.stateRoots = append(s.stateRoots, a.stateRoot)
+	}
 	for _, text := range extraPEM {
 		if err := s.addPEM(text, anchorExtra); err != nil {
 			return nil, err

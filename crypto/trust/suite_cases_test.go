@@ -256,10 +256,11 @@ var suiteRevocation = []suiteCase{
 		ca, _ := s.person(usage(5))
 		s.clean(s.root, ca)
 	}},
-	{name: "4.4 keys for certificates and lists", rfc: true, make: func(s *pkiCase) {
-		ca, _ := s.person(usage(5))
-		s.clean(s.root, s.caNamed(s.root, ca.name, usage(6)))
-	}},
+	{name: "4.4 keys for certificates and lists", rfc: true, ours: unknownCode,
+		why: "a list by another key revokes, and clears nobody", openssl: "another key of the authority clears there", make: func(s *pkiCase) {
+			ca, _ := s.person(usage(5))
+			s.clean(s.root, s.caNamed(s.root, ca.name, usage(6)))
+		}},
 	{name: "4.4 keys for certificates and lists, revoked", ours: revokedCode, make: func(s *pkiCase) {
 		ca, ee := s.person(usage(5))
 		s.clean(s.root)

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"sync/atomic"
 
@@ -76,18 +77,14 @@ func (l *roster) take(line string) bool {
 
 func (l *roster) size() int { return len(l.people) + len(l.issuers) }
 
-// has reports whether the roster names a person, or an authority above the leaf of
-// the person's path.
-func (l *roster) has(identity [32]byte, path []*x509.Certificate) bool {
+// has reports whether the roster names a person, or one of the person's authorities.
+func (l *roster) has(identity [32]byte, authorities []*x509.Certificate) bool {
 	if l.people[identity] {
 		return true
 	}
-	for i := 1; i < len(path) && len(l.issuers) > 0; i++ {
-		if l.issuers[sha256.Sum256(path[i].RawSubjectPublicKeyInfo)] {
-			return true
-		}
-	}
-	return false
+	return len(l.issuers) > 0 && slices.ContainsFunc(authorities, func(cert *x509.Certificate) bool {
+		return l.issuers[sha256.Sum256(cert.RawSubjectPublicKeyInfo)]
+	})
 }
 
 // group holds the people that the relay serves. Without a file of -allow it serves
@@ -121,17 +118,17 @@ func (g *group) read() (problems []error) {
 }
 
 // denies reports whether -deny names a person.
-func (g *group) denies(identity [32]byte, path []*x509.Certificate) bool {
+func (g *group) denies(identity [32]byte, authorities []*x509.Certificate) bool {
 	l := g.deny.Load()
-	return l != nil && l.has(identity, path)
+	return l != nil && l.has(identity, authorities)
 }
 
 // admit refuses a person whom the relay does not serve.
-func (g *group) admit(identity [32]byte, path []*x509.Certificate) error {
-	if g.denies(identity, path) {
+func (g *group) admit(identity [32]byte, authorities []*x509.Certificate) error {
+	if g.denies(identity, authorities) {
 		return shutOut()
 	}
-	if l := g.allow.Load(); l != nil && !l.has(identity, path) {
+	if l := g.allow.Load(); l != nil && !l.has(identity, authorities) {
 		return proto.Errorf(proto.NotAllowed, "this relay serves a closed group, and you are not in it")
 	}
 	return nil

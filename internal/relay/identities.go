@@ -91,7 +91,7 @@ func (ids *identities) verify(b *trust.Bundle, name string) (*trust.Person, erro
 	if err != nil {
 		return nil, err
 	}
-	return person, ids.group.admit(person.Identity, person.Path)
+	return person, ids.group.admit(person.Identity, person.Authorities)
 }
 
 // reload reads the bundle, the lists and the group again, and has the lists fetched
