@@ -43,6 +43,7 @@ func (i CRLInfo) Remark() string {
 
 func (h heldCRL) info() CRLInfo {
 	_, whole := readName(h.issuer)
+	_, verified := h.signer()
 	return CRLInfo{
 		Issuer:     h.issuerName,
 		Name:       whole,
@@ -53,7 +54,7 @@ func (h heldCRL) info() CRLInfo {
 		ThisUpdate: h.thisUpdate,
 		NextUpdate: h.nextUpdate,
 		Source:     h.source,
-		Verified:   h.isVerified(),
+		Verified:   verified,
 		Oddity:     h.oddities.String(),
 		Flaw:       h.flaws.String(),
 	}

@@ -136,22 +136,24 @@ func (c *crl) verify(signers []*x509.Certificate) (key [32]byte, err error) {
 
 // signer returns the hash of the SPKI under which the signature is known to hold.
 func (c *crl) signer() (key [32]byte, ok bool) {
-	if p := c.verdicts.Load(); p != nil {
-		for _, v := range *p {
-			if v.holds {
-				return v.key, true
-			}
-		}
+	known := c.known()
+	if i := slices.IndexFunc(known, func(v verdict) bool { return v.holds }); i >= 0 {
+		return known[i].key, true
 	}
 	return key, false
 }
 
+// known returns the results remembered.
+func (c *crl) known() []verdict {
+	if p := c.verdicts.Load(); p != nil {
+		return *p
+	}
+	return nil
+}
+
 // holdsUnder verifies the signature, and remembers the result.
 func (c *crl) holdsUnder(key [32]byte, public any) bool {
-	var known []verdict
-	if p := c.verdicts.Load(); p != nil {
-		known = *p
-	}
+	known := c.known()
 	for _, v := range known {
 		if v.key == key {
 			return v.holds
@@ -161,12 +163,6 @@ func (c *crl) holdsUnder(key [32]byte, public any) bool {
 	known = append(slices.Clone(known[max(0, len(known)-maxVerdicts+1):]), verdict{key, holds})
 	c.verdicts.Store(&known)
 	return holds
-}
-
-// isVerified reports whether the signature held under a key that it was verified with.
-func (c *crl) isVerified() bool {
-	known := c.verdicts.Load()
-	return known != nil && slices.ContainsFunc(*known, func(v verdict) bool { return v.holds })
 }
 
 // signedBy verifies the signature.

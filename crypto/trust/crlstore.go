@@ -121,7 +121,6 @@ func (s *CRLStore) readDir(dir string, again bool) (files map[string]crlFile, ch
 		file, ok := s.files[path]
 		if again || !ok || file.size != info.Size() || !file.modified.Equal(info.ModTime()) {
 			changed = true
-			file.size, file.modified = info.Size(), info.ModTime()
 			file.read(path, info)
 		}
 		changed = file.prune() || changed
