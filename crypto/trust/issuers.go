@@ -22,7 +22,7 @@ func ChainFor(leaf *x509.Certificate, candidates [][]byte, now time.Time) [][]by
 			selfSigned := isSelfSigned(next)
 			switch {
 			case len(chain) == MaxChainCertificates, size+len(next.Raw) > MaxChainBytes,
-				selfSigned && anchorIn(pinnedAnchors, next.Raw) == nil,
+				selfSigned && !isAmong(pinnedAnchors, next.Raw),
 				slices.ContainsFunc(chain, func(der []byte) bool { return bytes.Equal(der, next.Raw) }):
 				continue
 			}

@@ -89,21 +89,18 @@ func pinnedTo(t testing.TB, roots ...*x509.Certificate) *Store {
 		t.Fatal(err)
 	}
 	for _, root := range roots {
-		trust = trust.withAnchors(anchor{
-			name: root.Subject.CommonName, sha256: sha256.Sum256(root.Raw),
-			stateRoot: sha256.Sum256(root.RawSubjectPublicKeyInfo),
+		trust = trust.withAnchorsOf(&Store{
+			pinned: [][32]byte{sha256.Sum256(root.Raw)}, stateRoots: [][32]byte{sha256.Sum256(root.RawSubjectPublicKeyInfo)},
 		})
 	}
 	return trust
 }
 
-// withAnchors returns a Store that also has these pinned anchors.
-func (s *Store) withAnchors(anchors ...anchor) *Store {
-	with := &Store{bySubject: s.bySubject, pinned: slices.Concat(s.pinned, anchors), stateRoots: slices.Clone(s.stateRoots)}
-	for _, a := range anchors {
-		with.stateRoots = append(with.stateRoots, a.stateRoot)
+// withAnchorsOf returns a Store that also has the pinned anchors of another.
+func (s *Store) withAnchorsOf(other *Store) *Store {
+	return &Store{
+		bySubject: s.bySubject, pinned: slices.Concat(s.pinned, other.pinned), stateRoots: slices.Concat(s.stateRoots, other.stateRoots),
 	}
-	return with
 }
 
 func cardSign(t testing.TB, h *lab.Holder, message []byte) []byte {

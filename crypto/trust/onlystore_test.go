@@ -15,9 +15,10 @@ func TestOnlyStore(t *testing.T) {
 	h := issue(t, p, "Ana")
 	root := p.Root.Cert
 	with := append(slices.Clone(h.Chain), root)
-	before := pinnedAnchors
-	t.Cleanup(func() { pinnedAnchors = before })
-	pinnedAnchors = pinnedTo(t, root).pinned
+	anchors, states := pinnedAnchors, stateRoots
+	t.Cleanup(func() { pinnedAnchors, stateRoots = anchors, states })
+	pinned := pinnedTo(t, root)
+	pinnedAnchors, stateRoots = pinned.pinned, pinned.stateRoots
 	only := func(certs ...*x509.Certificate) *Store {
 		store, err := NewOnlyStore(pemOf(certs...))
 		must(t, err)

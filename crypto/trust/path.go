@@ -32,9 +32,8 @@ const (
 
 // path is one way from a leaf to an anchor. It holds at the times of checkTime.
 type path struct {
-	certs  []*x509.Certificate // leaf first, anchor last
-	kind   anchorKind
-	anchor *anchor // nil unless pinned
+	certs []*x509.Certificate // leaf first, anchor last
+	kind  anchorKind
 	// stateRoots are the Store's.
 	stateRoots [][32]byte
 	// signers are other certificates of its authorities that lead to the same anchor
@@ -48,8 +47,7 @@ type candidate struct {
 	subject, issuer string // foldedName
 	isAnchor        bool
 	kind            anchorKind // of an anchor
-	pinned          *anchor
-	fault           error // reason not to take its signatures, or nil
+	fault           error      // reason not to take its signatures, or nil
 
 	// reached tells that an anchor is above it, by signatures that hold.
 	reached bool
@@ -145,8 +143,7 @@ func (s *Store) gather(leaf *x509.Certificate, chain []*x509.Certificate) *searc
 // is an empty one.
 func (s *Store) candidate(cert *x509.Certificate, in *bundled) *candidate {
 	c := newCandidate(cert)
-	c.isAnchor, c.kind, c.pinned = in.anchor, in.kind, anchorIn(s.pinned, cert.Raw)
-	if c.pinned != nil {
+	if c.isAnchor, c.kind = in.anchor, in.kind; isAmong(s.pinned, cert.Raw) {
 		c.isAnchor, c.kind = true, anchorPinned
 	}
 	return c

@@ -17,7 +17,7 @@ import (
 // revocation; reach and authorityFault have done a part. Errors are *Error.
 func (w way) check() (path, error) {
 	last := w[len(w)-1]
-	p := path{kind: last.kind, anchor: last.pinned}
+	p := path{kind: last.kind}
 	for _, c := range w {
 		p.certs = append(p.certs, c.cert)
 	}

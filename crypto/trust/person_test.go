@@ -137,7 +137,7 @@ func TestCitizenPathIsPreferred(t *testing.T) {
 	other := newCA(t, p, nil, "Another root")
 	cross := newCA(t, p, other, "unused", lab.WithKey(p.CC.Key), lab.WithSubject(lab.DN("C", "PT",
 		"O", "SCEE - Sistema de Certificação Electrónica do Estado", "OU", "ECEstado", "CN", "Cartão de Cidadão 001")))
-	trust := trustOf(t, other.Cert).withAnchors(pinnedTo(t, p.Root.Cert).pinned...)
+	trust := trustOf(t, other.Cert).withAnchorsOf(pinnedTo(t, p.Root.Cert))
 	person, err := lookAt(trust, h.Leaf, []*x509.Certificate{cross.Cert, p.Auth.Cert, p.CC.Cert, p.Root.Cert})
 	if err != nil {
 		t.Fatal(err)
@@ -179,10 +179,9 @@ func TestStateRoot(t *testing.T) {
 	good := mustCA(t, p, mustCA(t, p, state, "Cartão de Cidadão 005"), "EC de Autenticação do Cartão de Cidadão 0016")
 	bad := mustCA(t, p, mustCA(t, p, mustCA(t, p, root, "Somebody"), "Cartão de Cidadão 005"), "EC de Autenticação do Cartão de Cidadão 0016")
 	short := mustCA(t, p, mustCA(t, p, root, "Cartão de Cidadão 005"), "EC de Autenticação do Cartão de Cidadão 0016")
-	trust := pinnedTo(t).withAnchors(anchor{
-		name:      "Commercial root",
-		sha256:    sha256.Sum256(root.Cert.Raw),
-		stateRoot: sha256.Sum256(state.Cert.RawSubjectPublicKeyInfo),
+	trust := pinnedTo(t).withAnchorsOf(&Store{
+		pinned:     [][32]byte{sha256.Sum256(root.Cert.Raw)},
+		stateRoots: [][32]byte{sha256.Sum256(state.Cert.RawSubjectPublicKeyInfo)},
 	})
 	for _, test := range []struct {
 		name    string

@@ -2,6 +2,7 @@ package trust
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"crypto/x509"
 	"encoding/asn1"
 	"errors"
@@ -23,7 +24,7 @@ const (
 // and is safe for concurrent use.
 type Store struct {
 	bySubject map[string][]*bundled // by foldedName; the user's own ones first
-	pinned    []anchor
+	pinned    [][32]byte            // as pinnedAnchors
 	// stateRoots are the keys of the roots above every Cartão de Cidadão.
 	stateRoots [][32]byte
 	notices    []string // about the user's own bundles
@@ -45,10 +46,7 @@ type bundled struct {
 // refuses a bundle without a certificate or with a damaged block; see Notices for what else
 // cannot be used.
 func NewStore(mozillaPEM []byte, extraPEM ...[]byte) (*Store, error) {
-	s := &Store{bySubject: make(map[string][]*bundled), pinned: pinnedAnchors}
-	for _, a := range pinnedAnchors {
-		s.stateRoots = append(s.stateRoots, a.stateRoot)
-	}
+	s := &Store{bySubject: make(map[string][]*bundled), pinned: pinnedAnchors, stateRoots: stateRoots}
 	for _, text := range extraPEM {
 		if err := s.addPEM(text, anchorExtra); err != nil {
 			return nil, err
@@ -78,8 +76,8 @@ func NewOnlyStore(text []byte) (*Store, error) {
 				continue
 			}
 			roots++
-			if pinned := anchorIn(pinnedAnchors, c.der); pinned != nil {
-				s.pinned = append(s.pinned, *pinned)
+			if isAmong(pinnedAnchors, c.der) {
+				s.pinned = append(s.pinned, sha256.Sum256(c.der))
 			}
 		}
 	}

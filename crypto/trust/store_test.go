@@ -277,14 +277,14 @@ func TestAnchors(t *testing.T) {
 		{"pinned, given", pinnedTo(t, root), with, true, anchorPinned},
 		{"pinned, given first", pinnedTo(t, root), []*x509.Certificate{root, p.CC.Cert, p.Auth.Cert}, true, anchorPinned},
 		{"pinned, not given", pinnedTo(t, root), h.Chain, false, 0},
-		{"pinned, from the own bundle", trustOf(t, root).withAnchors(pinnedTo(t, root).pinned...), h.Chain, true, anchorPinned},
+		{"pinned, from the own bundle", trustOf(t, root).withAnchorsOf(pinnedTo(t, root)), h.Chain, true, anchorPinned},
 		{"another pinned", pinnedTo(t, other.Root.Cert), with, false, 0},
 		{"several pinned", pinnedTo(t, other.Root.Cert, root), with, true, anchorPinned},
 		{"own", trustOf(t, root), h.Chain, true, anchorExtra},
 		{"own, among others", trustOf(t, other.Root.Cert, root, other.CC.Cert), h.Chain, true, anchorExtra},
 		{"own, with the intermediates", trustOf(t, p.Auth.Cert, root, p.CC.Cert), nil, true, anchorExtra},
 		{"own intermediates without the root", trustOf(t, p.Auth.Cert, p.CC.Cert), with, false, 0},
-		{"own intermediates, pinned root given", trustOf(t, p.Auth.Cert, p.CC.Cert).withAnchors(pinnedTo(t, root).pinned...), []*x509.Certificate{root}, true, anchorPinned},
+		{"own intermediates, pinned root given", trustOf(t, p.Auth.Cert, p.CC.Cert).withAnchorsOf(pinnedTo(t, root)), []*x509.Certificate{root}, true, anchorPinned},
 		{"Mozilla's", mozilla(root), h.Chain, true, anchorMozilla},
 		{"Mozilla's and own", func() *Store {
 			trust, err := NewStore(pemOf(root), pemOf(root))
