@@ -1,6 +1,7 @@
 package trust
 
 import (
+	"cmp"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/asn1"
@@ -40,18 +41,31 @@ const (
 
 // SubjectName returns the name of a certificate's owner for people, not made visible: the
 // CN, or the whole subject in the form of RFC 2253 if it has none.
-func SubjectName(cert *x509.Certificate) string { return nameText(cert.RawSubject) }
+func SubjectName(cert *x509.Certificate) string {
+	return shownOr(cert.Subject.CommonName, cert.RawSubject)
+}
 
 // IssuerName is SubjectName for the certificate's issuer.
-func IssuerName(cert *x509.Certificate) string { return nameText(cert.RawIssuer) }
+func IssuerName(cert *x509.Certificate) string {
+	return shownOr(cert.Issuer.CommonName, cert.RawIssuer)
+}
+
+// maxNameParts bounds the parts of a Name that is shown whole. Strangers choose their number.
+const maxNameParts = 32
+
+// shownOr returns a CN, or the whole Name where it is blank.
+func shownOr(commonName string, der []byte) string {
+	if strings.TrimSpace(commonName) != "" {
+		return commonName
+	}
+	_, whole := readName(der)
+	return whole
+}
 
 // nameText is SubjectName for a Name in DER.
 func nameText(der []byte) string {
 	commonName, whole := readName(der)
-	if strings.TrimSpace(commonName) != "" {
-		return commonName
-	}
-	return whole
+	return cmp.Or(strings.TrimSpace(commonName), whole)
 }
 
 // readName returns the CN of a Name in DER, and the whole Name in the form of RFC 2253.
@@ -62,7 +76,7 @@ func readName(der []byte) (commonName, whole string) {
 	}
 	var name pkix.Name
 	name.FillFromRDNSequence(&rdns)
-	return name.CommonName, rdns.String()
+	return name.CommonName, rdns[:min(len(rdns), maxNameParts)].String()
 }
 
 // shownName names a certificate in a sentence: made visible, with digits that could be a
