@@ -28,12 +28,22 @@ const (
 
 // parseExtensions reads crlExtensions (RFC 5280, section 5.2).
 func (c *crl) parseExtensions(body []byte) {
-	list, ok := derOnly(body, derSequence)
+	rest, ok := derOnly(body, derSequence)
 	if !ok {
 		c.flaws.add(flawExtensions)
 	}
 	seen := make(map[byte]bool)
-	c.eachExtension(list, flawExtensions, func(id byte, critical bool, value []byte) {
+	for len(rest) > 0 {
+		var e derElement
+		if e, rest, ok = derNext(rest); !ok {
+			c.flaws.add(flawExtensions)
+			break
+		}
+		id, critical, value, ok := c.parseExtension(e)
+		if !ok {
+			c.flaws.add(flawExtensions)
+			continue
+		}
 		again := id != 0 && seen[id]
 		seen[id] = true
 		if again {
@@ -76,7 +86,7 @@ func (c *crl) parseExtensions(body []byte) {
 				c.flaws.add("it has a critical extension that is not known here")
 			}
 		}
-	})
+	}
 	if c.point.Indirect {
 		c.flaws.add(flawIndirect)
 	}
@@ -85,19 +95,6 @@ func (c *crl) parseExtensions(body []byte) {
 	}
 	if c.delta && c.number == nil {
 		c.flaws.add("it is a delta without a number")
-	}
-}
-
-// eachExtension reads the contents of Extensions, and adds the flaw if one cannot be read.
-func (c *crl) eachExtension(list []byte, flaw string, use func(id byte, critical bool, value []byte)) {
-	for len(list) > 0 {
-		e, rest, _ := derNext(list) // nothing if it cannot be read
-		list = rest
-		if id, critical, value, ok := c.parseExtension(e); ok {
-			use(id, critical, value)
-		} else {
-			c.flaws.add(flaw)
-		}
 	}
 }
 

@@ -2,7 +2,9 @@ package trust
 
 import (
 	"cmp"
+	"crypto/sha256"
 	"encoding/hex"
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -22,11 +24,11 @@ type CRLInfo struct {
 	Verified   bool      // its signature held
 	Oddity     string    // unusual about it, which changes nothing, or ""
 	Flaw       string    // reason to clear nobody by it, or "": it revokes all the same
-}
 
-// Clears reports whether the list can clear somebody, as far as its form and beginning go.
-func (i CRLInfo) Clears(now time.Time) bool {
-	return i.Flaw == "" && i.ThisUpdate.Sub(now) <= ClockTolerance
+	// Of a list from Add. A newer list of a series, by one key and about one scope, outdates the
+	// older ones; the ID tells two of one time apart.
+	Series, ID string
+	list       *crl
 }
 
 // Remark is the oddity and the flaw in one sentence, "" without either.
@@ -58,6 +60,15 @@ func (h heldCRL) info() CRLInfo {
 		Oddity:     h.oddities.String(),
 		Flaw:       h.flaws.String(),
 	}
+}
+
+// addedInfo describes a list from Add, signed with a key.
+func (h heldCRL) addedInfo(key [32]byte) CRLInfo {
+	info := h.info()
+	series := sha256.Sum256(slices.Concat(key[:], []byte(h.folded+"\x00"+h.scope)))
+	id := sha256.Sum256(h.digest)
+	info.Series, info.ID, info.list = fmt.Sprintf("%s.%x", info.Kind, series[:8]), hex.EncodeToString(id[:4]), h.crl
+	return info
 }
 
 // List describes the lists held, ordered by issuer and age.

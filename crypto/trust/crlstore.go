@@ -196,7 +196,7 @@ func (s *CRLStore) Add(r io.Reader, source string, signers []*x509.Certificate, 
 		}
 	}
 	s.replaceLocked(append(held, list))
-	return list.info(), nil
+	return list.addedInfo(key), nil
 }
 
 // isSound reports whether the list can clear somebody and take the place of another.
@@ -231,12 +231,20 @@ func (s *CRLStore) replaceLocked(held []heldCRL) {
 	s.changes.Add(1)
 }
 
-// generation changes with every change of the lists held.
-func (s *CRLStore) generation() uint64 { return s.changes.Load() }
+// generation changes with every change of the lists held. A nil store is empty.
+func (s *CRLStore) generation() uint64 {
+	if s == nil {
+		return 0
+	}
+	return s.changes.Load()
+}
 
 // lists returns the lists held of an issuer, given in DER, and the error about one that could
-// not be read.
+// not be read. A nil store is empty.
 func (s *CRLStore) lists(issuer []byte) ([]heldCRL, error) {
+	if s == nil {
+		return nil, nil
+	}
 	folded := foldedName(issuer)
 	s.mu.RLock()
 	defer s.mu.RUnlock()

@@ -331,6 +331,15 @@ type CRLFetch struct {
 	Lacking bool // no list at hand decides any more; of a delta: none is current
 	// The dates of the list at hand, zero without one.
 	ThisUpdate, NextUpdate time.Time
+
+	cert *x509.Certificate
+}
+
+// Fits reports whether a list that was added from this place may clear the certificate: it is
+// about it, and signed with its issuer's key.
+func (f *CRLFetch) Fits(i CRLInfo) bool {
+	_, err := i.list.verify(f.Signers[:1])
+	return err == nil && i.list.point.covers(f.cert, certPoints(f.cert, oidDistributionPoints)) != 0
 }
 
 // hold notes the dates of a list at hand, unless those of a later one are noted.
@@ -355,7 +364,8 @@ func (s *CRLStore) Places(person *Person, now time.Time) (places []CRLFetch) {
 		urls, deltaURLs := crlURLs(cert)
 		// An unknown status has no list: its NextUpdate is zero, long past.
 		lacking := s.checkOne(cert, signers, now, time.Time{}).List.NextUpdate.Before(now)
-		complete, delta := CRLFetch{Signers: signers, Lacking: lacking}, CRLFetch{Signers: signers, Delta: true, Lacking: true}
+		complete := CRLFetch{Signers: signers, Lacking: lacking, cert: cert}
+		delta := CRLFetch{Signers: signers, Delta: true, Lacking: true, cert: cert}
 		l := &lookup{cert: cert, signers: signers, at: now, now: now}
 		lists, _ := s.lists(cert.RawIssuer)
 		for _, scope := range l.usable(lists) {

@@ -91,10 +91,7 @@ func NotAsked(ctx context.Context, address string) string {
 	}
 	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel()
-	places, err := net.DefaultResolver.LookupNetIP(ctx, "ip", u.Hostname())
-	if err != nil {
-		return ""
-	}
+	places, _ := net.DefaultResolver.LookupNetIP(ctx, "ip", u.Hostname())
 	why := ""
 	for _, addr := range places {
 		kind := privateKind(addr)

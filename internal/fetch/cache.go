@@ -1,7 +1,9 @@
 package fetch
 
 import (
+	"cmp"
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -10,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"chatsecure/crypto/trust"
@@ -17,9 +20,9 @@ import (
 	"chatsecure/proto"
 )
 
-// cache is a directory of fetched files. Their names are the escaped addresses, their
-// modification times those of the fetches. A list is read there as in any directory of
-// lists, and believed for its signature alone.
+// cache is a directory of fetched files. The name of a file begins with its address, and goes on
+// with its list's place among others. Its modification time is that of the fetch. A list is read
+// there as in any directory of lists, and believed for its signature alone.
 type cache struct {
 	dir  string
 	room int // for so many files
@@ -37,12 +40,25 @@ var outdated = time.Unix(0, 0)
 // ErrCacheDamaged stands behind the notice of a file in the cache that cannot be used.
 var ErrCacheDamaged = errors.New("it is damaged, and is fetched again when somebody's certificate names it")
 
-// before stands behind the name of the last list that clears, where one followed that does
-// not. No escaped address has it.
-const before = "#"
+// nameOf returns the beginning of the names of an address's files. File systems take 255 bytes: a
+// long address is cut, and its hash follows.
+func nameOf(address string) string {
+	name := url.PathEscape(address)
+	if len(name) > maxName {
+		sum := sha256.Sum256([]byte(address))
+		name = fmt.Sprintf("%s~%x", url.PathEscape(address[:maxName/5]), sum[:16])
+	}
+	return name
+}
 
-// path returns the path of an address's file.
-func (c cache) path(address string) string { return filepath.Join(c.dir, url.PathEscape(address)) }
+// nameOfList returns the rest of the name of a list's file. fits is its worth at this address.
+func nameOfList(info trust.CRLInfo, fits bool) string {
+	return fmt.Sprintf("#%s-%s-%02d%s-%s-%t-%t", info.Series, dateOf(info.ThisUpdate), len(info.Number), info.Number,
+		info.ID, fits, info.Flaw != "")
+}
+
+// dateOf writes a time of any year so that a later one is the greater string.
+func dateOf(t time.Time) string { return fmt.Sprintf("%012d", t.Unix()+1<<37) }
 
 // open makes the directory and removes the traces of crashes.
 func (c cache) open(now time.Time) error {
@@ -61,19 +77,28 @@ func (c cache) open(now time.Time) error {
 	return err
 }
 
-// fetched returns the time at which an address was fetched, zero if its file is not there.
+func later(a, b time.Time) time.Time { return slices.MaxFunc([]time.Time{a, b}, time.Time.Compare) }
+
+// fetched returns the time at which an address was fetched, zero if it has no file.
 func (c cache) fetched(address string) (t time.Time) {
-	if info, err := os.Lstat(c.path(address)); err == nil {
-		t = info.ModTime()
+	for _, file := range c.files() {
+		if file.name == nameOf(address) {
+			t = later(later(t, outdated), file.Fetched)
+		}
 	}
 	return t
 }
 
 // Cached is a file in a cache.
 type Cached struct {
-	URL     string
+	URL     string    // a long one is cut
 	Fetched time.Time // zero: it is to be fetched anew
 	size    int64
+
+	// These stand in its name. Strings compare as the things that they stand for.
+	name                       string // of its address
+	series, date, number, fits string
+	flawed                     bool
 }
 
 // files returns the files in the cache by path.
@@ -81,20 +106,31 @@ func (c cache) files() map[string]Cached {
 	found := make(map[string]Cached)
 	entries, _ := os.ReadDir(c.dir) // without it there are none
 	for _, entry := range entries {
-		address, _ := url.PathUnescape(entry.Name())
-		path := filepath.Join(c.dir, entry.Name())
-		_, err := parseURL(address)
+		name, list, _ := strings.Cut(entry.Name(), "#") // no escaped address has it
+		address, err := url.PathUnescape(name)
 		info, gone := entry.Info()
-		if err != nil || gone != nil || c.path(address) != path {
+		if err != nil || gone != nil || len(address) < 7 || !strings.EqualFold(address[:7], "http://") {
 			continue // not of this cache
 		}
-		file := Cached{URL: address, size: info.Size()}
+		file := Cached{URL: address, size: info.Size(), name: name}
 		if t := info.ModTime(); !t.Equal(outdated) {
 			file.Fetched = t
 		}
-		found[path] = file
+		if p := strings.Split(list, "-"); len(p) == 6 {
+			file.series, file.date, file.number, file.fits, file.flawed = p[0], p[1], p[2], p[4], p[5] == "true"
+		}
+		found[filepath.Join(c.dir, entry.Name())] = file
 	}
 	return found
+}
+
+// outdates reports whether the list in a file leaves another nothing to say, as in CRLStore.Add.
+// A delta of a later number may have an older date. now is as Cached.date.
+func (file Cached) outdates(old Cached, now string) bool {
+	isSound := func(c Cached) bool { return !c.flawed && c.date <= now }
+	return file.name == old.name && file.series == old.series && file.fits >= old.fits &&
+		file.date+file.number > old.date+old.number && (file.number >= old.number || !strings.HasPrefix(old.series, "delta")) &&
+		(isSound(file) || !isSound(old))
 }
 
 // LoadCached adds to lists the revocation lists in the cache of a state directory. It
@@ -108,10 +144,10 @@ func LoadCached(stateDir string, lists *trust.CRLStore) (cached map[string]Cache
 }
 
 // ask asks for an address and has the answer read while it comes. A good one goes into the
-// cache in place of the one before; that stays beside one that read calls no replacement.
-// If it cannot be kept, it counts all the same, and the one before stays as it was.
+// cache, under the address and the rest of a name that read returns. If it cannot be kept, it
+// counts all the same.
 func (f *Fetcher) ask(
-	ctx context.Context, c cache, address string, max int64, read func(io.Reader) (replaces bool, err error),
+	ctx context.Context, c cache, address string, max int64, read func(io.Reader) (rest string, err error),
 ) error {
 	body, err := f.get(ctx, address, max)
 	if err != nil {
@@ -126,11 +162,11 @@ func (f *Fetcher) ask(
 		defer os.Remove(file.Name()) // after the rename there is nothing to remove
 		defer file.Close()
 	}
-	replaces, err := read(io.TeeReader(body, file))
+	rest, err := read(io.TeeReader(body, file))
 	if err != nil {
 		return failed(address, err)
 	}
-	if err := f.place(c, address, file, replaces); err != nil {
+	if err := f.place(c, nameOf(address)+rest, file); err != nil {
 		f.cfg.Notice(proto.Visible(address), fmt.Errorf("it counts, but cannot be kept: %w", err))
 	}
 	return nil
@@ -150,58 +186,49 @@ func (s *spill) Write(b []byte) (int, error) {
 }
 
 // place moves a written file to its place in the cache.
-func (f *Fetcher) place(c cache, address string, file *spill, replaces bool) error {
+func (f *Fetcher) place(c cache, name string, file *spill) error {
 	if file.err != nil {
 		return file.err
 	}
 	now := f.cfg.Now()
-	if err := os.Chtimes(file.Name(), now, now); err != nil {
-		return err
+	err := errors.Join(os.Chtimes(file.Name(), now, now), state.SyncFile(file.File))
+	if err == nil {
+		err = os.Rename(file.Name(), filepath.Join(c.dir, name))
 	}
-	if err := state.SyncFile(file.File); err != nil {
-		return err
+	if err == nil {
+		err = state.SyncDir(c.dir)
 	}
-	info, err := file.Stat()
-	if err != nil {
-		return err
+	if err == nil {
+		f.makeRoom(c)
 	}
-	f.makeRoom(c, address, info.Size())
-	path := c.path(address)
-	if replaces {
-		defer os.Remove(path + before) // there is seldom one
-	} else if _, err := os.Lstat(path + before); err != nil {
-		os.Rename(path, path+before) // the first has none
-	}
-	if err := os.Rename(file.Name(), path); err != nil {
-		return err
-	}
-	return state.SyncDir(c.dir)
+	return err
 }
 
-// makeRoom removes the files named or fetched longest ago, until a cache has room for one
-// of this size.
-func (f *Fetcher) makeRoom(c cache, address string, size int64) {
+// makeRoom removes the files that others outdate, and those beyond the bounds of a cache: first
+// lists that do not fit their address, then files named or fetched longest ago.
+func (f *Fetcher) makeRoom(c cache) {
+	named := make(map[string]time.Time)
 	f.mu.Lock()
-	defer f.mu.Unlock()
-	files := c.files()
-	delete(files, c.path(address))
 	for _, l := range f.lists {
-		if file, ok := files[c.path(l.URL)]; ok && l.named.After(file.Fetched) {
-			file.Fetched = l.named
-			files[c.path(l.URL)] = file
-		}
+		named[nameOf(l.URL)] = later(named[nameOf(l.URL)], l.named)
 	}
-	newest := slices.SortedFunc(maps.Keys(files), func(a, b string) int { return files[b].Fetched.Compare(files[a].Fetched) })
-	for i, path := range newest {
-		if size += files[path].size; size <= maxBytes && i+1 < c.room {
+	f.mu.Unlock()
+	files := c.files()
+	used := func(path string) time.Time { return later(named[files[path].name], files[path].Fetched) }
+	best := slices.SortedFunc(maps.Keys(files), func(a, b string) int {
+		x, y := files[a], files[b]
+		return cmp.Or(strings.Compare(y.fits, x.fits), used(b).Compare(used(a)), y.Fetched.Compare(x.Fetched))
+	})
+	left, size, of := 0, int64(0), make(map[string]int) // by address
+	now := dateOf(f.cfg.Now().Add(trust.ClockTolerance))
+	for _, path := range best {
+		file := files[path]
+		isOutdated := slices.ContainsFunc(best, func(other string) bool { return files[other].outdates(file, now) })
+		if isOutdated || left == c.room || of[file.name] == maxOfAddress || size+file.size > maxBytes {
+			os.Remove(path) // or else the next time
 			continue
 		}
-		os.Remove(path) // or else the next time
-		os.Remove(path + before)
-		for _, l := range f.lists {
-			if c.path(l.URL) == path {
-				l.fetched = time.Time{}
-			}
-		}
+		left, size = left+1, size+file.size
+		of[file.name]++
 	}
 }

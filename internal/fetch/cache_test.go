@@ -119,7 +119,8 @@ func TestFetchFlawed(t *testing.T) {
 		side = s.open(trust.PolicyRequire, func(cfg *Config) { cfg.Off = true })
 		judge(side, true)
 		entries, err := os.ReadDir(side.crls.dir)
-		if want := files + 1; err != nil || form == "plain" && len(entries) != files || form != "plain" && len(entries) != want {
+		// The one of tomorrow stays beside the plain one: it is the newer of the two.
+		if err != nil || len(entries) != files+1 {
 			t.Errorf("after %s there are %v, %v", form, entries, err)
 		}
 		side.Close()
@@ -180,7 +181,7 @@ func TestFetchPoisonedCache(t *testing.T) {
 		{"emptied", func(list string) error { return os.Truncate(list, 0) }, true},
 		{"gone", os.Remove, false},
 		{"another's", func(list string) error {
-			others, err := filepath.Glob(filepath.Join(filepath.Dir(list), "*cc.crl"))
+			others, err := filepath.Glob(filepath.Join(filepath.Dir(list), "*cc.crl#*"))
 			return errors.Join(err, os.Rename(others[0], list))
 		}, false},
 		{"a link", func(list string) error {
@@ -195,7 +196,7 @@ func TestFetchPoisonedCache(t *testing.T) {
 			}
 			first.Close()
 			s.Requests()
-			list := first.crls.path(s.Web.URL + "/crl/auth.crl")
+			list := first.fileOf("/crl/auth.crl")
 			if err := c.poison(list); err != nil {
 				t.Fatal(err)
 			}

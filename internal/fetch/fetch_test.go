@@ -159,8 +159,8 @@ func TestFetchFailures(t *testing.T) {
 			side := s.open(trust.PolicyRequire)
 			_, err := side.verifyWait()
 			wire.WantCode(t, err, proto.RevocationUnknown, c.why, s.Web.URL+place)
-			if _, err := os.Stat(side.crls.path(s.Web.URL + place)); !errors.Is(err, os.ErrNotExist) {
-				t.Errorf("something was kept: %v", err)
+			if kept := side.fileOf(place); kept != "" {
+				t.Errorf("%s was kept", kept)
 			}
 			if left, _ := filepath.Glob(filepath.Join(side.crls.dir, ".new-*")); len(left) > 0 {
 				t.Errorf("left behind: %q", left)
@@ -459,7 +459,7 @@ func TestFetchOff(t *testing.T) {
 	if results, err := side.refresh(); len(results) != 0 || err != nil {
 		t.Errorf("fetched: %v, %v", results, err)
 	}
-	cached := side.crls.path(s.Web.URL + "/crl/auth.crl")
+	cached := filepath.Join(side.crls.dir, nameOf(s.Web.URL+"/crl/auth.crl"))
 	if err := os.WriteFile(cached, s.File("/crl/auth.crl"), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -675,61 +675,66 @@ func TestFetchRoom(t *testing.T) {
 	}
 }
 
-// TestFetchCacheRoom: the files in a cache stay within its bounds. Those named or fetched
-// longest ago go.
+// TestFetchCacheRoom: the files in a cache stay within its bounds. Lists that do not fit their address
+// go, and then those named or fetched longest ago.
 func TestFetchCacheRoom(t *testing.T) {
 	s := newScene(t)
 	f := s.open(trust.PolicyTry).Fetcher
 	c := f.crls
 	c.room = 4
-	write := func(name string, size int64, age time.Duration) string {
+	write := func(name string, size int64, age time.Duration) {
 		t.Helper()
-		address := "http://h1.test/" + name
-		err := os.WriteFile(c.path(address), nil, 0o600)
+		path := filepath.Join(c.dir, nameOf("http://h1.test/")+name)
+		err := os.WriteFile(path, nil, 0o600)
 		if err == nil {
-			err = os.Truncate(c.path(address), size)
+			err = os.Truncate(path, size)
 		}
 		if err == nil {
-			err = os.Chtimes(c.path(address), time.Time{}, s.now().Add(-age))
+			err = os.Chtimes(path, time.Time{}, s.now().Add(-age))
 		}
 		if err != nil {
 			t.Fatal(err)
 		}
-		return address
 	}
 	kept := func(want ...string) {
 		t.Helper()
+		f.makeRoom(c)
 		var names []string
-		for _, file := range c.files() {
-			names = append(names, strings.TrimPrefix(file.URL, "http://h1.test/"))
+		for _, entry := range readDir(t, c.dir) {
+			names = append(names, strings.TrimPrefix(entry.Name(), nameOf("http://h1.test/")))
 		}
-		slices.Sort(names)
 		if !slices.Equal(names, want) {
 			t.Errorf("%q are kept, not %q", names, want)
 		}
 	}
 	third := int64(maxBytes / 3)
-	a := write("a", third, 3*time.Hour)
+	write("a", third, 3*time.Hour)
 	write("b", third, 2*time.Hour)
 	write("c", third, time.Hour)
-	f.makeRoom(c, a, third) // in its own place
 	kept("a", "b", "c")
 	f.mu.Lock()
-	inUse := f.listLocked(trust.CRLFetch{URL: a, Signers: []*x509.Certificate{{}}}, s.now())
+	f.listLocked(trust.CRLFetch{URL: "http://h1.test/a", Signers: []*x509.Certificate{{}}}, s.now())
 	f.mu.Unlock()
-	f.makeRoom(c, "http://h1.test/d", third)
-	kept("a", "c")
+	write("d", third, 0)
+	kept("a", "c", "d")
 	write("d", 1, 4*time.Hour)
 	write("e", 1, 5*time.Hour)
-	f.makeRoom(c, "http://h1.test/f", 1)
-	kept("a", "c", "d")
-	f.makeRoom(c, "http://h1.test/f", maxBytes)
-	kept()
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if !inUse.fetched.IsZero() {
-		t.Error("a removed list is taken for a cached one")
+	write("f", 1, 6*time.Hour)
+	kept("a", "c", "d", "e")
+	write("f#x-1-00-i-true-true", 1, 6*time.Hour)
+	kept("a", "c", "d", "f#x-1-00-i-true-true")
+	write("f", maxBytes-1, 0)
+	kept("f", "f#x-1-00-i-true-true")
+	c.room = 100
+	var want []string
+	for i := range 2 * maxOfAddress {
+		name := fmt.Sprintf("f#%02d-1-00-i-false-false", i)
+		write(name, 1, -time.Duration(i)*time.Second)
+		if i > maxOfAddress {
+			want = append(want, name)
+		}
 	}
+	kept(append(want, "f#x-1-00-i-true-true")...)
 }
 
 // pemOf is a PEM block.

@@ -36,10 +36,11 @@ func (side *program) keepIssuers(name string, ders ...[]byte) {
 	c := issuersIn(side.cfg.State)
 	err := c.open(side.scene.now())
 	for i, der := range ders {
-		path := c.path(fmt.Sprint(side.scene.Web.URL, name, i))
-		if i == 0 {
-			path = c.path(side.scene.Web.URL + name)
+		address := side.scene.Web.URL + name
+		if i > 0 {
+			address += fmt.Sprint(i)
 		}
+		path := filepath.Join(c.dir, nameOf(address))
 		long := side.scene.now().Add(-time.Hour)
 		err = errors.Join(err, os.WriteFile(path, der, 0o600), os.Chtimes(path, long, long))
 	}

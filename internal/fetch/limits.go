@@ -23,6 +23,11 @@ const (
 	// maxLists bounds the remembered addresses, and the files in the cache. All lists
 	// of Portugal's citizen authorities are some hundred.
 	maxLists = 256
+	// maxOfAddress bounds the files of one address. It has lists of more than one scope, key or
+	// form only by a fault, or if somebody answers in its place.
+	maxOfAddress = 8
+	// maxName bounds an address in a file's name.
+	maxName = 140
 	// maxBytes bounds the cache on disk, and so the part of it in memory: four lists
 	// of the greatest length.
 	maxBytes = 4 * trust.MaxCRL
@@ -38,8 +43,10 @@ const (
 	backoffMin = 30 * time.Second
 	backoffMax = time.Hour
 	// The next list is fetched when a part between these is over of the time that the
-	// one at hand has. It is drawn, so that not everybody comes at once.
+	// one at hand has, or of ageMax: an authority may publish one long before the other ends.
+	// The part is drawn, so that not everybody comes at once.
 	aheadMin, aheadMax = 11. / 16, 13. / 16
+	ageMax             = 24 * time.Hour
 	// namedFor is the time for which an address is remembered at least after a certificate
 	// named it, and so is its back-off.
 	namedFor = time.Hour

@@ -2,7 +2,6 @@ package fetch
 
 import (
 	"context"
-	"crypto/x509"
 	"io"
 	"maps"
 	"math/rand/v2"
@@ -68,16 +67,12 @@ type begun struct {
 // under way. Of each authority it asks one address: the others are most often copies on
 // other servers. Lists that are still due afterwards are asked for next.
 func (f *Fetcher) begin(places []trust.CRLFetch) (all []begun) {
-	type kind struct {
-		issuer *x509.Certificate
-		delta  bool
-	}
-	settled := make(map[kind]bool)
+	settled := make(map[[2]any]bool) // by issuer and delta
 	now := f.cfg.Now()
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for _, p := range places {
-		k := kind{p.Signers[0], p.Delta}
+		k := [2]any{p.Signers[0], p.Delta}
 		if settled[k] {
 			continue
 		}
@@ -95,20 +90,12 @@ func (f *Fetcher) begin(places []trust.CRLFetch) (all []begun) {
 }
 
 // isDue reports whether a list is to be fetched now: it is lacking or to be fetched anew, or
-// most of the time is over between its last fetch and its end. The rest of the time is for
-// servers that fail, or have no newer one yet.
+// most of the time is over between its last fetch and its end, or of a day. The rest of the
+// time is for servers that fail, or have no newer one yet.
 func (f *Fetcher) isDue(l *list, now time.Time) bool {
-	from := l.ThisUpdate
-	if l.fetched.After(from) {
-		from = l.fetched
-	}
-	switch {
-	case l.done != nil:
-		return true
-	case now.Before(l.retry):
-		return false
-	}
-	return l.Lacking || l.fetched.Equal(outdated) || now.Sub(from) > time.Duration(f.ahead*float64(l.NextUpdate.Sub(from)))
+	from := later(l.ThisUpdate, l.fetched)
+	over := now.Sub(from) > time.Duration(f.ahead*float64(min(l.NextUpdate.Sub(from), ageMax)))
+	return l.done != nil || !now.Before(l.retry) && (l.Lacking || l.fetched.Equal(outdated) || over)
 }
 
 // beginLocked has a list fetched as soon as there is room. It returns false once the
@@ -133,7 +120,8 @@ func (f *Fetcher) startLocked() {
 			return false
 		}
 		f.atWork[l.host] = true
-		f.wg.Go(func() { f.fetch(l) })
+		place := l.CRLFetch
+		f.wg.Go(func() { f.fetch(l, place) })
 		return true
 	})
 }
@@ -143,14 +131,14 @@ func (l *list) endLocked() {
 	l.done = nil
 }
 
-// fetch fetches one list. It runs in a goroutine of its own.
-func (f *Fetcher) fetch(l *list) {
-	f.mu.Lock()
-	place := l.CRLFetch
-	f.mu.Unlock()
-	err := f.ask(f.ctx, f.crls, place.URL, trust.MaxCRL, func(r io.Reader) (bool, error) {
+// fetch fetches one list from its place. It runs in a goroutine of its own.
+func (f *Fetcher) fetch(l *list, place trust.CRLFetch) {
+	err := f.ask(f.ctx, f.crls, place.URL, trust.MaxCRL, func(r io.Reader) (string, error) {
 		info, err := f.cfg.Lists.Add(r, place.URL, place.Signers, f.cfg.Now())
-		return info.Clears(f.cfg.Now()), err
+		if err != nil {
+			return "", err
+		}
+		return nameOfList(info, place.Fits(info)), nil
 	})
 	if f.ctx.Err() == nil {
 		f.cfg.Notice("revocation list "+proto.Visible(place.URL), err)

@@ -95,6 +95,19 @@ func (side *program) refresh() (map[string]error, error) {
 	return side.Refresh(context.Background(), side.verifier, side.bundle.X509, side.bundle.Chain)
 }
 
+// fileOf returns the one file in the cache from the scene's server at a path, "" without one.
+func (side *program) fileOf(place string) (path string) {
+	for p, file := range side.crls.files() {
+		if file.URL == side.scene.Web.URL+place {
+			if path != "" {
+				side.scene.T.Errorf("%s and %s are of one address", path, p)
+			}
+			path = p
+		}
+	}
+	return path
+}
+
 // settle waits for the end of all fetches.
 func (side *program) settle() {
 	for {
