@@ -102,7 +102,7 @@ func (o *relayOptions) checkGiven(fs *flag.FlagSet) (err error) {
 	fs.Visit(func(f *flag.Flag) {
 		value := f.Value.String()
 		switch f.Name {
-		case "only-ca", "allow", "deny", "free":
+		case "only-ca", "allow", "deny", "crl", "free":
 			if value == "" {
 				err = fmt.Errorf("-%s has an empty value", f.Name)
 			}
@@ -335,7 +335,8 @@ Options (given twice, the last counts):
                        word issuer and the SHA-256 of an authority's key, in hex
   -deny FILE           do not serve these people, in the same form; -deny beats
                        -allow
-  -crl DIR             revocation lists, looked at again when they change
+  -crl DIR             revocation lists, read within a few seconds of a change,
+                       and at once on SIGHUP
   -crl-policy P        try (default): unknown revocation is accepted; require:
                        it is refused; off: nobody looks
   -fetch=false         fetch no revocation lists

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -151,12 +152,13 @@ func TestOnlyCA(t *testing.T) {
 	d.file("deny", d.names()["alice"])
 	d.hangup()
 	d.ended(live, "not-allowed", shut)
-	if log := d.stop(); !strings.Contains(log, "the former trust stays in force") || !strings.Contains(log, "no root in it") {
+	if log := d.stop(); !strings.Contains(log, "its former content stays in force\" option=-only-ca file="+roots) || !strings.Contains(log, "no root in it") ||
+		!strings.Contains(log, "reloaded, but for 1 file") || !strings.Contains(log, "roots=1 intermediates=0") {
 		t.Errorf("the log says\n%s", log)
 	}
 	// At the start it is a failure.
 	_, errs, status := runRelay(t, "-state", d.Path("relay"), "-listen", "127.0.0.1:0", "-only-ca", roots)
-	if status != 1 || !strings.Contains(errs, "no root in it") {
+	if status != 1 || !strings.Contains(errs, "-only-ca "+roots+": no root in it") {
 		t.Errorf("without a root: %d, %q", status, errs)
 	}
 }
@@ -204,8 +206,16 @@ func TestAllowAndDeny(t *testing.T) {
 	d.ended(live, "not-allowed", closed)
 	d.Fails(4, "bob", []string{"list"}, closed)
 	log += d.stop()
-	if !strings.Contains(log, "nobody may connect") || !strings.Contains(log, "identity="+id["bob"]) {
-		t.Errorf("the log says\n%s", log)
+	var issuers []string
+	for _, ca := range slices.Backward(d.PKI.CAs()) {
+		issuers = append(issuers, authority(ca))
+	}
+	for _, says := range []string{
+		"nobody may connect", "identity=" + id["bob"] + " issuers=" + strings.Join(issuers, ",") + " code=not-allowed", "(identity " + id["alice"] + ")",
+	} {
+		if !strings.Contains(log, says) {
+			t.Errorf("nothing says %q in the log\n%s", says, log)
+		}
 	}
 
 	// By authority, of any height.
@@ -253,7 +263,7 @@ func TestGroupFiles(t *testing.T) {
 	allow, deny := d.file("allow", id["alice"], id["bob"]), d.file("deny")
 	d.start(append(lab, "-allow", allow, "-deny", deny)...)
 	live := d.Receive("bob")
-	d.file("allow", id["alice"], "bob")
+	d.file("allow", id["alice"], "bob", "", "b", "c", "d", "e", "f")
 	d.file("deny", id["bob"])
 	d.hangup()
 	d.ended(live, "not-allowed", shut)
@@ -265,7 +275,11 @@ func TestGroupFiles(t *testing.T) {
 	d.ended(live, "not-allowed", closed)
 	d.Fails(4, "bob", []string{"list"}, shut) // by the former list
 	log := d.stop()
-	for _, fault := range []string{allow + ": line 2 ", deny + ": line 1 "} {
+	for _, fault := range []string{
+		`option=-allow file=` + allow + ` reason="lines 2, 4, 5, 6, 7, more name neither people nor authorities" hint="a line is`,
+		`option=-deny file=` + deny + ` reason="line 1 names neither a person nor an authority"`,
+		`msg="reloaded, but for 1 file"`,
+	} {
 		if !strings.Contains(log, fault) {
 			t.Errorf("nothing says %q in the log\n%s", fault, log)
 		}
@@ -280,6 +294,7 @@ func TestNamesAreFreed(t *testing.T) {
 	d.start(lab...)
 	d.here("alice")
 	d.here("bob")
+	d.here("carol")
 	before := d.names()
 	asCarol := []string{"-card", d.Path("lab", "carol")}
 	free := func(status int, says, name string) {
@@ -316,6 +331,9 @@ func TestNamesAreFreed(t *testing.T) {
 	d.Must("", "bob", "release")
 	d.here("bob", append(asCarol, "-name", "bob", "-state", d.Path("state-heir"))...)
 	log := d.stop()
+	if !strings.Contains(log, "code=name-taken") || !strings.Contains(log, "identity="+before["carol"]) {
+		t.Errorf("the log does not say who wanted the name\n%s", log)
+	}
 	if !strings.Contains(log, "freed") || !strings.Contains(log, before["alice"]) {
 		t.Errorf("the log says\n%s", log)
 	}

@@ -75,7 +75,7 @@ func TestHelpAndVersion(t *testing.T) {
 func TestUsageErrors(t *testing.T) {
 	for _, args := range [][]string{
 		{"-nonsense"}, {"serve"}, {"-listen"}, {"-max-conns", "many"}, {"-max-conns", "0"}, {"-log", "xml"}, {"-crl-policy", "maybe"},
-		{"-only-ca", "a", "-ca-bundle", "b"}, {"-only-ca", ""}, {"-allow", ""}, {"-deny="}, {"-free", ""},
+		{"-only-ca", "a", "-ca-bundle", "b"}, {"-only-ca", ""}, {"-allow", ""}, {"-deny="}, {"-crl", ""}, {"-free", ""},
 		{"-names", "-free", "ana"}, {"-names", "-fingerprint"}, {"-names", "x"},
 		{"-fingerprint", "x"}, {"-ciphers", "ROT13"}, {"-ciphers", "MLKEM768X25519_AES256_GCM,"},
 	} {
@@ -167,8 +167,8 @@ func TestBundleIsReadWhole(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "roots.pem")
 	args := []string{"-state", t.TempDir(), "-fetch=false", "-listen", "127.0.0.1:0", "-ca-bundle", path}
 	for name, c := range map[string]struct{ text, says string }{
-		"spoilt": {"\n" + strings.Replace(root, "MII", "M*I", 1), "CA bundle " + path + ": line 3: "},
-		"quoted": {root + "> " + root, "CA bundle " + path + ": line "},
+		"spoilt": {"\n" + strings.Replace(root, "MII", "M*I", 1), "-ca-bundle " + path + ": line 3: "},
+		"quoted": {root + "> " + root, "-ca-bundle " + path + ": line "},
 		"cut":    {root[:200], "does not end"},
 		"DER":    {string(p.Root.Cert.Raw), "openssl x509 -inform DER -in FILE -out FILE.pem"},
 		"of OpenSSL's": {encode("TRUSTED CERTIFICATE", p.Root.Cert.Raw), "line 1: a certificate in a form of OpenSSL's own; " +
@@ -198,7 +198,7 @@ func TestBundleIsReadWhole(t *testing.T) {
 		if err := cmd.Wait(); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
-		if warned := strings.Contains(log.String(), "CA bundle"); warned != (c.warns != "") || !strings.Contains(log.String(), c.warns) {
+		if warned := strings.Contains(log.String(), "level=WARN"); warned != (c.warns != "") || !strings.Contains(log.String(), c.warns) {
 			t.Errorf("%s: the log is %q, want %q", name, log, c.warns)
 		}
 	}

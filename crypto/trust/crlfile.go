@@ -71,16 +71,16 @@ func (f *crlFile) prune() bool {
 func dirNames(dir string) ([]string, error) {
 	d, err := os.Open(dir)
 	if err != nil {
-		return nil, fmt.Errorf("revocation lists: %w", err)
+		return nil, err
 	}
 	defer d.Close()
 	names, err := d.Readdirnames(maxCRLFiles + 1)
 	if err != nil && err != io.EOF {
-		return nil, fmt.Errorf("revocation lists: %w", err)
+		return nil, err
 	}
 	slices.Sort(names)
 	if len(names) > maxCRLFiles {
-		return names[:maxCRLFiles], fmt.Errorf("revocation lists: %s has more than %d files; the rest is not read", dir, maxCRLFiles)
+		return names[:maxCRLFiles], fmt.Errorf("%s has more than %d files; the rest is not read", dir, maxCRLFiles)
 	}
 	return names, nil
 }

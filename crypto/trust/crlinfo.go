@@ -22,6 +22,7 @@ type CRLInfo struct {
 	NextUpdate time.Time // when the next one is due; zero if not given
 	Source     string    // a file or an address
 	Verified   bool      // its signature held
+	Refuted    bool      // its signature did not hold under any key that it was verified with
 	Oddity     string    // unusual about it, which changes nothing, or ""
 	Flaw       string    // reason to clear nobody by it, or "": it revokes all the same
 
@@ -57,6 +58,7 @@ func (h heldCRL) info() CRLInfo {
 		NextUpdate: h.nextUpdate,
 		Source:     h.source,
 		Verified:   verified,
+		Refuted:    !verified && h.verdicts.Load() != nil,
 		Oddity:     h.oddities.String(),
 		Flaw:       h.flaws.String(),
 	}

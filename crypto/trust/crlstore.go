@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"maps"
 	"os"
 	"path/filepath"
@@ -94,15 +93,15 @@ func (s *CRLStore) readDirs(added string, again bool) (changed bool, problems []
 }
 
 // readDir looks at the files of a directory. Lists that cannot be read now, perhaps because
-// their file is being written in place, stay in force as long as they are valid: to forget
-// them would admit the people whom they name.
+// their file is being written in place or the directory is not mounted, stay in force as long as
+// they are valid: to forget them would admit the people whom they name.
 func (s *CRLStore) readDir(dir string, again bool) (files map[string]crlFile, changed bool, problems []error) {
 	files = make(map[string]crlFile)
 	names, err := dirNames(dir)
 	if err != nil {
 		problems = append(problems, err)
 	}
-	if names == nil && err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if names == nil && err != nil {
 		for path, file := range s.files {
 			if filepath.Dir(path) == filepath.Clean(dir) {
 				files[path] = file

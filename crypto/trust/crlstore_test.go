@@ -186,7 +186,8 @@ func TestRefreshKeepsWhatWasRead(t *testing.T) {
 	}
 	want(t, s.status(store), RevocationGood, "")
 
-	// A directory that cannot be listed changes nothing either. One that is gone does.
+	// A directory that cannot be listed changes nothing either, nor one that is gone. An empty
+	// one does.
 	writeFile(t, path, revoked)
 	store.Refresh()
 	store.dirs[0] = path // listing a file fails for every user
@@ -196,6 +197,14 @@ func TestRefreshKeepsWhatWasRead(t *testing.T) {
 	}
 	want(t, s.status(store), RevocationRevoked, "")
 	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	if _, problems := store.Refresh(); len(problems) != 1 {
+		t.Errorf("the problems of a directory that is gone are %v", problems)
+	}
+	store.Reread()
+	want(t, s.status(store), RevocationRevoked, "")
+	if err := os.Mkdir(path, 0o700); err != nil {
 		t.Fatal(err)
 	}
 	store.Refresh()

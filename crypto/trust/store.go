@@ -123,6 +123,23 @@ func (s *Store) addPEM(text []byte, kind anchorKind) error {
 // used, each with its line.
 func (s *Store) Notices() []string { return s.notices }
 
+// Given returns the certificates of the user's own bundles in DER: the roots, and the others.
+func (s *Store) Given() (roots, others [][]byte) {
+	for _, certs := range s.bySubject {
+		for _, c := range certs {
+			if c.kind != anchorExtra {
+				continue
+			}
+			if c.load(); c.anchor {
+				roots = append(roots, c.der)
+			} else {
+				others = append(others, c.der)
+			}
+		}
+	}
+	return roots, others
+}
+
 // rawSubject finds the subject of a certificate without parsing the rest (RFC 5280,
 // section 4.1).
 func rawSubject(der []byte) (subject []byte, ok bool) {

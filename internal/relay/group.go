@@ -10,11 +10,11 @@ import (
 	"io"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"sync/atomic"
 
 	"chatsecure/internal/fail"
-	"chatsecure/internal/state"
 	"chatsecure/proto"
 )
 
@@ -29,12 +29,15 @@ type roster struct {
 	issuers map[[32]byte]bool // by the SHA-256 of the SPKI
 }
 
-// readRoster reads a file. Its errors name the option, the file and the line.
-func readRoster(option, path string) (*roster, error) {
+// maxBadLines bounds the lines that an error names.
+const maxBadLines = 5
+
+// readRoster reads a file. Its errors name the lines.
+func readRoster(path string) (*roster, error) {
 	l := &roster{people: make(map[[32]byte]bool), issuers: make(map[[32]byte]bool)}
 	f, err := os.Open(path)
 	if err != nil {
-		return nil, fmt.Errorf("%s %s: %w", option, path, state.Cause(err))
+		return nil, err
 	}
 	defer f.Close()
 	text, err := io.ReadAll(io.LimitReader(f, maxRoster+1))
@@ -42,19 +45,30 @@ func readRoster(option, path string) (*roster, error) {
 		err = fmt.Errorf("it has more than %d bytes", maxRoster)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("%s %s: %w", option, path, state.Cause(err))
+		return nil, err
 	}
+	var bad []string
 	lines := bufio.NewScanner(bytes.NewReader(bytes.TrimPrefix(text, []byte("\ufeff"))))
 	lines.Buffer(nil, maxRoster+1)
-	for n := 1; lines.Scan(); n++ {
+	for n := 1; lines.Scan() && len(bad) <= maxBadLines; n++ {
 		if !l.take(lines.Text()) {
-			return nil, &fail.Error{
-				Code: proto.Internal, Message: proto.Visible(fmt.Sprintf("%s %s: line %d names neither a person nor an authority", option, path, n)),
-				Hint: "a line is an identity of 64 hex digits, or the word issuer and the hex SHA-256 of an authority's public key; # begins a comment",
-			}
+			bad = append(bad, strconv.Itoa(n))
 		}
 	}
-	return l, lines.Err()
+	if len(bad) == 0 {
+		return l, lines.Err()
+	}
+	message := "line " + bad[0] + " names neither a person nor an authority"
+	if len(bad) > 1 {
+		if len(bad) > maxBadLines {
+			bad[maxBadLines] = "more"
+		}
+		message = "lines " + strings.Join(bad, ", ") + " name neither people nor authorities"
+	}
+	return nil, &fail.Error{
+		Code: proto.Internal, Message: message,
+		Hint: "a line is an identity of 64 hex digits, or the word issuer and the hex SHA-256 of an authority's public key; # begins a comment",
+	}
 }
 
 // take enters one line, and reports whether it is well formed.
@@ -95,7 +109,7 @@ type group struct {
 }
 
 // read reads the files again. A file with a fault keeps its former content.
-func (g *group) read() (problems []error) {
+func (g *group) read() (problems []*fileError) {
 	for _, file := range []struct {
 		option, path string
 		into         *atomic.Pointer[roster]
@@ -103,9 +117,9 @@ func (g *group) read() (problems []error) {
 		if file.path == "" {
 			continue
 		}
-		l, err := readRoster(file.option, file.path)
+		l, err := readRoster(file.path)
 		if err != nil {
-			problems = append(problems, err)
+			problems = append(problems, &fileError{file.option, file.path, err})
 			continue
 		}
 		file.into.Store(l)

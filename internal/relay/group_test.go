@@ -18,13 +18,13 @@ func TestRosterIsBounded(t *testing.T) {
 	if err := os.WriteFile(path, []byte("\ufeff"+lines.String()), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if l, err := readRoster("-allow", path); err != nil || len(l.people) != maxNames {
+	if l, err := readRoster(path); err != nil || len(l.people) != maxNames {
 		t.Errorf("%v", err)
 	}
 	if err := os.Truncate(path, maxRoster+1); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := readRoster("-allow", path); err == nil || !strings.Contains(err.Error(), "has more than") {
+	if _, err := readRoster(path); err == nil || !strings.Contains(err.Error(), "has more than") {
 		t.Errorf("too large: %v", err)
 	}
 }

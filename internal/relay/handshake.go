@@ -3,11 +3,13 @@ package relay
 import (
 	"cmp"
 	"context"
+	"crypto/sha256"
 	"errors"
 	"io"
 	"log/slog"
 	"net"
 	"slices"
+	"strings"
 	"time"
 
 	"chatsecure/crypto"
@@ -27,11 +29,10 @@ type handshake struct {
 	ctx        context.Context // ends in time for a last word, or when the relay stops
 	transcript *crypto.Connect
 	suite      crypto.Suite
-	sealed     bool   // errors can be sealed from now on
-	name       string // for the log; set once the visitor has proved its K
-	identity   string // for the log; set where the relay does not serve it
-	revocation []any  // for the log; set once the visitor is let in
-	cost       int    // of a failure, to the visitor's address; 0 before there was work and once it is charged
+	sealed     bool          // errors can be sealed from now on
+	name       string        // for the log; set once the visitor has proved its K
+	person     *trust.Person // set once the identity is proved, even if the relay does not serve it
+	cost       int           // of a failure, to the visitor's address; 0 before there was work and once it is charged
 }
 
 // greet is the goroutine of a visitor. The connection's reader is a goroutine of
@@ -55,8 +56,12 @@ func (r *Relay) greet(v *visitor) {
 	if err != nil {
 		return
 	}
-	r.log.Info("connected", "name", c.name, "conn", c.id, "addr", v.socket.RemoteAddr().String(), "takes", c.takes,
-		slog.Group("", h.revocation...))
+	level := slog.LevelInfo
+	if h.person.Revocation.Status == trust.RevocationUnknown {
+		level = slog.LevelWarn
+	}
+	r.log.Log(h.ctx, level, "connected", "name", c.name, "conn", c.id, "addr", v.socket.RemoteAddr().String(), "takes", c.takes,
+		slog.Group("", logRevocation(h.person.Revocation)...))
 	// The connection has a new and small LineReader. The old one can hold at most
 	// a blank line, since the client could not seal a line before line 4.
 	r.conns.Go(c.serve)
@@ -177,16 +182,10 @@ func (h *handshake) identify(key crypto.KEMKey, line3 []byte, p3 *proto.Connect3
 			return err
 		})
 	}
+	h.person = person
 	if err != nil {
-		if person != nil {
-			h.identity = proto.FormatHash(person.Identity)
-		}
 		return nil, err
 	}
-	if person.Revocation.Status == trust.RevocationUnknown {
-		h.relay.log.Warn("let in, though its revocation is not known", "name", h.name, "reason", person.Revocation.Reason)
-	}
-	h.revocation = logRevocation(person.Revocation)
 	return newConn(h.relay, h.socket, hi, k, person), nil
 }
 
@@ -314,8 +313,8 @@ func (h *handshake) refuse(err error) {
 	if h.name != "" {
 		log = log.With("name", h.name)
 	}
-	if h.identity != "" {
-		log = log.With("identity", h.identity)
+	if h.person != nil {
+		log = log.With("identity", proto.FormatHash(h.person.Identity))
 	}
 	if ne, ok := errors.AsType[net.Error](err); ok && ne.Timeout() {
 		err = proto.Errorf(proto.Timeout, "the handshake took longer than %v", h.relay.cfg.handshakeTimeout)
@@ -324,6 +323,9 @@ func (h *handshake) refuse(err error) {
 	if told == nil {
 		log.Debug("left in the handshake", "error", err)
 		return
+	}
+	if told.Code == proto.NotAllowed && h.person != nil {
+		log = log.With("issuers", keysAbove(h.person))
 	}
 	log.Info("refused", "code", told.Code, "reason", told.Message)
 	line := clearError(told)
@@ -334,6 +336,16 @@ func (h *handshake) refuse(err error) {
 	if _, err := h.socket.Write(line); err == nil && h.visitor.waits(true) == nil {
 		farewell(h.socket, h.relay.atMost(linger))
 	}
+}
+
+// keysAbove returns the hashes of the keys above a person, as -allow and -deny name them: the
+// issuer's first, and not more than a bundle has.
+func keysAbove(p *trust.Person) string {
+	var keys []string
+	for _, cert := range p.Path[1:min(len(p.Path), trust.MaxCertificates+1)] {
+		keys = append(keys, proto.FormatHash(sha256.Sum256(cert.RawSubjectPublicKeyInfo)))
+	}
+	return strings.Join(keys, ",")
 }
 
 // clearError is the line that tells of an error before there is a key.

@@ -1,14 +1,17 @@
 package relay
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
-	"strings"
 	"sync/atomic"
 
 	"chatsecure/crypto/trust"
+	"chatsecure/internal/fail"
 	"chatsecure/internal/fetch"
+	"chatsecure/internal/state"
 	"chatsecure/proto"
 )
 
@@ -21,6 +24,29 @@ type identities struct {
 	fetcher  *fetch.Fetcher
 	verifier *trust.Verifier
 	version  atomic.Uint64 // counts the changes of all these
+	remarks  remarks       // on the lists
+	fault    *fileError    // of the directory of -crl at the last look; the inspector's
+}
+
+// fileError is a fault in a file, or in the directory, that an option names.
+type fileError struct {
+	option, path string
+	err          error
+}
+
+func (e *fileError) Error() string {
+	return fmt.Sprintf("%s %s: %v", e.option, proto.Visible(e.path), state.Cause(e.err))
+}
+
+func (e *fileError) Unwrap() error { return e.err }
+
+// log says that the fault changed nothing.
+func (e *fileError) log(log *slog.Logger) {
+	log = log.With("option", e.option, "file", e.path, "reason", state.Cause(e.err).Error())
+	if hint := fail.AsError(e.err).Hint; hint != "" {
+		log = log.With("hint", hint)
+	}
+	log.Error("file not read; its former content stays in force")
 }
 
 func newIdentities(cfg *Config) (*identities, error) {
@@ -33,7 +59,11 @@ func newIdentities(cfg *Config) (*identities, error) {
 		return nil, problems[0]
 	}
 	if cfg.CRLDir != "" {
-		warnOfLists(cfg.Log, ids.lists.LoadDir(cfg.CRLDir))
+		problems := ids.lists.LoadDir(cfg.CRLDir)
+		if fault := ids.unread(problems); fault != nil {
+			return nil, fault
+		}
+		ids.warnOfLists(problems)
 	}
 	ids.fetcher, err = fetch.Open(fetch.Config{
 		State: cfg.State, Lists: ids.lists, Off: !cfg.Fetch || cfg.CRLPolicy == trust.PolicyOff, Private: cfg.FetchPrivate, Now: cfg.Now,
@@ -42,7 +72,7 @@ func newIdentities(cfg *Config) (*identities, error) {
 				cfg.Log.Warn("not fetched", "what", what, "reason", err.Error())
 			} else {
 				cfg.Log.Info("fetched", "what", what)
-				ids.remark(what)
+				ids.remark()
 			}
 		},
 	})
@@ -50,36 +80,37 @@ func newIdentities(cfg *Config) (*identities, error) {
 		return nil, err
 	}
 	ids.verifier = trust.NewVerifier(trust.VerifierConfig{Trust: store, CRLs: ids.lists, Policy: cfg.CRLPolicy, Now: cfg.Now})
-	ids.remark("")
+	ids.remark()
 	return ids, nil
 }
 
 // readBundle reads the trusted authorities: those of -only-ca alone, or Mozilla's and
 // those of -ca-bundle.
 func (ids *identities) readBundle() (store *trust.Store, err error) {
-	path, only := ids.cfg.CABundle, ids.cfg.OnlyCA != ""
-	if only {
-		path = ids.cfg.OnlyCA
+	option, path := "-ca-bundle", ids.cfg.CABundle
+	if ids.cfg.OnlyCA != "" {
+		option, path = "-only-ca", ids.cfg.OnlyCA
 	}
-	var more [][]byte
-	if path != "" {
-		text, err := os.ReadFile(path)
-		if err != nil {
-			return nil, fmt.Errorf("CA bundle: %w", err)
-		}
-		more = append(more, text)
+	if path == "" {
+		return trust.NewStore(ids.cfg.Roots)
 	}
-	if only {
-		store, err = trust.NewOnlyStore(more[0])
-	} else {
-		store, err = trust.NewStore(ids.cfg.Roots, more...)
+	text, err := os.ReadFile(path)
+	switch {
+	case err != nil:
+	case ids.cfg.OnlyCA != "":
+		store, err = trust.NewOnlyStore(text)
+	default:
+		store, err = trust.NewStore(ids.cfg.Roots, text)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("CA bundle %s: %w", path, err)
+		return nil, &fileError{option, path, err}
 	}
 	for _, notice := range store.Notices() {
-		ids.cfg.Log.Warn("CA bundle", "file", path, "problem", notice)
+		ids.cfg.Log.Warn(option, "file", path, "problem", notice)
 	}
+	roots, others := store.Given()
+	ids.cfg.Log.Info("read "+option, "file", path, "roots", len(roots), "intermediates", len(others))
+	ids.remarks.signers(append(roots, others...))
 	return store, nil
 }
 
@@ -96,17 +127,23 @@ func (ids *identities) verify(b *trust.Bundle, name string) (*trust.Person, erro
 
 // reload reads the bundle, the lists and the group again, and has the lists fetched
 // again. The former content of a file with a problem stays in force.
-func (ids *identities) reload() (problems []error) {
+func (ids *identities) reload() (problems []*fileError) {
 	defer ids.version.Add(1)
 	ids.fetcher.Refetch()
-	warnOfLists(ids.cfg.Log, ids.lists.Reread())
-	ids.remark("")
-	problems = ids.group.read()
-	store, err := ids.readBundle()
-	if err != nil {
-		return append(problems, err)
+	ofLists := ids.lists.Reread()
+	ids.warnOfLists(ofLists)
+	if ids.fault = ids.unread(ofLists); ids.fault != nil {
+		problems = append(problems, ids.fault)
 	}
-	ids.verifier.Reload(store, ids.lists, ids.cfg.CRLPolicy)
+	problems = append(problems, ids.group.read()...)
+	store, err := ids.readBundle()
+	if fault, ok := errors.AsType[*fileError](err); ok {
+		problems = append(problems, fault)
+	} else if err == nil {
+		ids.verifier.Reload(store, ids.lists, ids.cfg.CRLPolicy)
+	}
+	ids.remarks.again()
+	ids.remark()
 	return problems
 }
 
@@ -116,23 +153,35 @@ func (ids *identities) listsChanged() bool {
 	changed, problems := ids.lists.Refresh()
 	if changed {
 		ids.version.Add(1)
-		warnOfLists(ids.cfg.Log, problems)
-		ids.remark("")
+		ids.warnOfLists(problems)
 	}
+	before := ids.fault
+	if ids.fault = ids.unread(problems); ids.fault != nil && before == nil {
+		ids.fault.log(ids.cfg.Log)
+	}
+	ids.remark()
 	return changed
 }
 
-// remark logs what is unusual about the lists at hand, or about the one that was fetched.
-func (ids *identities) remark(fetched string) {
-	for _, l := range ids.lists.List() {
-		if remark := l.Remark(); remark != "" && (fetched == "" || strings.HasSuffix(fetched, proto.Visible(l.Source))) {
-			ids.cfg.Log.Warn("revocation list", "list", l.Source, "authority", l.Issuer, "remark", remark)
+// warnOfLists logs the problems of lists.
+func (ids *identities) warnOfLists(problems []error) {
+	for _, problem := range problems {
+		if ids.unread([]error{problem}) == nil {
+			ids.cfg.Log.Warn("revocation list", "problem", problem)
 		}
 	}
 }
 
-func warnOfLists(log *slog.Logger, problems []error) {
+// unread returns the problem of the operator's directory as a whole.
+func (ids *identities) unread(problems []error) *fileError {
 	for _, problem := range problems {
-		log.Warn("revocation lists", "problem", problem)
+		if of, ok := errors.AsType[*fs.PathError](problem); ok && of.Path == ids.cfg.CRLDir {
+			return &fileError{"-crl", of.Path, problem}
+		}
 	}
+	return nil
+}
+
+func (ids *identities) remark() {
+	ids.remarks.tell(ids.cfg.Log, ids.lists, ids.cfg.CRLDir, ids.cfg.Now())
 }

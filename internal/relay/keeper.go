@@ -3,6 +3,7 @@ package relay
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/netip"
 	"slices"
 	"sync/atomic"
@@ -132,10 +133,7 @@ func (r *Relay) inspect() {
 func (r *Relay) readFiles() {
 	problems := r.identities.reload()
 	for _, problem := range problems {
-		r.log.Error("reload failed; the former trust stays in force", "error", problem)
-	}
-	if len(problems) == 0 {
-		r.log.Info("reloaded")
+		problem.log(r.log)
 	}
 	for _, c := range r.hub.all() {
 		if r.identities.group.denies(c.identity, nil) {
@@ -143,6 +141,14 @@ func (r *Relay) readFiles() {
 		}
 	}
 	r.takeFreed()
+	switch n := len(problems); n {
+	case 0:
+		r.log.Info("reloaded")
+	case 1:
+		r.log.Warn("reloaded, but for 1 file")
+	default:
+		r.log.Warn(fmt.Sprintf("reloaded, but for %d files", n))
+	}
 }
 
 // recheck checks identities, in turn with the handshakes.
@@ -179,7 +185,7 @@ func (c *conn) recheck() {
 
 // refuse ends a live connection whose identity is refused.
 func (c *conn) refuse(told *proto.Error) {
-	c.end(ending{reason: string(told.Code) + ": " + told.Message, tell: told})
+	c.end(ending{reason: fmt.Sprintf("%s: %s (identity %s)", told.Code, told.Message, proto.FormatHash(c.identity)), tell: told})
 }
 
 // checkTime returns the Unix time at which the delegation or the first certificate

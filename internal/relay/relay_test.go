@@ -540,6 +540,104 @@ func TestRelayLogsUnusualLists(t *testing.T) {
 	says(`no nextUpdate.crl","authority":`, `"remark":"clears nobody: it does not say when the next one is due"`)
 }
 
+// TestRelayWarnsOnceOfUselessLists: of a list that is overdue, of one with a false signature,
+// once that is known, and of one that is gone. A directory that is gone changes nothing.
+func TestRelayWarnsOnceOfUselessLists(t *testing.T) {
+	files := wire.Files(t)
+	dir, state := filepath.Join(t.TempDir(), "crl"), t.TempDir()
+	path := filepath.Join(dir, "auth.crl")
+	crls, err := wire.Lab().CRLs()
+	if err != nil {
+		t.Fatal(err)
+	}
+	list := crls["auth"]
+	forged := bytes.Clone(list)
+	forged[len(forged)-1] ^= 1
+	var authorities [][]byte
+	for _, ca := range wire.Lab().CAs() {
+		authorities = append(authorities, ca.Cert.Raw)
+	}
+	put := func(list []byte) {
+		t.Helper()
+		if err := os.WriteFile(path, list, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var log bytes.Buffer
+	now := time.Now()
+	open := func() (*identities, error) {
+		return newIdentities(&Config{
+			State: state, CRLDir: dir, CABundle: filepath.Join(files, "ca-bundle.pem"), Log: slog.New(slog.NewJSONHandler(&log, nil)),
+			Now: func() time.Time { return now },
+		})
+	}
+	if _, err := open(); err == nil || err.Error() != "-crl "+dir+": no such file or directory" {
+		t.Errorf("without the directory: %v", err)
+	}
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	put(list)
+	log.Reset()
+	ids, err := open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ids.fetcher.Close()
+	warns := func(of string) {
+		t.Helper()
+		n := strings.Count(log.String(), `"WARN"`) + strings.Count(log.String(), `"ERROR"`)
+		if !strings.Contains(log.String(), of) || n != min(len(of), 1) {
+			t.Errorf("%d warnings, want one that says %q: %s", n, of, &log)
+		}
+		log.Reset()
+	}
+	look := func() { ids.listsChanged() }
+	auth := ids.lists.List()[0]
+	warns("")
+
+	now = auth.NextUpdate.Add(time.Hour)
+	look()
+	warns("overdue: it clears nobody since " + auth.NextUpdate.UTC().Format(time.RFC3339))
+	look()
+	warns("")
+	ids.remarks.again() // as on SIGHUP
+	look()
+	warns("overdue")
+	now = time.Now()
+
+	put(forged)
+	look()
+	warns("") // the certificate of its authority is in no bundle
+	held := ids.lists.List()
+	ids.lists.CheckSignatures(authorities) // as a connection does
+	look()
+	warns("counts for nobody")
+	look()
+	warns("")
+
+	if err := os.Rename(dir, dir+".away"); err != nil {
+		t.Fatal(err)
+	}
+	look()
+	warns("file not read; its former content stays in force")
+	look()
+	warns("")
+	if now := ids.lists.List(); len(now) != len(held) {
+		t.Errorf("without the directory there are %d lists, and were %d", len(now), len(held))
+	}
+	if err := os.Rename(dir+".away", dir); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	look()
+	warns("revocation list is gone; it counts no more")
+	look()
+	warns("")
+}
+
 // failingListener fails a few times before it accepts.
 type failingListener struct {
 	net.Listener
