@@ -169,17 +169,16 @@ func (c *crl) parseSigned(s *crlStream, end int64) {
 // seconds, with a fraction or with another zone than UTC: RFC 5280, sections 5.1.2.4 to
 // 5.1.2.6, does not allow them.
 func (c *crl) readTime(e derElement) time.Time {
-	text := string(e.body)
-	if len(text) > 40 || len(text) < 10 {
-		return time.Time{}
-	}
+	var text string
 	switch {
-	case e.tag == derUTCTime && text[0] >= '5':
-		text = "19" + text
-	case e.tag == derUTCTime:
-		text = "20" + text
-	case e.tag != derGeneralizedTime:
+	case len(e.body) > 40 || len(e.body) < 10:
 		return time.Time{}
+	case e.tag == derUTCTime && e.body[0] >= '5':
+		text = "19" + string(e.body)
+	case e.tag == derUTCTime:
+		text = "20" + string(e.body)
+	case e.tag == derGeneralizedTime:
+		text = string(e.body)
 	}
 	for _, layout := range []string{"20060102150405Z0700", "200601021504Z0700"} {
 		if t, err := time.Parse(layout, text); err == nil {

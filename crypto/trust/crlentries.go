@@ -99,16 +99,8 @@ func (c *crl) parseEntryExtensions(der []byte) (reason byte) {
 		c.oddities.add("an entry of it has fields that are not known here")
 	}
 	found := false
-	for rest := list.body; len(rest) > 0; {
-		var e derElement
-		if e, rest, ok = derNext(rest); !ok {
-			c.flaws.add(flawEntryExtensions)
-			break
-		}
-		id, critical, value, ok := c.parseExtension(e)
+	c.eachExtension(list.body, flawEntryExtensions, func(id byte, critical bool, value []byte) {
 		switch {
-		case !ok:
-			c.flaws.add(flawEntryExtensions)
 		case id == idReasonCode:
 			code, ok := derOnly(value, derEnumerated)
 			if !ok || found || len(code) != 1 || int(code[0]) >= len(reasonNames) || reasonNames[code[0]] == "" {
@@ -122,7 +114,7 @@ func (c *crl) parseEntryExtensions(der []byte) (reason byte) {
 		case critical:
 			c.flaws.add("an entry of it has a critical extension that is not known here")
 		}
-	}
+	})
 	return reason
 }
 

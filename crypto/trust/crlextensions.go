@@ -28,22 +28,12 @@ const (
 
 // parseExtensions reads crlExtensions (RFC 5280, section 5.2).
 func (c *crl) parseExtensions(body []byte) {
-	rest, ok := derOnly(body, derSequence)
+	list, ok := derOnly(body, derSequence)
 	if !ok {
 		c.flaws.add(flawExtensions)
 	}
 	seen := make(map[byte]bool)
-	for len(rest) > 0 {
-		var e derElement
-		if e, rest, ok = derNext(rest); !ok {
-			c.flaws.add(flawExtensions)
-			break
-		}
-		id, critical, value, ok := c.parseExtension(e)
-		if !ok {
-			c.flaws.add(flawExtensions)
-			continue
-		}
+	c.eachExtension(list, flawExtensions, func(id byte, critical bool, value []byte) {
 		again := id != 0 && seen[id]
 		seen[id] = true
 		if again {
@@ -86,7 +76,7 @@ func (c *crl) parseExtensions(body []byte) {
 				c.flaws.add("it has a critical extension that is not known here")
 			}
 		}
-	}
+	})
 	if c.point.Indirect {
 		c.flaws.add(flawIndirect)
 	}
@@ -95,6 +85,19 @@ func (c *crl) parseExtensions(body []byte) {
 	}
 	if c.delta && c.number == nil {
 		c.flaws.add("it is a delta without a number")
+	}
+}
+
+// eachExtension reads the contents of Extensions, and adds the flaw if one cannot be read.
+func (c *crl) eachExtension(list []byte, flaw string, use func(id byte, critical bool, value []byte)) {
+	for len(list) > 0 {
+		e, rest, _ := derNext(list) // nothing if it cannot be read
+		list = rest
+		if id, critical, value, ok := c.parseExtension(e); ok {
+			use(id, critical, value)
+		} else {
+			c.flaws.add(flaw)
+		}
 	}
 }
 

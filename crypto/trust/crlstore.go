@@ -230,20 +230,12 @@ func (s *CRLStore) replaceLocked(held []heldCRL) {
 	s.changes.Add(1)
 }
 
-// generation changes with every change of the lists held. A nil store is empty.
-func (s *CRLStore) generation() uint64 {
-	if s == nil {
-		return 0
-	}
-	return s.changes.Load()
-}
+// generation changes with every change of the lists held.
+func (s *CRLStore) generation() uint64 { return s.changes.Load() }
 
 // lists returns the lists held of an issuer, given in DER, and the error about one that could
-// not be read. A nil store is empty.
+// not be read.
 func (s *CRLStore) lists(issuer []byte) ([]heldCRL, error) {
-	if s == nil {
-		return nil, nil
-	}
 	folded := foldedName(issuer)
 	s.mu.RLock()
 	defer s.mu.RUnlock()

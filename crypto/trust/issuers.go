@@ -42,8 +42,10 @@ func ChainFor(leaf *x509.Certificate, candidates [][]byte, now time.Time) [][]by
 func IssuersOf(cert *x509.Certificate, certs []*x509.Certificate, now time.Time) (issuers []*x509.Certificate, refused error) {
 	var others []*x509.Certificate
 	for _, c := range certs {
+		if !sameName(c.RawSubject, cert.RawIssuer) {
+			continue
+		}
 		switch err := issuedBy(cert, c); {
-		case errors.Is(err, errOtherName):
 		case err != nil:
 			refused = err
 		case IsValid(c, now):
@@ -55,13 +57,9 @@ func IssuersOf(cert *x509.Certificate, certs []*x509.Certificate, now time.Time)
 	return append(issuers, others...), refused
 }
 
-var errOtherName = errors.New("it is of another authority")
-
-// issuedBy returns the reason why issuer's key did not sign cert, or nil.
+// issuedBy returns the reason why the key of issuer, whose name is right, did not sign cert, or
+// nil.
 func issuedBy(cert, issuer *x509.Certificate) error {
-	if !sameName(issuer.RawSubject, cert.RawIssuer) {
-		return errOtherName
-	}
 	if err := authorityFault(issuer, sameName(issuer.RawSubject, issuer.RawIssuer)); err != nil {
 		return errors.New("the authority " + shownName(issuer) + " " + err.Error())
 	}
@@ -85,7 +83,8 @@ func IsValid(cert *x509.Certificate, now time.Time) bool {
 
 // HasIssuer reports whether the key of one of certs signed cert.
 func HasIssuer(cert *x509.Certificate, certs []*x509.Certificate) bool {
-	return slices.ContainsFunc(certs, func(c *x509.Certificate) bool { return issuedBy(cert, c) == nil })
+	issuers, _ := IssuersOf(cert, certs, time.Time{})
+	return len(issuers) > 0
 }
 
 // Authorities parses the CA certificates among those in DER, and leaves the others out.

@@ -222,12 +222,10 @@ func (p path) checkUsage() error {
 	if p.kind != anchorMozilla || allows(x509.ExtKeyUsageClientAuth) || allows(x509.ExtKeyUsageEmailProtection) {
 		return nil
 	}
-	return &Error{
-		Code: proto.CertificateUnsuitable,
-		Reason: "the certificate of " + shownName(p.certs[0]) +
-			" is not for client authentication or e-mail, as the authorities of Mozilla's bundle must say",
-		Hint: "use a card's authentication certificate, or name its authority with -ca-bundle or -only-ca",
-	}
+	err := refuse(proto.CertificateUnsuitable,
+		"the certificate of %s is not for client authentication or e-mail, as the authorities of Mozilla's bundle must say", shownName(p.certs[0]))
+	err.Hint = "use a card's authentication certificate, or name its authority with -ca-bundle or -only-ca"
+	return err
 }
 
 // window returns the times between which all certificates are valid. They are in the wrong

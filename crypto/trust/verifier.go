@@ -88,6 +88,9 @@ func (v *Verifier) Reload(trust *Store, crls *CRLStore, policy Policy) {
 	if trust == nil {
 		trust = &Store{}
 	}
+	if crls == nil {
+		crls = NewCRLStore()
+	}
 	if policy == "" {
 		policy = PolicyTry
 	}
