@@ -58,8 +58,7 @@ func shownOr(commonName string, der []byte) string {
 	if strings.TrimSpace(commonName) != "" {
 		return commonName
 	}
-	_, whole := readName(der)
-	return whole
+	return nameText(der)
 }
 
 // nameText is SubjectName for a Name in DER.
