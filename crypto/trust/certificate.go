@@ -126,12 +126,10 @@ func keyFault(public any, maxBits int) error {
 // tolerance.
 func checkValidity(cert *x509.Certificate, at time.Time) error {
 	if cert.NotBefore.Sub(at) > ClockTolerance {
-		return refuse(proto.CertificateNotYet, "the certificate of %s begins on %s, and the time is %s",
-			shownName(cert), shownTime(cert.NotBefore), shownTime(at))
+		return refuse(proto.CertificateNotYet, "the certificate of %s begins on %s", shownName(cert), shownTime(cert.NotBefore))
 	}
 	if at.Sub(cert.NotAfter) > ClockTolerance {
-		return refuse(proto.CertificateExpired, "the certificate of %s ended on %s, and the time is %s",
-			shownName(cert), shownTime(cert.NotAfter), shownTime(at))
+		return refuse(proto.CertificateExpired, "the certificate of %s ended on %s", shownName(cert), shownTime(cert.NotAfter))
 	}
 	return nil
 }

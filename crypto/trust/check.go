@@ -83,9 +83,13 @@ func (c check) choose(paths []path, at time.Time) (path, RevocationResult, error
 	}
 	switch {
 	case found.Status == RevocationRevoked:
-		return path{}, found, refuse(proto.CertificateRevoked, "%s", found.Reason)
+		return path{}, found, &Error{Code: proto.CertificateRevoked, Reason: found.Reason, Hint: found.Hint}
 	case found.Status == RevocationUnknown && c.policy == PolicyRequire:
-		return path{}, found, &Error{Code: proto.RevocationUnknown, Reason: found.Reason, Hint: found.Hint}
+		hint := "use -crl-policy try"
+		if found.Hint != "" {
+			hint = found.Hint + ", or " + hint
+		}
+		return path{}, found, &Error{Code: proto.RevocationUnknown, Reason: found.Reason, Hint: hint, Other: found.told}
 	}
 	return best, found, nil
 }

@@ -105,7 +105,7 @@ func (c *crl) parse(s *crlStream) error {
 	case s.err != nil:
 		return s.err
 	case !ok || outer != c.algorithm:
-		return errors.New("the revocation list gives two signature algorithms")
+		return errors.New("it gives two signature algorithms")
 	case signature.tag != derBitString || len(c.signature) < 2 || c.signature[0] != 0 || !atEnd:
 		return errCRLForm
 	}
@@ -134,7 +134,7 @@ func (c *crl) parseAlgorithms(s *crlStream, end int64) {
 		s.fail(errCRLForm)
 	}
 	if !known {
-		s.fail(errors.New("the revocation list is signed with an algorithm that is unknown or not safe"))
+		s.fail(errors.New("it is signed with an algorithm that is unknown or not safe"))
 	}
 }
 

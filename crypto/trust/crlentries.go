@@ -13,6 +13,8 @@ import (
 // The reasons with a meaning of their own (RFC 5280, section 5.3.1).
 const (
 	reasonUnspecified = 0
+	reasonCompromise  = 1
+	reasonSuperseded  = 4
 	reasonHold        = 6
 	reasonRemove      = 8 // in a delta: no longer on the list
 )

@@ -43,7 +43,7 @@ func (c *crl) parseExtensions(body []byte) {
 		case idCRLNumber:
 			if c.number, ok = parseNumber(value); !ok || again {
 				c.number = nil
-				c.oddities.add("its number is none")
+				c.oddities.add("its number cannot be read")
 			}
 		case idDeltaCRLIndicator:
 			c.delta = true

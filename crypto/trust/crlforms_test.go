@@ -178,7 +178,7 @@ func TestRow20OtherSigners(t *testing.T) {
 	}{
 		"its key for lists":           {p.CC, "", []lab.IssueOption{usage(x509.KeyUsageCRLSign)}, ""},
 		"a renewed key":               {p.CC, "", nil, ""},
-		"one that may not sign lists": {p.CC, "", []lab.IssueOption{usage(x509.KeyUsageCertSign)}, "signature"},
+		"one that may not sign lists": {p.CC, "", []lab.IssueOption{usage(x509.KeyUsageCertSign)}, "not signed by any key"},
 		"one of another name":         {p.CC, "EC of another name", nil, "no revocation list"},
 		"one that nobody vouches for": {nil, "", nil, "another key"},
 		"one that has ended":          {p.CC, "", []lab.IssueOption{lab.Window(labNow.Add(-20*day), labNow.Add(-day))}, ""},
@@ -394,7 +394,7 @@ func TestRefusedListIsNamed(t *testing.T) {
 	}{
 		"unsafe algorithm":  {sha1, "unknown or not safe", "without that fault"},
 		"cut short":         {s.list(1, hour, nobody)[:300], "cut short", "without that fault"},
-		"signed by another": {s.made(lab.CRL{Entries: nobody, Key: ecKey(t, elliptic.P256())}), "its signature", "without that fault"},
+		"signed by another": {s.made(lab.CRL{Entries: nobody, Key: ecKey(t, elliptic.P256())}), "not signed by any key", "without that fault"},
 		"with a flaw":       {s.list(1, hour, nobody, unknownCritical), "critical extension", "without that fault"},
 		"of tomorrow":       {s.list(1, -day, nobody), "from the future", "clock"},
 		"stale":             {s.list(1, 30*hour, nobody), "due to be replaced", "crl refresh"},

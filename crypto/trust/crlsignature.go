@@ -126,7 +126,7 @@ func (c *crl) verify(signers []*x509.Certificate) (key [32]byte, err error) {
 		if c.holdsUnder(key, signer.PublicKey) {
 			return key, nil
 		}
-		err = errors.New("its signature is not its authority's")
+		err = fmt.Errorf("it is not signed by any key of %s that is at hand", c.issuerName)
 		if len(c.authority) > 0 && len(signer.SubjectKeyId) > 0 && !bytes.Equal(c.authority, signer.SubjectKeyId) {
 			err = errors.New("it is signed with another key of its authority")
 		}

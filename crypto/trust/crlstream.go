@@ -14,8 +14,8 @@ const MaxCRL = 64 << 20
 const maxElement = 32 << 10
 
 var (
-	errCRLForm  = errors.New("not a revocation list in DER")
-	errCRLShort = errors.New("the revocation list is cut short")
+	errCRLForm  = errors.New("it is not a revocation list in DER")
+	errCRLShort = errors.New("it is cut short")
 )
 
 // crlStream reads DER from a stream through a window, and may write the bytes taken to a

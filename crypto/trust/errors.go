@@ -18,7 +18,8 @@ import (
 type Error struct {
 	Code   proto.Code // of the certificate and delegation families, bundle-malformed or name-mismatch
 	Reason string     // a sentence for people, safe to print and without a civil number
-	Hint   string     // a remedy; may be empty
+	Hint   string     // a remedy on this machine; may be empty
+	Other  string     // the sentence for the side that is refused, where Reason speaks of this machine; else ""
 }
 
 // Error returns the reason.
@@ -28,6 +29,9 @@ func (e *Error) Error() string { return e.Reason }
 func refuse(code proto.Code, format string, args ...any) *Error {
 	return &Error{Code: code, Reason: fmt.Sprintf(format, args...)}
 }
+
+// Told returns the sentence for the side that is refused. It names no file of this machine.
+func (e *Error) Told() (proto.Code, string) { return e.Code, cmp.Or(e.Other, e.Reason) }
 
 // Refusal returns code, sentence and hint.
 func (e *Error) Refusal() (proto.Code, string, string) { return e.Code, e.Reason, e.Hint }
@@ -97,10 +101,19 @@ func shownText(s string) string {
 	return proto.Quote(maskDigits(cutShort(s, maxShownName)))
 }
 
-// shownCause shows an error of crypto/x509, which may name strangers.
+// shownCause shows an error of crypto/x509, which may name strangers. Its own OIDs and
+// addresses are nobody's number.
 func shownCause(err error) string {
-	return proto.Visible(maskDigits(cutShort(strings.TrimPrefix(err.Error(), "x509: "), maxShownCause)))
+	text := cutShort(strings.TrimPrefix(err.Error(), "x509: "), maxShownCause)
+	shown, from := "", 0
+	for _, own := range libraryNumber.FindAllStringIndex(text, -1) {
+		shown += maskDigits(text[from:own[0]]) + text[own[0]:own[1]]
+		from = own[1]
+	}
+	return proto.Visible(shown + maskDigits(text[from:]))
 }
+
+var libraryNumber = regexp.MustCompile(`(OID|IP address) "[0-9a-f.:]+"`)
 
 // cutShort keeps the first characters of s.
 func cutShort(s string, most int) string {

@@ -1,6 +1,9 @@
 package trust
 
-import "testing"
+import (
+	"errors"
+	"testing"
+)
 
 func TestMaskDigits(t *testing.T) {
 	for in, want := range map[string]string{
@@ -20,6 +23,22 @@ func TestMaskDigits(t *testing.T) {
 	} {
 		if got := maskDigits(in); got != want {
 			t.Errorf("maskDigits(%q) = %q, want %q", in, got, want)
+		}
+	}
+}
+
+// TestShownCause: an OID and an address of crypto/x509 are no civil number. A stranger's text may
+// hold one.
+func TestShownCause(t *testing.T) {
+	for in, want := range map[string]string{
+		`x509: duplicate extension with OID "2.5.29.15"`: `duplicate extension with OID "2.5.29.15"`,
+		`IP address "11.0.0.1" is not permitted`:         `IP address "11.0.0.1" is not permitted`,
+		`IP address "2001:db8::12345" is not permitted`:  `IP address "2001:db8::12345" is not permitted`,
+		`DNS name "12.345.678" is not permitted`:         `DNS name "**********" is not permitted`,
+		`email 12345678@x, IP address "1.1.1.1"`:         `email ********@x, IP address "1.1.1.1"`,
+	} {
+		if got := shownCause(errors.New(in)); got != want {
+			t.Errorf("%s is shown as %s, not %s", in, got, want)
 		}
 	}
 }

@@ -73,7 +73,7 @@ func issuedBy(cert, issuer *x509.Certificate) error {
 }
 
 func notSigned(cert, issuer *x509.Certificate) string {
-	return "the signature on the certificate of " + shownName(cert) + " is not by the key of " + shownName(issuer) + " at hand"
+	return "the certificate of " + shownName(cert) + " is not signed by any key of " + shownName(issuer) + " that is at hand"
 }
 
 // IsValid reports whether now lies in the certificate's validity.

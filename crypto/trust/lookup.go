@@ -4,8 +4,10 @@ import (
 	"cmp"
 	"crypto/sha256"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"chatsecure/proto"
@@ -23,6 +25,7 @@ type lookup struct {
 	covered reasonMask // reasons for which a current list does not name it
 	good    CRLInfo    // the last such list
 	why     string     // the cause of an unknown status
+	told    string     // the same without files of this machine
 	rank    whyRank    // of why
 }
 
@@ -46,17 +49,28 @@ const (
 func (w whyRank) hint() string {
 	switch w {
 	case whyFlawed, whyRefused:
-		return "put a list without that fault into the -crl directory, or use -crl-policy try"
+		return "put a list without that fault into the -crl directory"
 	case whyFuture:
-		return "check this machine's clock, or use -crl-policy try"
+		return "check this machine's clock"
 	}
-	return "get its revocation list with crl refresh or put it into the -crl directory, or use -crl-policy try"
+	return "get its revocation list with crl refresh or put it into the -crl directory"
 }
 
 // unknown notes the cause of an unknown status. The first one of the highest rank is reported.
 func (l *lookup) unknown(rank whyRank, format string, args ...any) {
+	why := fmt.Sprintf(format, args...)
+	l.note(rank, why, why)
+}
+
+// unknownList is unknown for a fault of one list.
+func (l *lookup) unknownList(rank whyRank, source, format string, args ...any) {
+	fault := fmt.Sprintf(format, args...)
+	l.note(rank, "the list "+proto.Visible(source)+fault, "a list of "+shownIssuer(l.cert)+fault)
+}
+
+func (l *lookup) note(rank whyRank, why, told string) {
 	if rank > l.rank || l.why == "" {
-		l.rank, l.why = rank, fmt.Sprintf(format, args...)
+		l.rank, l.why, l.told = rank, why, told
 	}
 }
 
@@ -72,9 +86,13 @@ func (s *CRLStore) check(path, signers []*x509.Certificate, at, now time.Time) R
 			continue
 		}
 		result.Status, result.Hint = status.Status, status.hint
+		if i > 0 && status.Status == RevocationRevoked {
+			result.Hint = "" // the hint is about a card
+		}
 		switch {
 		case status.Status == RevocationUnknown:
-			result.Reason = fmt.Sprintf("whether the certificate of %s is revoked is not known: %s", status.Name, status.Reason)
+			question := fmt.Sprintf("whether the certificate of %s is revoked is not known: ", status.Name)
+			result.Reason, result.told = question+status.Reason, question+status.told
 		case status.Date.IsZero():
 			result.Reason = fmt.Sprintf("the certificate of %s was revoked, and its list does not say when (%s)",
 				status.Name, status.Reason)
@@ -100,18 +118,23 @@ func (s *CRLStore) checkOne(cert *x509.Certificate, signers []*x509.Certificate,
 	status := CertificateStatus{Name: shownName(cert), Status: RevocationUnknown}
 	l := &lookup{cert: cert, signers: signers, serial: cert.SerialNumber.Bytes(), at: at, now: cmp.Or(now, at), past: !now.IsZero()}
 	if cert.SerialNumber.Sign() <= 0 || len(l.serial) > maxSerial {
-		status.Reason, status.hint = "its serial number cannot stand in a list", "use -crl-policy try"
+		status.Reason = "its serial number cannot stand in a list"
+		status.told = status.Reason
 		return status
 	}
 	l.unknown(whyMissing, "no revocation list of %s is at hand", shownIssuer(cert))
 	lists, refused := s.lists(cert.RawIssuer)
 	if refused != nil {
-		l.unknown(whyRefused, "the list %s", proto.Visible(refused.Error()))
+		cause := ": " + errors.Unwrap(refused).Error() // behind the file's path
+		l.unknownList(whyRefused, strings.TrimSuffix(refused.Error(), cause), "%s", proto.Visible(cause))
 	}
 	for _, scope := range l.usable(lists) {
 		if found := l.search(scope); found.revoked {
 			status.Status, status.Reason = RevocationRevoked, reasonNames[found.reason]
 			status.Date, status.List = found.date(), found.list.info()
+			if slices.Contains([]byte{reasonUnspecified, reasonCompromise, reasonSuperseded}, found.reason) {
+				status.hint = "the card was reported lost, or replaced: do not rely on it"
+			}
 			return status
 		}
 	}
@@ -122,7 +145,7 @@ func (s *CRLStore) checkOne(cert *x509.Certificate, signers []*x509.Certificate,
 	if l.covered != 0 {
 		l.unknown(whySomeReasons, "the lists of %s at hand speak of some reasons only", shownIssuer(cert))
 	}
-	status.Reason, status.hint = l.why, l.rank.hint()
+	status.Reason, status.told, status.hint = l.why, l.told, l.rank.hint()
 	return status
 }
 
@@ -155,14 +178,14 @@ func (l *lookup) usable(lists []heldCRL) (scopes []*crlScope) {
 		}
 		key, err := h.verify(l.signers)
 		if err != nil {
-			l.unknown(whyRefused, "the list %s cannot be used: %s", proto.Visible(h.source), err)
+			l.unknownList(whyRefused, h.source, " cannot be used: %s", err)
 			continue
 		}
 		if key != issuer {
 			// The key of the certificate has a list of its own, or another holder: who is
 			// not on this list may be on that one.
 			mask = 0
-			l.unknown(whyRefused, "the list %s is by another key of %s, and so clears nobody", proto.Visible(h.source), authority)
+			l.unknownList(whyRefused, h.source, " is by another key of %s, and so clears nobody", authority)
 		}
 		s := known[scopeOfKey{h.scope, key}]
 		if s == nil {
@@ -175,10 +198,10 @@ func (l *lookup) usable(lists []heldCRL) (scopes []*crlScope) {
 			s.flawed = append(s.flawed, h)
 		case len(h.flaws) > 0:
 			s.flawed = append(s.flawed, h)
-			l.unknown(whyFlawed, "the list %s clears nobody: %s", proto.Visible(h.source), h.flaws)
+			l.unknownList(whyFlawed, h.source, " clears nobody: %s", h.flaws)
 		case !h.isSound(l.now):
 			s.flawed = append(s.flawed, h)
-			l.unknown(whyFuture, "the list %s is from the future (%s)", proto.Visible(h.source), shownTime(h.thisUpdate))
+			l.unknownList(whyFuture, h.source, " is from the future (%s)", shownTime(h.thisUpdate))
 		case h.delta:
 			s.deltas = append(s.deltas, h)
 		default:

@@ -37,16 +37,16 @@ func (p path) untrusted(format string, args ...any) error {
 // nobody checks, critical or not, and a mapping of any policy (RFC 5280, section 6.1.4 (a)).
 func (p path) checkExtensions() error {
 	for i, cert := range p.certs {
+		if value, found := extension(cert, oidNameConstraints); i > 0 && found && !isCheckedConstraint(value) {
+			return p.untrusted("the authority %s may only vouch for certain names (name constraints), in a form that is not known here",
+				shownName(cert))
+		}
 		if len(cert.UnhandledCriticalExtensions) > 0 {
 			return p.untrusted("the certificate of %s has a critical extension that is not known here (%v)",
 				shownName(cert), cert.UnhandledCriticalExtensions[0])
 		}
 		if i > 0 && slices.ContainsFunc(cert.PolicyMappings, mapsAny) {
 			return p.untrusted("the authority %s maps certificate policies to or from any policy", shownName(cert))
-		}
-		if value, found := extension(cert, oidNameConstraints); i > 0 && found && !isCheckedConstraint(value) {
-			return p.untrusted("the authority %s may only vouch for certain names (name constraints), in a form that is not known here",
-				shownName(cert))
 		}
 	}
 	return nil
@@ -79,13 +79,24 @@ func (p path) checkLength() error {
 			most = -1
 		}
 		if cert.BasicConstraintsValid && most >= 0 && below > most {
-			return p.untrusted("the authority %s may have %d authorities below it on a path, and there are %d", shownName(cert), most, below)
+			return p.untrusted("the authority %s may have %s below it on a path, and has %d", shownName(cert), authorities(most), below)
 		}
 		if i+2 < len(p.certs) && !sameName(cert.RawSubject, cert.RawIssuer) {
 			below++
 		}
 	}
 	return nil
+}
+
+// authorities counts them in words.
+func authorities(n int) string {
+	switch n {
+	case 0:
+		return "no authority"
+	case 1:
+		return "one authority"
+	}
+	return fmt.Sprintf("%d authorities", n)
 }
 
 // checkHosts checks the constraints on mail and URIs of every authority against all

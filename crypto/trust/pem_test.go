@@ -135,7 +135,7 @@ func TestListForms(t *testing.T) {
 		"a spoilt letter":          {one + strings.Replace(one, "MII", "M*I", 1), 1, at(2, "the block that begins in line "+strconv.Itoa(lines+1)+" is damaged")},
 		"cut short":                {one + one[:100], 1, at(3, "the block that begins in line "+strconv.Itoa(lines+1)+" does not end")},
 		"a certificate":            {one + string(pemOf(p.Root.Cert)), 1, at(1, `it holds "CERTIFICATE", not a revocation list`)},
-		"damaged DER":              {one + string(crlText(list[:100])), 1, at(1, "the revocation list is cut short")},
+		"damaged DER":              {one + string(crlText(list[:100])), 1, at(1, "it is cut short")},
 	} {
 		lists, err := readList(strings.NewReader(c.text))
 		if len(lists) != c.lists || (err == nil) != (c.refused == "") || err != nil && !strings.HasPrefix(err.Error(), c.refused) {

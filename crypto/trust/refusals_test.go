@@ -49,6 +49,10 @@ func TestRefusals(t *testing.T) {
 			wantSentence(t, refused.Hint)
 			fmt.Fprintf(&table, "    hint: %s\n", refused.Hint)
 		}
+		if code, told := refused.Told(); code != refused.Code || told != refused.Reason {
+			wantSentence(t, told)
+			fmt.Fprintf(&table, "    told: %s\n", told)
+		}
 	}
 	const golden = "testdata/refusals.golden"
 	if *update {
@@ -148,7 +152,9 @@ func refusedDelegations(t *testing.T) (list []refusal) {
 	short := issue(t, p, "Ana", lab.Window(labNow.Add(-time.Hour), labNow.Add(time.Hour)))
 	_, beyond := verifierAt(trust, nil, PolicyTry, labNow).Verify(delegate(t, short), "Ana")
 	_, future := verifierAt(trust, nil, PolicyTry, labNow).VerifyAt(delegate(t, h), "Ana", labNow.Add(time.Hour))
+	_, past := verifierAt(trust, nil, PolicyTry, labNow).VerifyAt(delegate(t, h), "Ana", labNow.Add(-24*time.Hour))
 	return []refusal{
+		{"delegation that was to come", past},
 		{"delegation by another card", at(labNow, func(b *Bundle) { b.Signature = []byte{1} })},
 		{"delegation beyond the certificate", beyond},
 		{"delegation that has ended", at(labNow.Add(24 * time.Hour))},

@@ -46,8 +46,10 @@ func (s RevocationStatus) better(other RevocationStatus) bool {
 type RevocationResult struct {
 	Status       RevocationStatus
 	Reason       string              // a sentence for people about the certificate that decided
-	Hint         string              // a remedy for an unknown status
+	Hint         string              // a remedy; may be empty
 	Certificates []CertificateStatus // leaf first, without the anchor's
+
+	told string // Reason for the side that is refused, without files of this machine
 }
 
 // CertificateStatus is the status of one certificate.
@@ -58,5 +60,6 @@ type CertificateStatus struct {
 	Date   time.Time // of the revocation; zero if the list does not say it clearly
 	List   CRLInfo   // the list that decided; zero if none did
 
-	hint string // a remedy for an unknown status
+	hint string // a remedy; may be empty
+	told string // Reason for the side that is refused, without files of this machine
 }

@@ -174,8 +174,8 @@ func unusableLists(s *scene) []listCase {
 		s.t.Fatal(err)
 	}
 	return []listCase{
-		{"signed by a stranger of that name", lists(s.made(lab.CRL{Entries: nobody, Key: stranger.Auth.Key})), RevocationUnknown, "signature"},
-		{"revoked by a stranger of that name", lists(s.made(lab.CRL{Entries: s.entry(hour, 1), Key: stranger.Auth.Key})), RevocationUnknown, "signature"},
+		{"signed by a stranger of that name", lists(s.made(lab.CRL{Entries: nobody, Key: stranger.Auth.Key})), RevocationUnknown, "not signed by any key"},
+		{"revoked by a stranger of that name", lists(s.made(lab.CRL{Entries: s.entry(hour, 1), Key: stranger.Auth.Key})), RevocationUnknown, "not signed by any key"},
 		{"a stranger's newer one hides none", lists(s.list(1, hour, s.entry(hour, 1)),
 			s.made(lab.CRL{Number: big.NewInt(9), Entries: nobody, Key: stranger.Auth.Key})), RevocationRevoked, ""},
 		{"of another authority", lists(ofCC), RevocationUnknown, "no revocation list"},
@@ -377,7 +377,7 @@ func TestRow20ListSigner(t *testing.T) {
 	forged := s.holding(sign(rsaCA, lab.CRL{Edit: func(l *pkix.TBSCertificateList) {
 		l.Extensions = slices.DeleteFunc(l.Extensions, func(e pkix.Extension) bool { return e.Id.Equal(asn1.ObjectIdentifier{2, 5, 29, 35}) })
 	}}))
-	want(t, s.status(forged), RevocationUnknown, "signature")
+	want(t, s.status(forged), RevocationUnknown, "not signed by any key")
 }
 
 // All certificates but the anchor count, and the worst decides.

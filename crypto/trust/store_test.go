@@ -149,7 +149,7 @@ func faultyChains(t *testing.T, p *lab.PKI) []certCase {
 		{name: "no chain", opts: opts(lab.NoCA), code: proto.CertificateUntrusted},
 		{name: "gap in the chain", chain: []*x509.Certificate{p.Auth.Cert}, code: proto.CertificateUntrusted},
 		{name: "loop", opts: opts(lab.By(loopB)), chain: []*x509.Certificate{loopB.Cert, loopA2.Cert, loopA.Cert}, code: proto.CertificateUntrusted},
-		{name: "path too long for its constraint", opts: opts(lab.By(chainOf(t, p, p.CC, 2))), code: proto.CertificateUntrusted, says: "may have 1 authorities below it"},
+		{name: "path too long for its constraint", opts: opts(lab.By(chainOf(t, p, p.CC, 2))), code: proto.CertificateUntrusted, says: "may have one authority below it on a path, and has 2"},
 		{name: "path too long", opts: opts(lab.By(chainOf(t, p, p.Root, maxPath-1))), code: proto.CertificateUntrusted, says: "too long"},
 	}
 }
@@ -181,7 +181,7 @@ func faultyAuthorities(t *testing.T, p *lab.PKI) []certCase {
 			c.KeyUsage, c.ExtraExtensions = 0, []pkix.Extension{{Id: oidKeyUsage, Critical: true, Value: []byte{3, 1, 0}}}
 		}))),
 		untrusted("name constraint", "name constraints", ca("Constrained", constrainedTo("example.com")), dnsName("a.example.org")),
-		untrusted("constraint on directories", "critical extension", ca("Critical directories", directories(true))),
+		untrusted("constraint on directories", "may only vouch for certain names", ca("Critical directories", directories(true))),
 		untrusted("constraint on directories, not critical", "name constraints", ca("Directories", directories(false))),
 		untrusted("critical extension", "1.2.3.4", edit(withExtension)),
 		untrusted("issuer's critical extension", `"Critical"`, ca("Critical", edit(withExtension))),

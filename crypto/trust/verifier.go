@@ -1,6 +1,7 @@
 package trust
 
 import (
+	"cmp"
 	"errors"
 	"maps"
 	"sync"
@@ -158,7 +159,7 @@ func (v *Verifier) VerifyAt(b *Bundle, name string, at time.Time) (*Person, erro
 	past.now = now
 	person, err := past.person(&d, at)
 	if err != nil {
-		return nil, err
+		return nil, nameTime(err, "; the time in question is ", "; the time in question is ", at, "")
 	}
 	_, err = live.holder(d.paths, now)
 	person.Now = nameClock(err, now)
@@ -255,9 +256,14 @@ func checkForm(b *Bundle, name string) error {
 	return nil
 }
 
-// nameClock adds this machine's time to an error about times: a wrong clock is the
-// likelier cause.
+// nameClock adds the time of the look to an error about times: a wrong clock is the likelier
+// cause.
 func nameClock(err error, now time.Time) error {
+	return nameTime(err, "; the clock here says ", "; the clock there says ", now, "if the time should be right, check the clocks of both machines")
+}
+
+// nameTime adds a time to an error about times, in the words for this side and the other.
+func nameTime(err error, here, there string, at time.Time, hint string) error {
 	refused, ok := errors.AsType[*Error](err)
 	if !ok {
 		return err
@@ -265,10 +271,7 @@ func nameClock(err error, now time.Time) error {
 	switch refused.Code {
 	case proto.CertificateExpired, proto.CertificateNotYet, proto.DelegationExpired, proto.DelegationNotYet:
 		again := *refused
-		again.Reason += "; this machine's clock says " + shownTime(now)
-		if again.Hint == "" {
-			again.Hint = "check the clocks of both machines"
-		}
+		again.Reason, again.Other, again.Hint = refused.Reason+here+shownTime(at), refused.Reason+there+shownTime(at), cmp.Or(refused.Hint, hint)
 		return &again
 	}
 	return err

@@ -177,7 +177,7 @@ func TestRow13Times(t *testing.T) {
 			}
 			wantCode(t, err, test.code)
 			wantCode(t, past, test.code)
-			if err != nil && !strings.Contains(err.Error(), "this machine's clock says "+shownTime(test.at)) {
+			if err != nil && !strings.Contains(err.Error(), "the clock here says "+shownTime(test.at)) {
 				t.Errorf("%q does not name the clock", err)
 			}
 			if refused, ok := errors.AsType[*Error](err); ok && refused.Hint == "" {

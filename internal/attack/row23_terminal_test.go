@@ -215,7 +215,7 @@ func terminalPeerRefuses(t *testing.T, w *terminalTown) {
 			Code: proto.CertificateUntrusted, Message: hostile}}}
 	})
 	r := town.RunCommand(t, w.client("alice", "send", "bob", "hello"), "")
-	clean(t, r.Stderr, "bob refuses: "+shown)
+	clean(t, r.Stderr, "bob refuses you: "+shown)
 	if r.Status != 4 || r.Stdout != "" {
 		t.Errorf("alice: %+v", r)
 	}

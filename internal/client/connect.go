@@ -184,5 +184,8 @@ func readWelcome(transcript *crypto.Connect, lines *proto.LineReader) (line4 []b
 		return nil, "", fail.Errorf(proto.DecryptFailed, "the relay's answer cannot be opened")
 	}
 	id, err = proto.ReadWelcome(opened)
+	if perr, ok := errors.AsType[*proto.Error](err); ok && final(err) {
+		err = refusedByRelay(perr)
+	}
 	return line4, id, err
 }

@@ -1,7 +1,6 @@
 package client
 
 import (
-	"chatsecure/internal/fail"
 	"chatsecure/proto"
 )
 
@@ -75,7 +74,7 @@ func (e *engine) onError(h *proto.Header, body []byte) {
 	case h.Code == proto.Shutdown:
 		e.event(Event{Type: EventNotice, Notice: "the relay says that it stops"})
 	case final(perr): // trying again would not change the refusal
-		e.end(&fail.Error{Code: h.Code, Message: "the relay refuses this connection: " + perr.Message, Err: perr})
+		e.end(refusedByRelay(perr))
 	default:
 		e.problem(perr)
 	}

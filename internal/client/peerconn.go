@@ -140,7 +140,7 @@ func (e *engine) onPeerError(h *proto.Header, perr *proto.Error, body []byte) {
 	}
 	if h.Code != proto.NoConversation {
 		if pc.shake.init != nil {
-			e.attemptFailed(pc, &fail.Error{Code: perr.Code, Message: fmt.Sprintf("%s refuses: %s", pc.name, perr.Message), Err: perr})
+			e.attemptFailed(pc, &fail.Error{Code: perr.Code, Message: fmt.Sprintf("%s refuses you: %s", pc.name, perr.Message), Err: perr})
 		}
 		return
 	}

@@ -76,15 +76,15 @@ func (e *engine) refusePeer(pc *peerConn, err error) {
 	case errors.Is(err, crypto.ErrBusy):
 		ee = fail.Errorf(proto.Busy, "the keys for this suite are used up for the moment")
 	}
-	if errors.Is(err, fetch.ErrFetching) {
-		e.answerError(pc, proto.Busy, ee.Message, nil)
+	told := fail.Told(ee)
+	switch {
+	case errors.Is(err, fetch.ErrFetching):
+		e.answerError(pc, proto.Busy, "a revocation list about the certificate is being fetched", nil)
 		return // the peer tries again, and nobody need know
+	case errors.As(err, new(*state.IdentityChange)):
+		told.Message = "the name is known there as another person's" // not whose
 	}
-	told := ee.Message
-	if errors.As(err, new(*state.IdentityChange)) {
-		told = "the name is known here as another person's" // not whose
-	}
-	e.answerError(pc, ee.Code, told, nil)
+	e.answerError(pc, told.Code, told.Message, nil)
 	e.tellRefusal(pc, fail.AsError(err).Message)
 }
 
@@ -104,4 +104,9 @@ func (e *engine) replyUnknown(h *proto.Header, t3 []byte) {
 		return
 	}
 	e.answerError(pc, proto.NoConversation, "the conversation is not known here", t3)
+}
+
+// refusedByRelay says whose verdict a refusal is: this machine may hold the opposite.
+func refusedByRelay(perr *proto.Error) *fail.Error {
+	return &fail.Error{Code: perr.Code, Message: "the relay refuses this connection: " + proto.Visible(perr.Message), Err: perr}
 }

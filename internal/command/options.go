@@ -128,12 +128,13 @@ func (o *options) check() error {
 	return nil
 }
 
-// advice is a hint that names the option to give roots with.
+// advice is a hint that names the option in use to give roots with.
 func (o *options) advice(hint string) string {
-	if o.onlyCA == "" {
-		return hint
+	option := "-ca-bundle"
+	if o.onlyCA != "" {
+		option = "-only-ca"
 	}
-	return strings.ReplaceAll(hint, "-ca-bundle", "-only-ca")
+	return strings.NewReplacer("-ca-bundle or -only-ca", option, "-ca-bundle", option).Replace(hint)
 }
 
 // checkRelay checks -relay, for commands that go online. For others its value,

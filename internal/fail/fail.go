@@ -35,10 +35,10 @@ func (e *Error) Unwrap() error { return e.Err }
 
 // Advice returns the remedy, or "" if there is none.
 func (e *Error) Advice() string {
-	if e.Hint != "" {
-		return e.Hint
+	if _, far := errors.AsType[*proto.Error](e.Err); e.Hint == "" && !(far && slices.Contains(here, e.Code)) {
+		return Codes[e.Code].hint
 	}
-	return Codes[e.Code].hint
+	return e.Hint
 }
 
 // Errorf makes an Error with the code's own hint.
@@ -59,7 +59,8 @@ const (
 )
 
 // Codes has the exit status of each code, and the hint for errors without one of their
-// own. PROTOCOL.md, "Error codes", has the same table.
+// own. A certificate is refused for many reasons with one code, so its hint comes with the
+// refusal. PROTOCOL.md, "Error codes", has the same table.
 var Codes = map[proto.Code]struct {
 	Exit int
 	hint string
@@ -93,17 +94,23 @@ var Codes = map[proto.Code]struct {
 	proto.Internal:         {ExitFailure, ""},
 	proto.Usage:            {exitUsage, "client -h shows how it is used"},
 
-	proto.CertificateUntrusted:  {ExitRefused, "if its authority is to be trusted, add the root with -ca-bundle FILE"},
-	proto.CertificateExpired:    {ExitRefused, "a renewed card is needed; if the certificate should be valid, look at this machine's clock"},
-	proto.CertificateNotYet:     {ExitRefused, "look at this machine's clock"},
-	proto.CertificateRevoked:    {ExitRefused, "the card was reported lost, or replaced: do not rely on it"},
-	proto.CertificateUnsuitable: {ExitRefused, "use the card's authentication certificate"},
-	proto.RevocationUnknown:     {ExitRefused, "give its revocation list with -crl DIR, or use -crl-policy try"},
+	proto.CertificateUntrusted:  {ExitRefused, ""},
+	proto.CertificateExpired:    {ExitRefused, ""},
+	proto.CertificateNotYet:     {ExitRefused, ""},
+	proto.CertificateRevoked:    {ExitRefused, ""},
+	proto.CertificateUnsuitable: {ExitRefused, ""},
+	proto.RevocationUnknown:     {ExitRefused, ""},
 	proto.DelegationInvalid:     {ExitRefused, "the other side must connect anew"},
-	proto.DelegationExpired:     {ExitRefused, "connect anew, with the card; if it should be valid, look at both clocks"},
-	proto.DelegationNotYet:      {ExitRefused, "look at both clocks: one of them is wrong"},
+	proto.DelegationExpired:     {ExitRefused, ""},
+	proto.DelegationNotYet:      {ExitRefused, ""},
 	proto.NameMismatch:          {ExitRefused, "the relay may be at fault: compare the certificates"},
 	proto.BundleMalformed:       {ExitRefused, "the other side may be of another version"},
+}
+
+// here has the codes whose hint fits a refusal by this machine only.
+var here = []proto.Code{
+	proto.Timeout, proto.IdentityChanged, proto.UnknownPeer, proto.UnknownRelay, proto.RelayChanged, proto.Card, proto.History,
+	proto.DelegationInvalid, proto.NameMismatch,
 }
 
 // refusal is an error of another package that knows its code and its remedy. An empty
@@ -147,6 +154,30 @@ func AsError(err error) *Error {
 		e.Message = "the time allowed is over"
 	}
 	return e
+}
+
+// Told returns the part of an error that the other side may know, nil where there is none. It
+// names no file of this machine, and no remedy on it.
+func Told(err error) *proto.Error {
+	if e, ok := errors.AsType[*proto.Error](err); ok {
+		return e
+	}
+	told := new(proto.Error)
+	if e, ok := errors.AsType[interface {
+		error
+		Told() (proto.Code, string)
+	}](err); ok {
+		told.Code, told.Message = e.Told()
+	} else if e, ok := errors.AsType[*Error](err); ok {
+		told.Code, told.Message = e.Code, e.Message
+		if slices.Contains([]proto.Code{proto.Internal, proto.History, proto.Card}, e.Code) {
+			told.Message = "the other side has a fault of its own"
+		}
+	} else {
+		return nil
+	}
+	told.Message = proto.Clip(told.Message, proto.MaxMessage)
+	return told
 }
 
 // Text returns the whole text of an error, safe to show.

@@ -70,8 +70,11 @@ func TestEveryCodeIsExplained(t *testing.T) {
 		if !ok {
 			t.Errorf("the code %q has no exit status", code)
 		}
-		if entry.hint == "" && code != proto.Internal {
-			t.Errorf("the code %q does not say what to do", code)
+		// What a certificate is refused for has the remedy.
+		perCase := code == proto.Internal || code == proto.RevocationUnknown || code == proto.DelegationExpired || code == proto.DelegationNotYet ||
+			strings.HasPrefix(string(code), "certificate-")
+		if (entry.hint == "") != perCase {
+			t.Errorf("the code %q has the hint %q", code, entry.hint)
 		}
 	}
 	if found != len(Codes) {
@@ -93,7 +96,7 @@ func TestAsError(t *testing.T) {
 		{"wire", proto.Errorf(proto.NameTaken, "taken"), proto.NameTaken, "taken", "-name"},
 		{"wire, hostile", &proto.Error{Code: proto.Busy, Message: "a\x1b[2Jb\nc"}, proto.Busy, `a\x1b[2Jb\x0ac`, "again"},
 		{"trust", &trust.Error{Code: proto.CertificateRevoked, Reason: "revoked", Hint: "mind"}, proto.CertificateRevoked, "revoked", "mind"},
-		{"trust without a hint", &trust.Error{Code: proto.CertificateExpired, Reason: "over"}, proto.CertificateExpired, "over", "clock"},
+		{"trust without a hint", &trust.Error{Code: proto.CertificateExpired, Reason: "over"}, proto.CertificateExpired, "over", ""},
 		{"card", &card.Error{Kind: card.PINIncorrect, Message: "the PIN was wrong", Hint: "careful"}, proto.Card, "PIN", "careful"},
 		{"net", refused, proto.Lost, "refused", "relay"},
 		{"decrypt", fmt.Errorf("x: %w", crypto.ErrDecrypt), proto.DecryptFailed, "", ""},
@@ -118,6 +121,51 @@ func TestAsError(t *testing.T) {
 	}
 	if AsError(nil) != nil {
 		t.Error("no error is an error")
+	}
+}
+
+// TestHintsOfRefusals: a remedy comes from the refusal, not from its code alone, and what the
+// other side refused gets none that is about this machine.
+func TestHintsOfRefusals(t *testing.T) {
+	for code := range Codes {
+		far := proto.Errorf(code, "refused")
+		for _, err := range []error{far, &Error{Code: code, Message: "alice refuses you", Err: far}} {
+			hint := AsError(err).Advice()
+			for _, local := range []string{"-ca-bundle", "-only-ca", "-crl", "this machine", "-accept-new", "trust accept", "-fingerprint"} {
+				if strings.Contains(hint, local) {
+					t.Errorf("%s of the other side: hint %q", code, hint)
+				}
+			}
+		}
+		if !strings.HasPrefix(string(code), "certificate-") && code != proto.RevocationUnknown {
+			continue
+		}
+		if hint := AsError(&trust.Error{Code: code, Reason: "the path is too long"}).Advice(); hint != "" {
+			t.Errorf("%s without a remedy: hint %q", code, hint)
+		}
+	}
+}
+
+// TestTold: the other side hears no path of this machine.
+func TestTold(t *testing.T) {
+	const secret = "/home/operator/lists/s.crl"
+	for _, c := range []struct {
+		err  error
+		says string
+	}{
+		{&trust.Error{Code: proto.RevocationUnknown, Reason: secret + " clears nobody", Other: "it is not known"}, "it is not known"},
+		{fmt.Errorf("%w; more", &trust.Error{Code: proto.CertificateRevoked, Reason: "revoked"}), "revoked"},
+		{&Error{Code: proto.Internal, Message: secret + " cannot be written"}, "a fault of its own"},
+		{&Error{Code: proto.History, Message: secret + " is damaged"}, "a fault of its own"},
+		{proto.Errorf(proto.NameTaken, "taken"), "taken"},
+	} {
+		told := Told(c.err)
+		if told.Code != AsError(c.err).Code || !strings.Contains(told.Message, c.says) || strings.Contains(told.Message, secret) {
+			t.Errorf("%v: told %s %q", c.err, told.Code, told.Message)
+		}
+	}
+	if told := Told(&fs.PathError{Op: "open", Path: secret, Err: syscall.EACCES}); told != nil {
+		t.Errorf("told %v", told)
 	}
 }
 

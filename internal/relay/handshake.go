@@ -327,7 +327,7 @@ func (h *handshake) refuse(err error) {
 	if told.Code == proto.NotAllowed && h.person != nil {
 		log = log.With("issuers", keysAbove(h.person))
 	}
-	log.Info("refused", "code", told.Code, "reason", told.Message)
+	log.Info("refused", "code", told.Code, "reason", fail.AsError(err).Message)
 	line := clearError(told)
 	if h.sealed {
 		line = append(h.welcome(&proto.Welcome{Error: told}), '\n')
@@ -356,21 +356,10 @@ func clearError(told *proto.Error) []byte {
 // tellable returns the part of an error that may cross the wire. It is nil for an
 // error of the socket.
 func tellable(err error) *proto.Error {
-	if e, ok := errors.AsType[*proto.Error](err); ok {
-		return e
+	if errors.Is(err, fetch.ErrFetching) {
+		return proto.Errorf(proto.RevocationUnknown, "a revocation list about the certificate is being fetched: try again in a moment")
 	}
-	// Hints are for the operator of the side that checked, not for the client.
-	if e, ok := errors.AsType[*trust.Error](err); ok {
-		return told(e.Code, e.Reason)
-	}
-	if e, ok := errors.AsType[*fail.Error](err); ok {
-		return told(e.Code, e.Message)
-	}
-	return nil
-}
-
-func told(code proto.Code, reason string) *proto.Error {
-	return &proto.Error{Code: code, Message: proto.Clip(reason, proto.MaxMessage)}
+	return fail.Told(err)
 }
 
 // logRevocation returns the fields that the log shows of a revocation status. The

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"chatsecure/crypto/trust"
+	"chatsecure/internal/fail"
 	"chatsecure/internal/fetch"
 	"chatsecure/proto"
 )
@@ -137,7 +138,7 @@ func (r *Relay) readFiles() {
 	}
 	for _, c := range r.hub.all() {
 		if r.identities.group.denies(c.identity, nil) {
-			c.refuse(shutOut())
+			c.refuse(shutOut(), shutOut())
 		}
 	}
 	r.takeFreed()
@@ -180,12 +181,12 @@ func (c *conn) recheck() {
 	if told == nil {
 		told = proto.Errorf(proto.Internal, "the identity could not be checked again")
 	}
-	c.refuse(told)
+	c.refuse(told, err)
 }
 
 // refuse ends a live connection whose identity is refused.
-func (c *conn) refuse(told *proto.Error) {
-	c.end(ending{reason: fmt.Sprintf("%s: %s (identity %s)", told.Code, told.Message, proto.FormatHash(c.identity)), tell: told})
+func (c *conn) refuse(told *proto.Error, err error) {
+	c.end(ending{reason: fmt.Sprintf("%s: %s (identity %s)", told.Code, fail.Text(err), proto.FormatHash(c.identity)), tell: told})
 }
 
 // checkTime returns the Unix time at which the delegation or the first certificate
