@@ -184,7 +184,7 @@ func TestCertificatesThatAreRefused(t *testing.T) {
 		"untrusted": {lab.Untrusted}, "expired": {lab.Expired}, "revoked": {lab.Revoked}, "future": {lab.NotYetValid},
 		"selfsigned": {lab.SelfSigned}, "good": nil,
 	})
-	for name, says := range map[string]string{"untrusted": "-ca-bundle", "expired": "expire", "revoked": "revoked",
+	for name, says := range map[string]string{"untrusted": "-ca-bundle", "expired": "ended on", "revoked": "revoked",
 		"future": "clock", "selfsigned": ""} {
 		t.Run(name, func(t *testing.T) {
 			town.CheckFails(t, w.Run("", name, "list"), 4, says)

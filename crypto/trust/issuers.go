@@ -76,10 +76,8 @@ func notSigned(cert, issuer *x509.Certificate) string {
 	return "the certificate of " + shownName(cert) + " is not signed by any key of " + shownName(issuer) + " that is at hand"
 }
 
-// IsValid reports whether now lies in the certificate's validity.
-func IsValid(cert *x509.Certificate, now time.Time) bool {
-	return !now.Before(cert.NotBefore) && !now.After(cert.NotAfter)
-}
+// IsValid reports whether now lies in the certificate's validity, within the tolerance.
+func IsValid(cert *x509.Certificate, now time.Time) bool { return checkValidity(cert, now) == nil }
 
 // HasIssuer reports whether the key of one of certs signed cert.
 func HasIssuer(cert *x509.Certificate, certs []*x509.Certificate) bool {

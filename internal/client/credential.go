@@ -40,6 +40,9 @@ func NewCredential(ctx context.Context, c card.Card, d Delegation) (*state.Crede
 	if end.After(leaf.NotAfter) {
 		end = leaf.NotAfter
 	}
+	if !begin.Before(end) { // the certificate has just ended, and others still take it
+		begin = end.Add(-startsBefore)
+	}
 	key, err := trust.GenerateKey(d.Kind)
 	if err != nil {
 		return nil, err

@@ -56,17 +56,17 @@ func (d *doctor) lookAtTrust(ctx context.Context, bundle []byte) error {
 		d.skip("crl", "there is no certificate to look at")
 		return nil
 	}
-	d.chain = slices.Concat(d.chain, certificates(bundle), issuers)
+	d.chain = slices.Concat(d.chain, issuers) // the store has those of the bundle
 	cfg := trust.VerifierConfig{Trust: store, CRLs: lists, Policy: trust.PolicyOff, Now: d.a.Now}
 	person, err := trust.NewVerifier(cfg).Certificate(d.leaf, d.chain)
 	if err != nil {
-		place := d.issuerPlace()
+		place := d.issuerPlace(certificates(bundle))
 		if !fail.HasCode(err, proto.CertificateUntrusted) {
 			place = ""
 		}
 		switch why := fetch.NotAsked(ctx, place); {
 		case place == "":
-			d.fail("chain", d.a.ownRefused(d.leaf, err))
+			d.fail("chain", d.a.ownRefused(err))
 		case why != "" && !d.a.opt.fetchPrivate:
 			d.fail("chain", &fail.Error{
 				Code:    proto.CertificateUntrusted,
@@ -88,9 +88,9 @@ func (d *doctor) lookAtTrust(ctx context.Context, bundle []byte) error {
 
 // issuerPlace returns the URL from which the issuer's certificate would be
 // fetched, or "" if it is at hand or is not fetched.
-func (d *doctor) issuerPlace() string {
+func (d *doctor) issuerPlace(more [][]byte) string {
 	leaf, err := x509.ParseCertificate(d.leaf)
-	if err != nil || !d.a.opt.fetch || trust.HasIssuer(leaf, trust.Authorities(d.chain)) {
+	if err != nil || !d.a.opt.fetch || trust.HasIssuer(leaf, trust.Authorities(slices.Concat(d.chain, more))) {
 		return ""
 	}
 	for _, address := range leaf.IssuingCertificateURL {

@@ -1,14 +1,21 @@
 package command
 
 import (
+	"bytes"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/asn1"
+	"encoding/pem"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"chatsecure/internal/fail"
 	"chatsecure/proto"
 	"chatsecure/testdata/lab"
+	"chatsecure/testdata/lab/town"
 )
 
 // TestOnlyCA: with -only-ca the roots of that file are trusted and no others, not even those
@@ -83,6 +90,110 @@ func TestOnlyCA(t *testing.T) {
 			if strings.Contains(said(), "-ca-bundle") {
 				t.Errorf("%s, %s: the hint names an option that -only-ca excludes: %q", c.what, command, said())
 			}
+		}
+	}
+}
+
+// TestOwnFaultyCertificate: a fault of one's own certificate is told once, and a hint about the
+// root comes only where the root is what is missing. doctor says what connecting says.
+func TestOwnFaultyCertificate(t *testing.T) {
+	dir := t.TempDir()
+	pki, err := lab.New(lab.Options{CAKey: lab.P256})
+	if err != nil {
+		t.Fatal(err)
+	}
+	authority := func(name string, opts ...lab.IssueOption) *lab.CA {
+		ca, err := pki.NewCA(pki.Root, lab.DN("C", "PT", "CN", name), opts...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return ca
+	}
+	unknown := pkix.Extension{Id: asn1.ObjectIdentifier{1, 2, 3, 4}, Critical: true, Value: []byte{5, 0}}
+	roots := filepath.Join(dir, "roots.pem")
+	for name, c := range map[string]struct {
+		by    *lab.CA
+		chain bool
+		says  string
+		hint  string // none: ""
+	}{
+		"extension": {authority("Critical", lab.Mutate(func(c *x509.Certificate) { c.ExtraExtensions = append(c.ExtraExtensions, unknown) })), true, "critical extension", ""},
+		"none":      {authority("No CA", lab.Mutate(func(c *x509.Certificate) { c.IsCA = false })), true, "is none", ""},
+		"missing":   {authority("Missing"), false, "is not at hand", "name "},
+	} {
+		holder, err := pki.Issue(name, lab.By(c.by))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !c.chain {
+			holder.Chain = nil
+		}
+		card := filepath.Join(dir, name)
+		if err := holder.WriteCard(card); err != nil {
+			t.Fatal(err)
+		}
+		text := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: pki.Root.Cert.Raw})
+		if err := os.WriteFile(roots, text, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		for _, option := range []string{"-ca-bundle", "-only-ca"} {
+			for _, command := range []string{"list", "doctor"} {
+				sys, _, stderr := fakeSystem("")
+				sys.OpenTTY = noTTY
+				args := []string{
+					"-batch", option, roots, "-crl-policy", "off", "-fetch=false", "-relay", "127.0.0.1:1",
+					"-name", "alice", "-card", card, "-state", filepath.Join(dir, "state"), command,
+				}
+				status := Run(args, sys)
+				said := stderr.String()
+				hinted := strings.Contains(said, "hint: ")
+				if status != 4 || strings.Count(said, c.says) != 1 || hinted != (c.hint != "") || !strings.Contains(said, c.hint) ||
+					c.hint != "" && !strings.Contains(said, "with "+option) || strings.Contains(said, " or -only-ca") {
+					t.Errorf("%s, %s %s: exit status %d, said %q", name, option, command, status, said)
+				}
+			}
+		}
+	}
+}
+
+// TestUnsupportedInBundle: a certificate in -ca-bundle that cannot be used is left out, by doctor
+// as by connecting.
+func TestUnsupportedInBundle(t *testing.T) {
+	w := town.New(t, town.People("alice"))
+	root, err := os.ReadFile(w.Path("lab", "ca-bundle.pem"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	block, _ := pem.Decode(root)
+	// A serial number below zero.
+	i := bytes.Index(block.Bytes, []byte{0xa0, 3, 2, 1, 2, 2})
+	block.Bytes[i+7] |= 0x80
+	both := w.Path("both.pem")
+	if err := os.WriteFile(both, append(pem.EncodeToMemory(block), root...), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, command := range []string{"list", "doctor"} {
+		if r := w.Run("", "alice", "-ca-bundle", both, command); r.Status != 0 {
+			t.Errorf("%s: %+v", command, r)
+		}
+	}
+}
+
+// TestOwnClockTolerance: clocks may differ, so a card passes a few minutes before and after its
+// time, as everybody else's does.
+func TestOwnClockTolerance(t *testing.T) {
+	now := time.Now()
+	window := func(from, to time.Duration) []lab.IssueOption {
+		return []lab.IssueOption{lab.Window(now.Add(from), now.Add(to))}
+	}
+	const day = 24 * time.Hour
+	w := town.New(t, map[string][]lab.IssueOption{
+		"early": window(4*time.Minute, day), "late": window(-day, -3*time.Minute),
+		"tooearly": window(10*time.Minute, day), "toolate": window(-day, -6*time.Minute),
+	})
+	for name, status := range map[string]int{"early": 0, "late": 0, "tooearly": 4, "toolate": 4} {
+		if r := w.Run("", name, "list"); r.Status != status || status != 0 && strings.Count(r.Stderr, "the clock here says") != 1 {
+			t.Errorf("%s: %+v", name, r)
 		}
 	}
 }

@@ -2,6 +2,7 @@ package command
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -201,8 +202,11 @@ func (d *display) detail(format string, args ...any) {
 	}
 }
 
-// fail writes an error with its hint, and returns its exit status.
+// fail writes an error with its hint, unless that was done, and returns its exit status.
 func (d *display) fail(err error) int {
+	if status, ok := errors.AsType[statusError](err); ok {
+		return int(status)
+	}
 	e, exit := fail.AsError(err), fail.ExitStatus(err)
 	var b strings.Builder
 	// Each sentence is made safe at its source. This is the last chance to keep

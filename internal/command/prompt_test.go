@@ -225,6 +225,29 @@ func TestShownIsREAD(t *testing.T) {
 	})
 }
 
+// TestWhoisOfTheRefused: the command and the prompt say once that a person is refused, whose
+// verdict that is, and end with the same status. What the relay could have made up is told apart.
+func TestWhoisOfTheRefused(t *testing.T) {
+	c := newFakeTalker()
+	refused := &trust.Error{Code: proto.CertificateRevoked, Reason: `the certificate of "VERA" was revoked`}
+	c.whois = map[string]*client.Whois{
+		"vera": {Name: "vera", Conns: []client.WhoisConn{{Conn: "1", Err: refused}, {Conn: "2", Err: refused}}},
+		"rita": {Name: "rita", Conns: []client.WhoisConn{{Conn: "3", Err: fail.Errorf(proto.NameMismatch, "it is of another name")}}},
+	}
+	for name, want := range map[string]string{
+		"vera": "client: error: vera is refused: " + refused.Reason + "\n",
+		"rita": "client: error: the relay's proof for connection 3 of rita does not hold: it is of another name\nclient: hint: ",
+	} {
+		sys, _, said := fakeSystem("")
+		s := newPromptRun(newDisplay(sys, options{}), c, time.Minute, time.Now)
+		s.lines = newPipedLines(strings.NewReader("whois " + name + "\n"))
+		err := s.readAll(t.Context())
+		if s.failed != 4 || !strings.HasPrefix(said.String(), want) || strings.Count(said.String(), "error") != 1 {
+			t.Errorf("%s: status %d (%v), said %q", name, s.failed, err, said)
+		}
+	}
+}
+
 // TestPromptEndsWithoutWatch: a client that ends before it watches names ends the
 // prompt, too. Nobody waits for events that are never shown.
 func TestPromptEndsWithoutWatch(t *testing.T) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/x509"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -39,7 +40,7 @@ func (s *signer) credential(ctx context.Context) (*state.Credential, error) {
 		if !s.opt.keyGiven || kept.Key.Kind() == s.opt.key {
 			if _, err := s.verifier.Certificate(kept.Bundle.X509, kept.Bundle.Chain); s.opt.onlyCA != "" && isOfChain(err) {
 				kept.Key.Erase()
-				return nil, s.ownRefused(kept.Bundle.X509, err)
+				return nil, s.ownRefused(err)
 			}
 			s.out.detail("the key that was kept is used, until %s", time.Unix(kept.Bundle.NotAfter, 0).Local().Format(time.DateTime))
 			return kept, nil
@@ -65,7 +66,7 @@ func (s *signer) sign(ctx context.Context) (*state.Credential, error) {
 	}
 	issuers, err := s.issuers(ctx, c)
 	if err != nil {
-		return nil, s.ownRefused(c.Leaf(), err)
+		return nil, s.ownRefused(err)
 	}
 	lifetime := trust.MaxDelegation
 	if s.opt.keep > 0 {
@@ -91,19 +92,26 @@ func (s *signer) sign(ctx context.Context) (*state.Credential, error) {
 	return cred, nil
 }
 
-// ownLeaf parses the card's certificate, and refuses it outside its validity:
-// before a PIN is asked for.
+// ownLeaf parses the card's certificate, and refuses it outside its validity, as others
+// would: before a PIN is asked for.
 func (a *app) ownLeaf(der []byte) (*x509.Certificate, error) {
 	leaf, err := x509.ParseCertificate(der)
 	if err != nil {
 		return nil, &fail.Error{Code: proto.Card, Message: "the card's certificate cannot be read", Err: err}
 	}
 	now := a.Now()
+	outside := func(code proto.Code, does string, at time.Time, remedy string) error {
+		return &fail.Error{
+			Code: code, Message: fmt.Sprintf("the card's certificate %s on %s UTC; the clock here says %s UTC",
+				does, at.UTC().Format(time.DateTime), now.UTC().Format(time.DateTime)),
+			Hint: remedy + "if the certificate should be valid, check this machine's clock",
+		}
+	}
 	switch {
-	case now.After(leaf.NotAfter):
-		return nil, fail.Errorf(proto.CertificateExpired, "the card's certificate expired on %s UTC", leaf.NotAfter.UTC().Format(time.DateTime))
-	case now.Before(leaf.NotBefore):
-		return nil, fail.Errorf(proto.CertificateNotYet, "the card's certificate begins on %s UTC", leaf.NotBefore.UTC().Format(time.DateTime))
+	case now.Sub(leaf.NotAfter) > trust.ClockTolerance:
+		return nil, outside(proto.CertificateExpired, "ended", leaf.NotAfter, "a renewed card is needed; ")
+	case leaf.NotBefore.Sub(now) > trust.ClockTolerance:
+		return nil, outside(proto.CertificateNotYet, "begins", leaf.NotBefore, "")
 	}
 	return leaf, nil
 }
@@ -167,9 +175,12 @@ func (s *signer) issuers(ctx context.Context, c card.Card) ([][]byte, error) {
 		person, err = s.verifier.Certificate(c.Leaf(), append(c.Chain(), more...))
 	}
 	extra = slices.Concat(pathAbove(person), extra, more)
-	if missing != nil && isOfChain(err) {
-		e := *fail.AsError(missing)
-		e.Code, e.Message = fail.AsError(err).Code, err.Error()+"; "+e.Message
+	if missing != nil && !errors.Is(missing, fetch.ErrNoPlace) && isOfChain(err) {
+		e, why := *fail.AsError(err), fail.AsError(missing)
+		e.Message += "; " + why.Message
+		if e.Hint != "" || e.Code == proto.CertificateExpired { // a file would help
+			e.Hint = why.Hint
+		}
 		return extra, &e
 	}
 	return extra, unlessUnknown(err)

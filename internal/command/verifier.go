@@ -2,11 +2,11 @@ package command
 
 import (
 	"cmp"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
+	"strings"
 
 	"chatsecure/crypto/trust"
 	"chatsecure/internal/client"
@@ -83,23 +83,25 @@ func (a *app) bundleName() string {
 
 // badBundle is an error of that file.
 func (a *app) badBundle(err error) error {
-	return &fail.Error{Code: proto.Usage, Message: a.bundleName() + ": " + err.Error(), Hint: "give a PEM file with certificates", Err: err}
+	hint := "give a PEM file with certificates"
+	if strings.Contains(err.Error(), "openssl") { // it names the command that makes one
+		hint = "then give the file that it writes"
+	}
+	return &fail.Error{Code: proto.Usage, Message: a.bundleName() + ": " + err.Error(), Hint: hint, Err: err}
 }
 
-// ownRefused says of a refusal of one's own certificate that -only-ca is the reason.
-func (a *app) ownRefused(leaf []byte, err error) error {
+// ownRefused says of a refusal of one's own certificate that -only-ca is in force. Another root
+// in its file helps only where the refusal says that a file would.
+func (a *app) ownRefused(err error) error {
 	if a.opt.onlyCA == "" || !fail.HasCode(err, proto.CertificateUntrusted) {
 		return err
 	}
-	name := "of the card"
-	if cert, err := x509.ParseCertificate(leaf); err == nil && cert.Subject.CommonName != "" {
-		name = "of " + cert.Subject.CommonName
+	e := *fail.AsError(err)
+	e.Message = fmt.Sprintf("your own certificate is refused with -only-ca %s: %s", proto.Visible(a.opt.onlyCA), e.Message)
+	if e.Hint != "" {
+		e.Hint += "; or use a card of an authority in that file"
 	}
-	return &fail.Error{
-		Code:    proto.CertificateUntrusted,
-		Message: fmt.Sprintf("your own certificate, %s, is under no root in %s (-only-ca): %v", name, a.opt.onlyCA, err),
-		Hint:    "use a card of one of these authorities, or add the root of this one to that file", Err: err,
-	}
+	return &e
 }
 
 // verifier returns a verifier with trustStore's roots, and its revocation lists, which are nil with -crl-policy

@@ -75,25 +75,37 @@ func newWhoisObject(h head, w *client.Whois, c *client.WhoisConn) *whoisObject {
 }
 
 // showWhois writes the certificates under a name, mostly one. The prompt shows
-// no more than the certificate, as the original did: whole is unset there. A
-// connection that proves nobody is an error, and the most severe one is
-// returned.
+// no more than the certificate, as the original did: whole is unset there. A person who is
+// refused and a connection that proves nobody are errors, each told once, and the most severe
+// one is returned.
 func showWhois(out *display, w *client.Whois, whole bool) error {
 	for _, o := range whoisObjects(out.head("whois"), w) {
 		o.whole = whole || out.verbose
 		out.show(o)
 	}
-	worst := 0
+	worst, told := 0, map[string]bool{}
 	for i := range w.Conns {
 		c := &w.Conns[i]
 		if c.Err == nil {
 			continue
 		}
 		e := *fail.AsError(c.Err)
-		e.Message = fmt.Sprintf("the relay's proof for connection %s of %s does not hold: %s", c.Conn, proto.Visible(w.Name), e.Message)
-		worst = fail.MostSevere(worst, out.fail(&e))
+		if ofCertificate(e.Code) {
+			e.Message = fmt.Sprintf("%s is refused: %s", proto.Visible(w.Name), e.Message)
+		} else {
+			e.Message = fmt.Sprintf("the relay's proof for connection %s of %s does not hold: %s", c.Conn, proto.Visible(w.Name), e.Message)
+		}
+		if !told[e.Message] {
+			told[e.Message] = true
+			worst = fail.MostSevere(worst, out.fail(&e))
+		}
 	}
 	return toldStatus(worst)
+}
+
+// ofCertificate reports whether a code is about a person's certificate, which the relay proved.
+func ofCertificate(code proto.Code) bool {
+	return strings.HasPrefix(string(code), "certificate-") || code == proto.RevocationUnknown
 }
 
 // How a person is known under a name.

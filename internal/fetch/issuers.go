@@ -65,7 +65,7 @@ func (f *Fetcher) climb(
 		}
 		now := f.cfg.Now()
 		var next *x509.Certificate
-		issuers, refused := trust.IssuersOf(cert, known, now)
+		issuers, _ := trust.IssuersOf(cert, known, now)
 		if len(issuers) > 0 {
 			next = issuers[0]
 		}
@@ -75,11 +75,6 @@ func (f *Fetcher) climb(
 			switch {
 			case err == nil:
 				next = fetched
-			case next == nil && refused != nil:
-				return found, &fail.Error{
-					Code:    proto.CertificateUntrusted,
-					Message: "the certificate of the authority " + proto.Quote(trust.IssuerName(cert)) + " is at hand and does not serve: " + refused.Error(),
-				}
 			case next == nil:
 				return found, err
 			case !valid && missing == nil:
@@ -101,7 +96,7 @@ func (f *Fetcher) fetchIssuer(ctx context.Context, cert, old *x509.Certificate) 
 		case err != nil || len(problems) == maxPlaces:
 			continue
 		case f.cfg.Off:
-			return nil, noIssuer(cert, old, proto.Visible(address)+" is not asked (-fetch=false)")
+			return nil, noIssuer(cert, proto.Visible(address)+" is not asked (-fetch=false)")
 		case old != nil && f.cfg.Now().Sub(issuersIn(f.cfg.State).fetched(address)) < again:
 			return old, nil // it was asked a moment ago
 		}
@@ -113,21 +108,20 @@ func (f *Fetcher) fetchIssuer(ctx context.Context, cert, old *x509.Certificate) 
 		problems = append(problems, err.Error())
 	}
 	if len(problems) == 0 {
-		return nil, noIssuer(cert, old, "its place is not named in the certificate that it issued")
+		return nil, ErrNoPlace
 	}
-	return nil, noIssuer(cert, old, strings.Join(problems, "; "))
+	return nil, noIssuer(cert, strings.Join(problems, "; "))
 }
 
-// noIssuer says that the certificate of cert's issuer is missing, or that the old one at
-// hand has expired, and why no other was fetched.
-func noIssuer(cert, old *x509.Certificate, why string) error {
-	lack := "is not at hand"
-	if old != nil {
-		lack = "that is at hand has ended"
-	}
+// ErrNoPlace is the reason why no certificate of an authority was fetched: a certificate that
+// it issued does not say where it is.
+var ErrNoPlace = fail.Errorf(proto.CertificateUntrusted, "its place is not named in the certificate that it issued")
+
+// noIssuer says why no certificate of cert's issuer was fetched.
+func noIssuer(cert *x509.Certificate, why string) error {
 	return &fail.Error{
 		Code:    proto.CertificateUntrusted,
-		Message: "the certificate of the authority " + proto.Quote(trust.IssuerName(cert)) + " " + lack + ": " + why,
+		Message: "no certificate of the authority " + proto.Quote(trust.IssuerName(cert)) + " was fetched: " + why,
 		Hint:    "get it from the authority, and name it in a PEM file with -ca-bundle",
 	}
 }

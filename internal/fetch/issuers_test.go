@@ -119,7 +119,7 @@ func TestFetchIssuersEnded(t *testing.T) {
 	above := [][]byte{s.PKI.CC.Cert.Raw, s.PKI.Root.Cert.Raw}
 	s.Serve("/aia/auth.crt", http.NotFound)
 	got, err := side.issuers(above...)
-	wire.WantCode(t, err, proto.CertificateUntrusted, "has ended", "/aia/auth.crt")
+	wire.WantCode(t, err, proto.CertificateUntrusted, "was fetched: ", "/aia/auth.crt")
 	s.wantIssuers(got, s.PKI.Auth, s.PKI.CC, s.PKI.Root)
 	if !bytes.Equal(got[0], ended) {
 		t.Error("another than the one at hand was found")
@@ -309,12 +309,9 @@ func TestFetchIssuersPoisoned(t *testing.T) {
 
 // TestIssuerStaysInItsQuotes: the name of an authority cannot go on as the sentence.
 func TestIssuerStaysInItsQuotes(t *testing.T) {
-	issuer, err := asn1.Marshal(lab.DN("CN", `Raiz" is at hand, not "Outra`))
-	if err != nil {
-		t.Fatal(err)
-	}
-	err = noIssuer(&x509.Certificate{RawIssuer: issuer}, nil, "it is not fetched")
-	if want := `the authority "Raiz\" is at hand, not \"Outra" is not at hand: `; !strings.Contains(err.Error(), want) {
+	issuer := pkix.Name{CommonName: `Raiz" is at hand, not "Outra`}
+	err := noIssuer(&x509.Certificate{Issuer: issuer}, "it is not asked")
+	if want := `the authority "Raiz\" is at hand, not \"Outra" was fetched: `; !strings.Contains(err.Error(), want) {
 		t.Errorf("%q does not hold %s", err, want)
 	}
 }
