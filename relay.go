@@ -186,11 +186,14 @@ func stateDir(given string) (string, error) {
 	return filepath.Join(home, ".local", "state", "chatsecure", "relay"), nil
 }
 
-// asOwner turns root into the owner of the state directory, as of a service with a user
+// asOwner refuses a symbolic link, and turns root into the owner of the state directory, as of a service with a user
 // of its own: the relay would refuse files that root left there. It returns the directory's
 // name from then on.
 func asOwner(dir string) (string, error) {
-	info, err := os.Stat(dir)
+	info, err := os.Lstat(dir)
+	if err == nil && info.Mode()&os.ModeSymlink != 0 { // serving refuses it too
+		return dir, fmt.Errorf("state directory %s is a symbolic link; name the directory it leads to", dir)
+	}
 	if err != nil || os.Geteuid() != 0 {
 		return dir, nil // the use itself says what is missing
 	}
@@ -224,13 +227,9 @@ func printFingerprint(stdout io.Writer, state string) error {
 }
 
 func freeName(stdout io.Writer, state, name string) error {
-	asked, err := relay.Free(state, name)
-	switch {
-	case err != nil:
-	case asked:
-		_, err = fmt.Fprintf(stdout, "a relay runs on this state directory: send it SIGHUP, and %s is free\n", name)
-	default:
-		_, err = fmt.Fprintf(stdout, "%s is free\n", name)
+	says, err := relay.Free(state, name)
+	if err == nil {
+		_, err = fmt.Fprintln(stdout, says)
 	}
 	return err
 }

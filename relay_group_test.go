@@ -311,6 +311,7 @@ func TestNamesAreFreed(t *testing.T) {
 	live := d.Receive("alice")
 	free(1, "nobody has the name dora", "dora")
 	free(0, "send it SIGHUP", "ALICE")
+	free(0, "is to be freed already: send the relay SIGHUP", "alice")
 	if now := d.names(); now["alice"] != before["alice"] {
 		t.Errorf("before SIGHUP alice is %q's", now["alice"])
 	}
@@ -334,6 +335,9 @@ func TestNamesAreFreed(t *testing.T) {
 	if !strings.Contains(log, "code=name-taken") || !strings.Contains(log, "identity="+before["carol"]) {
 		t.Errorf("the log does not say who wanted the name\n%s", log)
 	}
+	if strings.Contains(log, "not freed") {
+		t.Errorf("a name that was asked for twice is complained of\n%s", log)
+	}
 	if !strings.Contains(log, "freed") || !strings.Contains(log, before["alice"]) {
 		t.Errorf("the log says\n%s", log)
 	}
@@ -356,8 +360,19 @@ func TestNamesAreFreed(t *testing.T) {
 	}
 	// A state directory that is not there is no relay without names.
 	for _, args := range [][]string{{"-names"}, {"-free", "bob"}} {
-		if out, errs, status := runRelay(t, append(args, "-state", d.Path("nowhere"))...); status != 1 || out != "" || !strings.HasPrefix(errs, "relay: error: ") {
+		if out, errs, status := runRelay(t, append(args, "-state", d.Path("nowhere"))...); status != 1 || out != "" || !strings.HasPrefix(errs, "relay: error: ") ||
+			!strings.Contains(errs, "\nrelay: hint: give the relay's own with -state") {
 			t.Errorf("%q of nothing: %d, %q, %q", args, status, out, errs)
+		}
+	}
+	// A symbolic link is refused, by every use.
+	link := d.Path("link")
+	if err := os.Symlink(d.Path("relay"), link); err != nil {
+		t.Fatal(err)
+	}
+	for _, args := range [][]string{{"-names"}, {"-free", "bob"}, {"-fingerprint"}, {"-listen", "127.0.0.1:0"}} {
+		if out, errs, status := runRelay(t, append(args, "-state", link)...); status != 1 || out != "" || !strings.Contains(errs, "is a symbolic link") {
+			t.Errorf("%q through a link: %d, %q, %q", args, status, out, errs)
 		}
 	}
 }

@@ -44,55 +44,74 @@ func WriteNames(w io.Writer, dir string) error {
 	return err
 }
 
-// openNames reads the names of a state directory, which must exist.
+// openNames reads the names of a state directory, which a relay must have used.
 func openNames(dir string) (*registry, error) {
-	if _, err := os.Stat(dir); err != nil {
+	_, err := os.Stat(filepath.Join(dir, keyFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		_, err = os.Stat(filepath.Join(dir, namesFile))
+	}
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, &fail.Error{
+			Code: proto.Internal, Message: "no relay has used the state directory " + proto.Visible(dir), Err: err,
+			Hint: "give the relay's own with -state; that of doc/chatsecure-relay.service is /var/lib/private/chatsecure-relay",
+		}
+	case err != nil:
 		return nil, fmt.Errorf("state directory: %w", err)
 	}
 	return openRegistry(filepath.Join(dir, namesFile), slog.New(slog.DiscardHandler))
 }
 
-// Free makes a name nobody's. It returns true if a relay runs on the state directory:
-// that relay frees the name when it reloads.
-func Free(dir, name string) (asked bool, err error) {
+// Free makes a name nobody's, and says so. A relay that runs on the state directory frees the
+// name when it reloads.
+func Free(dir, name string) (says string, err error) {
 	g, err := openNames(dir)
 	if err != nil {
-		return false, err
+		return "", err
 	}
 	lock, err := lockFile(filepath.Join(dir, relayLock))
 	switch {
 	case err == nil:
 		defer lock.Close()
 		if g, err = openNames(dir); err != nil { // it may have changed since
-			return false, err
+			return "", err
 		}
 	case !errors.Is(err, syscall.EWOULDBLOCK):
-		return false, err
+		return "", err
 	}
 	folded := proto.FoldName(name)
 	o, ok := g.names[folded]
 	if !ok {
-		return false, &fail.Error{Code: proto.NoSuchName, Message: "nobody has the name " + proto.Visible(name), Hint: "relay -names shows the names"}
+		return "", &fail.Error{Code: proto.NoSuchName, Message: "nobody has the name " + proto.Visible(name), Hint: "relay -names shows the names"}
 	}
+	name = proto.Visible(name)
 	if lock != nil {
-		return false, g.release(folded, o.identity)
+		return name + " is free", g.release(folded, o.identity)
 	}
-	return true, askToFree(dir, folded, o)
+	before, err := askToFree(dir, folded, o)
+	if before {
+		return name + " is to be freed already: send the relay SIGHUP", err
+	}
+	return "a relay runs on this state directory: send it SIGHUP, and " + name + " is free", err
 }
 
-// askToFree puts a name into the file of names to free.
-func askToFree(dir, folded string, o owner) error {
+// askToFree puts a name into the file of names to free, and reports whether it was there before.
+func askToFree(dir, folded string, o owner) (before bool, err error) {
 	lock, err := lockFile(filepath.Join(dir, freeLock))
 	if err != nil {
-		return fmt.Errorf("%w; try again", err)
+		return false, fmt.Errorf("%w; try again", err)
 	}
 	defer lock.Close()
 	path := filepath.Join(dir, freeFile)
 	asked, err := state.ReadFile(path, maxNamesFile)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
+		return false, err
 	}
-	return state.ReplaceFile(path, fmt.Appendf(asked, "%s\t%s\n", folded, proto.FormatHash(o.identity)))
+	line := fmt.Sprintf("%s\t%s\n", folded, proto.FormatHash(o.identity))
+	if slices.Contains(strings.SplitAfter(string(asked), "\n"), line) {
+		return true, nil
+	}
+	return false, state.ReplaceFile(path, append(asked, line...))
 }
 
 // takeFreed frees the names in the file, and removes it once that is on the disk. A
