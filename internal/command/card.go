@@ -2,6 +2,7 @@ package command
 
 import (
 	"context"
+	"crypto/sha256"
 	"crypto/x509"
 	"encoding/hex"
 	"fmt"
@@ -42,10 +43,15 @@ type cardCertificate struct {
 	// it proves.
 	Refused    *cardRefusal      `json:"refused,omitempty"`
 	Identity   string            `json:"identity,omitempty"`
-	Chain      [][]byte          `json:"chain,omitempty"` // DER, up to the anchor
+	Chain      [][]byte          `json:"chain,omitempty"`   // DER, up to the anchor
+	Issuers    []cardIssuer      `json:"issuers,omitempty"` // of the chain, as a relay's -allow and -deny name them
 	Revocation *revocationObject `json:"revocation,omitempty"`
+}
 
-	path []string // names of the chain
+// cardIssuer is an authority above a card.
+type cardIssuer struct {
+	Name string `json:"name"`
+	Key  string `json:"key"` // SHA-256 of the SubjectPublicKeyInfo in hex
 }
 
 type cardRefusal struct {
@@ -166,7 +172,10 @@ func (v *surveyor) certificate(c card.CertificateReport, chain [][]byte) cardCer
 		return cc
 	}
 	cc.Identity, cc.Chain, cc.Revocation = hex.EncodeToString(person.Identity[:]), pathAbove(person), revocation(person.Revocation)
-	cc.path = authorityNames(person)
+	names := authorityNames(person)
+	for i, cert := range person.Path[1:] {
+		cc.Issuers = append(cc.Issuers, cardIssuer{names[i], proto.FormatHash(sha256.Sum256(cert.RawSubjectPublicKeyInfo))})
+	}
 	return cc
 }
 
@@ -230,7 +239,9 @@ func (c cardCertificate) text() string {
 		fmt.Fprintf(&b, "      refused: %s\n", proto.Visible(c.Refused.Message))
 		return b.String()
 	}
-	fmt.Fprintf(&b, "      chain: %s\n      revocation: %s, %s\n      identity: %s\n",
-		strings.Join(c.path, ", "), c.Revocation.Status, c.Revocation.Reason, c.Identity)
+	fmt.Fprintf(&b, "      revocation: %s, %s\n      identity: %s\n", c.Revocation.Status, c.Revocation.Reason, c.Identity)
+	for _, issuer := range c.Issuers {
+		fmt.Fprintf(&b, "      issuer %s  # %s\n", issuer.Key, issuer.Name)
+	}
 	return b.String()
 }

@@ -27,7 +27,7 @@ func diagnosis(t *testing.T, r town.Result) map[string]doctorObject {
 			order = append(order, o.Check)
 		}
 	}
-	if got := strings.Join(order, " "); got != "module reader card certificate chain crl relay clock state" {
+	if got := strings.Join(order, " "); got != "module reader card certificate chain crl relay admission clock state" {
 		t.Errorf("the checks are %s; %q", got, r.Stderr)
 	}
 	return checks
@@ -41,8 +41,8 @@ func TestDoctorFindsNothing(t *testing.T) {
 		t.Errorf("with another fingerprint: %+v", r)
 	}
 	out := w.Must("", "alice", "-fingerprint", fingerprint, "doctor")
-	if strings.Contains(out, "failed") || strings.Contains(out, "skipped") || strings.Count(out, "\n") != 9 ||
-		!strings.Contains(out, fingerprint) {
+	if strings.Contains(out, "failed") || strings.Count(out, "skipped") != 1 || strings.Count(out, "\n") != 10 ||
+		!strings.Contains(out, fingerprint) || !strings.Contains(out, "\nskipped admission    only a connection shows whether the relay lets you in\n") {
 		t.Errorf("doctor says %q", out)
 	}
 	if _, err := os.Lstat(w.Path("state-alice")); !os.IsNotExist(err) {

@@ -1,7 +1,9 @@
 package command
 
 import (
+	"crypto/sha256"
 	"encoding/json"
+	"fmt"
 	"maps"
 	"os"
 	"reflect"
@@ -161,6 +163,15 @@ func TestAllJSONByTheSchema(t *testing.T) {
 	check(w.Run("", "alice", "-json", "whois", "nobody").Stdout)
 	check(w.Run("", "alice", "-json", "nonsense").Stdout)
 	check(w.Run("", "alice", "-json", "-card", w.Path("none"), "card").Stdout)
+	// The authorities above the card stand in both forms as the relay's -allow takes them.
+	cards, text := w.Must("", "alice", "-json", "card"), w.Must("", "alice", "card")
+	for _, ca := range w.PKI.CAs() {
+		key := sha256.Sum256(ca.Cert.RawSubjectPublicKeyInfo)
+		name := ca.Cert.Subject.CommonName
+		if !strings.Contains(cards, fmt.Sprintf(`{"name":"%s","key":"%x"}`, name, key)) || !strings.Contains(text, fmt.Sprintf("\n      issuer %x  # %s\n", key, name)) {
+			t.Errorf("card does not show %s and %x: %s%s", name, key, cards, text)
+		}
+	}
 	w.Stop()
 	w.StartRelay("relay")
 	for line := ""; !strings.Contains(line, `"type":"back"`); check(line) {

@@ -42,7 +42,8 @@ Commands:
   release
         give up your name at the relay
   doctor
-        check everything that a connection needs, and name what is missing
+        check this side's needs of a connection, and the relay's fingerprint;
+        only a connection shows whether the relay lets you in
   completion bash|zsh|fish
         a script that completes the command line in a shell
 
@@ -160,7 +161,8 @@ Give up your name at the relay.
 `},
 	{"doctor", runDoctor, `usage: client [options] doctor
 
-Check everything that a connection needs, and name what is missing.
+Check this side's needs of a connection, and the relay's fingerprint;
+only a connection shows whether the relay lets you in.
 `},
 	{"completion", runCompletion, `usage: client [options] completion bash|zsh|fish
 
