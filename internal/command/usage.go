@@ -42,8 +42,8 @@ Commands:
   release
         give up your name at the relay
   doctor
-        check this side's needs of a connection, and the relay's fingerprint;
-        only a connection shows whether the relay lets you in
+        check the needs of a connection, and name what is missing; only a
+        connection shows whether the relay lets you in
   completion bash|zsh|fish
         a script that completes the command line in a shell
 
@@ -161,8 +161,8 @@ Give up your name at the relay.
 `},
 	{"doctor", runDoctor, `usage: client [options] doctor
 
-Check this side's needs of a connection, and the relay's fingerprint;
-only a connection shows whether the relay lets you in.
+Check the needs of a connection, and name what is missing; only a
+connection shows whether the relay lets you in.
 `},
 	{"completion", runCompletion, `usage: client [options] completion bash|zsh|fish
 

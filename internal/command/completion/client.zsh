@@ -16,7 +16,7 @@ _chatsecure_client() {
 		'trust:the relays and people that are known'
 		'logout:erase the key that -keep has stored'
 		'release:give up your name at the relay'
-		'doctor:check everything that a connection needs, and name what is missing'
+		'doctor:check the needs of a connection, and name what is missing; only a connection shows whether the relay lets you in'
 		'completion:a script that completes the command line in a shell'
 	)
 	_arguments -C \
