@@ -286,6 +286,33 @@ func TestGroupFiles(t *testing.T) {
 	}
 }
 
+// TestUnknownRevocationIsOneLine: a connection with an unknown revocation has one line in the
+// log, a warning with the reason, and -crl needs its directory at the start.
+func TestUnknownRevocationIsOneLine(t *testing.T) {
+	d := newDepartment(t, "alice")
+	empty := d.Path("empty")
+	args := []string{"-ca-bundle", d.Path("lab", "ca-bundle.pem"), "-crl", empty}
+	_, errs, status := runRelay(t, append([]string{"-state", d.Path("relay"), "-listen", "127.0.0.1:0"}, args...)...)
+	if status != 1 || !strings.Contains(errs, "-crl "+empty+": no such file") {
+		t.Errorf("without the directory: %d, %q", status, errs)
+	}
+	if err := os.Mkdir(empty, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	d.start(args...)
+	d.here("alice")
+	log := d.stop()
+	var lines []string
+	for line := range strings.Lines(log) {
+		if strings.Contains(line, "no revocation list") {
+			lines = append(lines, line)
+		}
+	}
+	if len(lines) != 1 || !strings.Contains(lines[0], "level=WARN msg=connected name=alice") || !strings.Contains(lines[0], "revocation=unknown reason=") {
+		t.Errorf("the log says\n%s", log)
+	}
+}
+
 // TestNamesAreFreed: a leaver's name is freed by a running relay and where none runs, and
 // another person takes it.
 func TestNamesAreFreed(t *testing.T) {

@@ -532,7 +532,7 @@ func TestRelayLogsUnusualLists(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer ids.fetcher.Close()
-	says(`version 1.crl","authority":`, `"remark":"unusual: it is of version 1"`)
+	says(`version 1.crl","authority":"CN=`, `"remark":"unusual: it is of version 1"`)
 	ids.listsChanged()
 	says()
 	put(forms["no nextUpdate"])
