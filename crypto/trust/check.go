@@ -1,6 +1,7 @@
 package trust
 
 import (
+	"cmp"
 	"slices"
 	"time"
 
@@ -77,19 +78,22 @@ func (c check) choose(paths []path, at time.Time) (path, RevocationResult, error
 			best, found = p, result
 		}
 		if result.Certificates[0].Status == RevocationRevoked {
-			found = result
+			best, found = p, result
 			break
 		}
 	}
+	refused := &Error{Code: proto.CertificateRevoked, Reason: found.Reason, Hint: found.Hint}
 	switch {
 	case found.Status == RevocationRevoked:
-		return path{}, found, &Error{Code: proto.CertificateRevoked, Reason: found.Reason, Hint: found.Hint}
 	case found.Status == RevocationUnknown && c.policy == PolicyRequire:
 		hint := "use -crl-policy try"
 		if found.Hint != "" {
 			hint = found.Hint + ", or " + hint
 		}
-		return path{}, found, &Error{Code: proto.RevocationUnknown, Reason: found.Reason, Hint: hint, Other: found.told}
+		refused = &Error{Code: proto.RevocationUnknown, Reason: found.Reason, Hint: hint, Other: found.told}
+	default:
+		return best, found, nil
 	}
-	return best, found, nil
+	refused.Places = c.crls.Places(&Person{Path: best.certs, Signers: best.signers}, cmp.Or(c.now, at))
+	return path{}, found, refused
 }

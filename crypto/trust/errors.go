@@ -20,6 +20,9 @@ type Error struct {
 	Reason string     // a sentence for people, safe to print and without a civil number
 	Hint   string     // a remedy on this machine; may be empty
 	Other  string     // the sentence for the side that is refused, where Reason speaks of this machine; else ""
+	// Places has the lists that may change a verdict on revocation: remembered with it, they
+	// cost no second search for paths.
+	Places []CRLFetch
 }
 
 // Error returns the reason.

@@ -46,8 +46,7 @@ func privateKind(addr netip.Addr) string {
 	case addr.IsMulticast():
 		return "a multicast address"
 	}
-	contains := func(p netip.Prefix) bool { return p.Contains(addr) }
-	if slices.ContainsFunc(special, contains) || addr.Is6() && !global.Contains(addr) {
+	if slices.ContainsFunc(special, func(p netip.Prefix) bool { return p.Contains(addr) }) || addr.Is6() && !global.Contains(addr) {
 		return "an address for special use"
 	}
 	return ""

@@ -67,10 +67,7 @@ func (c cache) open(now time.Time) error {
 	}
 	entries, err := os.ReadDir(c.dir)
 	for _, entry := range entries {
-		if !state.IsTemp(entry.Name()) {
-			continue
-		}
-		if info, err := entry.Info(); err == nil && now.Sub(info.ModTime()) > stale {
+		if info, err := entry.Info(); err == nil && state.IsTemp(entry.Name()) && now.Sub(info.ModTime()) > stale {
 			os.Remove(filepath.Join(c.dir, entry.Name())) // another process may be faster
 		}
 	}

@@ -99,7 +99,7 @@ func (f *Fetcher) Verify(v *trust.Verifier, b *trust.Bundle, name string) (*trus
 	if f == nil {
 		return person, err
 	}
-	places := f.places(v, b, person, err)
+	places := f.places(person, err)
 	var underway fetching
 	for _, b := range f.begin(places) {
 		if b.Lacking {
@@ -163,14 +163,15 @@ func (f *Fetcher) VerifyWait(ctx context.Context, v *trust.Verifier, b *trust.Bu
 }
 
 // places returns the places of the lists about a certificate. person and verdict are the
-// results of Verify. There are none for a certificate without a path.
-func (f *Fetcher) places(v *trust.Verifier, b *trust.Bundle, person *trust.Person, verdict error) (places []trust.CRLFetch) {
+// results of Verify. There are none for a certificate without a path. A hold may be lifted.
+func (f *Fetcher) places(person *trust.Person, verdict error) (places []trust.CRLFetch) {
+	refused, ok := errors.AsType[*trust.Error](verdict)
 	switch {
 	case f.cfg.Off:
-	case verdict == nil && person.Revocation.Status != trust.RevocationOff:
+	case ok:
+		places = refused.Places
+	case person.Revocation.Status != trust.RevocationOff:
 		places = f.cfg.Lists.Places(person, f.cfg.Now())
-	case fail.HasCode(verdict, proto.RevocationUnknown), fail.HasCode(verdict, proto.CertificateRevoked): // a hold may be lifted
-		places, _ = v.Places(b.X509, b.Chain)
 	}
 	return places
 }

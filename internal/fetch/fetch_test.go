@@ -78,6 +78,54 @@ func TestFetchedRevocation(t *testing.T) {
 	wire.WantCode(t, err, proto.CertificateRevoked)
 }
 
+// TestFetchRefusedAgain: a refusal is remembered with the places of its lists, as long as there is no
+// other list. To look again at somebody revoked, or of an unknown status, costs no search for paths.
+func TestFetchRefusedAgain(t *testing.T) {
+	for _, code := range []proto.Code{proto.RevocationUnknown, proto.CertificateRevoked} {
+		s := newScene(t)
+		s.PKI.Revoke(s.Alice, time.Now().Add(-time.Minute), 6)
+		s.Publish()
+		side := s.open(trust.PolicyRequire)
+		if code == proto.CertificateRevoked {
+			side.refresh()
+		} else {
+			side.Close()
+		}
+		look := func() *trust.CRLFetch {
+			t.Helper()
+			person, err := side.verifier.Verify(side.bundle, "alice")
+			wire.WantCode(t, err, code)
+			places := side.places(person, err)
+			if len(places) != 3 || places[0].URL != s.Web.URL+"/crl/auth.crl" || places[0].Lacking != (code == proto.RevocationUnknown) {
+				t.Fatalf("%s: the places are %+v", code, places)
+			}
+			return &places[0]
+		}
+		first := look()
+		if look() != first {
+			t.Errorf("%s: the places were looked for again", code)
+		}
+		s.pass(time.Hour)
+		if look() == first {
+			t.Errorf("%s: the places are those of an hour ago", code)
+		}
+	}
+}
+
+// BenchmarkRefusedAgain looks again at somebody revoked.
+func BenchmarkRefusedAgain(b *testing.B) {
+	s := &scene{Lists: wire.NewLists(b), clock: time.Now()}
+	s.PKI.Revoke(s.Alice, time.Now().Add(-time.Minute), 1)
+	s.Publish()
+	side := s.open(trust.PolicyRequire)
+	side.refresh()
+	for b.Loop() {
+		if _, err := side.verify(); !fail.HasCode(err, proto.CertificateRevoked) {
+			b.Fatal(err)
+		}
+	}
+}
+
 func TestFetchNothingForStrangers(t *testing.T) {
 	for _, who := range []struct {
 		name   string
@@ -96,8 +144,11 @@ func TestFetchNothingForStrangers(t *testing.T) {
 			for _, c := range stranger.Chain {
 				bundle.Chain = append(bundle.Chain, c.Raw)
 			}
-			// Without this, ignoring the signature would go unnoticed.
-			if places := side.places(side.verifier, &bundle, nil, &trust.Error{Code: proto.RevocationUnknown}); places != nil {
+			if _, err := side.Verify(side.verifier, &bundle, "alice"); err == nil {
+				t.Error("the stranger was accepted")
+			}
+			// The bundle is another's, which is refused first. This is about the certificate alone.
+			if places, err := side.verifier.Places(bundle.X509, bundle.Chain); places != nil || err == nil {
 				t.Error("a list is fetched for a certificate that leads to no anchor, or is over")
 			}
 			side.settle()

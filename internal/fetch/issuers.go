@@ -41,8 +41,7 @@ func (f *Fetcher) Issuers(ctx context.Context, leaf []byte, have [][]byte, again
 	}
 	ctx, cancel := context.WithTimeout(ctx, issuersTimeout)
 	defer cancel()
-	stop := context.AfterFunc(f.ctx, cancel)
-	defer stop()
+	defer context.AfterFunc(f.ctx, cancel)()
 
 	cached := CachedIssuers(f.cfg.State)
 	found, missing = f.climb(ctx, cert, trust.Authorities(have), trust.Authorities(slices.Concat(have, cached)), again)
