@@ -47,7 +47,7 @@ func readCertificates(text []byte) (certs []pemCertificate, notices []string, er
 		switch label := blocks.Type; {
 		case label == "CERTIFICATE" || label == "X509 CERTIFICATE":
 		case label == "TRUSTED CERTIFICATE":
-			return refuse("a certificate in a form of OpenSSL's own; openssl x509 -in FILE -out FILE.pem converts it")
+			return refuse("a certificate in a form of OpenSSL's own; openssl x509 -in FILE -out FILE.pem converts it, the first of several only")
 		case label == "PKCS7" || label == "CMS":
 			return refuse("a PKCS#7 file; openssl pkcs7 -print_certs -in FILE -out FILE.pem takes the certificates out")
 		case strings.HasSuffix(label, "PRIVATE KEY"):

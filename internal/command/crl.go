@@ -31,7 +31,8 @@ type crlObject struct {
 	Oddity     string   `json:"oddity,omitempty"` // it changes nothing
 	Flaw       string   `json:"flaw,omitempty"`   // why the list clears nobody; it revokes all the same
 
-	issuer string // the authority's name for people
+	issuer  string // the authority's name for people
+	refuted bool   // no certificate of the authority at hand has made the signature
 }
 
 // runCRL lists the revocation lists at hand. With refresh it fetches them
@@ -125,8 +126,12 @@ func (a *app) refreshLists(ctx context.Context, dir string) (signers [][]byte, f
 	} else if results, err = fetcher.Refresh(ctx, verifier, leaf, signers); err != nil {
 		a.out.notice("no list is fetched for your own certificate: %s", err)
 	}
-	if len(results) == 0 {
+	switch {
+	case len(results) > 0 || err != nil:
+	case leaf == nil:
 		a.out.notice("there is no list to fetch now: other people's are fetched when you meet them, and your own with -card CARD")
+	default:
+		a.out.notice("there is no list to fetch now: your own certificate names no place of one, and other people's are fetched when you meet them")
 	}
 	return signers, a.tellResults(results), nil
 }
@@ -170,12 +175,15 @@ func (a *app) crlObject(l trust.CRLInfo, fetched time.Time) crlObject {
 	return crlObject{
 		head: a.out.head("crl"), Issuer: l.Name, Kind: l.Kind, Number: l.Number, Base: l.Base, Entries: l.Entries,
 		ThisUpdate: jsonTime{l.ThisUpdate}, NextUpdate: jsonTime{l.NextUpdate}, Source: l.Source, Fetched: jsonTime{fetched},
-		Verified: l.Verified, Oddity: l.Oddity, Flaw: l.Flaw, issuer: l.Issuer,
+		Verified: l.Verified, Oddity: l.Oddity, Flaw: l.Flaw, issuer: l.Issuer, refuted: l.Refuted,
 	}
 }
 
 func (o crlObject) text() string {
-	now, kind := o.Time.Time, o.Kind+" list "+orNone(o.Number)
+	now, kind := o.Time.Time, o.Kind+" list without a number"
+	if o.Number != "" {
+		kind = o.Kind + " list " + o.Number
+	}
 	if o.Base != "" {
 		kind += " upon " + o.Base
 	}
@@ -191,9 +199,16 @@ func (o crlObject) text() string {
 	if !o.Fetched.IsZero() {
 		text += ", fetched " + age(now.Sub(o.Fetched.Time))
 	}
-	text += ", signature checked"
-	if !o.Verified {
-		text += " when it is used"
+	switch {
+	case o.refuted:
+		text += ", counts for nobody: it is not signed by any key of its authority that is at hand"
+	case !o.Verified:
+		text += ", signature checked when it is used"
+	default:
+		text += ", signature checked"
+	}
+	if o.ThisUpdate.Sub(now) > trust.ClockTolerance {
+		text += "\n  clears nobody before its date; is the clock here right?"
 	}
 	if remark := (trust.CRLInfo{Oddity: o.Oddity, Flaw: o.Flaw}).Remark(); remark != "" {
 		text += "\n  " + remark

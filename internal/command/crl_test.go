@@ -57,12 +57,37 @@ func TestCRL(t *testing.T) {
 	w.Fails(2, "", []string{"-fetch", "crl", "refresh"}, "there is no state directory", "-name NAME")
 }
 
+// TestCRLText: of a list that counts for nothing or clears nobody, crl says so.
+func TestCRLText(t *testing.T) {
+	now := time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
+	object := func(change func(*crlObject)) string {
+		o := crlObject{head: head{Time: jsonTime{now}}, issuer: `"EC"`, Kind: "base", Number: "07", Source: "dir/a.crl"}
+		o.ThisUpdate, o.NextUpdate = jsonTime{now.Add(-time.Hour)}, jsonTime{now.Add(time.Hour)}
+		change(&o)
+		return o.text()
+	}
+	for says, change := range map[string]func(*crlObject){
+		"base list 07 of 2026-11-22 11:00:00":       func(*crlObject) {},
+		"base list without a number of 2026":        func(o *crlObject) { o.Number = "" },
+		"signature checked\n":                       func(o *crlObject) { o.Verified = true },
+		"signature checked when it is used\n":       func(*crlObject) {},
+		"counts for nobody: it is not signed by":    func(o *crlObject) { o.refuted = true },
+		"(still to come)":                           func(o *crlObject) { o.ThisUpdate = jsonTime{now.Add(time.Hour)} },
+		"\n  clears nobody before its date; is the": func(o *crlObject) { o.ThisUpdate = jsonTime{now.Add(time.Hour)} },
+	} {
+		if text := object(change); !strings.Contains(text, says) || strings.Contains(text, "before its date") != strings.Contains(text, "still to come") ||
+			strings.Contains(text, "counts for nobody") && strings.Contains(text, "when it is used") {
+			t.Errorf("%q does not say %q", text, says)
+		}
+	}
+}
+
 // TestCRLRefreshFirst: crl refresh can be a person's first command. Damage in
 // the cache is reported also without -v.
 func TestCRLRefreshFirst(t *testing.T) {
 	w := town.New(t, town.People("alice"))
 	if r := w.Run("", "alice", "-q=false", "-fetch", "crl", "refresh"); r.Status != 0 ||
-		!strings.Contains(r.Stderr, "there is no list to fetch") {
+		!strings.Contains(r.Stderr, "there is no list to fetch now: your own certificate names no place") {
 		t.Errorf("the first: %+v", r)
 	}
 	damaged := w.Path("state-alice", "crls", "http:%2F%2Fcrls.example%2Fa.crl")

@@ -538,6 +538,9 @@ func TestRelayLogsUnusualLists(t *testing.T) {
 	put(forms["no nextUpdate"])
 	ids.listsChanged()
 	says(`no nextUpdate.crl","authority":`, `"remark":"clears nobody: it does not say when the next one is due"`)
+	put(forms["of tomorrow"])
+	ids.listsChanged()
+	says(`of tomorrow.crl","authority":`, `"remark":"from the future: it clears nobody before `)
 }
 
 // TestRelayWarnsOnceOfUselessLists: of a list that is overdue, of one with a false signature,

@@ -45,7 +45,7 @@ func (r *remarks) tell(log *slog.Logger, lists *trust.CRLStore, dir string, now 
 	made, sources := make(map[remark]bool), make(map[string]string)
 	for _, l := range lists.List() {
 		sources[l.Source] = proto.Visible(l.Name)
-		for _, text := range []string{l.Remark(), overdue(l, now), refuted(l)} {
+		for _, text := range []string{l.Remark(), overdue(l, now), future(l, now), refuted(l)} {
 			key := remark{l.Source, l.Number, text}
 			if text != "" && !r.made[key] && !made[key] {
 				log.Warn("revocation list", "list", l.Source, "authority", sources[l.Source], "remark", text)
@@ -69,6 +69,13 @@ func overdue(l trust.CRLInfo, now time.Time) string {
 		return ""
 	}
 	return "overdue: it clears nobody since " + l.NextUpdate.UTC().Format(time.RFC3339) + ", when the next one was due"
+}
+
+func future(l trust.CRLInfo, now time.Time) string {
+	if l.ThisUpdate.Sub(now) <= trust.ClockTolerance {
+		return ""
+	}
+	return "from the future: it clears nobody before " + l.ThisUpdate.UTC().Format(time.RFC3339) + "; is the clock here right?"
 }
 
 func refuted(l trust.CRLInfo) string {
