@@ -42,15 +42,14 @@ type Config struct {
 	// default is KeySource.Ready.
 	ReadyKey func(crypto.Suite) (crypto.KEMKey, bool)
 
-	// Failures is the number of handshakes of one address that may fail at once.
-	// Tests of many failures set it. The default is MaxFailures.
+	// Failures is the number of handshakes of one address that may fail at once, before all
+	// others come first. Tests of many failures set it. The default is MaxFailures.
 	Failures int
 
 	// Tests set these bounds.
 	maxHeld          int64         // default maxHeld
 	ofPerson         int           // default MaxOfPerson
 	handshakeTimeout time.Duration // default proto.HandshakeTimeout
-	busyPause        time.Duration // default busyPause
 }
 
 // SetCiphers allows the suites of a comma-separated list. An empty list allows
@@ -86,7 +85,6 @@ func (cfg *Config) complete() error {
 	cfg.maxHeld = cmp.Or(cfg.maxHeld, maxHeld)
 	cfg.ofPerson = cmp.Or(cfg.ofPerson, MaxOfPerson)
 	cfg.handshakeTimeout = cmp.Or(cfg.handshakeTimeout, proto.HandshakeTimeout)
-	cfg.busyPause = cmp.Or(cfg.busyPause, busyPause)
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}

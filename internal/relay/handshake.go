@@ -1,11 +1,9 @@
 package relay
 
 import (
-	"cmp"
 	"context"
 	"crypto/sha256"
 	"errors"
-	"io"
 	"log/slog"
 	"net"
 	"slices"
@@ -42,6 +40,7 @@ func (r *Relay) greet(v *visitor) {
 	deadline := time.Now().Add(r.cfg.handshakeTimeout)
 	ctx, cancel := context.WithDeadline(r.running, deadline.Add(-lastWord))
 	defer cancel()
+	v.wakes(cancel)
 	v.socket.SetDeadline(deadline)
 	h := &handshake{relay: r, visitor: v, socket: v.socket, lines: proto.NewLineReader(v.socket), ctx: ctx}
 	c, err := h.run()
@@ -137,6 +136,9 @@ func (h *handshake) answer(suite crypto.Suite) (key crypto.KEMKey, err error) {
 	var signature []byte
 	err = h.work(func() error {
 		var ok bool
+		if suite.Name() != crypto.SuiteMLKEM && h.relay.turns.owes(h.visitor.addr, time.Now()) {
+			return proto.Errorf(proto.Busy, "your address has taken too many keys of that cipher suite; try again later")
+		}
 		if key, ok = h.relay.cfg.ReadyKey(suite); !ok {
 			return proto.Errorf(proto.Busy, "no key of that cipher suite is ready; try again")
 		}
@@ -231,40 +233,30 @@ func (h *handshake) welcome(w *proto.Welcome) []byte {
 // work does a part of the handshake that is costly, in turn with other addresses. It
 // charges a failure before the next part of the address's work.
 func (h *handshake) work(part func() error) error {
-	if err := h.relay.turns.take(h.ctx, h.visitor.addr); err != nil {
-		return cmp.Or(h.pause(), h.relay.orStopping(err))
+	if err := h.visitor.waits(true); err != nil {
+		return err
 	}
-	defer h.relay.turns.give()
-	err := part()
-	if err != nil && !errors.Is(err, fetch.ErrFetching) {
+	turn, err := h.relay.turns.take(h.ctx, h.visitor.addr, h.cost > 0)
+	if err == nil {
+		defer h.relay.turns.give(turn)
+	}
+	if evicted := h.visitor.waits(false); evicted != nil {
+		return evicted
+	}
+	if err != nil {
+		return h.relay.orStopping(proto.Errorf(proto.Busy, "too many handshakes at once; try again"))
+	}
+	if err = part(); err != nil && !errors.Is(err, fetch.ErrFetching) {
 		h.charge(err)
 	}
 	return err
 }
 
-// busyPause is the time that passes before a visitor hears that its address has too much
-// work: most try again at once, and each visit costs something.
-const busyPause = 2 * time.Second
-
-// pause waits for busyPause, or until the visitor has to give way to another. The error
-// says that it has.
-func (h *handshake) pause() error {
-	end, _ := h.ctx.Deadline()
-	if pause := time.Now().Add(h.relay.cfg.busyPause); pause.Before(end) {
-		end = pause
-	}
-	if err := h.visitor.waits(true); err != nil {
-		return err
-	}
-	h.socket.SetReadDeadline(end)
-	io.CopyN(io.Discard, h.socket, proto.MaxHandshakeLine) // it has nothing to say
-	return h.visitor.waits(false)
-}
-
 // charge charges the visitor's address for a failed handshake, once. The relay's own
-// faults cost nothing.
+// faults cost nothing. A visitor that gave way to another is charged, or new ones would pay for
+// the old.
 func (h *handshake) charge(err error) {
-	if told := tellable(err); h.cost == 0 || told != nil && slices.Contains([]proto.Code{proto.Busy, proto.Shutdown, proto.Internal}, told.Code) {
+	if told := tellable(err); h.cost == 0 || told != nil && told != tooMany && slices.Contains([]proto.Code{proto.Busy, proto.Shutdown, proto.Internal}, told.Code) {
 		return
 	}
 	h.relay.turns.fail(h.visitor.addr, h.cost)

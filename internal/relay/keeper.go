@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/netip"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -152,14 +151,19 @@ func (r *Relay) readFiles() {
 	}
 }
 
-// recheck checks identities, in turn with the handshakes.
+// recheck checks identities, and breaks off for changed files: a check of all follows on
+// these. It has every second turn of a worker.
 func (r *Relay) recheck(conns []*conn) {
 	for _, c := range conns {
-		if r.turns.take(r.running, netip.Prefix{}) != nil {
+		if r.checks.due.Load()&checkFiles != 0 {
+			return
+		}
+		turn, err := r.turns.take(r.running, &r.turns.inspector, true)
+		if err != nil {
 			return
 		}
 		c.recheck()
-		r.turns.give()
+		r.turns.give(turn)
 	}
 }
 

@@ -58,7 +58,6 @@ func New(cfg Config) (*Relay, error) {
 	}
 	r := &Relay{
 		cfg: cfg, log: cfg.Log,
-		halfOpen: newHalfOpen(maxHalfOpen, maxHalfOpenAddr),
 		// Certificates take at most half of the processors. Under a storm of
 		// handshakes the other half still serves the connected clients.
 		turns:  newTurns((runtime.GOMAXPROCS(0)+1)/2, cfg.Failures),
@@ -66,6 +65,7 @@ func New(cfg Config) (*Relay, error) {
 		memory: newMemory(cfg.maxHeld),
 		checks: checks{wake: make(chan struct{}, 1)},
 	}
+	r.halfOpen = newHalfOpen(MaxHalfOpen, MaxHalfOpenAddr, r.turns)
 	r.running, r.stop = context.WithCancel(context.Background())
 	if r.cfg.ReadyKey == nil {
 		r.cfg.ReadyKey = r.keys.Ready

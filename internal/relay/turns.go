@@ -3,51 +3,62 @@ package relay
 import (
 	"container/list"
 	"context"
+	"math/rand/v2"
 	"net/netip"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
-
-	"chatsecure/proto"
 )
 
-// The pace of failed handshakes. Each costs the relay a KEM key, and signatures of its
-// own and of strangers, whether a card is behind it or not. So an address may fail
-// MaxFailures times at once, and then once in FailureEvery. Its other work waits
-// meanwhile, and no signature of it is checked. Success costs nothing: many people may
-// share an address.
+// The account of failed handshakes. Each costs the relay a KEM key, and signatures of its
+// own and of strangers, whether a card is behind it or not. An address may fail MaxFailures
+// times at once, and then once in FailureEvery. Beyond that it is a debtor: others come
+// first. Success costs nothing: many people may share an address.
 const (
-	MaxFailures  = 64
-	FailureEvery = 200 * time.Millisecond
+	MaxFailures  = 16
+	FailureEvery = time.Second
 	// RSAFailure is the cost of a failure that took one of the few RSA keys.
 	RSAFailure = 8
-	// maxDebt bounds the time for which an address has to wait after a storm.
-	maxDebt = 2 * MaxFailures * FailureEvery
-	// maxPaced bounds the work of an address that waits for the end of a debt. It would
-	// not come in time for more, and each takes one of the places for handshakes.
-	maxPaced = 40
+	// maxDebt bounds the time for which an address is a debtor after a storm.
+	maxDebt = time.Minute
+	// DebtorsRest is the rest of all debtors after a piece of their work, in times of what it
+	// took. So all together get half of one worker.
+	DebtorsRest = 1
 	// maxAccounts bounds the addresses with failures, to some 2 MiB.
 	maxAccounts = 16 << 10
 )
 
 // turns gives the processors that check certificates to the addresses in turn: one that
-// has much work waits for itself.
+// has much work waits for itself. The work of debtors waits for that of all others.
 type turns struct {
-	credit time.Duration // how far an address may be in debt
+	credit time.Duration // how far an address may owe before it is a debtor
 
-	mu       sync.Mutex // guards the fields below
-	idle     int        // workers
-	accounts map[netip.Prefix]*account
-	order    list.List   // of *account: those with waiting work, the next one first
-	timer    *time.Timer // for the end of a debt, while a worker is idle
+	mu        sync.Mutex // guards the fields below
+	idle      int        // workers
+	accounts  map[netip.Prefix]*account
+	order     list.List   // of *account: those with waiting work, the next one first
+	inspector account     // its work is always the next
+	debtor    bool        // a worker is at a debtor's work
+	rest      time.Time   // until then the work of debtors waits
+	timer     *time.Timer // for the end of the rest, while a worker is idle
 }
 
-// account is an address with waiting work, or with failures that are not paid off.
+// account is an address with visitors, or with failures that are not paid off.
 type account struct {
-	addr    netip.Prefix
-	paid    time.Time     // when its failures will be paid off
-	waiting []chan error  // each gets nil when its turn comes, or the reason why it does not
-	place   *list.Element // in turns.order; nil without waiting work
+	addr     netip.Prefix
+	paid     atomic.Int64  // when its failures will be paid off, in Unix nanoseconds
+	visitors int           // guarded by turns.mu
+	waiting  [2][]*turn    // guarded by turns.mu: first visits, and those that go on
+	place    *list.Element // in turns.order; nil without waiting work
+}
+
+// turn is a piece of work. Work of one address has no order: who fills it with his own
+// cannot keep a neighbour waiting for all of that.
+type turn struct {
+	came   chan struct{} // closed when its turn comes
+	debtor bool
+	began  time.Time
 }
 
 func newTurns(workers, failures int) *turns {
@@ -61,146 +72,153 @@ func newTurns(workers, failures int) *turns {
 	return t
 }
 
-// account returns the account of an address, a new one if need be.
-func (t *turns) account(addr netip.Prefix) *account {
+// enter returns the account of a new visitor's address. leave must follow.
+func (t *turns) enter(addr netip.Prefix) *account {
+	t.mu.Lock()
+	defer t.mu.Unlock()
 	a := t.accounts[addr]
 	if a == nil {
 		a = &account{addr: addr}
 		t.accounts[addr] = a
 	}
+	a.visitors++
 	return a
 }
 
-// settle forgets the account if there is nothing to remember.
+func (t *turns) leave(a *account) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	a.visitors--
+	t.settle(a, time.Now())
+}
+
+// settle forgets an account if there is nothing to remember, or no room.
 func (t *turns) settle(a *account, now time.Time) {
-	if len(a.waiting) == 0 && !a.paid.After(now) {
+	if a.visitors == 0 && (a.paid.Load() <= now.UnixNano() || len(t.accounts) > maxAccounts) {
 		delete(t.accounts, a.addr)
 	}
 }
 
-// debt returns the time for which the address's work has to wait.
-func (t *turns) debt(a *account, now time.Time) time.Duration {
-	return max(0, a.paid.Sub(now.Add(t.credit)))
-}
-
-// take waits for a worker, until ctx ends. After success give must follow.
-func (t *turns) take(ctx context.Context, addr netip.Prefix) error {
-	turn := make(chan error, 1)
-	t.mu.Lock()
-	a := t.account(addr)
-	a.waiting = append(a.waiting, turn)
-	if a.place == nil {
-		a.place = t.order.PushBack(a)
-	}
-	t.pace(a)
-	t.shareOut()
-	t.mu.Unlock()
-	select {
-	case err := <-turn:
-		return err
-	case <-ctx.Done():
-	}
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if i := slices.Index(a.waiting, turn); i >= 0 {
-		t.drop(a, i)
-	} else if <-turn == nil { // its turn came at this very moment
-		t.idle++
-		t.shareOut()
-	}
-	return errTooMuch
-}
-
-var errTooMuch = proto.Errorf(proto.Busy, "too many handshakes at once; try again")
-
-// pace refuses the work that an address in debt has too much.
-func (t *turns) pace(a *account) {
-	for len(a.waiting) > maxPaced && t.debt(a, time.Now()) > 0 {
-		last := len(a.waiting) - 1
-		a.waiting[last] <- errTooMuch
-		t.drop(a, last)
-	}
-}
-
-// give ends the work that take began.
-func (t *turns) give() {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.idle++
-	t.shareOut()
-}
-
-// fail charges an address for the failure of a handshake. For failed work it comes
-// before give, so that the next work of the address is bought by none that is free.
-func (t *turns) fail(addr netip.Prefix, cost int) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	now := time.Now()
-	if len(t.accounts) >= maxAccounts {
-		t.forgetLocked(now)
-	}
-	if t.accounts[addr] == nil && len(t.accounts) >= maxAccounts {
-		return
-	}
-	a := t.account(addr)
-	if a.paid.Before(now) {
-		a.paid = now
-	}
-	a.paid = a.paid.Add(time.Duration(cost) * FailureEvery)
-	if most := now.Add(maxDebt); a.paid.After(most) {
-		a.paid = most
-	}
-	t.pace(a)
-}
-
-// forget drops the accounts without waiting work whose failures are paid off.
+// forget drops the accounts without visitors whose failures are paid off.
 func (t *turns) forget() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.forgetLocked(time.Now())
-}
-
-func (t *turns) forgetLocked(now time.Time) {
+	now := time.Now()
 	for _, a := range t.accounts {
 		t.settle(a, now)
 	}
 }
 
-// drop takes the i-th waiting work out of the queue of its address. The address goes to
-// the end of the order.
-func (t *turns) drop(a *account, i int) {
-	a.waiting = slices.Delete(a.waiting, i, i+1)
-	if len(a.waiting) > 0 {
-		t.order.MoveToBack(a.place)
-		return
-	}
-	t.order.Remove(a.place)
-	a.place = nil
-	t.settle(a, time.Now())
+// owes reports whether an address is a debtor.
+func (t *turns) owes(a *account, now time.Time) bool {
+	return a.paid.Load() > now.Add(t.credit).UnixNano()
 }
 
-// shareOut gives the idle workers to waiting work, and comes back when the first debt
-// ends, if a worker stays idle.
-func (t *turns) shareOut() {
-	now, soonest := time.Now(), time.Duration(0)
-	for e := t.order.Front(); e != nil && t.idle > 0; {
-		a := e.Value.(*account)
-		e = e.Next()
-		if debt := t.debt(a, now); debt > 0 {
-			if soonest == 0 || debt < soonest {
-				soonest = debt
-			}
-			continue
-		}
-		turn := a.waiting[0]
-		t.drop(a, 0)
-		t.idle--
-		turn <- nil
-		if e == nil {
-			e = t.order.Front()
+// fail charges an address for the failure of a handshake. For failed work it comes
+// before give, so that the next work of the address is bought by none that is free.
+func (t *turns) fail(a *account, cost int) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	now := time.Now()
+	paid := max(a.paid.Load(), now.UnixNano()) + int64(cost)*int64(FailureEvery)
+	a.paid.Store(min(paid, now.Add(t.credit+maxDebt).UnixNano()))
+}
+
+// take waits for a worker, until ctx ends. After success give must follow. Work that goes on
+// with a visit comes before new visits of the address.
+func (t *turns) take(ctx context.Context, a *account, goesOn bool) (*turn, error) {
+	turn, i := &turn{came: make(chan struct{})}, 0
+	if goesOn {
+		i = 1
+	}
+	t.mu.Lock()
+	a.waiting[i] = append(a.waiting[i], turn)
+	switch {
+	case a.place != nil:
+	case a == &t.inspector:
+		a.place = t.order.PushFront(a)
+	default:
+		a.place = t.order.PushBack(a)
+	}
+	t.shareOut()
+	t.mu.Unlock()
+	select {
+	case <-turn.came:
+		return turn, nil
+	case <-ctx.Done():
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if at := slices.Index(a.waiting[i], turn); at >= 0 {
+		t.drop(a, i, at)
+	} else { // its turn came at this very moment
+		t.giveLocked(turn)
+	}
+	return nil, ctx.Err()
+}
+
+// give ends the work that take began.
+func (t *turns) give(turn *turn) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.giveLocked(turn)
+}
+
+func (t *turns) giveLocked(turn *turn) {
+	if turn.debtor {
+		now := time.Now()
+		t.debtor, t.rest = false, now.Add(DebtorsRest*now.Sub(turn.began))
+	}
+	t.idle++
+	t.shareOut()
+}
+
+// drop takes work out of the queue of its address. The address goes to the end of the order.
+func (t *turns) drop(a *account, i, at int) *turn {
+	turn := a.waiting[i][at]
+	a.waiting[i] = slices.Delete(a.waiting[i], at, at+1)
+	if len(a.waiting[0])+len(a.waiting[1]) > 0 {
+		t.order.MoveToBack(a.place)
+	} else {
+		t.order.Remove(a.place)
+		a.place = nil
+	}
+	return turn
+}
+
+// next returns the account whose turn it is, or nil.
+func (t *turns) next(now time.Time) (first *account) {
+	for e := t.order.Front(); e != nil; e = e.Next() {
+		switch a := e.Value.(*account); {
+		case !t.owes(a, now):
+			return a
+		case first == nil:
+			first = a
 		}
 	}
-	if t.idle > 0 && soonest > 0 {
-		t.timer.Reset(soonest)
+	switch {
+	case t.debtor:
+		return nil
+	case first != nil && now.Before(t.rest):
+		t.timer.Reset(t.rest.Sub(now))
+		return nil
+	}
+	return first
+}
+
+// shareOut gives the idle workers to waiting work.
+func (t *turns) shareOut() {
+	for t.idle > 0 {
+		now := time.Now()
+		a := t.next(now)
+		if a == nil {
+			return
+		}
+		i := min(len(a.waiting[1]), 1)
+		turn := t.drop(a, i, rand.N(len(a.waiting[i])))
+		turn.began, turn.debtor = now, t.owes(a, now)
+		t.debtor = t.debtor || turn.debtor
+		t.idle--
+		close(turn.came)
 	}
 }

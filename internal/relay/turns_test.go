@@ -3,7 +3,6 @@ package relay
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net/netip"
 	"os"
 	"slices"
@@ -27,17 +26,20 @@ type line struct {
 	t     *testing.T
 	turns *turns
 	came  chan string
+	work  *turn // that the one worker is at
 }
 
 // queue queues work of an address, and returns once it waits or has its turn.
-func (l *line) queue(ctx context.Context, addr netip.Prefix, name string) {
+func (l *line) queue(ctx context.Context, a *account, goesOn bool, name string) {
 	l.t.Helper()
 	before := l.waiting()
 	go func() {
-		if err := l.turns.take(ctx, addr); err != nil {
-			l.came <- name + " " + string(tellable(err).Code)
+		turn, err := l.turns.take(ctx, a, goesOn)
+		if err != nil {
+			l.came <- name + " gone"
 			return
 		}
+		l.work = turn // the channel orders this
 		l.came <- name
 	}()
 	wire.Until(l.t, name, func() bool { return l.waiting() > before || len(l.came) > 0 })
@@ -46,99 +48,168 @@ func (l *line) queue(ctx context.Context, addr netip.Prefix, name string) {
 func (l *line) waiting() (n int) {
 	l.turns.mu.Lock()
 	defer l.turns.mu.Unlock()
-	for _, a := range l.turns.accounts {
-		n += len(a.waiting)
+	for e := l.turns.order.Front(); e != nil; e = e.Next() {
+		for _, waiting := range e.Value.(*account).waiting {
+			n += len(waiting)
+		}
 	}
 	return n
 }
 
+// next ends the present work and returns the name of the next.
+func (l *line) next() string {
+	l.turns.give(l.work)
+	return <-l.came
+}
+
+// rests reports whether nobody is at work, and nothing is remembered.
+func (l *line) rests() bool {
+	l.turns.mu.Lock()
+	defer l.turns.mu.Unlock()
+	return len(l.turns.accounts) == 0 && l.turns.order.Len() == 0 && l.turns.idle == 1
+}
+
 func newLine(t *testing.T) *line {
-	l := &line{t, newTurns(1, MaxFailures), make(chan string, 100)}
-	if err := l.turns.take(t.Context(), network(0)); err != nil {
+	l := &line{t: t, turns: newTurns(1, MaxFailures), came: make(chan string, 2000)}
+	var err error
+	if l.work, err = l.turns.take(t.Context(), &account{}, false); err != nil {
 		t.Fatal(err)
 	}
 	return l
 }
 
+// owing makes an address a debtor, for longer than a test takes.
+func (l *line) owing(n int) *account {
+	a := l.turns.enter(network(n))
+	a.paid.Store(time.Now().Add(time.Hour).UnixNano())
+	return a
+}
+
 // TestAddressesTakeTurns: one address with much work waits for itself, and others wait
-// for one piece of it.
+// for one piece of it. The inspector has every second turn.
 func TestAddressesTakeTurns(t *testing.T) {
 	l := newLine(t)
-	for i := range 4 {
-		l.queue(t.Context(), network(1), fmt.Sprint("crowd ", i))
+	crowd, ana, bruno := l.turns.enter(network(1)), l.turns.enter(network(2)), l.turns.enter(network(3))
+	for range 4 {
+		l.queue(t.Context(), crowd, false, "crowd")
 	}
-	l.queue(t.Context(), network(2), "ana")
-	l.queue(t.Context(), network(3), "bruno")
-	l.queue(t.Context(), network(2), "carla")
+	l.queue(t.Context(), ana, true, "ana")
+	l.queue(t.Context(), bruno, false, "bruno")
+	l.queue(t.Context(), ana, false, "ana comes")
 	var order []string
-	for range 7 {
-		l.turns.give()
-		order = append(order, <-l.came)
+	for range 4 {
+		order = append(order, l.next())
 	}
-	if want := []string{"crowd 0", "ana", "bruno", "crowd 1", "carla", "crowd 2", "crowd 3"}; !slices.Equal(order, want) {
+	l.queue(t.Context(), &l.turns.inspector, true, "inspector")
+	order = append(order, l.next(), l.next())
+	l.queue(t.Context(), &l.turns.inspector, true, "inspector")
+	order = append(order, l.next(), l.next())
+	l.queue(t.Context(), crowd, true, "crowd goes on")
+	l.queue(t.Context(), crowd, false, "crowd")
+	order = append(order, l.next(), l.next())
+	want := []string{"crowd", "ana", "bruno", "crowd", "inspector", "ana comes", "inspector", "crowd", "crowd goes on", "crowd"}
+	if !slices.Equal(order[:8], want[:8]) {
 		t.Errorf("the order is %q, want %q", order, want)
 	}
-	l.turns.give()
-	if len(l.turns.accounts) > 0 || l.turns.order.Len() > 0 || l.turns.idle != 1 {
+	l.next()
+	l.turns.give(l.work)
+	for _, a := range []*account{crowd, ana, bruno} {
+		l.turns.leave(a)
+	}
+	if !l.rests() {
 		t.Errorf("at rest there are %d accounts, %d in order, %d idle", len(l.turns.accounts), l.turns.order.Len(), l.turns.idle)
 	}
 }
 
-// TestFailuresArePaid: work of an address that has failed too often waits, whoever comes
-// later. Its neighbour's is not charged, nor is success.
-func TestFailuresArePaid(t *testing.T) {
+// TestNeighbourIsNotLast: who has come after many of his own address waits for some of them,
+// and who goes on with a visit for none.
+func TestNeighbourIsNotLast(t *testing.T) {
 	l := newLine(t)
-	l.turns.credit = 3 * time.Hour // the clock stands still, as far as this test sees
-	for range 3 * int(time.Hour/FailureEvery) {
-		l.turns.fail(network(1), 1)
+	crowd := l.turns.enter(network(1))
+	const many = 20
+	for range many {
+		l.queue(t.Context(), crowd, false, "crowd")
 	}
-	a := l.turns.accounts[network(1)]
-	if most := time.Now().Add(maxDebt); a.paid.After(most) {
-		t.Errorf("a storm is paid off at %v, later than %v", a.paid, most)
+	l.queue(t.Context(), crowd, true, "ana goes on")
+	if got := l.next(); got != "ana goes on" {
+		t.Errorf("then comes %s", got)
 	}
-	a.paid = time.Now().Add(4 * time.Hour)
-	l.queue(t.Context(), network(1), "crowd")
-	l.queue(t.Context(), network(2), "ana")
-	l.turns.give()
-	if got := <-l.came; got != "ana" {
-		t.Errorf("the turn is %s's", got)
+	for range 60 { // each time, three of five do not wait for so many
+		l.queue(t.Context(), crowd, false, "ana")
+		before := 0
+		for l.next() != "ana" {
+			before++
+			l.queue(t.Context(), crowd, false, "crowd")
+		}
+		if before < many {
+			return
+		}
 	}
-	l.turns.give() // and now a worker is idle
-	l.queue(t.Context(), network(2), "ana again")
+	t.Error("ana always waits for all who were there")
+}
+
+// TestDebtorsComeLast: work of an address that has failed too often waits for that of all
+// others, and for a rest after each piece. One worker is at it at a time.
+func TestDebtorsComeLast(t *testing.T) {
+	l := newLine(t)
+	debtor, other, ana := l.owing(1), l.owing(2), l.turns.enter(network(3))
+	l.queue(t.Context(), debtor, true, "debtor")
+	l.queue(t.Context(), other, false, "other")
+	l.queue(t.Context(), ana, false, "ana")
+	l.queue(t.Context(), ana, false, "ana")
+	l.queue(t.Context(), &l.turns.inspector, true, "inspector")
+	var order []string
+	for range 4 {
+		order = append(order, l.next())
+	}
+	if want := []string{"inspector", "ana", "ana", "debtor"}; !slices.Equal(order, want) {
+		t.Errorf("the order is %q, want %q", order, want)
+	}
+	l.turns.mu.Lock()
+	l.turns.idle++ // a second worker
+	l.turns.shareOut()
+	if !l.turns.debtor || l.turns.idle != 1 {
+		t.Error("a second worker is at a debtor's work")
+	}
+	l.work.began = time.Now().Add(-time.Hour)
+	l.turns.idle--
+	l.turns.mu.Unlock()
+	l.turns.give(l.work)
+	l.turns.mu.Lock()
+	if rest := time.Until(l.turns.rest); l.turns.idle != 1 || rest < DebtorsRest*time.Hour-time.Minute {
+		t.Errorf("the debtors' rest is %v, %d workers are idle", rest, l.turns.idle)
+	}
+	l.turns.mu.Unlock()
+	l.queue(t.Context(), ana, false, "ana again")
 	if got := <-l.came; got != "ana again" {
 		t.Errorf("the turn is %s's", got)
 	}
-	// Only so much waits, whether the debt or the work came first.
-	for i := range maxPaced {
-		l.queue(t.Context(), network(1), fmt.Sprint("crowd ", i))
-	}
-	if got := <-l.came; got != fmt.Sprint("crowd ", maxPaced-1, " busy") {
-		t.Errorf("got %s", got)
-	}
+	l.turns.give(l.work)
 	l.turns.mu.Lock()
-	a.paid = time.Time{}
-	l.turns.idle = 0
+	l.turns.rest = time.Now().Add(time.Millisecond)
+	l.turns.shareOut() // comes back by itself
 	l.turns.mu.Unlock()
-	l.queue(t.Context(), network(1), "one more")
-	l.turns.mu.Lock()
-	l.turns.credit = 0
-	l.turns.mu.Unlock()
-	l.turns.fail(network(1), MaxFailures)
-	if got := <-l.came; got != "one more busy" {
-		t.Errorf("got %s", got)
+	if got := <-l.came; got != "other" {
+		t.Errorf("the turn is %s's", got)
 	}
-	l.turns.mu.Lock()
-	a.paid = time.Time{}
-	l.turns.mu.Unlock()
-	for i := range maxPaced {
-		l.turns.give()
-		want := "crowd"
-		if i > 0 {
-			want = fmt.Sprint("crowd ", i-1)
+}
+
+// TestFailuresArePaid: a storm of failures is paid off in a bounded time, and the first ones
+// cost nothing.
+func TestFailuresArePaid(t *testing.T) {
+	l := newLine(t)
+	a := l.turns.enter(network(1))
+	l.turns.credit = time.Hour // the clock stands still, as far as this test sees
+	for range int(time.Hour / FailureEvery) {
+		if l.turns.owes(a, time.Now()) {
+			t.Fatal("the address is a debtor too early")
 		}
-		if got := <-l.came; got != want {
-			t.Errorf("then the turn is %s's, not %s's", got, want)
-		}
+		l.turns.fail(a, 1)
+	}
+	l.turns.fail(a, 1e6)
+	now := time.Now()
+	if !l.turns.owes(a, now) || l.turns.owes(a, now.Add(maxDebt)) {
+		t.Errorf("a storm is paid off at %v", time.Unix(0, a.paid.Load()))
 	}
 }
 
@@ -146,13 +217,15 @@ func TestFailuresArePaid(t *testing.T) {
 func TestTurnsEndWithTheWait(t *testing.T) {
 	l := newLine(t)
 	ctx, cancel := context.WithCancel(t.Context())
-	l.queue(ctx, network(1), "ana")
+	a := l.turns.enter(network(1))
+	l.queue(ctx, a, false, "ana")
 	cancel()
-	if got := <-l.came; got != "ana busy" {
+	if got := <-l.came; got != "ana gone" {
 		t.Errorf("got %s", got)
 	}
-	l.turns.give()
-	if len(l.turns.accounts) > 0 || l.turns.idle != 1 {
+	l.turns.leave(a)
+	l.turns.give(l.work)
+	if !l.rests() {
 		t.Errorf("%d accounts, %d idle", len(l.turns.accounts), l.turns.idle)
 	}
 	// In a race of the two, the worker is given to one or none.
@@ -160,14 +233,16 @@ func TestTurnsEndWithTheWait(t *testing.T) {
 	for i := range 200 {
 		ctx, cancel := context.WithCancel(t.Context())
 		all.Go(func() {
-			if l.turns.take(ctx, network(i%3)) == nil {
-				l.turns.give()
+			a := l.turns.enter(network(i % 3))
+			defer l.turns.leave(a)
+			if turn, err := l.turns.take(ctx, a, i%2 > 0); err == nil {
+				l.turns.give(turn)
 			}
 		})
 		all.Go(cancel)
 	}
 	all.Wait()
-	if len(l.turns.accounts) > 0 || l.turns.idle != 1 {
+	if !l.rests() {
 		t.Errorf("after the race %d accounts, %d idle", len(l.turns.accounts), l.turns.idle)
 	}
 }
@@ -177,13 +252,15 @@ func TestTurnsEndWithTheWait(t *testing.T) {
 func TestAccountsAreBounded(t *testing.T) {
 	turns := newTurns(1, MaxFailures)
 	for i := range maxAccounts + 100 {
-		turns.fail(network(i), 1<<20)
+		a := turns.enter(network(i))
+		turns.fail(a, 1<<20)
+		turns.leave(a)
 	}
 	if len(turns.accounts) != maxAccounts {
 		t.Errorf("%d accounts, want %d", len(turns.accounts), maxAccounts)
 	}
 	for _, a := range turns.accounts {
-		a.paid = time.Now()
+		a.paid.Store(0)
 	}
 	turns.forget()
 	if len(turns.accounts) > 0 {
@@ -196,8 +273,8 @@ func (rt *server) owes() int {
 	rt.turns.mu.Lock()
 	defer rt.turns.mu.Unlock()
 	for addr, a := range rt.turns.accounts {
-		if addr.Addr().IsLoopback() && a.paid.After(time.Now()) {
-			return int((time.Until(a.paid) + FailureEvery - 1) / FailureEvery)
+		if paid := time.Unix(0, a.paid.Load()); addr.Addr().IsLoopback() && paid.After(time.Now()) {
+			return int((time.Until(paid) + FailureEvery - 1) / FailureEvery)
 		}
 	}
 	return 0
@@ -222,6 +299,15 @@ func TestFailedHandshakesAreCharged(t *testing.T) {
 		{"gone after phase 2", func(rt *server) {
 			conn := rt.Dial()
 			wire.Handshake(t, conn, &wire.HandshakePlan{Cred: cred, Takes: proto.TakesNone, Line3: func([]byte) []byte { conn.Close(); return nil }})
+		}, 1},
+		{"gone for another", func(rt *server) {
+			conn := rt.Dial()
+			wire.Handshake(t, conn, &wire.HandshakePlan{Cred: cred, Takes: proto.TakesNone, Line3: func([]byte) []byte {
+				rt.halfOpen.mu.Lock()
+				defer rt.halfOpen.mu.Unlock()
+				rt.halfOpen.evictLocked(rt.halfOpen.order.Front().Value.(*visitor), proto.Busy)
+				return nil
+			}})
 		}, 1},
 		{"an RSA key for nothing", func(rt *server) {
 			wire.Until(t, "an RSA key", func() bool {
@@ -248,38 +334,6 @@ func TestFailedHandshakesAreCharged(t *testing.T) {
 		if owed > c.cost || c.cost > 0 && owed == 0 {
 			t.Errorf("%s: the address owes %d, want %d", c.why, owed, c.cost)
 		}
-	}
-}
-
-// TestBusyAddressIsHeld: a visitor with too much work before it hears of that later, since
-// it would come back at once. It holds up nobody meanwhile.
-func TestBusyAddressIsHeld(t *testing.T) {
-	rt := start(t, func(cfg *Config) { cfg.busyPause, cfg.handshakeTimeout = time.Hour, time.Hour })
-	cred := wire.Delegate(t, wire.Person(t, "ana"), "ana")
-	conn, answer := rt.Dial(), make(chan error, 1)
-	addr := prefix(conn) // of both ends
-	rt.turns.mu.Lock()
-	a := rt.turns.account(addr)
-	a.paid = time.Now().Add(time.Hour)
-	a.waiting = slices.Repeat([]chan error{make(chan error, 1)}, maxPaced)
-	rt.turns.mu.Unlock()
-	go func() {
-		_, err := wire.Handshake(t, conn, &wire.HandshakePlan{Cred: cred, Takes: proto.TakesNone})
-		answer <- err
-	}()
-	wire.Until(t, "the refusal", func() bool {
-		rt.turns.mu.Lock()
-		defer rt.turns.mu.Unlock()
-		return a.place != nil && len(a.waiting) == maxPaced
-	})
-	rt.turns.mu.Lock()
-	rt.turns.order.Remove(a.place)
-	delete(rt.turns.accounts, addr)
-	rt.turns.mu.Unlock()
-	rt.Join("bruno")
-	rt.Shutdown()
-	if told := tellable(<-answer); told == nil || told.Code != proto.Shutdown {
-		t.Errorf("it was told %v before", told)
 	}
 }
 
