@@ -161,7 +161,11 @@ func (p *presenter) peer(c *client.PeerChange) {
 	p.sayUnsure(c)
 	switch {
 	case c.What == whatRefused:
-		p.out.notice("%s is refused: %s", who, proto.Visible(c.Reason))
+		if strings.HasPrefix(c.Reason, c.Name+" refuses you: ") { // the reason says who refuses whom
+			p.out.notice("%s", proto.Visible(c.Reason))
+		} else {
+			p.out.notice("%s is refused: %s", who, proto.Visible(c.Reason))
+		}
 	case c.What == whatRenewed:
 		p.out.notice("%s has a renewed card, of the same person", who)
 	case c.What == proto.Left && c.Reason != "":

@@ -28,6 +28,7 @@ func TestOneOfSeveralIsNamed(t *testing.T) {
 			peer(two, proto.Left, ""), peer(one, proto.Left, "")}, "bob: left"},
 		"a new one after that":  {[]client.Event{peer(one, proto.Came, ""), peer(one, proto.Left, ""), peer(two, proto.Came, "")}, "bob: came"},
 		"one unseen is refused": {[]client.Event{peer(one, proto.Came, ""), peer(two, whatRefused, "revoked")}, "bob-8b58 is refused: revoked"},
+		"one refuses":           {[]client.Event{peer(two, whatRefused, "bob refuses you: revoked")}, "bob refuses you: revoked"},
 		"nobody else is there":  {[]client.Event{peer(two, whatRefused, "revoked")}, "bob is refused: revoked"},
 		"the relay was lost": {[]client.Event{
 			peer(one, proto.Came, ""), {Type: client.EventLost, Err: fail.Errorf(proto.Lost, "lost")}, peer(two, proto.Came, ""),

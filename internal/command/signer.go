@@ -175,10 +175,12 @@ func (s *signer) issuers(ctx context.Context, c card.Card) ([][]byte, error) {
 		person, err = s.verifier.Certificate(c.Leaf(), append(c.Chain(), more...))
 	}
 	extra = slices.Concat(pathAbove(person), extra, more)
-	if missing != nil && !errors.Is(missing, fetch.ErrNoPlace) && isOfChain(err) {
-		e, why := *fail.AsError(err), fail.AsError(missing)
-		e.Message += "; " + why.Message
-		if e.Hint != "" || e.Code == proto.CertificateExpired { // a file would help
+	if missing != nil && isOfChain(err) {
+		e, why, noPlace := *fail.AsError(err), fail.AsError(missing), errors.Is(missing, fetch.ErrNoPlace)
+		if !noPlace {
+			e.Message += "; " + why.Message
+		}
+		if e.Code == proto.CertificateExpired || e.Hint != "" && !noPlace { // a file would help
 			e.Hint = why.Hint
 		}
 		return extra, &e

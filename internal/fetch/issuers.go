@@ -114,14 +114,18 @@ func (f *Fetcher) fetchIssuer(ctx context.Context, cert, old *x509.Certificate) 
 
 // ErrNoPlace is the reason why no certificate of an authority was fetched: a certificate that
 // it issued does not say where it is.
-var ErrNoPlace = fail.Errorf(proto.CertificateUntrusted, "its place is not named in the certificate that it issued")
+var ErrNoPlace = &fail.Error{
+	Code: proto.CertificateUntrusted, Message: "its place is not named in the certificate that it issued", Hint: hintIssuer,
+}
+
+const hintIssuer = "get it from the authority, and name it in a PEM file with -ca-bundle"
 
 // noIssuer says why no certificate of cert's issuer was fetched.
 func noIssuer(cert *x509.Certificate, why string) error {
 	return &fail.Error{
 		Code:    proto.CertificateUntrusted,
 		Message: "no certificate of the authority " + proto.Quote(trust.IssuerName(cert)) + " was fetched: " + why,
-		Hint:    "get it from the authority, and name it in a PEM file with -ca-bundle",
+		Hint:    hintIssuer,
 	}
 }
 
