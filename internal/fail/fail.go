@@ -101,8 +101,8 @@ var Codes = map[proto.Code]struct {
 	proto.CertificateUnsuitable: {ExitRefused, ""},
 	proto.RevocationUnknown:     {ExitRefused, ""},
 	proto.DelegationInvalid:     {ExitRefused, "the other side must connect anew"},
-	proto.DelegationExpired:     {ExitRefused, ""},
-	proto.DelegationNotYet:      {ExitRefused, ""},
+	proto.DelegationExpired:     {ExitRefused, "compare the clocks of both machines"},
+	proto.DelegationNotYet:      {ExitRefused, "compare the clocks of both machines"},
 	proto.NameMismatch:          {ExitRefused, "the relay may be at fault: compare the certificates"},
 	proto.BundleMalformed:       {ExitRefused, "the other side may be of another version"},
 }

@@ -71,7 +71,7 @@ func TestEveryCodeIsExplained(t *testing.T) {
 			t.Errorf("the code %q has no exit status", code)
 		}
 		// What a certificate is refused for has the remedy.
-		perCase := code == proto.Internal || code == proto.RevocationUnknown || code == proto.DelegationExpired || code == proto.DelegationNotYet ||
+		perCase := code == proto.Internal || code == proto.RevocationUnknown ||
 			strings.HasPrefix(string(code), "certificate-")
 		if (entry.hint == "") != perCase {
 			t.Errorf("the code %q has the hint %q", code, entry.hint)
