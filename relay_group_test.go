@@ -195,13 +195,13 @@ func TestAllowAndDeny(t *testing.T) {
 	d.file("allow", id["bob"])
 	d.hangup()
 	d.ended(live, "not-allowed", closed)
-	// An empty list allows nobody, and the log says so.
+	// A list without an entry allows nobody, and the log says so.
 	log := d.stop()
 	d.file("allow", id["alice"])
 	d.file("deny")
 	d.start(append(lab, "-allow", allow, "-deny", deny)...)
 	live = d.Receive("alice")
-	d.file("allow")
+	d.file("allow", "# nobody")
 	d.hangup()
 	d.ended(live, "not-allowed", closed)
 	d.Fails(4, "bob", []string{"list"}, closed)

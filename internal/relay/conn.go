@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -59,7 +60,8 @@ type conn struct {
 
 	reading atomic.Int64 // bytes of a line that is not complete
 
-	checkAgain atomic.Int64 // Unix time of the first expiry in its identity
+	authorities [][32]byte   // above its certificate, by the SHA-256 of the SPKI
+	checkAgain  atomic.Int64 // Unix time of the first expiry in its identity
 
 	// Guarded by hub.mu.
 	partners map[*conn]struct{}  // connections that it has exchanged messages with
@@ -97,6 +99,8 @@ func newConn(r *Relay, socket net.Conn, hi *crypto.Hello, key *trust.PublicKey, 
 		},
 		relay: r, socket: socket,
 	}
+	all := authoritiesOf(person)
+	c.authorities = slices.Clone(all[:min(len(all), maxAuthorities)])
 	now := r.seconds.Load()
 	c.heard.Store(now)
 	c.wrote.Store(now)

@@ -4,17 +4,15 @@ import (
 	"bufio"
 	"bytes"
 	"crypto/sha256"
-	"crypto/x509"
 	"encoding/hex"
-	"fmt"
-	"io"
-	"os"
 	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
 
+	"chatsecure/crypto/trust"
 	"chatsecure/internal/fail"
+	"chatsecure/internal/state"
 	"chatsecure/proto"
 )
 
@@ -27,6 +25,7 @@ const maxRoster = 16 << 20
 type roster struct {
 	people  map[[32]byte]bool // by identity
 	issuers map[[32]byte]bool // by the SHA-256 of the SPKI
+	blank   bool              // not even a comment is in it
 }
 
 // maxBadLines bounds the lines that an error names.
@@ -35,18 +34,11 @@ const maxBadLines = 5
 // readRoster reads a file. Its errors name the lines.
 func readRoster(path string) (*roster, error) {
 	l := &roster{people: make(map[[32]byte]bool), issuers: make(map[[32]byte]bool)}
-	f, err := os.Open(path)
+	text, err := state.ReadGiven(path, maxRoster)
 	if err != nil {
 		return nil, err
 	}
-	defer f.Close()
-	text, err := io.ReadAll(io.LimitReader(f, maxRoster+1))
-	if err == nil && len(text) > maxRoster {
-		err = fmt.Errorf("it has more than %d bytes", maxRoster)
-	}
-	if err != nil {
-		return nil, err
-	}
+	l.blank = len(bytes.TrimSpace(text)) == 0
 	var bad []string
 	lines := bufio.NewScanner(bytes.NewReader(bytes.TrimPrefix(text, []byte("\ufeff"))))
 	lines.Buffer(nil, maxRoster+1)
@@ -92,13 +84,20 @@ func (l *roster) take(line string) bool {
 func (l *roster) size() int { return len(l.people) + len(l.issuers) }
 
 // has reports whether the roster names a person, or one of the person's authorities.
-func (l *roster) has(identity [32]byte, authorities []*x509.Certificate) bool {
-	if l.people[identity] {
-		return true
+func (l *roster) has(identity [32]byte, authorities [][32]byte) bool {
+	return l.people[identity] || slices.ContainsFunc(authorities, func(hash [32]byte) bool { return l.issuers[hash] })
+}
+
+// maxAuthorities bounds the authorities that a connection keeps. The check of all looks at
+// every one.
+const maxAuthorities = 64
+
+// authoritiesOf returns the SHA-256 of the SPKI of a person's authorities.
+func authoritiesOf(p *trust.Person) (hashes [][32]byte) {
+	for _, cert := range p.Authorities {
+		hashes = append(hashes, sha256.Sum256(cert.RawSubjectPublicKeyInfo))
 	}
-	return len(l.issuers) > 0 && slices.ContainsFunc(authorities, func(cert *x509.Certificate) bool {
-		return l.issuers[sha256.Sum256(cert.RawSubjectPublicKeyInfo)]
-	})
+	return hashes
 }
 
 // group holds the people that the relay serves. Without a file of -allow it serves
@@ -118,6 +117,11 @@ func (g *group) read() (problems []*fileError) {
 			continue
 		}
 		l, err := readRoster(file.path)
+		former := file.into.Load()
+		if err == nil && l.blank && former != nil && former.size() > 0 {
+			// An editor empties a file before it writes.
+			err = fail.Errorf(proto.Internal, "it is empty, and named people or authorities before; a comment makes that certain")
+		}
 		if err != nil {
 			problems = append(problems, &fileError{file.option, file.path, err})
 			continue
@@ -127,27 +131,20 @@ func (g *group) read() (problems []*fileError) {
 		if file.into == &g.allow && l.size() == 0 {
 			g.cfg.Log.Warn("nobody may connect: the file of -allow names nobody", "file", file.path)
 		}
+		if file.into == &g.deny && l.size() == 0 && former != nil && former.size() > 0 {
+			g.cfg.Log.Warn("nobody is shut out any more: the file of -deny names nobody", "file", file.path)
+		}
 	}
 	return problems
 }
 
-// denies reports whether -deny names a person.
-func (g *group) denies(identity [32]byte, authorities []*x509.Certificate) bool {
-	l := g.deny.Load()
-	return l != nil && l.has(identity, authorities)
-}
-
 // admit refuses a person whom the relay does not serve.
-func (g *group) admit(identity [32]byte, authorities []*x509.Certificate) error {
-	if g.denies(identity, authorities) {
-		return shutOut()
+func (g *group) admit(identity [32]byte, authorities [][32]byte) *proto.Error {
+	if l := g.deny.Load(); l != nil && l.has(identity, authorities) {
+		return proto.Errorf(proto.NotAllowed, "the operator of this relay has shut you out")
 	}
 	if l := g.allow.Load(); l != nil && !l.has(identity, authorities) {
 		return proto.Errorf(proto.NotAllowed, "this relay serves a closed group, and you are not in it")
 	}
 	return nil
-}
-
-func shutOut() *proto.Error {
-	return proto.Errorf(proto.NotAllowed, "the operator of this relay has shut you out")
 }

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
-	"os"
 	"sync/atomic"
 
 	"chatsecure/crypto/trust"
@@ -84,6 +83,9 @@ func newIdentities(cfg *Config) (*identities, error) {
 	return ids, nil
 }
 
+// maxBundle bounds the file of trusted authorities in bytes: some 10,000 certificates.
+const maxBundle = 16 << 20
+
 // readBundle reads the trusted authorities: those of -only-ca alone, or Mozilla's and
 // those of -ca-bundle.
 func (ids *identities) readBundle() (store *trust.Store, err error) {
@@ -94,7 +96,7 @@ func (ids *identities) readBundle() (store *trust.Store, err error) {
 	if path == "" {
 		return trust.NewStore(ids.cfg.Roots)
 	}
-	text, err := os.ReadFile(path)
+	text, err := state.ReadGiven(path, maxBundle)
 	switch {
 	case err != nil:
 	case ids.cfg.OnlyCA != "":
@@ -122,10 +124,19 @@ func (ids *identities) verify(b *trust.Bundle, name string) (*trust.Person, erro
 	if err != nil {
 		return nil, err
 	}
-	return person, ids.group.admit(person.Identity, person.Authorities)
+	if refused := ids.group.admit(person.Identity, authoritiesOf(person)); refused != nil {
+		return person, refused
+	}
+	return person, nil
 }
 
-// reload reads the bundle, the lists and the group again, and has the lists fetched
+// readGroup reads the group again.
+func (ids *identities) readGroup() []*fileError {
+	defer ids.version.Add(1)
+	return ids.group.read()
+}
+
+// reload reads the bundle and the lists again, and has the lists fetched
 // again. The former content of a file with a problem stays in force.
 func (ids *identities) reload() (problems []*fileError) {
 	defer ids.version.Add(1)
@@ -135,7 +146,6 @@ func (ids *identities) reload() (problems []*fileError) {
 	if ids.fault = ids.unread(ofLists); ids.fault != nil {
 		problems = append(problems, ids.fault)
 	}
-	problems = append(problems, ids.group.read()...)
 	store, err := ids.readBundle()
 	if fault, ok := errors.AsType[*fileError](err); ok {
 		problems = append(problems, fault)

@@ -128,17 +128,18 @@ func (r *Relay) inspect() {
 	}
 }
 
-// readFiles reads the files of the operator again. The people whom -deny names by now
-// go at once, before the check of all.
+// readFiles reads the files of the operator again. The people whom the relay does not serve
+// by now go at once, before the check of all, which takes signatures.
 func (r *Relay) readFiles() {
-	problems := r.identities.reload()
+	problems := r.identities.readGroup()
+	for _, c := range r.hub.all() {
+		if refused := r.identities.group.admit(c.identity, c.authorities); refused != nil {
+			c.refuse(refused, refused)
+		}
+	}
+	problems = append(problems, r.identities.reload()...)
 	for _, problem := range problems {
 		problem.log(r.log)
-	}
-	for _, c := range r.hub.all() {
-		if r.identities.group.denies(c.identity, nil) {
-			c.refuse(shutOut(), shutOut())
-		}
 	}
 	r.takeFreed()
 	switch n := len(problems); n {

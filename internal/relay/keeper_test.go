@@ -1,8 +1,11 @@
 package relay
 
 import (
+	"crypto/sha256"
+	"errors"
 	"os"
 	"path/filepath"
+	"runtime"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -215,4 +218,100 @@ func TestGroupChangesDuringAHandshake(t *testing.T) {
 		rt.tick()
 	}
 	anita.WantEnded(proto.NotAllowed)
+}
+
+// TestGroupNeedsNoSignature: people whom the relay serves no longer, by name or by authority, go
+// while the check of all has not begun: every worker is at other work.
+func TestGroupNeedsNoSignature(t *testing.T) {
+	authority := ""
+	for _, ca := range wire.Lab().CAs() {
+		hash := sha256.Sum256(ca.Cert.RawSubjectPublicKeyInfo)
+		authority += "issuer " + proto.FormatHash(hash) + "\n"
+	}
+	for _, c := range []struct{ why, before, allow, deny string }{
+		{"denied by authority", "", "", authority},
+		{"allowed no longer", authority, "# nobody\n", ""},
+	} {
+		dir := t.TempDir()
+		allow, deny := filepath.Join(dir, "allow"), filepath.Join(dir, "deny")
+		write := func(allowed, denied string) {
+			if err := errors.Join(os.WriteFile(allow, []byte(allowed), 0o600), os.WriteFile(deny, []byte(denied), 0o600)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		write(c.before, "")
+		rt := start(t, func(cfg *Config) {
+			cfg.Deny = deny
+			if c.before != "" {
+				cfg.Allow = allow
+			}
+		})
+		ana := rt.Join("ana")
+		var busy []*turn
+		for range (runtime.GOMAXPROCS(0) + 1) / 2 {
+			turn, err := rt.turns.take(t.Context(), &account{}, false)
+			if err != nil {
+				t.Fatal(err)
+			}
+			busy = append(busy, turn)
+		}
+		write(c.allow, c.deny)
+		rt.Reload()
+		t.Log(c.why)
+		ana.WantEnded(proto.NotAllowed)
+		for _, turn := range busy {
+			rt.turns.give(turn)
+		}
+	}
+}
+
+// TestCheckOfAllBreaksOff: changed files do not wait for a check of all that is under way.
+func TestCheckOfAllBreaksOff(t *testing.T) {
+	deny := filepath.Join(t.TempDir(), "deny")
+	if err := os.WriteFile(deny, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var hold atomic.Bool
+	begun, goOn := make(chan struct{}), make(chan struct{})
+	rt := start(t, func(cfg *Config) {
+		cfg.Deny = deny
+		cfg.Now = func() time.Time {
+			if hold.CompareAndSwap(true, false) {
+				close(begun)
+				<-goOn
+			}
+			return time.Now()
+		}
+	})
+	first, second := rt.Join("ana"), rt.Join("bruno") // in the order of the check
+	identity := proto.FormatHash(rt.conn(second).identity)
+	hold.Store(true)
+	rt.checks.add(checkAll)
+	<-begun
+	if err := os.WriteFile(deny, []byte(identity), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	rt.Reload()
+	var busy []*turn // all the workers from then on
+	taken := make(chan struct{})
+	go func() {
+		defer close(taken)
+		for range (runtime.GOMAXPROCS(0) + 1) / 2 {
+			if turn, err := rt.turns.take(t.Context(), &account{}, false); err == nil {
+				busy = append(busy, turn)
+			}
+		}
+	}()
+	wire.Until(t, "the wait for the worker", func() bool {
+		rt.turns.mu.Lock()
+		defer rt.turns.mu.Unlock()
+		return rt.turns.order.Len() > 0
+	})
+	close(goOn)
+	<-taken
+	second.WantEnded(proto.NotAllowed)
+	for _, turn := range busy {
+		rt.turns.give(turn)
+	}
+	first.Barrier()
 }

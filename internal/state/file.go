@@ -112,30 +112,46 @@ func SyncDir(dir string) error {
 // ReadFile reads a regular file of this user's, of at most max bytes. Anything
 // else is refused.
 func ReadFile(path string, max int64) ([]byte, error) {
-	// O_NONBLOCK: a FIFO in the file's place must not hang the program.
-	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
+	data, info, err := readRegular(path, syscall.O_NOFOLLOW, max)
+	if err == nil && IsForeign(info) {
+		err = fmt.Errorf("%s belongs to another user", path)
+	}
 	if err != nil {
 		return nil, err
+	}
+	return data, nil
+}
+
+// ReadGiven reads a regular file that the command line names: a link may lead to it, and it
+// may be another user's.
+func ReadGiven(path string, max int64) ([]byte, error) {
+	data, _, err := readRegular(path, 0, max)
+	return data, err
+}
+
+func readRegular(path string, flags int, max int64) ([]byte, fs.FileInfo, error) {
+	// O_NONBLOCK: a FIFO in the file's place must not hang the program.
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK|flags, 0)
+	if err != nil {
+		return nil, nil, err
 	}
 	defer f.Close()
 	info, err := f.Stat()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	switch {
 	case !info.Mode().IsRegular():
-		return nil, fmt.Errorf("%s is not a regular file", path)
-	case IsForeign(info):
-		return nil, fmt.Errorf("%s belongs to another user", path)
+		return nil, nil, fmt.Errorf("%s is not a regular file", path)
 	case info.Size() > max:
-		return nil, fmt.Errorf("%s has %d bytes, at most %d are allowed", path, info.Size(), max)
+		return nil, nil, fmt.Errorf("%s has %d bytes, at most %d are allowed", path, info.Size(), max)
 	}
 	data := make([]byte, info.Size())
 	n, err := f.ReadAt(data, 0)
 	if int64(n) != info.Size() {
-		return nil, fmt.Errorf("%s: %w", path, err)
+		return nil, nil, fmt.Errorf("%s: %w", path, err)
 	}
-	return data, nil
+	return data, info, nil
 }
 
 // Flock locks an open file as how says, until it is closed. It returns
