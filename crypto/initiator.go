@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"slices"
 
+	"chatsecure/crypto/trust"
 	"chatsecure/proto"
 )
 
@@ -20,7 +21,13 @@ type Initiator struct {
 	p1       []byte
 	t1       [32]byte
 	retried  *retry // the retry that the present p1 answers
+
+	// Former are the T1 of former attempts with this peer. Their answers may still come.
+	Former [][32]byte
 }
+
+// maxFormer bounds the attempts of which a late answer is known as such.
+const maxFormer = 4
 
 // Initiate makes p1, for the first of local's suites.
 func Initiate(local *Local, me, peer End) (*Initiator, []byte, error) {
@@ -149,6 +156,34 @@ func (i *Initiator) Phase2(body []byte, verify VerifyFunc) (body3 []byte, c *Con
 	c.mine = next
 	sig3 := i.local.Key.Sign(proto.Tuple("cc-3", t3))
 	return joinBody(p3, sig3, confirm(kc, t3)), c, nil
+}
+
+// GiveUp erases the attempt. It returns the Former of the next one.
+func (i *Initiator) GiveUp() [][32]byte {
+	i.Erase()
+	former := slices.Concat(i.Former, [][32]byte{i.t1})
+	return former[max(0, len(former)-maxFormer):]
+}
+
+// IsLate reports whether an answer that does not hold was signed for a former attempt.
+func (i *Initiator) IsLate(body []byte) bool {
+	var p2 phase2
+	var rt retry
+	if p, with, err := splitBody(body, 2); err == nil && proto.Unmarshal(p, &p2) == nil {
+		return i.signedFormer(p2.Bundle, with[0], func(t1 [32]byte) []byte { return proto.Tuple("cc-2", proto.HashTuple("cc-T2", t1, p)) })
+	}
+	p, with, err := splitBody(body, 1)
+	return err == nil && proto.Unmarshal(p, &rt) == nil && i.signedFormer(rt.Bundle, with[0], func(t1 [32]byte) []byte {
+		return proto.Tuple("cc-retry", t1, rt.Cipher, rt.Bundle.Hash())
+	})
+}
+
+func (i *Initiator) signedFormer(b *trust.Bundle, sig []byte, signed func(t1 [32]byte) []byte) bool {
+	if b == nil || b.Check() != nil {
+		return false
+	}
+	k, err := b.Key()
+	return err == nil && slices.ContainsFunc(i.Former, func(t1 [32]byte) bool { return k.Verify(signed(t1), sig) })
 }
 
 // Erase drops the ephemeral key of an abandoned attempt.

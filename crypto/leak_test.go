@@ -252,7 +252,7 @@ var secretFields = map[reflect.Type]struct{ secret, open []string }{
 	reflect.TypeFor[ratchet]():    {[]string{"root", "mine"}, []string{"theirs", "steps", "last", "since"}},
 	reflect.TypeFor[kdfChain]():   {[]string{"ck"}, []string{"suite", "n", "info"}},
 	reflect.TypeFor[openedStep](): {[]string{"root"}, []string{"chain", "key", "at"}},
-	reflect.TypeFor[Initiator]():  {[]string{"key"}, []string{"local", "me", "peer", "nonce", "first", "suite", "p1", "t1", "retried"}},
+	reflect.TypeFor[Initiator]():  {[]string{"key"}, []string{"local", "me", "peer", "nonce", "first", "suite", "p1", "t1", "retried", "Former"}},
 	reflect.TypeFor[Responder]():  {[]string{"key", "root0"}, []string{"local", "me", "peer", "suite", "t2", "sig2", "confirm2", "person", "peerBundle", "offer"}},
 	reflect.TypeFor[Connect]():    {[]string{"secret", "c2s", "s2c"}, []string{"suite", "t", "enc"}},
 	reflect.TypeFor[Hop]():        {nil, []string{"chain", "t4", "aad"}},

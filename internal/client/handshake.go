@@ -25,6 +25,7 @@ type handshake struct {
 	resp     *crypto.Responder
 	step     *step
 	nonce    []byte             // of our p1 that is out
+	former   [][32]byte         // our attempts that were given up
 	offers   pace               // of the peer's p1
 	respAt   time.Time          // when resp was made
 	retried  *crypto.RetryState // of the peer's p1 that was answered with a retry
@@ -46,7 +47,7 @@ func (h *handshake) underWay() bool { return h.init != nil || h.resp != nil || h
 func (h *handshake) drop() {
 	h.nonce = nil
 	if h.init != nil {
-		h.init.Erase()
+		h.former = h.init.GiveUp()
 		h.init = nil
 	}
 	if h.resp != nil {
@@ -86,13 +87,15 @@ func (e *engine) talksWith() string {
 func (e *engine) initiate(pc *peerConn) {
 	me, peer := e.myEnd(), pc.end()
 	e.shakeStep(pc, &step{
-		work: func(s *step) { s.init, s.body, s.err = crypto.Initiate(s.local, me, peer) },
+		begins: true,
+		work:   func(s *step) { s.init, s.body, s.err = crypto.Initiate(s.local, me, peer) },
 		done: func(s *step) {
 			if s.err != nil {
 				pc.user.refusal = s.err
 				return
 			}
 			pc.shake.deadline = time.Now().Add(proto.PhaseTimeout)
+			s.init.Former = pc.shake.former
 			e.sendOffer(pc, s)
 		},
 	})
@@ -205,11 +208,10 @@ func (pc *peerConn) lendInit() *crypto.Initiator {
 func (e *engine) onRetry(pc *peerConn, body []byte) {
 	e.shakeStep(pc, &step{
 		init: pc.lendInit(),
-		work: func(s *step) { s.body, s.err = s.init.Retry(body, s.verify) },
+		work: func(s *step) { s.body, s.err = s.init.Retry(body, s.verify); s.checkLate(body) },
 		done: func(s *step) {
 			if s.err != nil {
-				s.erase()
-				e.attemptFailed(pc, s.err)
+				e.answerFailed(pc, s)
 				return
 			}
 			e.sendOffer(pc, s)
@@ -220,11 +222,10 @@ func (e *engine) onRetry(pc *peerConn, body []byte) {
 func (e *engine) onPhase2(pc *peerConn, body []byte) {
 	e.shakeStep(pc, &step{
 		init: pc.lendInit(),
-		work: func(s *step) { s.body, s.conv, s.err = s.init.Phase2(body, s.verify) },
+		work: func(s *step) { s.body, s.conv, s.err = s.init.Phase2(body, s.verify); s.checkLate(body) },
 		done: func(s *step) {
 			if s.err != nil {
-				s.erase()
-				e.attemptFailed(pc, s.err)
+				e.answerFailed(pc, s)
 				return
 			}
 			e.sendPhase(pc, 3, s.body)
@@ -232,6 +233,25 @@ func (e *engine) onPhase2(pc *peerConn, body []byte) {
 			pc.shake.deadline = time.Now().Add(proto.PhaseTimeout)
 		},
 	})
+}
+
+// errLate means an answer to an attempt that was given up. The one to the present attempt may
+// still come.
+var errLate = errors.New("an answer to a former attempt")
+
+func (s *step) checkLate(body []byte) {
+	if s.err != nil && s.init.IsLate(body) {
+		s.err = errLate
+	}
+}
+
+func (e *engine) answerFailed(pc *peerConn, s *step) {
+	if s.err == errLate {
+		pc.shake.init = s.init
+		return
+	}
+	s.erase()
+	e.attemptFailed(pc, s.err)
 }
 
 func (e *engine) onPhase3(pc *peerConn, body []byte) {

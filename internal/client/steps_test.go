@@ -1,6 +1,7 @@
 package client
 
 import (
+	"bytes"
 	"fmt"
 	"slices"
 	"testing"
@@ -177,5 +178,90 @@ func TestHeldLinesAreBounded(t *testing.T) {
 	e.releaseHeld()
 	if e.held != 0 || len(modest.held.lines) != 0 {
 		t.Errorf("%d bytes wait for nothing", e.held)
+	}
+}
+
+// TestLateAnswer: an answer to an attempt that was given up changes nothing for the next one,
+// whose own answer still holds. One that was changed is told.
+func TestLateAnswer(t *testing.T) {
+	e, pair, started := stepEngine(t)
+	e.local.Suites = []string{crypto.SuiteMLKEM, crypto.SuiteRSA256}
+	pc := e.connFor("00000000000000b0", pair.B.End.Name)
+	pc.takes, pc.user.watching = proto.TakesMessages, true
+	run := func() *step {
+		s := (*started)[len(*started)-1]
+		s.work(s)
+		e.finish(s)
+		return s
+	}
+	attempt := func() (p1 []byte) {
+		pc.shake.again = time.Time{}
+		e.approach(pc)
+		return run().body
+	}
+	answer := func(p1 []byte, suites ...string) []byte {
+		offer, err := crypto.ReadOffer(p1, pc.end(), e.myEnd())
+		if err != nil {
+			t.Fatal(err)
+		}
+		local := *pair.B.Local
+		local.Suites = suites
+		body, resp, _, err := offer.Answer(&local, nil, pair.Verifier.Verify)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if resp != nil {
+			resp.Erase()
+		}
+		return body
+	}
+	comes := func(body []byte) {
+		pc.user.refusal = nil
+		e.onClientConnect(&proto.Header{Type: proto.TypeClientConnect, Phase: 2, Src: pc.name, SrcID: pc.id}, body)
+		run()
+	}
+	givenUp := [][]byte{attempt()}
+	for range 2 {
+		e.tickConn(pc, time.Now().Add(proto.PhaseTimeout+time.Second))
+		givenUp = append(givenUp, attempt())
+	}
+	last := givenUp[2]
+	for _, p1 := range givenUp[:2] {
+		for _, suite := range []string{crypto.SuiteMLKEM, crypto.SuiteRSA256} { // p2, and a retry
+			comes(answer(p1, suite))
+			if pc.user.refusal != nil || pc.shake.init == nil {
+				t.Errorf("a late answer with %s: %v, the attempt is there: %v", suite, pc.user.refusal, pc.shake.init != nil)
+			}
+		}
+	}
+	comes(answer(last, crypto.SuiteMLKEM))
+	if pc.user.refusal != nil || pc.conv == nil {
+		t.Errorf("the last answer: %v", pc.user.refusal)
+	}
+	e.breakConversation(pc, "a test")
+	changed := bytes.Replace(answer(attempt(), crypto.SuiteMLKEM), []byte(`"data":"`), []byte(`"data":"A`), 1)
+	comes(changed)
+	if pc.user.refusal == nil || pc.shake.init != nil {
+		t.Error("a changed answer is not told")
+	}
+}
+
+// TestOwnAttemptGivesWayInSilence: a peer that has asked for nothing is told nothing when our own
+// attempt finds no room. It begins anew later.
+func TestOwnAttemptGivesWayInSilence(t *testing.T) {
+	e, pair, _ := stepEngine(t)
+	e.cfg.Again = time.Minute
+	for i := range laneWorkers + MaxQueued {
+		pc := e.connFor(fmt.Sprintf("%016x", 1000+i), fmt.Sprint("friend", i))
+		pc.user.accepted = true
+		e.shakeStep(pc, &step{done: func(*step) {}})
+	}
+	pc := e.connFor("00000000000000b0", pair.B.End.Name)
+	pc.takes, pc.user.watching, pc.user.accepted = proto.TakesMessages, true, true
+	e.shakeStep(e.connFor("00000000000000b1", pc.name), &step{done: func(*step) {}})
+	sent := len(e.link.sess.queue)
+	e.approach(pc)
+	if pc.shake.step != nil || len(e.link.sess.queue) != sent || !pc.shake.again.After(time.Now()) {
+		t.Errorf("the attempt waits: %v, %d lines are sent, it begins anew at %v", pc.shake.step != nil, len(e.link.sess.queue)-sent, pc.shake.again)
 	}
 }
