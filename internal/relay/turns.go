@@ -23,8 +23,8 @@ const (
 	// maxDebt bounds the time for which an address is a debtor after a storm.
 	maxDebt = time.Minute
 	// DebtorsRest is the rest of all debtors after a piece of their work, in times of what it
-	// took. So all together get half of one worker.
-	DebtorsRest = 1
+	// took. So all together get a quarter of one worker.
+	DebtorsRest = 3
 	// maxAccounts bounds the addresses with failures, to some 2 MiB.
 	maxAccounts = 16 << 10
 )
