@@ -170,7 +170,6 @@ func till(t time.Time) edit { return func(d *draft) { d.till = suiteTime(t) } }
 func serialNumber(body ...byte) edit   { return func(d *draft) { d.serial = body } }
 func spoilt(d *draft)                  { d.spoilt = true }
 func issuer(name []byte) edit          { return func(d *draft) { d.issuer = name } }
-func ofKey(h *holding) edit            { return func(d *draft) { d.key = h.key } }
 func signedBy(h *holding) edit         { return func(d *draft) { d.signer = h.key } }
 func version1(d *draft)                { d.version, d.extensions = nil, nil }
 func raw(field func(d *draft)) edit    { return field }
