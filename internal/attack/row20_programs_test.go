@@ -250,7 +250,7 @@ func testTrustValidity(t *testing.T, p *trustPrograms) {
 	o.list(dir+"/root.crl", opensslList{ca: "root"})
 	o.list(dir+"/ca.crl", opensslList{})
 	addr, _, _ := p.relay("-crl", dir, "-crl-policy", "require", "-fetch=false")
-	for name, says := range map[string]string{"past": "expired", "future": "begins on"} {
+	for name, says := range map[string]string{"past": "ended on", "future": "begins on"} {
 		p.wantRefused(name, town.RunCommand(p.t, p.client(name, o.path("card-"+name), addr, "-crl", dir, "-fetch=false", "list"), ""), says)
 	}
 }
