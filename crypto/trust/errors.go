@@ -9,6 +9,7 @@ import (
 	"regexp"
 	"strings"
 	"time"
+	"unicode"
 	"unicode/utf8"
 
 	"chatsecure/proto"
@@ -132,6 +133,9 @@ var civilNumberRun = regexp.MustCompile(`\p{Nd}([ ./-]?\p{Nd}){4,}`)
 
 // maskDigits replaces each such run by stars.
 func maskDigits(s string) string {
+	if !strings.ContainsFunc(s, unicode.IsDigit) {
+		return s
+	}
 	return civilNumberRun.ReplaceAllStringFunc(s, func(run string) string { return strings.Repeat("*", utf8.RuneCountInString(run)) })
 }
 

@@ -161,6 +161,9 @@ type crlScope struct {
 // usable picks the lists that the authority of the certificate has signed, by scope. A serial
 // number on a list of another scope is the certificate's too: the authority gives each once.
 func (l *lookup) usable(lists []heldCRL) (scopes []*crlScope) {
+	if len(lists) == 0 {
+		return nil
+	}
 	type scopeOfKey struct {
 		scope string
 		key   [32]byte
