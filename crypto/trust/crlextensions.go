@@ -124,7 +124,8 @@ func (c *crl) parseExtension(e derElement) (id byte, critical bool, value []byte
 // than the issuer of the list.
 func namesAnother(value, issuer []byte) bool {
 	names, err := parseDER[[]asn1.RawValue](value)
-	return err == nil && len(names) > 0 && !slices.ContainsFunc(names, func(name asn1.RawValue) bool { return isDirectory(name) && sameName(name.Bytes, issuer) })
+	isIssuer := func(name asn1.RawValue) bool { return isDirectory(name) && sameName(name.Bytes, issuer) }
+	return err == nil && len(names) > 0 && !slices.ContainsFunc(names, isIssuer)
 }
 
 // parseNumber reads a CRLNumber: not negative, of at most 20 bytes (RFC 5280, section 5.2.3).

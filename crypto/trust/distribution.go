@@ -111,7 +111,8 @@ func httpURLs(points []distributionPoint) (urls []string) {
 	for _, p := range points {
 		for _, name := range p.Name.Full {
 			uri := string(name.Bytes)
-			if p.Issuer == nil && name.Class == asn1.ClassContextSpecific && name.Tag == 6 && len(uri) > 7 && strings.EqualFold(uri[:7], "http://") {
+			if p.Issuer == nil && name.Class == asn1.ClassContextSpecific && name.Tag == 6 &&
+				len(uri) > 7 && strings.EqualFold(uri[:7], "http://") {
 				urls = append(urls, uri)
 			}
 		}

@@ -36,7 +36,8 @@ func (s *search) above(c *candidate, seen map[*candidate]bool) finding {
 	if fault := signatureFault(c.cert); fault != nil {
 		return finding{findsFault, "the certificate of " + name + " " + fault.Error(), ""}
 	}
-	best := finding{findsMissing, "the certificate of the authority " + shownIssuer(c.cert) + ", which issued that of " + name + ", is not at hand",
+	best := finding{findsMissing,
+		"the certificate of the authority " + shownIssuer(c.cert) + ", which issued that of " + name + ", is not at hand",
 		"if that authority is to be trusted, name a file with its certificate and its root's with -ca-bundle or -only-ca"}
 	switch {
 	case isRoot && c == s.leaf:

@@ -111,14 +111,16 @@ func (p path) checkHosts() error {
 			for _, address := range mailAddresses(below) {
 				isName := strings.IndexByte(address, '@') > 0
 				if !isPermitted(cert.PermittedEmailAddresses, cert.ExcludedEmailAddresses, address, isName, mailMatches) {
-					return p.untrusted("the authority %s may not vouch for the mail address %s (name constraints)", shownName(cert), shownText(address))
+					return p.untrusted("the authority %s may not vouch for the mail address %s (name constraints)",
+						shownName(cert), shownText(address))
 				}
 			}
 			for _, uri := range below.URIs {
 				host := uri.Hostname()
 				isName := host != "" && net.ParseIP(host) == nil
 				if !isPermitted(cert.PermittedURIDomains, cert.ExcludedURIDomains, host, isName, hostMatches) {
-					return p.untrusted("the authority %s may not vouch for the host of a URI %s (name constraints)", shownName(cert), shownText(host))
+					return p.untrusted("the authority %s may not vouch for the host of a URI %s (name constraints)",
+						shownName(cert), shownText(host))
 				}
 			}
 		}
@@ -213,7 +215,8 @@ func (p path) checkByX509() error {
 	invalid, ok := errors.AsType[x509.CertificateInvalidError](err)
 	switch {
 	case ok && invalid.Reason == x509.CANotAuthorizedForThisName:
-		return p.untrusted("an authority above it may not vouch for one of its names (name constraints): %s", shownCause(errors.New(invalid.Detail)))
+		return p.untrusted("an authority above it may not vouch for one of its names (name constraints): %s",
+			shownCause(errors.New(invalid.Detail)))
 	case ok && invalid.Reason == x509.NoValidChains:
 		return p.untrusted("an authority above it requires a certificate policy, and there is none that all of its certificates have")
 	}
@@ -234,7 +237,8 @@ func (p path) checkUsage() error {
 		return nil
 	}
 	err := refuse(proto.CertificateUnsuitable,
-		"the certificate of %s is not for client authentication or e-mail, as the authorities of Mozilla's bundle must say", shownName(p.certs[0]))
+		"the certificate of %s is not for client authentication or e-mail, as the authorities of Mozilla's bundle must say",
+		shownName(p.certs[0]))
 	err.Hint = "use a card's authentication certificate, or name its authority with -ca-bundle or -only-ca"
 	return err
 }

@@ -47,11 +47,13 @@ func readCertificates(text []byte) (certs []pemCertificate, notices []string, er
 		switch label := blocks.Type; {
 		case label == "CERTIFICATE" || label == "X509 CERTIFICATE":
 		case label == "TRUSTED CERTIFICATE":
-			return refuse("a certificate in a form of OpenSSL's own; openssl x509 -in FILE -out FILE.pem converts it, the first of several only")
+			return refuse("a certificate in a form of OpenSSL's own; " +
+				"openssl x509 -in FILE -out FILE.pem converts it, the first of several only")
 		case label == "PKCS7" || label == "CMS":
 			return refuse("a PKCS#7 file; openssl pkcs7 -print_certs -in FILE -out FILE.pem takes the certificates out")
 		case strings.HasSuffix(label, "PRIVATE KEY"):
-			notices = append(notices, fmt.Sprintf("line %d: a private key is left out; it belongs to its owner alone, so take it out of this file",
+			notices = append(notices, fmt.Sprintf("line %d: a private key is left out; "+
+				"it belongs to its owner alone, so take it out of this file",
 				blocks.Line))
 			continue
 		default:
@@ -100,7 +102,8 @@ func (c pemCertificate) unusable() (notice string, leftOut bool) {
 	cert, err := x509.ParseCertificate(c.der)
 	switch {
 	case err != nil:
-		return fmt.Sprintf("line %d: the certificate of %s is left out, because it is not supported: %s", c.line, name, shownCause(err)), true
+		return fmt.Sprintf("line %d: the certificate of %s is left out, because it is not supported: %s",
+			c.line, name, shownCause(err)), true
 	case sameName(cert.RawIssuer, cert.RawSubject) && !isSelfSigned(cert) &&
 		(len(cert.AuthorityKeyId) == 0 || bytes.Equal(cert.AuthorityKeyId, cert.SubjectKeyId)):
 		return fmt.Sprintf("line %d: the certificate of %s is no root, because its signature is not by its own key: it may be damaged",

@@ -259,7 +259,8 @@ func checkForm(b *Bundle, name string) error {
 // nameClock adds the time of the look to an error about times: a wrong clock is the likelier
 // cause.
 func nameClock(err error, now time.Time) error {
-	return nameTime(err, "; the clock here says ", "; the clock there says ", now, "if the time should be right, check the clocks of both machines")
+	return nameTime(err, "; the clock here says ", "; the clock there says ", now,
+		"if the time should be right, check the clocks of both machines")
 }
 
 // nameTime adds a time to an error about times, in the words for this side and the other.
@@ -271,7 +272,8 @@ func nameTime(err error, here, there string, at time.Time, hint string) error {
 	switch refused.Code {
 	case proto.CertificateExpired, proto.CertificateNotYet, proto.DelegationExpired, proto.DelegationNotYet:
 		again := *refused
-		again.Reason, again.Other, again.Hint = refused.Reason+here+shownTime(at), refused.Reason+there+shownTime(at), cmp.Or(refused.Hint, hint)
+		again.Reason, again.Other = refused.Reason+here+shownTime(at), refused.Reason+there+shownTime(at)
+		again.Hint = cmp.Or(refused.Hint, hint)
 		return &again
 	}
 	return err

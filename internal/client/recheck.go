@@ -158,7 +158,8 @@ func (e *engine) rechecked(looks []recheck) {
 	e.departed = slices.DeleteFunc(e.departed, func(d departed) bool {
 		err := refused[d.bundle]
 		if err != nil {
-			e.event(Event{Type: EventPeer, Peer: &PeerChange{Name: d.name, Conn: d.conn, What: "refused", Reason: fail.AsError(err).Message}})
+			change := &PeerChange{Name: d.name, Conn: d.conn, What: "refused", Reason: fail.AsError(err).Message}
+			e.event(Event{Type: EventPeer, Peer: change})
 		}
 		return err != nil || now.Sub(d.at) > departedFor
 	})

@@ -131,7 +131,8 @@ func (a *app) refreshLists(ctx context.Context, dir string) (signers [][]byte, f
 	case leaf == nil:
 		a.out.notice("there is no list to fetch now: other people's are fetched when you meet them, and your own with -card CARD")
 	default:
-		a.out.notice("there is no list to fetch now: your own certificate names no place of one, and other people's are fetched when you meet them")
+		a.out.notice("there is no list to fetch now: your own certificate names no place of one, " +
+			"and other people's are fetched when you meet them")
 	}
 	return signers, a.tellResults(results), nil
 }

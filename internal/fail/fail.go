@@ -65,14 +65,15 @@ var Codes = map[proto.Code]struct {
 	Exit int
 	hint string
 }{
-	proto.Malformed:        {ExitFailure, "the other side may be of another version, or not a ChatSecure program at all"},
-	proto.TooLong:          {ExitFailure, "divide it into shorter messages"},
-	proto.Unexpected:       {ExitFailure, "the other side may be of another version"},
-	proto.Busy:             {ExitRelay, "try again in a moment"},
-	proto.Timeout:          {ExitUndone, "try again, or allow more time with -timeout"},
-	proto.NoCommonSuite:    {ExitRefused, "allow more cipher suites with -ciphers, here or there"},
-	proto.NameInvalid:      {exitUsage, "choose another name"},
-	proto.NameTaken:        {ExitRefused, "choose another name with -name; its owner can give this one up with client release, and the relay's operator can free it"},
+	proto.Malformed:     {ExitFailure, "the other side may be of another version, or not a ChatSecure program at all"},
+	proto.TooLong:       {ExitFailure, "divide it into shorter messages"},
+	proto.Unexpected:    {ExitFailure, "the other side may be of another version"},
+	proto.Busy:          {ExitRelay, "try again in a moment"},
+	proto.Timeout:       {ExitUndone, "try again, or allow more time with -timeout"},
+	proto.NoCommonSuite: {ExitRefused, "allow more cipher suites with -ciphers, here or there"},
+	proto.NameInvalid:   {exitUsage, "choose another name"},
+	proto.NameTaken: {ExitRefused, "choose another name with -name; " +
+		"its owner can give this one up with client release, and the relay's operator can free it"},
 	proto.SignatureInvalid: {ExitIntegrity, "do not trust the message; tell the relay's operator if it happens again"},
 	proto.DecryptFailed:    {ExitIntegrity, "do not trust the message; tell the relay's operator if it happens again"},
 	proto.NoSuchName:       {ExitUndone, "client list shows who is connected; -wait-peer waits for somebody to come"},

@@ -82,7 +82,9 @@ func Free(dir, name string) (says string, err error) {
 	folded := proto.FoldName(name)
 	o, ok := g.names[folded]
 	if !ok {
-		return "", &fail.Error{Code: proto.NoSuchName, Message: "nobody has the name " + proto.Visible(name), Hint: "relay -names shows the names"}
+		return "", &fail.Error{
+			Code: proto.NoSuchName, Message: "nobody has the name " + proto.Visible(name), Hint: "relay -names shows the names",
+		}
 	}
 	name = proto.Visible(name)
 	if lock != nil {

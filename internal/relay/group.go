@@ -59,7 +59,8 @@ func readRoster(path string) (*roster, error) {
 	}
 	return nil, &fail.Error{
 		Code: proto.Internal, Message: message,
-		Hint: "a line is an identity of 64 hex digits, or the word issuer and the hex SHA-256 of an authority's public key; # begins a comment",
+		Hint: "a line is an identity of 64 hex digits, or the word issuer and the hex SHA-256 of an authority's public key; " +
+			"# begins a comment",
 	}
 }
 

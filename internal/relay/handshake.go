@@ -256,7 +256,8 @@ func (h *handshake) work(part func() error) error {
 // faults cost nothing. A visitor that gave way to another is charged, or new ones would pay for
 // the old.
 func (h *handshake) charge(err error) {
-	if told := tellable(err); h.cost == 0 || told != nil && told != tooMany && slices.Contains([]proto.Code{proto.Busy, proto.Shutdown, proto.Internal}, told.Code) {
+	ours := []proto.Code{proto.Busy, proto.Shutdown, proto.Internal}
+	if told := tellable(err); h.cost == 0 || told != nil && told != tooMany && slices.Contains(ours, told.Code) {
 		return
 	}
 	h.relay.turns.fail(h.visitor.addr, h.cost)
