@@ -26,14 +26,14 @@ type crlFile struct {
 	problems []error // of the last time that it was read; the first is told
 }
 
-// maxFormer bounds the former lists of a file.
+// maxFormer bounds the former lists of one scope that a file keeps.
 const maxFormer = 4
 
 // read reads the file again. What it says counts at once. A list of it that is false, or has a
 // flaw, must not forget the people whom a former one names.
 func (f *crlFile) read(path string, info fs.FileInfo) {
 	f.size, f.modified = info.Size(), info.ModTime()
-	before, former := f.lists, f.former
+	before, former, kept := f.lists, f.former, []*crl{}
 	f.lists, f.problems = readCRLFile(path, info.Size())
 	now, whole := f.lists, len(f.problems) == 0
 	hasOf := func(old *crl) bool {
@@ -44,13 +44,29 @@ func (f *crlFile) read(path string, info fs.FileInfo) {
 		replaces := func(c *crl) bool { return c.sameScope(old) && c.isSound(f.modified) }
 		switch {
 		case slices.ContainsFunc(now, old.same):
-		case whole && slices.ContainsFunc(now, replaces):
+		case slices.ContainsFunc(now, replaces):
 			former = append(former, old)
 		case !whole || len(old.flaws) == 0 && hasOf(old):
-			f.lists = append(f.lists, old)
+			kept = append(kept, old)
 		}
 	}
-	f.former = former[max(0, len(former)-maxFormer):]
+	f.lists, f.former = append(now, newest(kept)...), newest(former)
+}
+
+// newest returns the newest maxFormer lists of each scope.
+func newest(lists []*crl) (kept []*crl) {
+	for i, old := range lists {
+		newer := 0
+		for j, c := range lists {
+			if age := c.compareAge(old); c.sameScope(old) && (age > 0 || age == 0 && j > i) {
+				newer++
+			}
+		}
+		if newer < maxFormer {
+			kept = append(kept, old)
+		}
+	}
+	return kept
 }
 
 // prune drops the former lists that a later one by the same key replaces, and those whose

@@ -9,6 +9,7 @@ import (
 	"crypto/x509/pkix"
 	"encoding/asn1"
 	"errors"
+	"fmt"
 	"io"
 	"math/big"
 	"os"
@@ -380,6 +381,50 @@ func TestFlawedFile(t *testing.T) {
 	ofCC, err := s.p.CC.MakeCRL(lab.CRL{})
 	must(t, err)
 	put(ofCC, RevocationUnknown, 1)
+}
+
+// TestFormerListsAreBounded: a file that never replaces its lists, since they are of the future, have
+// a flaw or stand beside a damaged one, keeps a few of them and not all. Of a file with many
+// scopes each keeps its former list.
+func TestFormerListsAreBounded(t *testing.T) {
+	s := newScene(t)
+	path := filepath.Join(t.TempDir(), "list.crl")
+	store := NewCRLStore()
+	put := func(n int, text []byte) {
+		t.Helper()
+		writeFile(t, path, text)
+		modified := labNow.Add(time.Duration(n) * time.Second)
+		must(t, os.Chtimes(path, modified, modified))
+		store.LoadDir(filepath.Dir(path))
+	}
+	damaged := []byte("-----BEGIN X509 CRL-----\n!\n-----END X509 CRL-----\n")
+	for name, next := range map[string]func(n int64) []byte{
+		"of the future": func(n int64) []byte { return s.list(n, -day-time.Duration(n)*time.Minute, nobody) },
+		"with a flaw":   func(n int64) []byte { return s.list(n, hour-time.Duration(n)*time.Second, nobody, unknownCritical) },
+		"beside a damaged": func(n int64) []byte {
+			return append(crlText(s.list(n, hour-time.Duration(n)*time.Second, nobody)), damaged...)
+		},
+	} {
+		for n := range 3 * maxFormer {
+			put(n+1, next(int64(n+1)))
+		}
+		if n := len(store.List()); n > 2*maxFormer+1 {
+			t.Errorf("%s: %d lists are held", name, n)
+		}
+	}
+	must(t, os.Remove(path))
+	store.Refresh()
+	scope := func(i int) pkix.Extension { return lab.IDP{URLs: []string{fmt.Sprint("http://a/", i)}}.Extension() }
+	for n := range 2 {
+		var text []byte
+		for i := range 3 * maxFormer {
+			text = append(text, crlText(s.list(int64(n+1), hour-time.Duration(n)*time.Minute, nobody, scope(i)))...)
+		}
+		put(n+100, text)
+	}
+	if n := len(store.List()); n != 2*3*maxFormer {
+		t.Errorf("%d lists of all scopes are held, want each with its former one", n)
+	}
 }
 
 // TestRefusedListIsNamed: the file of a list that cannot be read is named where the list is lacking,
