@@ -159,8 +159,61 @@ func TestKnownPeerIsSeenThenAccepted(t *testing.T) {
 	}
 }
 
+// TestBlockedByIdentity: a block is for the identity, whatever name it uses. It holds for other
+// clients on the directory at once, and leaves the name to others.
+func TestBlockedByIdentity(t *testing.T) {
+	s := mustState(t)
+	other, err := Open(s.Dir(), "alice")
+	if err != nil {
+		t.Fatal(err)
+	}
+	eve, asZoe, bob := KnownBob(), KnownBob(), KnownBob()
+	eve.Name, asZoe.Name, bob.Identity = "eve", "zoe", [32]byte{3}
+	for _, k := range []KnownPeer{eve, asZoe, bob} {
+		if err := s.SetKnownPeer(k); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if other.Blocked(eve.Identity) || !other.Accepted(eve.Identity) {
+		t.Error("eve is blocked from the start")
+	}
+	if who, ok, err := s.Block("EVE"); err != nil || !ok || who.Identity != eve.Identity {
+		t.Errorf("blocked is %+v %v %v", who, ok, err)
+	}
+	if !other.Blocked(eve.Identity) || other.Blocked(bob.Identity) || other.Accepted(eve.Identity) || !other.Accepted(bob.Identity) {
+		t.Error("another client does not see the block, or sees too much")
+	}
+	for _, name := range []string{"eve", "zoe"} {
+		if k, ok := other.KnownPeer(name); ok {
+			t.Errorf("the blocked person is still known as %s: %+v", name, k)
+		}
+	}
+	if known, blocked := other.KnownPeers(), other.BlockedPeers(); len(known) != 1 || len(blocked) != 1 || blocked[0].Name != "eve" {
+		t.Errorf("known are %+v, blocked are %+v", known, blocked)
+	}
+	if err := other.SetKnownPeer(asZoe); fail.ExitStatus(err) != 4 {
+		t.Errorf("the blocked person was met again: %v", err)
+	}
+	eve.Identity = [32]byte{9}
+	if err := s.SetKnownPeer(eve); err != nil {
+		t.Errorf("another person cannot have the name: %v", err)
+	}
+	if _, ok, err := s.Block("stranger"); ok || err != nil {
+		t.Errorf("a name that is not known was blocked: %v %v", ok, err)
+	}
+	if ok, err := other.Unblock("Eve"); !ok || err != nil {
+		t.Errorf("unblock: %v %v", ok, err)
+	}
+	if k, ok := s.KnownPeer("eve"); s.Blocked(asZoe.Identity) || !ok || k.Identity != eve.Identity {
+		t.Error("after unblock the block stands, or the name's new owner is gone")
+	}
+	if ok, err := s.Unblock("eve"); ok || err != nil {
+		t.Errorf("unblock again: %v %v", ok, err)
+	}
+}
+
 // TestSeenPeersAreBounded: people who have only been seen push out one another, and never
-// somebody who was accepted.
+// somebody who was accepted or blocked.
 func TestSeenPeersAreBounded(t *testing.T) {
 	s := mustState(t)
 	bob := KnownBob()
@@ -173,6 +226,11 @@ func TestSeenPeersAreBounded(t *testing.T) {
 		t.Fatal(err)
 	}
 	text.Write(data)
+	eve := bob
+	eve.Name, eve.Identity, eve.Accepted = "eve", [32]byte{3}, false
+	blocked := newPeerLine(&eve)
+	blocked.Blocked = true
+	text.Write(append(proto.MustMarshal(blocked), '\n'))
 	stranger := func(i int) KnownPeer {
 		first := bob.First.Add(time.Duration(i) * time.Second)
 		return KnownPeer{Name: fmt.Sprintf("stranger%d", i), Identity: [32]byte{2}, CommonName: "X", First: first}
@@ -192,6 +250,9 @@ func TestSeenPeersAreBounded(t *testing.T) {
 	}
 	if _, ok := s.KnownPeer("bob"); !ok {
 		t.Error("bob is forgotten")
+	}
+	if !s.Blocked(eve.Identity) {
+		t.Error("strangers pushed a block out")
 	}
 	if n := len(s.KnownPeers()); n != maxSeen+1 {
 		t.Errorf("%d people are known", n)
@@ -280,6 +341,7 @@ func TestKnownDamageIsSaid(t *testing.T) {
 		"no such time":      strings.Replace(line, "2026-11-22", "2026-13-22", 1),
 		"another zone":      strings.Replace(line, "20Z", "20+01:00", 1),
 		"a name in capital": strings.Replace(line, `"name":"bob"`, `"name":"Bob"`, 1),
+		"accepted, blocked": strings.Replace(line, `"accepted":true`, `"accepted":true,"blocked":true`, 1),
 		"no name":           strings.Replace(line, `"name":"bob"`, `"name":"b b"`, 1),
 	} {
 		s := mustState(t)

@@ -72,12 +72,17 @@ func (k *knownFile[L]) get(key string) (line L, ok bool) {
 	return line, ok
 }
 
-// all returns every line, sorted by key.
-func (k *knownFile[L]) all() []L {
+// current returns every line, as the file has them.
+func (k *knownFile[L]) current() []L {
 	k.load()
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	return slices.SortedFunc(slices.Values(k.lines), func(a, b L) int { return strings.Compare(a.key(), b.key()) })
+	return k.lines
+}
+
+// all returns every line, sorted by key.
+func (k *knownFile[L]) all() []L {
+	return slices.SortedFunc(slices.Values(k.current()), func(a, b L) int { return strings.Compare(a.key(), b.key()) })
 }
 
 // load reads the file if it has changed since the last look.

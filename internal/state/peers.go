@@ -40,6 +40,7 @@ type PeerLine struct {
 	V          int        `json:"v"`
 	Name       string     `json:"name"`
 	Accepted   bool       `json:"accepted"`
+	Blocked    bool       `json:"blocked,omitempty"`
 	Identity   string     `json:"identity"`
 	CommonName string     `json:"common_name"`
 	Leaf       string     `json:"leaf"`
@@ -60,11 +61,23 @@ func newPeerLine(k *KnownPeer) PeerLine {
 	}
 }
 
-func (l PeerLine) key() string { return l.Name }
+// key is the name, or for a blocked person the identity: the name is then free for others.
+func (l PeerLine) key() string {
+	if l.Blocked {
+		return blockedKey(l.Identity)
+	}
+	return l.Name
+}
+
+// blockedKey cannot be a name, which has no space.
+func blockedKey(identity string) string { return "blocked " + identity }
 
 func (l PeerLine) check() error {
 	if l.V != knownVersion || proto.CheckName(l.Name) != nil || proto.FoldName(l.Name) != l.Name ||
 		!proto.IsHex(l.Identity, 32) || !proto.IsHex(l.Leaf, 32) || !isKnownTime(l.First) {
+		return errKnownLine
+	}
+	if l.Blocked && l.Accepted {
 		return errKnownLine
 	}
 	if o := l.Offered; o != nil && (!proto.IsHex(o.Identity, 32) || !proto.IsHex(o.Leaf, 32)) {
@@ -93,13 +106,71 @@ func (s *State) KnownPeer(folded string) (*KnownPeer, bool) {
 	return l.peer(), true
 }
 
-// KnownPeers returns all known people, sorted by name.
-func (s *State) KnownPeers() []KnownPeer {
+// blocked refuses a blocked person.
+func blocked(name string) *fail.Error {
+	return &fail.Error{
+		Code: proto.NotAllowed, Message: "the person who uses the name " + proto.Visible(name) + " is blocked here",
+		Hint: "client trust shows the blocked people; client trust unblock NAME takes a block back",
+	}
+}
+
+// KnownPeers returns all known people who are not blocked, sorted by name.
+func (s *State) KnownPeers() []KnownPeer { return s.peersThat(false) }
+
+// BlockedPeers returns all blocked people, sorted by identity.
+func (s *State) BlockedPeers() []KnownPeer { return s.peersThat(true) }
+
+func (s *State) peersThat(blocked bool) []KnownPeer {
 	var out []KnownPeer
 	for _, l := range s.peers.all() {
-		out = append(out, *l.peer())
+		if l.Blocked == blocked {
+			out = append(out, *l.peer())
+		}
 	}
 	return out
+}
+
+// Blocked reports whether a person is blocked, whatever name they use. It costs a stat of
+// the file.
+func (s *State) Blocked(identity [32]byte) bool {
+	_, ok := s.peers.get(blockedKey(proto.FormatHash(identity)))
+	return ok
+}
+
+// Accepted reports whether a person is accepted under any name.
+func (s *State) Accepted(identity [32]byte) bool {
+	hash := proto.FormatHash(identity)
+	return slices.ContainsFunc(s.peers.current(), func(l PeerLine) bool { return l.Accepted && l.Identity == hash })
+}
+
+// Block blocks the person who is known by a name: that identity under every name. The name is
+// unknown then. It returns the person, or false if the name is unknown.
+func (s *State) Block(name string) (blocked *KnownPeer, ok bool, err error) {
+	folded := proto.FoldName(name)
+	err = s.changePeers(func(lines []PeerLine) ([]PeerLine, bool) {
+		i := slices.IndexFunc(lines, func(l PeerLine) bool { return l.key() == folded })
+		if i < 0 {
+			return nil, false
+		}
+		line := lines[i]
+		line.Accepted, line.Blocked, line.Offered = false, true, nil
+		blocked, ok = line.peer(), true
+		others := slices.DeleteFunc(slices.Clone(lines), func(l PeerLine) bool { return l.Identity == line.Identity })
+		return append(others, line), true
+	})
+	return blocked, ok, err
+}
+
+// Unblock takes the blocks of a name back. Those people are unknown then. It returns false if
+// there is none.
+func (s *State) Unblock(name string) (ok bool, err error) {
+	folded := proto.FoldName(name)
+	err = s.changePeers(func(lines []PeerLine) ([]PeerLine, bool) {
+		left := slices.DeleteFunc(slices.Clone(lines), func(l PeerLine) bool { return l.Blocked && l.Name == folded })
+		ok = len(left) < len(lines)
+		return left, ok
+	})
+	return ok, err
 }
 
 // SetKnownPeer remembers the person behind a name, who must have been verified.
@@ -109,6 +180,10 @@ func (s *State) SetKnownPeer(k KnownPeer) error {
 	var changed error
 	err := s.updatePeer(k.Name, func(l *PeerLine, known bool) bool {
 		next := newPeerLine(&k)
+		if s.Blocked(k.Identity) { // maybe since the caller looked, by another client
+			changed = blocked(k.Name)
+			return false
+		}
 		if known {
 			if l.Identity != next.Identity {
 				changed = fail.Errorf(proto.IdentityChanged,
@@ -136,7 +211,7 @@ const maxSeen = 1024
 func forgetSeen(lines []PeerLine) []PeerLine {
 	var seen []string
 	for _, l := range lines {
-		if !l.Accepted {
+		if !l.Accepted && !l.Blocked {
 			seen = append(seen, l.First+" "+l.Name)
 		}
 	}
@@ -145,7 +220,7 @@ func forgetSeen(lines []PeerLine) []PeerLine {
 	}
 	slices.Sort(seen) // times of one length and zone sort as text
 	oldest := seen[len(seen)-maxSeen]
-	return slices.DeleteFunc(slices.Clone(lines), func(l PeerLine) bool { return !l.Accepted && l.First+" "+l.Name < oldest })
+	return slices.DeleteFunc(slices.Clone(lines), func(l PeerLine) bool { return !l.Accepted && !l.Blocked && l.First+" "+l.Name < oldest })
 }
 
 // OfferPeer remembers another person who used a known name and was refused, for
@@ -184,6 +259,11 @@ func (s *State) AcceptPeer(name string) (now *KnownPeer, ok bool, err error) {
 // returns false if it was unknown.
 func (s *State) ForgetPeer(name string) (bool, error) {
 	return forget(s, &s.peers, proto.FoldName(name))
+}
+
+// changePeers writes the lines that f returns, unless f returns false.
+func (s *State) changePeers(f func(lines []PeerLine) ([]PeerLine, bool)) error {
+	return s.locked(func() error { return s.peers.change(f) })
 }
 
 func (s *State) updatePeer(name string, f func(l *PeerLine, known bool) bool) error {
