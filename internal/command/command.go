@@ -13,6 +13,7 @@ import (
 	"errors"
 	"io"
 	"os"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -75,8 +76,13 @@ func Run(args []string, sys System) int {
 		a.out.line("client " + a.Version)
 		return a.finish(nil)
 	}
+	// A file config with a fault must not keep anybody from the help.
+	run, rest, help, commandErr := a.command(rest)
+	if err == nil || errors.Is(commandErr, errHelp) {
+		err = commandErr
+	}
 	if errors.Is(err, errHelp) {
-		a.out.text(usage)
+		a.out.text(help)
 		return a.finish(nil)
 	}
 	if err != nil {
@@ -85,25 +91,32 @@ func Run(args []string, sys System) int {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	go a.awaitSignal(cancel)
-	return a.finish(a.command(ctx, rest))
+	return a.finish(run(a, ctx, rest))
 }
 
-// command runs the command named first in args, or the prompt.
-func (a *app) command(ctx context.Context, args []string) error {
+// command returns what runs the command named first in args, or the prompt, with the arguments for
+// it, and the help to show where the error is errHelp.
+func (a *app) command(args []string) (run runner, rest []string, help string, err error) {
 	if len(args) == 0 {
-		return a.runSession(ctx)
+		return (*app).runSession, nil, usage, nil
 	}
-	for _, c := range commands {
-		if c.name == args[0] {
-			err := c.run(a, ctx, args[1:])
-			if errors.Is(err, errHelp) {
-				a.out.text(c.help)
-				return nil
-			}
-			return err
-		}
+	i := slices.IndexFunc(commands, func(c command) bool { return c.name == args[0] })
+	if i < 0 {
+		return nil, nil, usage, fail.Errorf(proto.Usage, "there is no command %q", args[0])
 	}
-	return fail.Errorf(proto.Usage, "there is no command %q", args[0])
+	f := newFlags(args[0])
+	run = commands[i].flags(f)
+	err = parseFlags(f, args[1:])
+	if err == nil {
+		err = fromEnvironment(f, a.Env)
+	}
+	if err == nil && a.opt.file != nil {
+		err = fromFile(f, a.opt.file)
+	}
+	if err == nil {
+		err = refusePairs(f)
+	}
+	return run, f.Args(), commands[i].help, err
 }
 
 // awaitSignal ends the run in order at the first signal, and at once at the

@@ -38,13 +38,9 @@ type crlObject struct {
 // runCRL lists the revocation lists at hand. With refresh it fetches them
 // first.
 func runCRL(a *app, ctx context.Context, args []string) error {
-	f := newFlags("crl")
-	if err := parseFlags(f, args); err != nil {
-		return err
-	}
-	refresh := f.NArg() == 1 && f.Arg(0) == "refresh"
-	if !refresh && f.NArg() > 0 {
-		return usageError("crl takes no argument but refresh, not %q", f.Arg(0))
+	refresh := len(args) == 1 && args[0] == "refresh"
+	if !refresh && len(args) > 0 {
+		return usageError("crl takes no argument but refresh, not %q", args[0])
 	}
 	dir, err := a.stateDir()
 	if err != nil {

@@ -59,7 +59,7 @@ type doctor struct {
 }
 
 func runDoctor(a *app, ctx context.Context, args []string) error {
-	if err := noFlags("doctor", args); err != nil {
+	if err := noArguments("doctor", args); err != nil {
 		return err
 	}
 	if err := a.opt.checkRelay(); err != nil {

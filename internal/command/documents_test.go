@@ -87,7 +87,7 @@ func TestReadmeCommands(t *testing.T) {
 	readme := document(t, "README.md")
 	line := regexp.MustCompile(`(?m)^(?:    |\$ )(?:.*\| )?(?:bin/)?client( .*)?$`)
 	inText := regexp.MustCompile("`client( [^`]*)`")
-	flags, found := flagsOf(t, "."), 0
+	flags, found := flagsOf(), 0
 	for _, m := range slices.Concat(line.FindAllStringSubmatch(readme, -1), inText.FindAllStringSubmatch(readme, -1)) {
 		found++
 		text := regexp.MustCompile(`\s(#|\||>|<|\|\|)\s?.*$`).ReplaceAllString(m[1], "")

@@ -3,9 +3,6 @@ package command
 import (
 	"flag"
 	"fmt"
-	"go/ast"
-	"go/parser"
-	"go/token"
 	"maps"
 	"os"
 	"os/exec"
@@ -51,62 +48,34 @@ func TestManPageIsOfToday(t *testing.T) {
 	}
 }
 
-// flagsOf finds the flags in the source, by the name of their set. A flag that
+// flagsOf returns the flags of each command, and the global ones under "client". A flag that
 // takes a value has "=" after its name.
-func flagsOf(t *testing.T, dir string) map[string][]string {
-	t.Helper()
+func flagsOf() map[string][]string {
 	sets := make(map[string][]string)
-	files, err := filepath.Glob(filepath.Join(dir, "*.go"))
-	if err != nil || len(files) == 0 {
-		t.Fatalf("no source in %s: %v", dir, err)
-	}
-	for _, file := range files {
-		tree, err := parser.ParseFile(token.NewFileSet(), file, nil, 0)
-		if err != nil {
-			t.Fatal(err)
-		}
-		set := ""
-		ast.Inspect(tree, func(n ast.Node) bool {
-			call, ok := n.(*ast.CallExpr)
-			if !ok {
-				return true
+	for name, f := range flagSets() {
+		f.VisitAll(func(o *flag.Flag) {
+			name := "-" + o.Name
+			if b, ok := o.Value.(interface{ IsBoolFlag() bool }); !ok || !b.IsBoolFlag() {
+				name += "="
 			}
-			if f, ok := call.Fun.(*ast.Ident); ok && f.Name == "newFlags" {
-				set = literal(call.Args[0])
-			}
-			f, ok := call.Fun.(*ast.SelectorExpr)
-			if !ok {
-				return true
-			}
-			if x, ok := f.X.(*ast.Ident); !ok || x.Name != "f" || strings.HasPrefix(f.Sel.Name, "Lookup") {
-				return true
-			}
-			at := -1
-			switch name := f.Sel.Name; {
-			case strings.HasSuffix(name, "Var"):
-				at = 1
-			case slices.Contains([]string{"String", "Int", "Bool", "Duration"}, name):
-				at = 0
-			}
-			if at >= 0 && at < len(call.Args) && literal(call.Args[at]) != "" {
-				name := "-" + literal(call.Args[at])
-				if !strings.HasPrefix(f.Sel.Name, "Bool") {
-					name += "="
-				}
-				sets[set] = append(sets[set], name)
-			}
-			return true
+			sets[f.Name()] = append(sets[f.Name()], name)
 		})
+		if sets[name] == nil {
+			sets[name] = []string{}
+		}
 	}
 	return sets
 }
 
-func literal(e ast.Expr) string {
-	if l, ok := e.(*ast.BasicLit); ok {
-		s, _ := strconv.Unquote(l.Value)
-		return s
+// flagSets returns the flag sets of the program, by the name of the command.
+func flagSets() map[string]*flag.FlagSet {
+	sets := map[string]*flag.FlagSet{"client": new(options).flags()}
+	for _, c := range commands {
+		f := newFlags(c.name)
+		c.flags(f)
+		sets[c.name] = f
 	}
-	return ""
+	return sets
 }
 
 // optionsOf returns the options of a usage text in the form of flagsOf.
@@ -124,7 +93,7 @@ func optionsOf(help string) (all []string) {
 // TestManualHasEveryFlag: -h has exactly the flags that are parsed, and a
 // command's usage line names its own.
 func TestManualHasEveryFlag(t *testing.T) {
-	sets := flagsOf(t, ".")
+	sets := flagsOf()
 	check := func(set, help string, also ...string) {
 		want, got := append(slices.Clone(sets[set]), also...), optionsOf(help)
 		slices.Sort(want)
@@ -148,7 +117,7 @@ func TestManualHasEveryFlag(t *testing.T) {
 // TestTextsNameNothingElse: no text names an option that does not exist.
 func TestTextsNameNothingElse(t *testing.T) {
 	known := []string{"-h"}
-	for _, flags := range flagsOf(t, ".") {
+	for _, flags := range flagsOf() {
 		for _, f := range flags {
 			known = append(known, strings.TrimSuffix(f, "="))
 		}
@@ -170,7 +139,7 @@ func TestTextsNameNothingElse(t *testing.T) {
 // other packages give.
 func TestTextsHaveTheDefaults(t *testing.T) {
 	text := strings.Join(strings.Fields(usage), " ")
-	new(options).flags(new(string)).VisitAll(func(f *flag.Flag) {
+	new(options).flags().VisitAll(func(f *flag.Flag) {
 		switch f.DefValue {
 		case "", "true", "false", "0s":
 		default:

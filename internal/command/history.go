@@ -2,6 +2,7 @@ package command
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"strings"
 
@@ -19,28 +20,15 @@ type historyOptions struct {
 	export string
 }
 
-func parseHistory(args []string) (o historyOptions, err error) {
-	f := newFlags("history")
-	f.StringVar(&o.peer, "peer", "", "")
+func (o *historyOptions) flags(f *flag.FlagSet) runner {
+	f.Var(checked[string]{&o.peer, nameOrNone}, "peer", "")
 	f.BoolVar(&o.verify, "verify", false, "")
 	f.StringVar(&o.export, "export", "", "")
-	if err := parseFlags(f, args); err != nil {
-		return o, err
-	}
-	if o.peer != "" {
-		if err := proto.CheckName(o.peer); err != nil {
-			return o, usageError("-peer %q: %v", o.peer, err)
-		}
-	}
-	if o.verify && o.export != "" || o.peer != "" && (o.verify || o.export != "") {
-		return o, usageError("-peer, -verify and -export exclude one another")
-	}
-	return o, noArguments("history", f.Args())
+	return o.run
 }
 
-func runHistory(a *app, _ context.Context, args []string) error {
-	o, err := parseHistory(args)
-	if err != nil {
+func (o *historyOptions) run(a *app, _ context.Context, args []string) error {
+	if err := noArguments("history", args); err != nil {
 		return err
 	}
 	state, err := a.readState()

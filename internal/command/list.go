@@ -10,7 +10,7 @@ import (
 )
 
 func runList(a *app, ctx context.Context, args []string) error {
-	if err := noFlags("list", args); err != nil {
+	if err := noArguments("list", args); err != nil {
 		return err
 	}
 	return a.oneShot(ctx, func(ctx context.Context, c *connection) error {

@@ -6,7 +6,7 @@ import (
 
 // runLogout erases the key kept with -keep.
 func runLogout(a *app, _ context.Context, args []string) error {
-	if err := noFlags("logout", args); err != nil {
+	if err := noArguments("logout", args); err != nil {
 		return err
 	}
 	state, err := a.openState()

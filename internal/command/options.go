@@ -11,7 +11,6 @@ import (
 	"strings"
 	"time"
 
-	"chatsecure/crypto"
 	"chatsecure/crypto/trust"
 	"chatsecure/internal/fail"
 	"chatsecure/internal/state"
@@ -30,8 +29,9 @@ type options struct {
 	version                        bool
 	key                            string
 	keyGiven                       bool
-	ciphers                        []string
+	ciphers                        suites
 	keep, timeout                  time.Duration
+	file                           *state.Config // with options of commands too; nil without a state directory
 }
 
 // Defaults of the command line.
@@ -48,27 +48,30 @@ func usageError(format string, args ...any) error {
 	return fail.Errorf(proto.Usage, format, args...)
 }
 
-// flags returns the global flags, which set the options and the list of ciphers.
-func (o *options) flags(ciphers *string) *flag.FlagSet {
+// flags returns the global flags, which set the options.
+func (o *options) flags() *flag.FlagSet {
 	f := newFlags("client")
-	f.StringVar(&o.relay, "relay", o.relay, "")
-	f.StringVar(&o.name, "name", o.name, "")
-	f.StringVar(&o.card, "card", o.card, "")
-	f.StringVar(&o.pinFile, "pin-file", "", "")
-	f.StringVar(&o.state, "state", o.state, "")
-	f.StringVar(&o.caBundle, "ca-bundle", "", "")
-	f.StringVar(&o.onlyCA, "only-ca", o.onlyCA, "")
-	f.StringVar(&o.crlDir, "crl", "", "")
-	f.StringVar((*string)(&o.policy), "crl-policy", string(trust.PolicyTry), "")
+	f.StringVar(&o.relay, "relay", defaultRelay, "")
+	f.Var(checked[string]{&o.name, nameOrNone}, "name", "")
+	f.Var((*path)(&o.card), "card", "")
+	f.Var((*path)(&o.pinFile), "pin-file", "")
+	f.StringVar(&o.state, "state", "", "")
+	f.Var((*path)(&o.caBundle), "ca-bundle", "")
+	f.Var((*path)(&o.onlyCA), "only-ca", "")
+	f.Var((*path)(&o.crlDir), "crl", "")
+	o.policy = trust.PolicyTry
+	f.Var(checked[trust.Policy]{&o.policy, trust.ParsePolicy}, "crl-policy", "")
 	f.BoolVar(&o.fetch, "fetch", true, "")
 	f.BoolVar(&o.fetchPrivate, "fetch-private", false, "")
-	f.StringVar(&o.fingerprint, "fingerprint", "", "")
+	f.Var(checked[string]{&o.fingerprint, fingerprintOrNone}, "fingerprint", "")
 	f.BoolVar(&o.acceptNew, "accept-new", false, "")
-	f.DurationVar(&o.keep, "keep", 0, "")
-	f.StringVar(&o.key, "key", trust.KeyEd25519, "")
-	f.StringVar(ciphers, "ciphers", "", "")
+	f.Var(checked[time.Duration]{&o.keep, duration(0, trust.MaxDelegation)}, "keep", "")
+	o.key = trust.KeyEd25519
+	f.Var(checked[string]{&o.key, oneOf(trust.KeyEd25519, trust.KeyRSA)}, "key", "")
+	f.Var(checked[suites]{&o.ciphers, parseSuites}, "ciphers", "")
 	f.BoolVar(&o.batch, "batch", false, "")
-	f.DurationVar(&o.timeout, "timeout", defaultTimeout, "")
+	o.timeout = defaultTimeout
+	f.Var(checked[time.Duration]{&o.timeout, duration(1, forEver)}, "timeout", "")
 	f.BoolVar(&o.json, "json", false, "")
 	f.BoolVar(&o.quiet, "q", false, "")
 	f.BoolVar(&o.verbose, "v", false, "")
@@ -76,56 +79,32 @@ func (o *options) flags(ciphers *string) *flag.FlagSet {
 	return f
 }
 
-// parseGlobal reads the global flags and returns the remaining arguments.
+// parseGlobal reads the global flags and returns the remaining arguments. If only the environment
+// or the file config is at fault, these come with the error.
 func parseGlobal(args []string, env func(string) string) (o options, rest []string, err error) {
-	o = options{
-		relay: env("CHATSECURE_RELAY"), name: env("CHATSECURE_NAME"), card: env("CHATSECURE_CARD"), state: env("CHATSECURE_STATE"),
-		onlyCA: env("CHATSECURE_ONLY_CA"),
-	}
-	var ciphers string
-	f := o.flags(&ciphers)
+	f := o.flags()
 	if err := parseFlags(f, args); err != nil {
 		return o, nil, err
 	}
-	f.Visit(func(f *flag.Flag) { o.keyGiven = o.keyGiven || f.Name == "key" })
+	if o.version {
+		return o, f.Args(), nil
+	}
+	if err := fromEnvironment(f, env); err != nil {
+		return o, f.Args(), err
+	}
+	if dir, err := stateDir(o.state, env); err == nil { // else its first use says so
+		if o.file, err = readConfig(dir); err != nil {
+			return o, f.Args(), err
+		}
+		if err = fromFile(f, o.file); err != nil {
+			return o, f.Args(), err
+		}
+	}
 	if o.relay == "" {
 		o.relay = defaultRelay
 	}
-	if o.policy, err = trust.ParsePolicy(string(o.policy)); err != nil {
-		return o, nil, usageError("%v", err)
-	}
-	if ciphers != "" {
-		o.ciphers = strings.Split(ciphers, ",")
-	}
-	return o, f.Args(), o.check()
-}
-
-func (o *options) check() error {
-	for _, name := range o.ciphers {
-		if crypto.SuiteByName(name) == nil {
-			return usageError("unknown cipher suite %q: there are %s", name, strings.Join(crypto.SuiteNames(), ","))
-		}
-	}
-	switch {
-	case o.key != trust.KeyEd25519 && o.key != trust.KeyRSA:
-		return usageError("unknown kind of key %q: choose %s or %s", o.key, trust.KeyEd25519, trust.KeyRSA)
-	case o.keep < 0 || o.keep > trust.MaxDelegation:
-		return usageError("-keep is at most %v, not %v", trust.MaxDelegation, o.keep)
-	case o.timeout <= 0:
-		return usageError("-timeout must be positive, not %v", o.timeout)
-	case o.fingerprint != "" && !isFingerprint(o.fingerprint):
-		return usageError("-fingerprint has 64 hex digits, with or without colons")
-	case o.onlyCA != "" && o.caBundle != "":
-		return usageError("-only-ca and -ca-bundle exclude each other, also where -only-ca comes from CHATSECURE_ONLY_CA")
-	case o.quiet && o.verbose:
-		return usageError("-q and -v exclude each other")
-	}
-	if o.name != "" {
-		if err := proto.CheckName(o.name); err != nil {
-			return &fail.Error{Code: proto.Usage, Message: fmt.Sprintf("-name %q: %v", o.name, err), Err: err}
-		}
-	}
-	return nil
+	f.Visit(func(f *flag.Flag) { o.keyGiven = o.keyGiven || f.Name == "key" })
+	return o, f.Args(), refusePairs(f)
 }
 
 // advice is a hint that names the option in use to give roots with.
@@ -155,28 +134,17 @@ func isHostPort(s string) bool {
 	return err == nil && number > 0
 }
 
-func isFingerprint(s string) bool {
-	digits := 0
-	for _, c := range s {
-		switch {
-		case '0' <= c && c <= '9', 'a' <= c && c <= 'f', 'A' <= c && c <= 'F':
-			digits++
-		case c != ':':
-			return false
-		}
-	}
-	return digits == 64
-}
-
 // stateDir returns the state directory by options and environment.
-func (a *app) stateDir() (string, error) {
-	if a.opt.state != "" {
-		return filepath.Abs(a.opt.state)
+func (a *app) stateDir() (string, error) { return stateDir(a.opt.state, a.Env) }
+
+func stateDir(given string, env func(string) string) (string, error) {
+	if given != "" {
+		return filepath.Abs(given)
 	}
-	if base := a.Env("XDG_STATE_HOME"); filepath.IsAbs(base) { // XDG: ignore a relative one
+	if base := env("XDG_STATE_HOME"); filepath.IsAbs(base) { // XDG: ignore a relative one
 		return filepath.Join(base, "chatsecure"), nil
 	}
-	home := a.Env("HOME")
+	home := env("HOME")
 	if !filepath.IsAbs(home) {
 		return "", &fail.Error{
 			Code: proto.Internal, Message: "there is no home directory to keep the state in",
@@ -202,19 +170,10 @@ func parseFlags(f *flag.FlagSet, args []string) error {
 	}
 	e := fail.Errorf(proto.Usage, "%s", proto.Visible(err.Error()))
 	name, unknown := strings.CutPrefix(err.Error(), "flag provided but not defined: -")
-	if unknown && new(options).flags(new(string)).Lookup(name) != nil {
+	if unknown && new(options).flags().Lookup(name) != nil {
 		e.Hint = "-" + name + " is for all commands and stands before the command: client -" + name + " " + f.Name()
 	}
 	return e
-}
-
-// noFlags is for a command without flags and arguments.
-func noFlags(command string, args []string) error {
-	f := newFlags(command)
-	if err := parseFlags(f, args); err != nil {
-		return err
-	}
-	return noArguments(command, f.Args())
 }
 
 // noArguments refuses arguments.

@@ -3,6 +3,7 @@ package command
 import (
 	"context"
 	"errors"
+	"flag"
 	"syscall"
 	"time"
 
@@ -18,34 +19,20 @@ type pipeOptions struct {
 	name       string
 }
 
-func parsePipe(args []string) (o pipeOptions, err error) {
-	f := newFlags("pipe")
+func (o *pipeOptions) flags(f *flag.FlagSet) runner {
 	f.BoolVar(&o.send, "send", false, "")
 	f.BoolVar(&o.recv, "recv", false, "")
-	f.DurationVar(&o.waitPeer, "wait-peer", 0, "")
-	if err := parseFlags(f, args); err != nil {
-		return o, err
-	}
-	switch {
-	case o.send && o.recv:
-		return o, usageError("-send and -recv exclude each other; without them a pipe goes both ways")
-	case o.waitPeer < 0:
-		return o, usageError("-wait-peer cannot be negative")
-	case f.NArg() != 1:
-		return o, usageError("pipe needs one name")
-	}
-	o.name = f.Arg(0)
-	if err := proto.CheckName(o.name); err != nil {
-		return o, usageError("%q is not a name: %v", o.name, err)
-	}
-	return o, nil
+	f.Var(checked[time.Duration]{&o.waitPeer, duration(0, forEver)}, "wait-peer", "")
+	return o.run
 }
 
-// runPipe carries bytes between standard input and output and the peer's pipe.
-func runPipe(a *app, ctx context.Context, args []string) error {
-	o, err := parsePipe(args)
-	if err != nil {
-		return err
+// run carries bytes between standard input and output and the peer's pipe.
+func (o *pipeOptions) run(a *app, ctx context.Context, args []string) (err error) {
+	if len(args) != 1 {
+		return usageError("pipe needs one name")
+	}
+	if o.name, err = oneName(args[0]); err != nil {
+		return usageError("%q is not a name: %v", args[0], err)
 	}
 	if a.opt.json && !o.send {
 		return usageError("a pipe writes the peer's bytes to standard output, and -json would mix with them")
@@ -63,7 +50,7 @@ func runPipe(a *app, ctx context.Context, args []string) error {
 		in = nil
 	}
 	report, shown := (func(client.PipeProgress))(nil), func() {}
-	if a.showsProgress(o) {
+	if a.showsProgress(*o) {
 		p := newPipeProgress(a.out, a.Now())
 		report, shown = p.report, p.end
 	}

@@ -15,7 +15,7 @@ import (
 
 // runSession is the client without a command: the prompt at a terminal, or the
 // same commands from a pipe, one a line.
-func (a *app) runSession(ctx context.Context) error {
+func (a *app) runSession(ctx context.Context, _ []string) error {
 	if err := a.firstMinutes(ctx); err != nil {
 		return err
 	}

@@ -20,40 +20,22 @@ type recvOptions struct {
 	time time.Duration // 0: no end
 }
 
-func parseRecv(args []string) (o recvOptions, err error) {
-	f := newFlags("recv")
-	f.IntVar(&o.n, "n", 0, "")
-	f.StringVar(&o.from, "from", "", "")
-	f.DurationVar(&o.time, "for", 0, "")
-	if err := parseFlags(f, args); err != nil {
-		return o, err
-	}
-	given := make(map[string]bool)
-	f.Visit(func(f *flag.Flag) { given[f.Name] = true })
-	switch {
-	case given["n"] && o.n < 1:
-		return o, usageError("-n must be at least 1, not %d", o.n)
-	case given["for"] && o.time <= 0:
-		return o, usageError("-for must be positive, not %v", o.time)
-	}
-	if given["from"] {
-		if err := proto.CheckName(o.from); err != nil {
-			return o, usageError("-from takes one name, and %q is none: %v", o.from, err)
-		}
-	}
-	return o, noArguments("recv", f.Args())
+func (o *recvOptions) flags(f *flag.FlagSet) runner {
+	f.Var(checked[int]{&o.n, positive}, "n", "")
+	f.Var(checked[string]{&o.from, oneName}, "from", "")
+	f.Var(checked[time.Duration]{&o.time, duration(1, forEver)}, "for", "")
+	return o.run
 }
 
-func runRecv(a *app, ctx context.Context, args []string) error {
-	o, err := parseRecv(args)
-	if err != nil {
+func (o *recvOptions) run(a *app, ctx context.Context, args []string) error {
+	if err := noArguments("recv", args); err != nil {
 		return err
 	}
 	c, err := a.connect(ctx, proto.TakesMessages, nil)
 	if err != nil {
 		return err
 	}
-	r := &receiver{presenter: a.presenter(c, nil), opt: o}
+	r := &receiver{presenter: a.presenter(c, nil), opt: *o}
 	err = r.run(ctx)
 	patience := a.opt.timeout // the relay must get the receipts first
 	if ctx.Err() != nil {

@@ -8,7 +8,7 @@ import (
 
 // runRelease gives up the name at the relay.
 func runRelease(a *app, ctx context.Context, args []string) error {
-	if err := noFlags("release", args); err != nil {
+	if err := noArguments("release", args); err != nil {
 		return err
 	}
 	return a.oneShot(ctx, func(ctx context.Context, c *connection) error {

@@ -3,6 +3,7 @@ package command
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"slices"
@@ -22,41 +23,36 @@ var sendLevels = map[string]history.Status{
 
 // sendOptions are the flags and arguments of send.
 type sendOptions struct {
-	level    history.Status
+	level    string
 	waitPeer time.Duration
 	names    []string
 	text     string
 	hasText  bool // false: each line of standard input is a message
 }
 
-func parseSend(args []string) (o sendOptions, err error) {
-	f := newFlags("send")
-	level := f.String("wait", "delivered", "")
-	f.DurationVar(&o.waitPeer, "wait-peer", 0, "")
-	if err := parseFlags(f, args); err != nil {
-		return o, err
-	}
-	var ok bool
-	if o.level, ok = sendLevels[*level]; !ok {
-		return o, usageError("-wait is sent, delivered or read, not %q", *level)
-	}
-	if o.waitPeer < 0 {
-		return o, usageError("-wait-peer cannot be negative")
-	}
-	if f.NArg() == 0 {
-		return o, usageError("send needs a name to send to")
-	}
-	if o.names, err = parseNames(f.Arg(0)); err != nil {
-		return o, err
-	}
-	if f.NArg() > 1 {
-		o.text, o.hasText = strings.Join(f.Args()[1:], " "), true
-	}
-	return o, nil
+func (o *sendOptions) flags(f *flag.FlagSet) runner {
+	o.level = "delivered"
+	f.Var(checked[string]{&o.level, oneOf("sent", "delivered", "read")}, "wait", "")
+	f.Var(checked[time.Duration]{&o.waitPeer, duration(0, forEver)}, "wait-peer", "")
+	return o.run
 }
 
-func runSend(a *app, ctx context.Context, args []string) error {
-	o, err := parseSend(args)
+// take reads the arguments.
+func (o *sendOptions) take(args []string) (err error) {
+	if len(args) == 0 {
+		return usageError("send needs a name to send to")
+	}
+	if o.names, err = parseNames(args[0]); err != nil {
+		return err
+	}
+	if len(args) > 1 {
+		o.text, o.hasText = strings.Join(args[1:], " "), true
+	}
+	return nil
+}
+
+func (o *sendOptions) run(a *app, ctx context.Context, args []string) error {
+	err := o.take(args)
 	if err != nil {
 		return err
 	}
@@ -85,7 +81,7 @@ func runSend(a *app, ctx context.Context, args []string) error {
 		defer cancel()
 	}
 	stopFlush := every(flushEvery, func() { a.out.flush() })
-	err = s.run(ctx, reading, lines, o.level, patience)
+	err = s.run(ctx, reading, lines, sendLevels[o.level], patience)
 	err = errors.Join(err, c.leave(closeWait))
 	<-followed
 	stopFlush()

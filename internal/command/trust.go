@@ -27,11 +27,7 @@ type trustObject struct {
 
 // runTrust lists and changes the known relays and peers.
 func runTrust(a *app, _ context.Context, args []string) error {
-	f := newFlags("trust")
-	if err := parseFlags(f, args); err != nil {
-		return err
-	}
-	if f.NArg() == 0 {
+	if len(args) == 0 {
 		state, err := a.readState()
 		if err != nil {
 			return err
@@ -39,15 +35,15 @@ func runTrust(a *app, _ context.Context, args []string) error {
 		showTrust(a.out, state)
 		return nil
 	}
-	verb := f.Arg(0)
+	verb := args[0]
 	if verb != "accept" && verb != "forget" {
 		return usageError("trust takes accept or forget, not %q", verb)
 	}
-	if f.NArg() != 2 {
+	if len(args) != 2 {
 		return usageError("trust %s needs one name, or one HOST:PORT", verb)
 	}
 	// A colon tells an address from a name.
-	target := f.Arg(1)
+	target := args[1]
 	isRelay := strings.Contains(target, ":")
 	if err := proto.CheckName(target); err != nil && !isRelay {
 		return usageError("%q is neither a name nor HOST:PORT: %v", target, err)

@@ -1,12 +1,23 @@
 package command
 
-import "context"
+import (
+	"context"
+	"flag"
+)
 
-// command is a command of the client. run parses the flags of its own.
+// command is a command of the client.
 type command struct {
-	name string
-	run  func(a *app, ctx context.Context, args []string) error
-	help string // the text of -h after it
+	name  string
+	flags func(f *flag.FlagSet) runner // adds the flags of its own, which set the runner's options
+	help  string                       // the text of -h after it
+}
+
+// runner runs a command with the arguments after its flags.
+type runner = func(a *app, ctx context.Context, args []string) error
+
+// plain is for a command without flags.
+func plain(run runner) func(*flag.FlagSet) runner {
+	return func(*flag.FlagSet) runner { return run }
 }
 
 // usage is the text of -h. doc/client.1 and the scripts in completion say the same.
@@ -48,15 +59,15 @@ Commands:
         a script that completes the command line in a shell
 
 Options, which stand before COMMAND (given twice, the last counts):
-  -relay HOST:PORT     the relay (CHATSECURE_RELAY; default localhost:8080)
-  -name NAME           your name (CHATSECURE_NAME)
+  -relay HOST:PORT     the relay (default localhost:8080)
+  -name NAME           your name (default: the state directory's)
   -card CARD           a pkcs11: URI, or a directory with a software card
-                       (CHATSECURE_CARD; default: the first card found)
+                       (default: the first card found)
   -pin-file FILE       the card's PIN is its first line
-  -state DIR           what is remembered, and the history (CHATSECURE_STATE;
-                       default $XDG_STATE_HOME/chatsecure)
+  -state DIR           what is remembered, and the history (default
+                       $XDG_STATE_HOME/chatsecure)
   -ca-bundle FILE      more trusted roots, and intermediates, in PEM
-  -only-ca FILE        these roots and no others (CHATSECURE_ONLY_CA)
+  -only-ca FILE        these roots and no others
   -crl DIR             revocation lists
   -crl-policy P        try (default): unknown revocation is accepted; require:
                        it is refused; off: nobody looks
@@ -80,6 +91,10 @@ Options, which stand before COMMAND (given twice, the last counts):
   -version             print the version
   -h                   print this; after a COMMAND, its own options
 
+Every option, a command's too, may also stand in the environment, as
+CHATSECURE_ONLY_CA=FILE, or on a line of DIR/config, as only-ca FILE. The
+command line counts first, then the environment, then the file.
+
 Exit status: 0 done, to the level that -wait asked, for all recipients; 1
 another failure; 2 usage; 3 the relay cannot be reached, or was lost; 4 relay,
 identity, certificate or revocation refused, no common suite, name taken; 5
@@ -90,15 +105,15 @@ verification failed; 130, 143 ended by SIGINT or SIGTERM.
 
 // commands are in the order of -h.
 var commands = []command{
-	{"list", runList, `usage: client [options] list
+	{"list", plain(runList), `usage: client [options] list
 
 The connected people.
 `},
-	{"whois", runWhois, `usage: client [options] whois NAME
+	{"whois", plain(runWhois), `usage: client [options] whois NAME
 
 The certificate, chain, revocation and remembered identity of a person.
 `},
-	{"send", runSend, `usage: client [options] send [-wait sent|delivered|read] [-wait-peer D] NAME[,NAME...] [TEXT...]
+	{"send", func(f *flag.FlagSet) runner { return new(sendOptions).flags(f) }, `usage: client [options] send [-wait sent|delivered|read] [-wait-peer D] NAME[,NAME...] [TEXT...]
 
 Send a message; without TEXT, each line of standard input is one.
 
@@ -107,7 +122,7 @@ Send a message; without TEXT, each line of standard input is one.
                        read
   -wait-peer D         wait until they connect, at most D (default 0)
 `},
-	{"recv", runRecv, `usage: client [options] recv [-n N] [-from NAME] [-for D]
+	{"recv", func(f *flag.FlagSet) runner { return new(recvOptions).flags(f) }, `usage: client [options] recv [-n N] [-from NAME] [-for D]
 
 Print messages, one a line.
 
@@ -115,7 +130,7 @@ Print messages, one a line.
   -from NAME           only from NAME; others stay unread
   -for D               end after so long; with 6 if fewer than -n came
 `},
-	{"pipe", runPipe, `usage: client [options] pipe [-send|-recv] [-wait-peer D] NAME
+	{"pipe", func(f *flag.FlagSet) runner { return new(pipeOptions).flags(f) }, `usage: client [options] pipe [-send|-recv] [-wait-peer D] NAME
 
 Bytes, both ways unless told, to a pipe of NAME's.
 
@@ -123,7 +138,7 @@ Bytes, both ways unless told, to a pipe of NAME's.
   -recv                only from there to here
   -wait-peer D         wait until they connect, at most D (default 0)
 `},
-	{"history", runHistory, `usage: client [options] history [-peer NAME] [-verify] [-export ID]
+	{"history", func(f *flag.FlagSet) runner { return new(historyOptions).flags(f) }, `usage: client [options] history [-peer NAME] [-verify] [-export ID]
 
 The messages; check all of it; write a proof of one message.
 
@@ -132,39 +147,39 @@ The messages; check all of it; write a proof of one message.
                        receipt again
   -export ID           write the message as a proof that stands alone
 `},
-	{"verify", runVerify, `usage: client [options] verify FILE... | -
+	{"verify", plain(runVerify), `usage: client [options] verify FILE... | -
 
 Check proofs that history -export wrote.
 `},
-	{"card", runCard, `usage: client [options] card
+	{"card", plain(runCard), `usage: client [options] card
 
 The tokens, certificates and keys in the reader.
 `},
-	{"crl", runCRL, `usage: client [options] crl [refresh]
+	{"crl", plain(runCRL), `usage: client [options] crl [refresh]
 
 The revocation lists at hand; fetch your own anew.
 
 refresh fetches the lists about your own certificate at once, and other people's
 when you next meet them.
 `},
-	{"trust", runTrust, `usage: client [options] trust [accept|forget NAME|HOST:PORT]
+	{"trust", plain(runTrust), `usage: client [options] trust [accept|forget NAME|HOST:PORT]
 
 The relays and people that are known.
 `},
-	{"logout", runLogout, `usage: client [options] logout
+	{"logout", plain(runLogout), `usage: client [options] logout
 
 Erase the key that -keep has stored.
 `},
-	{"release", runRelease, `usage: client [options] release
+	{"release", plain(runRelease), `usage: client [options] release
 
 Give up your name at the relay.
 `},
-	{"doctor", runDoctor, `usage: client [options] doctor
+	{"doctor", plain(runDoctor), `usage: client [options] doctor
 
 Check the needs of a connection, and name what is missing; only a
 connection shows whether the relay lets you in.
 `},
-	{"completion", runCompletion, `usage: client [options] completion bash|zsh|fish
+	{"completion", plain(runCompletion), `usage: client [options] completion bash|zsh|fish
 
 A script that completes the command line in a shell.
 `},

@@ -17,11 +17,7 @@ import (
 
 // runVerify checks proofs. It uses no state directory.
 func runVerify(a *app, _ context.Context, args []string) error {
-	f := newFlags("verify")
-	if err := parseFlags(f, args); err != nil {
-		return err
-	}
-	if f.NArg() == 0 {
+	if len(args) == 0 {
 		return usageError("verify needs a file, or - for standard input")
 	}
 	bundle, err := a.readCABundle()
@@ -34,12 +30,12 @@ func runVerify(a *app, _ context.Context, args []string) error {
 	}
 	worst := 0
 	var first *history.ProofReport
-	for _, file := range f.Args() {
+	for _, file := range args {
 		r, err := a.verifyProof(file, verifier)
 		switch {
 		case err != nil:
 			e := *fail.AsError(err)
-			if f.NArg() > 1 {
+			if len(args) > 1 {
 				e.Message = file + ": " + e.Message
 			}
 			worst = fail.MostSevere(worst, a.out.fail(&e))

@@ -16,14 +16,10 @@ import (
 )
 
 func runWhois(a *app, ctx context.Context, args []string) error {
-	f := newFlags("whois")
-	if err := parseFlags(f, args); err != nil {
-		return err
-	}
-	if f.NArg() != 1 {
+	if len(args) != 1 {
 		return usageError("whois needs one name")
 	}
-	name := f.Arg(0)
+	name := args[0]
 	if err := proto.CheckName(name); err != nil {
 		return usageError("%q is not a name: %v", name, err)
 	}

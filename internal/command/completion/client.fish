@@ -1,12 +1,12 @@
 # fish completion for client: client completion fish | source
 complete -c client -f
-complete -c client -n __fish_use_subcommand -o relay -d 'the relay (CHATSECURE_RELAY; default localhost:8080)' -x
-complete -c client -n __fish_use_subcommand -o name -d 'your name (CHATSECURE_NAME)' -x
-complete -c client -n __fish_use_subcommand -o card -d 'a pkcs11: URI, or a directory with a software card (CHATSECURE_CARD; default: the first card found)' -r -F
+complete -c client -n __fish_use_subcommand -o relay -d 'the relay (default localhost:8080)' -x
+complete -c client -n __fish_use_subcommand -o name -d 'your name (default: the state directory\'s)' -x
+complete -c client -n __fish_use_subcommand -o card -d 'a pkcs11: URI, or a directory with a software card (default: the first card found)' -r -F
 complete -c client -n __fish_use_subcommand -o pin-file -d 'the card\'s PIN is its first line' -r -F
-complete -c client -n __fish_use_subcommand -o state -d 'what is remembered, and the history (CHATSECURE_STATE; default $XDG_STATE_HOME/chatsecure)' -r -F
+complete -c client -n __fish_use_subcommand -o state -d 'what is remembered, and the history (default $XDG_STATE_HOME/chatsecure)' -r -F
 complete -c client -n __fish_use_subcommand -o ca-bundle -d 'more trusted roots, and intermediates, in PEM' -r -F
-complete -c client -n __fish_use_subcommand -o only-ca -d 'these roots and no others (CHATSECURE_ONLY_CA)' -r -F
+complete -c client -n __fish_use_subcommand -o only-ca -d 'these roots and no others' -r -F
 complete -c client -n __fish_use_subcommand -o crl -d 'revocation lists' -r -F
 complete -c client -n __fish_use_subcommand -o crl-policy -d 'try (default): unknown revocation is accepted; require: it is refused; off: nobody looks' -x -a 'try require off'
 complete -c client -n __fish_use_subcommand -o fetch -d 'fetch no certificates and revocation lists'

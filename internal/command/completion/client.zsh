@@ -20,13 +20,13 @@ _chatsecure_client() {
 		'completion:a script that completes the command line in a shell'
 	)
 	_arguments -C \
-		'-relay[the relay (CHATSECURE_RELAY; default localhost;8080)]:HOST\:PORT: ' \
-		'-name[your name (CHATSECURE_NAME)]:NAME: ' \
-		'-card[a pkcs11; URI, or a directory with a software card (CHATSECURE_CARD; default; the first card found)]:CARD:_files -/' \
+		'-relay[the relay (default localhost;8080)]:HOST\:PORT: ' \
+		'-name[your name (default; the state directory'\''s)]:NAME: ' \
+		'-card[a pkcs11; URI, or a directory with a software card (default; the first card found)]:CARD:_files -/' \
 		'-pin-file[the card'\''s PIN is its first line]:FILE:_files' \
-		'-state[what is remembered, and the history (CHATSECURE_STATE; default $XDG_STATE_HOME/chatsecure)]:DIR:_files -/' \
+		'-state[what is remembered, and the history (default $XDG_STATE_HOME/chatsecure)]:DIR:_files -/' \
 		'-ca-bundle[more trusted roots, and intermediates, in PEM]:FILE:_files' \
-		'-only-ca[these roots and no others (CHATSECURE_ONLY_CA)]:FILE:_files' \
+		'-only-ca[these roots and no others]:FILE:_files' \
 		'-crl[revocation lists]:DIR:_files -/' \
 		'-crl-policy[try (default); unknown revocation is accepted; require; it is refused; off; nobody looks]:P:(try require off)' \
 		'-fetch[fetch no certificates and revocation lists]' \

@@ -1,0 +1,178 @@
+package command
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"chatsecure/internal/fail"
+)
+
+// sample is a value that an option takes, and that is not its default.
+func sample(o *flag.Flag) string {
+	switch o.Name {
+	case "fingerprint":
+		return strings.Repeat("0a", 32)
+	case "key":
+		return "rsa"
+	case "ciphers":
+		return "RSA_AES128_CBC_HMAC"
+	case "crl-policy":
+		return "off"
+	case "wait":
+		return "read"
+	}
+	if b, ok := o.Value.(interface{ IsBoolFlag() bool }); ok && b.IsBoolFlag() {
+		return fmt.Sprint(o.DefValue != "true")
+	}
+	for _, value := range []string{"7m0s", "7", "seven"} {
+		if o.Value.Set(value) == nil {
+			return value
+		}
+	}
+	return ""
+}
+
+// TestEveryOptionEverywhere: each option of each flag set comes from the environment, or else from
+// the file. The command line counts first and the file last.
+func TestEveryOptionEverywhere(t *testing.T) {
+	for command, f := range flagSets() {
+		f.VisitAll(func(o *flag.Flag) {
+			if commandLineOnly[o.Name] {
+				return
+			}
+			value := sample(flagSets()[command].Lookup(o.Name))
+			env := func(name string) string {
+				if name == "CHATSECURE_"+strings.ToUpper(strings.ReplaceAll(o.Name, "-", "_")) {
+					return value
+				}
+				return ""
+			}
+			fresh := func() *flag.FlagSet { return flagSets()[command] }
+			f := fresh()
+			if err := fromEnvironment(f, env); err != nil || f.Lookup(o.Name).Value.String() != value {
+				t.Errorf("%s -%s of the environment: %v %v", command, o.Name, f.Lookup(o.Name).Value, err)
+			}
+			f = fresh()
+			if err := parseFlags(f, []string{"-" + o.Name + "=" + o.DefValue}); err == nil {
+				if err := fromEnvironment(f, env); err != nil || f.Lookup(o.Name).Value.String() != o.DefValue {
+					t.Errorf("%s -%s of the command line: %v %v", command, o.Name, f.Lookup(o.Name).Value, err)
+				}
+			}
+			dir := t.TempDir()
+			if o.Name == "state" {
+				return
+			}
+			writeConfig(t, dir, o.Name+" "+value)
+			file, err := readConfig(dir)
+			if err != nil {
+				t.Errorf("%s %s in the file: %v", o.Name, value, err)
+				return
+			}
+			if _, isPath := o.Value.(*path); isPath {
+				value = filepath.Join(dir, value)
+			}
+			f = fresh()
+			if err := fromFile(f, file); err != nil || f.Lookup(o.Name).Value.String() != value {
+				t.Errorf("%s %s of the file: %v %v", command, o.Name, f.Lookup(o.Name).Value, err)
+			}
+		})
+	}
+}
+
+func writeConfig(t *testing.T, dir, text string) {
+	t.Helper()
+	if err := os.WriteFile(filepath.Join(dir, "config"), []byte(text+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestNearerPlaceCounts: for values, and for options that exclude each other.
+func TestNearerPlaceCounts(t *testing.T) {
+	dir := t.TempDir()
+	writeConfig(t, dir, "# mine\n\n\trelay  h:3 \r\nname file\nonly-ca roots of mine.pem\nfetch no\naccept-new\nq\ntimeout 7s\nwait-peer 1h")
+	env := map[string]string{"CHATSECURE_STATE": dir, "CHATSECURE_RELAY": "h:2", "CHATSECURE_NAME": "env", "CHATSECURE_KEEP": "", "CHATSECURE_VERSION": "1.2"}
+	parse := func(args ...string) options {
+		o, _, err := parseGlobal(args, func(name string) string { return env[name] })
+		if err != nil {
+			t.Fatalf("%q: %v", args, err)
+		}
+		return o
+	}
+	o := parse("-relay", "h:1")
+	if o.relay != "h:1" || o.name != "env" || o.onlyCA != filepath.Join(dir, "roots of mine.pem") || o.fetch || !o.acceptNew || !o.quiet ||
+		o.timeout != 7*time.Second || o.keep != 0 || o.version {
+		t.Errorf("%+v", o)
+	}
+	if o := parse("-ca-bundle", "b", "-v"); o.caBundle != "b" || o.onlyCA != "" || o.quiet || !o.verbose {
+		t.Errorf("the file's -only-ca and -q stay beside the command line's -ca-bundle and -v: %+v", o)
+	}
+	if o := parse("-q=false", "-ca-bundle", ""); o.quiet || o.onlyCA == "" {
+		t.Errorf("an empty -ca-bundle rules out -only-ca: %+v", o)
+	}
+	env["CHATSECURE_CA_BUNDLE"] = "of env"
+	if o := parse(); o.caBundle != "of env" || o.onlyCA != "" {
+		t.Errorf("%+v", o)
+	}
+	env["CHATSECURE_ONLY_CA"] = "of env too"
+	if _, _, err := parseGlobal(nil, func(name string) string { return env[name] }); fail.ExitStatus(err) != 2 {
+		t.Errorf("both from the environment: %v", err)
+	}
+}
+
+// TestConfigRefused: a file that cannot be meant ends with 2, and its line is named. The help
+// stays.
+func TestConfigRefused(t *testing.T) {
+	for text, want := range map[string]string{
+		"relay h:1\n# c\nrely h:1": ", line 3: ", "-relay h:1": ", line 1: ", "relay h:1\n\nrelay h:2": ", line 3: relay stands in line 1",
+		"timeout soon": ", line 1: ", "timeout 5": "as 5s, 10m", "fetch maybe": ", line 1: ", "relay": ", line 1: ", "key dsa": ", line 1: ",
+		"name a/b": ", line 1: ", "state /elsewhere": ", line 1: ", "version": ", line 1: ", "wait seen": ", line 1: ", "n 0": ", line 1: ",
+		"help": ", line 1: ", "keep 25h": ", line 1: ", "relay=h:1": ", line 1: ", "only-ca a\nca-bundle b": "only-ca and ca-bundle exclude",
+		"q\nv": "exclude", "verify\npeer bob": "exclude", "\x1b[2J x": ", line 1: ", strings.Repeat("#", 70_000): "at most",
+	} {
+		dir := t.TempDir()
+		writeConfig(t, dir, text)
+		sys, stdout, stderr := fakeSystem("")
+		status := Run([]string{"-state", dir, "trust"}, sys)
+		said := stderr.String()
+		if status != 2 || stdout.String() != "" || !strings.Contains(said, filepath.Join(dir, "config")) || !strings.Contains(said, want) ||
+			!strings.Contains(said, "\nclient: hint: ") || strings.Contains(said, "\x1b") {
+			t.Errorf("%.40q: exit status %d, %q, want %q", text, status, said, want)
+		}
+		for _, args := range [][]string{{"-state", dir, "-h"}, {"-state", dir, "send", "-h"}, {"-state", dir, "-version"}} {
+			if sys, stdout, stderr := fakeSystem(""); Run(args, sys) != 0 || stdout.String() == "" {
+				t.Errorf("%q with %.40q: %s", args, text, stderr.String())
+			}
+		}
+	}
+	dir := t.TempDir()
+	file := filepath.Join(dir, "config")
+	for what, prepare := range map[string]func() error{
+		"can be written": func() error { writeConfig(t, dir, "batch"); return os.Chmod(file, 0o620) },
+		"symbolic link":  func() error { return os.Symlink("/dev/null", file) },
+		"not a regular":  func() error { return syscall.Mkfifo(file, 0o600) },
+	} {
+		if err := prepare(); err != nil {
+			t.Fatal(err)
+		}
+		sys, _, stderr := fakeSystem("")
+		if status := Run([]string{"-state", dir, "trust"}, sys); status != 2 || !strings.Contains(stderr.String(), what) {
+			t.Errorf("%s: exit status %d, %q", what, status, stderr.String())
+		}
+		if err := os.Remove(file); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, value := range map[string]string{"CHATSECURE_TIMEOUT": "soon", "CHATSECURE_BATCH": "maybe", "CHATSECURE_WAIT": "seen"} {
+		sys, _, stderr := fakeSystem("")
+		sys.Env = func(n string) string { return map[string]string{name: value, "HOME": dir}[n] }
+		if status := Run([]string{"send", "bob", "x"}, sys); status != 2 || !strings.Contains(stderr.String(), name+": ") {
+			t.Errorf("%s=%s: exit status %d, %q", name, value, status, stderr.String())
+		}
+	}
+}

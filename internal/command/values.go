@@ -1,0 +1,127 @@
+package command
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"chatsecure/crypto"
+	"chatsecure/proto"
+)
+
+// checked is the value of an option that is checked when it is set, wherever it was given.
+type checked[T any] struct {
+	to    *T
+	parse func(string) (T, error)
+}
+
+func (c checked[T]) Set(s string) error {
+	value, err := c.parse(s)
+	if err == nil {
+		*c.to = value
+	}
+	return err
+}
+
+func (c checked[T]) String() string {
+	if c.to == nil {
+		return ""
+	}
+	return fmt.Sprint(*c.to)
+}
+
+// path is the value of an option that names a file, or a card by its URI.
+type path string
+
+func (p *path) Set(s string) error { *p = path(s); return nil }
+
+func (p *path) String() string { return string(*p) }
+
+// suites are names of cipher suites, best first.
+type suites []string
+
+func (s suites) String() string { return strings.Join(s, ",") }
+
+func parseSuites(list string) (suites, error) {
+	if list == "" {
+		return nil, nil
+	}
+	names := strings.Split(list, ",")
+	for _, name := range names {
+		if crypto.SuiteByName(name) == nil {
+			return nil, fmt.Errorf("unknown cipher suite %q: there are %s", name, suites(crypto.SuiteNames()))
+		}
+	}
+	return names, nil
+}
+
+// oneOf takes one of some words.
+func oneOf(words ...string) func(string) (string, error) {
+	return func(s string) (string, error) {
+		if !slices.Contains(words, s) {
+			last := len(words) - 1
+			return "", fmt.Errorf("choose %s or %s", strings.Join(words[:last], ", "), words[last])
+		}
+		return s, nil
+	}
+}
+
+// forEver is a bound for a duration without one.
+const forEver = time.Duration(math.MaxInt64)
+
+// duration takes a duration from least to most.
+func duration(least, most time.Duration) func(string) (time.Duration, error) {
+	return func(s string) (time.Duration, error) {
+		d, err := time.ParseDuration(s)
+		switch {
+		case err != nil:
+			return 0, errors.New("write it with a unit, as 5s, 10m or 24h")
+		case d < 0:
+			return 0, errors.New("a duration cannot be negative")
+		case d < least:
+			return 0, errors.New("it must be more than nothing")
+		case d > most:
+			return 0, fmt.Errorf("it is at most %v", most)
+		}
+		return d, nil
+	}
+}
+
+// nameOrNone takes a name, or nothing.
+func nameOrNone(s string) (string, error) {
+	if s == "" {
+		return "", nil
+	}
+	return oneName(s)
+}
+
+func oneName(s string) (string, error) { return s, proto.CheckName(s) }
+
+func positive(s string) (int, error) {
+	n, err := strconv.Atoi(s)
+	if err != nil || n < 1 {
+		return 0, errors.New("it is a whole number from 1")
+	}
+	return n, nil
+}
+
+// fingerprintOrNone takes a fingerprint, or nothing.
+func fingerprintOrNone(s string) (string, error) {
+	digits := 0
+	for _, c := range s {
+		switch {
+		case '0' <= c && c <= '9', 'a' <= c && c <= 'f', 'A' <= c && c <= 'F':
+			digits++
+		case c != ':':
+			digits = math.MinInt32
+		}
+	}
+	if s != "" && digits != 64 {
+		return "", errors.New("it has 64 hex digits, with or without colons")
+	}
+	return s, nil
+}

@@ -1,0 +1,94 @@
+package state
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+	"strings"
+	"syscall"
+
+	"chatsecure/internal/fail"
+	"chatsecure/proto"
+)
+
+// Config is the file config of a state directory: options of the client, one a line, as in
+// ssh_config. It holds no secret. Which options there are is not known here.
+type Config struct {
+	Path     string
+	Settings []Setting
+	lines    []string // the file, without the ends of lines
+}
+
+// Setting is a line of the file that is neither empty nor a comment.
+type Setting struct {
+	Line        int // from 1
+	Name, Value string
+}
+
+// maxConfig bounds the file config in bytes.
+const maxConfig = 64 << 10
+
+// ReadConfig reads the file config of a state directory. Without a file there are no settings.
+// A file that others could write is refused: it names the relay, and whom to trust.
+func ReadConfig(dir string) (*Config, error) {
+	c := &Config{Path: filepath.Join(dir, "config")}
+	text, info, err := readRegular(c.Path, syscall.O_NOFOLLOW, maxConfig)
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
+		return c, nil
+	}
+	switch {
+	case errors.Is(err, syscall.ELOOP):
+		err = fmt.Errorf("%s is a symbolic link; put the file itself there", c.Path)
+	case err != nil:
+	case IsForeign(info):
+		err = fmt.Errorf("%s belongs to another user", c.Path)
+	case info.Mode().Perm()&0o022 != 0:
+		err = fmt.Errorf("%s can be written by others; take that away with chmod go-w", c.Path)
+	default:
+		err = checkDir(filepath.Clean(dir))
+	}
+	if err != nil {
+		return nil, &fail.Error{Code: proto.Usage, Message: err.Error(), Hint: "mend it, or name another state directory with -state", Err: err}
+	}
+	c.lines = strings.Split(strings.TrimSuffix(string(text), "\n"), "\n")
+	lineOf := make(map[string]int)
+	for i, line := range c.lines {
+		name, value := split(line)
+		if name == "" {
+			continue
+		}
+		if lineOf[name] > 0 {
+			return nil, c.Refuse(i+1, "%s stands in line %d already", proto.Visible(name), lineOf[name])
+		}
+		lineOf[name] = i + 1
+		c.Settings = append(c.Settings, Setting{i + 1, name, value})
+	}
+	return c, nil
+}
+
+// split returns the option and the value of a line, "" for an empty line or a comment.
+func split(line string) (name, value string) {
+	line = strings.Trim(line, " \t\r")
+	if strings.HasPrefix(line, "#") {
+		return "", ""
+	}
+	at := strings.IndexAny(line, " \t")
+	if at < 0 {
+		return line, ""
+	}
+	return line[:at], strings.TrimLeft(line[at:], " \t")
+}
+
+// Place names a line of the file for people.
+func (c *Config) Place(line int) string {
+	return fmt.Sprintf("%s, line %d", proto.Visible(c.Path), line)
+}
+
+// Refuse returns the error for a line of the file.
+func (c *Config) Refuse(line int, format string, args ...any) error {
+	return &fail.Error{
+		Code: proto.Usage, Message: c.Place(line) + ": " + fmt.Sprintf(format, args...),
+		Hint: "a line is an option of client -h without its dash, and its value, as: relay 192.0.2.1:8080",
+	}
+}
