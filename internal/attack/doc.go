@@ -49,6 +49,6 @@
 //
 // No row names the eavesdropper, bad networks (network) and the soak. The other
 // files hold what two sides do without an attack: talk, pipe, wait, requests,
-// renew, ending, siblings, refusedline, fetchpeers; secondclient, a client of
+// renew, ending, siblings, refusedline, fetchpeers, pending; secondclient, a client of
 // another make; protocol, PROTOCOL.md against the code.
 package attack

@@ -164,7 +164,7 @@ func (town *localTown) config(name, stateDir string) client.Config {
 	}
 	return client.Config{
 		Relay: town.addr, Name: name, Takes: proto.TakesMessages, State: state, Verifier: town.verifier(),
-		Credential: town.credential(name), AcceptNew: true, Persistent: true, Receipts: true,
+		Credential: town.credential(name), AcceptNew: true, Receipts: true,
 	}
 }
 

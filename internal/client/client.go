@@ -138,7 +138,7 @@ type Config struct {
 	// the time of a reconnect. The default is 30 s.
 	Timeout    time.Duration
 	WaitPeer   time.Duration // how long Send waits for a recipient to connect
-	Persistent bool          // try a lost relay again without end (a prompt), not only until Timeout
+	Persistent bool          // a prompt: messages and a lost relay are tried again without end, and Send never waits
 	Receipts   bool          // report every change of a message's status as an event
 
 	Now func() time.Time // default time.Now
@@ -158,7 +158,8 @@ type Asker interface {
 	// one.
 	ConfirmRelay(ctx context.Context, addr, fingerprint string) (bool, error)
 	// ConfirmPeer asks, before the first record to a new name, whether the
-	// person in the certificate is the right one.
+	// person in the certificate is the right one. A Persistent client asks one
+	// question at a time, from a goroutine of its own, while all else goes on.
 	ConfirmPeer(ctx context.Context, name string, p *trust.Person) (bool, error)
 }
 

@@ -16,11 +16,12 @@ const hopelessTries = 3
 
 // takeOutbox gives fresh records to the connections of their recipients.
 func (e *engine) takeOutbox() {
-	for _, out := range e.outbox.take() {
+	for _, out := range e.fresh() {
 		var waits []string // names of recipients that it waits for
 		for _, r := range out.to {
-			r.user.counts.total++
-			if final(r.user.refusal) {
+			if e.cfg.Persistent {
+				e.seek(r.user)
+			} else if final(r.user.refusal) {
 				e.failed(r, fail.AsError(r.user.refusal))
 				continue
 			}
@@ -31,6 +32,19 @@ func (e *engine) takeOutbox() {
 		}
 		e.releaseIfDone(out)
 	}
+}
+
+// fresh takes the records that Send has left, with a share for each recipient.
+func (e *engine) fresh() []*outRecord {
+	fresh := e.outbox.take()
+	for _, out := range fresh {
+		out.address(e.usersOf(out.names))
+		out.names = nil
+		for _, r := range out.to {
+			r.user.counts.total++
+		}
+	}
+	return fresh
 }
 
 // enqueue queues a record for every connection of a recipient's that takes
@@ -50,7 +64,7 @@ func (e *engine) enqueue(r *recipient) (waits []string) {
 		}
 	}
 	if r.active == 0 {
-		u.orphans = append(u.orphans, &delivery{r: r, since: time.Now()})
+		u.orphans = append(u.orphans, &delivery{r: r, since: e.link.patient(time.Now())})
 		waits = append(waits, u.shown)
 	}
 	return waits
@@ -71,9 +85,27 @@ func (e *engine) tellPending(out *outRecord, waits []string) {
 	}
 }
 
+// tellAbsent reports, once, that a record waits because its recipient is not there.
+func (e *engine) tellAbsent(r *recipient) {
+	if r.absent || !e.cfg.Receipts || r.status != history.StatusPending {
+		return
+	}
+	switch p := e.prospect(r.user, proto.TakesMessages); {
+	case p.away || !p.listed:
+		return
+	case p.there:
+		r.reason = fail.Errorf(proto.Timeout, "%s is connected, but does not answer", r.user.shown)
+	default:
+		r.reason = errNobody(r.user.shown)
+	}
+	r.absent = true
+	e.report(r, "")
+	r.reason = nil
+}
+
 // orphan gives the queue of a lost connection back to its user.
 func (e *engine) orphan(pc *peerConn) {
-	now := time.Now()
+	now := e.link.patient(time.Now())
 	for _, d := range pc.out.queue {
 		d.since = now
 		pc.user.orphans = append(pc.user.orphans, d)
@@ -126,17 +158,19 @@ func (e *engine) patience(u *user) time.Duration {
 // expire gives up records that have waited too long for a connection.
 func (e *engine) expire(u *user, now time.Time) {
 	limit := e.patience(u)
+	now = e.link.patient(now)
 	var stay []*delivery
 	for _, d := range u.orphans {
+		e.tellAbsent(d.r)
+		has := d.r.active > 0 || d.r.status.AtLeast(history.StatusDelivered) // another connection of the user's, or gets it
 		switch {
 		case d.r.over():
 			e.releaseIfDone(d.r.out)
-		case now.Sub(d.since) <= limit:
+		case now.Sub(d.since) <= limit, e.cfg.Persistent && !has:
 			stay = append(stay, d)
+		case has:
 		case u.person == nil:
 			e.failed(d.r, errNobody(u.shown))
-		case d.r.active > 0 || d.r.status.AtLeast(history.StatusDelivered):
-			// Another connection of the user's has it or gets it.
 		default:
 			e.failed(d.r, fail.Errorf(proto.NotDelivered, "%s had no connection that took it within %v", u.shown, limit))
 		}
@@ -195,9 +229,8 @@ func (e *engine) failOpen(code proto.Code, reason string) {
 			}
 		}
 	}
-	for _, out := range e.outbox.take() {
+	for _, out := range e.fresh() {
 		for _, r := range out.to {
-			r.user.counts.total++
 			e.failed(r, err)
 		}
 	}

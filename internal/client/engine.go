@@ -1,6 +1,7 @@
 package client
 
 import (
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -39,7 +40,8 @@ type engine struct {
 	leaving  bool // Close has begun: no new handshakes
 	goodbye  bool // and the relay has been told
 
-	start func(*step) // computes a step that then comes back; tests do it on the spot
+	asking sync.Mutex  // held while the person at the client is asked
+	start  func(*step) // computes a step that then comes back; tests do it on the spot
 }
 
 // sessionInfo describes the present session to any goroutine.

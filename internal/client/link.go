@@ -24,7 +24,8 @@ type link struct {
 	first   time.Duration // the first wait
 	backoff time.Duration // the next one
 	retryAt time.Time
-	lostAt  time.Time // zero while there is a session
+	lostAt  time.Time     // zero while there is a session
+	away    time.Duration // without a session before
 	dialing bool
 }
 
@@ -47,7 +48,18 @@ func newLink(first time.Duration) link {
 // begin takes a session into use.
 func (l *link) begin(sess *Session) {
 	l.sess, l.nextLine, l.lastSent = sess, 0, time.Now()
+	if !l.lostAt.IsZero() {
+		l.away += time.Since(l.lostAt)
+	}
 	l.lostAt, l.retryAt, l.backoff = time.Time{}, time.Time{}, l.first
+}
+
+// patient is a clock for the patience with people: it stands still while the relay is lost.
+func (l *link) patient(now time.Time) time.Time {
+	if !l.lostAt.IsZero() {
+		now = l.lostAt
+	}
+	return now.Add(-l.away)
 }
 
 // close ends the session, if there is one, for a reason, and tells every

@@ -1,6 +1,7 @@
 package client
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"strings"
@@ -42,6 +43,11 @@ type targets struct {
 // too much is queued. An error means that nothing was sent to anyone: nobody has
 // any of the names, or all are refused. A failure for some names is an event and
 // stands in Wait's Outcome.
+//
+// Of a Persistent client Send waits for nothing. The record is PENDING for each
+// recipient by itself until they are there and accepted, as long as the client
+// runs, and is FAILED at once for a recipient who is refused. An error means that
+// the record cannot be made, or that too much is PENDING already.
 func (c *Client) Send(ctx context.Context, names []string, text string) (id string, err error) {
 	e := c.engine
 	if !utf8.ValidString(text) {
@@ -50,23 +56,64 @@ func (c *Client) Send(ctx context.Context, names []string, text string) (id stri
 	if len(text) > proto.MaxText {
 		return "", fail.Errorf(proto.TooLong, "the text has %d bytes, at most %d are allowed", len(text), proto.MaxText)
 	}
-	key := strings.Join(names, ",")
-	t := e.outbox.resolved(key)
-	if t == nil {
-		if t, err = e.resolve(ctx, names); err != nil {
-			return "", err
-		}
-		e.outbox.remember(key, t)
+	if err := checkNames(names); err != nil {
+		return "", err
+	}
+	t := &targets{}
+	if e.cfg.Persistent {
+		t.to = e.cfg.addressed(names)
+	} else if t, err = e.targets(ctx, names); err != nil {
+		return "", err
 	}
 	out := newOutRecord(crypto.NewRecord(e.self, slices.Clone(t.to), text, e.now()), t.users)
 	if out.size > proto.MaxBody-(64<<10) {
 		return "", fail.Errorf(proto.TooLong, "the text and its list of recipients do not fit one message")
 	}
-	if err := e.outbox.add(ctx, out); err != nil {
+	if e.cfg.Persistent {
+		out.names = slices.Clone(names)
+		if room, err := e.outbox.tryAdd(out); err != nil || room != nil {
+			return "", cmp.Or(err, errFull)
+		}
+	} else if err := e.outbox.add(ctx, out); err != nil {
 		return "", err
 	}
 	e.nudge()
 	return out.record.ID, nil
+}
+
+// errFull refuses a message of a client that does not wait for room.
+var errFull error = &fail.Error{
+	Code: proto.NotDelivered, Message: "too many messages are PENDING already, so this one was not taken",
+	Hint: "send it again when some of them have gone",
+}
+
+// targets resolves names, or has them from the last Send to them.
+func (e *engine) targets(ctx context.Context, names []string) (*targets, error) {
+	key := strings.Join(names, ",")
+	if t := e.outbox.resolved(key); t != nil {
+		return t, nil
+	}
+	t, err := e.resolve(ctx, names)
+	if err == nil {
+		e.outbox.remember(key, t)
+	}
+	return t, err
+}
+
+// addressed returns the `to` list for names, with the identities of known people. Any goroutine
+// may call it.
+func (cfg *Config) addressed(names []string) (to []crypto.Recipient) {
+	for _, name := range names {
+		rc := crypto.Recipient{Name: proto.FoldName(name)}
+		if slices.ContainsFunc(to, func(other crypto.Recipient) bool { return other.Name == rc.Name }) {
+			continue
+		}
+		if k, ok := cfg.State.KnownPeer(rc.Name); ok {
+			rc.Identity = proto.FormatHash(k.Identity)
+		}
+		to = append(to, rc)
+	}
+	return to
 }
 
 // Written returns once the history has all records from Send, except those that

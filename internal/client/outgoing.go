@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"chatsecure/crypto"
+	"chatsecure/crypto/trust"
 	"chatsecure/internal/fail"
 	"chatsecure/internal/history"
 	"chatsecure/proto"
@@ -100,25 +101,52 @@ func (e *engine) pump(pc *peerConn) {
 	}
 }
 
-// acceptLate decides by AcceptNew about a person who connected after Send had
-// asked. It returns false if nothing may be sent.
+// acceptLate decides about a person who connected after Send: by AcceptNew, or by a
+// question of a persistent client. It returns false while nothing may be sent.
 func (e *engine) acceptLate(pc *peerConn) bool {
-	u := pc.user
-	if !e.cfg.AcceptNew {
+	u, person := pc.user, pc.conv.Person
+	switch {
+	case e.cfg.AcceptNew:
+		e.decided(u, person, e.rememberAccepted(u, person))
+	case e.cfg.Persistent:
+		e.question(u, person)
+	default: // the next Send asks
 		e.sift(pc, len(pc.out.queue))
-		return false
 	}
-	if err := e.rememberAccepted(u, pc.conv.Person); err != nil {
-		// Trying again at every turn would report it at every turn. The next Send
-		// tries again.
-		for _, waiting := range e.connsOf(u) {
-			e.failQueue(waiting, fail.AsError(err))
-		}
-		e.failUser(u, fail.AsError(err))
-		return false
+	return u.accepted
+}
+
+// question asks about a new person. Nothing but the messages to this person waits for the answer.
+func (e *engine) question(u *user, person *trust.Person) {
+	if u.asked || e.leaving {
+		return
 	}
-	u.accepted = true
-	return true
+	u.asked = true
+	name := u.shown
+	e.wg.Go(func() {
+		e.asking.Lock()
+		defer e.asking.Unlock()
+		err := e.accept(e.ctx, u, name, person)
+		e.post(func() {
+			u.asked = false
+			if e.ctx.Err() == nil {
+				e.decided(u, person, err)
+			}
+		})
+	})
+}
+
+// decided takes the decision about a person. A refusal gives up all that waits for them: asking
+// again at every turn would not help. The next Send asks again.
+func (e *engine) decided(u *user, person *trust.Person, refusal error) {
+	if refusal == nil {
+		u.accepted = u.person != nil && u.person.Identity == person.Identity
+		return
+	}
+	for _, waiting := range e.connsOf(u) {
+		e.failQueue(waiting, fail.AsError(refusal))
+	}
+	e.failUser(u, fail.AsError(refusal))
 }
 
 // sift gives up those of the first n queued records that were written to

@@ -58,6 +58,9 @@ func (e *engine) openPipe(ctx context.Context, p *pipe, name string) error {
 			if err := e.accept(ctx, p.user, name, is.person); err != nil {
 				return err
 			}
+			if err := e.do(ctx, func() { e.decided(p.user, is.person, nil) }); err != nil {
+				return err
+			}
 		case !there && waited >= e.cfg.WaitPeer:
 			return &fail.Error{
 				Code: proto.NoSuchName, Message: fmt.Sprintf("%s has no pipe open", name),

@@ -13,7 +13,8 @@ import (
 type outRecord struct {
 	no     uint64 // order of Send, from 1
 	record *crypto.Record
-	size   int // about, in bytes, of the encoded record
+	size   int      // about, in bytes, of the encoded record
+	names  []string // of a persistent client, until the engine has found their users
 	to     []*recipient
 	held   bool // counted in the outbox, until it is sent or given up
 }
@@ -24,7 +25,8 @@ type recipient struct {
 	user   *user
 	status history.Status
 	reason *fail.Error
-	active int // connections that it is queued for, or un-READ at
+	active int  // connections that it is queued for, or un-READ at
+	absent bool // it was reported that it waits because nobody is there
 }
 
 // delivery is one record on its way to one connection.
@@ -46,11 +48,16 @@ const RecordOverhead = 256
 const perRecipient = 100
 
 func newOutRecord(record *crypto.Record, to []*user) *outRecord {
-	out := &outRecord{record: record, size: EncodedLen(record.Text) + RecordOverhead + perRecipient*len(to)}
+	out := &outRecord{record: record, size: EncodedLen(record.Text) + RecordOverhead + perRecipient*len(record.To)}
+	out.address(to)
+	return out
+}
+
+// address makes the record's share of each recipient.
+func (out *outRecord) address(to []*user) {
 	for _, u := range to {
 		out.to = append(out.to, &recipient{out: out, user: u, status: history.StatusPending})
 	}
-	return out
 }
 
 // EncodedLen returns how long a text is as a JSON string.

@@ -22,16 +22,13 @@ const resolvePoll = 2 * time.Millisecond
 // waits until the connected ones are proved or refused, and asks about new ones.
 // It fails if nobody is left.
 func (e *engine) resolve(ctx context.Context, names []string) (*targets, error) {
-	if len(names) == 0 || len(names) > proto.MaxRecipients {
-		return nil, fail.Errorf(proto.Usage, "a message goes to 1 to %d names", proto.MaxRecipients)
-	}
-	for _, name := range names {
-		if err := proto.CheckName(name); err != nil {
-			return nil, err
-		}
-	}
 	t := &targets{}
-	if err := e.do(ctx, func() { t.users = e.seek(names) }); err != nil {
+	if err := e.do(ctx, func() {
+		t.users = e.usersOf(names)
+		for _, u := range t.users {
+			e.seek(u)
+		}
+	}); err != nil {
 		return nil, err
 	}
 	if err := e.awaitSettled(ctx, t.users); err != nil {
@@ -57,31 +54,46 @@ func (e *engine) resolve(ctx context.Context, names []string) (*targets, error) 
 	return nil, refusals[0]
 }
 
-// seek begins to look for the users of some names, each once.
-func (e *engine) seek(names []string) (users []*user) {
+// checkNames refuses names that no message can go to.
+func checkNames(names []string) error {
+	if len(names) == 0 || len(names) > proto.MaxRecipients {
+		return fail.Errorf(proto.Usage, "a message goes to 1 to %d names", proto.MaxRecipients)
+	}
 	for _, name := range names {
-		u := e.userFor(name)
-		if slices.Contains(users, u) {
-			continue
+		if err := proto.CheckName(name); err != nil {
+			return err
 		}
-		users = append(users, u)
-		u.refusal = nil
-		asks := !u.watching
-		u.watching = true
-		for _, pc := range e.connsOf(u) {
-			pc.shake.again = time.Time{}
-			e.approach(pc)
-		}
-		// Without a connection, news of one may be on its way from the relay. The
-		// answer to this request comes after it.
-		if asks || !e.prospect(u, proto.TakesMessages).there {
-			u.listed = false
-			if e.link.sess != nil {
-				e.requestWatch(name)
-			}
+	}
+	return nil
+}
+
+// usersOf returns the users of some names, each once.
+func (e *engine) usersOf(names []string) (users []*user) {
+	for _, name := range names {
+		if u := e.userFor(name); !slices.Contains(users, u) {
+			users = append(users, u)
 		}
 	}
 	return users
+}
+
+// seek begins to look for a user.
+func (e *engine) seek(u *user) {
+	u.refusal = nil
+	asks := !u.watching
+	u.watching = true
+	for _, pc := range e.connsOf(u) {
+		pc.shake.again = time.Time{}
+		e.approach(pc)
+	}
+	// Without a connection, news of one may be on its way from the relay. The answer to this
+	// request comes after it. A persistent client waits for the news.
+	if asks || !e.cfg.Persistent && !e.prospect(u, proto.TakesMessages).there {
+		u.listed = false
+		if e.link.sess != nil {
+			e.requestWatch(u.shown)
+		}
+	}
 }
 
 // address returns the sorted `to` list for users, with proved identities, and
@@ -192,10 +204,11 @@ func (e *engine) confirm(ctx context.Context, u *user) (refusal *fail.Error, err
 	case p.person != nil && p.accepted:
 		return nil, nil
 	case p.person != nil:
-		if err := e.accept(ctx, u, p.shown, p.person); err != nil {
-			return fail.AsError(err), nil
+		err := e.accept(ctx, u, p.shown, p.person)
+		if err == nil {
+			err = e.do(ctx, func() { e.decided(u, p.person, nil) })
 		}
-		return nil, nil
+		return fail.AsError(err), nil
 	case p.refusal != nil:
 		return fail.AsError(p.refusal), nil
 	case p.there && !p.away:
@@ -210,9 +223,12 @@ func (e *engine) confirm(ctx context.Context, u *user) (refusal *fail.Error, err
 	return errNobody(p.shown), nil
 }
 
-// accept decides about a new person: by AcceptNew, or by a question.
+// accept decides about a new person, by AcceptNew or by a question, and writes a yes down. Any
+// goroutine may call it but the engine's.
 func (e *engine) accept(ctx context.Context, u *user, name string, p *trust.Person) error {
-	if !e.cfg.AcceptNew {
+	k, ok := e.cfg.State.KnownPeer(u.name)
+	acceptedElsewhere := ok && k.Accepted && k.Identity == p.Identity
+	if !e.cfg.AcceptNew && !acceptedElsewhere {
 		if e.cfg.Asker == nil {
 			return state.PeerUnknown(name, p)
 		}
@@ -224,10 +240,7 @@ func (e *engine) accept(ctx context.Context, u *user, name string, p *trust.Pers
 			return state.PeerUnknown(name, p)
 		}
 	}
-	if err := e.rememberAccepted(u, p); err != nil {
-		return err
-	}
-	return e.do(ctx, func() { u.accepted = true })
+	return e.rememberAccepted(u, p)
 }
 
 // rememberAccepted writes the person down as the accepted owner of the name.

@@ -67,6 +67,10 @@ func (e *engine) watchRefused(name string, u *user, err *fail.Error, wait time.D
 		e.watchLater(name, wait)
 	case u != nil:
 		u.listed, u.refusal = true, err
+		if e.cfg.Persistent {
+			u.watching = false // until the next Send
+			e.failUser(u, err)
+		}
 	}
 }
 

@@ -1,0 +1,208 @@
+package attack
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"chatsecure/crypto/trust"
+	"chatsecure/internal/client"
+	"chatsecure/internal/fail"
+	"chatsecure/internal/history"
+	"chatsecure/proto"
+)
+
+// atPrompt makes a client one of a person at a prompt.
+func atPrompt(cfg *client.Config) { cfg.Persistent = true }
+
+// questions is a person who answers when the test says so.
+type questions struct {
+	asked   chan string
+	answers chan bool
+}
+
+// asksFor makes a client ask its person about everybody who is new.
+func (town *localTown) asksFor(q *questions, fingerprint string) clientOption {
+	return func(cfg *client.Config) {
+		cfg.Persistent, cfg.AcceptNew, cfg.Fingerprint, cfg.Asker = true, false, fingerprint, q
+	}
+}
+
+func newQuestions() *questions { return &questions{make(chan string, 8), make(chan bool)} }
+
+func (q *questions) ConfirmRelay(context.Context, string, string) (bool, error) { return false, nil }
+
+func (q *questions) ConfirmPeer(ctx context.Context, name string, _ *trust.Person) (bool, error) {
+	q.asked <- name
+	select {
+	case yes := <-q.answers:
+		return yes, nil
+	case <-ctx.Done():
+		return false, ctx.Err()
+	}
+}
+
+// awaitStatus waits until a message has a status for a recipient.
+func (tc *testClient) awaitStatus(id, to string, s history.Status) *client.ReceiptChange {
+	tc.t.Helper()
+	return tc.await(fmt.Sprintf("%s of %s for %s", s, id, to), func(ev client.Event) bool {
+		return ev.Receipt != nil && ev.Receipt.ID == id && ev.Receipt.To == to && ev.Receipt.Status == s && (s != history.StatusPending || ev.Receipt.Reason != "")
+	}).Receipt
+}
+
+// TestQuestionHoldsUpNobody: while the person at the prompt has not answered a question about one
+// recipient, messages to others go and come, and requests are answered. A yes sends what waited, a
+// no fails it.
+func TestQuestionHoldsUpNobody(t *testing.T) {
+	town := newTown(t, "alice", "bob", "carol", "dave")
+	bob, carol, dave := town.client("bob"), town.client("carol"), town.client("dave")
+	q := newQuestions()
+	alice := town.client("alice", town.asksFor(q, bob.Fingerprint()))
+	first := alice.mustSend("to all", "bob", "carol", "dave")
+	who := soon(t, "a question", q.asked)
+	q.answers <- true
+	one := soon(t, "the next question", q.asked)
+	carol.mustSend("from carol", "alice")
+	alice.awaitText("from carol")
+	if _, err := alice.List(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if _, err := alice.Whois(t.Context(), "dave"); err != nil {
+		t.Error(err)
+	}
+	second := alice.mustSend("again", who)
+	alice.awaitStatus(second, who, history.StatusRead)
+	if len(q.asked) > 0 {
+		t.Errorf("two questions at a time")
+	}
+	q.answers <- false
+	failed := alice.awaitStatus(first, one, history.StatusFailed)
+	if !strings.Contains(failed.Reason, one+" is new") {
+		t.Errorf("the message to the one who was refused failed: %s", failed.Reason)
+	}
+	last := soon(t, "the last question", q.asked)
+	third := alice.mustSend("waits", last)
+	q.answers <- true
+	alice.awaitStatus(third, last, history.StatusRead)
+	want := map[string][]string{who: {"to all", "again"}, last: {"to all", "waits"}}
+	for _, tc := range []*testClient{bob, carol, dave} {
+		if got := tc.texts(); !slices.Equal(got, want[tc.Name()]) {
+			t.Errorf("%s saw %q, want %q", tc.Name(), got, want[tc.Name()])
+		}
+	}
+}
+
+// TestLeavingBeforeTheAnswer: a client ends although its question has no answer. The message has
+// failed.
+func TestLeavingBeforeTheAnswer(t *testing.T) {
+	town := newTown(t, "alice", "bob")
+	bob := town.client("bob")
+	q := newQuestions()
+	alice := town.client("alice", town.asksFor(q, bob.Fingerprint()))
+	id := alice.mustSend("never answered", "bob")
+	soon(t, "the question", q.asked)
+	alice.leave()
+	alice.awaitStatus(id, "bob", history.StatusFailed)
+	if got := bob.texts(); len(got) > 0 {
+		t.Errorf("bob saw %q", got)
+	}
+}
+
+// TestPendingAtThePrompt: a message to somebody who is not there is PENDING for as long as the client
+// runs, is told once to be so, and arrives once when they come. For one who never comes it has
+// failed at the client's end.
+func TestPendingAtThePrompt(t *testing.T) {
+	town := newTown(t, "alice", "bob", "carol")
+	alice := town.client("alice", atPrompt)
+	var ids []string
+	for _, text := range []string{"one", "two", "three"} {
+		ids = append(ids, alice.mustSend(text, "bob", "carol"))
+	}
+	for _, id := range ids {
+		for _, name := range []string{"bob", "carol"} {
+			if told := alice.awaitStatus(id, name, history.StatusPending); told.Reason != "nobody by the name of "+name+" is connected" {
+				t.Errorf("%s waits: %q", name, told.Reason)
+			}
+		}
+	}
+	alice.Inside().Tick(time.Now().Add(24 * time.Hour))
+	town.stop()
+	alice.await("the loss", func(ev client.Event) bool { return ev.Type == client.EventLost })
+	four := alice.mustSend("four", "bob")
+	town.startRelay()
+	alice.await("the relay back", func(ev client.Event) bool { return ev.Type == client.EventBack })
+	alice.Inside().Tick(time.Now().Add(24 * time.Hour))
+	bob := town.client("bob")
+	alice.awaitStatus(four, "bob", history.StatusRead)
+	if got := bob.texts(); !slices.Equal(got, []string{"one", "two", "three", "four"}) {
+		t.Errorf("bob saw %q", got)
+	}
+	var over client.Outcome
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	over = alice.Wait(ended, history.StatusDelivered)
+	if n := over.Names[1]; n.Name != "carol" || n.Open != 3 || over.Names[0].Reached != 4 {
+		t.Errorf("the outcome is %+v", over)
+	}
+	alice.leave()
+	messages, _, err := history.Read(alice.state.HistoryDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, ev := range alice.seen() {
+		if r := ev.Receipt; r != nil && r.Status == history.StatusFailed && r.To != "carol" {
+			t.Errorf("a message to %s failed: %s", r.To, r.Reason)
+		}
+	}
+	for _, id := range ids {
+		alice.awaitStatus(id, "carol", history.StatusFailed)
+		told := 0
+		for _, ev := range alice.seen() {
+			if r := ev.Receipt; r != nil && r.ID == id && r.To == "carol" && r.Status == history.StatusPending && r.Reason != "" {
+				told++
+			}
+		}
+		if told != 1 {
+			t.Errorf("it is told %d times that carol is not there", told)
+		}
+		if !slices.ContainsFunc(messages, func(m *history.Message) bool { return m.ID == id }) {
+			t.Errorf("the history does not have %s", id)
+		}
+	}
+}
+
+// TestPromptIsBounded: what is PENDING is bounded. One more is refused in words, and nothing that
+// waits is lost.
+func TestPromptIsBounded(t *testing.T) {
+	town := newTown(t, "alice", "bob")
+	alice := town.client("alice", atPrompt)
+	text := strings.Repeat("x", 200<<10)
+	taken := 0
+	for ; taken < 1000; taken++ {
+		if _, err := alice.Send(t.Context(), []string{"bob"}, fmt.Sprint(taken, text)); err != nil {
+			if fail.AsError(err).Code != proto.NotDelivered || !strings.Contains(err.Error(), "PENDING already") {
+				t.Errorf("the refusal is %v", err)
+			}
+			break
+		}
+	}
+	if taken == 0 || taken == 1000 {
+		t.Fatalf("%d messages are taken", taken)
+	}
+	bob := town.client("bob")
+	alice.mustSettle(history.StatusRead)
+	got := bob.texts()
+	for i := range got {
+		if !strings.HasPrefix(got[i], fmt.Sprint(i, "x")) {
+			t.Errorf("text %d begins with %.8q", i, got[i])
+		}
+	}
+	if len(got) != taken {
+		t.Errorf("%d of %d messages came", len(got), taken)
+	}
+	alice.mustSend("room again", "bob")
+	bob.awaitText("room again")
+}
