@@ -175,11 +175,11 @@ func (s *promptRun) nextLines(ctx context.Context) ([]inputLine, error) {
 	if s.terminal == nil {
 		return s.lines.wait(ctx)
 	}
-	text, err := s.terminal.Prompt(ctx, func() string { return clock(s.now()) + " [" + proto.Visible(s.c.Name()) + "-" + s.c.Conn() + "] " })
+	typed, err := s.terminal.Prompt(ctx, func() string { return clock(s.now()) + " [" + proto.Visible(s.c.Name()) + "-" + s.c.Conn() + "] " })
 	if err != nil && !errors.Is(err, term.ErrLineTooLong) {
 		return nil, err
 	}
-	line := checkLine(0, []byte(text), err != nil)
+	line := checkLine(0, []byte(typed.Text), err != nil)
 	return []inputLine{line}, nil
 }
 

@@ -180,7 +180,7 @@ func TestPromptEnds(t *testing.T) {
 			if p.Modes() != before {
 				t.Errorf("the modes are %+v, were %+v", p.Modes(), before)
 			}
-			p.Expect("\x1b[?2004l") // the end of bracketed paste
+			p.Expect("\x1b[?1004l\x1b[?2004l") // the end of the news of the focus, and of bracketed paste
 			// It has left the relay's list, if it could.
 			if test.killed == 0 && test.exit != 2 {
 				if got := w.Must("", "alice", "list"); strings.Count(got, "alice") != 1 { // the asker

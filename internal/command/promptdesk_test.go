@@ -222,7 +222,7 @@ func TestSessionInTheEditor(t *testing.T) {
 			t.Errorf("%q is not in %q", colour, out.String())
 		}
 	}
-	typist.WriteString("\x03" + "\x1b[200~bob: " + strings.Repeat("x", 300<<10) + "\r\x1b[201~quit\r")
+	typist.WriteString("\x03" + "\x1b[200~bob: " + strings.Repeat("x", 300<<10) + "\x1b[201~\rquit\r")
 	if err := <-ended; err != nil {
 		t.Error(err)
 	}

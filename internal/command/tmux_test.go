@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"chatsecure/proto"
 	"chatsecure/testdata/lab/town"
 )
 
@@ -300,8 +301,8 @@ func TestTmuxCompletion(t *testing.T) {
 	p.shows("history\ncursor: 44")
 }
 
-// TestTmuxPaste: 200 lines are 200 messages in order, and keys in them are
-// text.
+// TestTmuxPaste: 200 pasted lines are one message, which an Enter sends, and
+// keys in it are text.
 func TestTmuxPaste(t *testing.T) {
 	needTmux(t)
 	w := town.New(t, town.People("alice", "bob"))
@@ -310,20 +311,16 @@ func TestTmuxPaste(t *testing.T) {
 	p.ready()
 	var paste strings.Builder
 	for i := range 200 {
-		fmt.Fprintf(&paste, "bob: %d\tof 200, 王 \x03\x04\x15\x1a\n", i+1)
+		fmt.Fprintf(&paste, "%d\tof 200, 王 \x03\x04\x15\x1a\n", i+1)
 	}
-	p.pastes(paste.String() + "bob: not sent yet")
-	for i := range 200 {
-		got := bob.Line()
-		if want := fmt.Sprintf("[alice]: %d\\x09of 200, 王 \\x03\\x04\\x15\\x1a\n", i+1); !strings.HasSuffix(got, want) {
-			t.Fatalf("bob got %q, want %q", got, want)
-		}
+	p.types("bob: ")
+	p.pastes(paste.String())
+	p.golden("paste-typed", "rows above, 0 below")
+	p.types(", not sent yet\r")
+	if got, want := bob.Line(), "]: "+proto.Visible(strings.TrimSuffix(paste.String(), "\n")+", not sent yet")+"\n"; !strings.HasSuffix(got, want) {
+		t.Errorf("bob got %q, want %q", got, want)
 	}
 	p.golden("paste", "✓ read by bob")
-	p.types(", or now\r")
-	if got := bob.Line(); !strings.HasSuffix(got, "]: not sent yet, or now\n") {
-		t.Errorf("bob got %q", got)
-	}
 }
 
 // TestTmuxInterrupt: Ctrl-C clears the line, or ends the client, and the

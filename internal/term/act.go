@@ -1,6 +1,7 @@
 package term
 
 import (
+	"bytes"
 	"io"
 	"strings"
 	"unicode/utf8"
@@ -21,7 +22,7 @@ func (e *editor) act(f *field, k key) {
 	case keyBackspace:
 		f.line.cut(f.line.left())
 	case keyKillStart:
-		e.kill(f, 0, killing)
+		e.kill(f, f.line.start(), killing)
 	case keyEndOfFile:
 		if len(f.line.text) == 0 {
 			e.close(f, typed{err: io.EOF})
@@ -31,30 +32,31 @@ func (e *editor) act(f *field, k key) {
 	case keySuspend:
 		e.suspend()
 	case keyPasteEnd:
+		f.line.cutNewlines()
 	default:
 		if f.kind == secretField { // the cursor of a hidden text is not shown
 			e.bell()
 			return
 		}
-		e.edit(f, k.kind, killing)
+		e.edit(f, k, killing)
 	}
-	if k.kind != keyText && len(f.line.text) == 0 {
-		f.cut = false // the paste was taken back
+	if len(f.line.text) == 0 && !k.pasted {
+		f.cut, f.pasted = false, false // the paste was taken back
 	}
 }
 
 // edit executes the keys that need a visible line.
-func (e *editor) edit(f *field, kind keyKind, killing bool) {
+func (e *editor) edit(f *field, k key, killing bool) {
 	line := &f.line
-	switch kind {
+	switch k.kind {
 	case keyLeft:
 		line.cursor = line.left()
 	case keyRight:
 		line.cursor = line.right()
 	case keyHome:
-		line.cursor = 0
+		line.cursor = line.start()
 	case keyEnd:
-		line.cursor = len(line.text)
+		line.cursor = line.end()
 	case keyWordLeft:
 		line.cursor = line.wordLeft(isWordRune)
 	case keyWordRight:
@@ -62,7 +64,7 @@ func (e *editor) edit(f *field, kind keyKind, killing bool) {
 	case keyDelete:
 		line.cut(line.right())
 	case keyKillLine:
-		e.kill(f, len(line.text), killing)
+		e.kill(f, line.end(), killing)
 	case keyKillWord:
 		e.kill(f, line.wordLeft(isNoSpace), killing)
 	case keyKillWordLeft:
@@ -70,21 +72,41 @@ func (e *editor) edit(f *field, kind keyKind, killing bool) {
 	case keyKillWordRight:
 		e.kill(f, line.wordRight(isWordRune), killing)
 	case keyYank:
-		if !line.insert(e.killed) {
+		if line.insert(e.killed.line) {
+			f.pasted = f.pasted || e.killed.pasted
+		} else {
 			e.bell()
 		}
 	case keyRedraw:
 		e.buf.WriteString(clearScreen)
-	case keyUp, keyDown, keySearch, keyTab:
+	case keyNewline, keyUp, keyDown, keySearch, keyTab:
 		if f.kind != promptField {
 			e.bell()
-		} else if kind == keyTab {
-			e.tab(f)
-		} else {
-			e.remember(f, kind)
+			return
 		}
+		e.compose(f, k)
 	default:
 		e.bell()
+	}
+}
+
+// compose executes the keys of the prompt.
+func (e *editor) compose(f *field, k key) {
+	switch line := &f.line; k.kind {
+	case keyNewline:
+		e.insert(f, key{text: []byte("\n"), pasted: k.pasted})
+	case keyTab:
+		e.tab(f)
+	case keyUp:
+		if !line.up() {
+			e.remember(f, e.recall.back)
+		}
+	case keyDown:
+		if !line.down() {
+			e.remember(f, e.recall.forth)
+		}
+	case keySearch:
+		e.remember(f, e.recall.search)
 	}
 }
 
@@ -93,19 +115,21 @@ func (e *editor) edit(f *field, kind keyKind, killing bool) {
 func (e *editor) insert(f *field, k key) {
 	if !f.line.insert(k.text) {
 		e.bell()
-		f.cut = f.cut || len(k.text) > utf8.UTFMax
+		f.cut = f.cut || k.pasted || len(k.text) > utf8.UTFMax
+		return
 	}
+	f.pasted = f.pasted || k.pasted
 }
 
 // enter ends the line.
 func (e *editor) enter(f *field) {
-	got := typed{line: append([]byte(nil), f.line.text...)}
+	got := typed{line: bytes.Clone(f.line.text), pasted: f.pasted}
 	if f.cut {
 		got = typed{err: ErrLineTooLong}
 	}
 	if f.kind == promptField {
 		e.status = ""
-		e.recall.add(string(got.line))
+		e.recall.add(Line{string(got.line), got.pasted})
 		f.shown = f.prompt() // the sent line shows its time
 	}
 	e.close(f, got)
@@ -121,30 +145,25 @@ func (e *editor) kill(f *field, to int, more bool) {
 		clear(gone)
 		return
 	case !more:
-		e.killed = gone
+		e.killed = typed{line: gone}
 	case back:
-		e.killed = append(gone, e.killed...)
+		e.killed.line = append(gone, e.killed.line...)
 	default:
-		e.killed = append(e.killed, gone...)
+		e.killed.line = append(e.killed.line, gone...)
 	}
+	e.killed.pasted = e.killed.pasted || f.pasted
 	e.killing = true
 }
 
 // remember shows an earlier line.
-func (e *editor) remember(f *field, kind keyKind) {
-	find := e.recall.back
-	switch kind {
-	case keyDown:
-		find = e.recall.forth
-	case keySearch:
-		find = e.recall.search
-	}
-	line, ok := find(string(f.line.text))
+func (e *editor) remember(f *field, find func(now Line) (Line, bool)) {
+	line, ok := find(Line{string(f.line.text), f.pasted})
 	if !ok {
 		e.bell()
 		return
 	}
-	f.line.set(line)
+	f.line.set(line.Text)
+	f.pasted = line.Pasted
 }
 
 // tab completes the word before the cursor as far as it is unambiguous, and

@@ -19,21 +19,30 @@ type block struct {
 // spot is a place in a block. Rows and columns count from 0.
 type spot struct{ row, col int }
 
-// layout is a block in rows of the terminal's width. The terminal itself goes
-// on to the next row, as with any long line, so that the text is copied as one
-// line and can be broken anew after a resize.
+// layout is a block in rows of the terminal's width. Within a line the terminal
+// itself goes on to the next row, so that the text is copied as one line and can
+// be broken anew after a resize.
 type layout struct {
 	cols   int
-	rows   [][]byte
+	rows   []row
+	indent int    // of all lines but the first
 	row    []byte // the last row, unfinished
 	col    int
 	cursor spot
 	marked bool // the next character is at the cursor
 
-	widths []int // of all characters
-	ends   []int // the end of each row in widths
+	widths []int // of all characters, newline for the end of a line
 	at     int   // the cursor's character in widths
 }
+
+// row is a row of a layout.
+type row struct {
+	text []byte
+	last bool // of its line
+	end  int  // in widths
+}
+
+const newline = -1
 
 // lay lays out a block without its status.
 func lay(b *block, cols int, paint palette) *layout {
@@ -41,6 +50,9 @@ func lay(b *block, cols int, paint palette) *layout {
 	l.row = append(l.row, paint.start(Faint)...)
 	l.putText([]byte(b.prompt))
 	l.row = append(l.row, paint.end()...)
+	if l.indent = l.col; len(l.rows) > 0 || l.indent > l.cols/4 {
+		l.indent = min(2, l.cols/4)
+	}
 	seen := false
 	for at := 0; at < len(b.text); {
 		n := clusterLen(b.text[at:])
@@ -57,17 +69,38 @@ func lay(b *block, cols int, paint palette) *layout {
 	if !seen {
 		l.cursor = spot{len(l.rows), l.col}
 	}
-	l.endRow()
+	l.endRow(true)
 	return l
 }
 
 // put adds a character in visible form.
 func (l *layout) put(cluster []byte) {
-	if len(cluster) == 1 && ' ' <= cluster[0] && cluster[0] <= '~' {
+	switch c := cluster[0]; {
+	case c == '\n':
+		l.mark()
+		l.widths = append(l.widths, newline)
+		l.endRow(true)
+		l.putText(spaces(l.indent))
+	case c == '\t':
+		l.putText(spaces(tabStop - l.col%tabStop))
+	case len(cluster) == 1 && ' ' <= c && c <= '~':
 		l.putVisible(cluster)
-		return
+	default:
+		l.putText([]byte(proto.Visible(string(cluster))))
 	}
-	l.putText([]byte(proto.Visible(string(cluster))))
+}
+
+// tabStop is the distance of the places that a tab goes to.
+const tabStop = 8
+
+func spaces(n int) []byte { return bytes.Repeat([]byte(" "), n) }
+
+// mark notes the place of the next character for the cursor, if it is there.
+func (l *layout) mark() {
+	if l.marked { // a character without width can follow a full row
+		l.cursor, l.marked = spot{len(l.rows), min(l.col, l.cols-1)}, false
+		l.at = len(l.widths)
+	}
 }
 
 func (l *layout) putText(visible []byte) {
@@ -82,12 +115,9 @@ func (l *layout) putVisible(cluster []byte) {
 	own := clusterWidth(cluster)
 	width := min(own, l.cols)
 	if l.col+width > l.cols {
-		l.endRow()
+		l.endRow(false)
 	}
-	if l.marked { // a character without width can follow a full row
-		l.cursor, l.marked = spot{len(l.rows), min(l.col, l.cols-1)}, false
-		l.at = len(l.widths)
-	}
+	l.mark()
 	l.row = append(l.row, cluster...)
 	l.widths = append(l.widths, own)
 	l.col += width
@@ -101,16 +131,25 @@ func (l *layout) putVisible(cluster []byte) {
 // undefined.
 func (l *layout) fill() {
 	if l.col == l.cols {
-		l.endRow()
+		l.endRow(false)
 		l.row = append(l.row, " \r"...)
 		l.widths = append(l.widths, 1)
 	}
 }
 
-func (l *layout) endRow() {
-	l.rows = append(l.rows, l.row)
-	l.ends = append(l.ends, len(l.widths))
+func (l *layout) endRow(last bool) {
+	l.rows = append(l.rows, row{l.row, last, len(l.widths)})
 	l.row, l.col = nil, 0
+}
+
+// write writes rows, and stays in the last one.
+func (l *layout) write(out *bytes.Buffer, from, to int) {
+	for i, r := range l.rows[from:to] {
+		if i > 0 && l.rows[from+i-1].last {
+			out.WriteString("\r\n")
+		}
+		out.Write(r.text)
+	}
 }
 
 // painter draws a block and can erase it. It writes to a buffer, so that a
@@ -120,7 +159,7 @@ type painter struct {
 	breaks     bool // the terminal breaks long lines anew after a resize
 	cols, rows int  // of the terminal
 	above      int  // drawn rows above the cursor's
-	tall       bool // several rows are drawn
+	height     int  // drawn rows, 0 for none
 
 	drawn []int // widths of the drawn characters
 	at    int   // the cursor's character in drawn
@@ -134,37 +173,39 @@ const (
 )
 
 // draw draws a block at the start of a row with nothing below. Of a block
-// taller than the screen it draws the rows around the cursor.
+// taller than the screen it draws the rows around the cursor, and tells in the
+// place of the status how many there are beside them.
 func (p *painter) draw(out *bytes.Buffer, b *block) {
 	l := lay(b, p.cols, p.paint)
-	top := max(0, l.cursor.row-p.rows+1)
-	end := min(len(l.rows), top+p.rows)
-	for _, row := range l.rows[top:end] {
-		out.Write(row)
+	top, end, status := 0, len(l.rows), b.status
+	if end > p.rows {
+		shown := max(p.rows-1, 1)
+		top = min(max(l.cursor.row-shown/2, 0), end-shown)
+		status = fmt.Sprintf("%d rows above, %d below", top, end-top-shown)
+		end = top + shown
 	}
-	last := end - 1
-	if b.status != "" && end-top < p.rows {
-		last++
-		out.WriteString("\r\n" + p.paint.in(Faint, fitting(b.status, p.cols-1)))
+	l.write(out, top, end)
+	p.height = end - top
+	if status != "" && p.height < p.rows {
+		p.height++
+		out.WriteString("\r\n" + p.paint.in(Faint, fitting(status, p.cols-1)))
 	}
-	if up := last - l.cursor.row; up > 0 {
+	p.above = l.cursor.row - top
+	if up := p.height - 1 - p.above; up > 0 {
 		fmt.Fprintf(out, "\x1b[%dA", up)
 	}
 	fmt.Fprintf(out, "\x1b[%dG", l.cursor.col+1)
-	p.above, p.tall = l.cursor.row-top, last > top
 	from := 0
 	if top > 0 {
-		from = l.ends[top-1]
+		from = l.rows[top-1].end
 	}
-	p.drawn, p.at = l.widths[from:l.ends[end-1]], l.at-from
+	p.drawn, p.at = l.widths[from:l.rows[end-1].end], l.at-from
 }
 
 // leave draws a whole block that stays, and goes to the row below it.
 func (p *painter) leave(out *bytes.Buffer, b *block) {
 	l := lay(&block{prompt: b.prompt, text: b.text, cursor: len(b.text)}, p.cols, p.paint)
-	for _, row := range l.rows {
-		out.Write(row)
-	}
+	l.write(out, 0, len(l.rows))
 	if l.cursor.col > 0 || len(l.rows) == 1 {
 		out.WriteString("\r\n")
 	}
@@ -172,7 +213,7 @@ func (p *painter) leave(out *bytes.Buffer, b *block) {
 }
 
 // forget makes the painter assume that nothing is drawn.
-func (p *painter) forget() { p.above, p.tall, p.drawn, p.at = 0, false, nil, 0 }
+func (p *painter) forget() { p.above, p.height, p.drawn, p.at = 0, 0, nil, 0 }
 
 // erase clears the drawn rows. It clears to the end of the screen only from the
 // second row on: from the first row of the screen, some terminals save the old
@@ -183,7 +224,7 @@ func (p *painter) erase(out *bytes.Buffer) {
 		fmt.Fprintf(out, "\x1b[%dA", p.above)
 	}
 	out.WriteString(clearRight)
-	if p.tall {
+	if p.height > 1 {
 		out.WriteString("\n" + clearBelow + "\x1b[1A")
 	}
 	p.forget()
@@ -194,10 +235,10 @@ func (p *painter) erase(out *bytes.Buffer) {
 func (p *painter) resize(cols, rows int) {
 	if p.breaks && cols != p.cols {
 		above, last := p.anew(cols)
-		p.above, p.tall = above, p.tall || last > 0
+		p.above, p.height = above, max(p.height, last+1)
 	}
 	p.cols, p.rows = cols, rows
-	p.above, p.tall = min(p.above, max(rows-1, 0)), p.tall && rows > 1
+	p.above, p.height = min(p.above, max(rows-1, 0)), min(p.height, rows)
 }
 
 // anew counts the drawn rows above the cursor's and above the last one, for a
@@ -205,12 +246,16 @@ func (p *painter) resize(cols, rows int) {
 func (p *painter) anew(cols int) (above, last int) {
 	col := 0
 	for i, w := range p.drawn {
-		width := min(int(w), cols)
+		width := min(w, cols)
 		if col+width > cols {
 			last, col = last+1, 0
 		}
 		if i == p.at {
 			above = last
+		}
+		if w == newline {
+			last, col = last+1, 0
+			continue
 		}
 		col += width
 	}

@@ -9,10 +9,10 @@ import (
 	"time"
 )
 
-// Private modes of xterm and its kind: bracketed paste.
+// Private modes of xterm and its kind: bracketed paste, and news of the focus.
 const (
-	pasteModeOn  = "\x1b[?2004h"
-	pasteModeOff = "\x1b[?2004l"
+	modesOn  = "\x1b[?2004h\x1b[?1004h"
+	modesOff = "\x1b[?1004l\x1b[?2004l"
 )
 
 // editing is a terminal while an editor has it.
@@ -32,7 +32,7 @@ func startEditing(d device, in io.Reader, out io.Writer, env func(string) string
 		return nil
 	}
 	t := &editing{
-		editor: &editor{in: in, out: out, cfg: cfg, size: d.size}, device: d,
+		editor: &editor{in: in, out: out, cfg: cfg, size: d.size, now: time.Now, looked: time.Now()}, device: d,
 		signals: make(chan os.Signal, 8), over: make(chan struct{}),
 	}
 	t.stop = sync.OnceFunc(t.finish)
@@ -52,7 +52,7 @@ func startEditing(d device, in io.Reader, out io.Writer, env func(string) string
 		return nil
 	}
 	go t.awaitSignals()
-	io.WriteString(t.out, pasteModeOn)
+	io.WriteString(t.out, modesOn)
 	go func() {
 		defer t.restoreOnPanic()
 		t.readAll()
@@ -74,7 +74,7 @@ func (t *editing) restore() { t.release(true) }
 
 func (t *editing) release(forGood bool) {
 	if t.device.leave(forGood) {
-		io.WriteString(t.out, pasteModeOff)
+		io.WriteString(t.out, modesOff)
 	}
 }
 
@@ -160,6 +160,6 @@ func (t *editing) resume() {
 	if t.device.enter() != nil {
 		return // the reader notices that it is gone
 	}
-	io.WriteString(t.out, pasteModeOn)
+	io.WriteString(t.out, modesOn)
 	t.takeTerminal()
 }

@@ -7,6 +7,7 @@ import (
 	"io"
 	"slices"
 	"sync"
+	"time"
 
 	"chatsecure/proto"
 )
@@ -30,6 +31,7 @@ type editor struct {
 	out io.Writer
 
 	size func() (cols, rows int) // the present size of the terminal
+	now  func() time.Time
 
 	// The actions of keys that are not the editor's. The lock is held during a
 	// call.
@@ -51,8 +53,14 @@ type editor struct {
 	dropped  bool   // some waiting keys were dropped, which is not yet told
 
 	recall  recall
-	killed  []byte // for Ctrl-Y
+	killed  typed  // for Ctrl-Y
 	killing bool   // the last key added to killed
+	kept    *field // of a prompt that was interrupted: its line goes on in the next one
+
+	unfocused bool      // the terminal has said so
+	looked    time.Time // time of the last key, or of the focus that came back
+	mark      mark
+	rang      time.Time
 }
 
 // fieldKind is the kind of a line.
@@ -71,6 +79,7 @@ type field struct {
 	shown  string // the prompt as drawn
 	line   editLine
 	cut    bool       // a paste had no room
+	pasted bool       // part of it was pasted
 	done   chan typed // capacity 1
 }
 
@@ -80,7 +89,7 @@ const (
 	maxAhead  = 4 << 20 // for the paste of a long file while its first lines are sent
 )
 
-// ErrLineTooLong is the error of a pasted line of more than proto.MaxText
+// ErrLineTooLong is the error of a pasted text of more than proto.MaxText
 // bytes.
 var ErrLineTooLong = errors.New("the line is too long")
 
@@ -97,16 +106,28 @@ func newField(kind fieldKind, prompt func() string) *field {
 
 // read asks for a line. Ctrl-D on an empty line is io.EOF. A later field comes
 // first: the earlier one is drawn again after it, unchanged.
-func (e *editor) read(ctx context.Context, f *field) ([]byte, error) {
+func (e *editor) read(ctx context.Context, f *field) typed {
 	e.begin(f)
 	select {
 	case got := <-f.done:
-		return got.line, got.err
+		return got
 	case <-ctx.Done():
-		e.change(func() { e.close(f, typed{err: ctx.Err()}) })
-		got := <-f.done // ctx.Err(), or a line that came just before
-		return got.line, got.err
+		e.change(func() { e.leaveOff(f, ctx.Err()) })
+		return <-f.done // ctx.Err(), or a line that came just before
 	}
+}
+
+// leaveOff ends a field that nobody waits for any more. The line of a prompt is
+// kept for the next one.
+func (e *editor) leaveOff(f *field, err error) {
+	at := slices.Index(e.fields, f)
+	if at < 0 || f.kind != promptField {
+		e.close(f, typed{err: err})
+		return
+	}
+	e.fields = slices.Delete(e.fields, at, at+1)
+	e.kept = f
+	f.done <- typed{err: err}
 }
 
 // begin is the part of read before the wait.
@@ -115,6 +136,9 @@ func (e *editor) begin(f *field) {
 		if e.ended != nil && (f.kind != promptField || len(e.ahead) == 0) {
 			f.done <- typed{err: e.ended}
 			return
+		}
+		if kept := e.kept; f.kind == promptField && kept != nil {
+			e.kept, f.line, f.cut, f.pasted = nil, kept.line, kept.cut, kept.pasted
 		}
 		e.fields = append(e.fields, f)
 		f.shown = f.prompt()
@@ -125,25 +149,67 @@ func (e *editor) begin(f *field) {
 	})
 }
 
-// print writes whole lines above the line being typed.
-func (e *editor) print(text string) {
+// print writes whole lines above the line being typed. With a row it marks them
+// as new: see mark.
+func (e *editor) print(text string, row func(n int) string) {
 	e.change(func() {
-		e.buf.WriteString(text)
-		for _, f := range e.fields {
-			f.shown = f.prompt() // the time in it may be new
+		if row != nil {
+			e.mark.count(&e.buf, &e.painter, row)
 		}
+		e.buf.WriteString(text)
+		e.mark.passed(text, e.painter.cols)
+		e.newPrompts()
 	})
 }
 
+// newPrompts asks for the prompts: the time in them may be new.
+func (e *editor) newPrompts() {
+	for _, f := range e.fields {
+		f.shown = f.prompt()
+	}
+}
+
 // setStatus shows a text below the prompt until the next line is typed.
-func (e *editor) setStatus(text string) { e.change(func() { e.status = text }) }
+func (e *editor) setStatus(text string) {
+	e.change(func() {
+		e.status = text
+		e.newPrompts()
+	})
+}
+
+// isAway reports whether the person seems not to look.
+func (e *editor) isAway(idle time.Duration) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.unfocused || e.now().Sub(e.looked) >= idle
+}
+
+// ringEvery is the time between two bells: a flood of output is no alarm.
+const ringEvery = time.Second
+
+// ring rings the bell for somebody who does not look.
+func (e *editor) ring(always bool) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if now := e.now(); !e.away && (always || e.unfocused) && now.Sub(e.rang) >= ringEvery {
+		e.rang = now
+		e.bell()
+		e.flush()
+	}
+}
 
 // resized draws everything for the terminal's new size.
 func (e *editor) resized() { e.change(func() {}) }
 
 // measure updates the size before the drawn rows are erased, since the signal
 // of a new size may come later than the next drawing.
-func (e *editor) measure() { e.painter.resize(e.size()) }
+func (e *editor) measure() {
+	cols, rows := e.size()
+	if cols != e.painter.cols || rows != e.painter.rows {
+		e.mark.freeze()
+	}
+	e.painter.resize(cols, rows)
+}
 
 // leaveTerminal leaves the line being typed on the screen and draws nothing
 // until takeTerminal.
@@ -155,10 +221,11 @@ func (e *editor) leaveTerminal() {
 	}
 	e.measure()
 	e.painter.erase(&e.buf)
-	if len(e.fields) > 0 {
+	if len(e.fields) > 0 || e.kept != nil {
 		e.painter.leave(&e.buf, e.block())
 	}
 	e.flush()
+	e.mark.freeze()
 	e.away = true
 }
 
@@ -221,6 +288,7 @@ func (e *editor) redraw(what func()) {
 	if len(e.fields) > 0 {
 		e.painter.draw(&e.buf, e.block())
 	}
+	e.mark.below(&e.painter)
 	e.flush()
 }
 
@@ -244,6 +312,9 @@ func (e *editor) top() *field {
 // block is the visible part of the field that is typed now.
 func (e *editor) block() *block {
 	f := e.top()
+	if f == nil {
+		f = e.kept
+	}
 	switch {
 	case f == nil:
 		return &block{}
@@ -264,6 +335,7 @@ func (e *editor) close(f *field, got typed) {
 	}
 	if f == e.top() && !e.away {
 		e.painter.leave(&e.buf, e.block())
+		e.mark.freeze()
 	}
 	e.fields = slices.Delete(e.fields, at, at+1)
 	f.line.clear()
@@ -276,17 +348,27 @@ func (e *editor) close(f *field, got typed) {
 // key takes a key. Keys for the prompt wait until it is on top, so that they
 // never answer a question that has come up since.
 func (e *editor) key(k key) {
+	e.unfocused = k.kind == keyNoFocus
+	if e.unfocused {
+		return
+	}
+	e.looked, e.mark = e.now(), mark{}
 	f := e.top()
 	switch {
+	case k.kind == keyFocus:
 	case k.kind == keyPasteStart:
 		e.pasteFor = f
 	case k.kind == keyInterrupt:
 		e.interrupted(f)
 	case k.pasted && e.pasteFor != nil && e.pasteFor.kind != promptField:
-		// A paste answers the question in which it began, and no other.
-		if f == e.pasteFor {
+		// A paste answers the question in which it began, and no other. Its first
+		// line is the answer, which an Enter sends.
+		switch {
+		case f == e.pasteFor && k.kind == keyNewline:
+			e.pasteFor = noField
+		case f == e.pasteFor:
 			e.act(f, k)
-		} else {
+		case k.kind == keyText:
 			e.bell()
 		}
 	case f != nil && f.kind != promptField && !k.pasted:
@@ -297,16 +379,22 @@ func (e *editor) key(k key) {
 	}
 }
 
+// noField is where the rest of a paste goes.
+var noField = &field{kind: questionField}
+
 // interrupted is Ctrl-C. It clears the typed text, or else ends the program.
 func (e *editor) interrupted(f *field) {
 	e.killing = false
+	if f == nil {
+		f = e.kept
+	}
 	switch {
 	case len(e.ahead) > 0 && (f == nil || f.kind == promptField):
 		e.ahead, e.aheadLen = nil, 0
 		if f != nil {
 			e.clearLine(f)
 		}
-	case f != nil && len(f.line.text) > 0:
+	case f != nil && (len(f.line.text) > 0 || f.cut):
 		e.clearLine(f)
 	default:
 		e.interrupt()
@@ -315,7 +403,7 @@ func (e *editor) interrupted(f *field) {
 
 func (e *editor) clearLine(f *field) {
 	f.line.clear()
-	f.cut = false
+	f.cut, f.pasted = false, false
 	if f.kind == promptField {
 		e.recall.reset()
 	}

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"chatsecure/proto"
 	"chatsecure/testdata/lab/tty"
@@ -24,7 +25,9 @@ type bench struct {
 	prompt     func() string
 	field      *field // of the prompt
 	lines      []string
-	err        error // ended the prompt
+	err        error  // ended the prompt
+	pasted     []bool // of each line
+	clock      time.Time
 	interrupts int
 	suspends   int
 }
@@ -36,6 +39,7 @@ func newBench(t testing.TB, cols, rows int) *bench {
 		cfg: EditorConfig{Complete: completeWord, Dropped: "the rest is dropped\n"},
 	}
 	b.size = func() (int, int) { return b.vt.Cols, b.vt.Rows }
+	b.now = func() time.Time { return b.clock }
 	b.painter.breaks = true
 	return b
 }
@@ -79,6 +83,7 @@ func (b *bench) next() {
 				got.line = []byte(got.err.Error())
 			}
 			b.lines = append(b.lines, string(got.line))
+			b.pasted = append(b.pasted, got.pasted)
 			b.ask()
 		default:
 			return
@@ -194,6 +199,21 @@ var keyTable = []struct{ keys, want string }{
 	{"abc\x03de", "de|"},
 	{"one\r" + up + "\x03" + up, "one|"},
 	{"abc\x0cd", "abcd|"},
+	// A text with lines.
+	{"ab\x1b\rcd", "ab\ncd|"},
+	{"ab\x1b\rcd\x01x", "ab\nx|cd"},
+	{"ab\x1b\rcd" + up + "x\x05y", "abxy|\ncd"},
+	{"ab\x1b\rcd" + up + left + "x" + down + "y", "axb\ncdy|"},
+	{"abcd\x1b\re\x1b\rfghi" + up + "x" + up + "y", "aby|cd\nex\nfghi"},
+	{"王a\x1b\rbcde" + left + left + up + "x", "王x|a\nbcde"},
+	{"one\rab\x1b\rcd" + up + up, "one|"},
+	{"one\rab\x1b\rcd" + up + up + down, "ab\ncd|"},
+	{"ab\x1b\rcd\x01\x7f", "ab|cd"},
+	{"ab\x1b\rcd\x15", "ab\n|"},
+	{"ab\x1b\rcd" + up + "\x0b", "ab|\ncd"},
+	{"ab\x1b\rcd\x03", "|"},
+	{"ab\x1b\rcd\re" + "\x12", "e|"},
+	{"ab\x1b\rcd\rb" + "\x12", "ab\ncd|"},
 }
 
 // TestKeys types the keys of keyTable at once and byte by byte.
@@ -276,6 +296,11 @@ func TestScreen(t *testing.T) {
 		{"bidi", "a\u202eb", `> a\u202eb|`, 20},
 		{"bidi, written out over the end", "abcdef\u202eb", `> abcdef\u\` + "\n202eb|", 10},
 		{"one column", "a王b", ">\\\n\\\na\\\n王\\\nb\\\n|", 1},
+		{"lines", "ab\x1b\rcd\x1b\r", "> ab\n  cd\n  |", 10},
+		{"lines, the cursor at the end of a full row", "abcdefgh\x1b\rcd" + up + "\x05", "> abcdefg|h\n  cd", 10},
+		{"lines that go over", "abcdefghi\x1b\rabcdefghi", "> abcdefgh\\\ni\n  abcdefgh\\\ni|", 10},
+		{"tabs", "\x1b[200~\ta\n\tb\x1b[201~", ">       a\n        b|", 20},
+		{"lines in one column", "a\x1b\rb", ">\\\n\\\na\nb\\\n|", 1},
 		{"two columns", "a王b", ">\\\na\\\n王\\\nb|", 2},
 		{"options", "br\t\t", "Bruno  bruna\n> Brun|", 20},
 		{"options in rows", "\t", "exit  help\nhistory\nlist  quit\nwhois  Ana\nBruno  bruna\nJosé\n> |", 12},
@@ -313,7 +338,7 @@ func TestPrintWhileTyping(t *testing.T) {
 			b.press(line + strings.Repeat("\x1b[D", back))
 			before := b.vt.All()
 			for i := range 3 {
-				b.print(fmt.Sprintf("%d\n", i))
+				b.print(fmt.Sprintf("%d\n", i), nil)
 			}
 			if got, want := b.vt.All(), "0\n1\n2\n"+before; got != want {
 				t.Fatalf("%d columns, %d back: the terminal shows\n%s\nwant\n%s", cols, back, got, want)
@@ -340,7 +365,7 @@ func TestPrintedPromptIsNew(t *testing.T) {
 	now = 2
 	b.press("a")
 	b.shows("[1] a|")
-	b.print("message\n")
+	b.print("message\n", nil)
 	b.shows("message\n[2] a|")
 	now = 3
 	b.press("\r")
@@ -348,22 +373,22 @@ func TestPrintedPromptIsNew(t *testing.T) {
 }
 
 // TestTallLine: of a line taller than the terminal the part around the cursor
-// is shown, and the whole line once it ends. Nothing above it is lost.
+// is shown, with the number of the other rows, and the whole line once it ends. Nothing above it is lost.
 func TestTallLine(t *testing.T) {
-	b := newBench(t, 10, 4)
-	b.print("above\n")
+	b := newBench(t, 20, 4)
+	b.print("above\n", nil)
 	b.ask()
-	b.press("aaaaaaaabbbbbbbbbbccccccccccddddddddddeeeeeeeeeeffff")
-	if got, want := b.vt.Screen(), "cccccccccc\\\ndddddddddd\\\neeeeeeeeee\\\nffff|"; got != want {
+	b.press("aaaaaaaaaaaaaaaaaabbbbbbbbbbbbbbbbbbbbccccccccccccccccccccddddddddddddddddddddeeee")
+	if got, want := b.vt.Screen(), "cccccccccccccccccccc\\\ndddddddddddddddddddd\\\neeee|\n2 rows above, 0 bel"; got != want {
 		t.Errorf("the end: the terminal shows\n%s\nwant\n%s", got, want)
 	}
 	b.press("\x01")
-	if got, want := b.vt.Screen(), "> |aaaaaaaa\\\nbbbbbbbbbb\\\ncccccccccc\\\ndddddddddd"; strings.TrimSuffix(got, `\`) != want {
+	if got, want := b.vt.Screen(), "> |aaaaaaaaaaaaaaaaaa\\\nbbbbbbbbbbbbbbbbbbbb\\\ncccccccccccccccccccc\n0 rows above, 2 bel"; got != want {
 		t.Errorf("the start: the terminal shows\n%s\nwant\n%s", got, want)
 	}
-	b.print("message\n")
+	b.print("message\n", nil)
 	b.press("\r")
-	b.shows("above\nmessage\n> aaaaaaaa\\\nbbbbbbbbbb\\\ncccccccccc\\\ndddddddddd\\\neeeeeeeeee\\\nffff\n> |")
+	b.shows("above\nmessage\n> aaaaaaaaaaaaaaaaaa\\\nbbbbbbbbbbbbbbbbbbbb\\\ncccccccccccccccccccc\\\ndddddddddddddddddddd\\\neeee\n> |")
 }
 
 // TestResize: the line is drawn anew for the new size, and the text above
@@ -379,14 +404,14 @@ func TestResize(t *testing.T) {
 				for _, back := range []int{0, 7, 25} {
 					b := newBench(t, from, 30)
 					b.ask()
-					b.print("above\n")
+					b.print("above\n", nil)
 					b.press(line + strings.Repeat("\x1b[D", back))
 					b.painter.breaks = breaks
 					b.vt.Resize(to, 28, breaks)
 					b.resized()
 					fresh := newBench(t, to, 28)
 					fresh.ask()
-					fresh.print("above\n")
+					fresh.print("above\n", nil)
 					fresh.press(line + strings.Repeat("\x1b[D", back))
 					got, want := b.vt.All(), fresh.vt.All()
 					if !breaks {
@@ -409,7 +434,7 @@ func TestResize(t *testing.T) {
 // nothing of the old drawing.
 func TestResizeBeforeItsSignal(t *testing.T) {
 	for what, change := range map[string]func(b *bench){
-		"a message":  func(b *bench) { b.print("message\n") },
+		"a message":  func(b *bench) { b.print("message\n", nil) },
 		"a key":      func(b *bench) { b.press("x") },
 		"Enter":      func(b *bench) { b.press("\r") },
 		"a status":   func(b *bench) { b.setStatus("✓ read") },
@@ -420,7 +445,7 @@ func TestResizeBeforeItsSignal(t *testing.T) {
 			show := func(width int) *bench {
 				b := newBench(t, width, 28)
 				b.ask()
-				b.print("above\n")
+				b.print("above\n", nil)
 				b.press("bob: a line that goes over 王王王王王 several rows")
 				return b
 			}
@@ -441,13 +466,13 @@ func TestResizeTallerThanTheScreen(t *testing.T) {
 		for cols := 8; cols <= 60; cols++ {
 			b := newBench(t, 20, 3)
 			b.ask()
-			b.print("one\ntwo\nthree\n")
+			b.print("one\ntwo\nthree\n", nil)
 			b.press(strings.Repeat("0123456789", 15) + strings.Repeat("\x1b[D", back))
 			b.vt.Resize(cols, 40, true)
 			b.resized()
 			fresh := newBench(t, cols, 40)
 			fresh.ask()
-			fresh.print("one\ntwo\nthree\n")
+			fresh.print("one\ntwo\nthree\n", nil)
 			fresh.press(strings.Repeat("0123456789", 15) + strings.Repeat("\x1b[D", back))
 			if got, want := b.vt.All(), fresh.vt.All(); got != want {
 				t.Fatalf("20 to %d columns, %d back: the terminal shows\n%s\nwant\n%s", cols, back, got, want)
@@ -479,7 +504,7 @@ func TestStatus(t *testing.T) {
 	b.shows("> |\n✓ read by b")
 	b.press("ab")
 	b.shows("> ab|\n✓ read by b")
-	b.print("message\n")
+	b.print("message\n", nil)
 	b.shows("message\n> ab|\n✓ read by b")
 	b.press("cdefghijklmn")
 	b.shows("message\n> abcdefghij\\\nklmn|\n✓ read by b")
@@ -495,35 +520,70 @@ func TestStatus(t *testing.T) {
 	b.shows("message\n>\n> |")
 }
 
-// TestPaste: 200 pasted lines are 200 lines, and keys in them are text.
+// TestPaste: pasted lines are one text, which an Enter sends. Keys in it are text.
 func TestPaste(t *testing.T) {
-	var want []string
-	for i := range 200 {
-		want = append(want, fmt.Sprintf("bob: line %d\twith a tab, \x03\x04\x15\x1a\x1b[A\x7f and a bell \a", i))
-	}
 	for _, newline := range []string{"\r", "\n", "\r\n"} {
-		for _, size := range []int{1, 7, 4096, 1 << 20} {
+		for size, n := range map[int]int{1: 10, 7: 20, 4096: 200, 1 << 20: 200} {
+			var lines []string
+			for i := range n {
+				lines = append(lines, fmt.Sprintf("bob: line %d\twith a tab, \x03\x04\x15\x1a\x1b[A\x7f and a bell \a", i))
+			}
+			want := strings.Join(lines, "\n")
 			b := newBench(t, 80, 24)
 			b.ask()
-			paste := "\x1b[200~" + strings.Join(want, newline) + pasteEnd
+			paste := "\x1b[200~" + strings.Join(lines, newline) + newline + pasteEnd
 			for chunk := range slices.Chunk([]byte(paste), size) {
 				b.press(string(chunk))
 			}
-			if !slices.Equal(b.lines, want[:199]) || string(b.field.line.text) != want[199] {
+			if len(b.lines) > 0 || string(b.field.line.text) != want {
 				t.Fatalf("%q, %d bytes at once: %d lines, then %q", newline, size, len(b.lines), b.field.line.text)
 			}
-			b.press("\x03li\t")
-			if got := string(b.field.line.text); got != "list" || b.interrupts != 0 {
-				t.Errorf("after the paste: %q", got)
+			b.press("\rli\t\r")
+			if !slices.Equal(b.lines, []string{want, "list"}) || !slices.Equal(b.pasted, []bool{true, false}) || b.interrupts != 0 {
+				t.Errorf("sent: %q, pasted: %v", b.lines, b.pasted)
 			}
 		}
 	}
 }
 
-// TestPasteAhead: a paste waits for the prompt, in order, and Ctrl-C drops it.
-func TestPasteAhead(t *testing.T) {
+// TestPasted: a text is a pasted one as long as any of it is, also when it comes
+// back.
+func TestPasted(t *testing.T) {
+	const paste = "\x1b[200~one" + pasteEnd
+	for _, test := range []struct {
+		keys, want string
+		pasted     bool
+	}{
+		{"one\r", "one", false},
+		{paste + "\r", "one", true},
+		{"a" + paste + "b\r", "aoneb", true},
+		{paste + "\x7f\x7f\x7ftwo\r", "two", false},
+		{paste + "\x03two\r", "two", false},
+		{paste + "\x17two \x19\r", "two one", true},
+		{"zero\x17" + paste + "\x15two\r", "two", false},
+		{paste + "\r" + up + "\r", "one", true},
+		{paste + "\rtwo\r" + up + up + down + "\r", "two", false},
+		{paste + "\ro\x12\r", "one", true},
+		{paste + up + down + "\r", "one", true},
+		{"\x1b[200~" + pasteEnd + "two\r", "two", false},
+		{"\x1b[200~exit\n" + pasteEnd + "\r", "exit", true},
+		{"a\x1b\rb\x1b\nc\r", "a\nb\nc", false},
+		{"\x1b[200~a\n\n\nb\r\n\r" + pasteEnd + "\x1b\r\r", "a\n\n\nb\n", true},
+	} {
+		b := newBench(t, 80, 24)
+		b.ask()
+		b.press(test.keys)
+		last := len(b.lines) - 1
+		if last < 0 || b.lines[last] != test.want || b.pasted[last] != test.pasted {
+			t.Errorf("%q: %q, pasted: %v; want %q, %v", test.keys, b.lines, b.pasted, test.want, test.pasted)
+		}
+	}
+}
+
+// TestAhead: keys wait for the prompt, in order, and Ctrl-C drops them.
+func TestAhead(t *testing.T) {
 	b := newBench(t, 20, 10)
-	b.feed([]byte("\x1b[200~one\rtwo\rthree\rfour" + pasteEnd + "!"))
+	b.feed([]byte("one\rtwo\r\x1b[200~three\rfour" + pasteEnd + "!"))
 	b.ask()
 	if got := <-b.field.done; string(got.line) != "one" {
 		t.Errorf("first came %q", got.line)
@@ -545,6 +605,50 @@ func TestPasteAhead(t *testing.T) {
 	b.end(io.EOF)
 	b.feed([]byte("\x03"))
 	if b.interrupts != 1 {
+		t.Errorf("%d interrupts", b.interrupts)
+	}
+}
+
+// TestInterruptedPrompt: what was typed is given back at the next prompt, and
+// answers no question in between.
+func TestInterruptedPrompt(t *testing.T) {
+	b := newBench(t, 40, 20)
+	interrupt := func() {
+		b.change(func() { b.leaveOff(b.field, context.Canceled) })
+		if got := <-b.field.done; got.err != context.Canceled {
+			t.Errorf("the prompt ended with %v", got.err)
+		}
+	}
+	b.ask()
+	b.press("\x1b[200~bob: hal" + pasteEnd + left)
+	interrupt()
+	b.shows("|")
+	question := newField(questionField, fixed("Sure? "))
+	b.begin(question)
+	b.feed([]byte("n\rxy"))
+	if got := <-question.done; string(got.line) != "n" || got.pasted {
+		t.Errorf("the answer is %q, pasted: %v", got.line, got.pasted)
+	}
+	b.ask()
+	b.shows("Sure? n\n> bob: haxy|l")
+	interrupt()
+	b.ask()
+	b.press("\r")
+	if !slices.Equal(b.lines, []string{"bob: haxyl"}) || !b.pasted[0] {
+		t.Errorf("the line is %q, pasted: %v", b.lines, b.pasted)
+	}
+	// Ctrl-C clears it also in between.
+	b.press("abc")
+	interrupt()
+	b.feed([]byte("\x03"))
+	b.ask()
+	b.shows("Sure? n\n> bob: haxyl\n> |")
+	// It stays on the screen at the end.
+	b.press("abc")
+	interrupt()
+	b.leaveTerminal()
+	b.shows("Sure? n\n> bob: haxyl\n> abc\n|")
+	if b.interrupts != 0 {
 		t.Errorf("%d interrupts", b.interrupts)
 	}
 }
@@ -578,7 +682,7 @@ func TestLongLine(t *testing.T) {
 	if b.vt.Bells == 0 {
 		t.Error("no bell")
 	}
-	b.press("\x1b[200~" + strings.Repeat("x", proto.MaxText) + "éé\rnext\r" + pasteEnd)
+	b.press("\x1b[200~" + strings.Repeat("x", proto.MaxText) + "éé\rmore" + pasteEnd + "\rnext\r")
 	if len(b.lines) != 3 || b.lines[1] != ErrLineTooLong.Error() || b.lines[2] != "next" {
 		t.Errorf("pasted: %.100q", b.lines[1:])
 	}
@@ -600,11 +704,11 @@ func TestQuestion(t *testing.T) {
 	b.ask()
 	b.press("bob: hal\x1b[D")
 	question := newField(questionField, fixed("Sure? "))
-	b.print("A question\n")
+	b.print("A question\n", nil)
 	b.begin(question)
 	b.shows("A question\nSure? |")
 	b.press("\x1b[Ama\tybe\x12\x7fe")
-	b.print("message\n")
+	b.print("message\n", nil)
 	b.shows("A question\nmessage\nSure? maybe|")
 	b.press("\rxy")
 	if got := <-question.done; string(got.line) != "maybe" {
@@ -643,7 +747,7 @@ func TestQuestion(t *testing.T) {
 func TestPasteIsNoAnswer(t *testing.T) {
 	b := newBench(t, 40, 20)
 	b.ask()
-	b.press("\x1b[200~bob: one\rbob: t")
+	b.press("bob: one\r\x1b[200~bob: t")
 	question := newField(questionField, fixed("Sure? "))
 	b.begin(question)
 	b.press("wo\ry\ry\r" + pasteEnd)
@@ -657,17 +761,27 @@ func TestPasteIsNoAnswer(t *testing.T) {
 		t.Errorf("the answer is %q", got.line)
 	}
 	b.next()
-	if want := []string{"bob: one", "bob: two", "y", "y"}; !slices.Equal(b.lines, want) {
+	b.press("\r")
+	if want := []string{"bob: one", "bob: two\ny\ny"}; !slices.Equal(b.lines, want) {
 		t.Errorf("the prompt got %q, want %q", b.lines, want)
 	}
 	secret := newField(secretField, fixed("PIN: "))
 	b.begin(secret)
-	b.press("\x1b[200~1234\r5678\r" + pasteEnd)
-	if got := <-secret.done; string(got.line) != "1234" {
+	bells := b.vt.Bells
+	b.press("\x1b[200~1234\r" + pasteEnd)
+	if b.vt.Bells != bells {
+		t.Error("a newline after a pasted secret rings")
+	}
+	b.press("\x1b[200~56\r78\r" + pasteEnd)
+	if b.vt.Bells == bells {
+		t.Error("a refused paste does not ring")
+	}
+	b.press("\r")
+	if got := <-secret.done; string(got.line) != "123456" {
 		t.Errorf("the secret is %q", got.line)
 	}
 	b.next()
-	if len(b.lines) != 4 || len(b.field.line.text) != 0 || strings.Contains(b.vt.All(), "5678") {
+	if len(b.lines) != 2 || len(b.field.line.text) != 0 || strings.Contains(b.vt.All(), "78") {
 		t.Errorf("the rest of the paste is at the prompt: %q %q", b.lines, b.field.line.text)
 	}
 }
@@ -683,7 +797,7 @@ func TestSecretInTheEditor(t *testing.T) {
 	b.press("99\x15")
 	b.press("1235\x7f4\x1b[D\x1b[A\t\x17\x19\x12")
 	b.shows("PIN: |")
-	b.print("message\n")
+	b.print("message\n", nil)
 	b.press("\r")
 	if got := <-secret.done; string(got.line) != "1234" {
 		t.Errorf("the secret is %q", got.line)
@@ -709,23 +823,23 @@ func TestReadEnds(t *testing.T) {
 	b.editor.in = strings.NewReader("one\ntwo\nthr")
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
-	if _, err := b.read(ctx, newField(questionField, fixed("Sure? "))); err != context.Canceled {
-		t.Errorf("cancelled: %v", err)
+	if got := b.read(ctx, newField(questionField, fixed("Sure? "))); got.err != context.Canceled {
+		t.Errorf("cancelled: %v", got.err)
 	}
 	b.shows("Sure?\n|")
 	b.readAll()
 	for _, want := range []string{"one", "two"} {
-		if line, err := b.read(context.Background(), newField(promptField, fixed("> "))); string(line) != want || err != nil {
-			t.Errorf("%q %v, want %q", line, err, want)
+		if got := b.read(context.Background(), newField(promptField, fixed("> "))); string(got.line) != want || got.err != nil {
+			t.Errorf("%q %v, want %q", got.line, got.err, want)
 		}
 	}
 	for range 2 {
-		if line, err := b.read(context.Background(), newField(promptField, fixed("> "))); len(line) != 0 || err != io.EOF {
-			t.Errorf("%q %v, want the end", line, err)
+		if got := b.read(context.Background(), newField(promptField, fixed("> "))); len(got.line) != 0 || got.err != io.EOF {
+			t.Errorf("%q %v, want the end", got.line, got.err)
 		}
 	}
-	if _, err := b.read(context.Background(), newField(questionField, fixed("Sure? "))); err != io.EOF {
-		t.Errorf("a question after the end: %v", err)
+	if got := b.read(context.Background(), newField(questionField, fixed("Sure? "))); got.err != io.EOF {
+		t.Errorf("a question after the end: %v", got.err)
 	}
 
 	// The end of the terminal ends a read that waits.
@@ -734,8 +848,7 @@ func TestReadEnds(t *testing.T) {
 	b.editor.in = lines
 	got := make(chan error, 1)
 	go func() {
-		_, err := b.read(context.Background(), newField(promptField, fixed("> ")))
-		got <- err
+		got <- b.read(context.Background(), newField(promptField, fixed("> "))).err
 	}()
 	go b.readAll()
 	typist.Write([]byte("half a line"))
@@ -754,7 +867,7 @@ func TestAway(t *testing.T) {
 	b.leaveTerminal()
 	b.leaveTerminal()
 	b.shows("> ab\n|")
-	b.print("message\n")
+	b.print("message\n", nil)
 	b.setStatus("status")
 	b.shows("> ab\nmessage\n|")
 	fmt.Fprint(b.vt, "$ fg\nclient")

@@ -13,6 +13,7 @@ const (
 	keyText keyKind = iota // characters
 	keyBad                 // bytes or a sequence without meaning
 	keyEnter
+	keyNewline // within a text
 	keyTab
 	keyLeft
 	keyRight
@@ -37,6 +38,8 @@ const (
 	keySuspend
 	keyPasteStart
 	keyPasteEnd
+	keyFocus   // the terminal says that it has the focus
+	keyNoFocus // or has lost it
 )
 
 // key is a key, or a run of characters.
@@ -57,7 +60,7 @@ var controlKeys = map[byte]keyKind{
 // altKeys are the keys that send ESC and another byte.
 var altKeys = map[byte]keyKind{
 	'b': keyWordLeft, 'B': keyWordLeft, 'f': keyWordRight, 'F': keyWordRight, 'd': keyKillWordRight, 'D': keyKillWordRight,
-	0x08: keyKillWordLeft, 0x7f: keyKillWordLeft,
+	0x08: keyKillWordLeft, 0x7f: keyKillWordLeft, '\r': keyNewline, '\n': keyNewline,
 }
 
 // csiKeys are the keys that send a control sequence (ECMA-48, section 5.4), by
@@ -67,7 +70,7 @@ var csiKeys = map[string]keyKind{
 	"A": keyUp, "B": keyDown, "C": keyRight, "D": keyLeft, "H": keyHome, "F": keyEnd,
 	"1~": keyHome, "7~": keyHome, "4~": keyEnd, "8~": keyEnd, "3~": keyDelete,
 	"1;5C": keyWordRight, "1;3C": keyWordRight, "1;5D": keyWordLeft, "1;3D": keyWordLeft, "3;5~": keyKillWordRight, "3;3~": keyKillWordRight,
-	"200~": keyPasteStart,
+	"200~": keyPasteStart, "I": keyFocus, "O": keyNoFocus,
 }
 
 // ss3Keys are the same keys in application mode, by the text after ESC O.
@@ -135,7 +138,7 @@ func (d *keyDecoder) pasted(b []byte, emit func(key)) int {
 	case esc:
 		if bytes.HasPrefix(b, []byte(pasteEnd)) {
 			d.pasting = false
-			emit(key{kind: keyPasteEnd})
+			emit(key{kind: keyPasteEnd, pasted: true})
 			return len(pasteEnd)
 		}
 		if bytes.HasPrefix([]byte(pasteEnd), b) {
@@ -148,13 +151,13 @@ func (d *keyDecoder) pasted(b []byte, emit func(key)) int {
 		if len(b) == 1 {
 			return 0
 		}
-		emit(key{kind: keyEnter, pasted: true})
+		emit(key{kind: keyNewline, pasted: true})
 		if b[1] == '\n' {
 			return 2
 		}
 		return 1
 	case '\n':
-		emit(key{kind: keyEnter, pasted: true})
+		emit(key{kind: keyNewline, pasted: true})
 		return 1
 	}
 	return runOfText(b, true, emit)

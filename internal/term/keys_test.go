@@ -48,7 +48,7 @@ func inWords(keys []key) string {
 func TestDecoder(t *testing.T) {
 	text := func(s string) key { return key{kind: keyText, text: []byte(s)} }
 	pasted := func(s string) key { return key{kind: keyText, text: []byte(s), pasted: true} }
-	line := key{kind: keyEnter, pasted: true}
+	line, end := key{kind: keyNewline, pasted: true}, key{kind: keyPasteEnd, pasted: true}
 	k := func(kind keyKind) key { return key{kind: kind} }
 	for _, test := range []struct {
 		sent string
@@ -77,17 +77,18 @@ func TestDecoder(t *testing.T) {
 		{"\x1b[[Ax", []key{k(keyBad), text("x")}},
 		{"\x1bOx\x1bOA", []key{k(keyBad), k(keyUp)}},
 		{"\x1bO\x1b[A", []key{k(keyUp)}},
-		{"\x1b\r", []key{k(keyEnter)}},
+		{"\x1b\r\x1b\n", []key{k(keyNewline), k(keyNewline)}},
+		{"\x1b[I\x1b[O", []key{k(keyFocus), k(keyNoFocus)}},
 		{"\x1b\x03", []key{k(keyInterrupt)}},
 		{"\x1bb\x1bf", []key{k(keyWordLeft), k(keyWordRight)}},
 		{"\x1b[201~x", []key{k(keyBad), text("x")}}, // an end without a start
-		{"\x1b[200~a\tb\x03\x1b[A\x1b[201~c", []key{k(keyPasteStart), pasted("a\tb\x03\x1b[A"), k(keyPasteEnd), text("c")}},
+		{"\x1b[200~a\tb\x03\x1b[A\x1b[201~c", []key{k(keyPasteStart), pasted("a\tb\x03\x1b[A"), end, text("c")}},
 		{"\x1b[200~a\rb\nc\r\nd\n\re\x1b[201~", []key{
-			k(keyPasteStart), pasted("a"), line, pasted("b"), line, pasted("c"), line, pasted("d"), line, line, pasted("e"), k(keyPasteEnd)}},
-		{"\x1b[200~\x1b[200~\x1b[20\x1b[201~", []key{k(keyPasteStart), pasted("\x1b[200~\x1b[20"), k(keyPasteEnd)}},
+			k(keyPasteStart), pasted("a"), line, pasted("b"), line, pasted("c"), line, pasted("d"), line, line, pasted("e"), end}},
+		{"\x1b[200~\x1b[200~\x1b[20\x1b[201~", []key{k(keyPasteStart), pasted("\x1b[200~\x1b[20"), end}},
 		{"\x1b[200~\xff\u0085\xc3\x1b[201~", []key{k(keyPasteStart), {kind: keyBad, pasted: true}, pasted("\u0085"),
-			{kind: keyBad, pasted: true}, k(keyPasteEnd)}},
-		{"\x1b[200~a\r\x1b[201~\x03", []key{k(keyPasteStart), pasted("a"), line, k(keyPasteEnd), k(keyInterrupt)}},
+			{kind: keyBad, pasted: true}, end}},
+		{"\x1b[200~a\r\x1b[201~\x03", []key{k(keyPasteStart), pasted("a"), line, end, k(keyInterrupt)}},
 	} {
 		got := keysOf(t, []byte(test.sent))
 		if inWords(got) != inWords(test.want) {
@@ -145,7 +146,7 @@ func FuzzEditor(f *testing.F) {
 				return
 			}
 			if i%7 == 0 {
-				b.print("message\n")
+				b.print("message\n", nil)
 			}
 		}
 		line := &b.field.line

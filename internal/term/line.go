@@ -1,12 +1,13 @@
 package term
 
 import (
+	"bytes"
 	"slices"
 	"unicode"
 	"unicode/utf8"
 )
 
-// editLine is a line of UTF-8 with a cursor.
+// editLine is a text of UTF-8 with a cursor. It can have several lines.
 type editLine struct {
 	text   []byte
 	cursor int // the place of the next character: an offset in text
@@ -71,6 +72,56 @@ func (l *editLine) right() int {
 		return l.cursor
 	}
 	return l.cursor + clusterLen(l.text[l.cursor:])
+}
+
+// start is the start of the cursor's line.
+func (l *editLine) start() int { return bytes.LastIndexByte(l.text[:l.cursor], '\n') + 1 }
+
+// end is the end of the cursor's line.
+func (l *editLine) end() int {
+	if n := bytes.IndexByte(l.text[l.cursor:], '\n'); n >= 0 {
+		return l.cursor + n
+	}
+	return len(l.text)
+}
+
+// up moves the cursor to the line above, if there is one.
+func (l *editLine) up() bool {
+	from, cursor := l.start(), l.cursor
+	if from == 0 {
+		return false
+	}
+	l.cursor = from - 1
+	l.along(l.text[from:cursor])
+	return true
+}
+
+// down moves the cursor to the line below, if there is one.
+func (l *editLine) down() bool {
+	before, end := l.text[l.start():l.cursor], l.end()
+	if end == len(l.text) {
+		return false
+	}
+	l.cursor = end + 1
+	l.along(before)
+	return true
+}
+
+// along moves the cursor within its line to the place below or above another
+// text.
+func (l *editLine) along(before []byte) {
+	end := l.end()
+	l.cursor = l.start()
+	for width := TextWidth(string(before)); width > 0 && l.cursor < end; {
+		next := l.right()
+		width -= clusterWidth(l.text[l.cursor:next])
+		l.cursor = next
+	}
+}
+
+// cutNewlines removes the newlines before the cursor.
+func (l *editLine) cutNewlines() {
+	l.cut(len(bytes.TrimRight(l.text[:l.cursor], "\n")))
 }
 
 // isWordRune reports whether a character is part of a word for Alt-B and Alt-F.

@@ -25,7 +25,7 @@ const ClearLine = "\r\x1b[K"
 // Print writes whole lines.
 func (s *screen) Print(text string) {
 	if e := s.editing.Load(); e != nil {
-		e.print(text)
+		e.print(text, nil)
 		return
 	}
 	s.mu.Lock()

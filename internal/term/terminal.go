@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 )
 
 // Terminal asks the person at a terminal, and prints. Its methods may be called
@@ -35,10 +36,18 @@ type device interface {
 	size() (cols, rows int)
 }
 
+// Line is a text typed at the prompt, without the Enter that ended it. It has
+// several lines only if they were pasted, or typed with Alt-Enter.
+type Line struct {
+	Text   string
+	Pasted bool // any of it came by bracketed paste
+}
+
 // typed is a line as it was typed, without its newline.
 type typed struct {
-	line []byte
-	err  error
+	line   []byte
+	pasted bool
+	err    error
 }
 
 // New returns the terminal that in and out are open on.
@@ -125,21 +134,23 @@ func (t *Terminal) readOne() typed {
 }
 
 // Prompt asks for a line at the program's prompt: an editor offers recall and
-// completion there. prompt is called whenever it is drawn. A line that was
-// pasted and is too long is ErrLineTooLong.
-func (t *Terminal) Prompt(ctx context.Context, prompt func() string) (string, error) {
-	return t.ask(ctx, promptField, prompt)
+// completion there. prompt is called at the begin, with each output and status,
+// and at the end. A text that was pasted and is too long is ErrLineTooLong. If
+// ctx ends first, the text typed so far stays for the next Prompt.
+func (t *Terminal) Prompt(ctx context.Context, prompt func() string) (Line, error) {
+	got := t.ask(ctx, promptField, prompt)
+	return Line{string(got.line), got.pasted}, got.err
 }
 
 // Question asks for a line that is an answer.
 func (t *Terminal) Question(ctx context.Context, prompt string) (string, error) {
-	return t.ask(ctx, questionField, fixed(prompt))
+	got := t.ask(ctx, questionField, fixed(prompt))
+	return string(got.line), got.err
 }
 
-func (t *Terminal) ask(ctx context.Context, kind fieldKind, prompt func() string) (string, error) {
+func (t *Terminal) ask(ctx context.Context, kind fieldKind, prompt func() string) typed {
 	if e := t.editing.Load(); e != nil {
-		line, err := e.read(ctx, newField(kind, prompt))
-		return string(line), err
+		return e.read(ctx, newField(kind, prompt))
 	}
 	t.show(prompt)
 	line, err := t.ReadLine(ctx)
@@ -148,13 +159,14 @@ func (t *Terminal) ask(ctx context.Context, kind fieldKind, prompt func() string
 		end = "\n"
 	}
 	t.answered(end)
-	return string(line), err
+	return typed{line: line, err: err}
 }
 
 // Secret asks for a line that is not shown while it is typed.
 func (t *Terminal) Secret(ctx context.Context, prompt string) ([]byte, error) {
 	if e := t.editing.Load(); e != nil {
-		return e.read(ctx, newField(secretField, fixed(prompt)))
+		got := e.read(ctx, newField(secretField, fixed(prompt)))
+		return got.line, got.err
 	}
 	if err := t.device.echo(false); err != nil {
 		return nil, fmt.Errorf("the terminal would show the typed text: %w", err)
@@ -221,6 +233,42 @@ func (t *Terminal) RestoreOnPanic() {
 	if r := recover(); r != nil {
 		t.Restore()
 		panic(r)
+	}
+}
+
+// Width returns the present number of columns, or 80 where that is unknown.
+func (t *Terminal) Width() int {
+	cols, _ := t.device.size()
+	return cols
+}
+
+// PrintMarked prints whole lines as Print does, below a row that marks all that
+// was printed so since the person last pressed a key or gave the terminal the
+// focus: row(n) for n calls. The row is written anew with each call, until it is
+// off the screen or the size changes: then it stays as it is.
+func (t *Terminal) PrintMarked(text string, row func(n int) string) {
+	if e := t.editing.Load(); e != nil {
+		e.print(text, row)
+		return
+	}
+	t.Print(text)
+}
+
+// Away reports whether the person seems not to look: the terminal has told that
+// it lacks the focus, or has had no key and no focus for a time. Without an
+// editor nothing is known of that.
+func (t *Terminal) Away(idle time.Duration) bool {
+	e := t.editing.Load()
+	return e != nil && e.isAway(idle)
+}
+
+// Bell rings, always or if the terminal has told that it lacks the focus. Of
+// several bells in a second it rings one.
+func (t *Terminal) Bell(always bool) {
+	if e := t.editing.Load(); e != nil {
+		e.ring(always)
+	} else if always {
+		t.Print("\a")
 	}
 }
 

@@ -121,6 +121,10 @@ func (e *Emulator) control(args string, final byte) {
 	case 'A':
 		e.row = max(e.top(), e.row-max(n, 1))
 		e.wrapping = false
+	case 'B':
+		e.row = min(e.top()+e.Rows-1, e.row+max(n, 1))
+		e.need(e.row)
+		e.wrapping = false
 	case 'G':
 		if n < 1 || n > e.Cols {
 			e.t.Fatalf("column %d of %d", n, e.Cols)
@@ -148,7 +152,7 @@ func (e *Emulator) control(args string, final byte) {
 		e.row, e.col, e.wrapping = e.top(), 0, false
 	case 'm':
 	case 'h', 'l':
-		if args != "?2004" {
+		if args != "?2004" && args != "?1004" {
 			e.t.Fatalf("mode %q", args)
 		}
 	default:
