@@ -15,8 +15,9 @@ const (
 // reserved are the words of the prompt, folded.
 var reserved = map[string]bool{"all": true, "list": true, "whois": true, "history": true, "help": true, "exit": true, "quit": true}
 
-// CheckName refuses all but names: 1 to 32 letters or digits with "._-" inside,
-// no combining marks, no word of the prompt. Errors have the code NameInvalid.
+// CheckName refuses all but names: 1 to 32 letters or digits with "._-" inside, the letters of
+// one script and in everyday use, no combining marks, no word of the prompt. Errors have the
+// code NameInvalid.
 func CheckName(name string) error {
 	bad := func(why string) error { return Errorf(NameInvalid, "%s", "a name "+why) }
 	if name == "" {
@@ -42,7 +43,10 @@ func CheckName(name string) error {
 	if reserved[FoldName(name)] {
 		return bad("must not be a word of the prompt (all list whois history help exit quit)")
 	}
-	return nil
+	if len(name) == utf8.RuneCountInString(name) {
+		return nil
+	}
+	return checkScripts(name)
 }
 
 // ignorable reports a letter that shows nothing: a Hangul filler.

@@ -62,7 +62,7 @@ func FuzzRegistry(f *testing.F) {
 			held += n
 		}
 		for name := range want {
-			looks += len(skeletons(name))
+			looks += len(proto.Shapes(name))
 		}
 		for _, l := range g.looks {
 			looks -= l.names

@@ -45,7 +45,7 @@ type registry struct {
 
 	mu       sync.Mutex // guards the fields below; not held while the disk works
 	names    map[string]owner
-	looks    map[string]look   // by skeleton
+	looks    map[string]look   // by shape
 	held     map[[32]byte]int  // names per identity
 	unstored map[string]*write // the write of each name whose change is not on the disk
 	next     *write            // of the changes since the last write began; nil for none
@@ -63,7 +63,7 @@ type owner struct {
 	since    int64
 }
 
-// look is the owner of the names with one skeleton, and their number.
+// look is the owner of the names with one shape, and their number.
 type look struct {
 	identity [32]byte
 	names    int
@@ -145,8 +145,8 @@ func (g *registry) readLine(line []byte) error {
 func (g *registry) insert(folded string, o owner) {
 	g.names[folded] = o
 	g.held[o.identity]++
-	for _, skeleton := range skeletons(folded) {
-		g.looks[skeleton] = look{o.identity, g.looks[skeleton].names + 1}
+	for _, shape := range proto.Shapes(folded) {
+		g.looks[shape] = look{o.identity, g.looks[shape].names + 1}
 	}
 }
 
@@ -155,12 +155,12 @@ func (g *registry) remove(folded string, id [32]byte) {
 	if g.held[id]--; g.held[id] == 0 {
 		delete(g.held, id)
 	}
-	for _, skeleton := range skeletons(folded) {
-		look := g.looks[skeleton]
+	for _, shape := range proto.Shapes(folded) {
+		look := g.looks[shape]
 		if look.names--; look.names == 0 {
-			delete(g.looks, skeleton)
+			delete(g.looks, shape)
 		} else {
-			g.looks[skeleton] = look
+			g.looks[shape] = look
 		}
 	}
 }
@@ -182,11 +182,8 @@ func (g *registry) claimLocked(name, folded string, id [32]byte) (*write, error)
 		}
 		return g.unstored[folded], nil
 	}
-	if err := checkScripts(name); err != nil {
-		return nil, err
-	}
-	for _, skeleton := range skeletons(folded) {
-		if look, ok := g.looks[skeleton]; ok && look.identity != id {
+	for _, shape := range proto.Shapes(folded) {
+		if look, ok := g.looks[shape]; ok && look.identity != id {
 			return nil, proto.Errorf(proto.NameTaken, "the name %s looks like one that belongs to another identity", name)
 		}
 	}

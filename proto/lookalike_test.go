@@ -1,0 +1,105 @@
+package proto
+
+import (
+	"maps"
+	"os"
+	"regexp"
+	"strings"
+	"testing"
+	"unicode"
+)
+
+// TestLookAlikesOfTheProtocol: PROTOCOL.md has all that another program needs to refuse the same
+// names: the scripts, the tables and the version of Unicode.
+func TestLookAlikesOfTheProtocol(t *testing.T) {
+	text, err := os.ReadFile("../PROTOCOL.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, section, _ := strings.Cut(string(text), "\n**Names that look alike**: ")
+	section, _, ok := strings.Cut(section, "\n**")
+	if !ok {
+		t.Fatal("PROTOCOL.md has no paragraph about names that look alike")
+	}
+	if !strings.Contains(section, " Unicode "+unicode.Version+".") {
+		t.Errorf("the version of Unicode is %s", unicode.Version)
+	}
+
+	_, list, _ := strings.Cut(section, "property Script: ")
+	list, _, _ = strings.Cut(list, ".")
+	listed, allowed := make(map[string]*unicode.RangeTable), make(map[string]*unicode.RangeTable)
+	for script := range strings.FieldsSeq(list) {
+		listed[script] = unicode.Scripts[script]
+	}
+	for _, s := range scripts {
+		allowed[s.name] = s.table
+	}
+	if !maps.Equal(listed, allowed) {
+		t.Errorf("the scripts are %v, not %v", listed, allowed)
+	}
+	for _, mix := range together {
+		if words := strings.Join(mix, ", "); !regexp.MustCompile(strings.ReplaceAll(words, ", ", `(,|\s+and)\s+`)).MatchString(section) {
+			t.Errorf("%s may stand together", words)
+		}
+	}
+	for head, table := range map[string]string{
+		"Letters with marks, and their bases": markedLetters, "Small shapes": smallShapes, "Capital shapes": capitalShapes,
+	} {
+		_, printed, _ := strings.Cut(section, "\n"+head+":\n")
+		if want := strings.ReplaceAll(table, "\n", "\n    ") + "\n\n"; !strings.HasPrefix(printed, want) {
+			t.Errorf("%s: not %q", head, want)
+		}
+		seen := make(map[rune]bool)
+		for entry := range strings.FieldsSeq(table) {
+			_, letters, _ := strings.Cut(entry, "=")
+			for _, r := range letters {
+				if seen[r] || !unicode.IsLetter(r) && !unicode.IsDigit(r) {
+					t.Errorf("%s: %q stands twice, or is no letter", head, r)
+				}
+				seen[r] = true
+			}
+		}
+	}
+}
+
+// TestLookAlike is the table of names that people confuse, and of names that they do not.
+func TestLookAlike(t *testing.T) {
+	for _, c := range []struct{ a, b string }{
+		{"alice", "aIice"}, {"alice", "a1ice"}, {"alice", "ALICE"}, {"alice", "alıce"}, {"admin", "aclmin"}, {"dora", "clora"},
+		{"bob", "b0b"}, {"bob", "bọb"}, {"mallory", "ṃallory"}, {"bob", "ьоь"}, {"joão", "joao"}, {"Müller", "muller"},
+		{"copa", "сора"}, {"HAKOH", "НАКОН"}, {"OXI", "ΟΧΙ"}, {"oxi", "οχι"}, {"modern", "rnodern"}, {"arnold", "amold"},
+		{"wind", "vvind"}, {"user1", "user١"}, {"user1", "user१"}, {"paypal", "раураӏ"}, {"straße", "STRASSE"}, {"Łukasz", "lukasz"},
+		{"андрей", "андреи"}, {"Søren", "soren"}, {"lol", "וסו"}, {"エロ", "工口"}, {"Άννα", "ΑΝΝΑ"}, {"қанат", "канат"}, {"ёж", "еж"},
+		{"İpek", "ipek"},
+	} {
+		if !LookAlike(FoldName(c.a), FoldName(c.b)) || !LookAlike(FoldName(c.b), FoldName(c.a)) {
+			t.Errorf("%s and %s do not look alike", c.a, c.b)
+		}
+	}
+	names := []string{
+		"ana", "anna", "hanna", "João", "Joana", "joe", "jo", "jo.e", "jo-e", "user1", "user2", "user10", "user11", "bob", "rob", "mallory",
+		"Жанна", "Ελένη", "דוד", "علي", "王小明", "たなかタナカ田中", "コーヒー", "김철수", "김哲洙", "Åsa", "Müller", "x", "y", "Þór", "Đặng", "Ağaoğlu",
+		"nina", "uwe", "nuno", "Νίκος", "Μαρία", "Андрей",
+	}
+	for i, a := range names {
+		if err := CheckName(a); err != nil {
+			t.Errorf("%s: %v", a, err)
+		}
+		if err := CheckName(FoldName(a)); err != nil {
+			t.Errorf("%s folded: %v", a, err)
+		}
+		for _, b := range names[:i] {
+			if LookAlike(FoldName(a), FoldName(b)) {
+				t.Errorf("%s and %s look alike", a, b)
+			}
+		}
+	}
+	for _, name := range []string{
+		"pаypal", "Jоhn", "αbc", "𝐚𝐧𝐚", "ᎪᎡ", "anaᵃ", "漢字abc", "김タ", "ℂara", "ꓐꓳꓐ", "gᴑᴑgle", "aliƈe", "bоb", "ʙᴏʙ", "ﬁnn", "ｂｏｂ", "laſſe",
+		"ϲora", "ὀδός", "ԁora", "ǁama", "ɑna",
+	} {
+		if CheckName(name) == nil {
+			t.Errorf("%s is a name", name)
+		}
+	}
+}
