@@ -17,9 +17,12 @@ import (
 
 // FixedKeys is a KeySource that hands out these RSA keys in order and makes none in the background.
 func FixedKeys(keys ...KEMKey) *KeySource {
-	keys = slices.Clone(keys)
-	slices.Reverse(keys)
-	return &KeySource{keys: keys, closed: true}
+	k := &KeySource{closed: true, closing: make(chan struct{}), ready: make(chan KEMKey, len(keys))}
+	close(k.closing)
+	for _, key := range keys {
+		k.ready <- key
+	}
+	return k
 }
 
 // ParseKEMKey reads the output of MarshalKEMKey.

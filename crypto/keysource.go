@@ -1,14 +1,14 @@
 package crypto
 
 import (
+	"context"
 	"errors"
 	"sync"
 	"time"
 )
 
 const (
-	// rsaPoolSize is the number of RSA key pairs made in advance. Each costs 50 ms,
-	// and a relay that is asked for more at once answers busy.
+	// rsaPoolSize is the number of RSA key pairs made in advance. Each costs 50 ms.
 	rsaPoolSize = 8
 	// fillRest is the rest of the background after each key, in multiples of the
 	// time that the key took. Strangers can drain the pool with a line each, and get
@@ -26,19 +26,17 @@ const (
 var ErrBusy = errors.New("no key of the cipher suite is ready; try again in a moment")
 
 // KeySource hands out ephemeral KEM keys, each once. ML-KEM keys are made on demand,
-// RSA keys in the background. It is safe for concurrent use. Close stops the
-// background.
+// RSA keys by one goroutine in the background, which begins with the first need and ends with
+// Close. It is safe for concurrent use.
 type KeySource struct {
-	mu      sync.Mutex // guards the fields below
-	keys    []KEMKey   // RSA, any RSA suite
-	filling bool
-	filled  int           // keys that the background has made
-	closed  bool          // and closing, if there is one, is closed
-	closing chan struct{} // made when the background begins
-	made    time.Time     // when forPeer last made a key on the spot
+	mu      sync.Mutex    // guards the fields below
+	ready   chan KEMKey   // RSA, any RSA suite; made when the background begins
+	closing chan struct{} // likewise
+	closed  bool
+	made    time.Time // when forPeer last made a key on the spot
 	done    sync.WaitGroup
 
-	// generate makes the keys of the background; nil is Suite.GenerateKey. Tests set
+	// generate makes the keys of the background; nil is that of the suite. Tests set
 	// it to one on a clock of their own.
 	generate func() (KEMKey, error)
 }
@@ -49,17 +47,27 @@ func (k *KeySource) Ready(s Suite) (KEMKey, bool) {
 		key, err := s.GenerateKey()
 		return key, err == nil
 	}
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	k.fill(s)
-	if len(k.keys) == 0 {
+	k.Fill()
+	select {
+	case key := <-k.ready:
+		return key, true
+	default:
 		return nil, false
 	}
-	last := len(k.keys) - 1
-	key := k.keys[last]
-	k.keys[last] = nil
-	k.keys = k.keys[:last]
-	return key, true
+}
+
+// Await is Ready that waits for a key until ctx ends: then it returns ErrBusy.
+func (k *KeySource) Await(ctx context.Context, s Suite) (KEMKey, error) {
+	if key, ok := k.Ready(s); ok {
+		return key, nil
+	}
+	select {
+	case key := <-k.ready:
+		return key, nil
+	case <-k.closing:
+	case <-ctx.Done():
+	}
+	return nil, ErrBusy
 }
 
 // Get returns a key for the suite, making one if none is ready.
@@ -87,69 +95,69 @@ func (k *KeySource) forPeer(s Suite) (KEMKey, error) {
 	return s.GenerateKey()
 }
 
-// Fill begins to make RSA keys before the first is needed.
+// Fill begins to make RSA keys, even before the first is needed.
 func (k *KeySource) Fill() {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.fill(rsaSuite{})
-}
-
-// fill starts the one background goroutine if keys are missing. k.mu is held.
-func (k *KeySource) fill(s Suite) {
-	if k.filling || k.closed || len(k.keys) >= rsaPoolSize {
+	if k.ready != nil {
 		return
 	}
-	k.filling = true
-	if k.closing == nil {
-		k.closing = make(chan struct{})
+	k.ready, k.closing = make(chan KEMKey, rsaPoolSize), make(chan struct{})
+	if k.closed {
+		close(k.closing)
+		return
 	}
 	generate := k.generate
 	if generate == nil {
-		generate = s.GenerateKey
+		generate = rsaSuite{}.GenerateKey
 	}
-	k.done.Go(func() {
-		for k.fillOne(generate) {
-		}
-	})
+	k.done.Go(func() { k.fill(generate) })
 }
 
-// fillOne makes a key and rests. It returns false when the pool is full.
-func (k *KeySource) fillOne(generate func() (KEMKey, error)) bool {
-	start := time.Now()
-	key, err := generate()
-	took := time.Since(start)
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	switch {
-	case err != nil:
-	case k.closed:
-		key.Erase()
-	default:
-		k.keys = append(k.keys, key)
-	}
-	if k.filled++; k.filled > rsaPoolSize {
-		k.mu.Unlock()
-		select { // even if the pool is full: it will not stay so
-		case <-time.After(fillRest * took):
+// fill makes keys until Close. It stops at an error, which the machine's randomness does not have.
+func (k *KeySource) fill(generate func() (KEMKey, error)) {
+	for n := 1; ; n++ {
+		start := time.Now()
+		key, err := generate()
+		if err != nil {
+			return
+		}
+		var rest <-chan time.Time
+		if n > rsaPoolSize {
+			rest = time.After(fillRest * time.Since(start))
+		}
+		select {
+		case k.ready <- key:
 		case <-k.closing:
+			key.Erase()
+			return
 		}
-		k.mu.Lock()
+		if rest == nil {
+			continue
+		}
+		select { // even if the pool is full: it will not stay so
+		case <-rest:
+		case <-k.closing:
+			return
+		}
 	}
-	k.filling = err == nil && !k.closed && len(k.keys) < rsaPoolSize
-	return k.filling
 }
 
-// Close stops the background, waits for it and drops the keys.
+// Close stops the background, waits for it and erases the keys.
 func (k *KeySource) Close() {
 	k.mu.Lock()
 	if !k.closed && k.closing != nil {
 		close(k.closing)
 	}
 	k.closed = true
-	for _, key := range k.keys {
-		key.Erase()
-	}
-	k.keys = nil
 	k.mu.Unlock()
 	k.done.Wait()
+	for {
+		select {
+		case key := <-k.ready:
+			key.Erase()
+		default:
+			return
+		}
+	}
 }

@@ -1,6 +1,7 @@
 package crypto
 
 import (
+	"context"
 	"errors"
 	"sync/atomic"
 	"testing"
@@ -10,10 +11,7 @@ import (
 
 func TestKeySource(t *testing.T) {
 	rsa := SuiteByName(SuiteRSA256)
-	k := &KeySource{closed: true} // nothing in the background
-	for i := range 2 {
-		k.keys = append(k.keys, sharedRSA(t, i))
-	}
+	k := FixedKeys(sharedRSA(t, 0), sharedRSA(t, 1)) // nothing in the background
 	seen := map[string]bool{}
 	for range 2 {
 		key, ok := k.Ready(rsa)
@@ -27,6 +25,9 @@ func TestKeySource(t *testing.T) {
 	}
 	if _, ok := k.Ready(rsa); ok {
 		t.Error("a key from an empty pool")
+	}
+	if _, err := k.Await(context.Background(), rsa); !errors.Is(err, ErrBusy) {
+		t.Errorf("a key of a closed source: %v", err)
 	}
 	// A peer gets one that is made for it, and then has to wait.
 	if _, err := k.forPeer(rsa); err != nil {
@@ -57,17 +58,47 @@ func TestKeySourceBackground(t *testing.T) {
 		t.Fatal(err)
 	}
 	k.Close()
-	if len(k.keys) != 0 || k.filling {
-		t.Error("Close left keys, or the background")
+	if len(k.ready) != 0 {
+		t.Error("Close left keys")
 	}
 	if err := checkKEMKey(SuiteByName(SuiteRSA128), key.Public()); err != nil {
 		t.Error(err)
 	}
 	k.Fill()
 	k.Close()
-	if k.filling {
+	if _, ok := k.Ready(SuiteByName(SuiteRSA128)); ok {
 		t.Error("the background began again after Close")
 	}
+	var never KeySource // closed before any need
+	never.Close()
+	never.Fill()
+	if _, err := never.Await(context.Background(), SuiteByName(SuiteRSA128)); !errors.Is(err, ErrBusy) {
+		t.Errorf("a key of a closed source: %v", err)
+	}
+}
+
+// Who waits for a key gets one once it is made, in the order of coming, or ErrBusy at the end of
+// the patience.
+func TestKeySourceAwait(t *testing.T) {
+	key := sharedRSA(t, 0)
+	synctest.Test(t, func(t *testing.T) {
+		const each = 50 * time.Millisecond
+		k := KeySource{generate: func() (KEMKey, error) {
+			time.Sleep(each)
+			own := *key // other tests share it, and Close erases
+			return &own, nil
+		}}
+		start := time.Now()
+		if _, err := k.Await(context.Background(), rsaSuite{}); err != nil || time.Since(start) != each {
+			t.Errorf("%v after %v", err, time.Since(start))
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), each/2)
+		defer cancel()
+		if _, err := k.Await(ctx, rsaSuite{}); !errors.Is(err, ErrBusy) {
+			t.Errorf("a key before there is one: %v", err)
+		}
+		k.Close()
+	})
 }
 
 // However fast strangers take keys, the background takes a third of a processor, except for the
@@ -80,13 +111,10 @@ func TestKeySourceRests(t *testing.T) {
 		k := KeySource{generate: func() (KEMKey, error) {
 			time.Sleep(each)
 			made.Add(1)
-			return key, nil
+			own := *key // other tests share it, and Close erases
+			return &own, nil
 		}}
-		full := func() bool {
-			k.mu.Lock()
-			defer k.mu.Unlock()
-			return len(k.keys) == rsaPoolSize
-		}
+		full := func() bool { return len(k.ready) == rsaPoolSize }
 		k.Fill()
 		time.Sleep(rsaPoolSize * each)
 		synctest.Wait()
@@ -116,9 +144,6 @@ func TestKeySourceRests(t *testing.T) {
 		k.Ready(rsaSuite{})
 		for made.Store(0); made.Load() == 0; time.Sleep(time.Millisecond) { // then it rests
 		}
-		k.mu.Lock()
-		k.keys = nil // other tests share the key, and Close erases
-		k.mu.Unlock()
 		start := time.Now()
 		k.Close()
 		if waited := time.Since(start); waited != 0 {

@@ -55,12 +55,12 @@ func sharedRSA(t testing.TB, i int) *rsaKEMKey {
 
 // testKeys is a KeySource with RSA keys for many handshakes and no background.
 func testKeys(t testing.TB) *KeySource {
-	k := &KeySource{closed: true}
+	var keys []KEMKey
 	first := int(sources.Add(1)) // two sources hand out different numbers at a time
 	for i := range 512 {
-		k.keys = append(k.keys, sharedRSA(t, first+i))
+		keys = append(keys, sharedRSA(t, first+i))
 	}
-	return k
+	return FixedKeys(keys...)
 }
 
 var sources atomic.Int32

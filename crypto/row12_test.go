@@ -49,7 +49,7 @@ func forms(t testing.TB, what string, object []byte) func(yield func(what string
 
 // restock gives a party new keys when few are left: RSA keys are handed out once.
 func restock(t testing.TB, p *party) {
-	if !slices.Equal(p.Suites, []string{SuiteMLKEM}) && len(p.Keys.keys) < 2 {
+	if !slices.Equal(p.Suites, []string{SuiteMLKEM}) && len(p.Keys.ready) < 2 {
 		p.Keys = testKeys(t)
 	}
 }

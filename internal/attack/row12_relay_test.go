@@ -132,26 +132,26 @@ func (m *tap) serve(client net.Conn) {
 	}
 }
 
-// copiedKeys is a ReadyKey that makes one key a suite and hands out copies: erasing a copy leaves
+// copiedKeys is a Config.Key that makes one key a suite and hands out copies: erasing a copy leaves
 // the others. Spoiled handshakes do not need fresh keys.
-func copiedKeys(t testing.TB) func(crypto.Suite) (crypto.KEMKey, bool) {
+func copiedKeys(t testing.TB) func(context.Context, crypto.Suite) (crypto.KEMKey, error) {
 	t.Helper()
 	var mu sync.Mutex
 	made := map[string]crypto.KEMKey{}
-	return func(s crypto.Suite) (crypto.KEMKey, bool) {
+	return func(_ context.Context, s crypto.Suite) (crypto.KEMKey, error) {
 		mu.Lock()
 		defer mu.Unlock()
 		if made[s.Name()] == nil {
 			key, err := s.GenerateKey()
 			if err != nil {
-				return nil, false
+				return nil, err
 			}
 			made[s.Name()] = key
 		}
 		key := reflect.ValueOf(made[s.Name()]).Elem()
 		spare := reflect.New(key.Type())
 		spare.Elem().Set(key)
-		return spare.Interface().(crypto.KEMKey), true
+		return spare.Interface().(crypto.KEMKey), nil
 	}
 }
 
@@ -169,7 +169,7 @@ type flipScene struct {
 
 func newFlipScene(t *testing.T, suite string) *flipScene {
 	t.Helper()
-	rt := startRelay(t, func(cfg *relay.Config) { cfg.ReadyKey = copiedKeys(t) })
+	rt := startRelay(t, func(cfg *relay.Config) { cfg.Key = copiedKeys(t) })
 	who := wire.Delegate(t, wire.Person(t, "flipped"), "flipped")
 	s := &flipScene{
 		tap: newTap(t, rt.Addr), t: t, suite: suite, rt: rt, print: rt.Fingerprint(),

@@ -2,6 +2,7 @@ package relay
 
 import (
 	"cmp"
+	"context"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -37,10 +38,10 @@ type Config struct {
 
 	Now func() time.Time // the clock; default time.Now
 
-	// ReadyKey returns a KEM key for a handshake, or false while none is ready.
-	// Tests replace it, since ten thousand RSA keys take too long to make. The
-	// default is KeySource.Ready.
-	ReadyKey func(crypto.Suite) (crypto.KEMKey, bool)
+	// Key returns a KEM key for a handshake, and waits for it until ctx ends. Tests
+	// replace it, since ten thousand RSA keys take too long to make. The default is
+	// KeySource.Await.
+	Key func(ctx context.Context, suite crypto.Suite) (crypto.KEMKey, error)
 
 	// Failures is the number of handshakes of one address that may fail at once, before all
 	// others come first. Tests of many failures set it. The default is MaxFailures.
@@ -77,7 +78,7 @@ func (cfg *Config) SetPolicy(word string) (err error) {
 	return err
 }
 
-// complete fills in the defaults, except that of ReadyKey, and checks the suites.
+// complete fills in the defaults, except that of Key, and checks the suites.
 func (cfg *Config) complete() error {
 	cfg.Log = cmp.Or(cfg.Log, slog.New(slog.DiscardHandler))
 	cfg.MaxConns = cmp.Or(max(cfg.MaxConns, 0), DefaultMaxConns)

@@ -134,22 +134,25 @@ func (h *handshake) run() (*conn, error) {
 func (h *handshake) answer(suite crypto.Suite) (key crypto.KEMKey, err error) {
 	spki := h.relay.key.Public().SPKI()
 	var signature []byte
-	err = h.work(func() error {
-		var ok bool
-		if suite.Name() != crypto.SuiteMLKEM && h.relay.turns.owes(h.visitor.addr, time.Now()) {
-			return proto.Errorf(proto.Busy, "your address has taken too many keys of that cipher suite; try again later")
+	if suite.Name() != crypto.SuiteMLKEM {
+		if key, err = h.rareKey(suite); err != nil {
+			return nil, err
 		}
-		if key, ok = h.relay.cfg.ReadyKey(suite); !ok {
-			return proto.Errorf(proto.Busy, "no key of that cipher suite is ready; try again")
+	}
+	err = h.work(func() (err error) {
+		if key == nil {
+			h.cost = 1
+			key, err = h.relay.cfg.Key(h.ctx, suite)
 		}
-		h.cost = 1
-		if suite.Name() != crypto.SuiteMLKEM {
-			h.cost = RSAFailure
+		if err == nil {
+			signature = h.relay.key.Sign(h.transcript.RelaySigns(suite.Name(), key.Public(), spki))
 		}
-		signature = h.relay.key.Sign(h.transcript.RelaySigns(suite.Name(), key.Public(), spki))
-		return nil
+		return err
 	})
 	if err != nil {
+		if key != nil {
+			key.Erase()
+		}
 		return nil, err
 	}
 	line2 := proto.MustMarshal(&proto.Connect2{
@@ -163,6 +166,32 @@ func (h *handshake) answer(suite crypto.Suite) (key crypto.KEMKey, err error) {
 		return nil, err
 	}
 	return key, nil
+}
+
+// rareKey waits for one of the few RSA keys. One visitor of an address waits at a time, so
+// the addresses get keys in turn.
+func (h *handshake) rareKey(suite crypto.Suite) (key crypto.KEMKey, err error) {
+	if err := h.visitor.waits(true); err != nil {
+		return nil, err
+	}
+	err = proto.Errorf(proto.Busy, "no key of that cipher suite was ready in time; try again")
+	select {
+	case h.visitor.addr.key <- struct{}{}:
+		if h.relay.turns.owes(h.visitor.addr, time.Now()) {
+			err = proto.Errorf(proto.Busy, "your address has taken too many keys of that cipher suite; try again later")
+		} else if ready, failed := h.relay.cfg.Key(h.ctx, suite); failed == nil {
+			key, err, h.cost = ready, nil, RSAFailure
+		}
+		<-h.visitor.addr.key
+	case <-h.ctx.Done():
+	}
+	if evicted := h.visitor.waits(false); evicted != nil {
+		err = evicted
+	}
+	if err = h.relay.orStopping(err); err != nil && key != nil {
+		key.Erase()
+	}
+	return key, err
 }
 
 // identify opens phase 3 and verifies the client's certificate and delegation.

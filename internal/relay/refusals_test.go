@@ -2,11 +2,14 @@ package relay
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"io"
 	"net"
+	"net/netip"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -358,22 +361,16 @@ func TestRelayIsFull(t *testing.T) {
 	rt.Join("three")
 }
 
-// The suites of 2016 are there on request. A client that comes before an RSA key is
-// ready is told to try again.
+// The suites of 2016 are there on request. A client that comes before an RSA key is ready waits
+// for it.
 func TestRelaySuites(t *testing.T) {
 	rt := start(t)
 	cred := wire.Delegate(t, wire.Person(t, "ana"), "ana")
 	bruno := rt.Join("bruno")
 	for _, suite := range crypto.SuiteNames() {
-		var ana *wire.Client
-		for ana == nil {
-			c, err := rt.Handshake(&wire.HandshakePlan{Cred: cred, Takes: proto.TakesMessages, Ciphers: []string{"ROT13", suite}})
-			if told, ok := err.(*proto.Error); ok && told.Code == proto.Busy {
-				continue
-			} else if err != nil {
-				t.Fatalf("%s: %v", suite, err)
-			}
-			ana = c
+		ana, err := rt.Handshake(&wire.HandshakePlan{Cred: cred, Takes: proto.TakesMessages, Ciphers: []string{"ROT13", suite}})
+		if err != nil {
+			t.Fatalf("%s: %v", suite, err)
 		}
 		ana.To(bruno, suite)
 		if m := bruno.Want(proto.TypeClientCom); string(m.Body) != suite {
@@ -385,6 +382,50 @@ func TestRelaySuites(t *testing.T) {
 	_, err := only.Handshake(&wire.HandshakePlan{Cred: cred, Takes: proto.TakesMessages, Ciphers: []string{crypto.SuiteRSA256, crypto.SuiteRSA128}})
 	if told, ok := err.(*proto.Error); !ok || told.Code != proto.NoCommonSuite {
 		t.Errorf("suites that are not allowed: %v", err)
+	}
+}
+
+// TestRareKeysGoRound: RSA keys go to the addresses in turn. A crowd of one address that waits
+// for them keeps a neighbour waiting for one of its visitors only.
+func TestRareKeysGoRound(t *testing.T) {
+	suite := crypto.SuiteByName(crypto.SuiteRSA256)
+	key, err := suite.GenerateKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var asking atomic.Int64
+	keys := make(chan crypto.KEMKey)
+	rt := start(t, func(cfg *Config) {
+		cfg.Failures = 1 << 20
+		cfg.Key = func(ctx context.Context, _ crypto.Suite) (crypto.KEMKey, error) {
+			asking.Add(1)
+			select {
+			case key := <-keys:
+				return key, nil
+			case <-ctx.Done():
+				return nil, crypto.ErrBusy
+			}
+		}
+	})
+	line1 := proto.MustMarshal(&proto.Connect1{Type: proto.TypeConnect, Phase: 1, Ciphers: []string{crypto.SuiteRSA256}, Data: make([]byte, 32)})
+	visit := func(addr string) net.Conn {
+		near, far := net.Pipe()
+		t.Cleanup(func() { near.Close() })
+		go rt.greet(rt.halfOpen.enter(t.Context(), from{far, net.TCPAddrFromAddrPort(netip.MustParseAddrPort(addr))}))
+		near.Write(append(line1, '\n'))
+		return near
+	}
+	for range 20 {
+		visit("192.0.2.1:1")
+	}
+	wire.Until(t, "the crowd asks", func() bool { return asking.Load() > 0 })
+	neighbour := visit("192.0.2.2:1")
+	wire.Until(t, "the neighbour asks", func() bool { return asking.Load() > 1 })
+	keys <- key
+	keys <- key
+	neighbour.SetReadDeadline(time.Now().Add(5 * time.Second))
+	if n, err := neighbour.Read(make([]byte, 10)); n == 0 {
+		t.Errorf("the neighbour's key is not the second: %v", err)
 	}
 }
 

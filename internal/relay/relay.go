@@ -67,8 +67,8 @@ func New(cfg Config) (*Relay, error) {
 	}
 	r.halfOpen = newHalfOpen(MaxHalfOpen, MaxHalfOpenAddr, r.turns)
 	r.running, r.stop = context.WithCancel(context.Background())
-	if r.cfg.ReadyKey == nil {
-		r.cfg.ReadyKey = r.keys.Ready
+	if r.cfg.Key == nil {
+		r.cfg.Key = r.keys.Await
 	}
 	r.seconds.Store(1)
 	if err := r.open(); err != nil {

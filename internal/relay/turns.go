@@ -47,6 +47,7 @@ type turns struct {
 // account is an address with visitors, or with failures that are not paid off.
 type account struct {
 	addr     netip.Prefix
+	key      chan struct{} // capacity 1: full while a visitor waits for an RSA key
 	paid     atomic.Int64  // when its failures will be paid off, in Unix nanoseconds
 	visitors int           // guarded by turns.mu
 	waiting  [2][]*turn    // guarded by turns.mu: first visits, and those that go on
@@ -78,7 +79,7 @@ func (t *turns) enter(addr netip.Prefix) *account {
 	defer t.mu.Unlock()
 	a := t.accounts[addr]
 	if a == nil {
-		a = &account{addr: addr}
+		a = &account{addr: addr, key: make(chan struct{}, 1)}
 		t.accounts[addr] = a
 	}
 	a.visitors++
