@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"io"
+	"log/slog"
 	"net"
 	"slices"
 	"sync"
@@ -194,8 +195,8 @@ func (c *conn) finish() {
 	c.routes = nil // other routes to this connection keep no further one alive
 	c.recv.Erase()
 	c.send.Erase()
-	c.relay.log.Info("left", "name", c.name, "conn", c.id, "reason", c.ending.reason, "in", c.bytesIn, "out", c.bytesOut,
-		"duration", c.relay.cfg.Now().Sub(c.since).Round(time.Second))
+	c.relay.journal.write(c.identity, false, slog.LevelInfo, c.relay.log, "left", "name", c.name, "conn", c.id,
+		"reason", c.ending.reason, "in", c.bytesIn, "out", c.bytesOut, "duration", c.relay.cfg.Now().Sub(c.since).Round(time.Second))
 }
 
 // errLeft is the end that a client asked for.

@@ -37,6 +37,7 @@ type Relay struct {
 	identities *identities
 	names      *registry
 	keys       crypto.KeySource
+	journal    journal
 
 	halfOpen *halfOpen
 	turns    *turns // of the work on certificates
