@@ -6,10 +6,11 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"chatsecure/internal/client"
-
 	"chatsecure/internal/fail"
+	"chatsecure/internal/state"
 	"chatsecure/proto"
 	"chatsecure/testdata/lab"
 	"chatsecure/testdata/lab/town"
@@ -129,4 +130,31 @@ func TestAttack24Names(t *testing.T) {
 		os.RemoveAll(w.Path("state-like"))
 	}
 	w.Must("", "mallory", "-name", "malice", "list") // not like enough
+}
+
+// TestAttack24LookAlikeOfAFriend: a malicious relay lets somebody in by a name that looks like an
+// accepted person's. The client refuses that in both directions, and an acceptance by hand counts.
+func TestAttack24LookAlikeOfAFriend(t *testing.T) {
+	town, _ := evilTown(t, "alice", "bob", "b0b")
+	alice, bob := town.client("alice"), town.client("bob")
+	alice.mustSend("first", "bob")
+	sees(t, alice, bob, "first")
+	like := town.client("b0b")
+	_, err := like.Send(context.Background(), []string{"alice"}, "it is me")
+	if fail.AsError(err) == nil || fail.AsError(err).Code != proto.IdentityChanged {
+		t.Errorf("his message to alice: %v", err)
+	}
+	_, err = alice.Send(context.Background(), []string{"b0b"}, "is it you?")
+	if fail.AsError(err) == nil || fail.AsError(err).Code != proto.IdentityChanged || fail.ExitStatus(err) != 4 || !strings.Contains(err.Error(), "looks like bob") {
+		t.Errorf("her message to him: %v", err)
+	}
+	if texts := alice.texts(); len(texts) > 0 {
+		t.Errorf("alice sees %q", texts)
+	}
+	person := like.Inside().Identity()
+	if err := alice.state.SetKnownPeer(state.KnownPeer{Name: "b0b", Identity: person, Accepted: true, CommonName: "B0B", First: time.Now()}); err != nil {
+		t.Fatal(err)
+	}
+	alice.mustSend("I know you both", "b0b")
+	sees(t, alice, like, "I know you both")
 }

@@ -114,10 +114,16 @@ func (e *engine) sendPhase(pc *peerConn, phase int, body []byte) {
 }
 
 // samePerson refuses another person than the one that the name belongs to, or has proved to
-// belong to before in this session. Any goroutine may call it.
+// belong to before in this session, and a name that looks like an accepted person's. Any goroutine may call it.
 func (cfg *Config) samePerson(name string, person, before *trust.Person) error {
-	if known, ok := cfg.State.KnownPeer(proto.FoldName(name)); ok && known.Identity != person.Identity {
+	known, ok := cfg.State.KnownPeer(proto.FoldName(name))
+	if ok && known.Identity != person.Identity {
 		return cfg.State.RefusePeer(name, known, person)
+	}
+	if !ok || !known.Accepted {
+		if err := cfg.State.CheckLooks(name, person); err != nil {
+			return err
+		}
 	}
 	if before != nil && before.Identity != person.Identity {
 		return fail.Errorf(proto.IdentityChanged, "%s is another person than before in this session", name)

@@ -143,6 +143,18 @@ func (s *State) Accepted(identity [32]byte) bool {
 	return slices.ContainsFunc(s.peers.current(), func(l PeerLine) bool { return l.Accepted && l.Identity == hash })
 }
 
+// CheckLooks refuses a person whose name looks like that of an accepted one: PROTOCOL.md, "Names
+// that look alike". A relay compares the names it knows, but a malicious one does not.
+func (s *State) CheckLooks(name string, person *trust.Person) error {
+	folded, hash := proto.FoldName(name), proto.FormatHash(person.Identity)
+	for _, l := range s.peers.current() {
+		if l.Accepted && l.Identity != hash && l.Name != folded && proto.LookAlike(l.Name, folded) {
+			return nameLooksLike(name, l.peer(), person)
+		}
+	}
+	return nil
+}
+
 // Block blocks the person who is known by a name: that identity under every name. The name is
 // unknown then. It returns the person, or false if the name is unknown.
 func (s *State) Block(name string) (blocked *KnownPeer, ok bool, err error) {

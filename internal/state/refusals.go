@@ -100,6 +100,19 @@ func (s *State) RefusePeer(name string, known *KnownPeer, person *trust.Person) 
 	return whileKeeping(identityChanged(name, known, person), s.OfferPeer(name, OfferPerson(person)))
 }
 
+// nameLooksLike refuses a person under a name that looks like an accepted person's.
+func nameLooksLike(name string, known *KnownPeer, person *trust.Person) *fail.Error {
+	name = proto.Visible(name)
+	return &fail.Error{
+		Code: proto.IdentityChanged,
+		Message: fmt.Sprintf("the name %s looks like %s, and its owner is another person: %s is known as %s, and this is %s",
+			name, proto.Visible(known.Name), proto.Visible(known.Name), shownPerson(known.CommonName, known.Identity),
+			shownPerson(trust.SubjectName(person.Leaf), person.Identity)),
+		Hint: fmt.Sprintf("an honest relay gives out one such name only. If you know the person by another way: client trust accept %s %x",
+			name, person.Identity),
+	}
+}
+
 // PeerUnknown refuses to send to a person whom nobody has accepted.
 func PeerUnknown(name string, p *trust.Person) *fail.Error {
 	name = proto.Visible(name)
