@@ -29,7 +29,10 @@ func TestDiskFullAtTheStart(t *testing.T) {
 	full := disk.Need(t, filepath.Join(t.TempDir(), "disk"))
 	st, r := filepath.Join(full.Dir, "state"), filepath.Join(full.Dir, "relay")
 	start := func() error {
-		_, err := state.Open(st, "alice")
+		s, err := state.Open(st, "alice")
+		if err == nil {
+			err = s.Claim("alice")
+		}
 		_, relayErr := relay.Fingerprint(r)
 		h, _, historyErr := history.Open(history.Config{Dir: filepath.Join(full.Dir, "history"), Receiving: true})
 		if historyErr == nil {

@@ -55,6 +55,11 @@ func Dial(ctx context.Context, cfg Config) (*Client, error) {
 	}
 	c.engine = e
 	sess, err := e.connectFirst(ctx)
+	if err == nil {
+		if err = cfg.State.Claim(cfg.Name); err != nil {
+			sess.Fail(nil)
+		}
+	}
 	if err != nil {
 		e.local.Keys.Close() // RSA keys may still be in the making
 		return nil, err

@@ -7,6 +7,7 @@ import (
 	"chatsecure/card"
 	"chatsecure/crypto/trust"
 	"chatsecure/internal/fail"
+	"chatsecure/internal/state"
 	"chatsecure/internal/term"
 	"chatsecure/proto"
 )
@@ -87,8 +88,13 @@ func isTerminal(stream any) bool {
 	return ok && term.IsTerminal(f.Fd())
 }
 
-// name returns the user's name, from the options or by asking.
-func (a *app) name(ctx context.Context) (string, error) {
+// name returns the user's name: from the options, or that of the state directory dir, or by asking.
+func (a *app) name(ctx context.Context, dir string) (_ string, err error) {
+	if a.opt.name == "" {
+		if a.opt.name, err = state.Owner(dir); err != nil {
+			return "", err
+		}
+	}
 	if a.opt.name != "" {
 		return a.opt.name, nil
 	}
@@ -96,7 +102,7 @@ func (a *app) name(ctx context.Context) (string, error) {
 	if t == nil {
 		return "", &fail.Error{
 			Code: proto.Usage, Message: "a name is needed to go online",
-			Hint: "give it with -name NAME, or in CHATSECURE_NAME",
+			Hint: "give it with -name NAME, or for good with client init",
 		}
 	}
 	name, err := t.Question(ctx, "Name: ")

@@ -40,11 +40,11 @@ func (a *app) connect(ctx context.Context, takes string, change func(*client.Con
 	if err := a.opt.checkRelay(); err != nil {
 		return nil, err
 	}
-	name, err := a.name(ctx)
+	dir, err := a.stateDir()
 	if err != nil {
 		return nil, err
 	}
-	dir, err := a.stateDir()
+	name, err := a.name(ctx, dir)
 	if err != nil {
 		return nil, err
 	}

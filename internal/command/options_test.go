@@ -115,7 +115,7 @@ func TestUsageErrors(t *testing.T) {
 		"-nonsense", "-timeout", "-timeout soon", "-timeout 0s", "-timeout -1s", "-keep 25h", "-keep -1h", "-key dsa", "-crl-policy maybe",
 		"-ciphers NONE", "-fingerprint 12", "-fingerprint " + strings.Repeat("0g", 32), "-q -v list", "-name a/b list",
 		"-name all list", "-name \x1b list",
-		"nonsense", "-batch list", // no name
+		"nonsense", "-state /none -batch list", // no name
 		"-name ana list bob", "-name ana list -x", "-name ana whois", "-name ana whois a b", "-name ana whois a/b",
 		"-name ana send", "-name ana send a,,b hi", "-name ana send list hi", "-name ana send -wait seen bob hi",
 		"-name ana send -wait-peer -1s bob hi",

@@ -98,7 +98,7 @@ func TestPromptLooksAsIn2016(t *testing.T) {
 		tty.Step{Types: "quit"},
 	)
 	ctx := context.Background()
-	name, err := a.name(ctx)
+	name, err := a.name(ctx, t.TempDir())
 	if err != nil || name != "Ana" {
 		t.Fatalf("the name is %q %v", name, err)
 	}

@@ -46,7 +46,7 @@ func WriteNames(w io.Writer, dir string) error {
 
 // openNames reads the names of a state directory, which a relay must have used.
 func openNames(dir string) (*registry, error) {
-	_, err := os.Stat(filepath.Join(dir, keyFile))
+	_, err := os.Stat(filepath.Join(dir, state.RelayKey))
 	if errors.Is(err, fs.ErrNotExist) {
 		_, err = os.Stat(filepath.Join(dir, namesFile))
 	}

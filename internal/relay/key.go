@@ -12,7 +12,6 @@ import (
 )
 
 const (
-	keyFile = "relay.key"
 	keyType = "PRIVATE KEY" // PKCS #8 in PEM: RFC 7468, section 10
 	// keyMax bounds the key file in bytes: Ed25519 takes 119.
 	keyMax = 8 << 10
@@ -36,10 +35,13 @@ func loadKey(dir string) (*trust.Key, error) {
 	if err := state.MakeDir(dir); err != nil {
 		return nil, err
 	}
-	path := filepath.Join(dir, keyFile)
+	path := filepath.Join(dir, state.RelayKey)
 	key, err := readKey(path)
 	if !errors.Is(err, fs.ErrNotExist) {
 		return key, err
+	}
+	if err := state.RefuseClients(dir); err != nil {
+		return nil, err
 	}
 	key, err = trust.GenerateKey(trust.KeyEd25519)
 	if err != nil {

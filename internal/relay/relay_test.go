@@ -360,7 +360,7 @@ func TestRelayStateDirectory(t *testing.T) {
 	if two, err := Fingerprint(state); err != nil || two != one {
 		t.Errorf("the second time %q, %v", two, err)
 	}
-	info, err := os.Stat(filepath.Join(state, keyFile))
+	info, err := os.Stat(filepath.Join(state, "relay.key"))
 	if err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("key file: %v, %v", info.Mode(), err)
 	}
@@ -399,7 +399,7 @@ func TestRelayStateDirectory(t *testing.T) {
 			t.Errorf("%s was taken for a state directory", dir)
 		}
 	}
-	if err := os.WriteFile(filepath.Join(state, keyFile), []byte("not a key"), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(state, "relay.key"), []byte("not a key"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := Fingerprint(state); err == nil {

@@ -32,7 +32,7 @@ const maxConfig = 64 << 10
 // ReadConfig reads the file config of a state directory. Without a file there are no settings.
 // A file that others could write is refused: it names the relay, and whom to trust.
 func ReadConfig(dir string) (*Config, error) {
-	c := &Config{Path: filepath.Join(dir, "config")}
+	c := &Config{Path: filepath.Join(dir, configFile)}
 	text, info, err := readRegular(c.Path, syscall.O_NOFOLLOW, maxConfig)
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
 		return c, nil

@@ -9,8 +9,10 @@ package state
 import (
 	"errors"
 	"io/fs"
+	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 
 	"chatsecure/internal/fail"
 	"chatsecure/proto"
@@ -36,39 +38,56 @@ const (
 	keptName   = "kept"         // the credential that -keep has stored
 	CRLs       = "crls"         // fetched revocation lists
 	historyDir = "history"
+	configFile = "config"    // options: see Config
+	RelayKey   = "relay.key" // of a relay's directory
 )
 
 // maxName bounds the name file in bytes: a name of 32 letters and its newline.
 const maxName = 256
 
 // Open opens the state directory of the user called name, and makes it if it is
-// missing. A directory that belongs to another name is refused. With an empty
-// name Open takes any owner, and the directory must exist.
+// missing. A directory that belongs to another name is refused; one that belongs to nobody
+// is this user's only after Claim. With an empty name Open takes any owner, and the directory
+// must exist.
 func Open(dir, name string) (*State, error) {
 	dir = filepath.Clean(dir) // a final slash would follow a link
-	if name == "" {
-		return open(dir, false)
-	}
-	if err := MakeDir(dir); err != nil {
-		return nil, Failure(err)
-	}
-	path := filepath.Join(dir, nameFile)
-	err := CreateFile(path, []byte(name+"\n"))
-	if err != nil && !errors.Is(err, fs.ErrExist) {
-		return nil, Failure(err)
+	if name != "" {
+		if err := MakeDir(dir); err != nil {
+			return nil, Failure(err)
+		}
 	}
 	s, err := open(dir, false)
 	if err != nil {
 		return nil, err
 	}
-	if !proto.SameName(s.name, name) {
-		return nil, &fail.Error{
-			Code:    proto.Usage,
-			Message: "the state directory " + dir + " belongs to the name " + proto.Visible(s.name) + ", not to " + proto.Visible(name),
-			Hint:    "give another directory with -state, or the name " + proto.Visible(s.name) + " with -name",
-		}
+	if name != "" && s.name != "" && !proto.SameName(s.name, name) {
+		return nil, s.foreign(name)
 	}
 	return s, nil
+}
+
+// Claim makes the directory name's for good. A client does so once a relay has let it in under the
+// name: a name that is refused must not hold the directory.
+func (s *State) Claim(name string) error {
+	if s.name != "" {
+		return nil // Open has compared it
+	}
+	err := CreateFile(filepath.Join(s.dir, nameFile), []byte(name+"\n"))
+	if err != nil && !errors.Is(err, fs.ErrExist) {
+		return Failure(err)
+	}
+	if s.name, err = Owner(s.dir); err == nil && !proto.SameName(s.name, name) { // another client was first
+		err = s.foreign(name)
+	}
+	return err
+}
+
+func (s *State) foreign(name string) error {
+	return &fail.Error{
+		Code:    proto.Usage,
+		Message: "the state directory " + s.dir + " belongs to the name " + proto.Visible(s.name) + ", not to " + proto.Visible(name),
+		Hint:    "give another directory with -state, or leave -name out",
+	}
 }
 
 // OpenReadOnly opens a state directory for commands that only look: it makes
@@ -89,9 +108,15 @@ func open(dir string, readOnly bool) (*State, error) {
 	if err != nil {
 		return nil, Failure(err)
 	}
+	if _, err := os.Lstat(filepath.Join(dir, RelayKey)); err == nil {
+		return nil, &fail.Error{
+			Code: proto.Usage, Message: "the state directory " + dir + " is a relay's: it has the file " + RelayKey,
+			Hint: "give another directory with -state",
+		}
+	}
 	s := New(dir, "")
 	s.readOnly = readOnly
-	if err := s.readName(); err != nil {
+	if s.name, err = Owner(dir); err != nil {
 		return nil, err
 	}
 	if err := errors.Join(s.relays.load(), s.peers.load()); err != nil {
@@ -100,22 +125,35 @@ func open(dir string, readOnly bool) (*State, error) {
 	return s, nil
 }
 
-// readName reads the owner's name, if the directory has one.
-func (s *State) readName() error {
-	path := filepath.Join(s.dir, nameFile)
+// Owner returns the name that a state directory belongs to, or "".
+func Owner(dir string) (string, error) {
+	path := filepath.Join(dir, nameFile)
 	text, err := ReadFile(path, maxName)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
+		return "", nil
 	}
 	if err != nil {
-		return Failure(err)
+		return "", Failure(err)
 	}
-	s.name = strings.TrimSuffix(string(text), "\n")
-	if proto.CheckName(s.name) != nil {
-		return &fail.Error{
+	name := strings.TrimSuffix(string(text), "\n")
+	if proto.CheckName(name) != nil {
+		return "", &fail.Error{
 			Code:    proto.Internal,
 			Message: "the file " + path + " does not hold a name",
 			Hint:    "write the name that the directory belongs to into it, or use another directory with -state",
+		}
+	}
+	return name, nil
+}
+
+// RefuseClients refuses a client's state directory, for a relay, which keeps its own.
+func RefuseClients(dir string) error {
+	for _, file := range []string{nameFile, relaysFile, PeersFile, configFile} {
+		if _, err := os.Lstat(filepath.Join(dir, file)); err == nil {
+			return &fail.Error{
+				Code: proto.Usage, Message: "the state directory " + proto.Visible(dir) + " is a client's: it has the file " + file,
+				Hint: "give the relay a directory of its own with -state",
+			}
 		}
 	}
 	return nil

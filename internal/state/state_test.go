@@ -20,6 +20,9 @@ func mustState(t *testing.T) *State {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if err := s.Claim("alice"); err != nil {
+		t.Fatal(err)
+	}
 	return s
 }
 
@@ -37,8 +40,48 @@ func TestStateBelongsToOneName(t *testing.T) {
 		!strings.Contains(e.Message, "alice") || !strings.Contains(e.Advice(), "-state") {
 		t.Errorf("another name: %v", err)
 	}
+	unclaimed := filepath.Join(t.TempDir(), "unclaimed")
+	first, err := Open(unclaimed, "alice")
+	if err != nil {
+		t.Fatal(err)
+	}
+	second, err := Open(unclaimed, "bob") // alice was not let in yet
+	if err != nil || second.Name() != "" {
+		t.Errorf("opening is no claim: %v", err)
+	}
+	if err := first.Claim("alice"); err != nil || first.Name() != "alice" {
+		t.Errorf("claimed: %q %v", first.Name(), err)
+	}
+	if err := second.Claim("bob"); fail.ExitStatus(err) != 2 || !strings.Contains(err.Error(), "alice") {
+		t.Errorf("claimed after alice: %v", err)
+	}
 	if anybody, err := Open(s.Dir(), ""); err != nil || anybody.Name() != "alice" {
 		t.Errorf("without a name: %v", err)
+	}
+}
+
+// TestRelayAndClientKeepApart: neither uses the other's state directory.
+func TestRelayAndClientKeepApart(t *testing.T) {
+	relays := t.TempDir()
+	if err := RefuseClients(relays); err != nil {
+		t.Errorf("an empty directory: %v", err)
+	}
+	if err := os.WriteFile(filepath.Join(relays, RelayKey), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"alice", ""} {
+		if _, err := Open(relays, name); fail.ExitStatus(err) != 2 || !strings.Contains(err.Error(), "is a relay's") {
+			t.Errorf("a relay's directory, opened by %q: %v", name, err)
+		}
+	}
+	for _, file := range []string{nameFile, relaysFile, PeersFile, configFile} {
+		dir := t.TempDir()
+		if err := os.WriteFile(filepath.Join(dir, file), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := RefuseClients(dir); err == nil || !strings.Contains(err.Error(), "is a client's") {
+			t.Errorf("a client's directory with %s: %v", file, err)
+		}
 	}
 }
 
