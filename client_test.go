@@ -355,26 +355,35 @@ func TestRelayUnknownAndChanged(t *testing.T) {
 
 	w.Stop()
 	w.StartRelay("another-relay")
-	w.Fails(4, "alice", []string{"list"}, "client trust accept "+w.Addr, "between you and it")
+	another := w.Fingerprint("another-relay")
+	_, port, _ := net.SplitHostPort(w.Addr)
+	accept := "client trust accept " + w.Addr + " " + another
+	w.Fails(4, "alice", []string{"list"}, accept, "between you and it", fingerprint)
 	w.Fails(4, "alice", []string{"list"}) // a second try changes nothing
-	if trust := w.Must("", "alice", "trust"); !strings.Contains(trust, "refused: another key") {
-		t.Errorf("trust shows %q", trust)
+	for _, spelling := range []string{"LOCALHOST:" + port, "localhost:0" + port} {
+		w.Must("", "alice", "trust", "accept", spelling, fingerprint)
+		for _, spelling := range []string{"localhost:" + port, "LOCALHOST.:" + port, "localhost:00" + port} {
+			w.Fails(4, "alice", []string{"-relay", spelling, "list"}, "the relay at localhost:"+port+" ", fingerprint)
+		}
 	}
-	w.Must("", "alice", "trust", "accept", w.Addr)
+	w.Fails(2, "alice", []string{"trust", "accept", w.Addr}, "whole fingerprint", fingerprint, "relay -fingerprint")
+	w.Fails(2, "alice", []string{"trust", "accept", w.Addr, another[:8]}, "64 hex digits")
+	if r := w.Run("", "alice", append([]string{"-q=false"}, strings.Fields(accept)[1:]...)...); r.Status != 0 ||
+		!strings.Contains(r.Stderr, "no longer by "+fingerprint) {
+		t.Errorf("accept: %+v", r)
+	}
 	w.Must("", "alice", "-accept-new=false", "list")
-	w.Fails(1, "alice", []string{"trust", "accept", w.Addr}, "none to accept")
-	w.Must("", "alice", "-fingerprint", strings.Repeat("0A", 32), "trust", "accept", w.Addr)
+	w.Must("", "alice", "trust", "accept", w.Addr, strings.Repeat("0A:", 31)+"0A") // never offered
 	w.Fails(4, "alice", []string{"list"}, strings.Repeat("0a", 32))
 	// The given fingerprint counts for this run, and the known one is told.
-	fingerprint = w.Fingerprint("another-relay")
-	if r := w.Run("", "alice", "-q=false", "-fingerprint", fingerprint, "list"); r.Status != 0 ||
-		!strings.Contains(r.Stderr, "another is known") || !strings.Contains(r.Stderr,
-		"client -fingerprint "+fingerprint+" trust accept "+w.Addr) {
+	if r := w.Run("", "alice", "-q=false", "-fingerprint", another, "list"); r.Status != 0 ||
+		!strings.Contains(r.Stderr, "another is known") || !strings.Contains(r.Stderr, accept) {
 		t.Errorf("with -fingerprint: %+v", r)
 	}
 	w.Fails(4, "alice", []string{"list"}, strings.Repeat("0a", 32))
 	w.Must("", "alice", "trust", "forget", w.Addr)
-	w.Fails(4, "alice", []string{"-accept-new=false", "list"})
+	w.Must("", "alice", "trust", "accept", "LOCALHOST:"+port, another)
+	w.Fails(4, "alice", []string{"-accept-new=false", "list"}, "known for localhost:"+port, accept)
 }
 
 // TestPeerUnknownAndChanged: nothing is sent to a person who was not accepted.
@@ -397,7 +406,12 @@ func TestPeerUnknownAndChanged(t *testing.T) {
 		return p
 	}
 	mallory = as("bob")
-	w.Fails(4, "alice", []string{"send", "bob", "for bob alone"}, "another person", "client trust accept bob")
+	r := w.Run("", "alice", "send", "bob", "for bob alone")
+	_, accept, _ := strings.Cut(r.Stderr, "client trust accept bob ")
+	if accept = strings.TrimSpace(accept); r.Status != 4 || !strings.Contains(r.Stderr, "another person") || len(accept) != 64 {
+		t.Fatalf("another person under the name: %+v", r)
+	}
+	w.Fails(2, "alice", []string{"trust", "accept", "bob"}, "whole identity", "accepted, identity ", "client card")
 	if whois := w.Run("", "alice", "-json", "whois", "bob"); !strings.Contains(whois.Stdout, `"known":"another","known_since":"`) {
 		t.Errorf("whois: %+v", whois)
 	}
@@ -405,7 +419,10 @@ func TestPeerUnknownAndChanged(t *testing.T) {
 		"\nKnown          : another person than the one who is known, since ") {
 		t.Errorf("whois at the prompt: %+v", whois)
 	}
-	w.Must("", "alice", "trust", "accept", "bob")
+	if r := w.Run("", "alice", "-q=false", "trust", "accept", "bob", strings.ToUpper(accept)); r.Status != 0 ||
+		!strings.Contains(r.Stderr, "and is no longer ") {
+		t.Errorf("accept: %+v", r)
+	}
 	w.Must("", "alice", "send", "bob", "for whoever it is")
 	if o := mallory.Object("message"); o["text"] != "for whoever it is" {
 		t.Errorf("mallory got %v", o)

@@ -182,7 +182,7 @@ func newFlipScene(t *testing.T, suite string) *flipScene {
 func (s *flipScene) connect(ctx context.Context) (*client.Session, error) {
 	check := func(fingerprint string) error {
 		if fingerprint != s.print {
-			return state.RelayChanged(s.addr(), s.print, fingerprint)
+			return new(state.State).RelayChanged(s.addr(), s.print, fingerprint)
 		}
 		return nil
 	}

@@ -178,17 +178,14 @@ func TestAttack13GhostWhileAsked(t *testing.T) {
 func TestQueuedForAnotherPerson(t *testing.T) {
 	for _, c := range []struct {
 		name      string
-		meanwhile func(s *state.State, other state.OfferedPeer) error
+		meanwhile func(s *state.State, other [32]byte) error
 		accepted  bool
 	}{
-		{"the other is accepted", func(s *state.State, other state.OfferedPeer) error {
-			if err := s.OfferPeer("bob", other); err != nil {
-				return err
-			}
-			_, _, err := s.AcceptPeer("bob")
+		{"the other is accepted", func(s *state.State, other [32]byte) error {
+			_, err := s.AcceptPeer("bob", other)
 			return err
 		}, true},
-		{"Bob is forgotten", func(s *state.State, _ state.OfferedPeer) error {
+		{"Bob is forgotten", func(s *state.State, _ [32]byte) error {
 			_, err := s.ForgetPeer("bob")
 			return err
 		}, false},
@@ -213,7 +210,7 @@ func TestQueuedForAnotherPerson(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if err := c.meanwhile(alice.state, state.OfferPerson(other)); err != nil {
+			if err := c.meanwhile(alice.state, other.Identity); err != nil {
 				t.Fatal(err)
 			}
 			mallory := town.dial(cfg)

@@ -173,21 +173,22 @@ func TestListAndWhois(t *testing.T) {
 	}
 }
 
-// TestWhoisOffersAnother: whois of a name that is known as another person's is
-// enough for trust accept. It changes nothing about trust.
-func TestWhoisOffersAnother(t *testing.T) {
+// TestWhoisOfAnother: whois of a name that is known as another person's changes nothing about
+// trust.
+func TestWhoisOfAnother(t *testing.T) {
 	town := newTown(t, "alice", "bob")
 	bob := town.client("bob")
 	cfg := town.config("alice", "state-alice")
-	if err := cfg.State.SetKnownPeer(state.KnownPeer{Name: "bob", Identity: [32]byte{1}, Accepted: true, CommonName: "BOB", First: time.Now()}); err != nil {
+	bobs := state.KnownPeer{Name: "bob", Identity: [32]byte{1}, Accepted: true, CommonName: "BOB", First: time.Now().UTC().Truncate(time.Second)}
+	if err := cfg.State.SetKnownPeer(bobs); err != nil {
 		t.Fatal(err)
 	}
-	if w, err := town.dial(cfg).Whois(context.Background(), "BOB"); err != nil || w.Known == nil || w.Known.Identity != [32]byte{1} {
+	w, err := town.dial(cfg).Whois(context.Background(), "BOB")
+	if err != nil || w.Known == nil || w.Known.Identity != bobs.Identity || len(w.Conns) != 1 || w.Conns[0].Person.Identity != bob.Inside().Identity() {
 		t.Fatalf("whois: %+v %v", w, err)
 	}
-	known, _ := cfg.State.KnownPeer("bob")
-	if known.Identity != [32]byte{1} || known.Offered == nil || known.Offered.Identity != bob.Inside().Identity() {
-		t.Errorf("known is %+v, and offered %+v", known, known.Offered)
+	if known := cfg.State.KnownPeers(); len(known) != 1 || known[0] != bobs {
+		t.Errorf("known is %+v", known)
 	}
 }
 

@@ -52,7 +52,7 @@ func (e *engine) converse(pc *peerConn, conv *crypto.Conversation) {
 }
 
 // remember writes down the person of a new name, and a known person's new
-// certificate. It returns true for the latter.
+// certificate. It returns true for a renewed one.
 func (e *engine) remember(u *user, p *trust.Person) (renewed bool) {
 	next := e.seen(u, p)
 	k, ok := e.cfg.State.KnownPeer(u.name)
@@ -65,7 +65,7 @@ func (e *engine) remember(u *user, p *trust.Person) (renewed bool) {
 	if err := e.cfg.State.SetKnownPeer(next); err != nil {
 		e.problem(err)
 	}
-	return ok
+	return ok && k.Leaf != [32]byte{}
 }
 
 // seen is the entry of a person who was never seen before under a user's name.

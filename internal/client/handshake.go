@@ -13,6 +13,7 @@ import (
 	"chatsecure/crypto/trust"
 	"chatsecure/internal/fail"
 	"chatsecure/internal/fetch"
+	"chatsecure/internal/state"
 	"chatsecure/proto"
 )
 
@@ -118,7 +119,7 @@ func (e *engine) sendPhase(pc *peerConn, phase int, body []byte) {
 func (cfg *Config) samePerson(name string, person, before *trust.Person) error {
 	known, ok := cfg.State.KnownPeer(proto.FoldName(name))
 	if ok && known.Identity != person.Identity {
-		return cfg.State.RefusePeer(name, known, person)
+		return state.PeerChanged(name, known, person)
 	}
 	if !ok || !known.Accepted {
 		if err := cfg.State.CheckLooks(name, person); err != nil {

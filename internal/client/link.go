@@ -212,7 +212,7 @@ func (e *engine) retried(sess *Session, cred *state.Credential, err error) {
 	}
 	var ask *errAskRelay
 	if errors.As(err, &ask) {
-		err = state.RelayUnknown(e.cfg.Relay, ask.fingerprint)
+		err = e.cfg.State.RelayUnknown(e.cfg.Relay, ask.fingerprint)
 	}
 	if final(err) {
 		e.end(fail.AsError(err))

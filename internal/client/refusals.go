@@ -81,7 +81,7 @@ func (e *engine) refusePeer(pc *peerConn, err error) {
 	case errors.Is(err, fetch.ErrFetching):
 		e.answerError(pc, proto.Busy, "a revocation list about the certificate is being fetched", nil)
 		return // the peer tries again, and nobody need know
-	case errors.As(err, new(*state.IdentityChange)):
+	case errors.As(err, new(*state.Refused)):
 		told.Message = "the name is known there as another person's" // not whose
 	}
 	e.answerError(pc, told.Code, told.Message, nil)

@@ -23,7 +23,7 @@ func (e *engine) connectFirst(ctx context.Context) (*Session, error) {
 	if !errors.As(err, &ask) {
 		return sess, err
 	}
-	unknown := state.RelayUnknown(e.cfg.Relay, ask.fingerprint)
+	unknown := e.cfg.State.RelayUnknown(e.cfg.Relay, ask.fingerprint)
 	if e.cfg.Asker == nil {
 		return nil, unknown
 	}
@@ -39,7 +39,7 @@ func (e *engine) connectFirst(ctx context.Context) (*Session, error) {
 	}
 	sess, err = e.dial(ctx, e.cfg.Credential)
 	if errors.As(err, &ask) {
-		return nil, state.RelayUnknown(e.cfg.Relay, ask.fingerprint)
+		return nil, e.cfg.State.RelayUnknown(e.cfg.Relay, ask.fingerprint)
 	}
 	return sess, err
 }
@@ -61,7 +61,7 @@ func (e *engine) checkRelay(fingerprint string) error {
 	case ok && known == fingerprint:
 		return nil
 	case ok:
-		return e.cfg.State.RefuseRelay(e.cfg.Relay, known, fingerprint)
+		return e.cfg.State.RelayChanged(e.cfg.Relay, known, fingerprint)
 	case e.cfg.AcceptNew:
 		return e.cfg.State.SetKnownRelay(e.cfg.Relay, fingerprint)
 	}

@@ -14,17 +14,11 @@ import (
 
 // fingerprint hashes the engine's whole knowledge of other people, and the known
 // peers. Two equal ones of one engine mean that only time has passed between.
-// Refused identities of known names are left out: they decide nothing before
-// somebody accepts them.
 func (c *scheduledClient) fingerprint() uint64 {
 	var f fingerprinter
 	f.h.SetSeed(fingerprintSeed)
 	f.seen = map[uintptr]bool{}
-	known := c.e.cfg.State.KnownPeers()
-	for i := range known {
-		known[i].Offered = nil
-	}
-	for _, v := range [...]any{c.e.conns, c.e.users, c.e.inbox.pending, known} {
+	for _, v := range [...]any{c.e.conns, c.e.users, c.e.inbox.pending, c.e.cfg.State.KnownPeers()} {
 		f.walk(reflect.ValueOf(v))
 	}
 	return f.h.Sum64()

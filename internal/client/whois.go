@@ -2,7 +2,6 @@ package client
 
 import (
 	"context"
-	"errors"
 	"time"
 
 	"chatsecure/crypto"
@@ -31,8 +30,7 @@ type WhoisConn struct {
 	Err    error         // the reason why the bundle proves nobody
 }
 
-// Whois asks for a name's connections and checks what their bundles prove. Another
-// person than the known one is kept for trust accept.
+// Whois asks for a name's connections and checks what their bundles prove.
 func (c *Client) Whois(ctx context.Context, name string) (*Whois, error) {
 	e := c.engine
 	if err := proto.CheckName(name); err != nil {
@@ -70,11 +68,6 @@ func (c *Client) Whois(ctx context.Context, name string) (*Whois, error) {
 			e.compare(&w.Conns[i])
 		}
 	})
-	for _, c := range w.Conns {
-		if w.Known != nil && c.Err == nil && c.Person.Identity != w.Known.Identity {
-			err = errors.Join(err, e.cfg.State.OfferPeer(name, state.OfferPerson(c.Person)))
-		}
-	}
 	return w, err
 }
 

@@ -48,12 +48,12 @@ func (a *app) connect(ctx context.Context, takes string, change func(*client.Con
 	if err != nil {
 		return nil, err
 	}
-	state, err := state.Open(dir, name)
+	st, err := state.Open(dir, name)
 	if err != nil {
 		return nil, err
 	}
 	cfg := client.Config{
-		Relay: a.opt.relay, Name: name, Takes: takes, State: state,
+		Relay: a.opt.relay, Name: name, Takes: takes, State: st,
 		Ciphers: a.opt.ciphers, Fingerprint: a.opt.fingerprint, AcceptNew: a.opt.acceptNew,
 		Timeout: a.opt.timeout, Receipts: a.opt.json || a.opt.verbose, Now: a.Now,
 	}
@@ -68,10 +68,9 @@ func (a *app) connect(ctx context.Context, takes string, change func(*client.Con
 		return nil, err
 	}
 	a.out.connected(c.Client)
-	if known, ok := state.KnownRelay(a.opt.relay); ok && known != c.Fingerprint() {
-		addr := proto.Visible(a.opt.relay)
-		a.out.notice("the relay has the key given with -fingerprint, and another is known for %s: %s; "+
-			"to change that: client -fingerprint %s trust accept %s", addr, known, c.Fingerprint(), addr)
+	if known, ok := st.KnownRelay(a.opt.relay); ok && known != c.Fingerprint() {
+		a.out.notice("the relay has the key given with -fingerprint, and another is known for %s: %s; to change that: %s",
+			a.opt.relay, known, (&state.Refused{Target: a.opt.relay, Value: c.Fingerprint()}).Accept())
 	}
 	return c, nil
 }

@@ -216,11 +216,7 @@ func (d *doctor) lookAtRelay(ctx context.Context) {
 	case opt.fingerprint != "":
 		d.fail(check, state.RelayNotGiven(opt.relay, known, shown))
 	case known != "":
-		d.fail(check, &fail.Error{
-			Code: proto.RelayChanged, Message: (&state.RelayChange{Addr: opt.relay, Known: known, Now: shown}).Error(),
-			Hint: "ask its operator, by another way, what relay -fingerprint prints there; " +
-				"only if it is the new one: client -fingerprint " + shown + " trust accept " + opt.relay,
-		})
+		d.fail(check, d.state.RelayChanged(opt.relay, known, shown))
 	case opt.batch && !opt.acceptNew:
 		d.fail(check, fail.Errorf(proto.UnknownRelay, "%s answers, but its fingerprint is not known: %s", opt.relay, shown))
 	default:

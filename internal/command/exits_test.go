@@ -152,7 +152,7 @@ func everyCommand(w *town.Town) []tried {
 		{[]string{"crl"}, 0, false, false},
 		{[]string{"crl", "refresh"}, 2, false, false}, // nothing is fetched here
 		{[]string{"trust"}, 0, false, false},
-		{[]string{"trust", "accept", "bob"}, 1, false, false},
+		{[]string{"trust", "accept", "bob"}, 2, false, false},
 		{[]string{"trust", "forget", "bob"}, 1, false, false},
 		{[]string{"logout"}, 0, false, false},
 		{[]string{"release"}, 0, true, false},

@@ -191,6 +191,8 @@ func TestAllJSONByTheSchema(t *testing.T) {
 		check(r.Stdout)
 	}
 	check(w.Must("", "alice", "-json", "trust"))
+	w.Must("", "alice", "trust", "block", "bob")
+	check(w.Must("", "alice", "-json", "trust"))
 	mallory.Cmd.Process.Kill()
 	mallory.End()
 	for typ := range jsonObjects {

@@ -5,7 +5,6 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -116,22 +115,15 @@ func (o *options) advice(hint string) string {
 	return strings.NewReplacer("-ca-bundle or -only-ca", option, "-ca-bundle", option).Replace(hint)
 }
 
-// checkRelay checks -relay, for commands that go online. For others its value,
+// checkRelay checks -relay and brings it into its one form, for commands that go online. For others its value,
 // perhaps from the environment, does not matter.
 func (o *options) checkRelay() error {
-	if !isHostPort(o.relay) {
-		return usageError("-relay is HOST:PORT with a port from 1 to 65535, as 192.0.2.1:8080 or [2001:db8::1]:8080, not %q", o.relay)
-	}
-	return nil
-}
-
-func isHostPort(s string) bool {
-	_, port, err := net.SplitHostPort(s)
+	addr, err := state.RelayAddr(o.relay)
 	if err != nil {
-		return false
+		return usageError("-relay is %v, not %q", err, o.relay)
 	}
-	number, err := net.LookupPort("tcp", port) // a service's name is allowed
-	return err == nil && number > 0
+	o.relay = addr
+	return nil
 }
 
 // stateDir returns the state directory by options and environment.

@@ -1,6 +1,7 @@
 package command
 
 import (
+	"cmp"
 	"context"
 	"encoding/hex"
 	"fmt"
@@ -19,13 +20,11 @@ type trustObject struct {
 	Identity    string   `json:"identity,omitempty"`
 	CommonName  string   `json:"common_name,omitempty"`
 	Accepted    bool     `json:"accepted"`
+	Blocked     bool     `json:"blocked,omitempty"`
 	First       jsonTime `json:"first"`
-	Offered     string   `json:"offered,omitempty"` // the refused fingerprint or identity
-
-	offeredName string // the common name of a refused person
 }
 
-// runTrust lists and changes the known relays and peers.
+// runTrust lists and changes the known relays and people.
 func runTrust(a *app, _ context.Context, args []string) error {
 	if len(args) == 0 {
 		state, err := a.readState()
@@ -35,123 +34,181 @@ func runTrust(a *app, _ context.Context, args []string) error {
 		showTrust(a.out, state)
 		return nil
 	}
-	verb := args[0]
-	if verb != "accept" && verb != "forget" {
-		return usageError("trust takes accept or forget, not %q", verb)
+	said, err := changeTrust(a.openState, args)
+	if err == nil {
+		a.out.notice("%s", said)
 	}
-	if len(args) != 2 {
-		return usageError("trust %s needs one name, or one HOST:PORT", verb)
-	}
-	// A colon tells an address from a name.
-	target := args[1]
-	isRelay := strings.Contains(target, ":")
-	if err := proto.CheckName(target); err != nil && !isRelay {
-		return usageError("%q is neither a name nor HOST:PORT: %v", target, err)
-	}
-	state, err := a.openState()
-	if err != nil {
-		return err
-	}
-	switch {
-	case isRelay && verb == "accept":
-		return a.acceptRelay(state, target)
-	case verb == "accept":
-		return a.acceptPeer(state, target)
-	case isRelay:
-		return a.forget(target, state.ForgetRelay)
-	}
-	return a.forget(target, state.ForgetPeer)
+	return err
 }
 
-// showTrust writes the known relays, then the known peers.
+// changeTrust accepts, forgets, blocks or unblocks a relay or person. It returns a sentence about
+// that.
+func changeTrust(open func() (*state.State, error), args []string) (said string, err error) {
+	verb, target := args[0], ""
+	if len(args) > 1 {
+		target = args[1]
+	}
+	change, needs, most := forget, "NAME, or HOST:PORT", 2
+	switch verb {
+	case "forget":
+	case "accept":
+		needs, most = "NAME IDENTITY, or HOST:PORT FINGERPRINT", 3
+	case "block":
+		change, needs = block, "NAME"
+	case "unblock":
+		change, needs = unblock, "NAME"
+	default:
+		return "", usageError("trust takes accept, forget, block or unblock, not %q", verb)
+	}
+	if len(args) < 2 || len(args) > most {
+		return "", usageError("trust %s needs %s", verb, needs)
+	}
+	relay := strings.Contains(target, ":") // no name has a colon
+	if relay {
+		target, err = state.RelayAddr(target)
+	} else {
+		err = proto.CheckName(target)
+	}
+	switch {
+	case err != nil && relay:
+		return "", usageError("a relay's address is %v, not %q", err, args[1])
+	case err != nil:
+		return "", usageError("%q is neither a name nor HOST:PORT: %v", args[1], err)
+	case relay && needs == "NAME":
+		return "", usageError("trust %s needs %s, not an address", verb, needs)
+	}
+	value := state.NormalFingerprint(strings.Join(args[2:], ""))
+	if value != "" && !proto.IsHex(value, 32) {
+		return "", usageError("an identity or fingerprint has 64 hex digits, with or without colons, not %q", args[2])
+	}
+	st, err := open()
+	switch {
+	case err != nil:
+		return "", err
+	case verb != "accept":
+		return change(st, target)
+	case value == "":
+		return "", whatToAccept(st, target)
+	case relay:
+		return acceptRelay(st, target, value)
+	}
+	return acceptPeer(st, target, value)
+}
+
+// acceptRelay accepts a key that somebody has compared. It need not have been seen here.
+func acceptRelay(st *state.State, addr, fingerprint string) (string, error) {
+	before, err := st.AcceptRelay(addr, fingerprint)
+	said := fmt.Sprintf("the relay at %s is known by the fingerprint %s now", addr, fingerprint)
+	if before != "" && before != fingerprint {
+		said += ", and no longer by " + before
+	}
+	return said, err
+}
+
+// acceptPeer accepts an identity that somebody has compared. It need not have been seen here.
+func acceptPeer(st *state.State, name, identity string) (string, error) {
+	before, err := st.AcceptPeer(name, proto.MustHash(identity))
+	said := proto.Visible(name) + " is accepted with the identity " + identity
+	if before != nil && proto.FormatHash(before.Identity) != identity {
+		said += ", and is no longer " + before.Shown()
+	} else if before != nil && before.CommonName != "" {
+		said += ": " + proto.Quote(before.CommonName)
+	}
+	return said, err
+}
+
+// whatToAccept says which value is missing, and what is known.
+func whatToAccept(st *state.State, target string) error {
+	e := &fail.Error{Code: proto.Usage}
+	if strings.Contains(target, ":") {
+		e.Message = "trust accept " + target + " needs the whole fingerprint after it: "
+		e.Hint = "ask the relay's operator, by another way, what relay -fingerprint prints there"
+		if fingerprint, ok := st.KnownRelay(target); ok {
+			e.Message += "known is " + fingerprint
+			return e
+		}
+	} else {
+		e.Message = "trust accept " + target + " needs the whole identity after it: "
+		e.Hint = "ask the person, by another way, what identity client card shows there"
+		if k, ok := st.KnownPeer(proto.FoldName(target)); ok {
+			e.Message += fmt.Sprintf("known is %s, %s, identity %x", commonName(k.CommonName), peerStatus(k.Accepted, false), k.Identity)
+			return e
+		}
+	}
+	e.Message += "nothing is known yet"
+	return e
+}
+
+func block(st *state.State, name string) (string, error) {
+	who, ok, err := st.Block(name)
+	if err != nil || !ok {
+		return "", cmp.Or(err, nothing("nothing is known of "+proto.Visible(name)))
+	}
+	return fmt.Sprintf("%s is blocked under every name: %s", proto.Visible(name), who.Shown()), nil
+}
+
+func unblock(st *state.State, name string) (string, error) {
+	ok, err := st.Unblock(name)
+	if err != nil || !ok {
+		return "", cmp.Or(err, nothing("nobody is blocked who used the name "+proto.Visible(name)))
+	}
+	return proto.Visible(name) + " is not blocked any more: the next meeting counts as the first", nil
+}
+
+func forget(st *state.State, target string) (string, error) {
+	change := st.ForgetPeer
+	if strings.Contains(target, ":") {
+		change = st.ForgetRelay
+	}
+	ok, err := change(target)
+	if err != nil || !ok {
+		return "", cmp.Or(err, nothing("nothing is known of "+proto.Visible(target)))
+	}
+	return proto.Visible(target) + " is forgotten: the next meeting counts as the first", nil
+}
+
+func nothing(message string) error {
+	return &fail.Error{Code: proto.Internal, Message: message, Hint: "client trust shows the known relays and people"}
+}
+
+// showTrust writes the known relays, then the known people, then the blocked ones.
 func showTrust(out *display, state *state.State) {
 	for _, r := range state.KnownRelays() {
 		out.show(trustObject{
-			head: out.head("trust"), Kind: "relay", Name: r.Addr, Fingerprint: r.Fingerprint, Accepted: true,
-			First: jsonTime{r.First}, Offered: r.Offered,
+			head: out.head("trust"), Kind: "relay", Name: r.Addr, Fingerprint: r.Fingerprint, Accepted: true, First: jsonTime{r.First},
 		})
 	}
-	for _, p := range state.KnownPeers() {
-		o := trustObject{
+	people := state.KnownPeers()
+	for i, p := range append(people, state.BlockedPeers()...) {
+		out.show(trustObject{
 			head: out.head("trust"), Kind: "peer", Name: p.Name, Identity: hex.EncodeToString(p.Identity[:]), CommonName: p.CommonName,
-			Accepted: p.Accepted, First: jsonTime{p.First},
-		}
-		if p.Offered != nil {
-			o.Offered, o.offeredName = hex.EncodeToString(p.Offered.Identity[:]), p.Offered.CommonName
-		}
-		out.show(o)
+			Accepted: p.Accepted, Blocked: i >= len(people), First: jsonTime{p.First},
+		})
 	}
 }
 
 func (o trustObject) text() string {
-	text := "relay " + proto.Visible(o.Name) + "  " + o.Fingerprint
-	refused := "another key, " + o.Offered
-	if o.Kind == "peer" {
-		how := "seen"
-		if o.Accepted {
-			how = "accepted"
-		}
-		text = fmt.Sprintf("peer %s  %s  %s  %s", proto.Visible(o.Name), how, o.Identity, proto.Quote(o.CommonName))
-		refused = "another person, " + o.Offered + "  " + proto.Quote(o.offeredName)
+	since := "  since " + day(o.First.Time) + "\n"
+	if o.Kind == "relay" {
+		return "relay " + proto.Visible(o.Name) + "  " + o.Fingerprint + since
 	}
-	text += "  since " + day(o.First.Time) + "\n"
-	if o.Offered != "" {
-		text += "  refused: " + refused + "\n"
-	}
-	return text
+	return fmt.Sprintf("peer %s  %s  %s  %s%s",
+		proto.Visible(o.Name), peerStatus(o.Accepted, o.Blocked), o.Identity, commonName(o.CommonName), since)
 }
 
-// acceptRelay accepts the key given with -fingerprint, or else the key for
-// which the relay was refused.
-func (a *app) acceptRelay(state *state.State, addr string) error {
-	if a.opt.fingerprint != "" {
-		if err := state.PinRelay(addr, a.opt.fingerprint); err != nil {
-			return err
-		}
-		a.out.notice("the relay at %s is known by that fingerprint now", proto.Visible(addr))
-		return nil
+func peerStatus(accepted, blocked bool) string {
+	switch {
+	case blocked:
+		return "blocked"
+	case accepted:
+		return "accepted"
 	}
-	fingerprint, ok, err := state.AcceptRelay(addr)
-	if err != nil {
-		return err
-	}
-	if !ok {
-		return &fail.Error{
-			Code: proto.Internal, Message: "no other key of a relay at " + addr + " has been refused, so there is none to accept",
-			Hint: "give its fingerprint: client -fingerprint HEX trust accept " + addr,
-		}
-	}
-	a.out.notice("the relay at %s is known by the fingerprint %s now", proto.Visible(addr), fingerprint)
-	return nil
+	return "seen"
 }
 
-func (a *app) acceptPeer(state *state.State, name string) error {
-	now, ok, err := state.AcceptPeer(name)
-	if err != nil {
-		return err
+func commonName(name string) string {
+	if name == "" {
+		return "not met yet"
 	}
-	if !ok {
-		return &fail.Error{
-			Code: proto.Internal, Message: "nobody by the name of " + proto.Visible(name) + " is waiting to be accepted",
-			Hint: "client whois " + proto.Visible(name) + " meets the present owner of the name; client trust shows who is known",
-		}
-	}
-	a.out.notice("%s is %s now, identity %x", proto.Visible(name), proto.Quote(now.CommonName), now.Identity)
-	return nil
-}
-
-// forget forgets a relay or person by its function of the state.
-func (a *app) forget(target string, forget func(string) (bool, error)) error {
-	ok, err := forget(target)
-	if err != nil {
-		return err
-	}
-	if !ok {
-		return &fail.Error{
-			Code: proto.Internal, Message: "nothing is known of " + proto.Visible(target),
-			Hint: "client trust shows the known relays and people",
-		}
-	}
-	a.out.notice("%s is forgotten: the next meeting counts as the first", proto.Visible(target))
-	return nil
+	return proto.Quote(name)
 }

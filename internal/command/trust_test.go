@@ -1,9 +1,11 @@
 package command
 
 import (
+	"bytes"
 	"strings"
 	"testing"
 
+	"chatsecure/internal/fail"
 	"chatsecure/internal/state"
 )
 
@@ -17,22 +19,77 @@ func TestTrustQuotes(t *testing.T) {
 	if err := st.SetKnownPeer(state.KnownPeer{Name: "bob", Identity: [32]byte{1}, CommonName: `BOB"  since 2001-01-01  "`, Accepted: true}); err != nil {
 		t.Fatal(err)
 	}
-	if err := st.OfferPeer("bob", state.OfferedPeer{Identity: [32]byte{2}, CommonName: `EVE" now, identity 00`}); err != nil {
-		t.Fatal(err)
-	}
-	sys, stdout, stderr := fakeSystem("")
+	sys, stdout, _ := fakeSystem("")
 	a := &app{System: sys, out: newDisplay(sys, options{})}
 	showTrust(a.out, st)
-	if err := a.acceptPeer(st, "bob"); err != nil {
+	said, err := changeTrust(func() (*state.State, error) { return st, nil }, []string{"accept", "BOB", strings.Repeat("02", 32)})
+	if err != nil {
 		t.Fatal(err)
 	}
 	a.out.flush()
-	for _, want := range []string{`"BOB\"  since 2001-01-01  \""  since `, `"EVE\" now, identity 00"` + "\n"} {
-		if !strings.Contains(stdout.String(), want) {
-			t.Errorf("the list does not hold %s: %s", want, stdout)
-		}
+	if want := `"BOB\"  since 2001-01-01  \""  since `; !strings.Contains(stdout.String(), want) {
+		t.Errorf("the list does not hold %s: %s", want, stdout)
 	}
-	if want := `bob is "EVE\" now, identity 00" now, identity 02`; !strings.Contains(stderr.String(), want) {
-		t.Errorf("accepting does not say %s: %s", want, stderr)
+	if want := `and is no longer "BOB\"  since 2001-01-01  \"" (identity 01`; !strings.Contains(said, want) {
+		t.Errorf("accepting does not say %s: %s", want, said)
+	}
+}
+
+// TestTrustChanges: each change says its result, and the list shows it.
+func TestTrustChanges(t *testing.T) {
+	st, err := state.Open(t.TempDir(), "ana")
+	if err != nil {
+		t.Fatal(err)
+	}
+	one, two := strings.Repeat("01", 32), strings.Repeat("02", 32)
+	if err := st.SetKnownPeer(state.KnownPeer{Name: "bob", Identity: [32]byte(bytes.Repeat([]byte{1}, 32)), CommonName: "BOB"}); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		line   string
+		status int
+		says   string // of the sentence, or of the error
+		lists  string // of the list afterwards
+	}{
+		{"accept bob", 2, `known is "BOB", seen, identity ` + one, "peer bob  seen  " + one},
+		{"accept bob 0101", 2, "64 hex digits", "peer bob  seen  " + one},
+		{"accept bob " + one + "01", 2, "64 hex digits", "peer bob  seen  " + one},
+		{"accept bob " + one, 0, `accepted with the identity ` + one + `: "BOB"`, "peer bob  accepted  " + one + `  "BOB"`},
+		{"accept Bob " + two, 0, `is no longer "BOB" (identity ` + one[:16] + ")", "peer bob  accepted  " + two + "  not met yet"},
+		{"block bob", 0, "bob is blocked under every name: identity " + two[:16], "peer bob  blocked  " + two},
+		{"block bob", 1, "nothing is known of bob", "peer bob  blocked  " + two},
+		{"accept carol " + two, 4, "blocked", "peer bob  blocked  " + two},
+		{"accept bob " + one, 0, one, "peer bob  accepted  " + one + "  not met yet"},
+		{"unblock bob", 0, "bob is not blocked any more", "peer bob  accepted  " + one},
+		{"unblock bob", 1, "nobody is blocked who used the name bob", ""},
+		{"block localhost:80", 2, "not an address", ""},
+		{"accept LOCALHOST:080 " + one, 0, "localhost:80 is known by the fingerprint " + one, "relay localhost:80  " + one},
+		{"accept localhost:80", 2, "known is " + one, ""},
+		{"accept localhost:80 " + two, 0, "no longer by " + one, "relay localhost:80  " + two},
+		{"forget localhost.:80", 0, "forgotten", ""},
+		{"forget localhost:80", 1, "nothing is known of localhost:80", ""},
+		{"forget localhost:", 2, "HOST:PORT", ""},
+		{"accept localhost:80", 2, "nothing is known yet", ""},
+		{"accept carol", 2, "nothing is known yet", ""},
+		{"forget bob", 0, "forgotten", ""},
+		{"forget b/b", 2, "neither a name nor HOST:PORT", ""},
+		{"trust bob", 2, "not \"trust\"", ""},
+		{"forget", 2, "needs NAME, or HOST:PORT", ""},
+		{"accept bob 1 2", 2, "needs NAME IDENTITY", ""},
+	} {
+		said, err := changeTrust(func() (*state.State, error) { return st, nil }, strings.Fields(c.line))
+		if err != nil {
+			said = fail.AsError(err).Message
+		}
+		if fail.ExitStatus(err) != c.status || !strings.Contains(said, c.says) {
+			t.Errorf("trust %s: exit status %d, %q; want %d, %q", c.line, fail.ExitStatus(err), said, c.status, c.says)
+		}
+		sys, stdout, _ := fakeSystem("")
+		a := &app{System: sys, out: newDisplay(sys, options{})}
+		showTrust(a.out, st)
+		a.out.flush()
+		if !strings.Contains(stdout.String(), c.lists) {
+			t.Errorf("after trust %s the list is %q, without %q", c.line, stdout, c.lists)
+		}
 	}
 }

@@ -46,7 +46,7 @@ Commands:
         the tokens, certificates and keys in the reader
   crl [refresh]
         the revocation lists at hand; fetch your own anew
-  trust [accept|forget NAME|HOST:PORT]
+  trust [accept NAME IDENTITY | forget|block|unblock NAME]
         the relays and people that are known
   logout
         erase the key that -keep has stored
@@ -162,9 +162,13 @@ The revocation lists at hand; fetch your own anew.
 refresh fetches the lists about your own certificate at once, and other people's
 when you next meet them.
 `},
-	{"trust", plain(runTrust), `usage: client [options] trust [accept|forget NAME|HOST:PORT]
+	{"trust", plain(runTrust), `usage: client [options] trust [accept NAME IDENTITY | forget|block|unblock NAME]
 
 The relays and people that are known.
+
+accept takes a whole identity, which you have compared by another way; the
+person need not have been met. block is for the person, under every name.
+For a relay: accept HOST:PORT FINGERPRINT, and forget HOST:PORT.
 `},
 	{"logout", plain(runLogout), `usage: client [options] logout
 

@@ -47,19 +47,18 @@ func rewritten[L knownLine](t *testing.T, data []byte) {
 
 func FuzzKnown(f *testing.F) {
 	relays := append(proto.MustMarshal(newRelayLine("relay:1", fingerprintA)), '\n')
-	offered := newRelayLine("[::1]:2", fingerprintA)
-	offered.Offered = fingerprintB
+	other := newRelayLine("[::1]:2", fingerprintA)
 	bob := PeerLine{
 		V: knownVersion, Name: "bob", Accepted: true, Identity: fingerprintA,
 		CommonName: "BOB \"<&>\"", Leaf: fingerprintB, First: "2026-11-22T09:58:20Z",
 	}
 	peers := append(proto.MustMarshal(bob), '\n')
-	bob.Name, bob.Offered = proto.FoldName("Ιωάννης"), &offerLine{Identity: fingerprintB, Leaf: fingerprintA}
+	bob.Name, bob.Accepted, bob.Blocked = proto.FoldName("Ιωάννης"), false, true
 	corpus.Add(f, func(b []byte) bool {
 		r, _ := parseKnown[RelayLine]("", b)
 		p, _ := parseKnown[PeerLine]("", b)
 		return len(r)+len(p) == 2
-	}, [][]byte{append(relays, append(proto.MustMarshal(offered), '\n')...), append(peers, append(proto.MustMarshal(bob), '\n')...)},
+	}, [][]byte{append(relays, append(proto.MustMarshal(other), '\n')...), append(peers, append(proto.MustMarshal(bob), '\n')...)},
 		nil, peers[:100], append(peers, peers...), append(relays, '\n'), bytes.Replace(peers, []byte("bob"), []byte("Bob"), 1))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		rewritten[RelayLine](t, b)

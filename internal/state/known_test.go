@@ -62,45 +62,24 @@ func TestKnownSurvives(t *testing.T) {
 	}
 }
 
-// TestKnownIsNotReplaced: row 5, for relays and people. Only accept takes another key or
-// person, and only the refused one.
+// TestKnownIsNotReplaced: row 5, for relays and people. Only accept takes another key or person,
+// and only the one that it names.
 func TestKnownIsNotReplaced(t *testing.T) {
 	s := mustState(t)
-	if err := s.SetKnownRelay("relay:1", fingerprintA); err != nil {
-		t.Fatal(err)
+	if before, err := s.AcceptRelay("relay:1", strings.ToUpper(fingerprintA)); before != "" || err != nil {
+		t.Fatal(before, err)
 	}
-	if _, ok, err := s.AcceptRelay("relay:1"); ok || err != nil {
-		t.Errorf("there was nothing to accept: %v %v", ok, err)
-	}
-	if err := s.offerRelay("relay:1", fingerprintB); err != nil {
-		t.Fatal(err)
+	if err := s.SetKnownRelay("relay:1", fingerprintB); fail.ExitStatus(err) != 4 {
+		t.Errorf("a known key was replaced without being asked for: %v", err)
 	}
 	if got, _ := s.KnownRelay("relay:1"); got != fingerprintA {
 		t.Errorf("a refused key is known: %s", got)
 	}
-	if got, ok, err := s.AcceptRelay("relay:1"); got != fingerprintB || !ok || err != nil {
-		t.Errorf("accepted is %s %v %v", got, ok, err)
+	if before, err := s.AcceptRelay("relay:1", fingerprintB); before != fingerprintA || err != nil {
+		t.Errorf("before it was %s %v", before, err)
 	}
-	if got, _ := s.KnownRelay("relay:1"); got != fingerprintB {
-		t.Errorf("after accepting, %s is known", got)
-	}
-	if err := s.SetKnownRelay("relay:1", fingerprintA); fail.ExitStatus(err) != 4 {
-		t.Errorf("a known key was replaced without being asked for: %v", err)
-	}
-	if relays := s.KnownRelays(); len(relays) != 1 || relays[0].Fingerprint != fingerprintB || relays[0].Offered != fingerprintA {
-		t.Errorf("the refused key cannot be accepted: %+v", relays)
-	}
-	if err := s.PinRelay("relay:1", strings.ToUpper(fingerprintA)); err != nil {
-		t.Fatal(err)
-	}
-	if got, _ := s.KnownRelay("relay:1"); got != fingerprintA {
-		t.Errorf("pinned is %s", got)
-	}
-	if err := s.offerRelay("stranger:1", fingerprintB); err != nil {
-		t.Fatal(err)
-	}
-	if _, ok := s.KnownRelay("stranger:1"); ok {
-		t.Error("a refused relay that was not known is known")
+	if relays := s.KnownRelays(); len(relays) != 1 || relays[0].Fingerprint != fingerprintB {
+		t.Errorf("after accepting, known are %+v", relays)
 	}
 
 	bob := KnownBob()
@@ -108,22 +87,44 @@ func TestKnownIsNotReplaced(t *testing.T) {
 		t.Fatal(err)
 	}
 	mallory := bob
-	mallory.Identity = [32]byte{9}
-	if err := s.SetKnownPeer(mallory); fail.ExitStatus(err) != 4 {
+	mallory.Identity, mallory.CommonName = [32]byte{9}, "M"
+	if err := s.SetKnownPeer(mallory); fail.ExitStatus(err) != 4 || !strings.Contains(fail.AsError(err).Advice(), fmt.Sprintf("%x", mallory.Identity)) {
 		t.Errorf("another person under the name: %v", err)
 	}
-	if _, ok, err := s.AcceptPeer("bob"); ok || err != nil {
-		t.Errorf("there was nobody to accept: %v %v", ok, err)
-	}
-	if err := s.OfferPeer("BOB", OfferedPeer{Identity: mallory.Identity, CommonName: "M", Leaf: [32]byte{8}}); err != nil {
-		t.Fatal(err)
-	}
-	if got, _ := s.KnownPeer("bob"); got.Identity != bob.Identity || got.Offered == nil || got.Offered.Identity != mallory.Identity {
+	if got, _ := s.KnownPeer("bob"); got.Identity != bob.Identity {
 		t.Errorf("a refused person is known: %+v", got)
 	}
-	now, ok, err := s.AcceptPeer("Bob")
-	if err != nil || !ok || now.Identity != mallory.Identity || now.CommonName != "M" || !now.Accepted || now.Offered != nil {
-		t.Errorf("accepted is %+v %v %v", now, ok, err)
+	if before, err := s.AcceptPeer("Bob", mallory.Identity); err != nil || !reflect.DeepEqual(*before, bob) {
+		t.Errorf("before it was %+v %v", before, err)
+	}
+	now, _ := s.KnownPeer("bob")
+	if now.Identity != mallory.Identity || now.CommonName != "" || !now.Accepted || !now.First.After(bob.First) {
+		t.Errorf("accepted is %+v", now)
+	}
+}
+
+// TestAcceptedBeforeMet: an identity that was compared by another way is accepted before the
+// person is met, and stays so when the certificate fills in the rest.
+func TestAcceptedBeforeMet(t *testing.T) {
+	s := mustState(t)
+	bob := KnownBob()
+	if before, err := s.AcceptPeer("BOB", bob.Identity); before != nil || err != nil {
+		t.Fatal(before, err)
+	}
+	if now, ok := s.KnownPeer("bob"); !ok || !now.Accepted || now.Leaf != [32]byte{} {
+		t.Errorf("accepted is %+v", now)
+	}
+	other := bob
+	other.Identity = [32]byte{9}
+	if err := s.SetKnownPeer(other); fail.ExitStatus(err) != 4 {
+		t.Errorf("somebody else was met under the name: %v", err)
+	}
+	bob.Accepted = false
+	if err := s.SetKnownPeer(bob); err != nil {
+		t.Fatal(err)
+	}
+	if now, _ := s.KnownPeer("bob"); !now.Accepted || now.CommonName != bob.CommonName || now.Leaf != bob.Leaf {
+		t.Errorf("after the meeting: %+v", now)
 	}
 }
 
@@ -134,8 +135,11 @@ func TestKnownPeerIsSeenThenAccepted(t *testing.T) {
 	if err := s.SetKnownPeer(seen); err != nil {
 		t.Fatal(err)
 	}
-	if now, ok, err := s.AcceptPeer("bob"); err != nil || !ok || now.Identity != seen.Identity || !now.Accepted {
-		t.Errorf("accepted is %+v %v %v", now, ok, err)
+	if _, err := s.AcceptPeer("bob", seen.Identity); err != nil {
+		t.Fatal(err)
+	}
+	if now, _ := s.KnownPeer("bob"); !reflect.DeepEqual(*now, KnownBob()) {
+		t.Errorf("accepted is %+v", now)
 	}
 	// A client that does not know of the acceptance does not take it back.
 	seen.Leaf = [32]byte{7}
@@ -193,6 +197,9 @@ func TestBlockedByIdentity(t *testing.T) {
 	}
 	if err := other.SetKnownPeer(asZoe); fail.ExitStatus(err) != 4 {
 		t.Errorf("the blocked person was met again: %v", err)
+	}
+	if _, err := other.AcceptPeer("nobody", eve.Identity); fail.ExitStatus(err) != 4 {
+		t.Errorf("the blocked person was accepted: %v", err)
 	}
 	eve.Identity = [32]byte{9}
 	if err := s.SetKnownPeer(eve); err != nil {

@@ -1,7 +1,6 @@
 package state
 
 import (
-	"crypto/sha256"
 	"errors"
 	"slices"
 	"strings"
@@ -18,40 +17,20 @@ type KnownPeer struct {
 	Identity   [32]byte
 	Accepted   bool // somebody said yes; false: a message has come from them, no more
 	CommonName string
-	Leaf       [32]byte // SHA-256 of the certificate last seen
+	Leaf       [32]byte // SHA-256 of the certificate last seen; zeros before the first
 	First      time.Time
-	Offered    *OfferedPeer // another person who used the name and was refused, or nil
-}
-
-// OfferedPeer is a person who used a known name and was refused.
-type OfferedPeer struct {
-	Identity   [32]byte
-	CommonName string
-	Leaf       [32]byte // SHA-256 of the certificate
-}
-
-// OfferPerson returns a verified person for State.OfferPeer.
-func OfferPerson(p *trust.Person) OfferedPeer {
-	return OfferedPeer{Identity: p.Identity, CommonName: trust.SubjectName(p.Leaf), Leaf: sha256.Sum256(p.Leaf.Raw)}
 }
 
 // PeerLine is a line of known_peers: PROTOCOL.md, "Known files".
 type PeerLine struct {
-	V          int        `json:"v"`
-	Name       string     `json:"name"`
-	Accepted   bool       `json:"accepted"`
-	Blocked    bool       `json:"blocked,omitempty"`
-	Identity   string     `json:"identity"`
-	CommonName string     `json:"common_name"`
-	Leaf       string     `json:"leaf"`
-	First      string     `json:"first"`
-	Offered    *offerLine `json:"offered,omitempty"`
-}
-
-type offerLine struct {
+	V          int    `json:"v"`
+	Name       string `json:"name"`
+	Accepted   bool   `json:"accepted"`
+	Blocked    bool   `json:"blocked,omitempty"`
 	Identity   string `json:"identity"`
 	CommonName string `json:"common_name"`
 	Leaf       string `json:"leaf"`
+	First      string `json:"first"`
 }
 
 func newPeerLine(k *KnownPeer) PeerLine {
@@ -80,21 +59,14 @@ func (l PeerLine) check() error {
 	if l.Blocked && l.Accepted {
 		return errKnownLine
 	}
-	if o := l.Offered; o != nil && (!proto.IsHex(o.Identity, 32) || !proto.IsHex(o.Leaf, 32)) {
-		return errKnownLine
-	}
 	return nil
 }
 
 func (l PeerLine) peer() *KnownPeer {
-	k := &KnownPeer{
+	return &KnownPeer{
 		Name: l.Name, Identity: proto.MustHash(l.Identity), Accepted: l.Accepted, CommonName: l.CommonName,
 		Leaf: proto.MustHash(l.Leaf), First: parseKnownTime(l.First),
 	}
-	if o := l.Offered; o != nil {
-		k.Offered = &OfferedPeer{Identity: proto.MustHash(o.Identity), CommonName: o.CommonName, Leaf: proto.MustHash(o.Leaf)}
-	}
-	return k
 }
 
 // KnownPeer returns the person behind a folded name.
@@ -165,7 +137,7 @@ func (s *State) Block(name string) (blocked *KnownPeer, ok bool, err error) {
 			return nil, false
 		}
 		line := lines[i]
-		line.Accepted, line.Blocked, line.Offered = false, true, nil
+		line.Accepted, line.Blocked = false, true
 		blocked, ok = line.peer(), true
 		others := slices.DeleteFunc(slices.Clone(lines), func(l PeerLine) bool { return l.Identity == line.Identity })
 		return append(others, line), true
@@ -198,11 +170,10 @@ func (s *State) SetKnownPeer(k KnownPeer) error {
 		}
 		if known {
 			if l.Identity != next.Identity {
-				changed = fail.Errorf(proto.IdentityChanged,
-					"the name %s has been given to another person by another client on this state directory", proto.Visible(k.Name))
+				changed = peerChanged(k.Name, l.peer(), &k)
 				return false
 			}
-			next.First, next.Accepted, next.Offered = l.First, l.Accepted || next.Accepted, l.Offered
+			next.First, next.Accepted = l.First, l.Accepted || next.Accepted
 			if *l == next {
 				return false
 			}
@@ -235,36 +206,25 @@ func forgetSeen(lines []PeerLine) []PeerLine {
 	return slices.DeleteFunc(slices.Clone(lines), func(l PeerLine) bool { return !l.Accepted && !l.Blocked && l.First+" "+l.Name < oldest })
 }
 
-// OfferPeer remembers another person who used a known name and was refused, for
-// AcceptPeer. It changes nothing about trust.
-func (s *State) OfferPeer(name string, o OfferedPeer) error {
-	return s.updatePeer(name, func(l *PeerLine, known bool) bool {
-		next := offerLine{proto.FormatHash(o.Identity), strings.ToValidUTF8(o.CommonName, "\ufffd"), proto.FormatHash(o.Leaf)}
-		if !known || l.Identity == next.Identity || l.Offered != nil && *l.Offered == next {
-			return false
-		}
-		l.Offered = &next
-		return true
-	})
-}
-
-// AcceptPeer accepts the person that OfferPeer remembered last, or else one who
-// has only been seen. It returns that person, or false if there is nobody to
-// accept.
-func (s *State) AcceptPeer(name string) (now *KnownPeer, ok bool, err error) {
+// AcceptPeer accepts an identity under a name, in place of any other: somebody has compared it.
+// The rest is filled in when they meet. It returns the person who was known before, or nil.
+func (s *State) AcceptPeer(name string, identity [32]byte) (before *KnownPeer, err error) {
+	var refused error
 	err = s.updatePeer(name, func(l *PeerLine, known bool) bool {
-		if !known || l.Accepted && l.Offered == nil {
+		if s.Blocked(identity) {
+			refused = blocked(name)
 			return false
 		}
-		if o := l.Offered; o != nil {
-			l.Identity, l.CommonName, l.Leaf, l.Offered = o.Identity, o.CommonName, o.Leaf, nil
-			l.First = knownTime(time.Now())
+		if known {
+			before = l.peer()
+		}
+		if !known || before.Identity != identity {
+			*l = newPeerLine(&KnownPeer{Name: name, Identity: identity, First: time.Now()})
 		}
 		l.Accepted = true
-		now, ok = l.peer(), true
 		return true
 	})
-	return now, ok, err
+	return before, errors.Join(refused, err)
 }
 
 // ForgetPeer makes a name unknown again: the next meeting is a first one. It

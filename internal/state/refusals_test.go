@@ -2,6 +2,7 @@ package state
 
 import (
 	"crypto/x509"
+	"crypto/x509/pkix"
 	"errors"
 	"strings"
 	"testing"
@@ -11,27 +12,58 @@ import (
 	"chatsecure/proto"
 )
 
-// TestChangesAreExplained: row 5. The refusal tells both possible reasons, and how to go
-// on.
+// TestChangesAreExplained: row 5. The refusal tells both possible reasons, and how to go on.
 func TestChangesAreExplained(t *testing.T) {
-	old, now := strings.Repeat("0a", 32), strings.Repeat("0b", 32)
-	e := RelayChanged("relay.example:8080", old, now)
-	for _, want := range []string{"relay.example:8080", old, now} {
-		if !strings.Contains(e.Message, want) {
-			t.Errorf("%q does not say %s", e.Message, want)
+	s := mustState(t)
+	if err := s.SetKnownRelay("10.0.0.5:8080", fingerprintB); err != nil {
+		t.Fatal(err)
+	}
+	person := &trust.Person{Identity: [32]byte{9}, Leaf: &x509.Certificate{Subject: pkix.Name{CommonName: "BOB"}}}
+	bob := KnownBob()
+	identity := proto.FormatHash(person.Identity)
+	for _, c := range []struct {
+		err           *fail.Error
+		code          proto.Code
+		says, advises []string
+		accept        string
+	}{
+		{
+			s.RelayChanged("[::1]:8080", fingerprintA, fingerprintB), proto.RelayChanged,
+			[]string{"[::1]:8080", fingerprintA, fingerprintB, "the key that is known for 10.0.0.5:8080"},
+			[]string{"anew", "between you and it", "relay -fingerprint"}, "client trust accept '[::1]:8080' " + fingerprintB,
+		},
+		{
+			s.RelayUnknown("relay.example:8080", fingerprintA), proto.UnknownRelay,
+			[]string{"relay.example:8080", fingerprintA}, []string{"relay -fingerprint"}, "client trust accept relay.example:8080 " + fingerprintA,
+		},
+		{
+			PeerChanged("bob", &bob, person), proto.IdentityChanged,
+			[]string{bob.Shown(), `"BOB" (identity ` + identity[:16] + ")"}, []string{"client card"}, "client trust accept bob " + identity,
+		},
+		{
+			PeerUnknown("bob", person), proto.UnknownPeer,
+			[]string{`"BOB" (identity ` + identity[:16] + ")"}, []string{"client whois bob", "client card"}, "client trust accept bob " + identity,
+		},
+	} {
+		if c.err.Code != c.code {
+			t.Errorf("%s instead of %s", c.err.Code, c.code)
+		}
+		for _, want := range c.says {
+			if !strings.Contains(c.err.Message, want) {
+				t.Errorf("%q does not say %s", c.err.Message, want)
+			}
+		}
+		for _, want := range append(c.advises, c.accept) {
+			if !strings.Contains(c.err.Advice(), want) {
+				t.Errorf("%q does not say %s", c.err.Advice(), want)
+			}
+		}
+		if refused, ok := errors.AsType[*Refused](c.err); !ok || refused.Accept() != c.accept || refused.Error() != c.err.Message {
+			t.Errorf("a program cannot tell what was refused: %+v", refused)
 		}
 	}
-	for _, want := range []string{"anew", "between you and it", "relay -fingerprint", "client trust accept relay.example:8080"} {
-		if !strings.Contains(e.Advice(), want) {
-			t.Errorf("%q does not say %s", e.Advice(), want)
-		}
-	}
-	var change *RelayChange
-	if !errors.As(e, &change) || change.Now != now {
-		t.Error("a program cannot tell what changed")
-	}
-	if e := RelayUnknown("relay.example:8080", now); !strings.Contains(e.Message, now) || !strings.Contains(e.Advice(), "-fingerprint "+now) {
-		t.Errorf("an unknown relay: %q %q", e.Message, e.Advice())
+	if e := s.RelayUnknown("relay.example:8080", fingerprintA); strings.Contains(e.Message, "known for") {
+		t.Errorf("the key is known nowhere: %q", e.Message)
 	}
 }
 
@@ -46,29 +78,8 @@ func TestNormalFingerprint(t *testing.T) {
 // TestRefusedNamesStayInTheirQuotes: a common name cannot end its quotes and give an
 // identity of its own.
 func TestRefusedNamesStayInTheirQuotes(t *testing.T) {
-	if shown, want := shownPerson(`ANA" (identity 00`, [32]byte{1}), `"ANA\" (identity 00" (identity 01`; !strings.HasPrefix(shown, want) {
+	k := KnownPeer{CommonName: `ANA" (identity 00`, Identity: [32]byte{1}}
+	if shown, want := k.Shown(), `"ANA\" (identity 00" (identity 01`; !strings.HasPrefix(shown, want) {
 		t.Errorf("a person is shown as %s, not %s...", shown, want)
-	}
-}
-
-// TestRefusalTellsThatItIsNotKept: a key or person that cannot be kept for trust accept
-// is still refused, and the refusal says so.
-func TestRefusalTellsThatItIsNotKept(t *testing.T) {
-	s := mustState(t)
-	if err := errors.Join(s.SetKnownRelay("relay:1", fingerprintA), s.SetKnownPeer(KnownBob())); err != nil {
-		t.Fatal(err)
-	}
-	person := &trust.Person{Identity: [32]byte{9}, Leaf: new(x509.Certificate)}
-	bob := KnownBob()
-	for _, kept := range []bool{true, false} {
-		s.readOnly = !kept
-		for code, e := range map[proto.Code]*fail.Error{
-			proto.RelayChanged:    s.RefuseRelay("relay:1", fingerprintA, fingerprintB),
-			proto.IdentityChanged: s.RefusePeer("bob", &bob, person),
-		} {
-			if e.Code != code || strings.Contains(e.Message, "not kept for trust accept: ") == kept {
-				t.Errorf("kept %v: %s: %s", kept, e.Code, e.Message)
-			}
-		}
 	}
 }

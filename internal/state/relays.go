@@ -1,6 +1,7 @@
 package state
 
 import (
+	"strings"
 	"time"
 
 	"chatsecure/proto"
@@ -8,9 +9,8 @@ import (
 
 // KnownRelay is a relay whose key has been accepted.
 type KnownRelay struct {
-	Addr        string // HOST:PORT as it was given
+	Addr        string // as RelayAddr
 	Fingerprint string // of its key, 64 hex digits
-	Offered     string // another key that it showed and that was refused, or ""
 	First       time.Time
 }
 
@@ -20,18 +20,17 @@ type RelayLine struct {
 	Relay       string `json:"relay"`
 	Fingerprint string `json:"fingerprint"`
 	First       string `json:"first"` // RFC 3339, UTC, seconds
-	Offered     string `json:"offered,omitempty"`
 }
 
 func newRelayLine(addr, fingerprint string) RelayLine {
-	return RelayLine{V: knownVersion, Relay: addr, Fingerprint: NormalFingerprint(fingerprint), First: knownTime(time.Now())}
+	return RelayLine{V: knownVersion, Relay: sameAddr(addr), Fingerprint: NormalFingerprint(fingerprint), First: knownTime(time.Now())}
 }
 
-func (l RelayLine) key() string { return l.Relay }
+// key is the address in its one form, whatever form an earlier program has written.
+func (l RelayLine) key() string { return sameAddr(l.Relay) }
 
 func (l RelayLine) check() error {
-	if l.V != knownVersion || l.Relay == "" || !proto.IsHex(l.Fingerprint, 32) ||
-		l.Offered != "" && !proto.IsHex(l.Offered, 32) || !isKnownTime(l.First) {
+	if l.V != knownVersion || l.Relay == "" || !proto.IsHex(l.Fingerprint, 32) || !isKnownTime(l.First) {
 		return errKnownLine
 	}
 	return nil
@@ -39,7 +38,7 @@ func (l RelayLine) check() error {
 
 // KnownRelay returns the fingerprint that was accepted for addr.
 func (s *State) KnownRelay(addr string) (fingerprint string, ok bool) {
-	l, ok := s.relays.get(addr)
+	l, ok := s.relays.get(sameAddr(addr))
 	return l.Fingerprint, ok
 }
 
@@ -47,7 +46,7 @@ func (s *State) KnownRelay(addr string) (fingerprint string, ok bool) {
 func (s *State) KnownRelays() []KnownRelay {
 	var out []KnownRelay
 	for _, l := range s.relays.all() {
-		out = append(out, KnownRelay{l.Relay, l.Fingerprint, l.Offered, parseKnownTime(l.First)})
+		out = append(out, KnownRelay{l.key(), l.Fingerprint, parseKnownTime(l.First)})
 	}
 	return out
 }
@@ -65,50 +64,39 @@ func (s *State) SetKnownRelay(addr, fingerprint string) error {
 		return true
 	})
 	if err == nil && known != "" && known != fingerprint {
-		return s.RefuseRelay(addr, known, fingerprint)
+		return s.RelayChanged(addr, known, fingerprint)
 	}
 	return err
 }
 
-// PinRelay remembers a relay's key in place of any other: somebody has compared
-// it.
-func (s *State) PinRelay(addr, fingerprint string) error {
-	return s.updateRelay(addr, func(l *RelayLine, _ bool) bool {
+// AcceptRelay remembers a relay's key in place of any other: somebody has compared it. It
+// returns the fingerprint that was known before, or "".
+func (s *State) AcceptRelay(addr, fingerprint string) (before string, err error) {
+	err = s.updateRelay(addr, func(l *RelayLine, _ bool) bool {
+		before = l.Fingerprint
 		*l = newRelayLine(addr, fingerprint)
 		return true
 	})
-}
-
-// offerRelay remembers another key that a known relay showed and that was
-// refused, for AcceptRelay. It changes nothing about trust.
-func (s *State) offerRelay(addr, fingerprint string) error {
-	return s.updateRelay(addr, func(l *RelayLine, ok bool) bool {
-		if !ok || l.Fingerprint == fingerprint || l.Offered == fingerprint {
-			return false
-		}
-		l.Offered = fingerprint
-		return true
-	})
-}
-
-// AcceptRelay accepts the key that offerRelay remembered last. It returns that
-// key's fingerprint, or false if there is none to accept.
-func (s *State) AcceptRelay(addr string) (fingerprint string, ok bool, err error) {
-	err = s.updateRelay(addr, func(l *RelayLine, known bool) bool {
-		fingerprint, ok = l.Offered, known && l.Offered != ""
-		if ok {
-			l.Fingerprint, l.Offered = l.Offered, ""
-		}
-		return ok
-	})
-	return fingerprint, ok, err
+	return before, err
 }
 
 // ForgetRelay makes a relay unknown again. It returns false if it was unknown.
 func (s *State) ForgetRelay(addr string) (bool, error) {
-	return forget(s, &s.relays, addr)
+	return forget(s, &s.relays, sameAddr(addr))
 }
 
 func (s *State) updateRelay(addr string, f func(l *RelayLine, known bool) bool) error {
-	return update(s, &s.relays, addr, f)
+	return update(s, &s.relays, sameAddr(addr), f)
+}
+
+// Elsewhere names the other addresses that a key is known for, or returns "". One key is one
+// relay: its address may be new only because the relay has two.
+func (s *State) Elsewhere(addr, fingerprint string) string {
+	var found []string
+	for _, r := range s.KnownRelays() {
+		if r.Fingerprint == fingerprint && r.Addr != sameAddr(addr) {
+			found = append(found, r.Addr)
+		}
+	}
+	return strings.Join(found, ", ")
 }

@@ -44,7 +44,7 @@ _chatsecure_client() {
 	verify) COMPREPLY=($(compgen -W "" -- "$cur")) ;;
 	card) COMPREPLY=($(compgen -W "" -- "$cur")) ;;
 	crl) COMPREPLY=($(compgen -W "refresh" -- "$cur")) ;;
-	trust) COMPREPLY=($(compgen -W "accept forget $(client -q trust 2>/dev/null | sed -n 's/^peer \([^ ]*\) .*/\1/p')" -- "$cur")) ;;
+	trust) COMPREPLY=($(compgen -W "accept forget block unblock $(client -q trust 2>/dev/null | sed -n 's/^peer \([^ ]*\) .*/\1/p')" -- "$cur")) ;;
 	logout) COMPREPLY=($(compgen -W "" -- "$cur")) ;;
 	release) COMPREPLY=($(compgen -W "" -- "$cur")) ;;
 	doctor) COMPREPLY=($(compgen -W "" -- "$cur")) ;;

@@ -57,7 +57,7 @@ _chatsecure_client() {
 		verify) _arguments '*:file:_files' ;;
 		card) _arguments ;;
 		crl) _arguments '1:word:(refresh)' ;;
-		trust) _arguments '1:word:(accept forget)' '*:name:($(client -q trust 2>/dev/null | sed -n '\''s/^peer \([^ ]*\) .*/\1/p'\''))' ;;
+		trust) _arguments '1:word:(accept forget block unblock)' '*:name:($(client -q trust 2>/dev/null | sed -n '\''s/^peer \([^ ]*\) .*/\1/p'\''))' ;;
 		logout) _arguments ;;
 		release) _arguments ;;
 		doctor) _arguments ;;
