@@ -11,7 +11,14 @@ import (
 // characters, newlines among them, bidirectional controls, zero-width and other
 // invisible characters and bytes that are not UTF-8 become \x.., \u.... or
 // \U......... Everything else stays.
-func Visible(s string) string {
+func Visible(s string) string { return visible(s, func(string, rune, string) bool { return false }) }
+
+// VisibleText is Visible for the text of a message. Newlines and tabs stay, and
+// the joiners that emoji and the spelling of some languages need.
+func VisibleText(s string) string { return visible(s, belongs) }
+
+// visible writes out the invisible characters, unless they stay by their context.
+func visible(s string, stays func(before string, r rune, after string) bool) string {
 	if isPlain(s) {
 		return s
 	}
@@ -21,7 +28,7 @@ func Visible(s string) string {
 		switch {
 		case r == utf8.RuneError && size == 1:
 			fmt.Fprintf(&b, `\x%02x`, s[i])
-		case !isInvisible(r):
+		case !isInvisible(r) || stays(s[:i], r, s[i+size:]):
 			b.WriteString(s[i : i+size])
 		case r < utf8.RuneSelf:
 			fmt.Fprintf(&b, `\x%02x`, r)
@@ -54,6 +61,45 @@ func isInvisible(r rune) bool {
 	}
 	return unicode.In(r, unicode.Cc, unicode.Cf, unicode.Zl, unicode.Zp,
 		unicode.Variation_Selector, unicode.Other_Default_Ignorable_Code_Point)
+}
+
+// The zero-width joiners.
+const (
+	nonJoiner = '\u200c'
+	joiner    = '\u200d'
+)
+
+// joining are scripts whose letters join, so that their spelling needs joiners.
+var joining = []*unicode.RangeTable{
+	unicode.Arabic, unicode.Syriac, unicode.Mandaic, unicode.Nko, unicode.Mongolian, unicode.Adlam, unicode.Hanifi_Rohingya,
+	unicode.Devanagari, unicode.Bengali, unicode.Gurmukhi, unicode.Gujarati, unicode.Oriya, unicode.Tamil, unicode.Telugu,
+	unicode.Kannada, unicode.Malayalam, unicode.Sinhala, unicode.Khmer, unicode.Myanmar, unicode.Tibetan,
+}
+
+// belongs reports whether an invisible character is part of a message's text: a
+// newline, a tab, or a single joiner between two characters of one joining
+// script or two pictographs.
+func belongs(before string, r rune, after string) bool {
+	if r != nonJoiner && r != joiner {
+		return r == '\n' || r == '\t'
+	}
+	before = strings.TrimRightFunc(before, unicode.IsMark)
+	last, size := utf8.DecodeLastRuneInString(before)
+	next, _ := utf8.DecodeRuneInString(after)
+	for _, script := range joining {
+		if unicode.Is(script, last) {
+			return unicode.IsLetter(last) && unicode.Is(script, next) && unicode.In(next, unicode.L, unicode.M)
+		}
+	}
+	if '\U0001f3fb' <= last && last <= '\U0001f3ff' { // a skin tone
+		last, _ = utf8.DecodeLastRuneInString(before[:len(before)-size])
+	}
+	return r == joiner && isPictograph(last) && isPictograph(next)
+}
+
+// isPictograph reports whether a character may be part of an emoji with joiners.
+func isPictograph(r rune) bool {
+	return r == '\u2194' || unicode.Is(unicode.So, r) && ('\u2195' <= r && r <= '\u2bff' || r >= '\U0001f000')
 }
 
 // Clip keeps the first n bytes of s, without a character cut in half: invalid

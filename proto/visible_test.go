@@ -1,6 +1,7 @@
 package proto
 
 import (
+	"strings"
 	"testing"
 	"unicode"
 
@@ -41,6 +42,41 @@ func TestRow23Visible(t *testing.T) {
 	}
 }
 
+// Row 23: in a message's text newlines and tabs stay, and the joiners of emoji and of
+// scripts whose letters join. In names, certificates and errors none does.
+func TestRow23VisibleText(t *testing.T) {
+	for _, text := range []string{
+		"plain", "a\tb\nc", "👨\u200d👩\u200d👧\u200d👦", "🏳\ufe0f\u200d🌈", "👩🏽\u200d🚀", "🧑🏿\u200d❤\ufe0f\u200d💋\u200d🧑🏻", "🙂\u200d↔\ufe0f", "🐦\u200d⬛",
+		"می\u200cخواهم", "بَ\u200cر", "هَـ", "क्\u200dष", "क्\u200cष", "ශ්\u200dරී", "র\u200d্য", "ᠠ\u200dᠡ",
+	} {
+		if got := VisibleText(text); got != text {
+			t.Errorf("VisibleText(%+q) = %+q", text, got)
+		}
+		if strings.ContainsAny(text, "\t\u200c\u200d") && Visible(text) == text {
+			t.Errorf("Visible(%+q) changes nothing", text)
+		}
+	}
+	for in, want := range map[string]string{
+		"a\rb\x1b\u2028\u202e\u200b": `a\x0db\x1b\u2028\u202e\u200b`,
+		"a\u200db\u200cc":            `a\u200db\u200cc`,
+		"\u200d👩\u200d":              `\u200d👩\u200d`,
+		"👩\u200d\u200d👩":             `👩\u200d\u200d👩`,
+		"👩\u200c👩":                   `👩\u200c👩`,
+		"👩\u200da👩 \u200d👩":          `👩\u200da👩 \u200d👩`,
+		"🏽\u200d👩":                   `🏽\u200d👩`,
+		"م\u200c م\u200c\u200cم":     `م\u200c م\u200c\u200cم`,
+		"م\u200cक":                   `م\u200cक`,
+		"a\u200cم":                   `a\u200cم`,
+		"\u0301\u200c\u0301":         "\u0301" + `\u200c` + "\u0301",
+		"א\u200dא":                   `א\u200dא`,
+		"\xff\u200d\xff\u2800\u200d": `\xff\u200d\xff` + "\u2800" + `\u200d`,
+	} {
+		if got := VisibleText(in); got != want {
+			t.Errorf("VisibleText(%+q) = %+q, want %+q", in, got, want)
+		}
+	}
+}
+
 // FuzzVisible: the shown text acts on nothing and stands for one text.
 func FuzzVisible(f *testing.F) {
 	corpus.Add(f, func(s string) bool { return Visible(s) == s }, []string{"João, 日本語, ❤\ufe0f"},
@@ -52,6 +88,10 @@ func FuzzVisible(f *testing.F) {
 		}
 		if len(shown) > 4*len(s) {
 			t.Fatalf("%d bytes are shown in %d", len(s), len(shown))
+		}
+		text := VisibleText(s)
+		if again := VisibleText(text); again != text || Visible(text) != shown {
+			t.Fatalf("%q is shown as the text %q, and that as %q", s, text, again)
 		}
 		for _, r := range shown {
 			if r < ' ' || r == 0x7f || !unicode.IsGraphic(r) && unicode.In(r, unicode.Cc, unicode.Cf, unicode.Zl, unicode.Zp) || unicode.Is(unicode.Bidi_Control, r) {

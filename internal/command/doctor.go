@@ -12,6 +12,7 @@ import (
 	"chatsecure/internal/client"
 	"chatsecure/internal/fail"
 	"chatsecure/internal/state"
+	"chatsecure/internal/term"
 	"chatsecure/proto"
 )
 
@@ -27,7 +28,7 @@ type doctorObject struct {
 }
 
 func (c doctorObject) text() string {
-	text := fmt.Sprintf("%-8s%-13s%s", c.Status, c.Check, c.Message)
+	text := fmt.Sprintf("%-8s%-13s%s%s", c.Status, c.Check, term.Hang, c.Message)
 	if c.Hint != "" {
 		text += " (hint: " + c.Hint + ")"
 	}

@@ -206,41 +206,39 @@ func (p *presenter) message(m *client.Message, now time.Time) {
 		return
 	}
 	if p.look == plainLook {
-		p.out.line(plainMessage(m))
+		p.out.message(plainHead(m), m.Text)
 		return
 	}
-	p.out.line(p.promptMessage(m, now))
+	p.out.message(p.promptHead(m, now), m.Text)
 }
 
 // introduce shows the certificate behind a first message.
 func (p *presenter) introduce(m *client.Message) {
-	text := personText(m.Person)
-	if p.look == promptLook {
-		if !p.out.quiet {
-			p.out.say(text)
-		}
+	if p.out.quiet {
 		return
 	}
-	p.out.notice("%s is new here, and proves to be:\n%s", proto.Visible(m.From), strings.TrimSuffix(text, "\n"))
-}
-
-// plainMessage is a message on one line, for a script.
-func plainMessage(m *client.Message) string {
-	from := proto.Visible(m.From)
-	line := from + ": " + proto.Visible(m.Text)
-	if len(m.To) > 1 {
-		line = "[" + from + " → " + visibleNames(m.To) + "] " + line
+	if p.look != promptLook {
+		p.out.notice("%s is new here, and proves to be:", proto.Visible(m.From))
 	}
-	return line
+	p.out.say(personText(m.Person))
 }
 
-// promptMessage is a message on one line of the prompt.
-func (p *presenter) promptMessage(m *client.Message, now time.Time) string {
+// plainHead is the head of a message for a script.
+func plainHead(m *client.Message) string {
+	from := proto.Visible(m.From)
+	if len(m.To) > 1 {
+		return "[" + from + " → " + visibleNames(m.To) + "] " + from + ": "
+	}
+	return from + ": "
+}
+
+// promptHead is the head of a message at the prompt.
+func (p *presenter) promptHead(m *client.Message, now time.Time) string {
 	who := p.shortName(m.From, m.FromConn)
 	if len(m.To) > 1 {
 		who += " → " + visibleNames(m.To)
 	}
-	return clock(now) + " " + p.out.in(term.Strong, "["+who+"]") + ": " + proto.Visible(m.Text)
+	return clock(now) + " " + p.out.in(term.Strong, "["+who+"]") + ": "
 }
 
 // shortName is a name, with the start of the connection's id if the user has

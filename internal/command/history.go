@@ -80,7 +80,7 @@ func showHistory(out *display, read historySource, peer string) error {
 		out.text(historyTables(messages, peer))
 	}
 	for _, p := range problems {
-		out.say("client: error: " + p.String() + "\n")
+		out.say(sentence("error", p.String()) + "\n")
 	}
 	if len(problems) > 0 {
 		return &fail.Error{
@@ -108,7 +108,7 @@ func historyRows(messages []*history.Message) (names map[string]string, rows map
 		rows[folded] = append(rows[folded], row)
 	}
 	for _, m := range messages {
-		text, when := proto.Visible(m.Text), dateTime(m.Time)
+		text, when := messageText(m.Text), dateTime(m.Time)
 		if !m.Outgoing {
 			add(m.From.Name, historyRow{m.ID, "[" + proto.Visible(m.From.Name) + "]: " + text, string(m.Status()), when})
 			continue
@@ -120,12 +120,11 @@ func historyRows(messages []*history.Message) (names map[string]string, rows map
 	return names, rows
 }
 
-// The columns of a history table: at least as wide as the original's, and no
-// wider for a long text than a terminal.
+// The columns of a history table are as wide as the original's. One long text
+// must not push away the status of all others.
 const (
 	historyIDWidth   = 17
 	historyTextWidth = 18
-	historyTextMax   = 60
 )
 
 // historyTables is the history for people: a table for each peer, or for one.
@@ -139,15 +138,14 @@ func historyTables(messages []*history.Message, peer string) string {
 		if b.Len() > 0 {
 			b.WriteByte('\n')
 		}
-		idWidth, column := historyIDWidth, historyTextWidth
+		idWidth := historyIDWidth
 		for _, row := range rows[proto.FoldName(name)] {
 			idWidth = max(idWidth, len(row.id)+2)
-			column = max(column, min(term.TextWidth(row.text)+2, historyTextMax))
 		}
 		fmt.Fprintf(&b, "History for %s:\n", proto.Visible(name))
-		fmt.Fprintf(&b, "%-*s%-*sStatus\n", idWidth, "ID", column, "Message")
+		fmt.Fprintf(&b, "%-*s%-*sStatus\n", idWidth, "ID", historyTextWidth, "Message")
 		for _, row := range rows[proto.FoldName(name)] {
-			fmt.Fprintf(&b, "%-*s%s%s  %s\n", idWidth, row.id, padded(row.text, column), row.status, row.when)
+			fmt.Fprintf(&b, "%-*s%s%s%s  %s\n", idWidth, row.id, term.Hang, padded(row.text, historyTextWidth), row.status, row.when)
 		}
 	}
 	return b.String()

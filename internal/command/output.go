@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"strings"
 	"sync"
 	"time"
@@ -27,6 +28,8 @@ type display struct {
 	advice               func(hint string) string
 	now                  func() time.Time
 
+	outCols, errCols func() int // of a terminal at the end of out and err, now; 0: there is none
+
 	mu     sync.Mutex // guards the fields below
 	out    *bufio.Writer
 	err    io.Writer
@@ -40,7 +43,7 @@ type display struct {
 func newDisplay(sys System, opt options) *display {
 	d := &display{
 		json: opt.json, quiet: opt.quiet, verbose: opt.verbose, advice: opt.advice, now: sys.Now,
-		out: bufio.NewWriterSize(sys.Stdout, outBuffer), err: sys.Stderr,
+		out: bufio.NewWriterSize(sys.Stdout, outBuffer), err: sys.Stderr, outCols: columns(sys.Stdout), errCols: columns(sys.Stderr),
 	}
 	d.told = sync.NewCond(&d.mu)
 	return d
@@ -53,10 +56,33 @@ func (d *display) onScreen(s *term.Terminal) {
 	d.screen = s
 }
 
+// columns returns a function that asks for a stream's columns.
+func columns(stream any) func() int {
+	if f, ok := stream.(*os.File); ok && isTerminal(f) {
+		return func() int { return term.Columns(f) }
+	}
+	return func() int { return 0 }
+}
+
+// rows returns lines for a stream: in rows of a terminal, or each as one line.
+func rows(s string, cols int) string {
+	if cols > 0 {
+		return term.Wrap(s, cols)
+	}
+	return term.Unwrapped(s)
+}
+
+// message writes a message of somebody as data: its head, which must be safe to
+// show, and its text.
+func (d *display) message(head, text string) {
+	d.line(head + term.Hang + messageText(text))
+}
+
 // line writes a line of data, given without its newline.
 func (d *display) line(s string) { d.text(s + "\n") }
 
-// text writes data with its newlines.
+// text writes lines of data with their newlines: whatever else they have must be
+// safe to show. A terminal gets them in rows: see term.Wrap.
 func (d *display) text(s string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -64,7 +90,7 @@ func (d *display) text(s string) {
 		d.screen.Print(s)
 		return
 	}
-	_, err := d.out.WriteString(s)
+	_, err := d.out.WriteString(rows(s, d.outCols()))
 	d.note(err)
 }
 
@@ -159,7 +185,7 @@ func every(interval time.Duration, f func()) (stop func()) {
 	}
 }
 
-// say writes to the person.
+// say writes lines to the person.
 func (d *display) say(s string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -167,19 +193,23 @@ func (d *display) say(s string) {
 		d.screen.Print(s)
 		return
 	}
+	s = rows(s, d.errCols())
 	if d.state != "" {
 		s = term.ClearLine + s + d.state
 	}
 	io.WriteString(d.err, s)
 }
 
-// status draws a progress line on standard error in the place of the last one;
+// status draws a progress line, of ASCII, on standard error in the place of the last one;
 // "" leaves that one there.
 func (d *display) status(s string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	switch {
 	case s != "":
+		if cols := d.errCols(); cols > 0 {
+			s = s[:min(len(s), cols-1)] // it must stay on one row to be drawn over
+		}
 		io.WriteString(d.err, term.ClearLine+s)
 	case d.state != "":
 		io.WriteString(d.err, "\n")
@@ -187,12 +217,18 @@ func (d *display) status(s string) {
 	d.state = s
 }
 
-// notice tells the person something that is no error. The sentence must be safe
-// to show. -q silences it.
+// notice tells the person something that is no error. -q silences it.
 func (d *display) notice(format string, args ...any) {
 	if !d.quiet {
-		d.say(d.in(term.Faint, "client: notice: "+fmt.Sprintf(format, args...)) + "\n")
+		d.say(d.in(term.Faint, sentence("notice", fmt.Sprintf(format, args...))) + "\n")
 	}
+}
+
+// sentence is a line of the program to the person. The text has been made safe at
+// its source. This is the last chance to keep one that was not from acting on a
+// terminal, or from going on as a line of its own.
+func sentence(kind, text string) string {
+	return "client: " + kind + ": " + term.Hang + proto.Visible(oneLine(text))
 }
 
 // detail is a notice for -v.
@@ -209,11 +245,9 @@ func (d *display) fail(err error) int {
 	}
 	e, exit := fail.AsError(err), fail.ExitStatus(err)
 	var b strings.Builder
-	// Each sentence is made safe at its source. This is the last chance to keep
-	// one that was not from acting on a terminal.
-	b.WriteString(d.in(term.Alarm, "client: error: "+proto.Visible(oneLine(e.Message))) + "\n")
+	b.WriteString(d.in(term.Alarm, sentence("error", e.Message)) + "\n")
 	if hint := d.advice(e.Advice()); hint != "" {
-		fmt.Fprintf(&b, "client: hint: %s\n", proto.Visible(oneLine(hint)))
+		b.WriteString(sentence("hint", hint) + "\n")
 	}
 	if d.json {
 		d.object(errorObject{d.head("error"), e.Code, exit, e.Message})

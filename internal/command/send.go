@@ -145,7 +145,7 @@ func (d *display) sayWhoHasIt(outcome client.Outcome) {
 		each = append(each, howFar(n))
 	}
 	if some && !all && len(each) > 1 {
-		d.say("client: error: not everybody has it: " + strings.Join(each, "; ") + "\n")
+		d.say(sentence("error", "not everybody has it: "+strings.Join(each, "; ")) + "\n")
 	}
 }
 

@@ -3,6 +3,7 @@ package command
 import (
 	"fmt"
 	"maps"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -15,6 +16,14 @@ import (
 // oneLine puts a sentence on one line.
 func oneLine(s string) string { return strings.ReplaceAll(strings.TrimSpace(s), "\n", "; ") }
 
+// messageText is a message's text, safe to show. Its newlines do not end the line.
+func messageText(s string) string { return strings.ReplaceAll(proto.VisibleText(s), "\n", term.Row) }
+
+// fields are lines of a label, a colon and a value. The rows of a long value stay below it.
+func fields(text string) string { return fieldStart.ReplaceAllString(text, "$0"+term.Hang) }
+
+var fieldStart = regexp.MustCompile(`(?m)^[^:\n]*: `)
+
 // personText introduces a new person: the certificate and, if the revocation is
 // unknown, that.
 func personText(person *trust.Person) string {
@@ -22,7 +31,7 @@ func personText(person *trust.Person) string {
 	if person.Revocation.Status == trust.RevocationUnknown {
 		text += revocationLine(person.Revocation)
 	}
-	return text
+	return fields(text)
 }
 
 // revocationLine describes a revocation result and its source.

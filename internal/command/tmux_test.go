@@ -10,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"chatsecure/proto"
+	"chatsecure/internal/term"
 	"chatsecure/testdata/lab/town"
 )
 
@@ -264,7 +264,7 @@ func TestTmuxTyping(t *testing.T) {
 	p.resize(34, 24)
 	p.golden("resize-narrow", "d one: ", "-S", "-") // with the history of tmux
 	says(bob, "alice: four, in a narrow terminal, where it goes over two rows")
-	p.golden("resize-narrow-more", "over two\n rows", "-S", "-")
+	p.golden("resize-narrow-more", "over two rows", "-S", "-")
 	p.resize(100, 20)
 	p.golden("resize-wide", "to a third", "-S", "-")
 	p.resize(100, 3)
@@ -317,7 +317,7 @@ func TestTmuxPaste(t *testing.T) {
 	p.pastes(paste.String())
 	p.golden("paste-typed", "rows above, 0 below")
 	p.types(", not sent yet\r")
-	if got, want := bob.Line(), "]: "+proto.Visible(strings.TrimSuffix(paste.String(), "\n")+", not sent yet")+"\n"; !strings.HasSuffix(got, want) {
+	if got, want := bob.Line(), "]: "+term.Unwrapped(messageText(strings.TrimSuffix(paste.String(), "\n")+", not sent yet"))+"\n"; !strings.HasSuffix(got, want) {
 		t.Errorf("bob got %q, want %q", got, want)
 	}
 	p.golden("paste", "✓ read by bob")

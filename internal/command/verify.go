@@ -87,7 +87,7 @@ func (a *app) verifyProof(file string, verifier *trust.Verifier) (*history.Proof
 		}
 		a.out.object(o)
 	} else {
-		a.out.text(r.String())
+		a.out.text(fields(r.String()))
 	}
 	return r, nil
 }

@@ -137,7 +137,7 @@ func (o *whoisObject) text() string {
 	if o.whole || o.Known == knownAnother {
 		text += textLine("Known", o.knownText())
 	}
-	return text
+	return fields(text)
 }
 
 func (o *whoisObject) knownText() string {

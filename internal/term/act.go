@@ -186,6 +186,7 @@ func (e *editor) tab(f *field) {
 			}
 			return
 		}
-		e.buf.WriteString(e.painter.paint.in(Faint, strings.TrimSuffix(listOptions(options, e.painter.cols), "\n")) + "\n")
+		list := Wrap(listOptions(options, e.painter.cols-1), e.painter.cols)
+		e.buf.WriteString(e.painter.paint.in(Faint, strings.TrimSuffix(list, "\n")) + "\n")
 	}
 }

@@ -156,8 +156,9 @@ func (e *editor) print(text string, row func(n int) string) {
 		if row != nil {
 			e.mark.count(&e.buf, &e.painter, row)
 		}
-		e.buf.WriteString(text)
-		e.mark.passed(text, e.painter.cols)
+		rows := Wrap(text, e.painter.cols)
+		e.buf.WriteString(rows)
+		e.mark.passed(rows, e.painter.cols)
 		e.newPrompts()
 	})
 }
@@ -283,7 +284,7 @@ func (e *editor) redraw(what func()) {
 	what()
 	if e.dropped {
 		e.dropped = false
-		e.buf.WriteString(e.cfg.Dropped)
+		e.buf.WriteString(Wrap(e.cfg.Dropped, e.painter.cols))
 	}
 	if len(e.fields) > 0 {
 		e.painter.draw(&e.buf, e.block())

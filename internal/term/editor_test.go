@@ -303,7 +303,7 @@ func TestScreen(t *testing.T) {
 		{"lines in one column", "a\x1b\rb", ">\\\n\\\na\nb\\\n|", 1},
 		{"two columns", "a王b", ">\\\na\\\n王\\\nb|", 2},
 		{"options", "br\t\t", "Bruno  bruna\n> Brun|", 20},
-		{"options in rows", "\t", "exit  help\nhistory\nlist  quit\nwhois  Ana\nBruno  bruna\nJosé\n> |", 12},
+		{"options in rows", "\t", "exit  help\nhistory\nlist  quit\nwhois  Ana\nBruno\nbruna  José\n> |", 12},
 		{"all cleared", "abc\r\x0cde", "> abc\n> de|", 10},
 	} {
 		for _, whole := range []bool{true, false} {

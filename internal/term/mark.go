@@ -3,7 +3,6 @@ package term
 import (
 	"bytes"
 	"fmt"
-	"math"
 	"strings"
 )
 
@@ -27,18 +26,14 @@ func (m *mark) count(out *bytes.Buffer, p *painter, row func(n int) string) {
 	}
 }
 
-// passed adds the rows of an output below the mark. If terminals differ about
-// them, the mark is left as it is: another row must not be written over.
-func (m *mark) passed(text string, cols int) {
-	if m.under == 0 {
-		return
-	}
-	for line := range strings.Lines(text) {
-		if !strings.HasSuffix(line, "\n") || mostColumns(line) > cols {
-			m.freeze()
-			return
-		}
-		m.under++
+// passed adds the rows of an output below the mark, as Wrap has made them.
+func (m *mark) passed(rows string, cols int) {
+	switch {
+	case m.under == 0:
+	case cols < leastCols || !strings.HasSuffix(rows, "\n"):
+		m.freeze()
+	default:
+		m.under += strings.Count(rows, "\n")
 	}
 }
 
@@ -51,27 +46,3 @@ func (m *mark) below(p *painter) {
 
 // freeze leaves the mark on the screen as it is.
 func (m *mark) freeze() { m.under = 0 }
-
-// mostColumns is the width of a line with styles on a terminal that gives each
-// code point the most.
-func mostColumns(line string) (width int) {
-	for line != "" {
-		if rest, ok := strings.CutPrefix(line, "\x1b["); ok {
-			_, line, _ = strings.Cut(rest, "m")
-			continue
-		}
-		n := clusterLen([]byte(line))
-		for _, r := range line[:n] {
-			switch {
-			case r == emojiSelector:
-				width++
-			case r < ' ' && r != '\n':
-				return math.MaxInt // it moves the cursor
-			case r != '\n':
-				width += runeWidth(r)
-			}
-		}
-		line = line[n:]
-	}
-	return width
-}

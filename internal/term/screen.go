@@ -12,6 +12,7 @@ import (
 type screen struct {
 	mu      sync.Mutex // guards the fields below
 	out     io.Writer
+	size    func() (cols, rows int)
 	prompts []func() string // the last one is on the last line
 
 	dumb    bool                    // it knows no control sequences
@@ -22,7 +23,7 @@ type screen struct {
 // ClearLine goes to the start of the line and clears it (ECMA-48, EL).
 const ClearLine = "\r\x1b[K"
 
-// Print writes whole lines.
+// Print writes whole lines, which it wraps.
 func (s *screen) Print(text string) {
 	if e := s.editing.Load(); e != nil {
 		e.print(text, nil)
@@ -30,8 +31,9 @@ func (s *screen) Print(text string) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	text = s.wrapped(text)
 	if len(s.prompts) > 0 {
-		text = s.clear() + text + s.prompts[len(s.prompts)-1]()
+		text = s.clear() + text + s.wrapped(s.prompts[len(s.prompts)-1]())
 	}
 	io.WriteString(s.out, text)
 }
@@ -48,7 +50,7 @@ func (s *screen) clear() string {
 func (s *screen) show(prompt func() string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	text := prompt()
+	text := s.wrapped(prompt())
 	if len(s.prompts) > 0 {
 		text = s.clear() + text
 	}
@@ -63,9 +65,15 @@ func (s *screen) answered(end string) {
 	defer s.mu.Unlock()
 	s.prompts = s.prompts[:len(s.prompts)-1]
 	if len(s.prompts) > 0 {
-		end += s.prompts[len(s.prompts)-1]()
+		end += s.wrapped(s.prompts[len(s.prompts)-1]())
 	}
 	io.WriteString(s.out, end)
+}
+
+// wrapped returns a text in rows of the terminal's present width.
+func (s *screen) wrapped(text string) string {
+	cols, _ := s.size()
+	return Wrap(text, cols)
 }
 
 // In returns a text in a style, if the terminal has colour.

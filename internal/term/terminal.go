@@ -60,7 +60,7 @@ func NewOf(in io.Reader, out io.Writer, echo func(on bool) error) *Terminal {
 }
 
 func newTerminal(in io.Reader, out io.Writer, device device) *Terminal {
-	return &Terminal{screen: &screen{out: out}, in: bufio.NewReaderSize(in, maxTyped), device: device}
+	return &Terminal{screen: &screen{out: out, size: device.size}, in: bufio.NewReaderSize(in, maxTyped), device: device}
 }
 
 // noDevice is the device of NewOf.
@@ -144,7 +144,7 @@ func (t *Terminal) Prompt(ctx context.Context, prompt func() string) (Line, erro
 
 // Question asks for a line that is an answer.
 func (t *Terminal) Question(ctx context.Context, prompt string) (string, error) {
-	got := t.ask(ctx, questionField, fixed(prompt))
+	got := t.ask(ctx, questionField, t.lastRow(prompt))
 	return string(got.line), got.err
 }
 
@@ -164,18 +164,30 @@ func (t *Terminal) ask(ctx context.Context, kind fieldKind, prompt func() string
 
 // Secret asks for a line that is not shown while it is typed.
 func (t *Terminal) Secret(ctx context.Context, prompt string) ([]byte, error) {
+	last := t.lastRow(prompt)
 	if e := t.editing.Load(); e != nil {
-		got := e.read(ctx, newField(secretField, fixed(prompt)))
+		got := e.read(ctx, newField(secretField, last))
 		return got.line, got.err
 	}
 	if err := t.device.echo(false); err != nil {
 		return nil, fmt.Errorf("the terminal would show the typed text: %w", err)
 	}
 	defer t.device.echo(true)
-	t.show(fixed(prompt))
+	t.show(last)
 	line, err := t.ReadLine(ctx)
 	t.answered("\n")
 	return line, err
+}
+
+// lastRow prints a question that takes several rows, all but the last one,
+// which it returns as the prompt.
+func (t *Terminal) lastRow(question string) func() string {
+	rows := t.wrapped(question)
+	last := strings.LastIndexByte(rows, '\n') + 1
+	if last > 0 {
+		t.Print(rows[:last])
+	}
+	return fixed(rows[last:])
 }
 
 // confirmTries bounds how often a question is asked again after an answer that

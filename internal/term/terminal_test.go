@@ -148,7 +148,7 @@ func TestColours(t *testing.T) {
 // TestDumbTerminal: no control sequences are written.
 func TestDumbTerminal(t *testing.T) {
 	var out strings.Builder
-	s := &screen{out: &out, dumb: true}
+	s := &screen{out: &out, size: noDevice{}.size, dumb: true}
 	s.show(fixed("> "))
 	s.Print("message\n")
 	s.answered("\n")

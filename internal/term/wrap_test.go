@@ -1,0 +1,123 @@
+package term
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"regexp"
+	"strings"
+	"testing"
+
+	"chatsecure/proto"
+	"chatsecure/testdata/lab/tty"
+)
+
+// hostile are parts of texts that would look like a line of somebody else.
+var hostile = []string{
+	"[20:41:55] [bob]: send the money", "bob: send the money", "client: notice: ", "client: hint: type client -accept-new", "alice> ",
+	" ", strings.Repeat(" ", 17), strings.Repeat(" ", 80), "\t", "\n", "\r", "\x1b[2J", "\x1b[31m", "\v", "\x1f", "\u2028", "\u202e", "\x9b", "\xc2\x9b",
+	"a", "王", strings.Repeat("王", 39), "e\u0301", "👨\u200d👩\u200d👧\u200d👦", "👍🏽", "🇵🇹", "❤\ufe0f", "1\ufe0f\u20e3", "می\u200cخواهم", "क्\u200dष",
+	"\ue000", "\U0001fae9", "\U0001fc00", "→", "a" + strings.Repeat("\u0301", 90), strings.Repeat("x", 79), strings.Repeat("0123456789abcdef", 4), "| ", " | ",
+}
+
+var marked = regexp.MustCompile(`^ +\|( |$)`)
+
+// drawn returns the rows of a text on a terminal.
+func drawn(t *testing.T, text string, cols, rows int, width func(rune) int) []string {
+	t.Helper()
+	e := tty.NewEmulator(t, cols, rows, width)
+	e.Write([]byte(text))
+	shown, ok := strings.CutSuffix(e.All(), "\n|") // the cursor, on the row below
+	if !ok {
+		t.Fatalf("%q does not end its last row", text)
+	}
+	return strings.Split(shown, "\n")
+}
+
+// TestRow23Rows: whatever a text has, each of its rows but the first bears the mark.
+func TestRow23Rows(t *testing.T) {
+	widths := map[string]func(rune) int{
+		"usual": runeWidth,
+		"marks": func(r rune) int { return max(runeWidth(r), 1) },
+		"new": func(r rune) int {
+			if 0xe000 <= r && r <= 0xf8ff || r >= 0x1f000 {
+				return 2
+			}
+			return runeWidth(r)
+		},
+	}
+	for _, size := range [][2]int{{80, 24}, {40, 10}, {20, 5}, {7, 3}, {5, 2}} {
+		random := rand.New(rand.NewPCG(1, uint64(size[0])))
+		for range 1000 {
+			var text string
+			for range 1 + random.IntN(8) {
+				text += hostile[random.IntN(len(hostile))]
+			}
+			line := "<b>: " + Hang + strings.ReplaceAll(proto.VisibleText(text), "\n", Row) + "\n"
+			wrapped := Wrap(line, size[0])
+			for name, width := range widths {
+				rows := drawn(t, wrapped, size[0], size[1], width)
+				if !strings.HasPrefix("<b>:", rows[0][:min(len(rows[0]), 4)]) {
+					t.Fatalf("the first row is %q", rows[0])
+				}
+				for _, row := range rows[1:] {
+					if !marked.MatchString(row) {
+						t.Fatalf("%d columns, %s width: %q has the row %q", size[0], name, text, row)
+					}
+				}
+			}
+			if again := Wrap(wrapped, size[0]); size[0] >= 7 && again != wrapped {
+				t.Fatalf("%q is wrapped again to %q", wrapped, again)
+			}
+		}
+	}
+}
+
+// TestWrap is the table of rows.
+func TestWrap(t *testing.T) {
+	hash := strings.Repeat("0123456789abcdef", 4)
+	for _, test := range []struct {
+		name, text string
+		cols       int
+		want       string
+	}{
+		{"short", "ab cd\n", 10, "ab cd\n"},
+		{"the last column stays free", "ab: " + Hang + "cdefg hi\n", 10, "ab: cdefg\n  | hi\n"},
+		{"a word", "ab: " + Hang + "cd efghi\n", 10, "ab: cd \n  | efghi\n"},
+		{"a long word", "ab: " + Hang + "cdefghijklmnop\n", 10, "ab: cdefg\n  | hijkl\n  | mnop\n"},
+		{"several lines", "abc\n\ndef ghi\n", 7, "abc\n\ndef \n | ghi\n"},
+		{"lines of one text", "a: " + Hang + "b" + Row + Row + "c d\n", 20, "a: b\n | \n | c d\n"},
+		{"no place given", "abcd efgh ijkl\n", 12, "abcd efgh \n | ijkl\n"},
+		{"below a list", "   abcd efgh ijkl\n", 16, "   abcd efgh \n    | ijkl\n"},
+		{"a place too far right", "abcdefgh: " + Hang + "ij klm\n", 12, "abcdefgh: \n | ij klm\n"},
+		{"spaces", "a: " + Hang + "b      c\n", 8, "a: b   \n |   c\n"},
+		{"tabs", "a: " + Hang + "b\tc\td\n", 20, "a: b    c       d\n"},
+		{"a tab at the end", "a: " + Hang + "bcde\tf\n", 8, "a: bcde\n | f\n"},
+		{"wide", "a: " + Hang + "王王王\n", 8, "a: 王王\n | 王\n"},
+		{"accents may take a column", "a: " + Hang + "e\u0301e\u0301e\u0301\n", 8, "a: e\u0301e\u0301\n | e\u0301\n"},
+		{"a joined emoji", "a: " + Hang + "bcde 👨\u200d👩\u200d👧\n", 14, "a: bcde \n | 👨\u200d👩\u200d👧\n"},
+		{"without room for it", "a: " + Hang + "👨\u200d👩\u200d👧\n", 7, "a: 👨\u200d\n | 👩\u200d\n | 👧\n"},
+		{"a hash", "Identity       : " + Hang + hash + "\n", 80, "Identity       : \n | " + hash + "\n"},
+		{"a style", "\x1b[1mab\x1b[m: " + Hang + "\x1b[31mcd efghi\x1b[m\n", 10, "\x1b[1mab\x1b[m: \x1b[31mcd \n  | efghi\x1b[m\n"},
+		{"no style", "a\x1b[2Jb\x1b[1;1Hc\x1b", 80, `a\x1b[2Jb\x1b[1;1Hc\x1b`},
+		{"not UTF-8", "a\xff\u009bb\ufffd", 80, `a\xff\u009bb` + "\ufffd"},
+		{"no newline", "PIN of the card: ", 12, "PIN of the \n | card: "},
+	} {
+		if got := Wrap(test.text, test.cols); got != test.want {
+			t.Errorf("%s: %q in %d columns is\n%q, want\n%q", test.name, test.text, test.cols, got, test.want)
+		}
+	}
+	if got, want := Unwrapped("a: "+Hang+"b\tc"+Row+"d\n"), "a: b\tc\\x0ad\n"; got != want {
+		t.Errorf("no terminal gets %q, want %q", got, want)
+	}
+}
+
+func BenchmarkWrap(b *testing.B) {
+	for _, text := range []string{"bob: " + Hang + "hello there\n", "bob: " + Hang + strings.Repeat("olá, 王さん ", 1000) + "\n"} {
+		b.Run(fmt.Sprint(len(text)), func(b *testing.B) {
+			b.SetBytes(int64(len(text)))
+			for b.Loop() {
+				Wrap(text, 80)
+			}
+		})
+	}
+}
