@@ -36,6 +36,12 @@ func startEditing(d device, in io.Reader, out io.Writer, env func(string) string
 		signals: make(chan os.Signal, 8), over: make(chan struct{}),
 	}
 	t.stop = sync.OnceFunc(t.finish)
+	t.soon = func(wait time.Duration, f func()) {
+		time.AfterFunc(wait, func() {
+			defer t.restoreOnPanic()
+			f()
+		})
+	}
 	t.painter.paint = colours(env)
 	// xterm and screen cut long lines off.
 	t.painter.breaks = env("XTERM_VERSION") == "" && env("STY") == ""

@@ -32,6 +32,7 @@ type editor struct {
 
 	size func() (cols, rows int) // the present size of the terminal
 	now  func() time.Time
+	soon func(wait time.Duration, f func()) // calls f after some time
 
 	// The actions of keys that are not the editor's. The lock is held during a
 	// call.
@@ -45,6 +46,11 @@ type editor struct {
 	away    bool         // another program has the terminal: nothing is drawn
 	status  string       // below the prompt
 	ended   error        // why there is no more input
+
+	held    []output  // to be written with the next drawing
+	heldLen int       // bytes in held
+	calm    time.Time // until then nothing is drawn but for a key or a question
+	waits   bool      // a drawing at that time is under way
 
 	decoder  keyDecoder
 	pasteFor *field // the field in which the present paste began; nil for the next prompt
@@ -61,6 +67,13 @@ type editor struct {
 	looked    time.Time // time of the last key, or of the focus that came back
 	mark      mark
 	rang      time.Time
+}
+
+// output is whole lines to be written above the line being typed. With a row
+// they are marked as new: see mark.
+type output struct {
+	text string
+	row  func(n int) string
 }
 
 // fieldKind is the kind of a line.
@@ -87,6 +100,17 @@ type field struct {
 const (
 	maxSecret = 1 << 10 // longer than any PIN
 	maxAhead  = 4 << 20 // for the paste of a long file while its first lines are sent
+	maxHeld   = 64 << 10
+)
+
+// Times without a drawing, but for keys and questions. A terminal has its new
+// width before the program is told, and what is drawn for the old one is wrapped
+// in it and cannot be erased. In a flood of output, few drawings are less likely
+// to meet that moment. After one change of size the next may be near: tmux tells
+// the program up to 250 ms later.
+const (
+	drawEvery = 20 * time.Millisecond
+	settled   = 300 * time.Millisecond
 )
 
 // ErrLineTooLong is the error of a pasted text of more than proto.MaxText
@@ -149,18 +173,52 @@ func (e *editor) begin(f *field) {
 	})
 }
 
-// print writes whole lines above the line being typed. With a row it marks them
-// as new: see mark.
+// print writes whole lines above the line being typed, or holds them until the
+// next drawing.
 func (e *editor) print(text string, row func(n int) string) {
-	e.change(func() {
-		if row != nil {
-			e.mark.count(&e.buf, &e.painter, row)
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.held = append(e.held, output{text, row})
+	e.heldLen += len(text)
+	e.drawOnceCalm()
+}
+
+// drawOnceCalm draws now, or when that is calm. The lock is held.
+func (e *editor) drawOnceCalm() {
+	wait := e.calm.Sub(e.now())
+	switch {
+	case wait <= 0 || e.away || e.heldLen > maxHeld:
+		e.redraw(func() {})
+		if next := e.now().Add(drawEvery); next.After(e.calm) {
+			e.calm = next
 		}
-		rows := Wrap(text, e.painter.cols)
+	case !e.waits:
+		e.waits = true
+		e.soon(wait, func() {
+			e.mu.Lock()
+			defer e.mu.Unlock()
+			e.waits = false
+			e.drawOnceCalm()
+		})
+	}
+}
+
+// takeHeld writes the held output.
+func (e *editor) takeHeld() {
+	if len(e.held) == 0 {
+		return
+	}
+	for _, o := range e.held {
+		if o.row != nil {
+			e.mark.count(&e.buf, &e.painter, o.row)
+		}
+		rows := Wrap(o.text, e.painter.cols)
 		e.buf.WriteString(rows)
-		e.mark.passed(rows, e.painter.cols)
-		e.newPrompts()
-	})
+		e.mark.passed(rows, &e.painter)
+	}
+	clear(e.held)
+	e.held, e.heldLen = e.held[:0], 0
+	e.newPrompts()
 }
 
 // newPrompts asks for the prompts: the time in them may be new.
@@ -172,10 +230,11 @@ func (e *editor) newPrompts() {
 
 // setStatus shows a text below the prompt until the next line is typed.
 func (e *editor) setStatus(text string) {
-	e.change(func() {
-		e.status = text
-		e.newPrompts()
-	})
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.status = text
+	e.newPrompts()
+	e.drawOnceCalm()
 }
 
 // isAway reports whether the person seems not to look.
@@ -199,8 +258,14 @@ func (e *editor) ring(always bool) {
 	}
 }
 
-// resized draws everything for the terminal's new size.
-func (e *editor) resized() { e.change(func() {}) }
+// resized draws everything for the terminal's new size, once that stays. Until
+// then the terminal itself has wrapped the drawn rows anew.
+func (e *editor) resized() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.calm = e.now().Add(settled)
+	e.drawOnceCalm()
+}
 
 // measure updates the size before the drawn rows are erased, since the signal
 // of a new size may come later than the next drawing.
@@ -222,6 +287,7 @@ func (e *editor) leaveTerminal() {
 	}
 	e.measure()
 	e.painter.erase(&e.buf)
+	e.takeHeld()
 	if len(e.fields) > 0 || e.kept != nil {
 		e.painter.leave(&e.buf, e.block())
 	}
@@ -275,12 +341,15 @@ func (e *editor) change(what func()) {
 // redraw is change with the lock held already.
 func (e *editor) redraw(what func()) {
 	if e.away {
+		e.takeHeld()
+		e.mark.freeze()
 		what()
 		e.flush()
 		return
 	}
 	e.measure()
 	e.painter.erase(&e.buf)
+	e.takeHeld()
 	what()
 	if e.dropped {
 		e.dropped = false

@@ -28,6 +28,8 @@ type bench struct {
 	err        error  // ended the prompt
 	pasted     []bool // of each line
 	clock      time.Time
+	step       time.Duration // from a look at the clock to the next: output comes seldom
+	due        func()        // of soon
 	interrupts int
 	suspends   int
 }
@@ -39,7 +41,9 @@ func newBench(t testing.TB, cols, rows int) *bench {
 		cfg: EditorConfig{Complete: completeWord, Dropped: "the rest is dropped\n"},
 	}
 	b.size = func() (int, int) { return b.vt.Cols, b.vt.Rows }
-	b.now = func() time.Time { return b.clock }
+	b.step = time.Second
+	b.now = func() time.Time { b.clock = b.clock.Add(b.step); return b.clock }
+	b.soon = func(_ time.Duration, f func()) { b.due = f }
 	b.painter.breaks = true
 	return b
 }
@@ -63,6 +67,21 @@ func completeWord(before string) (from int, options []Option) {
 func (b *bench) ask() {
 	b.field = newField(promptField, func() string { return b.prompt() })
 	b.begin(b.field)
+}
+
+// resized tells of a new size, and lets the time pass until that is settled.
+func (b *bench) resized() {
+	b.editor.resized()
+	b.passes(settled)
+}
+
+// passes lets time pass.
+func (b *bench) passes(d time.Duration) {
+	b.clock = b.clock.Add(d)
+	if due := b.due; due != nil {
+		b.due = nil
+		due()
+	}
 }
 
 // press presses keys, and asks for the next line after each one.
@@ -457,6 +476,97 @@ func TestResizeBeforeItsSignal(t *testing.T) {
 				t.Errorf("60 to %d columns, then %s: the terminal shows\n%s\nwant\n%s", cols, what, got, want)
 			}
 		}
+	}
+}
+
+// TestResizesInTurn: a terminal like tmux tells its sizes late. After a first
+// one, nothing that comes is drawn for another width than the terminal's.
+func TestResizesInTurn(t *testing.T) {
+	sizes := []struct{ cols, rows int }{{60, 24}, {34, 24}, {100, 24}, {20, 24}, {100, 8}, {60, 24}, {9, 30}}
+	for _, line := range []string{"bob: a line that goes over 王王王王王 several rows", "bob: first\x1b\rand second of 30 columns......"} {
+		for _, back := range []int{0, 7, 25} {
+			show := func(cols, rows int) *bench {
+				b := newBench(t, cols, rows)
+				b.ask()
+				b.print("above\n", nil)
+				b.press(line + strings.Repeat(left, back))
+				b.setStatus("status")
+				b.step = 0
+				return b
+			}
+			for first := range sizes {
+				b := show(sizes[first].cols, sizes[first].rows)
+				told := sizes[first]
+				b.size = func() (int, int) { return told.cols, told.rows }
+				b.editor.resized()
+				want := ""
+				for i, size := range sizes[first+1:] {
+					b.vt.Resize(size.cols, size.rows, true)
+					b.print(fmt.Sprintf("%d\n", i), nil)
+					want += fmt.Sprintf("%d\n", i)
+					b.passes(settled - 1)
+					told = size
+					b.editor.resized()
+					b.setStatus(fmt.Sprint("status ", i))
+				}
+				b.passes(settled)
+				fresh := show(b.vt.Cols, b.vt.Rows)
+				fresh.passes(settled)
+				fresh.print(want, nil)
+				fresh.passes(settled)
+				fresh.setStatus(b.status)
+				fresh.passes(settled)
+				if got, want := b.vt.All(), fresh.vt.All(); got != want {
+					t.Fatalf("from %v, %d back: the terminal shows\n%s\nwant\n%s", sizes[first], back, got, want)
+				}
+			}
+		}
+	}
+}
+
+// TestFlood: output that comes soon after other output waits for the next
+// drawing, which is also that of a key or a question. What waits is bounded.
+func TestFlood(t *testing.T) {
+	start := func() *bench {
+		b := newBench(t, 20, 10)
+		b.ask()
+		b.step = 0
+		b.passes(settled)
+		b.print("1\n", nil)
+		b.print("2\n", newRow)
+		b.print("3\n", newRow)
+		b.setStatus("status")
+		b.shows("1\n> |")
+		return b
+	}
+	b := start()
+	b.passes(drawEvery - 1)
+	b.shows("1\n> |")
+	b.passes(1)
+	b.shows("1\n-- 2 new --\n2\n3\n> |\nstatus")
+	b.print("4\n", newRow)
+	b.shows("1\n-- 2 new --\n2\n3\n> |\nstatus")
+	b.passes(drawEvery)
+	b.shows("1\n-- 3 new --\n2\n3\n4\n> |\nstatus")
+
+	b = start()
+	b.press("a")
+	b.shows("1\n-- 2 new --\n2\n3\n> a|\nstatus")
+	b = start()
+	b.begin(newField(questionField, fixed("Sure? ")))
+	b.shows("1\n-- 2 new --\n2\n3\nSure? |")
+	b = start()
+	b.leaveTerminal()
+	b.shows("1\n-- 2 new --\n2\n3\n>\n|")
+	b.print("4\n", nil)
+	b.shows("1\n-- 2 new --\n2\n3\n>\n4\n|")
+	b = start()
+	long := strings.Repeat("x", 19)
+	for n := 0; n <= maxHeld; n += 20 {
+		b.print(long+"\n", nil)
+	}
+	if got := b.vt.Screen(); !strings.HasSuffix(got, long+"\n> |\nstatus") {
+		t.Errorf("the terminal shows\n%s", got)
 	}
 }
 

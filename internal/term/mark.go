@@ -27,13 +27,13 @@ func (m *mark) count(out *bytes.Buffer, p *painter, row func(n int) string) {
 }
 
 // passed adds the rows of an output below the mark, as Wrap has made them.
-func (m *mark) passed(rows string, cols int) {
-	switch {
-	case m.under == 0:
-	case cols < leastCols || !strings.HasSuffix(rows, "\n"):
+func (m *mark) passed(rows string, p *painter) {
+	if m.under == 0 {
+		return
+	}
+	m.under += strings.Count(rows, "\n")
+	if m.under >= p.rows || p.cols < leastCols || !strings.HasSuffix(rows, "\n") {
 		m.freeze()
-	default:
-		m.under += strings.Count(rows, "\n")
 	}
 }
 

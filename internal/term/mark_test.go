@@ -66,7 +66,7 @@ func TestMark(t *testing.T) {
 func TestAwayAndBell(t *testing.T) {
 	b := newBench(t, 20, 10)
 	b.clock = time.Unix(1000, 0)
-	b.looked = b.clock
+	b.step, b.looked = 0, b.clock
 	b.ask()
 	check := func(when string, away bool, bells int) {
 		t.Helper()
@@ -95,4 +95,27 @@ func TestAwayAndBell(t *testing.T) {
 		t.Error("no bell with the focus, but always")
 	}
 	b.shows("> xy|")
+}
+
+// TestMarkInAFlood: of more output at once than the screen has rows, the mark
+// counts what came while it was there, and no row is written over.
+func TestMarkInAFlood(t *testing.T) {
+	b := newBench(t, 20, 10)
+	b.ask()
+	b.step = 0
+	b.passes(settled)
+	want := "-- 9 new --\n"
+	for i := range 30 {
+		b.print(fmt.Sprintf("%d\n", i), newRow)
+		want += fmt.Sprintf("%d\n", i)
+	}
+	b.passes(drawEvery)
+	b.shows(want + "> |")
+	// Nor while another program writes.
+	b.leaveTerminal()
+	b.press("\x1b[I")
+	b.print("a\n", newRow)
+	fmt.Fprint(b.vt, "$ \n")
+	b.print("b\n", newRow)
+	b.shows(want + ">\n-- 1 new --\na\n$\nb\n|")
 }
