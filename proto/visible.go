@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"unicode"
+	"unicode/utf16"
 	"unicode/utf8"
 )
 
@@ -11,14 +12,24 @@ import (
 // characters, newlines among them, bidirectional controls, zero-width and other
 // invisible characters and bytes that are not UTF-8 become \x.., \u.... or
 // \U......... Everything else stays.
-func Visible(s string) string { return visible(s, func(string, rune, string) bool { return false }) }
+func Visible(s string) string { return visible(s, never, writeOut) }
 
 // VisibleText is Visible for the text of a message. Newlines and tabs stay, and
 // the joiners that emoji and the spelling of some languages need.
-func VisibleText(s string) string { return visible(s, belongs) }
+func VisibleText(s string) string { return visible(s, belongs, writeOut) }
+
+// VisibleJSON is a JSON text of the same value, with escapes for all characters
+// that Visible writes out.
+func VisibleJSON(text string) string {
+	return visible(text, never, func(b *strings.Builder, r rune) {
+		for _, unit := range utf16.AppendRune(nil, r) {
+			fmt.Fprintf(b, `\u%04x`, unit)
+		}
+	})
+}
 
 // visible writes out the invisible characters, unless they stay by their context.
-func visible(s string, stays func(before string, r rune, after string) bool) string {
+func visible(s string, stays func(before string, r rune, after string) bool, writeOut func(*strings.Builder, rune)) string {
 	if isPlain(s) {
 		return s
 	}
@@ -30,16 +41,25 @@ func visible(s string, stays func(before string, r rune, after string) bool) str
 			fmt.Fprintf(&b, `\x%02x`, s[i])
 		case !isInvisible(r) || stays(s[:i], r, s[i+size:]):
 			b.WriteString(s[i : i+size])
-		case r < utf8.RuneSelf:
-			fmt.Fprintf(&b, `\x%02x`, r)
-		case r <= 0xffff:
-			fmt.Fprintf(&b, `\u%04x`, r)
 		default:
-			fmt.Fprintf(&b, `\U%08x`, r)
+			writeOut(&b, r)
 		}
 		i += size
 	}
 	return b.String()
+}
+
+func never(string, rune, string) bool { return false }
+
+func writeOut(b *strings.Builder, r rune) {
+	switch {
+	case r < utf8.RuneSelf:
+		fmt.Fprintf(b, `\x%02x`, r)
+	case r <= 0xffff:
+		fmt.Fprintf(b, `\u%04x`, r)
+	default:
+		fmt.Fprintf(b, `\U%08x`, r)
+	}
 }
 
 // isPlain reports whether s is printable ASCII, as most text is.

@@ -1,6 +1,7 @@
 package proto
 
 import (
+	"encoding/json"
 	"strings"
 	"testing"
 	"unicode"
@@ -77,6 +78,27 @@ func TestRow23VisibleText(t *testing.T) {
 	}
 }
 
+// Row 23: JSON has the same value, and nothing in it acts on a terminal or hides.
+func TestRow23VisibleJSON(t *testing.T) {
+	for value, want := range map[string]string{
+		"plain, Ação, 王, 😀, ❤\ufe0f":        `"plain, Ação, 王, 😀, ❤` + "\ufe0f" + `"`,
+		"\n\x1b\"":                          `"\n\u001b\""`,
+		"\x7f\u0080\u009b\u009f\u00a0":      `"\u007f\u0080\u009b\u009f` + "\u00a0" + `"`,
+		"\u202a\u202e\u2066\u2069":          `"\u202a\u202e\u2066\u2069"`,
+		"\u200e\u200f\u061c\u2028\u2029":    `"\u200e\u200f\u061c\u2028\u2029"`,
+		"\u200b\u200d\ufeff\u00ad":          `"\u200b\u200d\ufeff\u00ad"`,
+		"\U000e0041\U0001d173\U000e0100":    `"\udb40\udc41\ud834\udd73\udb40\udd00"`,
+		`\u202e \\u202e`:                    `"\\u202e \\\\u202e"`,
+		"👨\u200d👩" + `\` + "\u200d" + `"\n`: `"👨\u200d👩\\\u200d\"\\n"`,
+	} {
+		got := VisibleJSON(string(MustMarshal(value)))
+		var again string
+		if err := json.Unmarshal([]byte(got), &again); err != nil || again != value || got != want {
+			t.Errorf("%+q is written as %+q, want %+q; it means %+q, %v", value, got, want, again, err)
+		}
+	}
+}
+
 // FuzzVisible: the shown text acts on nothing and stands for one text.
 func FuzzVisible(f *testing.F) {
 	corpus.Add(f, func(s string) bool { return Visible(s) == s }, []string{"João, 日本語, ❤\ufe0f"},
@@ -92,6 +114,10 @@ func FuzzVisible(f *testing.F) {
 		text := VisibleText(s)
 		if again := VisibleText(text); again != text || Visible(text) != shown {
 			t.Fatalf("%q is shown as the text %q, and that as %q", s, text, again)
+		}
+		valid, again := strings.ToValidUTF8(s, "?"), ""
+		if err := json.Unmarshal([]byte(VisibleJSON(string(MustMarshal(valid)))), &again); err != nil || again != valid {
+			t.Fatalf("%q is %q in JSON, %v", valid, again, err)
 		}
 		for _, r := range shown {
 			if r < ' ' || r == 0x7f || !unicode.IsGraphic(r) && unicode.In(r, unicode.Cc, unicode.Cf, unicode.Zl, unicode.Zp) || unicode.Is(unicode.Bidi_Control, r) {

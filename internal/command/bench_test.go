@@ -27,7 +27,7 @@ func BenchmarkSendLines(b *testing.B) {
 			s := &sender{out: newDisplay(sys, options{json: json}), c: idleTalker{newFakeTalker()}, names: []string{"bob"}}
 			b.ReportAllocs()
 			b.ResetTimer()
-			if err := s.sendAll(context.Background(), newPipedLines(bytes.NewReader(in))); err != nil {
+			if err := s.sendAll(context.Background(), newPipedLines(bytes.NewReader(in), '\n')); err != nil {
 				b.Fatal(err)
 			}
 		})

@@ -33,6 +33,7 @@ type look int
 
 const (
 	plainLook  look = iota // of recv: one line for a script
+	zeroLook               // of recv -0: name, tab, text, NUL
 	promptLook             // of the prompt, as in the original
 )
 
@@ -205,11 +206,14 @@ func (p *presenter) message(m *client.Message, now time.Time) {
 	if p.out.json {
 		return
 	}
-	if p.look == plainLook {
+	switch p.look {
+	case plainLook:
 		p.out.message(plainHead(m), m.Text)
-		return
+	case zeroLook:
+		p.out.exact(zeroMessage(m))
+	default:
+		p.out.message(p.promptHead(m, now), m.Text)
 	}
-	p.out.message(p.promptHead(m, now), m.Text)
 }
 
 // introduce shows the certificate behind a first message.
@@ -230,6 +234,12 @@ func plainHead(m *client.Message) string {
 		return "[" + from + " → " + visibleNames(m.To) + "] " + from + ": "
 	}
 	return from + ": "
+}
+
+// zeroMessage is a message for a program, which its text cannot end: a NUL
+// within is written out.
+func zeroMessage(m *client.Message) string {
+	return proto.Visible(m.From) + "\t" + strings.ReplaceAll(m.Text, "\x00", `\x00`) + "\x00"
 }
 
 // promptHead is the head of a message at the prompt.

@@ -44,6 +44,8 @@ func TestEveryExitStatus(t *testing.T) {
 		{2, "alice", "", []string{"nonsense"}},
 		{2, "alice", "", []string{"-nonsense", "list"}},
 		{2, "alice", "", []string{"send"}},
+		{2, "alice", "", []string{"send", "-0", "bob", "text"}},
+		{2, "alice", "", []string{"-json", "recv", "-0"}},
 		{2, "", "", []string{"-card", w.Path("lab", "alice"), "list"}}, // no name
 		{2, "bob", "", []string{"-state", w.Path("state-alice"), "list"}},
 		{3, "alice", "", []string{"-relay", "127.0.0.1:1", "list"}},

@@ -43,7 +43,7 @@ func (o *historyOptions) run(a *app, _ context.Context, args []string) error {
 		if err != nil {
 			return err
 		}
-		a.out.text(string(proof)) // no newline: every byte of a proof counts
+		a.out.exact(string(proof))
 		return nil
 	}
 	return showHistory(a.out, historyIn(state), o.peer)

@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 	"unicode/utf8"
+
+	"chatsecure/proto"
 )
 
 // schema is a JSON Schema (draft 2020-12), as far as doc/schema.json uses it.
@@ -46,6 +48,9 @@ func (s *schema) checkLines(t testing.TB, output string) map[string]int {
 		text, whole := strings.CutSuffix(line, "\n")
 		if !whole || !utf8.ValidString(text) {
 			t.Errorf("not a line of UTF-8: %.200q", line)
+		}
+		if proto.Visible(text) != text {
+			t.Errorf("it acts on a terminal, or hides: %.200q", text)
 		}
 		var v map[string]any
 		if err := json.Unmarshal([]byte(text), &v); err != nil {

@@ -38,7 +38,7 @@ func (a *app) input() lineSource {
 			return &typedLines{t: t}
 		}
 	}
-	return newPipedLines(a.Stdin)
+	return newPipedLines(a.Stdin, '\n')
 }
 
 // lineBatch bounds the lines handed on at once.
@@ -59,10 +59,10 @@ type readBatch struct {
 	err   error // comes after lines
 }
 
-func newPipedLines(r io.Reader) *pipedLines {
+func newPipedLines(r io.Reader, end byte) *pipedLines {
 	p := &pipedLines{batches: make(chan readBatch)}
 	go func() {
-		in := lineReader{r: bufio.NewReaderSize(r, readBuffer)}
+		in := lineReader{r: bufio.NewReaderSize(r, readBuffer), end: end}
 		for {
 			lines, err := in.batch()
 			p.batches <- readBatch{lines, err}
@@ -109,6 +109,7 @@ func (p *pipedLines) got(b readBatch) ([]inputLine, error) {
 // lineReader splits what it reads into lines of at most proto.MaxText bytes.
 type lineReader struct {
 	r      *bufio.Reader
+	end    byte // of a line
 	number int
 }
 
@@ -127,14 +128,14 @@ func (l *lineReader) batch() (lines []inputLine, err error) {
 // buffered reports whether a whole line has arrived.
 func (l *lineReader) buffered() bool {
 	waiting, _ := l.r.Peek(l.r.Buffered())
-	return bytes.IndexByte(waiting, '\n') >= 0
+	return bytes.IndexByte(waiting, l.end) >= 0
 }
 
 func (l *lineReader) next() (inputLine, error) {
 	var long []byte
 	tooLong := false
 	for {
-		part, err := l.r.ReadSlice('\n')
+		part, err := l.r.ReadSlice(l.end)
 		switch {
 		case tooLong: // drop the rest
 		case len(long)+len(part) > proto.MaxText+1:
@@ -155,7 +156,7 @@ func (l *lineReader) next() (inputLine, error) {
 		if len(long) > 0 {
 			part = long
 		}
-		return checkLine(l.number, bytes.TrimSuffix(part, []byte("\n")), tooLong), nil
+		return checkLine(l.number, bytes.TrimSuffix(part, []byte{l.end}), tooLong), nil
 	}
 }
 

@@ -51,13 +51,26 @@ func TestLinesOfInput(t *testing.T) {
 		{"too long by one, no newline", long + "x", []string{"!too-long"}},
 		{"far too long", strings.Repeat("y", 3*proto.MaxText) + "\nb\n", []string{"!too-long", "b"}},
 	}
+	// With -0 a NUL ends what a newline ends else, and a newline is a character.
+	swapped := strings.NewReplacer("\n", "\x00", "\x00", "\n")
+	for _, c := range cases[:len(cases):len(cases)] {
+		c.name, c.in, c.want = c.name+", with -0", swapped.Replace(c.in), slices.Clone(c.want)
+		for i := range c.want {
+			c.want[i] = swapped.Replace(c.want[i])
+		}
+		cases = append(cases, c)
+	}
 	for _, c := range cases {
+		end := byte('\n')
+		if strings.HasSuffix(c.name, "-0") {
+			end = 0
+		}
 		for how, r := range map[string]io.Reader{
 			"at once": strings.NewReader(c.in), "by halves": iotest.HalfReader(strings.NewReader(c.in)),
 			"data with the end": iotest.DataErrReader(strings.NewReader(c.in)),
 		} {
 			var got []string
-			for i, line := range allLines(t, newPipedLines(r)) {
+			for i, line := range allLines(t, newPipedLines(r, end)) {
 				if line.number != i+1 {
 					t.Errorf("%s: line %d has the number %d", c.name, i+1, line.number)
 				}
@@ -76,7 +89,7 @@ func TestLinesOfInput(t *testing.T) {
 
 func TestInputThatFails(t *testing.T) {
 	broken := errors.New("broken")
-	source := newPipedLines(io.MultiReader(strings.NewReader("a\nb\n"), iotest.ErrReader(broken)))
+	source := newPipedLines(io.MultiReader(strings.NewReader("a\nb\n"), iotest.ErrReader(broken)), '\n')
 	var got []inputLine
 	var err error
 	for err == nil {
@@ -93,7 +106,7 @@ func TestInputThatFails(t *testing.T) {
 func TestInputWaitsForNobody(t *testing.T) {
 	r, w := io.Pipe()
 	defer w.Close()
-	source := newPipedLines(r)
+	source := newPipedLines(r, '\n')
 	if lines, err := source.ready(); len(lines) != 0 || err != nil {
 		t.Errorf("%v %v", lines, err)
 	}
@@ -105,7 +118,7 @@ func TestInputWaitsForNobody(t *testing.T) {
 }
 
 func TestBatchesAreBounded(t *testing.T) {
-	in := lineReader{r: bufio.NewReaderSize(strings.NewReader(strings.Repeat("a\n", 3*lineBatch)), readBuffer)}
+	in := lineReader{r: bufio.NewReaderSize(strings.NewReader(strings.Repeat("a\n", 3*lineBatch)), readBuffer), end: '\n'}
 	lines, err := in.batch()
 	if len(lines) != lineBatch || err != nil {
 		t.Errorf("a batch of %d lines %v", len(lines), err)

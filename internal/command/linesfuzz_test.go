@@ -59,7 +59,7 @@ func FuzzPrompt(f *testing.F) {
 // the reads.
 func FuzzLines(f *testing.F) {
 	read := func(r io.Reader, size int) (lines []inputLine) {
-		in := lineReader{r: bufio.NewReaderSize(r, size)}
+		in := lineReader{r: bufio.NewReaderSize(r, size), end: '\n'}
 		for {
 			batch, err := in.batch()
 			lines = append(lines, batch...)

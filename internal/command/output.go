@@ -94,17 +94,29 @@ func (d *display) text(s string) {
 	d.note(err)
 }
 
+// exact writes data to its last byte. A terminal gets it safe to show.
+func (d *display) exact(s string) {
+	if d.outCols() > 0 {
+		d.line(messageText(s))
+		return
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	_, err := d.out.WriteString(s)
+	d.note(err)
+}
+
 // object writes a line of JSON and flushes it.
 func (d *display) object(v any) {
 	d.objectLater(v)
 	d.flush()
 }
 
-// objectLater writes a line of JSON. The caller flushes soon.
+// objectLater writes a line of JSON, as all JSON is written. The caller flushes soon.
 func (d *display) objectLater(v any) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.out.Write(proto.MustMarshal(v))
+	d.out.WriteString(proto.VisibleJSON(string(proto.MustMarshal(v))))
 	d.note(d.out.WriteByte('\n'))
 }
 

@@ -204,7 +204,7 @@ func TestShownIsREAD(t *testing.T) {
 			return paper.Write(b)
 		})
 		s := newPromptRun(newDisplay(sys, options{quiet: true}), c, time.Minute, time.Now)
-		s.lines = newPipedLines(in)
+		s.lines = newPipedLines(in, '\n')
 		message := func(text string) {
 			m := &client.Message{ID: text, From: "Bruno", FromConn: "1", To: []string{"ana"}, Text: text}
 			c.events <- []client.Event{{Type: client.EventMessage, Time: time.Now(), Message: m}}
@@ -240,7 +240,7 @@ func TestWhoisOfTheRefused(t *testing.T) {
 	} {
 		sys, _, said := fakeSystem("")
 		s := newPromptRun(newDisplay(sys, options{}), c, time.Minute, time.Now)
-		s.lines = newPipedLines(strings.NewReader("whois " + name + "\n"))
+		s.lines = newPipedLines(strings.NewReader("whois "+name+"\n"), '\n')
 		err := s.readAll(t.Context())
 		if s.failed != 4 || !strings.HasPrefix(said.String(), want) || strings.Count(said.String(), "error") != 1 {
 			t.Errorf("%s: status %d (%v), said %q", name, s.failed, err, said)
@@ -255,7 +255,7 @@ func TestPromptEndsWithoutWatch(t *testing.T) {
 	c.watchErr = fail.Errorf(proto.Lost, "the client has ended")
 	sys, _, _ := fakeSystem("")
 	s := newPromptRun(newDisplay(sys, options{}), c, time.Minute, time.Now)
-	s.people, s.lines = true, newPipedLines(strings.NewReader(""))
+	s.people, s.lines = true, newPipedLines(strings.NewReader(""), '\n')
 	if err := s.run(t.Context()); err != c.watchErr {
 		t.Errorf("it ended with %v", err)
 	}

@@ -18,18 +18,23 @@ type recvOptions struct {
 	n    int           // number of messages; 0: no end
 	from string        // sender; "": all
 	time time.Duration // 0: no end
+	zero bool          // texts exactly as they came, each with a NUL at its end
 }
 
 func (o *recvOptions) flags(f *flag.FlagSet) runner {
 	f.Var(checked[int]{&o.n, positive}, "n", "")
 	f.Var(checked[string]{&o.from, oneName}, "from", "")
 	f.Var(checked[time.Duration]{&o.time, duration(1, forEver)}, "for", "")
+	f.BoolVar(&o.zero, "0", false, "")
 	return o.run
 }
 
 func (o *recvOptions) run(a *app, ctx context.Context, args []string) error {
 	if err := noArguments("recv", args); err != nil {
 		return err
+	}
+	if o.zero && a.opt.json {
+		return usageError("-0 and -json exclude one another")
 	}
 	c, err := a.connect(ctx, proto.TakesMessages, nil)
 	if err != nil {
@@ -59,6 +64,9 @@ func (r *receiver) run(ctx context.Context) error {
 		defer cancel()
 	}
 	r.take = r.wants
+	if r.opt.zero {
+		r.look = zeroLook
+	}
 	for !r.enough() {
 		events, err := r.c.Next(waiting)
 		shown, writeErr := r.present(events)

@@ -36,12 +36,26 @@ func TestRecvLines(t *testing.T) {
 	c := newFakeTalker()
 	c.events <- []client.Event{
 		message("Bruno", "Bom dia!", "ana"),
-		message("Bruno", "a\nb\x1b[2J\u202e\u200b", "ana"),
+		message("Bruno", "a\nb\x1b[2J\u202e\u200b\tc", "ana"),
 		message("carla", "to us", "ana", "bruno"),
 	}
 	out := new(tty.Paper)
 	status, stderr := recvWith(c, options{quiet: true}, recvOptions{n: 3}, out)
-	want := "Bruno: Bom dia!\nBruno: a\\x0ab\\x1b[2J\\u202e\\u200b\n[carla → ana, bruno] carla: to us\n"
+	want := "Bruno: Bom dia!\nBruno: a\\x0ab\\x1b[2J\\u202e\\u200b\tc\n[carla → ana, bruno] carla: to us\n"
+	if status != 0 || out.String() != want || stderr != "" || len(c.shown) != 3 {
+		t.Errorf("exit status %d, %q %q, %d are READ", status, out.String(), stderr, len(c.shown))
+	}
+}
+
+// TestRecvZero: -0 writes texts exactly, and no text can begin a further message.
+func TestRecvZero(t *testing.T) {
+	c := newFakeTalker()
+	c.events <- []client.Event{
+		message("Bruno", "a\nb\x1b\u202e\tc\n", "ana", "carla"), message("carla", "", "ana"), message("carla", "x\x00bruno\ty", "ana"),
+	}
+	out := new(tty.Paper)
+	status, stderr := recvWith(c, options{quiet: true}, recvOptions{n: 3, zero: true}, out)
+	want := "Bruno\ta\nb\x1b\u202e\tc\n\x00carla\t\x00carla\tx\\x00bruno\ty\x00"
 	if status != 0 || out.String() != want || stderr != "" || len(c.shown) != 3 {
 		t.Errorf("exit status %d, %q %q, %d are READ", status, out.String(), stderr, len(c.shown))
 	}

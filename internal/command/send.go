@@ -28,12 +28,14 @@ type sendOptions struct {
 	names    []string
 	text     string
 	hasText  bool // false: each line of standard input is a message
+	zero     bool // or what ends with a NUL
 }
 
 func (o *sendOptions) flags(f *flag.FlagSet) runner {
 	o.level = "delivered"
 	f.Var(checked[string]{&o.level, oneOf("sent", "delivered", "read")}, "wait", "")
 	f.Var(checked[time.Duration]{&o.waitPeer, duration(0, forEver)}, "wait-peer", "")
+	f.BoolVar(&o.zero, "0", false, "")
 	return o.run
 }
 
@@ -47,6 +49,9 @@ func (o *sendOptions) take(args []string) (err error) {
 	}
 	if len(args) > 1 {
 		o.text, o.hasText = strings.Join(args[1:], " "), true
+	}
+	if o.zero && o.hasText {
+		return usageError("-0 is for messages on standard input, and there is a text already")
 	}
 	return nil
 }
@@ -68,7 +73,10 @@ func (o *sendOptions) run(a *app, ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	if lines == nil {
+	switch {
+	case o.zero:
+		lines = newPipedLines(a.Stdin, 0)
+	case lines == nil:
 		lines = a.input()
 	}
 	s := &sender{out: a.out, c: c, names: o.names}

@@ -32,7 +32,7 @@ func sendWith(t *testing.T, c closingTalker, opt options, input string) (status 
 	p := &presenter{out: a.out, c: c, take: takeNone}
 	ctx := context.Background()
 	reading, followed := p.followAside(ctx)
-	err := s.run(ctx, reading, newPipedLines(strings.NewReader(input)), history.StatusDelivered, time.Second)
+	err := s.run(ctx, reading, newPipedLines(strings.NewReader(input), '\n'), history.StatusDelivered, time.Second)
 	c.Close(ctx)
 	<-followed
 	return a.finish(err), out.String(), errw.String()
@@ -136,7 +136,7 @@ func TestSendNoticesTheEndOfTheClient(t *testing.T) {
 	reading, followed := p.followAside(context.Background())
 	r, w := tty.Pipe(t)
 	defer w.Close()
-	err := s.run(context.Background(), reading, newPipedLines(r), history.StatusDelivered, time.Second)
+	err := s.run(context.Background(), reading, newPipedLines(r, '\n'), history.StatusDelivered, time.Second)
 	<-followed
 	if status := a.finish(err); status != 3 || !strings.Contains(stderr.String(), "the relay was lost") {
 		t.Errorf("exit status %d, %q", status, stderr.String())
@@ -192,7 +192,7 @@ func TestReceiptAfterItsMessage(t *testing.T) {
 			c := newFakeTalker()
 			sys, stdout, _ := fakeSystem("")
 			s := newPromptRun(newDisplay(sys, options{json: true, quiet: true}), fastTalker{c}, time.Second, time.Now)
-			s.lines = newPipedLines(strings.NewReader("bruno: one\nbruno: two\n"))
+			s.lines = newPipedLines(strings.NewReader("bruno: one\nbruno: two\n"), '\n')
 			err := s.run(t.Context())
 			c.Close(t.Context())
 			<-s.presented

@@ -32,9 +32,9 @@ Commands:
         the connected people
   whois NAME
         the certificate, chain, revocation and remembered identity of a person
-  send [-wait sent|delivered|read] [-wait-peer D] NAME[,NAME...] [TEXT...]
+  send [-wait sent|delivered|read] [-wait-peer D] [-0] NAME[,NAME...] [TEXT...]
         send a message; without TEXT, each line of standard input is one
-  recv [-n N] [-from NAME] [-for D]
+  recv [-n N] [-from NAME] [-for D] [-0]
         print messages, one a line
   pipe [-send|-recv] [-wait-peer D] NAME
         bytes, both ways unless told, to a pipe of NAME's
@@ -113,7 +113,7 @@ The connected people.
 
 The certificate, chain, revocation and remembered identity of a person.
 `},
-	{"send", func(f *flag.FlagSet) runner { return new(sendOptions).flags(f) }, `usage: client [options] send [-wait sent|delivered|read] [-wait-peer D] NAME[,NAME...] [TEXT...]
+	{"send", func(f *flag.FlagSet) runner { return new(sendOptions).flags(f) }, `usage: client [options] send [-wait sent|delivered|read] [-wait-peer D] [-0] NAME[,NAME...] [TEXT...]
 
 Send a message; without TEXT, each line of standard input is one.
 
@@ -121,14 +121,17 @@ Send a message; without TEXT, each line of standard input is one.
                        (checked and stored by the receiver; the default) or
                        read
   -wait-peer D         wait until they connect, at most D (default 0)
+  -0                   messages on standard input end with a NUL instead of a
+                       newline, so that they can have lines
 `},
-	{"recv", func(f *flag.FlagSet) runner { return new(recvOptions).flags(f) }, `usage: client [options] recv [-n N] [-from NAME] [-for D]
+	{"recv", func(f *flag.FlagSet) runner { return new(recvOptions).flags(f) }, `usage: client [options] recv [-n N] [-from NAME] [-for D] [-0]
 
 Print messages, one a line.
 
   -n N                 end after so many messages
   -from NAME           only from NAME; others stay unread
   -for D               end after so long; with 6 if fewer than -n came
+  -0                   for each the name, a tab, the exact text and a NUL
 `},
 	{"pipe", func(f *flag.FlagSet) runner { return new(pipeOptions).flags(f) }, `usage: client [options] pipe [-send|-recv] [-wait-peer D] NAME
 

@@ -37,8 +37,8 @@ _chatsecure_client() {
 	'') COMPREPLY=($(compgen -W "-relay -name -card -pin-file -state -ca-bundle -only-ca -crl -crl-policy -fetch -fetch-private -fingerprint -accept-new -keep -key -ciphers -batch -timeout -json -q -v -version -h list whois send recv pipe history verify card crl trust logout release doctor completion" -- "$cur")) ;;
 	list) COMPREPLY=($(compgen -W "" -- "$cur")) ;;
 	whois) COMPREPLY=($(compgen -W " $(client -q trust 2>/dev/null | sed -n 's/^peer \([^ ]*\) .*/\1/p')" -- "$cur")) ;;
-	send) COMPREPLY=($(compgen -W "-wait -wait-peer $(client -q trust 2>/dev/null | sed -n 's/^peer \([^ ]*\) .*/\1/p')" -- "$cur")) ;;
-	recv) COMPREPLY=($(compgen -W "-n -from -for" -- "$cur")) ;;
+	send) COMPREPLY=($(compgen -W "-wait -wait-peer -0 $(client -q trust 2>/dev/null | sed -n 's/^peer \([^ ]*\) .*/\1/p')" -- "$cur")) ;;
+	recv) COMPREPLY=($(compgen -W "-n -from -for -0" -- "$cur")) ;;
 	pipe) COMPREPLY=($(compgen -W "-send -recv -wait-peer $(client -q trust 2>/dev/null | sed -n 's/^peer \([^ ]*\) .*/\1/p')" -- "$cur")) ;;
 	history) COMPREPLY=($(compgen -W "-peer -verify -export" -- "$cur")) ;;
 	verify) COMPREPLY=($(compgen -W "" -- "$cur")) ;;
