@@ -92,7 +92,7 @@ func Open(ctx context.Context, spec string, opt Options) (Card, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, cancelled(err)
 	}
-	if spec != "" && !isURI(spec) {
+	if spec != "" && !IsURI(spec) {
 		return openSoftware(spec, opt)
 	}
 	u, err := parseURI(spec)
@@ -110,7 +110,7 @@ func Survey(ctx context.Context, spec string, opt Options) (*Report, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, cancelled(err)
 	}
-	if spec != "" && !isURI(spec) {
+	if spec != "" && !IsURI(spec) {
 		return surveySoftware(spec, opt), nil
 	}
 	u, err := parseURI(spec)
@@ -138,9 +138,9 @@ func Keys(ctx context.Context, spec string, opt Options) ([]KeyReport, error) {
 	return token.keys(ctx)
 }
 
-// isURI reports whether spec is meant as a PKCS#11 URI. The case of a scheme
+// IsURI reports whether spec is meant as a PKCS#11 URI. The case of a scheme
 // does not matter (RFC 3986, section 3.1).
-func isURI(spec string) bool {
+func IsURI(spec string) bool {
 	return len(spec) >= len(uriScheme) && strings.EqualFold(spec[:len(uriScheme)], uriScheme)
 }
 

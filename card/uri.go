@@ -219,3 +219,12 @@ func isUnreserved(c byte) bool {
 func notNameChar(r rune) bool {
 	return !('0' <= r && r <= '9' || 'a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || r == '-' || r == '_')
 }
+
+// TokenURI returns the URI that names a token of a module.
+func TokenURI(module string, t *TokenReport) string {
+	u := uriScheme + "token=" + escape(t.Label)
+	if t.Serial != "" {
+		u += ";serial=" + escape(t.Serial)
+	}
+	return u + "?module-path=" + strings.ReplaceAll(escape(module), "%2F", "/")
+}

@@ -143,7 +143,7 @@ func FuzzURI(f *testing.F) {
 		"pkcs11:token=Cart%C3%A3o%20de%20Cidad%C3%A3o;object=a;id=%45%00?module-path=/usr/local/lib/libpteidpkcs11.so&pin-source=file:/run/pin",
 	})
 	f.Fuzz(func(t *testing.T, s string) {
-		if s != "" && !isURI(s) {
+		if s != "" && !IsURI(s) {
 			return
 		}
 		u, err := parseURI(s)

@@ -17,7 +17,7 @@ import (
 // everybody else it does nothing.
 func (a *app) firstMinutes(ctx context.Context) error {
 	opt := &a.opt
-	if opt.name != "" || opt.card != "" || opt.relay != defaultRelay || opt.json {
+	if opt.name != "" || opt.card != "" || opt.relay != defaultRelay || opt.json || opt.file != nil && len(opt.file.Settings) > 0 {
 		return nil
 	}
 	dir, err := a.stateDir()
@@ -66,21 +66,22 @@ func firstSteps(addr string, card, relay bool, noCard string) string {
 		b.WriteString("  1. A card: one is in the reader (client card shows it).\n")
 	} else {
 		fmt.Fprintf(&b, "  1. A card: %s.\n", proto.Visible(noCard))
-		b.WriteString("     Put one into the reader, or name one of several with -card; client card\n" +
-			"     shows the readers. Or make a lab with software cards, in the source:\n" +
+		b.WriteString("     Put one into the reader; client card shows the readers. Or, in the source,\n" +
+			"     make a lab with software cards, which needs no step more than its own\n" +
+			"     relay, sh lab/relay.sh:\n" +
 			"     go run ./testdata/pki -out lab alice bob\n" +
-			"     and say -card lab/alice -ca-bundle lab/ca-bundle.pem -crl lab/crl\n")
+			"     client -state lab/state/alice\n")
 	}
 	if relay {
 		fmt.Fprintf(&b, "  2. A relay: one answers at %s.\n", addr)
 	} else {
-		fmt.Fprintf(&b, "  2. A relay: none answers at %s. Name yours with -relay HOST:PORT,\n"+
-			"     or start one: relay (in a lab: relay -ca-bundle lab/ca-bundle.pem)\n", addr)
+		fmt.Fprintf(&b, "  2. A relay: none answers at %s. Ask for the address of yours, or\n"+
+			"     start one: relay\n", addr)
 	}
-	b.WriteString("  3. Its fingerprint: ask its operator what relay -fingerprint prints, and\n" +
-		"     compare it with what client shows at the first connection.\n" +
-		"  4. A name: client -relay HOST:PORT -name NAME\n" +
-		"     Each name has a state directory of its own: the second one on a machine\n" +
-		"     needs -state DIR.\n\n")
+	b.WriteString("  3. client init asks for relay, name and card, checks them, and writes them\n" +
+		"     down. After that, client is enough. Each name has a state directory of its\n" +
+		"     own: a second one on this machine needs -state DIR.\n" +
+		"  4. The relay's fingerprint: ask its operator what relay -fingerprint prints,\n" +
+		"     and compare it with what client shows at the first connection.\n\n")
 	return b.String()
 }

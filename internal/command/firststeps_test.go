@@ -23,8 +23,8 @@ func TestFirstMinutes(t *testing.T) {
 	}
 	r := bare()
 	last := 0
-	for _, step := range []string{"Nothing is set up", "1. A card: ", "client card", "2. A relay: ", "3. Its fingerprint",
-		"relay -fingerprint", "4. A name", "-name NAME", "client: error: "} {
+	for _, step := range []string{"Nothing is set up", "1. A card: ", "client card", "2. A relay: ", "3. client init", "-state DIR",
+		"4. The relay's fingerprint", "relay -fingerprint", "client: error: "} {
 		at := strings.Index(r.Stderr, step)
 		if at < last {
 			t.Errorf("%q does not stand where it should in\n%s", step, r.Stderr)
@@ -59,7 +59,7 @@ func TestFirstMinutesAtATerminal(t *testing.T) {
 	a := &app{System: sys, opt: opt, out: newDisplay(sys, opt)}
 	a.tty = fakeTerminal(stderr)
 	t.Setenv("SOFTHSM2_CONF", "/dev/null")
-	if status := a.finish(a.firstMinutes(t.Context())); status != 5 || !strings.Contains(stderr.String(), "4. A name") ||
+	if status := a.finish(a.firstMinutes(t.Context())); status != 5 || !strings.Contains(stderr.String(), "client init") ||
 		!strings.Contains(stderr.String(), "client: hint: the steps above") {
 		t.Errorf("exit status %d, said %q", status, stderr.String())
 	}

@@ -30,7 +30,8 @@ type options struct {
 	keyGiven                       bool
 	ciphers                        suites
 	keep, timeout                  time.Duration
-	file                           *state.Config // with options of commands too; nil without a state directory
+	typed                          map[string]string // the options of the command line, as given
+	file                           *state.Config     // with options of commands too; nil without a state directory
 }
 
 // Defaults of the command line.
@@ -85,6 +86,12 @@ func parseGlobal(args []string, env func(string) string) (o options, rest []stri
 	if err := parseFlags(f, args); err != nil {
 		return o, nil, err
 	}
+	f.Visit(func(f *flag.Flag) {
+		if o.typed == nil {
+			o.typed = make(map[string]string)
+		}
+		o.typed[f.Name] = f.Value.String()
+	})
 	if o.version {
 		return o, f.Args(), nil
 	}

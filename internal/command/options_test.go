@@ -57,7 +57,7 @@ func TestGlobalFlags(t *testing.T) {
 	}
 	for _, c := range cases {
 		got, rest, err := parseGlobal(strings.Fields(c.args), noEnv)
-		got.file = nil // of -state s, which has none
+		got.file, got.typed = nil, nil
 		if err != nil || !reflect.DeepEqual(got, c.want) || !slices.Equal(rest, c.rest) {
 			t.Errorf("%q: %+v %q %v, want %+v %q", c.args, got, rest, err, c.want, c.rest)
 		}

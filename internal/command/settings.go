@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"chatsecure/card"
 	"chatsecure/internal/state"
 	"chatsecure/proto"
 )
@@ -89,7 +90,7 @@ func set(f *flag.FlagSet, o *flag.Flag, value, dir string) (problem string) {
 	} else if value == "" {
 		return o.Name + " has no value"
 	}
-	if _, ok := o.Value.(*path); ok && dir != "" && !filepath.IsAbs(value) && !strings.HasPrefix(value, "pkcs11:") {
+	if _, ok := o.Value.(*path); ok && dir != "" && !filepath.IsAbs(value) && !card.IsURI(value) {
 		value = filepath.Join(dir, value)
 	}
 	if err := f.Set(o.Name, value); err != nil {

@@ -28,6 +28,8 @@ Messages are signed and encrypted end to end. People who are offline do not get
 them: the relay stores nothing.
 
 Commands:
+  init
+        write the options given, and answers to questions, into DIR/config
   list
         the connected people
   whois NAME
@@ -105,6 +107,15 @@ verification failed; 130, 143 ended by SIGINT or SIGTERM.
 
 // commands are in the order of -h.
 var commands = []command{
+	{"init", plain(runInit), `usage: client [options] init
+
+Write the options given, and answers to questions, into DIR/config.
+
+DIR is the state directory. At a terminal it asks for relay, name and card where
+they are not given, and checks each; -batch asks nothing. Paths become absolute.
+A file that is there keeps its other lines; an empty value takes a line away.
+-batch, -json, -q and -v are for init itself.
+`},
 	{"list", plain(runList), `usage: client [options] list
 
 The connected people.

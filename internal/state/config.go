@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -91,4 +92,31 @@ func (c *Config) Refuse(line int, format string, args ...any) error {
 		Code: proto.Usage, Message: c.Place(line) + ": " + fmt.Sprintf(format, args...),
 		Hint: "a line is an option of client -h without its dash, and its value, as: relay 192.0.2.1:8080",
 	}
+}
+
+// Change returns the text of the file with other values of some options. An empty value takes
+// the option's line away, and every other line stays as it is.
+func (c *Config) Change(settings []Setting) ([]byte, error) {
+	lines := slices.Clone(c.lines)
+	for _, s := range settings {
+		at := slices.IndexFunc(lines, func(line string) bool { name, _ := split(line); return name == s.Name })
+		line := s.Name + " " + s.Value
+		if _, back := split(line); back != s.Value || strings.Contains(s.Value, "\n") {
+			return nil, fail.Errorf(proto.Usage, "%s cannot be written into a line of %s: %s", s.Name, proto.Visible(c.Path), proto.Visible(s.Value))
+		}
+		switch {
+		case s.Value == "" && at >= 0:
+			lines = slices.Delete(lines, at, at+1)
+		case s.Value == "":
+		case at >= 0:
+			lines[at] = line
+		default:
+			lines = append(lines, line)
+		}
+	}
+	text := []byte(strings.Join(lines, "\n") + "\n")
+	if len(text) > maxConfig {
+		return nil, fail.Errorf(proto.Usage, "%s would have %d bytes, at most %d are allowed", proto.Visible(c.Path), len(text), maxConfig)
+	}
+	return text, nil
 }

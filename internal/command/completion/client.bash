@@ -34,7 +34,8 @@ _chatsecure_client() {
 	history:-export|history:--export) return ;;
 	esac
 	case $command in
-	'') COMPREPLY=($(compgen -W "-relay -name -card -pin-file -state -ca-bundle -only-ca -crl -crl-policy -fetch -fetch-private -fingerprint -accept-new -keep -key -ciphers -batch -timeout -json -q -v -version -h list whois send recv pipe history verify card crl trust logout release doctor completion" -- "$cur")) ;;
+	'') COMPREPLY=($(compgen -W "-relay -name -card -pin-file -state -ca-bundle -only-ca -crl -crl-policy -fetch -fetch-private -fingerprint -accept-new -keep -key -ciphers -batch -timeout -json -q -v -version -h init list whois send recv pipe history verify card crl trust logout release doctor completion" -- "$cur")) ;;
+	init) COMPREPLY=($(compgen -W "" -- "$cur")) ;;
 	list) COMPREPLY=($(compgen -W "" -- "$cur")) ;;
 	whois) COMPREPLY=($(compgen -W " $(client -q trust 2>/dev/null | sed -n 's/^peer \([^ ]*\) .*/\1/p')" -- "$cur")) ;;
 	send) COMPREPLY=($(compgen -W "-wait -wait-peer -0 $(client -q trust 2>/dev/null | sed -n 's/^peer \([^ ]*\) .*/\1/p')" -- "$cur")) ;;

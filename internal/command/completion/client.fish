@@ -23,6 +23,7 @@ complete -c client -n __fish_use_subcommand -o q -d 'say less on standard error:
 complete -c client -n __fish_use_subcommand -o v -d 'say more on standard error'
 complete -c client -n __fish_use_subcommand -o version -d 'print the version'
 complete -c client -n __fish_use_subcommand -o h -d 'print this; after a COMMAND, its own options'
+complete -c client -n __fish_use_subcommand -a init -d 'write the options given, and answers to questions, into DIR/config'
 complete -c client -n __fish_use_subcommand -a list -d 'the connected people'
 complete -c client -n __fish_use_subcommand -a whois -d 'the certificate, chain, revocation and remembered identity of a person'
 complete -c client -n '__fish_seen_subcommand_from whois' -a '(client -q trust 2>/dev/null | sed -n \'s/^peer \\([^ ]*\\) .*/\\1/p\')'

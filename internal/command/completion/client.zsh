@@ -4,6 +4,7 @@ _chatsecure_client() {
 	local state line
 	local -a commands
 	commands=(
+		'init:write the options given, and answers to questions, into DIR/config'
 		'list:the connected people'
 		'whois:the certificate, chain, revocation and remembered identity of a person'
 		'send:send a message; without TEXT, each line of standard input is one'
@@ -48,6 +49,7 @@ _chatsecure_client() {
 	command) _describe command commands ;;
 	argument)
 		case $line[1] in
+		init) _arguments ;;
 		list) _arguments ;;
 		whois) _arguments '*:name:($(client -q trust 2>/dev/null | sed -n '\''s/^peer \([^ ]*\) .*/\1/p'\''))' ;;
 		send) _arguments '-wait[how far it must get; sent (the relay has it), delivered (checked and stored by the receiver; the default) or read]:LEVEL:(sent delivered read)' '-wait-peer[wait until they connect, at most D (default 0)]:D: ' '-0[messages on standard input end with a NUL instead of a newline, so that they can have lines]' '*:name:($(client -q trust 2>/dev/null | sed -n '\''s/^peer \([^ ]*\) .*/\1/p'\''))' ;;
