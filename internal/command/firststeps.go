@@ -66,11 +66,10 @@ func firstSteps(addr string, card, relay bool, noCard string) string {
 		b.WriteString("  1. A card: one is in the reader (client card shows it).\n")
 	} else {
 		fmt.Fprintf(&b, "  1. A card: %s.\n", proto.Visible(noCard))
-		b.WriteString("     Put one into the reader; client card shows the readers. Or, in the source,\n" +
-			"     make a lab with software cards, which needs no step more than its own\n" +
-			"     relay, sh lab/relay.sh:\n" +
-			"     go run ./testdata/pki -out lab alice bob\n" +
-			"     client -state lab/state/alice\n")
+		b.WriteString("     Put one into the reader; client card shows the readers. Or try a lab with\n" +
+			"     software cards first: in the source, this makes one, and prints its commands,\n" +
+			"     which need none of the steps below:\n" +
+			"     go run ./testdata/pki -out lab alice bob\n")
 	}
 	if relay {
 		fmt.Fprintf(&b, "  2. A relay: one answers at %s.\n", addr)

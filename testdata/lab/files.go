@@ -25,11 +25,13 @@ const (
 	certFile         = "cert.pem" // leaf first, then the chain without the root
 	keyFile          = "key.pem"  // PKCS#8
 	pinFile          = "pin"
-	stateDir         = "state" // for the commands printed by pki
+	stateDir         = "state" // of pki: state directories
+	relayName        = "relay" // of pki: the relay's among them
+	relayScript      = "relay.sh"
 )
 
 // reserved are the lab's own names in its directory.
-var reserved = []string{bundleFile, intermediateFile, caDir, aiaDir, crlDir, tokenDir, stateDir, softHSMConf}
+var reserved = []string{bundleFile, intermediateFile, caDir, aiaDir, crlDir, tokenDir, stateDir, relayName, relayScript, softHSMConf}
 
 // Write puts the lab into dir and makes dir if needed: the bundle, CAs, CRLs and a
 // software card for every holder (the last card issued to a name). Each file is

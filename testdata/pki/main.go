@@ -36,7 +36,8 @@ like cards since 2024, and the others RSA-2048.
   renew                               with -append: a new card for a NAME with a card;
                                       -revoke NAME revokes the old one
 
-DIR/ca-bundle.pem is for -ca-bundle, DIR/crl for -crl, DIR/NAME for -card.
+sh DIR/relay.sh starts a relay, and client -state DIR/state/NAME is NAME's client.
+DIR/ca-bundle.pem is for -only-ca, DIR/crl for -crl, DIR/NAME for -card.
 All CRLs are valid for thirty days; -append without NAME makes new ones.
 
 `
@@ -162,6 +163,9 @@ func (c *config) execute(stdout io.Writer) error {
 	if err := p.Write(c.out); err != nil {
 		return err
 	}
+	if err := c.writeStates(p, made); err != nil {
+		return err
+	}
 	var tokens *lab.Tokens
 	if c.softHSM {
 		if tokens, err = p.SoftHSM(c.out, made...); err != nil {
@@ -183,7 +187,7 @@ func (c *config) open() (*lab.PKI, error) {
 	case exists:
 		return lab.Load(c.out, lab.Options{})
 	}
-	names := []string{"ca-bundle.pem", "intermediates.pem", "ca", "crl", "aia", "tokens"}
+	names := []string{"ca-bundle.pem", "intermediates.pem", "ca", "crl", "aia", "tokens", "state", "relay.sh"}
 	for _, who := range c.people {
 		names = append(names, who.name)
 	}

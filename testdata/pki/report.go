@@ -49,43 +49,35 @@ func keyName(h *lab.Holder) string {
 	return fmt.Sprintf("%T", h.Key)
 }
 
-// commands prints lines for a shell. Each name has its own state directory, which
-// the client requires.
+// commands prints lines for a shell.
 func (r report) commands() {
 	if len(r.made) == 0 {
 		return
 	}
-	trust := " -ca-bundle " + quote(filepath.Join(r.c.out, "ca-bundle.pem")) + " -crl " + quote(filepath.Join(r.c.out, "crl"))
 	if url := r.p.BaseURL(); url != lab.DefaultBaseURL {
-		trust += " -fetch-private"
 		fmt.Fprintf(r.w, "\nserve %s at %s, so that CRLs and issuers can be fetched\n", r.c.out, url)
 	} else {
-		trust += " -fetch=false"
 		for _, h := range r.made {
 			if len(h.Chain) == 0 && h.Issuer != nil {
 				fmt.Fprintf(r.w, "note: %s's card has no CA certificates, and without -base-url they cannot be fetched\n", h.Name)
 			}
 		}
 	}
-	fmt.Fprintf(r.w, "\nbin/relay -listen 127.0.0.1:8080%s%s\n", r.state("relay"), trust)
+	fmt.Fprintf(r.w, "\nsh %s\n", quote(filepath.Join(r.c.out, "relay.sh")))
 	for _, h := range r.made {
-		r.client(h, " -card "+quote(filepath.Join(r.c.out, h.Name)), trust)
+		r.client(h, "")
 	}
 	if r.tokens == nil {
 		return
 	}
 	fmt.Fprintf(r.w, "\nexport SOFTHSM2_CONF=%s\n", quote(r.tokens.Conf))
 	for _, h := range r.made {
-		r.client(h, " -card "+quote(r.tokens.URI(h.Name))+" -pin-file "+quote(r.tokens.PINFile(h.Name)), trust)
+		r.client(h, " -card "+quote(r.tokens.URI(h.Name))+" -pin-file "+quote(r.tokens.PINFile(h.Name)))
 	}
 }
 
-func (r report) client(h *lab.Holder, card, trust string) {
-	fmt.Fprintf(r.w, "bin/client -relay 127.0.0.1:8080 -name %s%s%s%s\n", quote(h.Name), card, r.state(h.Name), trust)
-}
-
-func (r report) state(name string) string {
-	return " -state " + quote(filepath.Join(r.c.out, "state", name))
+func (r report) client(h *lab.Holder, card string) {
+	fmt.Fprintf(r.w, "bin/client -state %s%s\n", quote(filepath.Join(r.c.out, "state", h.Name)), card)
 }
 
 // quote makes s one word of a shell.
