@@ -104,7 +104,8 @@ func TestListAndWhois(t *testing.T) {
 	whois := w.Must("", "alice", "whois", "BOB")
 	wantLines(t, whois, "Nome           : "+holder.Leaf.Subject.CommonName, "Organização    : ", "Identificação  : ",
 		"Instituicao    : ", "País           : PT", "Válido até     : ", "Válido de      : ",
-		"Chain          : EC de Autenticação do Cartão de Cidadão 0001 → Cartão de Cidadão 001 → ", "Identity       : ",
+		"Chain          : EC de Autenticação do Cartão de Cidadão 0001 → Cartão de Cidadão 001 → ",
+		"Root           : Lab Raiz do Estado 001, from -ca-bundle", "Citizen's card : no", "Identity       : ",
 		"Revocation     : good: no revocation list names it ("+w.Path("lab", "crl")+"/auth.crl, of ", "Known          : unknown")
 	atPrompt := w.Must("whois bob\n", "alice")
 	wantLines(t, atPrompt, "Nome           : ", "Organização    : ", "Identificação  : ", "Instituicao    : ",

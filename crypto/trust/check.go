@@ -47,7 +47,10 @@ func (c check) holder(paths []path, at time.Time) (*Person, error) {
 	if err != nil {
 		return nil, err
 	}
-	person := &Person{Identity: identity, Leaf: chosen.certs[0], Path: chosen.certs, Signers: chosen.signers, Revocation: revocation}
+	person := &Person{
+		Identity: identity, Leaf: chosen.certs[0], Path: chosen.certs, Signers: chosen.signers, Revocation: revocation,
+		Anchor: chosen.kind.String(), Citizen: chosen.isCitizen(),
+	}
 	for _, p := range paths {
 		for _, cert := range p.certs[1:] {
 			if !slices.Contains(person.Authorities, cert) {

@@ -17,6 +17,8 @@ type Person struct {
 	Identity    [32]byte            // PROTOCOL.md, "Identity"
 	Leaf        *x509.Certificate   // the card's authentication certificate
 	Path        []*x509.Certificate // leaf first, anchor last
+	Anchor      string              // AnchorPinned, AnchorGiven or AnchorMozilla
+	Citizen     bool                // the certificate is a Cartão de Cidadão's
 	Authorities []*x509.Certificate // of all paths, in any order
 	Signers     []*x509.Certificate // others that lead to the anchor, and may sign its authorities' lists
 	Key         *PublicKey          // K

@@ -25,7 +25,11 @@ func isCitizen(t *testing.T, person *Person) bool {
 	t.Helper()
 	number, err := civilNumber(person.Leaf)
 	must(t, err)
-	return person.Identity == proto.HashTuple("identity", citizenDomain, number)
+	citizen := person.Identity == proto.HashTuple("identity", citizenDomain, number)
+	if person.Citizen != citizen {
+		t.Errorf("the person is a citizen: %v, and has a citizen's identity: %v", person.Citizen, citizen)
+	}
+	return citizen
 }
 
 // The identity, written out byte by byte, for both domains.
@@ -35,14 +39,14 @@ func TestIdentityBytes(t *testing.T) {
 	item := func(s string) string { return string([]byte{0, 0, byte(len(s) >> 8), byte(len(s))}) + s }
 
 	want := sha256.Sum256([]byte(item("chatsecure/1 identity") + item("PT-CC") + item("BI100000011")))
-	if person := identityOf(t, pinnedTo(t, p.Root.Cert), h, p.Root.Cert); person.Identity != want {
-		t.Errorf("a citizen's identity is %x, want %x", person.Identity, want)
+	if person := identityOf(t, pinnedTo(t, p.Root.Cert), h, p.Root.Cert); person.Identity != want || !person.Citizen || person.Anchor != AnchorPinned {
+		t.Errorf("a citizen's identity is %x, want %x: %+v", person.Identity, want, person)
 	}
 	key := sha256.Sum256(p.Auth.Cert.RawSubjectPublicKeyInfo)
 	want = sha256.Sum256([]byte(item("chatsecure/1 identity") + item(string(key[:])) +
 		item(item(string(h.Leaf.RawIssuer))+item(string(h.Leaf.RawSubject)))))
-	if person := identityOf(t, trustOf(t, p.Root.Cert), h, p.Root.Cert); person.Identity != want {
-		t.Errorf("another's identity is %x, want %x", person.Identity, want)
+	if person := identityOf(t, trustOf(t, p.Root.Cert), h, p.Root.Cert); person.Identity != want || person.Citizen || person.Anchor != AnchorGiven {
+		t.Errorf("another's identity is %x, want %x: %+v", person.Identity, want, person)
 	}
 }
 

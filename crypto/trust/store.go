@@ -20,6 +20,15 @@ const (
 	anchorMozilla                   // from Mozilla's CA bundle
 )
 
+// The names of the reasons, for Person.Anchor.
+const (
+	AnchorPinned  = "pinned"
+	AnchorGiven   = "given"
+	AnchorMozilla = "mozilla"
+)
+
+func (k anchorKind) String() string { return [...]string{AnchorPinned, AnchorGiven, AnchorMozilla}[k] }
+
 // Store is a trust store: roots, and intermediates that lead to them. It does not change
 // and is safe for concurrent use.
 type Store struct {

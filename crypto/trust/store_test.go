@@ -304,6 +304,9 @@ func TestAnchors(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+			if test.kind == anchorMozilla && paths[0].kind.String() != AnchorMozilla {
+				t.Errorf("the anchor of %v is %s", test.kind, paths[0].kind)
+			}
 			if paths[0].kind != test.kind {
 				t.Errorf("anchor is of kind %d, want %d", paths[0].kind, test.kind)
 			}

@@ -28,6 +28,8 @@ type WhoisConn struct {
 	Bundle *trust.Bundle
 	Person *trust.Person // nil where Err is set
 	Err    error         // the reason why the bundle proves nobody
+
+	Alike []state.KnownPeer // accepted people like that one, under other names
 }
 
 // Whois asks for a name's connections and checks what their bundles prove.
@@ -68,6 +70,11 @@ func (c *Client) Whois(ctx context.Context, name string) (*Whois, error) {
 			e.compare(&w.Conns[i])
 		}
 	})
+	for i, c := range w.Conns {
+		if c.Err == nil {
+			w.Conns[i].Alike = e.cfg.State.Alike(name, c.Person)
+		}
+	}
 	return w, err
 }
 

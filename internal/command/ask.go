@@ -41,25 +41,38 @@ func (a *app) person() *term.Terminal {
 }
 
 // asker puts the client's questions to the person.
-type asker struct{ *app }
+type asker struct {
+	*app
+	state *state.State
+}
 
 // ConfirmRelay asks about an unknown relay.
-func (a asker) ConfirmRelay(ctx context.Context, _, fingerprint string) (bool, error) {
-	return a.confirm(ctx, "Server cipher sha256 fingerprint is:\n"+fingerprint+"\n")
+func (a asker) ConfirmRelay(ctx context.Context, addr, fingerprint string) (bool, error) {
+	text := "The relay at " + proto.Visible(addr) + " is new. A yes takes this key as its key for good.\n" +
+		"It cannot read messages, but it sees who talks with whom. On its machine,\n" +
+		"relay -fingerprint prints the same, or somebody stands in between.\n"
+	if other := a.state.Elsewhere(addr, fingerprint); other != "" {
+		text += "The key is known as " + other + "'s.\n"
+	}
+	return a.confirm(ctx, text+"Server cipher sha256 fingerprint is:\n"+fingerprint+"\n", "Confirm (y/n)? ")
 }
 
 // ConfirmPeer asks about an unknown person before the first message to a name.
 func (a asker) ConfirmPeer(ctx context.Context, name string, p *trust.Person) (bool, error) {
-	return a.confirm(ctx, proto.Visible(name)+" is new here, and proves to be:\n"+personText(p))
+	who := proto.Visible(name)
+	return a.confirm(ctx, who+" is new here, and proves to be:\n"+trust.CertificateText(p.Leaf)+
+		factsText(p, a.opt.advice("-ca-bundle"), false)+alikeText(a.state.Alike(name, p), p)+
+		"A yes means: "+who+" is this identity from now on, and any other is refused.\n"+
+		"For certainty compare all 64 digits: client whois "+who+" here, client card there.\n", "Is this the "+who+" you mean? (y/n) ")
 }
 
 // confirm asks the person. Without one the answer is no.
-func (a asker) confirm(ctx context.Context, question string) (bool, error) {
+func (a asker) confirm(ctx context.Context, text, question string) (bool, error) {
 	t := a.person()
 	if t == nil {
 		return false, nil
 	}
-	return t.Confirm(ctx, question)
+	return t.Confirm(ctx, text, question)
 }
 
 // askPIN returns a card.Options.PIN that asks at t.

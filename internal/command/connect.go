@@ -58,7 +58,7 @@ func (a *app) connect(ctx context.Context, takes string, change func(*client.Con
 		Timeout: a.opt.timeout, Receipts: a.opt.json || a.opt.verbose, Now: a.Now,
 	}
 	if !a.opt.batch {
-		cfg.Asker = asker{a}
+		cfg.Asker = asker{a, st}
 	}
 	if change != nil {
 		change(&cfg)

@@ -199,7 +199,7 @@ func (s *setup) relay(ctx context.Context, addr string) (string, error) {
 		return addr, nil
 	}
 	s.tell("%s", fail.Text(err))
-	keep, askErr := s.person.Confirm(ctx, "Take this relay all the same?\n")
+	keep, askErr := s.person.Confirm(ctx, "", "Take this relay all the same? (y/n) ")
 	if askErr != nil || keep {
 		return addr, askErr
 	}

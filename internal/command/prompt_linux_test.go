@@ -45,7 +45,7 @@ func TestAtATerminal(t *testing.T) {
 	p.Types("bob: olá")
 	p.Expect("bob is new here")
 	p.Expect("Nome           : ")
-	p.Expect("Confirm (y/n)? ")
+	p.Expect("Is this the bob you mean? (y/n) ")
 	p.Types("y")
 	if o := bob.Object("message"); o["text"] != "olá" {
 		t.Errorf("bob got %v", o)
@@ -77,7 +77,7 @@ func TestQuestionsWhileInputIsData(t *testing.T) {
 	p.Expect("Confirm (y/n)? ")
 	p.Types("y")
 	p.Expect("bob is new here")
-	p.Expect("Confirm (y/n)? ")
+	p.Expect("Is this the bob you mean? (y/n) ")
 	p.Types("yes")
 	if r := <-done; r.Status != 0 || strings.Count(r.Stdout, "\n") != 2 || r.Stderr != "" {
 		t.Errorf("alice: %+v", r)

@@ -17,6 +17,7 @@ import (
 	"chatsecure/internal/client"
 	"chatsecure/internal/fail"
 	"chatsecure/internal/history"
+	"chatsecure/internal/state"
 	"chatsecure/proto"
 	"chatsecure/testdata/lab/tty"
 )
@@ -102,7 +103,7 @@ func TestPromptLooksAsIn2016(t *testing.T) {
 	if err != nil || name != "Ana" {
 		t.Fatalf("the name is %q %v", name, err)
 	}
-	yes, err := asker{a}.ConfirmRelay(ctx, "relay:1", "d913f65c02489bddc16e1845b09e4f7aed44c8a9329ccbf1a5032e7c8001fa98")
+	yes, err := asker{a, state.New(t.TempDir(), "")}.ConfirmRelay(ctx, "relay:1", "d913f65c02489bddc16e1845b09e4f7aed44c8a9329ccbf1a5032e7c8001fa98")
 	if err != nil || !yes {
 		t.Fatalf("the relay: %v %v", yes, err)
 	}

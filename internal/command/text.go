@@ -45,7 +45,9 @@ func revocationLine(r trust.RevocationResult) string {
 }
 
 // textLine is a further line in the layout of trust.CertificateText.
-func textLine(field, value string) string { return fmt.Sprintf("%-15s: %s\n", field, value) }
+func textLine(field, value string) string {
+	return fmt.Sprintf("%-15s: %s%s\n", field, term.Hang, value)
+}
 
 func visibleNames(names []string) string { return proto.Visible(strings.Join(names, ", ")) }
 

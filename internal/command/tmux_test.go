@@ -121,6 +121,7 @@ var masks = []struct {
 	{regexp.MustCompile(`-[0-9a-f]{16}\b`), "-cccccccccccccccc"},
 	{regexp.MustCompile(`\bBI\d{9}\b`), "BI999999999"},
 	{regexp.MustCompile(`127\.0\.0\.1:\d+`), "127.0.0.1:NNNNN"},
+	{regexp.MustCompile(`\b[0-9a-f]{16}\.\.\.`), "iiiiiiiiiiiiiiii..."},
 }
 
 // screen is the visible text with the place of the cursor. options are of
@@ -233,7 +234,7 @@ func TestTmuxFirstTime(t *testing.T) {
 	p.types("list\r")
 	p.ready()
 	p.types("bob: Bom dia!\r")
-	p.shows("Confirm (y/n)?\ncursor: ")
+	p.shows("Is this the bob you mean? (y/n)\ncursor: ")
 	p.types("y\r")
 	p.golden("first", "✓ read by bob")
 	says(bob, "alice: Olá!")

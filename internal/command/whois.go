@@ -62,7 +62,8 @@ func newWhoisObject(h head, w *client.Whois, c *client.WhoisConn) *whoisObject {
 	p := c.Person
 	o := &whoisObject{
 		head: h, Name: w.Name, Identity: hex.EncodeToString(p.Identity[:]), Certificate: c.Bundle.X509, Chain: c.Bundle.Chain,
-		Path: authorityNames(p), Revocation: revocation(p.Revocation), Known: howKnown(w.Known, p), person: p,
+		Path: authorityNames(p), Anchor: p.Anchor, Citizen: p.Citizen, Revocation: revocation(p.Revocation),
+		Known: howKnown(w.Known, p), person: p, alike: alikeText(c.Alike, p),
 	}
 	if w.Known != nil {
 		o.KnownSince = jsonTime{w.Known.First}
@@ -76,7 +77,7 @@ func newWhoisObject(h head, w *client.Whois, c *client.WhoisConn) *whoisObject {
 // one is returned.
 func showWhois(out *display, w *client.Whois, whole bool) error {
 	for _, o := range whoisObjects(out.head("whois"), w) {
-		o.whole = whole || out.verbose
+		o.whole, o.option = whole || out.verbose, out.advice("-ca-bundle")
 		out.show(o)
 	}
 	worst, told := 0, map[string]bool{}
@@ -124,20 +125,60 @@ func howKnown(k *state.KnownPeer, p *trust.Person) string {
 	return knownSeen
 }
 
-// text leaves out chain, identity and known person unless it is to be whole or
+// text leaves out facts and known person unless it is to be whole or
 // something is wrong.
 func (o *whoisObject) text() string {
 	text := trust.CertificateText(o.person.Leaf)
 	if o.whole {
-		text += textLine("Chain", strings.Join(o.Path, " → ")) + textLine("Identity", o.Identity)
-	}
-	if o.whole || o.person.Revocation.Status == trust.RevocationUnknown {
+		text += factsText(o.person, o.option, true)
+	} else if o.person.Revocation.Status == trust.RevocationUnknown {
 		text += revocationLine(o.person.Revocation)
 	}
+	text += o.alike
 	if o.whole || o.Known == knownAnother {
 		text += textLine("Known", o.knownText())
 	}
 	return fields(text)
+}
+
+// factsText tells the reasons to trust a certificate, and its identity. A question has the short
+// identity, and no more of the revocation than a person decides by. option is the one that roots
+// are given with.
+func factsText(p *trust.Person, option string, whole bool) string {
+	names := authorityNames(p)
+	root, citizen := "", "no"
+	if len(names) > 0 {
+		root = names[len(names)-1]
+	}
+	switch p.Anchor {
+	case trust.AnchorPinned:
+		root += ", known to this program by its hash"
+	case trust.AnchorGiven:
+		root += ", from " + option
+	case trust.AnchorMozilla:
+		root += ", in Mozilla's public list"
+	}
+	if p.Citizen {
+		citizen = "yes"
+	}
+	text := textLine("Chain", strings.Join(names, " → ")) + textLine("Root", root) + textLine("Citizen's card", citizen)
+	if whole {
+		return text + textLine("Identity", proto.FormatHash(p.Identity)) + revocationLine(p.Revocation)
+	}
+	return text + textLine("Identity", state.ShortIdentity(p.Identity)+"...") +
+		textLine("Revocation", string(p.Revocation.Status)+": "+p.Revocation.Reason)
+}
+
+// alikeText names the people with whom somebody could be confused.
+func alikeText(alike []state.KnownPeer, p *trust.Person) (text string) {
+	for _, k := range alike {
+		if k.Identity == p.Identity {
+			text += textLine("Also known as", proto.Visible(k.Name))
+		} else {
+			text += textLine("Attention", "another person, known as "+proto.Visible(k.Name)+", has such a name too: "+k.Shown())
+		}
+	}
+	return text
 }
 
 func (o *whoisObject) knownText() string {
@@ -171,13 +212,17 @@ type whoisObject struct {
 	Certificate []byte            `json:"certificate"` // DER
 	Chain       [][]byte          `json:"chain"`       // DER, as the bundle has it
 	Path        []string          `json:"path"`        // the authorities above it, the anchor last
+	Anchor      string            `json:"anchor"`      // the reason to trust that one
+	Citizen     bool              `json:"citizen"`     // it is a Cartão de Cidadão's
 	Revocation  *revocationObject `json:"revocation"`
 	Known       string            `json:"known"` // see knownUnknown
 	KnownSince  jsonTime          `json:"known_since,omitzero"`
 	Conns       []whoisConn       `json:"conns"`
 
 	person *trust.Person
-	whole  bool // its text has all lines
+	whole  bool   // its text has all lines
+	option string // that gives roots
+	alike  string // see alikeText
 }
 
 type whoisConn struct {

@@ -127,6 +127,19 @@ func (s *State) CheckLooks(name string, person *trust.Person) error {
 	return nil
 }
 
+// Alike returns the accepted people with whom a person could be confused, or who are that person
+// under another name: of the same identity, or with a common name that looks the same.
+func (s *State) Alike(name string, p *trust.Person) (alike []KnownPeer) {
+	common := proto.FoldName(trust.SubjectName(p.Leaf))
+	for _, k := range s.KnownPeers() {
+		same := k.Identity == p.Identity || k.CommonName != "" && proto.LookAlike(proto.FoldName(k.CommonName), common)
+		if k.Accepted && same && k.Name != proto.FoldName(name) {
+			alike = append(alike, k)
+		}
+	}
+	return alike
+}
+
 // Block blocks the person who is known by a name: that identity under every name. The name is
 // unknown then. It returns the person, or false if the name is unknown.
 func (s *State) Block(name string) (blocked *KnownPeer, ok bool, err error) {

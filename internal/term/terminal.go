@@ -194,12 +194,11 @@ func (t *Terminal) lastRow(question string) func() string {
 // is neither yes nor no.
 const confirmTries = 3
 
-// Confirm asks a question whose last line is Confirm (y/n)?, as the original
-// did. Anything but a yes is a no.
-func (t *Terminal) Confirm(ctx context.Context, text string) (bool, error) {
+// Confirm asks a question, as "Confirm (y/n)? ", after a text. Anything but a yes is a no.
+func (t *Terminal) Confirm(ctx context.Context, text, question string) (bool, error) {
 	t.Print(text)
 	for range confirmTries {
-		answer, err := t.Question(ctx, "Confirm (y/n)? ")
+		answer, err := t.Question(ctx, question)
 		if errors.Is(err, io.EOF) {
 			return false, nil
 		}

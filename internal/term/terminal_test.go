@@ -24,7 +24,7 @@ func TestConfirm(t *testing.T) {
 	} {
 		out := new(tty.Paper)
 		terminal := typing(out, tty.Step{Types: typed})
-		got, err := terminal.Confirm(context.Background(), "Sure?\n")
+		got, err := terminal.Confirm(context.Background(), "It is new.\n", "Sure? ")
 		if got != want || err != nil {
 			t.Errorf("%q: %v %v, want %v", typed, got, err, want)
 		}
