@@ -3,6 +3,8 @@ package term
 import (
 	"bytes"
 	"fmt"
+	"math"
+	"unicode/utf8"
 
 	"chatsecure/proto"
 )
@@ -24,43 +26,43 @@ type spot struct{ row, col int }
 // be broken anew after a resize.
 type layout struct {
 	cols   int
+	text   []byte // of all rows
 	rows   []row
-	indent int    // of all lines but the first
-	row    []byte // the last row, unfinished
-	col    int
+	indent int // of all lines but the first
+	col    int // in the last row, which is unfinished
 	cursor spot
 	marked bool // the next character is at the cursor
 
-	widths []int // of all characters, newline for the end of a line
-	at     int   // the cursor's character in widths
+	widths []int16 // of all characters, newline for the end of a line
+	at     int     // the cursor's character in widths
 }
 
-// row is a row of a layout.
+// row is the end of a row of a layout.
 type row struct {
-	text []byte
-	last bool // of its line
-	end  int  // in widths
+	text, widths int
+	last         bool // of its line
 }
 
 const newline = -1
 
 // lay lays out a block without its status.
 func lay(b *block, cols int, paint palette) *layout {
-	l := &layout{cols: max(cols, 1)}
-	l.row = append(l.row, paint.start(Faint)...)
+	size := len(b.prompt) + len(b.text)
+	l := &layout{cols: max(cols, 1), text: make([]byte, 0, size+size/4), widths: make([]int16, 0, size+1)}
+	l.text = append(l.text, paint.start(Faint)...)
 	l.putText([]byte(b.prompt))
-	l.row = append(l.row, paint.end()...)
+	l.text = append(l.text, paint.end()...)
 	if l.indent = l.col; len(l.rows) > 0 || l.indent > l.cols/4 {
 		l.indent = min(2, l.cols/4)
 	}
 	seen := false
-	for at := 0; at < len(b.text); {
-		n := clusterLen(b.text[at:])
+	for before, at := 0, 0; at < len(b.text); {
 		if at >= b.cursor && !seen {
 			seen, l.marked = true, true
 		}
-		l.put(b.text[at : at+n])
-		at += n
+		end := at + clusterLen(b.text[at:])
+		l.put(visible(b.text, before, at, end))
+		before, at = at, end
 	}
 	if !seen {
 		l.at = len(l.widths)
@@ -73,20 +75,52 @@ func lay(b *block, cols int, paint palette) *layout {
 	return l
 }
 
-// put adds a character in visible form.
-func (l *layout) put(cluster []byte) {
-	switch c := cluster[0]; {
-	case c == '\n':
+// visible returns a character of a text in visible form: newlines and tabs stay,
+// and joiners between the characters that need them, the one before among them.
+func visible(text []byte, before, at, end int) []byte {
+	switch cluster := text[at:end]; {
+	case len(cluster) == 1 && ' ' <= cluster[0] && cluster[0] <= '~':
+		return cluster
+	case !bytes.ContainsAny(cluster, "\u200c\u200d"):
+		return []byte(proto.VisibleText(string(cluster)))
+	}
+	with := []byte(proto.VisibleText(string(text[before:min(end+utf8.UTFMax, len(text))])))
+	with = with[visibleLen(with, text[before:at]):]
+	return with[:visibleLen(with, text[at:end])]
+}
+
+// visibleLen is the length of some characters in the visible form of a text that
+// begins with them.
+func visibleLen(visible, text []byte) (n int) {
+	for len(text) > 0 {
+		_, size := utf8.DecodeRune(text)
+		switch {
+		case bytes.HasPrefix(visible[n:], text[:size]):
+			n += size
+		case visible[n+1] == 'x':
+			n += len(`\x00`)
+		case visible[n+1] == 'u':
+			n += len(`\u0000`)
+		default:
+			n += len(`\U00000000`)
+		}
+		text = text[size:]
+	}
+	return n
+}
+
+// put adds a character, which is visible, a newline or a tab.
+func (l *layout) put(visible []byte) {
+	switch visible[0] {
+	case '\n':
 		l.mark()
 		l.widths = append(l.widths, newline)
 		l.endRow(true)
 		l.putText(spaces(l.indent))
-	case c == '\t':
+	case '\t':
 		l.putText(spaces(tabStop - l.col%tabStop))
-	case len(cluster) == 1 && ' ' <= c && c <= '~':
-		l.putVisible(cluster)
 	default:
-		l.putText([]byte(proto.Visible(string(cluster))))
+		l.putText(visible)
 	}
 }
 
@@ -111,18 +145,25 @@ func (l *layout) putText(visible []byte) {
 	}
 }
 
+// putVisible adds a character. Of one about whose width terminals differ, the
+// end is set explicitly, and all fits on its row.
 func (l *layout) putVisible(cluster []byte) {
-	own := clusterWidth(cluster)
+	own, most := clusterWidth(cluster)
 	width := min(own, l.cols)
+	if own != most && most <= l.cols && l.col+most > l.cols {
+		for ; l.col < l.cols; l.col++ {
+			l.text, l.widths = append(l.text, ' '), append(l.widths, 1)
+		}
+	}
 	if l.col+width > l.cols {
 		l.endRow(false)
 	}
 	l.mark()
-	l.row = append(l.row, cluster...)
-	l.widths = append(l.widths, own)
+	l.text = append(l.text, cluster...)
+	l.widths = append(l.widths, int16(min(own, math.MaxInt16)))
 	l.col += width
-	if !plainCluster(cluster) && l.col < l.cols {
-		l.row = fmt.Appendf(l.row, "\x1b[%dG", l.col+1)
+	if own != most && l.col < l.cols {
+		l.text = fmt.Appendf(l.text, "\x1b[%dG", l.col+1)
 	}
 }
 
@@ -132,23 +173,32 @@ func (l *layout) putVisible(cluster []byte) {
 func (l *layout) fill() {
 	if l.col == l.cols {
 		l.endRow(false)
-		l.row = append(l.row, " \r"...)
+		l.text = append(l.text, " \r"...)
 		l.widths = append(l.widths, 1)
 	}
 }
 
 func (l *layout) endRow(last bool) {
-	l.rows = append(l.rows, row{l.row, last, len(l.widths)})
-	l.row, l.col = nil, 0
+	l.rows = append(l.rows, row{len(l.text), len(l.widths), last})
+	l.col = 0
+}
+
+// begin is the begin of a row, in the form of an end.
+func (l *layout) begin(at int) row {
+	if at == 0 {
+		return row{}
+	}
+	return l.rows[at-1]
 }
 
 // write writes rows, and stays in the last one.
 func (l *layout) write(out *bytes.Buffer, from, to int) {
 	for i, r := range l.rows[from:to] {
-		if i > 0 && l.rows[from+i-1].last {
+		begin := l.begin(from + i)
+		if i > 0 && begin.last {
 			out.WriteString("\r\n")
 		}
-		out.Write(r.text)
+		out.Write(l.text[begin.text:r.text])
 	}
 }
 
@@ -161,8 +211,8 @@ type painter struct {
 	above      int  // drawn rows above the cursor's
 	height     int  // drawn rows, 0 for none
 
-	drawn []int // widths of the drawn characters
-	at    int   // the cursor's character in drawn
+	drawn []int16 // widths of the drawn characters
+	at    int     // the cursor's character in drawn
 }
 
 // Control sequences (ECMA-48). See ClearLine, too.
@@ -172,14 +222,19 @@ const (
 	clearScreen = "\x1b[H\x1b[2J" // all, and to the first row
 )
 
+// lowScreen is the number of rows of which a block may take all. Of a higher
+// screen it takes half: the output above stays in view, and a width of half does
+// not push the block off the screen, where nothing can be erased.
+const lowScreen = 5
+
 // draw draws a block at the start of a row with nothing below. Of a block
-// taller than the screen it draws the rows around the cursor, and tells in the
-// place of the status how many there are beside them.
+// that is too tall it draws the rows around the cursor, and tells in the place
+// of the status how many there are beside them.
 func (p *painter) draw(out *bytes.Buffer, b *block) {
 	l := lay(b, p.cols, p.paint)
 	top, end, status := 0, len(l.rows), b.status
-	if end > p.rows {
-		shown := max(p.rows-1, 1)
+	if room := max(p.rows/2, min(p.rows, lowScreen)); end > room {
+		shown := max(room-1, 1)
 		top = min(max(l.cursor.row-shown/2, 0), end-shown)
 		status = fmt.Sprintf("%d rows above, %d below", top, end-top-shown)
 		end = top + shown
@@ -195,11 +250,8 @@ func (p *painter) draw(out *bytes.Buffer, b *block) {
 		fmt.Fprintf(out, "\x1b[%dA", up)
 	}
 	fmt.Fprintf(out, "\x1b[%dG", l.cursor.col+1)
-	from := 0
-	if top > 0 {
-		from = l.rows[top-1].end
-	}
-	p.drawn, p.at = l.widths[from:l.rows[end-1].end], l.at-from
+	from := l.begin(top).widths
+	p.drawn, p.at = l.widths[from:l.rows[end-1].widths], l.at-from
 }
 
 // leave draws a whole block that stays, and goes to the row below it.
@@ -246,7 +298,7 @@ func (p *painter) resize(cols, rows int) {
 func (p *painter) anew(cols int) (above, last int) {
 	col := 0
 	for i, w := range p.drawn {
-		width := min(w, cols)
+		width := min(int(w), cols)
 		if col+width > cols {
 			last, col = last+1, 0
 		}
@@ -273,7 +325,7 @@ func fitting(s string, cols int) string {
 	b, at := []byte(s), 0
 	for width := 0; at < len(b); {
 		n := clusterLen(b[at:])
-		if width += clusterWidth(b[at : at+n]); width > cols {
+		if width += clusterColumns(b[at : at+n]); width > cols {
 			break
 		}
 		at += n

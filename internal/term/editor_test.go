@@ -51,7 +51,7 @@ func newBench(t testing.TB, cols, rows int) *bench {
 // completeWord completes the last word before the cursor: a command, or a name
 // after nothing or a comma.
 func completeWord(before string) (from int, options []Option) {
-	from = strings.LastIndexAny(before, ", ") + 1
+	from = strings.LastIndexAny(before, ", \n") + 1
 	for _, o := range []Option{
 		{"exit", ""}, {"help", ""}, {"history", " "}, {"list", ""}, {"quit", ""}, {"whois", " "}, {"Ana", ": "},
 		{"Bruno", ": "}, {"bruna", ": "}, {"José", ": "},
@@ -309,8 +309,12 @@ func TestScreen(t *testing.T) {
 		{"skin tone, by a terminal that does not know it", "👍🏽x", "> 👍x|", 10},
 		{"flag", "🇵🇹x", "> 🇵🇹x|", 10},
 		{"emoji by selector", "❤\ufe0fx", "> ❤\ufe0f x|", 10},
-		{"joined", "👨\u200d👩", `> 👨\u200d👩|`, 20},
-		{"joined, over the end", "👨\u200d👩", "> 👨\\u200d\\\n👩|", 10},
+		{"joined, by a terminal that does not know it", "👨\u200d👩xyz", "> 👨\u200dxyz|", 20},
+		{"joined, over the end", "abcd👨\u200d👩xyz", "> abcd\\\n👨\u200dxyz|", 10},
+		{"joined, cursor before", "abcd👨\u200d👩xy" + left + left + left, "> abcd\\\n|👨\u200dxy", 10},
+		{"joined letters", "می\u200cخواهم न्\u200dद", "> می\u200cخواهم न्\u200dद|", 20},
+		{"joiners without use", "a\u200db\u200c\u200c王\u200d", `> a\u200db\u200c\u200c王\u200d|`, 40},
+		{"flag, over the end", "abcdef🇵🇹x", "> abcdef\\\n🇵🇹x|", 10},
 		{"syllable", "\u1112\u1161\u11abx", "> \u1112\u1161\u11abx|", 10},
 		{"bidi", "a\u202eb", `> a\u202eb|`, 20},
 		{"bidi, written out over the end", "abcdef\u202eb", `> abcdef\u\` + "\n202eb|", 10},

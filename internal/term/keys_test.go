@@ -155,7 +155,7 @@ func FuzzEditor(f *testing.F) {
 		}
 		for rest := line.text; len(rest) > 0; {
 			n := clusterLen(rest)
-			if !plainCluster(rest[:n]) || runeWidth([]rune(string(rest[:n]))[0]) == 0 {
+			if own, most := clusterWidth(rest[:n]); own != most || own == 0 {
 				return // terminals differ here, and the emulator is none of them
 			}
 			rest = rest[n:]

@@ -63,7 +63,11 @@ func (l *editLine) left() int {
 	if l.cursor == 0 {
 		return 0
 	}
-	return l.cursor - lastClusterLen(l.text[:l.cursor])
+	from := l.cursor - 1 // a character of ASCII is the first one of its character
+	for from > 0 && l.text[from] >= utf8.RuneSelf {
+		from--
+	}
+	return l.cursor - lastClusterLen(l.text[from:l.cursor])
 }
 
 // right is the place one character after the cursor.
@@ -114,7 +118,7 @@ func (l *editLine) along(before []byte) {
 	l.cursor = l.start()
 	for width := TextWidth(string(before)); width > 0 && l.cursor < end; {
 		next := l.right()
-		width -= clusterWidth(l.text[l.cursor:next])
+		width -= clusterColumns(l.text[l.cursor:next])
 		l.cursor = next
 	}
 }

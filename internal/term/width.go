@@ -7,9 +7,10 @@ import (
 
 // The width of text on a terminal, and the bounds of its characters: the part
 // of UAX #29 and UAX #11 that people type. Terminals differ about sequences;
-// see plainCluster.
+// see clusterWidth.
 
 const (
+	nonJoiner       = '\u200c'
 	zeroWidthJoiner = '\u200d'
 	emojiSelector   = '\ufe0f' // shows the character before it as an emoji, of two columns
 	firstSkinTone   = '\U0001f3fb'
@@ -22,6 +23,9 @@ const (
 // code points that belong to it: accents, skin tones, joined emoji. s must not
 // be empty.
 func clusterLen(s []byte) int {
+	if s[0] < utf8.RuneSelf && (len(s) == 1 || s[1] < utf8.RuneSelf) {
+		return 1
+	}
 	first, n := utf8.DecodeRune(s)
 	if unicode.IsControl(first) {
 		return n
@@ -53,45 +57,48 @@ func lastClusterLen(s []byte) (n int) {
 	return n
 }
 
-// clusterWidth returns the columns of a character. Control and format
-// characters have been made visible by proto.Visible before.
-func clusterWidth(s []byte) int {
+// clusterWidth returns the columns of a character, and the most that any
+// terminal gives it: some show the parts of a sequence side by side, and they
+// differ about the width of some code points. Control and format characters have
+// been made visible before, unless they belong to the text.
+func clusterWidth(s []byte) (own, most int) {
+	if len(s) == 1 {
+		return 1, 1
+	}
 	first, n := utf8.DecodeRune(s)
-	width := runeWidth(first)
-	for n < len(s) {
+	own, most = runeWidth(first), greatestWidth(first)
+	for last := first; n < len(s); {
 		r, size := utf8.DecodeRune(s[n:])
 		n += size
 		switch {
-		case isSkinTone(r):
+		case unicode.In(r, unicode.Mn, unicode.Me) && r != emojiSelector:
+			continue
 		case r == emojiSelector && (unicode.Is(unicode.So, first) || first < utf8.RuneSelf):
-			width = 2
+			own = 2
+		case isSkinTone(r), last == zeroWidthJoiner:
+		case unicode.Is(unicode.Mc, r): // some give it no column
+			own++
+			most++
 		default:
-			width += runeWidth(r)
+			own += runeWidth(r)
 		}
+		most += greatestWidth(r)
+		last = r
 	}
-	return width
+	return own, most
 }
 
-// plainCluster reports whether all terminals agree about the width of a
-// character, as they do if only accents follow the first code point. After any
-// other character the column is set explicitly.
-func plainCluster(s []byte) bool {
-	_, n := utf8.DecodeRune(s)
-	for n < len(s) {
-		r, size := utf8.DecodeRune(s[n:])
-		if r == emojiSelector || !unicode.In(r, unicode.Mn, unicode.Me) {
-			return false
-		}
-		n += size
-	}
-	return true
+// clusterColumns returns the columns of a character.
+func clusterColumns(s []byte) int {
+	own, _ := clusterWidth(s)
+	return own
 }
 
 // TextWidth returns the columns of a text without control characters.
 func TextWidth(s string) (width int) {
 	for b := []byte(s); len(b) > 0; {
 		n := clusterLen(b)
-		width += clusterWidth(b[:n])
+		width += clusterColumns(b[:n])
 		b = b[n:]
 	}
 	return width
@@ -103,7 +110,7 @@ func runeWidth(r rune) int {
 	switch {
 	case r < 0x300: // before the first accent
 		return 1
-	case isJamoTail(r) || unicode.In(r, unicode.Mn, unicode.Me):
+	case isJamoTail(r), r == nonJoiner, r == zeroWidthJoiner, unicode.In(r, unicode.Mn, unicode.Me):
 		return 0
 	case unicode.Is(wide, r):
 		return 2
@@ -113,7 +120,7 @@ func runeWidth(r rune) int {
 
 // isMark reports whether a code point belongs to the character before it.
 func isMark(r rune) bool {
-	return r >= 0x300 && (unicode.In(r, unicode.Mn, unicode.Me, unicode.Mc) || r == zeroWidthJoiner || isJamoTail(r))
+	return r >= 0x300 && (unicode.In(r, unicode.Mn, unicode.Me, unicode.Mc) || r == nonJoiner || r == zeroWidthJoiner || isJamoTail(r))
 }
 
 func isSkinTone(r rune) bool { return firstSkinTone <= r && r <= lastSkinTone }
