@@ -358,7 +358,7 @@ func TestRelayUnknownAndChanged(t *testing.T) {
 	w.StartRelay("another-relay")
 	another := w.Fingerprint("another-relay")
 	_, port, _ := net.SplitHostPort(w.Addr)
-	accept := "client trust accept " + w.Addr + " " + another
+	accept := "client -state " + w.Path("state-alice") + " trust accept " + w.Addr + " " + another
 	w.Fails(4, "alice", []string{"list"}, accept, "between you and it", fingerprint)
 	w.Fails(4, "alice", []string{"list"}) // a second try changes nothing
 	for _, spelling := range []string{"LOCALHOST:" + port, "localhost:0" + port} {
@@ -369,7 +369,7 @@ func TestRelayUnknownAndChanged(t *testing.T) {
 	}
 	w.Fails(2, "alice", []string{"trust", "accept", w.Addr}, "whole fingerprint", fingerprint, "relay -fingerprint")
 	w.Fails(2, "alice", []string{"trust", "accept", w.Addr, another[:8]}, "64 hex digits")
-	if r := w.Run("", "alice", append([]string{"-q=false"}, strings.Fields(accept)[1:]...)...); r.Status != 0 ||
+	if r := w.Run("", "alice", append([]string{"-q=false"}, strings.Fields(accept)[3:]...)...); r.Status != 0 ||
 		!strings.Contains(r.Stderr, "no longer by "+fingerprint) {
 		t.Errorf("accept: %+v", r)
 	}
@@ -408,7 +408,7 @@ func TestPeerUnknownAndChanged(t *testing.T) {
 	}
 	mallory = as("bob")
 	r := w.Run("", "alice", "send", "bob", "for bob alone")
-	_, accept, _ := strings.Cut(r.Stderr, "client trust accept bob ")
+	_, accept, _ := strings.Cut(r.Stderr, "client -state "+w.Path("state-alice")+" trust accept bob ")
 	if accept = strings.TrimSpace(accept); r.Status != 4 || !strings.Contains(r.Stderr, "another person") || len(accept) != 64 {
 		t.Fatalf("another person under the name: %+v", r)
 	}

@@ -96,6 +96,11 @@ func TestAttack13GhostBundles(t *testing.T) {
 	alice, bob := town.client("alice"), town.client("bob")
 	alice.mustSend("first", "bob")
 	sees(t, alice, bob, "first")
+	other, err := town.verifier().Verify(ghosts(town)[proto.IdentityChanged].Bundle, "bob")
+	if err != nil {
+		t.Fatal(err)
+	}
+	mallory := proto.FormatHash(other.Identity)
 	want := []string{"first"}
 	for code, cred := range ghosts(town) {
 		ghost := town.evilPeer(town.addr, "bob", cred)
@@ -109,6 +114,15 @@ func TestAttack13GhostBundles(t *testing.T) {
 		}
 		if code == proto.IdentityChanged && strings.Contains(h.Message, "BOB") {
 			t.Errorf("the ghost is told whom Alice knows: %q", h.Message)
+		}
+		var refused *state.Refused
+		for _, ev := range alice.seen() {
+			if ev.Peer != nil && ev.Peer.What == "refused" && ev.Peer.Conn == ghost.ID {
+				refused = ev.Peer.Refused
+			}
+		}
+		if code != proto.IdentityChanged && refused != nil || code == proto.IdentityChanged && (refused == nil || refused.Value != mallory) {
+			t.Errorf("refused with %s, Alice could accept %+v", code, refused)
 		}
 		text := "with a ghost: " + string(code)
 		alice.mustSend(text, "bob")

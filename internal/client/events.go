@@ -10,6 +10,7 @@ import (
 	"chatsecure/crypto/trust"
 	"chatsecure/internal/fail"
 	"chatsecure/internal/history"
+	"chatsecure/internal/state"
 )
 
 // Event is news for a person or a script. Type says which of the other fields
@@ -77,6 +78,8 @@ type PeerChange struct {
 	What   string // came, left, authenticated, refused, renewed
 	Person *trust.Person
 	Reason string
+
+	Refused *state.Refused // the person behind a refusal whom somebody could accept
 }
 
 // Gap tells that messages of a conversation are missing.

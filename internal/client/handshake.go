@@ -299,7 +299,7 @@ func (e *engine) attemptFailed(pc *peerConn, err error) {
 	if ee.Code == proto.Busy || errors.Is(err, fetch.ErrFetching) {
 		return // tickConn begins anew
 	}
-	e.tellRefusal(pc, ee.Message)
+	e.tellRefusal(pc, ee)
 	if final(ee) {
 		e.failUser(pc.user, ee)
 	}

@@ -85,13 +85,14 @@ func (e *engine) refusePeer(pc *peerConn, err error) {
 		told.Message = "the name is known there as another person's" // not whose
 	}
 	e.answerError(pc, told.Code, told.Message, nil)
-	e.tellRefusal(pc, fail.AsError(err).Message)
+	e.tellRefusal(pc, err)
 }
 
 // tellRefusal reports a refused connection, no faster than a person can read.
-func (e *engine) tellRefusal(pc *peerConn, reason string) {
-	if told, ok := pc.refusals.tell(time.Now(), reason); ok {
-		e.event(Event{Type: EventPeer, Peer: &PeerChange{Name: pc.name, Conn: pc.id, What: "refused", Reason: told}})
+func (e *engine) tellRefusal(pc *peerConn, err error) {
+	if told, ok := pc.refusals.tell(time.Now(), fail.AsError(err).Message); ok {
+		refused, _ := errors.AsType[*state.Refused](err)
+		e.event(Event{Type: EventPeer, Peer: &PeerChange{Name: pc.name, Conn: pc.id, What: "refused", Reason: told, Refused: refused}})
 	}
 }
 

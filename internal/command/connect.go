@@ -70,7 +70,7 @@ func (a *app) connect(ctx context.Context, takes string, change func(*client.Con
 	a.out.connected(c.Client)
 	if known, ok := st.KnownRelay(a.opt.relay); ok && known != c.Fingerprint() {
 		a.out.notice("the relay has the key given with -fingerprint, and another is known for %s: %s; to change that: %s",
-			a.opt.relay, known, (&state.Refused{Target: a.opt.relay, Value: c.Fingerprint()}).Accept())
+			a.opt.relay, known, a.opt.advice((&state.Refused{Target: a.opt.relay, Value: c.Fingerprint()}).Accept()))
 	}
 	return c, nil
 }

@@ -113,13 +113,18 @@ func parseGlobal(args []string, env func(string) string) (o options, rest []stri
 	return o, f.Args(), refusePairs(f)
 }
 
-// advice is a hint that names the option in use to give roots with.
+// advice is a hint that names the option in use to give roots with, and the state directory in use
+// if another command would not find it.
 func (o *options) advice(hint string) string {
 	option := "-ca-bundle"
 	if o.onlyCA != "" {
 		option = "-only-ca"
 	}
-	return strings.NewReplacer("-ca-bundle or -only-ca", option, "-ca-bundle", option).Replace(hint)
+	trust := "client trust "
+	if dir := o.typed["state"]; dir != "" {
+		trust = "client -state " + shellWord(dir) + " trust "
+	}
+	return strings.NewReplacer("-ca-bundle or -only-ca", option, "-ca-bundle", option, "client trust ", trust).Replace(hint)
 }
 
 // checkRelay checks -relay and brings it into its one form, for commands that go online. For others its value,
