@@ -185,3 +185,14 @@ func FuzzURI(f *testing.F) {
 		}
 	})
 }
+
+// TestTokenURI: the URI of a token is read back as the token's.
+func TestTokenURI(t *testing.T) {
+	for _, token := range []TokenReport{{Label: "Cartão de Cidadão"}, {Label: "a;b=c?d&e/f%", Serial: "00 1;2"}, {}} {
+		s := TokenURI("/usr/lib/a b&c.so", &token)
+		u, err := parseURI(s)
+		if err != nil || u.path["token"] != token.Label || u.path["serial"] != token.Serial || u.modulePath != "/usr/lib/a b&c.so" {
+			t.Errorf("%s: %+v %v", s, u, err)
+		}
+	}
+}

@@ -162,14 +162,11 @@ func (d *doctor) lookAtState() doctorObject {
 		return d.failure(check, err)
 	}
 	d.state = state
-	switch {
-	case d.name == "":
+	if err := state.RefuseName(d.name); err != nil {
+		return d.failure(check, err)
+	}
+	if d.name == "" {
 		d.name = state.Name()
-	case state.Name() != "" && !proto.SameName(d.name, state.Name()):
-		return d.failure(check, &fail.Error{
-			Code: proto.Usage, Message: "the directory " + dir + " belongs to the name " + state.Name() + ", not to " + d.name,
-			Hint: "give another directory with -state, or that name with -name",
-		})
 	}
 	if err := writable(dir); err != nil {
 		return d.failure(check, &fail.Error{

@@ -83,6 +83,7 @@ func (s *setup) take(ctx context.Context, owner string) error {
 		if err := opt.checkRelay(); err != nil {
 			return err
 		}
+		opt.typed["relay"] = opt.relay
 	}
 	questions := []struct {
 		option, text, now string
@@ -192,16 +193,16 @@ func (s *setup) relay(ctx context.Context, addr string) (string, error) {
 	}
 	asking, cancel := context.WithTimeout(ctx, min(lookTime, s.opt.timeout))
 	defer cancel()
-	shown, err := client.ProbeRelay(asking, addr, s.opt.ciphers)
+	shown, err := client.ProbeRelay(asking, s.opt.relay, s.opt.ciphers)
 	if err == nil {
 		s.tell("A relay answers there. Compare its fingerprint with what relay -fingerprint prints:")
 		s.tell("%s", shown)
-		return addr, nil
+		return s.opt.relay, nil
 	}
 	s.tell("%s", fail.Text(err))
 	keep, askErr := s.person.Confirm(ctx, "", "Take this relay all the same? (y/n) ")
 	if askErr != nil || keep {
-		return addr, askErr
+		return s.opt.relay, askErr
 	}
 	return "", usageError("then name another one")
 }

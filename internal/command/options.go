@@ -51,7 +51,8 @@ func usageError(format string, args ...any) error {
 // flags returns the global flags, which set the options.
 func (o *options) flags() *flag.FlagSet {
 	f := newFlags("client")
-	f.StringVar(&o.relay, "relay", defaultRelay, "")
+	o.relay = defaultRelay
+	f.Var((*relayAddr)(&o.relay), "relay", "")
 	f.Var(checked[string]{&o.name, nameOrNone}, "name", "")
 	f.Var((*path)(&o.card), "card", "")
 	f.Var((*path)(&o.pinFile), "pin-file", "")

@@ -74,7 +74,9 @@ func unset(f *flag.FlagSet) map[string]bool {
 	return open
 }
 
-// set sets an option and returns the problem, "" for none.
+// set sets an option and returns the problem, "" for none. dir is that of the file, if the value
+// stands there: relative paths begin there, and what stands there is checked whether it matters
+// now or not.
 func set(f *flag.FlagSet, o *flag.Flag, value, dir string) (problem string) {
 	given := value
 	if b, ok := o.Value.(interface{ IsBoolFlag() bool }); ok && b.IsBoolFlag() {
@@ -93,8 +95,12 @@ func set(f *flag.FlagSet, o *flag.Flag, value, dir string) (problem string) {
 	if _, ok := o.Value.(*path); ok && dir != "" && !filepath.IsAbs(value) && !card.IsURI(value) {
 		value = filepath.Join(dir, value)
 	}
-	if err := f.Set(o.Name, value); err != nil {
-		return "invalid value " + proto.Visible(given) + " for " + o.Name + ": " + proto.Visible(err.Error())
+	err := f.Set(o.Name, value)
+	if r, ok := o.Value.(*relayAddr); ok && dir != "" && err == nil {
+		err = r.check()
+	}
+	if err != nil {
+		return "invalid value " + proto.Quote(given) + " for " + o.Name + ": " + proto.Visible(err.Error())
 	}
 	return ""
 }
@@ -118,7 +124,7 @@ func readConfig(dir string) (*state.Config, error) {
 			return nil, err
 		}
 		if a, b := pair(f); a != "" {
-			return nil, usageError("%s: %s and %s exclude each other", file.Path, a, b)
+			return nil, usageError("%s: %s and %s exclude each other", proto.Visible(file.Path), a, b)
 		}
 		f.VisitAll(func(o *flag.Flag) { known[o.Name] = !commandLineOnly[o.Name] && o.Name != "state" })
 	}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"chatsecure/crypto"
+	"chatsecure/internal/state"
 	"chatsecure/proto"
 )
 
@@ -40,6 +41,19 @@ type path string
 func (p *path) Set(s string) error { *p = path(s); return nil }
 
 func (p *path) String() string { return string(*p) }
+
+// relayAddr is the value of an option that names a relay. It matters only to commands that go
+// online, which check it, and in the file config.
+type relayAddr string
+
+func (r *relayAddr) Set(s string) error { *r = relayAddr(s); return nil }
+
+func (r *relayAddr) String() string { return string(*r) }
+
+func (r *relayAddr) check() error {
+	_, err := state.RelayAddr(string(*r))
+	return err
+}
 
 // suites are names of cipher suites, best first.
 type suites []string

@@ -31,7 +31,7 @@ type Setting struct {
 const maxConfig = 64 << 10
 
 // ReadConfig reads the file config of a state directory. Without a file there are no settings.
-// A file that others could write is refused: it names the relay, and whom to trust.
+// A file that others could write is refused: it names the relay, whom to trust, and a module to load.
 func ReadConfig(dir string) (*Config, error) {
 	c := &Config{Path: filepath.Join(dir, configFile)}
 	text, info, err := readRegular(c.Path, syscall.O_NOFOLLOW, maxConfig)
@@ -50,7 +50,7 @@ func ReadConfig(dir string) (*Config, error) {
 		err = checkDir(filepath.Clean(dir))
 	}
 	if err != nil {
-		return nil, &fail.Error{Code: proto.Usage, Message: err.Error(), Hint: "mend it, or name another state directory with -state", Err: err}
+		return nil, &fail.Error{Code: proto.Usage, Message: proto.Visible(err.Error()), Hint: "mend it, or name another state directory with -state", Err: err}
 	}
 	c.lines = strings.Split(strings.TrimSuffix(string(text), "\n"), "\n")
 	lineOf := make(map[string]int)

@@ -60,8 +60,8 @@ func Open(dir, name string) (*State, error) {
 	if err != nil {
 		return nil, err
 	}
-	if name != "" && s.name != "" && !proto.SameName(s.name, name) {
-		return nil, s.foreign(name)
+	if err := s.RefuseName(name); err != nil {
+		return nil, err
 	}
 	return s, nil
 }
@@ -76,13 +76,17 @@ func (s *State) Claim(name string) error {
 	if err != nil && !errors.Is(err, fs.ErrExist) {
 		return Failure(err)
 	}
-	if s.name, err = Owner(s.dir); err == nil && !proto.SameName(s.name, name) { // another client was first
-		err = s.foreign(name)
+	if s.name, err = Owner(s.dir); err == nil {
+		err = s.RefuseName(name) // another client may have been first
 	}
 	return err
 }
 
-func (s *State) foreign(name string) error {
+// RefuseName refuses a name if the directory belongs to another one. "" stands for any name.
+func (s *State) RefuseName(name string) error {
+	if name == "" || s.name == "" || proto.SameName(s.name, name) {
+		return nil
+	}
 	return &fail.Error{
 		Code:    proto.Usage,
 		Message: "the state directory " + s.dir + " belongs to the name " + proto.Visible(s.name) + ", not to " + proto.Visible(name),
