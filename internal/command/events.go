@@ -2,6 +2,9 @@ package command
 
 import (
 	"context"
+	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -44,7 +47,11 @@ type presenter struct {
 	look   look
 	take   func(*client.Message) bool // nil takes all; on false a message stays unread
 	people bool                       // tells who comes and goes
+	quiet  func(name string) bool     // of these people that is not told, but with -v; nil: of none
+	quoted func(id string) string     // names a message; nil: its id does
 
+	flood  flood
+	lost   bool                       // the relay is
 	conns  map[string]map[string]bool // ids of known connections, by folded name
 	unsure map[string]bool            // folded names whose unknown revocation was told
 	worst  int                        // exit status of the most severe error told
@@ -77,6 +84,7 @@ func (p *presenter) present(events []client.Event) (shown []*client.Message, err
 		}
 		p.tell(ev)
 	}
+	p.sumUp(time.Now())
 	return shown, p.out.flush()
 }
 
@@ -90,7 +98,11 @@ func (p *presenter) note(ev *client.Event) {
 		name, conn = ev.Peer.Name, ev.Peer.Conn
 		gone = ev.Peer.What == proto.Left || ev.Peer.What == whatRefused
 	case ev.Type == client.EventLost:
+		p.lost = true
 		clear(p.conns) // connection ids end with the connection to the relay
+		return
+	case ev.Type == client.EventBack:
+		p.lost = false
 		return
 	default:
 		return
@@ -113,6 +125,7 @@ func (p *presenter) note(ev *client.Event) {
 const (
 	whatRefused = "refused"
 	whatRenewed = "renewed"
+	whatProved  = "authenticated"
 )
 
 // tell writes an event for people, and a message as data.
@@ -142,7 +155,7 @@ func (p *presenter) tell(ev *client.Event) {
 func (p *presenter) receipt(r *client.ReceiptChange) {
 	switch {
 	case p.look == promptLook && r.Status == history.StatusFailed:
-		p.out.notice("message %s to %s FAILED: %s", r.ID, proto.Visible(r.To), proto.Visible(r.Reason))
+		p.out.notice("%s to %s FAILED: %s", p.quote(r.ID), proto.Visible(r.To), proto.Visible(r.Reason))
 	case p.look == promptLook || r.Status == history.StatusFailed:
 		p.out.detail("message %s to %s is %s", r.ID, proto.Visible(r.To), r.Status)
 	}
@@ -157,26 +170,118 @@ func (p *presenter) fail(err error) {
 	}
 }
 
+// quote names a message by its text if that is known.
+func (p *presenter) quote(id string) string {
+	if p.quoted == nil {
+		return "message " + id
+	}
+	return p.quoted(id)
+}
+
+// peer tells of a change of a peer's connection. At the prompt those of accepted people are quiet, and
+// of a flood the rest is counted.
 func (p *presenter) peer(c *client.PeerChange) {
-	who := p.shortName(c.Name, c.Conn)
 	p.sayUnsure(c)
+	who := p.shortName(c.Name, c.Conn)
+	if p.look == promptLook {
+		who = "[" + who + "]"
+	}
+	text, loud := who+": "+c.What, p.people
 	switch {
+	case c.What == whatRefused && strings.HasPrefix(c.Reason, c.Name+" refuses you: "): // the reason says who refuses whom
+		text, loud = proto.Visible(c.Reason), true
 	case c.What == whatRefused:
-		if strings.HasPrefix(c.Reason, c.Name+" refuses you: ") { // the reason says who refuses whom
-			p.out.notice("%s", proto.Visible(c.Reason))
-		} else {
-			p.out.notice("%s is refused: %s", who, proto.Visible(c.Reason))
-		}
+		text, loud = who+" is refused: "+proto.Visible(c.Reason), true
 	case c.What == whatRenewed:
-		p.out.notice("%s has a renewed card, of the same person", who)
+		text, loud = who+" has a renewed card, of the same person", true
 	case c.What == proto.Left && c.Reason != "":
-		p.out.notice("%s has left, %s", who, proto.Visible(c.Reason))
-	case p.people && c.Reason != "":
-		p.out.notice("%s: %s, %s", who, c.What, proto.Visible(c.Reason))
-	case p.people:
-		p.out.notice("%s: %s", who, c.What)
-	default:
-		p.out.detail("%s: %s", who, c.What)
+		text, loud = who+" has left, "+proto.Visible(c.Reason), true
+	case c.Reason != "":
+		text += ", " + proto.Visible(c.Reason)
+	case p.quiet != nil && p.quiet(c.Name):
+		loud = false
+	}
+	switch {
+	case !loud:
+		p.out.detail("%s", text)
+	case p.look != promptLook || p.out.verbose || p.flood.pass(c.What, time.Now()):
+		p.out.notice("%s", text)
+	}
+}
+
+// Bounds of the notices about peers at the prompt: a burst, and then one in this time. The others
+// are counted, and summed up in one.
+const (
+	floodBurst = 6
+	floodEvery = 10 * time.Second
+)
+
+// flood counts the notices that come too fast.
+type flood struct {
+	next   time.Time // the time up to which notices are used up
+	untold map[string]int
+}
+
+// pass reports whether a notice may be shown. Otherwise it is counted.
+func (f *flood) pass(what string, now time.Time) bool {
+	if len(f.untold) == 0 && f.take(now) {
+		return true
+	}
+	if f.untold == nil {
+		f.untold = make(map[string]int)
+	}
+	f.untold[what]++
+	return false
+}
+
+func (f *flood) take(now time.Time) bool {
+	if f.next.Before(now) {
+		f.next = now
+	}
+	if f.next.Sub(now) > (floodBurst-1)*floodEvery {
+		return false
+	}
+	f.next = f.next.Add(floodEvery)
+	return true
+}
+
+// due is the time of the next summary, or zero.
+func (f *flood) due() time.Time {
+	if len(f.untold) == 0 {
+		return time.Time{}
+	}
+	return f.next.Add(-(floodBurst - 1) * floodEvery)
+}
+
+// sumUp tells the number of notices that were only counted.
+func (p *presenter) sumUp(now time.Time) {
+	if len(p.flood.untold) == 0 || !p.flood.take(now) {
+		return
+	}
+	var parts []string
+	for _, what := range slices.Sorted(maps.Keys(p.flood.untold)) {
+		parts = append(parts, fmt.Sprintf("%d more %s", p.flood.untold[what], floodWords[what]))
+	}
+	p.flood.untold = nil
+	p.out.notice("%s", strings.Join(parts, ", "))
+}
+
+// floodWords are the verbs of a sum.
+var floodWords = map[string]string{
+	proto.Came: "came", proto.Left: "left", whatProved: "proved to be who they are", whatRefused: "were refused", whatRenewed: "have a renewed card",
+}
+
+// waiting says why messages wait for some people.
+func (p *presenter) waiting(names []string) {
+	for _, name := range names {
+		switch folded := proto.FoldName(name); {
+		case p.lost:
+			p.out.notice("the relay is away; the message to %s waits as long as this client runs", proto.Visible(name))
+		case len(p.conns[folded]) > 0:
+			p.out.notice("%s does not answer yet; the message waits as long as this client runs", proto.Visible(name))
+		default:
+			p.out.notice("%s is not here; the message waits as long as this client runs", proto.Visible(name))
+		}
 	}
 }
 

@@ -1,6 +1,7 @@
 package command
 
 import (
+	"strings"
 	"testing"
 
 	"chatsecure/internal/client"
@@ -20,19 +21,19 @@ func TestOneOfSeveralIsNamed(t *testing.T) {
 		last   string
 	}{
 		"one of two leaves": {[]client.Event{peer(one, proto.Came, ""), peer(two, proto.Came, ""),
-			peer(two, proto.Left, "")}, "bob-8b58: left"},
+			peer(two, proto.Left, "")}, "[bob-8b58]: left"},
 		"one of two is cut short": {[]client.Event{peer(one, proto.Came, ""), peer(two, proto.Came, ""),
-			peer(two, proto.Left, "cut short")}, "bob-8b58 has left, cut short"},
-		"the only one leaves": {[]client.Event{peer(one, proto.Came, ""), peer(one, proto.Left, "")}, "bob: left"},
+			peer(two, proto.Left, "cut short")}, "[bob-8b58] has left, cut short"},
+		"the only one leaves": {[]client.Event{peer(one, proto.Came, ""), peer(one, proto.Left, "")}, "[bob]: left"},
 		"the last one leaves": {[]client.Event{peer(one, proto.Came, ""), peer(two, proto.Came, ""),
-			peer(two, proto.Left, ""), peer(one, proto.Left, "")}, "bob: left"},
-		"a new one after that":  {[]client.Event{peer(one, proto.Came, ""), peer(one, proto.Left, ""), peer(two, proto.Came, "")}, "bob: came"},
-		"one unseen is refused": {[]client.Event{peer(one, proto.Came, ""), peer(two, whatRefused, "revoked")}, "bob-8b58 is refused: revoked"},
+			peer(two, proto.Left, ""), peer(one, proto.Left, "")}, "[bob]: left"},
+		"a new one after that":  {[]client.Event{peer(one, proto.Came, ""), peer(one, proto.Left, ""), peer(two, proto.Came, "")}, "[bob]: came"},
+		"one unseen is refused": {[]client.Event{peer(one, proto.Came, ""), peer(two, whatRefused, "revoked")}, "[bob-8b58] is refused: revoked"},
 		"one refuses":           {[]client.Event{peer(two, whatRefused, "bob refuses you: revoked")}, "bob refuses you: revoked"},
-		"nobody else is there":  {[]client.Event{peer(two, whatRefused, "revoked")}, "bob is refused: revoked"},
+		"nobody else is there":  {[]client.Event{peer(two, whatRefused, "revoked")}, "[bob] is refused: revoked"},
 		"the relay was lost": {[]client.Event{
 			peer(one, proto.Came, ""), {Type: client.EventLost, Err: fail.Errorf(proto.Lost, "lost")}, peer(two, proto.Came, ""),
-		}, "bob: came"},
+		}, "[bob]: came"},
 	} {
 		sys, _, stderr := fakeSystem("")
 		p := presenter{out: newDisplay(sys, options{}), look: promptLook, people: true}
@@ -42,5 +43,54 @@ func TestOneOfSeveralIsNamed(t *testing.T) {
 		if said := stderr.String()[before:]; said != "client: notice: "+c.last+"\n" {
 			t.Errorf("%s: %q is said, want %q", name, said, c.last)
 		}
+	}
+}
+
+// TestQuietNotices: of accepted people coming, proving and leaving say nothing, but with -v. Of a flood of
+// others the rest is counted, by itself and after a while.
+func TestQuietNotices(t *testing.T) {
+	peer := func(name, what, reason string) client.Event {
+		return client.Event{Type: client.EventPeer, Peer: &client.PeerChange{Name: name, Conn: "1f3a000000000000", What: what, Reason: reason}}
+	}
+	sys, _, said := fakeSystem("")
+	opt := options{}
+	p := presenter{out: newDisplay(sys, opt), look: promptLook, people: true, quiet: func(name string) bool { return name == "bob" }}
+	before := 0
+	heard := func() string {
+		text := said.String()[before:]
+		before += len(text)
+		return strings.ReplaceAll(text, "client: notice: ", "")
+	}
+	quiet := []client.Event{peer("bob", proto.Came, ""), peer("bob", whatProved, ""), peer("bob", proto.Left, "")}
+	p.present(quiet)
+	if got := heard(); got != "" {
+		t.Errorf("of an accepted person is said %q", got)
+	}
+	p.out.verbose = true
+	p.present(quiet)
+	if got, want := heard(), "[bob]: came\n[bob]: authenticated\n[bob]: left\n"; got != want {
+		t.Errorf("-v says %q, want %q", got, want)
+	}
+	p.out.verbose = false
+	p.present([]client.Event{peer("bob", proto.Left, "cut short"), peer("bob", whatRefused, "revoked"), peer("eve", proto.Came, "")})
+	if got, want := heard(), "[bob] has left, cut short\n[bob] is refused: revoked\n[eve]: came\n"; got != want {
+		t.Errorf("said is %q, want %q", got, want)
+	}
+
+	for range 12 + floodBurst - 3 {
+		p.present([]client.Event{peer("eve", proto.Came, "")})
+	}
+	p.present([]client.Event{peer("eve", proto.Left, "")})
+	if got, want := heard(), strings.Repeat("[eve]: came\n", floodBurst-3); got != want {
+		t.Errorf("a flood says %q, want %q", got, want)
+	}
+	due := p.flood.due()
+	p.sumUp(due.Add(-1))
+	if got := heard(); got != "" {
+		t.Errorf("too early is said %q", got)
+	}
+	p.sumUp(due)
+	if got, want := heard(), "12 more came, 1 more left\n"; got != want || !p.flood.due().IsZero() {
+		t.Errorf("the sum is %q, want %q", got, want)
 	}
 }

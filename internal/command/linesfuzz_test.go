@@ -16,14 +16,20 @@ import (
 )
 
 // FuzzPrompt: a typed line is one command or an error. A message has the whole
-// text.
+// text. In a conversation nothing but a line with a slash is a command.
 func FuzzPrompt(f *testing.F) {
-	corpus.Add(f, func(line string) bool { c, err := parsePrompt(line); return err == nil && c.verb != "" },
+	alone := promptView{known: func(string) bool { return true }}
+	talking := promptView{current: []string{"bob"}, known: alone.known}
+	corpus.Add(f, func(line string) bool { c, err := alone.parse(line); return err == nil && c.verb != "" },
 		[]string{"list", "whois john", "history", "history john", "help", "quit", "exit", "john: hello", "john,mary: a: b",
-			"john, Mary:  x ", "*: hi", "all: hi"},
-		"", " ", "john:", ": x", "whois", "whois a b", "list x", "nothing", "a b: c", "john,: x", "history \x1b")
+			"john, Mary:  x ", "*: hi", "all: hi", "john:", "/to a, b", "/list", "john: two\nlines"},
+		"", " ", ": x", "/", "//x", "x\nlist", "whois", "whois a b", "list x", "nothing", "a b: c", "john,: x", "history \x1b")
 	f.Fuzz(func(t *testing.T, line string) {
-		c, err := parsePrompt(line)
+		c, err := talking.parse(line)
+		if command := promptVerbs[c.verb].most >= 0 && c.verb != "say" && c.verb != "to" && c.verb != ""; err == nil && command && !strings.HasPrefix(line, "/") {
+			t.Fatalf("%q is %+v", line, c)
+		}
+		c, err = alone.parse(line)
 		if err != nil {
 			if fail.ExitStatus(err) != 2 || fail.AsError(err).Message == "" {
 				t.Fatalf("%q: %v", line, err)
@@ -33,7 +39,7 @@ func FuzzPrompt(f *testing.F) {
 		switch c.verb {
 		case "say":
 			to, text, _ := strings.Cut(line, ":")
-			if c.text != strings.TrimPrefix(text, " ") || c.everyone == (len(c.names) > 0) || len(c.names) > proto.MaxRecipients {
+			if !strings.Contains(line, "\n") && c.text != strings.TrimPrefix(text, " ") || !strings.Contains(text, c.text) || c.everyone == (len(c.names) > 0) || len(c.names) > proto.MaxRecipients {
 				t.Fatalf("%q is %+v", line, c)
 			}
 			for _, name := range c.names {
@@ -41,15 +47,17 @@ func FuzzPrompt(f *testing.F) {
 					t.Fatalf("%q goes to %q", line, name)
 				}
 			}
-			again, err := parsePrompt(strings.Join(c.names, ",") + ": " + c.text)
+			again, err := alone.parse(strings.Join(c.names, ",") + ": " + c.text)
 			if !c.everyone && (err != nil || !slices.Equal(again.names, c.names) || again.text != c.text) {
 				t.Fatalf("%q is %+v, and that %+v, %v", line, c, again, err)
 			}
-		case "list", "help", "quit", "history", "whois", "":
-			if c.text != "" || c.names != nil || c.arg != "" && proto.CheckName(c.arg) != nil || (c.verb == "whois") && c.arg == "" {
-				t.Fatalf("%q is %+v", line, c)
-			}
+		case "":
 		default:
+			if _, ok := promptVerbs[c.verb]; ok && c.text == "" && (c.names == nil || c.verb == "to") &&
+				!slices.ContainsFunc(c.args, func(s string) bool { return c.verb != "to" && proto.CheckName(s) != nil }) &&
+				!strings.Contains(line, "\n") {
+				return
+			}
 			t.Fatalf("%q is %+v", line, c)
 		}
 	})

@@ -40,8 +40,12 @@ func showList(out *display, online []client.Online) {
 // known. A user's connections are told apart if there are several.
 func listText(online []client.Online) string {
 	count := make(map[string]int)
+	var self client.Online
 	for _, o := range online {
 		count[proto.FoldName(o.Name)]++
+		if o.Self {
+			self = o
+		}
 	}
 	var b strings.Builder
 	b.WriteString("User list:\n\n")
@@ -52,6 +56,12 @@ func listText(online []client.Online) string {
 		}
 		if !o.Since.IsZero() {
 			b.WriteString(" Since: " + dateTime(o.Since))
+		}
+		switch {
+		case o.Self:
+			b.WriteString(" (you)")
+		case self.Name != "" && proto.SameName(o.Name, self.Name) && o.Identity == self.Identity:
+			b.WriteString(" (you, on another device)")
 		}
 		b.WriteByte('\n')
 	}

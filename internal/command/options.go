@@ -25,6 +25,8 @@ type options struct {
 	policy                         trust.Policy
 	fetch, fetchPrivate, acceptNew bool
 	batch, json, quiet, verbose    bool
+	prompt                         string // promptShort or promptLong
+	bell                           bool
 	version                        bool
 	key                            string
 	keyGiven                       bool
@@ -73,6 +75,9 @@ func (o *options) flags() *flag.FlagSet {
 	f.BoolVar(&o.batch, "batch", false, "")
 	o.timeout = defaultTimeout
 	f.Var(checked[time.Duration]{&o.timeout, duration(1, forEver)}, "timeout", "")
+	o.prompt = promptShort
+	f.Var(checked[string]{&o.prompt, oneOf(promptShort, promptLong)}, "prompt", "")
+	f.BoolVar(&o.bell, "bell", false, "")
 	f.BoolVar(&o.json, "json", false, "")
 	f.BoolVar(&o.quiet, "q", false, "")
 	f.BoolVar(&o.verbose, "v", false, "")

@@ -140,13 +140,18 @@ func (d *display) connected(c *client.Client) {
 // sentLater writes the id of the next message and releases its receipts.
 func (d *display) sentLater(o sentObject) {
 	d.objectLater(o)
+	d.wasSent()
+}
+
+// wasSent releases the receipts of the next message.
+func (d *display) wasSent() {
 	d.mu.Lock()
 	d.sent++
 	d.mu.Unlock()
 	d.told.Broadcast()
 }
 
-// awaitSent waits until the id of sent message number no has been written. A
+// awaitSent waits until the id of sent message number no is known. A
 // receipt can overtake the goroutine that sends, and its reader would not know
 // the id. That goroutine waits for nothing in between.
 func (d *display) awaitSent(no uint64) {

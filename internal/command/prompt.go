@@ -3,7 +3,10 @@ package command
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
+	"strings"
+	"sync"
 	"time"
 
 	"chatsecure/internal/client"
@@ -31,14 +34,15 @@ func (a *app) runSession(ctx context.Context, _ []string) error {
 	s.history = historyIn(c.state)
 	stop := func() {}
 	if interactive {
-		s.terminal = a.person()
+		s.atTerminal(a.person())
+		s.long = a.opt.prompt == promptLong || term.IsDumb(a.Env)
+		s.quiet = func(name string) bool { k, ok := c.state.KnownPeer(proto.FoldName(name)); return ok && k.Accepted }
 		for _, p := range c.state.KnownPeers() {
 			s.desk.names.add(p.Name)
 		}
 		stop = s.terminal.StartEditing(a.Env, s.desk.editor())
 		defer stop() // also if it panics
 		a.out.onScreen(s.terminal)
-		s.people = true
 	} else {
 		s.lines = a.input()
 	}
@@ -49,6 +53,12 @@ func (a *app) runSession(ctx context.Context, _ []string) error {
 	a.out.onScreen(nil)
 	return err
 }
+
+// The values of -prompt.
+const (
+	promptShort = "short"
+	promptLong  = "long"
+)
 
 // interactive reports whether a person types and sees all output.
 func (a *app) interactive() bool {
@@ -64,10 +74,14 @@ type promptRun struct {
 	now      func() time.Time
 	patience time.Duration
 	terminal *term.Terminal // the prompt, or nil for a pipe
+	long     bool           // the prompt is the original's
 	desk     desk           // names and receipts for the terminal
 	lines    lineSource     // of the pipe
 	failed   int            // exit status of the most severe failure of a line
 	sent     bool           // a message was sent
+
+	answers sync.WaitGroup // of the questions that are open
+	open    chan struct{}  // has one element for each of them
 
 	showing   chan struct{} // capacity 1: full while events are shown and their senders told
 	presented chan struct{} // closed after the last event
@@ -75,9 +89,14 @@ type promptRun struct {
 
 func newPromptRun(out *display, c talker, patience time.Duration, now func() time.Time) *promptRun {
 	return &promptRun{
-		presenter: presenter{out: out, c: c, look: promptLook}, patience: patience, now: now,
+		presenter: presenter{out: out, c: c, look: promptLook}, patience: patience, now: now, open: make(chan struct{}, maxOpen),
 		showing: make(chan struct{}, 1), presented: make(chan struct{}),
 	}
+}
+
+// atTerminal makes it the prompt of a person.
+func (s *promptRun) atTerminal(t *term.Terminal) {
+	s.terminal, s.people, s.quoted = t, true, s.desk.progress.quoted
 }
 
 // errQuit ends the session at the wish of the person.
@@ -85,6 +104,7 @@ var errQuit = errors.New("quit")
 
 func (s *promptRun) run(ctx context.Context) error {
 	reading, stop := context.WithCancelCause(ctx)
+	defer s.answers.Wait()
 	defer stop(nil)
 	go s.show(stop)
 	defer s.stopShowing(ctx)
@@ -113,10 +133,7 @@ func (s *promptRun) show(stop context.CancelCauseFunc) {
 		defer s.terminal.RestoreOnPanic()
 	}
 	for {
-		events, err := s.c.Next(context.Background())
-		if s.terminal != nil {
-			s.desk.note(s.terminal, events)
-		}
+		events, err := s.nextEvents()
 		s.showing <- struct{}{}
 		shown, writeErr := s.present(events)
 		if writeErr == nil {
@@ -132,6 +149,36 @@ func (s *promptRun) show(stop context.CancelCauseFunc) {
 			return
 		}
 	}
+}
+
+// nextEvents waits for events, or until something is due that is told by time: messages that wait, and the sum
+// of a flood.
+func (s *promptRun) nextEvents() ([]client.Event, error) {
+	ctx, cancel := context.Background(), func() {}
+	if s.terminal != nil {
+		names, due := s.desk.progress.overdue(time.Now())
+		s.waiting(names)
+		if sum := s.flood.due(); due.IsZero() || !sum.IsZero() && sum.Before(due) {
+			due = sum
+		}
+		if !due.IsZero() {
+			ctx, cancel = context.WithDeadline(ctx, due)
+		}
+	}
+	defer cancel()
+	events, err := s.c.Next(ctx)
+	if err != nil && err == ctx.Err() {
+		return nil, nil
+	}
+	for i := range events {
+		if r := events[i].Receipt; r != nil {
+			s.out.awaitSent(r.No)
+		}
+	}
+	if s.terminal != nil {
+		s.desk.note(s.terminal, events)
+	}
+	return events, err
 }
 
 // stopShowing leaves all further messages unread: one shown while the client
@@ -175,7 +222,7 @@ func (s *promptRun) nextLines(ctx context.Context) ([]inputLine, error) {
 	if s.terminal == nil {
 		return s.lines.wait(ctx)
 	}
-	typed, err := s.terminal.Prompt(ctx, func() string { return clock(s.now()) + " [" + proto.Visible(s.c.Name()) + "-" + s.c.Conn() + "] " })
+	typed, err := s.terminal.Prompt(ctx, s.prompt)
 	if err != nil && !errors.Is(err, term.ErrLineTooLong) {
 		return nil, err
 	}
@@ -183,14 +230,31 @@ func (s *promptRun) nextLines(ctx context.Context) ([]inputLine, error) {
 	return []inputLine{line}, nil
 }
 
+// prompt is the original's with the time and oneself, or short. Both name those whom bare lines go to.
+func (s *promptRun) prompt() string {
+	to := ""
+	if names := s.desk.talksTo(); len(names) > 2 {
+		to = fmt.Sprintf("%s,+%d", visibleNames(names[:1]), len(names)-1)
+	} else {
+		to = proto.Visible(strings.Join(names, ","))
+	}
+	if !s.long {
+		return to + "> "
+	}
+	if to != "" {
+		to += "> "
+	}
+	return clock(s.now()) + " [" + proto.Visible(s.c.Name()) + "-" + s.c.Conn() + "] " + to
+}
+
 // execute executes one line.
 func (s *promptRun) execute(ctx context.Context, line string) error {
-	c, err := parsePrompt(line)
+	c, err := promptView{s.desk.talksTo(), s.known}.parse(line)
 	if err != nil {
 		return err
 	}
 	switch c.verb {
-	case "quit":
+	case "quit", "exit":
 		return errQuit
 	case "help":
 		if s.out.json {
@@ -199,24 +263,90 @@ func (s *promptRun) execute(ctx context.Context, line string) error {
 		}
 		s.out.text(promptHelp)
 	case "list":
-		online, err := s.c.List(ctx)
-		if err != nil {
+		return s.ask(ctx, c, func(ctx context.Context) error {
+			online, err := s.c.List(ctx)
+			if err == nil {
+				showList(s.out, online)
+			}
 			return err
-		}
-		showList(s.out, online)
+		})
 	case "whois":
-		w, err := whois(ctx, s.c, c.arg)
-		if err != nil {
-			return err
-		}
-		return showWhois(s.out, w, false)
+		return s.ask(ctx, c, func(ctx context.Context) error {
+			w, err := whois(ctx, s.c, c.args[0])
+			if err != nil {
+				return err
+			}
+			return showWhois(s.out, w, false)
+		})
 	case "history":
-		if err := s.c.Written(ctx); ctx.Err() != nil {
-			return err
-		}
-		return showHistory(s.out, s.history, c.arg)
+		return s.ask(ctx, c, func(ctx context.Context) error {
+			if err := s.c.Written(ctx); ctx.Err() != nil {
+				return err
+			}
+			return showHistory(s.out, s.history, strings.Join(c.args, ""))
+		})
+	case "to":
+		return s.to(c.names)
 	case "say":
 		return s.say(ctx, c)
+	}
+	return nil
+}
+
+// known reports whether a name has been seen here. A script knows its names.
+func (s *promptRun) known(name string) bool { return s.terminal == nil || s.desk.names.has(name) }
+
+// maxOpen bounds the open questions to the relay and the history.
+const maxOpen = 8
+
+// ask runs a question whose answer may take its time. At a terminal the prompt is there again at once,
+// and the answer comes when it comes; in a pipe the answers keep their order.
+func (s *promptRun) ask(ctx context.Context, c promptCommand, question func(context.Context) error) error {
+	what := strings.Join(append([]string{c.verb}, c.args...), " ")
+	bounded := func() error {
+		ctx, cancel := context.WithTimeout(ctx, s.patience)
+		defer cancel()
+		err := question(ctx)
+		if errors.Is(err, context.DeadlineExceeded) {
+			err = fail.Errorf(proto.Timeout, "%s has had no answer within %v", what, s.patience)
+		}
+		return err
+	}
+	if s.terminal == nil {
+		return bounded()
+	}
+	select {
+	case s.open <- struct{}{}:
+	default:
+		return &fail.Error{
+			Code: proto.Busy, Message: fmt.Sprintf("%s is not asked: %d questions have no answer yet", what, maxOpen), Hint: "wait for one of them",
+		}
+	}
+	s.answers.Go(func() {
+		defer s.terminal.RestoreOnPanic()
+		if err := bounded(); err != nil && ctx.Err() == nil {
+			s.out.fail(err)
+		}
+		<-s.open
+	})
+	return nil
+}
+
+// to makes names those whom bare lines go to. Without any there is nobody.
+func (s *promptRun) to(names []string) error {
+	if err := notOneself(s.c.Name(), names); err != nil {
+		return err
+	}
+	s.desk.current.Store(&names)
+	return nil
+}
+
+// notOneself refuses one's own name among the recipients of a message.
+func notOneself(self string, names []string) error {
+	for _, name := range names {
+		if proto.SameName(name, self) {
+			return &fail.Error{Code: proto.Usage, Message: proto.Visible(name) + " is you, and a message goes to others", Hint: "name somebody else"}
+		}
 	}
 	return nil
 }
@@ -226,10 +356,13 @@ func (s *promptRun) say(ctx context.Context, c promptCommand) error {
 	if c.everyone {
 		if names = s.c.Everyone(); len(names) == 0 {
 			return &fail.Error{
-				Code: proto.NoSuchName, Message: "you have talked with nobody since this client began",
+				Code: proto.NoSuchName, Message: "nobody who is here now has a conversation with you",
 				Hint: "begin with a name: john: hello there",
 			}
 		}
+	}
+	if err := notOneself(s.c.Name(), names); err != nil {
+		return err
 	}
 	id, err := s.c.Send(ctx, names, c.text)
 	if err != nil {
@@ -237,23 +370,39 @@ func (s *promptRun) say(ctx context.Context, c promptCommand) error {
 	}
 	s.sent = true
 	if s.terminal != nil {
-		s.desk.sent(s.terminal, id, names)
+		s.terminal.SetStatus(s.desk.progress.sent(id, names, c.text))
 	}
 	if s.out.json {
 		s.out.sentLater(sentObject{s.out.head("sent"), id, names})
+	} else {
+		s.out.wasSent()
 	}
 	return nil
 }
 
+// lastMoment bounds the wait of a person who quits right after a message.
+const lastMoment = time.Second
+
+// maxUndelivered bounds the undelivered messages that are told at the end.
+const maxUndelivered = 10
+
 // finish waits for sent messages. From a pipe it waits until all are READ, and
-// ends as send does. A person who quits does not wait.
+// ends as send does. A person who quits does not wait, but for a moment, and is told what was not
+// delivered: that is no failure of the stay.
 func (s *promptRun) finish(ctx context.Context) error {
 	waiting, cancel := context.WithTimeout(ctx, s.patience)
 	defer cancel()
 	if s.terminal != nil {
-		cancel()
-		if outcome := s.c.Wait(waiting, history.StatusDelivered); outcome.ExitStatus() != 0 {
-			s.out.notice("some messages were not delivered; history shows which")
+		waiting, cancel := context.WithTimeout(waiting, lastMoment)
+		defer cancel()
+		if s.sent && s.c.Wait(waiting, history.StatusDelivered).ExitStatus() != 0 {
+			lines := s.desk.progress.undelivered()
+			for _, line := range lines[:min(len(lines), maxUndelivered)] {
+				s.out.notice("not delivered: %s", line)
+			}
+			if len(lines) == 0 || len(lines) > maxUndelivered {
+				s.out.notice("more messages were not delivered; history shows them")
+			}
 		}
 		return nil
 	}

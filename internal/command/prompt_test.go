@@ -18,6 +18,7 @@ import (
 	"chatsecure/internal/fail"
 	"chatsecure/internal/history"
 	"chatsecure/internal/state"
+	"chatsecure/internal/term"
 	"chatsecure/proto"
 	"chatsecure/testdata/lab/tty"
 )
@@ -82,6 +83,13 @@ func TestPromptLooksAsIn2016(t *testing.T) {
 	hostile := from("7f3a000000000000", "a\x1b]52;c;AAAA\x07\rb\u202ec\n", "ana")
 
 	out := new(tty.Paper)
+	var s *promptRun
+	answered := func(next func()) func() {
+		return func() {
+			s.answers.Wait()
+			next()
+		}
+	}
 	a := &app{System: System{Now: func() time.Time { return at }}, opt: options{}}
 	a.out = newDisplay(a.System, a.opt)
 	a.tty = fakeTerminal(out,
@@ -89,12 +97,12 @@ func TestPromptLooksAsIn2016(t *testing.T) {
 		tty.Step{Types: "what?"},
 		tty.Step{Types: "y"},
 		tty.Step{Types: "list"},
-		tty.Step{Before: func() { clockAt(21) }, Types: "whois Bruno"},
-		tty.Step{Before: func() { clockAt(36); say(first)() }, Types: "history"},
-		tty.Step{Before: func() { clockAt(37); say(hostile)() }, Types: "help"},
+		tty.Step{Before: answered(func() { clockAt(21) }), Types: "whois Bruno"},
+		tty.Step{Before: answered(func() { clockAt(36); say(first)() }), Types: "history"},
+		tty.Step{Before: answered(func() { clockAt(37); say(hostile)() }), Types: "help"},
 		tty.Step{Before: say(from("80aa000000000000", "from another device", "ana", "carla")), Types: "Bruno: Bom dia!"},
 		tty.Step{Types: "whois Zé"},
-		tty.Step{Types: "nonsense"},
+		tty.Step{Before: answered(func() {}), Types: "nonsense"},
 		tty.Step{Types: ""},
 		tty.Step{Types: "quit"},
 	)
@@ -107,8 +115,9 @@ func TestPromptLooksAsIn2016(t *testing.T) {
 	if err != nil || !yes {
 		t.Fatalf("the relay: %v %v", yes, err)
 	}
-	s := newPromptRun(a.out, c, time.Minute, a.Now)
-	s.history, s.terminal, s.people = fakeHistory, a.tty, true
+	s = newPromptRun(a.out, c, time.Minute, a.Now)
+	s.history, s.long = fakeHistory, true
+	s.atTerminal(a.tty)
 	a.out.onScreen(a.tty)
 	if err := s.run(ctx); err != nil {
 		t.Fatal(err)
@@ -139,7 +148,7 @@ func TestPromptLooksAsIn2016(t *testing.T) {
 var original = []string{
 	"Name: Ana\n",
 	"Server cipher sha256 fingerprint is:\nd913f65c02489bddc16e1845b09e4f7aed44c8a9329ccbf1a5032e7c8001fa98\nConfirm (y/n)? ",
-	"[09:58:20] [Ana-139934559672912] list\nUser list:\n\n1. ID: Bruno Level: 1\n2. ID: Ana Level: 1\n\n",
+	"[09:58:20] [Ana-139934559672912] list\nUser list:\n\n1. ID: Bruno Level: 1\n2. ID: Ana Level: 1 (you)\n\n",
 	"[Ana-139934559672912] whois Bruno\n" +
 		"Nome           : BRUNO MIGUEL EXEMPLO\nOrganização    : Cartão de Cidadão\nIdentificação  : BI100000011\n" +
 		"Instituicao    : Cidadão Português\nPaís           : PT\nVálido até     : 2021-01-03 23:59:59\nVálido de      : 2016-01-04 16:59:29\n",
@@ -149,45 +158,106 @@ var original = []string{
 	"Available commands are:\nlist\nhelp\nhistory\nwhois\n\nSyntax for sending message to 'john':\njohn: hello there\n",
 }
 
-// TestPromptLine is the table of typed lines.
+// TestPromptLine is the table of typed lines, without a conversation and in one with bob. Nobody has seen
+// 10, http or note.
 func TestPromptLine(t *testing.T) {
-	ok := map[string]promptCommand{
-		"":                    {},
-		"   ":                 {},
-		"list":                {verb: "list"},
-		" list ":              {verb: "list"},
-		"help":                {verb: "help"},
-		"quit":                {verb: "quit"},
-		"exit":                {verb: "quit"},
-		"history":             {verb: "history"},
-		"history Bruno":       {verb: "history", arg: "Bruno"},
-		"whois Bruno":         {verb: "whois", arg: "Bruno"},
-		"john: hello there":   {verb: "say", names: []string{"john"}, text: "hello there"},
-		"john:hello":          {verb: "say", names: []string{"john"}, text: "hello"},
-		"john:  two spaces":   {verb: "say", names: []string{"john"}, text: " two spaces"},
-		"john: a: b":          {verb: "say", names: []string{"john"}, text: "a: b"},
-		"a,b: both":           {verb: "say", names: []string{"a", "b"}, text: "both"},
-		"a, b: both":          {verb: "say", names: []string{"a", "b"}, text: "both"},
-		"a,A,b: once each":    {verb: "say", names: []string{"a", "b"}, text: "once each"},
-		"*: all of you":       {verb: "say", everyone: true, text: "all of you"},
-		"all: all of you":     {verb: "say", everyone: true, text: "all of you"},
-		"José: olá":           {verb: "say", names: []string{"José"}, text: "olá"},
-		"john: \x1b[2J as is": {verb: "say", names: []string{"john"}, text: "\x1b[2J as is"},
+	say := func(text string, names ...string) promptCommand {
+		return promptCommand{verb: "say", names: names, text: text}
 	}
-	for line, want := range ok {
-		got, err := parsePrompt(line)
-		if err != nil || got.verb != want.verb || got.arg != want.arg || got.text != want.text ||
-			got.everyone != want.everyone || !slices.Equal(got.names, want.names) {
-			t.Errorf("%q: %+v %v, want %+v", line, got, err, want)
-		}
-	}
-	for _, line := range []string{
-		"nonsense", "list all", "help me", "whois", "whois a b", "history a b", "history a/b", "whois ../x", "quit now",
-		"john:", "john:   ", ": hello", "a,,b: hello", "-a: hello", "list: hello", "a/b: hello", "who is it: me", "exit: stage left", "\x1b[2J",
+	all := promptCommand{verb: "say", everyone: true, text: "all of you"}
+	to := func(names ...string) promptCommand { return promptCommand{verb: "to", names: names} }
+	verb := func(verb string, args ...string) promptCommand { return promptCommand{verb: verb, args: args} }
+	refused := promptCommand{}
+	for _, test := range []struct {
+		line           string
+		alone, talking promptCommand // refused, unless the line is blank
+	}{
+		{"", refused, refused},
+		{"   ", refused, refused},
+		{"list", verb("list"), refused},
+		{" list ", verb("list"), refused},
+		{"help", verb("help"), refused},
+		{"quit", verb("quit"), refused},
+		{"exit", verb("exit"), refused},
+		{"history", verb("history"), refused},
+		{"history Bruno", verb("history", "Bruno"), say("history Bruno", "bob")},
+		{"whois Bruno", verb("whois", "Bruno"), say("whois Bruno", "bob")},
+		{"/list", verb("list"), verb("list")},
+		{"/exit", verb("exit"), verb("exit")},
+		{"/whois Bruno", verb("whois", "Bruno"), verb("whois", "Bruno")},
+		{"/history", verb("history"), verb("history")},
+		{"/to john", to("john"), to("john")},
+		{"/to john,mary", to("john", "mary"), to("john", "mary")},
+		{"/to john, mary", to("john", "mary"), to("john", "mary")},
+		{"/to", to(), to()},
+		{"john:", to("john"), to("john")},
+		{"john,mary: ", to("john", "mary"), to("john", "mary")},
+		{"to john", refused, say("to john", "bob")},
+		{"nonsense", refused, say("nonsense", "bob")},
+		{"list all", refused, say("list all", "bob")},
+		{"/list all", refused, refused},
+		{"/etc/passwd", refused, refused},
+		{"//etc/passwd", refused, say("/etc/passwd", "bob")},
+		{"/", refused, refused},
+		{"/john: hello", refused, refused},
+		{" two spaces ", refused, say(" two spaces ", "bob")},
+		{"john: hello there", say("hello there", "john"), say("hello there", "john")},
+		{"john:hello", say("hello", "john"), say("hello", "john")},
+		{"john:  two spaces", say(" two spaces", "john"), say(" two spaces", "john")},
+		{"john: a: b", say("a: b", "john"), say("a: b", "john")},
+		{"john: /list", say("/list", "john"), say("/list", "john")},
+		{"john,mary: both", say("both", "john", "mary"), say("both", "john", "mary")},
+		{"john, mary: both", say("both", "john", "mary"), say("both", "john", "mary")},
+		{"john,John,mary: once each", say("once each", "john", "mary"), say("once each", "john", "mary")},
+		{"*: all of you", all, all},
+		{"all: all of you", all, all},
+		{"José: olá", say("olá", "José"), say("olá", "José")},
+		{"john: \x1b[2J as is", say("\x1b[2J as is", "john"), say("\x1b[2J as is", "john")},
+		// Words with a colon are no names that anybody has.
+		{"10:30 is fine", say("30 is fine", "10"), refused},
+		{"http://example.com", say("//example.com", "http"), refused},
+		{"note: milk", say("milk", "note"), refused},
+		{"john,note: milk", say("milk", "john", "note"), refused},
+		{":)", refused, say(":)", "bob")},
+		{"a,,b: hello", refused, say("a,,b: hello", "bob")},
+		{"and/or: hello", refused, say("and/or: hello", "bob")},
+		{"list: hello", refused, say("list: hello", "bob")},
+		{"who is it: me", refused, say("who is it: me", "bob")},
+		{"*:", refused, refused},
+		{"whois", refused, say("whois", "bob")},
+		{"/whois", refused, refused},
+		{"/whois a b", refused, refused},
+		{"/history a/b", refused, refused},
+		{"/whois ../x", refused, refused},
+		{"/to a/b", refused, refused},
+		{"\x1b[2J", refused, say("\x1b[2J", "bob")},
+		// Of several lines the first names those whom all go to. They are never a command.
+		{"john: one\nmary: two\nexit", say("one\nmary: two\nexit", "john"), say("one\nmary: two\nexit", "john")},
+		{"john:\none\ntwo\n", say("one\ntwo", "john"), say("one\ntwo", "john")},
+		{"exit\n", refused, say("exit", "bob")},
+		{"/exit\n", refused, say("/exit", "bob")},
+		{"list\nexit", refused, say("list\nexit", "bob")},
+		{"all: hello\n\tgcc", refused, say("all: hello\n\tgcc", "bob")},
+		{"note: milk\nand bread", say("milk\nand bread", "note"), say("note: milk\nand bread", "bob")},
+		{"one\njohn: two", refused, say("one\njohn: two", "bob")},
+		{"\n \n", refused, refused},
 	} {
-		got, err := parsePrompt(line)
-		if fail.ExitStatus(err) != 2 || strings.Contains(err.Error(), "\x1b") {
-			t.Errorf("%q: %+v %v, want an error of usage", line, got, err)
+		for _, in := range []struct {
+			current []string
+			want    promptCommand
+		}{{nil, test.alone}, {[]string{"bob"}, test.talking}} {
+			view := promptView{in.current, func(name string) bool { return !slices.Contains([]string{"10", "http", "note"}, name) }}
+			got, err := view.parse(test.line)
+			if in.want.verb == "" && strings.TrimSpace(test.line) != "" {
+				if fail.ExitStatus(err) != 2 || strings.Contains(err.Error(), "\x1b") {
+					t.Errorf("%q with %v: %+v %v, want an error of usage", test.line, in.current, got, err)
+				}
+				continue
+			}
+			if err != nil || got.verb != in.want.verb || !slices.Equal(got.args, in.want.args) && got.verb != "to" || got.text != in.want.text ||
+				got.everyone != in.want.everyone || !slices.Equal(got.names, in.want.names) {
+				t.Errorf("%q with %v: %+v %v, want %+v", test.line, in.current, got, err, in.want)
+			}
 		}
 	}
 }
@@ -267,3 +337,84 @@ func TestPromptEndsWithoutWatch(t *testing.T) {
 type writerFunc func(b []byte) (int, error)
 
 func (f writerFunc) Write(b []byte) (int, error) { return f(b) }
+
+// TestPromptWaitsForNobody: while questions have no answer the prompt takes lines, up to a bound; an answer
+// that does not come is told.
+func TestPromptWaitsForNobody(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := &slowTalker{fakeTalker: newFakeTalker(), asked: make(chan struct{}, 2*maxOpen), answer: make(chan struct{})}
+		in, typist := io.Pipe()
+		out := new(tty.Paper)
+		sys, _, _ := fakeSystem("")
+		a := &app{System: sys}
+		a.out = newDisplay(a.System, a.opt)
+		terminal := term.NewOf(in, out, nil)
+		a.out.onScreen(terminal)
+		s := newPromptRun(a.out, c, time.Minute, time.Now)
+		s.atTerminal(terminal)
+		ended := make(chan error, 1)
+		go func() { ended <- s.run(t.Context()) }()
+		types := func(lines string) {
+			io.WriteString(typist, lines)
+			synctest.Wait()
+		}
+		says := func(want string) {
+			t.Helper()
+			if !strings.Contains(out.String(), want) {
+				t.Errorf("%q is not said in\n%s", want, out)
+			}
+		}
+		types(strings.Repeat("list\n", maxOpen) + "bob: hi\n")
+		if len(c.sent) != 1 {
+			t.Errorf("%d messages are sent while questions are open", len(c.sent))
+		}
+		types("list\n")
+		says("client: error: list is not asked: 8 questions have no answer yet\n")
+		time.Sleep(time.Minute) // of the bubble
+		synctest.Wait()
+		says("client: error: list has had no answer within 1m0s\n")
+		c.online = []client.Online{{Name: "Bruno"}}
+		close(c.answer)
+		types("list\n")
+		says("1. ID: Bruno Level: 0\n")
+
+		// Of a message that waits is told after a moment, once.
+		pending := func(no string) {
+			c.events <- []client.Event{{Type: client.EventReceipt, Receipt: &client.ReceiptChange{ID: no, To: "dave", Status: history.StatusPending}}}
+			synctest.Wait()
+		}
+		types("dave: are you asleep?\n")
+		pending("id2")
+		pending("id2")
+		if strings.Contains(out.String(), "not here") {
+			t.Error("it is told at once")
+		}
+		time.Sleep(moment)
+		synctest.Wait()
+		says("client: notice: dave is not here; the message waits as long as this client runs\n")
+		c.events <- []client.Event{{Type: client.EventReceipt, Receipt: &client.ReceiptChange{
+			ID: "id2", To: "dave", Status: history.StatusFailed, Reason: "revoked"}}}
+		synctest.Wait()
+		says(`client: notice: "are you asleep?" to dave FAILED: revoked` + "\n")
+
+		types("Ana: me\n")
+		says("client: error: Ana is you, and a message goes to others\n")
+		types("/to bob\nhello\n/to\nhello\n")
+		if last := c.sent[len(c.sent)-1]; len(c.sent) != 3 || last.text != "hello" || !slices.Equal(last.names, []string{"bob"}) {
+			t.Errorf("sent was %v", c.sent)
+		}
+		says("> bob> ")
+		says("client: error: there is no command \"hello\"\n")
+
+		// At the end the undelivered ones are told by their text, and that is no failure.
+		c.outcome = client.Outcome{Names: []client.NameOutcome{{Name: "dave", Failed: 1}}}
+		types("/quit\n")
+		if err := <-ended; err != nil {
+			t.Errorf("it ended with %v", err)
+		}
+		says("client: notice: not delivered: \"are you asleep?\" to dave\n")
+		typist.Close()
+		c.Close(t.Context())
+		<-s.presented
+	})
+}

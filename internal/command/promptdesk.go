@@ -2,9 +2,11 @@ package command
 
 import (
 	"context"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"chatsecure/internal/client"
@@ -16,7 +18,8 @@ import (
 // ready. Its methods may be called from any goroutine.
 type desk struct {
 	names    roster
-	receipts receipts
+	progress progress
+	current  atomic.Pointer[[]string] // those whom bare lines go to, or nil
 
 	mu      sync.Mutex // guards the fields below
 	list    func() ([]client.Online, error)
@@ -71,7 +74,15 @@ func (d *desk) ask() {
 // complete is the answer to Tab.
 func (d *desk) complete(before string) (from int, options []term.Option) {
 	d.ask()
-	return complete(before, d.names.sorted())
+	return complete(before, d.names.sorted(), len(d.talksTo()) > 0)
+}
+
+// talksTo returns those whom bare lines go to, or nil.
+func (d *desk) talksTo() []string {
+	if names := d.current.Load(); names != nil {
+		return *names
+	}
+	return nil
 }
 
 // note takes names and receipts from events before they are shown on t.
@@ -79,16 +90,11 @@ func (d *desk) note(t *term.Terminal, events []client.Event) {
 	for i := range events {
 		d.names.note(&events[i])
 		if r := events[i].Receipt; r != nil {
-			if status, about := d.receipts.changed(r); about {
+			if status, last := d.progress.changed(r, time.Now()); last {
 				t.SetStatus(status)
 			}
 		}
 	}
-}
-
-// sent begins the status of a new message.
-func (d *desk) sent(t *term.Terminal, id string, names []string) {
-	t.SetStatus(d.receipts.sent(id, names))
 }
 
 // editor returns the configuration of the prompt's editor.
@@ -96,22 +102,21 @@ func (d *desk) editor() term.EditorConfig {
 	return term.EditorConfig{Complete: d.complete, Dropped: "client: notice: more was pasted than can wait, and the rest of it is dropped\n"}
 }
 
-// promptCommands are the commands for completion.
-var promptCommands = []term.Option{
-	{Word: "exit"}, {Word: "help"}, {Word: "history", End: " "}, {Word: "list"}, {Word: "quit"}, {Word: "whois", End: " "},
-}
-
 // complete finds the ways to go on with the last word before the cursor, and
 // the start of that word. A line begins with a command, or with the names of
-// its recipients.
-func complete(before string, names []string) (from int, options []term.Option) {
+// its recipients. In a conversation a command begins with a slash.
+func complete(before string, names []string, talking bool) (from int, options []term.Option) {
 	command, arg, isArg := strings.Cut(before, " ")
+	word, slash := strings.CutPrefix(command, "/")
+	verb, is := promptVerbs[word]
 	switch {
+	case isArg && is && (slash || !talking && !verb.slash) && verb.most != 0:
+		if from = len(before) - len(arg); verb.most > 1 {
+			from = max(from, strings.LastIndexAny(before, ", ")+1)
+		}
+		return from, among(before[from:], asOptions(names, ""))
 	case strings.Contains(before, ":"):
 		return 0, nil // the text of a message
-	case isArg && (command == "whois" || command == "history"):
-		from = len(before) - len(arg)
-		return from, among(arg, asOptions(names, ""))
 	}
 	// In NAME[, NAME...] a space may follow the comma.
 	from = strings.LastIndexByte(before, ',') + 1
@@ -119,10 +124,27 @@ func complete(before string, names []string) (from int, options []term.Option) {
 		from++
 	}
 	options = asOptions(names, ": ")
-	if from == 0 {
-		options = append(slices.Clone(promptCommands), options...)
+	if from == 0 && (slash || !talking) {
+		options = append(commandOptions(slash), options...)
 	}
 	return from, among(before[from:], options)
+}
+
+// commandOptions returns the commands, with their slash or without.
+func commandOptions(slash bool) (options []term.Option) {
+	for _, word := range slices.Sorted(maps.Keys(promptVerbs)) {
+		verb, end := promptVerbs[word], ""
+		if verb.most != 0 {
+			end = " "
+		}
+		if slash {
+			word = "/" + word
+		}
+		if slash || !verb.slash {
+			options = append(options, term.Option{Word: word, End: end})
+		}
+	}
+	return options
 }
 
 func asOptions(names []string, end string) (options []term.Option) {
@@ -169,6 +191,14 @@ func (r *roster) add(name string) {
 		return
 	}
 	r.names[folded] = name
+}
+
+// has reports whether a name is there, in any case.
+func (r *roster) has(name string) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	_, ok := r.names[proto.FoldName(name)]
+	return ok
 }
 
 // note adds the name in an event.

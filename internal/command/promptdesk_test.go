@@ -42,7 +42,7 @@ func TestRoster(t *testing.T) {
 	if got := r.sorted(); len(got) != maxRoster || got[1] != "BRUNO" {
 		t.Errorf("%d names, %q", len(got), got[:3])
 	}
-	if _, options := complete("bru", r.sorted()); len(options) != 1 || options[0] != (term.Option{Word: "BRUNO", End: ": "}) {
+	if _, options := complete("bru", r.sorted(), false); len(options) != 1 || options[0] != (term.Option{Word: "BRUNO", End: ": "}) {
 		t.Errorf("options %q", options)
 	}
 }
@@ -52,26 +52,34 @@ func TestRoster(t *testing.T) {
 func TestComplete(t *testing.T) {
 	names := []string{"Ana", "Bruno", "bruna", "list.er"}
 	for _, test := range []struct {
-		before string
-		from   int
-		want   string // word+end, joined
+		before  string
+		from    int
+		want    string // word+end, joined
+		talking bool
 	}{
-		{"l", 0, "list|list.er: "},
-		{"L", 0, "list|list.er: "},
-		{"wh", 0, "whois "},
-		{"b", 0, "Bruno: |bruna: "},
-		{"Ana,b", 4, "Bruno: |bruna: "},
-		{"Ana, b", 5, "Bruno: |bruna: "},
-		{"Ana,l", 4, "list.er: "},
-		{"whois ", 6, "Ana|Bruno|bruna|list.er"},
-		{"history BR", 8, "Bruno|bruna"},
-		{"history A", 8, "Ana"},
-		{"Ana: b", 0, ""},
-		{"x", 0, ""},
-		{"help A", 0, ""},
-		{"whois a b", 0, ""},
+		{"l", 0, "list|list.er: ", false},
+		{"L", 0, "list|list.er: ", false},
+		{"wh", 0, "whois ", false},
+		{"b", 0, "Bruno: |bruna: ", false},
+		{"Ana,b", 4, "Bruno: |bruna: ", false},
+		{"Ana, b", 5, "Bruno: |bruna: ", false},
+		{"Ana,l", 4, "list.er: ", false},
+		{"whois ", 6, "Ana|Bruno|bruna|list.er", false},
+		{"history BR", 8, "Bruno|bruna", false},
+		{"history A", 8, "Ana", false},
+		{"Ana: b", 0, "", false},
+		{"x", 0, "", false},
+		{"help A", 0, "", false},
+		{"whois a b", 0, "", false},
+		{"/", 0, "/exit|/help|/history |/list|/quit|/to |/whois ", false},
+		{"/wh", 0, "/whois ", true},
+		{"/whois A", 7, "Ana", true},
+		{"/to Ana,b", 8, "Bruno|bruna", true},
+		{"to A", 0, "", false},
+		{"l", 0, "list.er: ", true},
+		{"whois A", 0, "", true},
 	} {
-		from, options := complete(test.before, names)
+		from, options := complete(test.before, names, test.talking)
 		var got []string
 		for _, o := range options {
 			got = append(got, o.Word+o.End)
@@ -82,10 +90,10 @@ func TestComplete(t *testing.T) {
 	}
 }
 
-// TestReceipts: the status tells who has the last message, however early a
-// receipt comes.
-func TestReceipts(t *testing.T) {
-	var r receipts
+// TestProgress: the status tells who has the last message.
+func TestProgress(t *testing.T) {
+	var p progress
+	now := fixedNow()
 	change := func(id, to string, status history.Status) *client.ReceiptChange {
 		return &client.ReceiptChange{ID: id, To: to, Status: status}
 	}
@@ -97,35 +105,78 @@ func TestReceipts(t *testing.T) {
 		silent  bool
 	}{
 		{changed: change("0", "bob", history.StatusRead), silent: true},
-		{changed: change("1", "bob", history.StatusSent), silent: true},
-		{changed: change("1", "bob", history.StatusDelivered), silent: true},
-		{sent: "1", to: []string{"Bob"}, want: "✓ delivered to Bob"},
+		{sent: "1", to: []string{"Bob"}},
+		{changed: change("1", "bob", history.StatusPending), want: "waits for Bob"},
+		{changed: change("1", "bob", history.StatusSent), want: "sent to Bob"},
+		{changed: change("1", "bob", history.StatusDelivered), want: "✓ delivered to Bob"},
 		{changed: change("1", "bob", history.StatusRead), want: "✓ read by Bob"},
 		{changed: change("1", "bob", history.StatusDelivered), want: "✓ read by Bob"}, // of another device
 		{changed: change("0", "bob", history.StatusRead), silent: true},
 		{sent: "2", to: []string{"bob", "carla", "dora"}},
-		{changed: change("2", "carla", history.StatusSent)},
-		{changed: change("2", "carla", history.StatusDelivered), want: "✓ delivered to carla"},
+		{changed: change("2", "dora", history.StatusPending), want: "waits for dora"},
+		{changed: change("2", "carla", history.StatusSent), want: "sent to carla; waits for dora"},
+		{changed: change("2", "carla", history.StatusDelivered), want: "✓ delivered to carla; waits for dora"},
 		{changed: change("2", "dora", history.StatusFailed), want: "✓ delivered to carla"},
 		{changed: change("2", "bob", history.StatusRead), want: "✓ read by bob; delivered to carla"},
 		{changed: change("2", "carla", history.StatusRead), want: "✓ read by bob, carla"},
 		{changed: change("1", "bob", history.StatusRead), silent: true},
 	} {
-		got, about := "", true
+		got, last := "", true
 		if step.sent != "" {
-			got = r.sent(step.sent, step.to)
+			got = p.sent(step.sent, step.to, "text "+step.sent)
 		} else {
-			got, about = r.changed(step.changed)
+			got, last = p.changed(step.changed, now)
 		}
-		if got != step.want || about == step.silent {
-			t.Errorf("%+v: %q %v", step, got, about)
+		if got != step.want || last == step.silent {
+			t.Errorf("%+v: %q %v", step, got, last)
 		}
 	}
-	for i := range maxEarly + 10 {
-		r.changed(change(fmt.Sprint("x", i), "bob", history.StatusRead))
+	if got, want := p.undelivered(), []string{`"text 2" to dora`}; !slices.Equal(got, want) {
+		t.Errorf("undelivered are %q, want %q", got, want)
 	}
-	if len(r.early) != maxEarly || r.early[0].ID != "x10" {
-		t.Errorf("%d receipts wait, the first of %s", len(r.early), r.early[0].ID)
+	if got := p.quoted("2") + p.quoted("9"); got != `"text 2"message 9` {
+		t.Errorf("they are named %s", got)
+	}
+	for i := range maxSayings + 10 {
+		p.sent(fmt.Sprint("x", i), []string{"bob"}, strings.Repeat("x\n", 100))
+	}
+	if len(p.sayings) != maxSayings || p.sayings[0].id != "x10" || len(p.sayings[0].quoted) > maxQuoted+8 {
+		t.Errorf("%d texts are kept, the first is %+v", len(p.sayings), p.sayings[0])
+	}
+}
+
+// TestProgressOfWhoIsAway: a message that waits is spoken of after a moment, once for each person and stay away.
+func TestProgressOfWhoIsAway(t *testing.T) {
+	var p progress
+	now := fixedNow()
+	look := func(after time.Duration, want ...string) {
+		t.Helper()
+		now = now.Add(after)
+		names, next := p.overdue(now)
+		if !slices.Equal(names, want) {
+			t.Errorf("%q are spoken of, want %q", names, want)
+		}
+		if !next.IsZero() && !next.After(now) {
+			t.Errorf("the next look is %v after this one", next.Sub(now))
+		}
+	}
+	note := func(id, to string, status history.Status) {
+		p.changed(&client.ReceiptChange{ID: id, To: to, Status: status}, now)
+	}
+	look(0)
+	note("1", "bob", history.StatusPending)
+	note("1", "Carla", history.StatusPending)
+	look(moment / 2)
+	note("1", "bob", history.StatusSent)
+	note("2", "carla", history.StatusPending)
+	look(moment/2, "Carla")
+	note("3", "carla", history.StatusPending)
+	look(moment)
+	note("1", "carla", history.StatusDelivered)
+	note("4", "carla", history.StatusPending)
+	look(moment, "carla")
+	if _, next := p.overdue(now); !next.IsZero() {
+		t.Errorf("there is a look at %v", next)
 	}
 }
 
@@ -193,8 +244,10 @@ func TestSessionInTheEditor(t *testing.T) {
 	a := &app{System: System{Now: fixedNow}, tty: terminal}
 	a.out = newDisplay(a.System, a.opt)
 	a.out.onScreen(terminal)
-	s := newPromptRun(a.out, c, 0, a.Now)
-	s.terminal = terminal
+	s := newPromptRun(a.out, c, time.Minute, a.Now)
+	s.long = true
+	s.quiet = func(string) bool { return true }
+	s.atTerminal(terminal)
 	stop := terminal.StartEditing(func(name string) string { return map[string]string{"TERM": "xterm"}[name] }, s.desk.editor())
 	defer stop()
 	ended := make(chan error, 1)

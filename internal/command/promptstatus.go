@@ -1,88 +1,164 @@
 package command
 
 import (
+	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"chatsecure/internal/client"
 	"chatsecure/internal/history"
 	"chatsecure/proto"
 )
 
-// maxEarly bounds the receipts kept for a message whose Send has not returned
-// yet.
-const maxEarly = 256
+const (
+	// maxSayings bounds the messages whose texts are kept until all have READ them.
+	maxSayings = 1024
+	// moment is the time after which a message that is still PENDING is spoken of. Most go before.
+	moment = time.Second
+)
 
-// receipts keeps the progress of the last message, for the status below the
-// prompt. Its methods may be called from any goroutine.
-type receipts struct {
+// saying is a message of this stay.
+type saying struct {
+	id, quoted string
+	names      []string
+	reached    map[string]history.Status // by folded name
+}
+
+// progress follows messages, for the status below the prompt and for the words about those that
+// wait or fail. Its methods may be called from any goroutine.
+type progress struct {
 	mu      sync.Mutex
-	id      string // of the last message
-	names   []string
-	reached map[string]history.Status // by folded name
-	early   []*client.ReceiptChange   // of other messages, oldest first
+	sayings []*saying          // oldest first, without those that all have READ but for the last one
+	waits   map[string]*waited // the people that messages wait for, by folded name
+}
+
+// waited is a person for whom a message is PENDING.
+type waited struct {
+	name  string
+	since time.Time
+	told  bool
 }
 
 // sent begins with a new message and returns its status.
-func (r *receipts) sent(id string, names []string) string {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.id, r.names, r.reached = id, names, make(map[string]history.Status)
-	for _, c := range r.early {
-		r.note(c)
+func (p *progress) sent(id string, names []string, text string) string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.sayings = slices.DeleteFunc(p.sayings, (*saying).isRead)
+	if len(p.sayings) == maxSayings {
+		p.sayings = slices.Delete(p.sayings, 0, 1)
 	}
-	r.early = nil
-	return r.status()
+	s := &saying{id, quoteText(text), names, make(map[string]history.Status)}
+	p.sayings = append(p.sayings, s)
+	return s.status()
 }
 
-// changed adds a receipt. If it is about the last message, about is true and
-// status is the new status.
-func (r *receipts) changed(c *client.ReceiptChange) (status string, about bool) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.note(c) {
-		return r.status(), true
+// changed adds a receipt. last tells that it is about the last message, and status is that one's.
+func (p *progress) changed(c *client.ReceiptChange, now time.Time) (status string, last bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	name := proto.FoldName(c.To)
+	if c.Status != history.StatusPending {
+		delete(p.waits, name)
+	} else if p.waits[name] == nil {
+		if p.waits == nil {
+			p.waits = make(map[string]*waited)
+		}
+		p.waits[name] = &waited{name: c.To, since: now}
 	}
-	if len(r.early) == maxEarly {
-		r.early = append(r.early[:0], r.early[1:]...)
+	at := slices.IndexFunc(p.sayings, func(s *saying) bool { return s.id == c.ID })
+	if at < 0 {
+		return "", false
 	}
-	r.early = append(r.early, c)
-	return "", false
+	s := p.sayings[at]
+	// The furthest of a user's connections counts.
+	if before := s.reached[name]; c.Status.AtLeast(before) || c.Status == history.StatusFailed && before == history.StatusPending {
+		s.reached[name] = c.Status
+	}
+	return s.status(), at == len(p.sayings)-1
 }
 
-// note adds a receipt and reports whether it is about the last message. The
-// furthest of a user's connections counts.
-func (r *receipts) note(c *client.ReceiptChange) bool {
-	if c.ID != r.id || r.id == "" {
-		return false
-	}
-	if name := proto.FoldName(c.To); c.Status.AtLeast(r.reached[name]) {
-		r.reached[name] = c.Status
-	}
-	return true
-}
-
-// status lists readers and receivers of the last message. Failures have their
-// own notices.
-func (r *receipts) status() string {
-	var read, delivered []string
-	for _, name := range r.names {
-		switch r.reached[proto.FoldName(name)] {
-		case history.StatusRead:
-			read = append(read, proto.Visible(name))
-		case history.StatusDelivered:
-			delivered = append(delivered, proto.Visible(name))
+// quoted names a message by its text, and one of another stay by its id.
+func (p *progress) quoted(id string) string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, s := range p.sayings {
+		if s.id == id {
+			return s.quoted
 		}
 	}
+	return "message " + id
+}
+
+// overdue returns the people for whom a message has waited for a moment, each once, and the time of
+// the next look, or zero.
+func (p *progress) overdue(now time.Time) (names []string, next time.Time) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, w := range p.waits {
+		due := w.since.Add(moment)
+		switch {
+		case w.told:
+		case !now.Before(due):
+			w.told = true
+			names = append(names, w.name)
+		case next.IsZero() || due.Before(next):
+			next = due
+		}
+	}
+	slices.Sort(names)
+	return names, next
+}
+
+// undelivered describes the messages that somebody lacks.
+func (p *progress) undelivered() (lines []string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, s := range p.sayings {
+		if lacking := s.at(func(status history.Status) bool { return !status.AtLeast(history.StatusDelivered) }); lacking != "" {
+			lines = append(lines, s.quoted+" to "+lacking)
+		}
+	}
+	return lines
+}
+
+func (s *saying) isRead() bool {
+	return s.at(func(status history.Status) bool { return status != history.StatusRead }) == ""
+}
+
+// at returns the recipients whose status is wanted.
+func (s *saying) at(wanted func(history.Status) bool) string {
+	return visibleNames(slices.DeleteFunc(slices.Clone(s.names), func(name string) bool { return !wanted(s.reached[proto.FoldName(name)]) }))
+}
+
+// status tells how far a message has got. Failures have their own notices.
+func (s *saying) status() string {
 	var parts []string
-	if len(read) > 0 {
-		parts = append(parts, "read by "+strings.Join(read, ", "))
+	for _, part := range []struct {
+		status history.Status
+		words  string
+	}{
+		{history.StatusRead, "read by "}, {history.StatusDelivered, "delivered to "}, {history.StatusSent, "sent to "},
+		{history.StatusPending, "waits for "},
+	} {
+		if names := s.at(func(status history.Status) bool { return status == part.status }); names != "" {
+			if len(parts) == 0 && part.status.AtLeast(history.StatusDelivered) {
+				part.words = "✓ " + part.words
+			}
+			parts = append(parts, part.words+names)
+		}
 	}
-	if len(delivered) > 0 {
-		parts = append(parts, "delivered to "+strings.Join(delivered, ", "))
+	return strings.Join(parts, "; ")
+}
+
+// maxQuoted bounds the part of a message that names it, in bytes.
+const maxQuoted = 40
+
+// quoteText names a message by its text.
+func quoteText(text string) string {
+	text = strings.Join(strings.Fields(text), " ")
+	if clipped := proto.Clip(text, maxQuoted); clipped != text {
+		text = clipped + "…"
 	}
-	if len(parts) == 0 {
-		return ""
-	}
-	return "✓ " + strings.Join(parts, "; ")
+	return proto.Quote(text)
 }

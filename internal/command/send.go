@@ -73,6 +73,9 @@ func (o *sendOptions) run(a *app, ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
+	if err := notOneself(c.Name(), o.names); err != nil {
+		return errors.Join(err, c.leave(closeWait))
+	}
 	switch {
 	case o.zero:
 		lines = newPipedLines(a.Stdin, 0)

@@ -191,7 +191,7 @@ func (p *pane) golden(name, text string, options ...string) {
 func atTmux(w *town.Town, name string, cols, rows int, script string, flags ...string) *pane {
 	w.T.Helper()
 	needTmux(w.T)
-	cmd := w.Client(name, append([]string{"-batch=false"}, flags...)...)
+	cmd := w.Client(name, append([]string{"-batch=false", "-prompt", "long"}, flags...)...)
 	env := []string{"CHATSECURE_RELAY=", "CHATSECURE_NAME=", "CHATSECURE_CARD=", "CHATSECURE_STATE=", "HOME=" + w.Dir,
 		"TZ=UTC", "XTERM_VERSION=", "STY=", "NO_COLOR=", "ENV=", "PS1=$ "}
 	p := newPane(w.T, cols, rows, env, script, cmd.Args...)
@@ -232,6 +232,7 @@ func TestTmuxFirstTime(t *testing.T) {
 	p.types("y\r")
 	p.ready()
 	p.types("list\r")
+	p.shows("2. ID: bob")
 	p.ready()
 	p.types("bob: Bom dia!\r")
 	p.shows("Is this the bob you mean? (y/n)\ncursor: ")
@@ -239,7 +240,9 @@ func TestTmuxFirstTime(t *testing.T) {
 	p.golden("first", "✓ read by bob")
 	says(bob, "alice: Olá!")
 	p.shows("[bob]: Olá!")
-	p.types("whois bob\rhelp\rhistory\r")
+	p.types("whois bob\r")
+	p.until(func(screen string) bool { return strings.Count(screen, "Válido de") == 2 }, "no answer to whois comes")
+	p.types("help\rhistory\r")
 	p.golden("commands", "[bob]: Olá!       READ")
 }
 

@@ -85,6 +85,10 @@ Options, which stand before COMMAND (given twice, the last counts):
   -ciphers LIST        cipher suites allowed, best first, with commas
   -batch               never ask: a step that needs a question is refused
   -timeout D           how long to wait for others (default 30s)
+  -prompt LOOK         short (default) or long: the prompt with the time and
+                       your name
+  -bell                ring at every message at the prompt, not only while the
+                       terminal lacks the focus
   -json                one JSON object a line
   -q                   say less on standard error: no notices, not even that
                        messages may be missing or may have been shown before,

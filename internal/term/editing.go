@@ -28,7 +28,7 @@ type editing struct {
 // cannot be edited on. The caller ends it by stop, which may be called more
 // than once.
 func startEditing(d device, in io.Reader, out io.Writer, env func(string) string, cfg EditorConfig) *editing {
-	if isDumb(env) {
+	if IsDumb(env) {
 		return nil
 	}
 	t := &editing{

@@ -16,11 +16,11 @@ type palette bool
 // colours reports whether a terminal gets styles: not with NO_COLOR
 // (no-color.org), and not if it is dumb.
 func colours(env func(string) string) palette {
-	return palette(env("NO_COLOR") == "" && !isDumb(env))
+	return palette(env("NO_COLOR") == "" && !IsDumb(env))
 }
 
-// isDumb reports whether a terminal knows no control sequences, or is unknown.
-func isDumb(env func(string) string) bool {
+// IsDumb reports whether a terminal knows no control sequences, or is unknown.
+func IsDumb(env func(string) string) bool {
 	term := env("TERM")
 	return term == "" || term == "dumb"
 }

@@ -219,7 +219,7 @@ func (t *Terminal) Confirm(ctx context.Context, text, question string) (bool, er
 // once, and stop may be called again. Nothing changes for a terminal that cannot be raw. env is the
 // environment: TERM and NO_COLOR decide what is written.
 func (t *Terminal) StartEditing(env func(string) string, cfg EditorConfig) (stop func()) {
-	t.dumb, t.paint = isDumb(env), colours(env)
+	t.dumb, t.paint = IsDumb(env), colours(env)
 	e := startEditing(t.device, t.in, t.out, env, cfg)
 	if e == nil {
 		return func() {}

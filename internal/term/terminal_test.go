@@ -133,8 +133,8 @@ func TestColours(t *testing.T) {
 		{nil, true, false},
 	} {
 		env := func(name string) string { return test.env[name] }
-		if isDumb(env) != test.dumb || colours(env) != test.colour {
-			t.Errorf("%v: dumb %v, colour %v", test.env, isDumb(env), colours(env))
+		if IsDumb(env) != test.dumb || colours(env) != test.colour {
+			t.Errorf("%v: dumb %v, colour %v", test.env, IsDumb(env), colours(env))
 		}
 	}
 	if got := palette(false).in(Alarm, "x"); got != "x" {

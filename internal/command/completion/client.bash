@@ -4,7 +4,7 @@ _chatsecure_client() {
 	COMPREPLY=()
 	for ((i = 1; i < COMP_CWORD; i++)); do
 		case ${COMP_WORDS[i]} in
-		-relay|--relay|-name|--name|-card|--card|-pin-file|--pin-file|-state|--state|-ca-bundle|--ca-bundle|-only-ca|--only-ca|-crl|--crl|-crl-policy|--crl-policy|-fingerprint|--fingerprint|-keep|--keep|-key|--key|-ciphers|--ciphers|-timeout|--timeout|:|=) ((i++)) ;;
+		-relay|--relay|-name|--name|-card|--card|-pin-file|--pin-file|-state|--state|-ca-bundle|--ca-bundle|-only-ca|--only-ca|-crl|--crl|-crl-policy|--crl-policy|-fingerprint|--fingerprint|-keep|--keep|-key|--key|-ciphers|--ciphers|-timeout|--timeout|-prompt|--prompt|:|=) ((i++)) ;;
 		-*) ;;
 		*) command=${COMP_WORDS[i]}; break ;;
 		esac
@@ -24,6 +24,7 @@ _chatsecure_client() {
 	:-key|:--key) COMPREPLY=($(compgen -W 'ed25519 rsa' -- "$cur")); return ;;
 	:-ciphers|:--ciphers) COMPREPLY=($(compgen -W 'MLKEM768X25519_AES256_GCM RSA_AES256_CBC_HMAC RSA_AES128_CBC_HMAC' -- "$cur")); return ;;
 	:-timeout|:--timeout) return ;;
+	:-prompt|:--prompt) COMPREPLY=($(compgen -W 'short long' -- "$cur")); return ;;
 	send:-wait|send:--wait) COMPREPLY=($(compgen -W 'sent delivered read' -- "$cur")); return ;;
 	send:-wait-peer|send:--wait-peer) return ;;
 	recv:-n|recv:--n) return ;;
@@ -34,7 +35,7 @@ _chatsecure_client() {
 	history:-export|history:--export) return ;;
 	esac
 	case $command in
-	'') COMPREPLY=($(compgen -W "-relay -name -card -pin-file -state -ca-bundle -only-ca -crl -crl-policy -fetch -fetch-private -fingerprint -accept-new -keep -key -ciphers -batch -timeout -json -q -v -version -h init list whois send recv pipe history verify card crl trust logout release doctor completion" -- "$cur")) ;;
+	'') COMPREPLY=($(compgen -W "-relay -name -card -pin-file -state -ca-bundle -only-ca -crl -crl-policy -fetch -fetch-private -fingerprint -accept-new -keep -key -ciphers -batch -timeout -prompt -bell -json -q -v -version -h init list whois send recv pipe history verify card crl trust logout release doctor completion" -- "$cur")) ;;
 	init) COMPREPLY=($(compgen -W "" -- "$cur")) ;;
 	list) COMPREPLY=($(compgen -W "" -- "$cur")) ;;
 	whois) COMPREPLY=($(compgen -W " $(client -q trust 2>/dev/null | sed -n 's/^peer \([^ ]*\) .*/\1/p')" -- "$cur")) ;;

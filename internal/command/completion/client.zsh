@@ -39,6 +39,8 @@ _chatsecure_client() {
 		'-ciphers[cipher suites allowed, best first, with commas]:LIST:(MLKEM768X25519_AES256_GCM RSA_AES256_CBC_HMAC RSA_AES128_CBC_HMAC)' \
 		'-batch[never ask; a step that needs a question is refused]' \
 		'-timeout[how long to wait for others (default 30s)]:D: ' \
+		'-prompt[short (default) or long; the prompt with the time and your name]:LOOK:(short long)' \
+		'-bell[ring at every message at the prompt, not only while the terminal lacks the focus]' \
 		'-json[one JSON object a line]' \
 		'-q[say less on standard error; no notices, not even that messages may be missing or may have been shown before, which -json has]' \
 		'-v[say more on standard error]' \
