@@ -412,7 +412,7 @@ func TestPeerUnknownAndChanged(t *testing.T) {
 	if accept = strings.TrimSpace(accept); r.Status != 4 || !strings.Contains(r.Stderr, "another person") || len(accept) != 64 {
 		t.Fatalf("another person under the name: %+v", r)
 	}
-	w.Fails(2, "alice", []string{"trust", "accept", "bob"}, "whole identity", "accepted, identity ", "client card")
+	w.Fails(2, "alice", []string{"trust", "accept", "bob"}, "whole identity", "known is peer bob  accepted  ", "client card")
 	if whois := w.Run("", "alice", "-json", "whois", "bob"); !strings.Contains(whois.Stdout, `"known":"another","known_since":"`) {
 		t.Errorf("whois: %+v", whois)
 	}

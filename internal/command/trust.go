@@ -1,9 +1,7 @@
 package command
 
 import (
-	"cmp"
 	"context"
-	"encoding/hex"
 	"fmt"
 	"strings"
 
@@ -28,11 +26,10 @@ type trustObject struct {
 func runTrust(a *app, _ context.Context, args []string) error {
 	if len(args) == 0 {
 		state, err := a.readState()
-		if err != nil {
-			return err
+		if err == nil {
+			showTrust(a.out, state)
 		}
-		showTrust(a.out, state)
-		return nil
+		return err
 	}
 	said, err := changeTrust(a.openState, args)
 	if err == nil {
@@ -41,29 +38,23 @@ func runTrust(a *app, _ context.Context, args []string) error {
 	return err
 }
 
+// trustVerbs has the words that follow each verb.
+var trustVerbs = map[string]string{
+	"accept": "NAME IDENTITY, or HOST:PORT FINGERPRINT", "forget": "NAME, or HOST:PORT", "block": "NAME", "unblock": "NAME",
+}
+
 // changeTrust accepts, forgets, blocks or unblocks a relay or person. It returns a sentence about
 // that.
 func changeTrust(open func() (*state.State, error), args []string) (said string, err error) {
-	verb, target := args[0], ""
-	if len(args) > 1 {
-		target = args[1]
-	}
-	change, needs, most := forget, "NAME, or HOST:PORT", 2
-	switch verb {
-	case "forget":
-	case "accept":
-		needs, most = "NAME IDENTITY, or HOST:PORT FINGERPRINT", 3
-	case "block":
-		change, needs = block, "NAME"
-	case "unblock":
-		change, needs = unblock, "NAME"
-	default:
+	verb := args[0]
+	needs := trustVerbs[verb]
+	switch {
+	case needs == "":
 		return "", usageError("trust takes accept, forget, block or unblock, not %q", verb)
-	}
-	if len(args) < 2 || len(args) > most {
+	case len(args) != 2 && (verb != "accept" || len(args) != 3):
 		return "", usageError("trust %s needs %s", verb, needs)
 	}
-	relay := strings.Contains(target, ":") // no name has a colon
+	target, relay := args[1], strings.Contains(args[1], ":") // no name has a colon
 	if relay {
 		target, err = state.RelayAddr(target)
 	} else {
@@ -86,9 +77,9 @@ func changeTrust(open func() (*state.State, error), args []string) (said string,
 	case err != nil:
 		return "", err
 	case verb != "accept":
-		return change(st, target)
+		return restrict(st, verb, target, relay)
 	case value == "":
-		return "", whatToAccept(st, target)
+		return "", whatToAccept(st, target, relay)
 	case relay:
 		return acceptRelay(st, target, value)
 	}
@@ -118,73 +109,67 @@ func acceptPeer(st *state.State, name, identity string) (string, error) {
 }
 
 // whatToAccept says which value is missing, and what is known.
-func whatToAccept(st *state.State, target string) error {
-	e := &fail.Error{Code: proto.Usage}
-	if strings.Contains(target, ":") {
-		e.Message = "trust accept " + target + " needs the whole fingerprint after it: "
-		e.Hint = "ask the relay's operator, by another way, what relay -fingerprint prints there"
-		if fingerprint, ok := st.KnownRelay(target); ok {
-			e.Message += "known is " + fingerprint
-			return e
-		}
-	} else {
-		e.Message = "trust accept " + target + " needs the whole identity after it: "
-		e.Hint = "ask the person, by another way, what identity client card shows there"
-		if k, ok := st.KnownPeer(proto.FoldName(target)); ok {
-			e.Message += fmt.Sprintf("known is %s, %s, identity %x", commonName(k.CommonName), peerStatus(k.Accepted, false), k.Identity)
-			return e
+func whatToAccept(st *state.State, target string, relay bool) error {
+	value, hint := "identity", "ask the person, by another way, what identity client card shows there"
+	if relay {
+		value, hint = "fingerprint", "ask the relay's operator, by another way, what relay -fingerprint prints there"
+	}
+	known := "nothing is known yet"
+	for _, o := range trustObjects(head{}, st) {
+		if proto.SameName(o.Name, target) && !o.Blocked {
+			known = "known is " + strings.TrimSpace(o.text())
 		}
 	}
-	e.Message += "nothing is known yet"
-	return e
+	return &fail.Error{Code: proto.Usage, Message: fmt.Sprintf("trust accept %s needs the whole %s after it; %s", target, value, known), Hint: hint}
 }
 
-func block(st *state.State, name string) (string, error) {
-	who, ok, err := st.Block(name)
-	if err != nil || !ok {
-		return "", cmp.Or(err, nothing("nothing is known of "+proto.Visible(name)))
+// restrict forgets, blocks or unblocks.
+func restrict(st *state.State, verb, target string, relay bool) (said string, err error) {
+	ok := false
+	said, unknown := "is forgotten: the next meeting counts as the first", "nothing is known of "
+	switch {
+	case verb == "block":
+		var who *state.KnownPeer
+		if who, ok, err = st.Block(target); ok {
+			said = "is blocked under every name: " + who.Shown()
+		}
+	case verb == "unblock":
+		ok, err = st.Unblock(target)
+		said, unknown = "is not blocked any more: the next meeting counts as the first", "nobody is blocked who used the name "
+	case relay:
+		ok, err = st.ForgetRelay(target)
+	default:
+		ok, err = st.ForgetPeer(target)
 	}
-	return fmt.Sprintf("%s is blocked under every name: %s", proto.Visible(name), who.Shown()), nil
-}
-
-func unblock(st *state.State, name string) (string, error) {
-	ok, err := st.Unblock(name)
-	if err != nil || !ok {
-		return "", cmp.Or(err, nothing("nobody is blocked who used the name "+proto.Visible(name)))
+	if err == nil && !ok {
+		err = &fail.Error{
+			Code: proto.Internal, Message: unknown + proto.Visible(target), Hint: "client trust shows the known relays and people",
+		}
 	}
-	return proto.Visible(name) + " is not blocked any more: the next meeting counts as the first", nil
-}
-
-func forget(st *state.State, target string) (string, error) {
-	change := st.ForgetPeer
-	if strings.Contains(target, ":") {
-		change = st.ForgetRelay
-	}
-	ok, err := change(target)
-	if err != nil || !ok {
-		return "", cmp.Or(err, nothing("nothing is known of "+proto.Visible(target)))
-	}
-	return proto.Visible(target) + " is forgotten: the next meeting counts as the first", nil
-}
-
-func nothing(message string) error {
-	return &fail.Error{Code: proto.Internal, Message: message, Hint: "client trust shows the known relays and people"}
+	return proto.Visible(target) + " " + said, err
 }
 
 // showTrust writes the known relays, then the known people, then the blocked ones.
 func showTrust(out *display, state *state.State) {
+	for _, o := range trustObjects(out.head("trust"), state) {
+		out.show(o)
+	}
+}
+
+func trustObjects(h head, state *state.State) (objects []trustObject) {
 	for _, r := range state.KnownRelays() {
-		out.show(trustObject{
-			head: out.head("trust"), Kind: "relay", Name: r.Addr, Fingerprint: r.Fingerprint, Accepted: true, First: jsonTime{r.First},
+		objects = append(objects, trustObject{
+			head: h, Kind: "relay", Name: r.Addr, Fingerprint: r.Fingerprint, Accepted: true, First: jsonTime{r.First},
 		})
 	}
 	people := state.KnownPeers()
 	for i, p := range append(people, state.BlockedPeers()...) {
-		out.show(trustObject{
-			head: out.head("trust"), Kind: "peer", Name: p.Name, Identity: hex.EncodeToString(p.Identity[:]), CommonName: p.CommonName,
+		objects = append(objects, trustObject{
+			head: h, Kind: "peer", Name: p.Name, Identity: proto.FormatHash(p.Identity), CommonName: p.CommonName,
 			Accepted: p.Accepted, Blocked: i >= len(people), First: jsonTime{p.First},
 		})
 	}
+	return objects
 }
 
 func (o trustObject) text() string {
@@ -192,23 +177,15 @@ func (o trustObject) text() string {
 	if o.Kind == "relay" {
 		return "relay " + proto.Visible(o.Name) + "  " + o.Fingerprint + since
 	}
-	return fmt.Sprintf("peer %s  %s  %s  %s%s",
-		proto.Visible(o.Name), peerStatus(o.Accepted, o.Blocked), o.Identity, commonName(o.CommonName), since)
-}
-
-func peerStatus(accepted, blocked bool) string {
+	how, who := "seen", "not met yet"
 	switch {
-	case blocked:
-		return "blocked"
-	case accepted:
-		return "accepted"
+	case o.Blocked:
+		how = "blocked"
+	case o.Accepted:
+		how = "accepted"
 	}
-	return "seen"
-}
-
-func commonName(name string) string {
-	if name == "" {
-		return "not met yet"
+	if o.CommonName != "" {
+		who = proto.Quote(o.CommonName)
 	}
-	return proto.Quote(name)
+	return fmt.Sprintf("peer %s  %s  %s  %s", proto.Visible(o.Name), how, o.Identity, who) + since
 }

@@ -51,7 +51,7 @@ func TestTrustChanges(t *testing.T) {
 		says   string // of the sentence, or of the error
 		lists  string // of the list afterwards
 	}{
-		{"accept bob", 2, `known is "BOB", seen, identity ` + one, "peer bob  seen  " + one},
+		{"accept bob", 2, "known is peer bob  seen  " + one + `  "BOB"`, "peer bob  seen  " + one},
 		{"accept bob 0101", 2, "64 hex digits", "peer bob  seen  " + one},
 		{"accept bob " + one + "01", 2, "64 hex digits", "peer bob  seen  " + one},
 		{"accept bob " + one, 0, `accepted with the identity ` + one + `: "BOB"`, "peer bob  accepted  " + one + `  "BOB"`},
@@ -64,13 +64,14 @@ func TestTrustChanges(t *testing.T) {
 		{"unblock bob", 1, "nobody is blocked who used the name bob", ""},
 		{"block localhost:80", 2, "not an address", ""},
 		{"accept LOCALHOST:080 " + one, 0, "localhost:80 is known by the fingerprint " + one, "relay localhost:80  " + one},
-		{"accept localhost:80", 2, "known is " + one, ""},
+		{"accept localhost:80", 2, "known is relay localhost:80  " + one, ""},
 		{"accept localhost:80 " + two, 0, "no longer by " + one, "relay localhost:80  " + two},
 		{"forget localhost.:80", 0, "forgotten", ""},
 		{"forget localhost:80", 1, "nothing is known of localhost:80", ""},
 		{"forget localhost:", 2, "HOST:PORT", ""},
 		{"accept localhost:80", 2, "nothing is known yet", ""},
 		{"accept carol", 2, "nothing is known yet", ""},
+		{"accept bob", 2, "known is peer bob  accepted  " + one, ""},
 		{"forget bob", 0, "forgotten", ""},
 		{"forget b/b", 2, "neither a name nor HOST:PORT", ""},
 		{"trust bob", 2, "not \"trust\"", ""},
