@@ -52,7 +52,15 @@ func ReadConfig(dir string) (*Config, error) {
 	if err != nil {
 		return nil, &fail.Error{Code: proto.Usage, Message: proto.Visible(err.Error()), Hint: "mend it, or name another state directory with -state", Err: err}
 	}
-	c.lines = strings.Split(strings.TrimSuffix(string(text), "\n"), "\n")
+	if err := c.parse(string(text)); err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+// parse takes the lines of the file. No option stands in two.
+func (c *Config) parse(text string) error {
+	c.lines = strings.Split(strings.TrimSuffix(text, "\n"), "\n")
 	lineOf := make(map[string]int)
 	for i, line := range c.lines {
 		name, value := split(line)
@@ -60,12 +68,12 @@ func ReadConfig(dir string) (*Config, error) {
 			continue
 		}
 		if lineOf[name] > 0 {
-			return nil, c.Refuse(i+1, "%s stands in line %d already", proto.Visible(name), lineOf[name])
+			return c.Refuse(i+1, "%s stands in line %d already", proto.Visible(name), lineOf[name])
 		}
 		lineOf[name] = i + 1
 		c.Settings = append(c.Settings, Setting{i + 1, name, value})
 	}
-	return c, nil
+	return nil
 }
 
 // split returns the option and the value of a line, "" for an empty line or a comment.
