@@ -49,7 +49,7 @@ Commands:
   crl [refresh]
         the revocation lists at hand; fetch your own anew
   trust [accept NAME IDENTITY | forget|block|unblock NAME]
-        the relays and people that are known
+        the relays and people that are known; a relay is HOST:PORT FINGERPRINT
   logout
         erase the key that -keep has stored
   release
@@ -182,11 +182,10 @@ when you next meet them.
 `},
 	{"trust", plain(runTrust), `usage: client [options] trust [accept NAME IDENTITY | forget|block|unblock NAME]
 
-The relays and people that are known.
+The relays and people that are known; a relay is HOST:PORT FINGERPRINT.
 
 accept takes a whole identity, which you have compared by another way; the
 person need not have been met. block is for the person, under every name.
-For a relay: accept HOST:PORT FINGERPRINT, and forget HOST:PORT.
 `},
 	{"logout", plain(runLogout), `usage: client [options] logout
 

@@ -53,7 +53,7 @@ complete -c client -n '__fish_seen_subcommand_from verify' -F
 complete -c client -n __fish_use_subcommand -a card -d 'the tokens, certificates and keys in the reader'
 complete -c client -n __fish_use_subcommand -a crl -d 'the revocation lists at hand; fetch your own anew'
 complete -c client -n '__fish_seen_subcommand_from crl' -a 'refresh'
-complete -c client -n __fish_use_subcommand -a trust -d 'the relays and people that are known'
+complete -c client -n __fish_use_subcommand -a trust -d 'the relays and people that are known; a relay is HOST:PORT FINGERPRINT'
 complete -c client -n '__fish_seen_subcommand_from trust' -a 'accept forget block unblock'
 complete -c client -n '__fish_seen_subcommand_from trust' -a '(client -q trust 2>/dev/null | sed -n \'s/^peer \\([^ ]*\\) .*/\\1/p\')'
 complete -c client -n __fish_use_subcommand -a logout -d 'erase the key that -keep has stored'

@@ -14,7 +14,7 @@ _chatsecure_client() {
 		'verify:check proofs that history -export wrote'
 		'card:the tokens, certificates and keys in the reader'
 		'crl:the revocation lists at hand; fetch your own anew'
-		'trust:the relays and people that are known'
+		'trust:the relays and people that are known; a relay is HOST:PORT FINGERPRINT'
 		'logout:erase the key that -keep has stored'
 		'release:give up your name at the relay'
 		'doctor:check the needs of a connection, and name what is missing; only a connection shows whether the relay lets you in'
