@@ -192,6 +192,9 @@ func (p *presenter) peer(c *client.PeerChange) {
 		text, loud = proto.Visible(c.Reason), true
 	case c.What == whatRefused:
 		text, loud = who+" is refused: "+proto.Visible(c.Reason), true
+		if c.Refused != nil {
+			text += "; if it is the right one, by another way: " + p.out.advice(c.Refused.Accept())
+		}
 	case c.What == whatRenewed:
 		text, loud = who+" has a renewed card, of the same person", true
 	case c.What == proto.Left && c.Reason != "":

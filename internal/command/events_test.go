@@ -6,6 +6,7 @@ import (
 
 	"chatsecure/internal/client"
 	"chatsecure/internal/fail"
+	"chatsecure/internal/state"
 	"chatsecure/proto"
 )
 
@@ -16,6 +17,8 @@ func TestOneOfSeveralIsNamed(t *testing.T) {
 		return client.Event{Type: client.EventPeer, Peer: &client.PeerChange{Name: "bob", Conn: conn, What: what, Reason: reason}}
 	}
 	const one, two = "1f3a000000000000", "8b58000000000000"
+	another := peer(two, whatRefused, "another person")
+	another.Peer.Refused = &state.Refused{Target: "bob", Value: "0102"}
 	for name, c := range map[string]struct {
 		events []client.Event
 		last   string
@@ -31,6 +34,8 @@ func TestOneOfSeveralIsNamed(t *testing.T) {
 		"one unseen is refused": {[]client.Event{peer(one, proto.Came, ""), peer(two, whatRefused, "revoked")}, "[bob-8b58] is refused: revoked"},
 		"one refuses":           {[]client.Event{peer(two, whatRefused, "bob refuses you: revoked")}, "bob refuses you: revoked"},
 		"nobody else is there":  {[]client.Event{peer(two, whatRefused, "revoked")}, "[bob] is refused: revoked"},
+		"another person": {[]client.Event{another},
+			"[bob] is refused: another person; if it is the right one, by another way: client trust accept bob 0102"},
 		"the relay was lost": {[]client.Event{
 			peer(one, proto.Came, ""), {Type: client.EventLost, Err: fail.Errorf(proto.Lost, "lost")}, peer(two, proto.Came, ""),
 		}, "[bob]: came"},
