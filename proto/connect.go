@@ -49,39 +49,44 @@ type Welcome struct {
 }
 
 // ClearError is an error line from before there is a key. It proves nothing: a
-// client may only show it.
+// client may only show it, as words of the other end.
 type ClearError struct {
 	Type    string `json:"type"` // "error"
 	Code    Code   `json:"code"`
 	Message string `json:"message"`
 }
 
+// Error returns the sentence.
+func (c *ClearError) Error() string { return c.Message }
+
+// Unwrap returns the line's error.
+func (c *ClearError) Unwrap() error { return &Error{Code: c.Code, Message: c.Message} }
+
 // ReadWelcome decodes the opened payload of phase 4. It returns the connection
-// id, or the *Error in it.
-func ReadWelcome(opened []byte) (id string, err error) {
+// id, or the relay's refusal.
+func ReadWelcome(opened []byte) (id string, refusal *Error, err error) {
 	var w Welcome
 	if err := Unmarshal(opened, &w); err == nil {
 		switch {
-		case w.Error != nil && w.Error.inBounds() && w.Done == "" && w.ID == "":
-			return "", w.Error
+		case w.Error != nil && inBounds(w.Error.Code, w.Error.Message) && w.Done == "" && w.ID == "":
+			return "", w.Error, nil
 		case w.Error == nil && w.Done == "ok" && ValidConnID(w.ID):
-			return w.ID, nil
+			return w.ID, nil, nil
 		}
 	}
-	return "", Errorf(Malformed, "the sealed part of connect phase 4 is malformed")
+	return "", nil, Errorf(Malformed, "the sealed part of connect phase 4 is malformed")
 }
 
 // ReadConnect decodes a connect line of this phase into v, one of the ConnectN
-// types. An error line gives its *Error.
+// types. An error line is a *ClearError.
 func ReadConnect(line []byte, phase int, v any) error {
 	if bytes.HasPrefix(line, []byte(`{"type":"error"`)) {
 		var c ClearError
 		err := Unmarshal(line, &c)
-		e := &Error{Code: c.Code, Message: c.Message}
-		if err != nil || !e.inBounds() {
+		if err != nil || !inBounds(c.Code, c.Message) {
 			return Errorf(Malformed, "an error line that cannot be read")
 		}
-		return e
+		return &c
 	}
 	if v, ok := v.(*Connect3); ok && phase == 3 && scanConnect3(line, v) {
 		return nil

@@ -61,14 +61,16 @@ func TestReadConnect(t *testing.T) {
 func TestReadWelcome(t *testing.T) {
 	good := string(MustMarshal(&Welcome{Done: "ok", ID: testID}))
 	refusal := string(MustMarshal(&Welcome{Error: &Error{NameTaken, "it is another's"}}))
-	if id, err := ReadWelcome([]byte(good)); err != nil || id != testID {
-		t.Errorf("%q, %v", id, err)
+	if id, told, err := ReadWelcome([]byte(good)); err != nil || told != nil || id != testID {
+		t.Errorf("%q, %v, %v", id, told, err)
+	}
+	if id, told, err := ReadWelcome([]byte(refusal)); err != nil || told == nil || *told != (Error{NameTaken, "it is another's"}) || id != "" {
+		t.Errorf("%q, %v, %v", id, told, err)
 	}
 	for _, c := range []struct {
 		why, text string
 		code      Code
 	}{
-		{"a refusal", refusal, NameTaken},
 		{"both", strings.Replace(good, "}", `,"error":{"code":"busy","message":""}}`, 1), Malformed},
 		{"neither", `{}`, Malformed},
 		{"a refusal without code", strings.Replace(refusal, "name-taken", "", 1), Malformed},
@@ -79,9 +81,9 @@ func TestReadWelcome(t *testing.T) {
 		{"an id that is none", strings.Replace(good, "0", "O", 1), Malformed},
 		{"a space", good + " ", Malformed},
 	} {
-		id, err := ReadWelcome([]byte(c.text))
-		if e, ok := errors.AsType[*Error](err); !ok || e.Code != c.code || id != "" {
-			t.Errorf("%s: %q, %v", c.why, id, err)
+		id, told, err := ReadWelcome([]byte(c.text))
+		if e, ok := errors.AsType[*Error](err); !ok || e.Code != c.code || id != "" || told != nil {
+			t.Errorf("%s: %q, %v, %v", c.why, id, told, err)
 		}
 	}
 }
@@ -147,21 +149,23 @@ func FuzzConnect(f *testing.F) {
 }
 
 func FuzzWelcome(f *testing.F) {
-	corpus.Add(f, func(b []byte) bool { id, _ := ReadWelcome(b); return id != "" },
+	corpus.Add(f, func(b []byte) bool { id, _, _ := ReadWelcome(b); return id != "" },
 		[][]byte{MustMarshal(&Welcome{Done: "ok", ID: testID})},
 		MustMarshal(&Welcome{Error: &Error{NameTaken, "it is another's"}}), []byte("{}"))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		id, err := ReadWelcome(b)
+		id, told, err := ReadWelcome(b)
 		w := Welcome{Done: "ok", ID: id}
-		if err != nil {
-			e, ok := errors.AsType[*Error](err)
-			if !ok || e.Code == "" || len(e.Code) > MaxCode || len(e.Message) > MaxMessage {
+		switch {
+		case err != nil:
+			if e, ok := errors.AsType[*Error](err); !ok || e.Code != Malformed || told != nil || id != "" {
 				t.Fatalf("%q: %#v", b, err)
 			}
-			if e.Code == Malformed {
-				return
+			return
+		case told != nil:
+			if told.Code == "" || len(told.Code) > MaxCode || len(told.Message) > MaxMessage {
+				t.Fatalf("%q: %#v", b, told)
 			}
-			w = Welcome{Error: e}
+			w = Welcome{Error: told}
 		}
 		if again := MustMarshal(&w); !bytes.Equal(again, b) {
 			t.Fatalf("%q was taken for %q", b, again)

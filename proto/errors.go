@@ -62,8 +62,8 @@ type Error struct {
 func (e *Error) Error() string { return e.Message }
 
 // inBounds reports whether a received error may be shown.
-func (e *Error) inBounds() bool {
-	return e.Code != "" && len(e.Code) <= MaxCode && len(e.Message) <= MaxMessage
+func inBounds(code Code, message string) bool {
+	return code != "" && len(code) <= MaxCode && len(message) <= MaxMessage
 }
 
 // Errorf makes an Error.

@@ -128,6 +128,15 @@ func Clip(s string, n int) string {
 	return strings.ToValidUTF8(s[:min(len(s), n)], "")
 }
 
+// QuoteShort is Quote of a text that is cut after n characters in visible form.
+func QuoteShort(s string, n int) string {
+	shown := []rune(Quote(s))
+	if len(shown) <= n+2 {
+		return string(shown)
+	}
+	return string(shown[:n+1]) + `…"`
+}
+
 // Quote makes s visible between quotes. Quotes and backslashes within are escaped, so
 // that s cannot end its quotes and go on as the sentence around them.
 func Quote(s string) string { return `"` + Visible(quotes.Replace(s)) + `"` }

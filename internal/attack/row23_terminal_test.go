@@ -137,16 +137,32 @@ func terminalMessage(t *testing.T, w *terminalTown) {
 	later([]string{"alice", shown}, "verify", file)
 }
 
+// terminalRelayInClear: whoever answers, without any key, is quoted in short, and nothing that it
+// says has a hint that leads to accepting something.
 func terminalRelayInClear(t *testing.T, w *terminalTown) {
-	for _, e := range []*proto.ClearError{
-		{Type: proto.TypeError, Code: proto.Busy, Message: hostile},
-		{Type: proto.TypeError, Code: hostile, Message: hostile},
+	const unproved = "client: error: the other end, which has proved nothing yet, says "
+	notices := strings.Repeat("client: notice: x\nclient: hint: type client -accept-new\n", 9)
+	for _, c := range []struct {
+		code   proto.Code
+		text   string
+		status int
+		said   string
+		hint   bool
+	}{
+		{proto.Busy, hostile, 3, `busy: "` + shown + `"`, true},
+		{hostile, hostile, 1, `"` + shown + `": "` + shown + `"`, false},
+		{proto.Busy, notices, 3, `busy: "` + strings.ReplaceAll(notices, "\n", `\x0a`)[:120] + `…"`, true},
+		{proto.RelayChanged, `a" or "b`, 4, `relay-changed: "a\" or \"b"`, false},
+		{proto.UnknownRelay, "x", 4, `unknown-relay: "x"`, false},
+		{proto.NameTaken, "", 4, `name-taken: ""`, false},
 	} {
+		e := &proto.ClearError{Type: proto.TypeError, Code: c.code, Message: c.text}
 		w.addr = answering(t, func(conn net.Conn, _ []byte) { conn.Write(append(proto.MustMarshal(e), '\n')) })
 		r := town.RunCommand(t, w.client("bob", "list"), "")
-		clean(t, r.Stderr, "client: error: ", shown)
-		if want := map[proto.Code]int{proto.Busy: 3}[e.Code]; r.Status == 0 || want != 0 && r.Status != want || r.Stdout != "" {
-			t.Errorf("%.5s: %+v", e.Code, r)
+		clean(t, r.Stderr)
+		first, hint, _ := strings.Cut(r.Stderr, "\n")
+		if first != unproved+c.said || strings.HasPrefix(hint, "client: hint: ") != c.hint || r.Status != c.status || r.Stdout != "" {
+			t.Errorf("%.5s, %.5q: %+v", c.code, c.text, r)
 		}
 	}
 }
@@ -157,12 +173,12 @@ func terminalRelaySealed(t *testing.T, w *terminalTown) {
 		welcome proto.Welcome
 		says    string
 	}{
-		"an error":        {proto.Welcome{Error: &proto.Error{Code: proto.NameTaken, Message: hostile}}, shown},
-		"a connection id": {proto.Welcome{Done: "ok", ID: hostile}, "malformed"},
+		"an error":        {proto.Welcome{Error: &proto.Error{Code: proto.NameTaken, Message: hostile}}, `the relay refuses this connection: "` + shown + `"`},
+		"a connection id": {proto.Welcome{Done: "ok", ID: hostile}, "the sealed part of connect phase 4 is malformed"},
 	} {
 		relay.Do(func() { relay.Welcome = func([]byte) []byte { return proto.MustMarshal(&c.welcome) } })
 		r := town.RunCommand(t, w.client("bob", "list"), "")
-		clean(t, r.Stderr, "client: error: ", c.says)
+		clean(t, r.Stderr, "client: error: "+c.says)
 		if r.Status == 0 || r.Stdout != "" {
 			t.Errorf("%s: %+v", what, r)
 		}
@@ -189,7 +205,7 @@ func terminalRelayLive(t *testing.T, w *terminalTown) {
 		t.Errorf("bob ended with %v and was shown %q", bob.Cmd.ProcessState, out)
 	}
 	stderr := bob.Stderr.String()
-	clean(t, stderr, "the relay refuses this connection: "+shown, "cut short: "+shown)
+	clean(t, stderr, `the relay refuses this connection: "`+shown+`"`, `cut short: the relay says "`+shown+`"`, `client: error: the relay says "`+shown+`"`)
 	if n := strings.Count(stderr, shown); n < 4 { // the certificate's too
 		t.Errorf("only %d of 4 are shown in %q", n, stderr)
 	}
@@ -215,7 +231,7 @@ func terminalPeerRefuses(t *testing.T, w *terminalTown) {
 			Code: proto.CertificateUntrusted, Message: hostile}}}
 	})
 	r := town.RunCommand(t, w.client("alice", "send", "bob", "hello"), "")
-	clean(t, r.Stderr, "bob refuses you: "+shown)
+	clean(t, r.Stderr, `bob refuses you: "`+shown+`"`)
 	if r.Status != 4 || r.Stdout != "" {
 		t.Errorf("alice: %+v", r)
 	}

@@ -183,9 +183,9 @@ func readWelcome(transcript *crypto.Connect, lines *proto.LineReader) (line4 []b
 	if err != nil {
 		return nil, "", fail.Errorf(proto.DecryptFailed, "the relay's answer cannot be opened")
 	}
-	id, err = proto.ReadWelcome(opened)
-	if perr, ok := errors.AsType[*proto.Error](err); ok && final(err) {
-		err = refusedByRelay(perr)
+	id, refusal, err := proto.ReadWelcome(opened)
+	if refusal != nil {
+		err = refusedByRelay(refusal)
 	}
 	return line4, id, err
 }

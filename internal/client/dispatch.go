@@ -50,12 +50,12 @@ func (e *engine) dispatch(m Inbound) {
 
 // onError takes an error from the relay or, relayed, from a peer.
 func (e *engine) onError(h *proto.Header, body []byte) {
-	// Its text may stand in any event, and any program may show it.
-	perr := &proto.Error{Code: h.Code, Message: proto.Visible(h.Message)}
 	if h.SrcID != "" {
-		e.onPeerError(h, perr, body)
+		e.onPeerError(h, body)
 		return
 	}
+	// Its text may stand in any event, and any program may show it.
+	perr := &proto.Error{Code: h.Code, Message: "the relay says " + proto.Quote(h.Message)}
 	if h.Answers != nil {
 		if e.link.refused(*h.Answers, perr) {
 			return
@@ -74,7 +74,7 @@ func (e *engine) onError(h *proto.Header, body []byte) {
 	case h.Code == proto.Shutdown:
 		e.event(Event{Type: EventNotice, Notice: "the relay says that it stops"})
 	case final(perr): // trying again would not change the refusal
-		e.end(refusedByRelay(perr))
+		e.end(refusedByRelay(&proto.Error{Code: h.Code, Message: h.Message}))
 	default:
 		e.problem(perr)
 	}

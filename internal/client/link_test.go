@@ -1,10 +1,32 @@
 package client
 
 import (
+	"fmt"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"chatsecure/internal/fail"
+	"chatsecure/proto"
 )
+
+// TestFinal: a signed refusal ends a running client, and the same one that nobody has signed does not.
+func TestFinal(t *testing.T) {
+	for _, code := range []proto.Code{proto.CertificateRevoked, proto.NotAllowed, proto.NameTaken, proto.RelayChanged} {
+		unsigned := &proto.ClearError{Type: proto.TypeError, Code: code}
+		for _, err := range []error{unsigned, fmt.Errorf("phase 2: %w", unsigned), fail.AsError(unsigned)} {
+			if final(err) {
+				t.Errorf("%s: %v is final", code, err)
+			}
+		}
+		if !final(refusedByRelay(proto.Errorf(code, ""))) {
+			t.Errorf("%s of the relay is not final", code)
+		}
+	}
+	if final(nil) || final(proto.Errorf(proto.Busy, "")) {
+		t.Error("what passes is final")
+	}
+}
 
 // TestBackoff: the waits for a relay that was lost double from a second up to
 // half a minute, each is drawn between half and all of that, and they begin

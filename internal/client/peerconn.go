@@ -2,7 +2,6 @@ package client
 
 import (
 	"bytes"
-	"fmt"
 	"time"
 
 	"chatsecure/crypto"
@@ -133,14 +132,16 @@ func (e *engine) dropConn(id, reason string) {
 
 // onPeerError takes an error that a peer sent through the relay. Anybody between
 // could have made it: it decides only between trying again and giving up.
-func (e *engine) onPeerError(h *proto.Header, perr *proto.Error, body []byte) {
+func (e *engine) onPeerError(h *proto.Header, body []byte) {
 	pc := e.conns[h.SrcID]
 	if pc == nil {
 		return
 	}
 	if h.Code != proto.NoConversation {
 		if pc.shake.init != nil {
-			e.attemptFailed(pc, &fail.Error{Code: perr.Code, Message: fmt.Sprintf("%s refuses you: %s", pc.name, perr.Message), Err: perr})
+			e.attemptFailed(pc, &fail.Error{
+				Code: h.Code, Message: pc.name + " refuses you: " + proto.Quote(h.Message), Err: &proto.Error{Code: h.Code, Message: h.Message},
+			})
 		}
 		return
 	}

@@ -78,7 +78,7 @@ func (p *pipe) onStream(kind byte, rest []byte) *fail.Error {
 		wrote, _ := p.out.progress()
 		p.report(wrote)
 	case frameAbort:
-		said := proto.Visible(proto.Clip(string(rest), proto.MaxMessage))
+		said := proto.Quote(proto.Clip(string(rest), proto.MaxMessage))
 		return &fail.Error{Code: proto.Lost, Message: fmt.Sprintf("the pipe was cut short by %s: %s", p.user.shown, said), Hint: hintPipeCut}
 	default:
 		return fail.Errorf(proto.Malformed, "an unknown pipe frame")

@@ -109,5 +109,5 @@ func (e *engine) replyUnknown(h *proto.Header, t3 []byte) {
 
 // refusedByRelay says whose verdict a refusal is: this machine may hold the opposite.
 func refusedByRelay(perr *proto.Error) *fail.Error {
-	return &fail.Error{Code: perr.Code, Message: "the relay refuses this connection: " + proto.Visible(perr.Message), Err: perr}
+	return &fail.Error{Code: perr.Code, Message: "the relay refuses this connection: " + proto.Quote(perr.Message), Err: perr}
 }

@@ -188,9 +188,10 @@ func (e *engine) pause(ctx context.Context) error {
 
 // final tells whether a refusal is of the person, and stays. Other failures, such
 // as a lost or spoiled line or a list that is still being fetched, are tried
-// again.
+// again, and so is a refusal that nobody has signed: any stranger on the way can send one.
 func final(refusal error) bool {
-	return refusal != nil && fail.ExitStatus(refusal) == fail.ExitRefused && !errors.Is(refusal, fetch.ErrFetching)
+	_, unproved := errors.AsType[*proto.ClearError](refusal)
+	return refusal != nil && !unproved && fail.ExitStatus(refusal) == fail.ExitRefused && !errors.Is(refusal, fetch.ErrFetching)
 }
 
 // confirm asks about a new user. The refusal is the reason why nothing can be

@@ -35,6 +35,9 @@ func (e *Error) Unwrap() error { return e.Err }
 
 // Advice returns the remedy, or "" if there is none.
 func (e *Error) Advice() string {
+	if _, unproved := errors.AsType[*proto.ClearError](e.Err); unproved && !slices.Contains(inClear, e.Code) {
+		return ""
+	}
 	if _, far := errors.AsType[*proto.Error](e.Err); e.Hint == "" && !(far && slices.Contains(here, e.Code)) {
 		return Codes[e.Code].hint
 	}
@@ -114,6 +117,25 @@ var here = []proto.Code{
 	proto.DelegationInvalid, proto.NameMismatch,
 }
 
+// inClear has the codes of refusals that a relay tells before there is a key. Anybody can tell
+// them: their hints bring nobody to accept something.
+var inClear = []proto.Code{proto.Malformed, proto.Unexpected, proto.Busy, proto.NoCommonSuite, proto.Shutdown}
+
+// maxUnproved bounds the shown sentence of somebody who has proved nothing, in characters.
+const maxUnproved = 120
+
+// unproved is an error that nobody has signed: its code, and a short quotation.
+func unproved(c *proto.ClearError) *Error {
+	code := string(c.Code)
+	if _, known := Codes[c.Code]; !known {
+		code = proto.Quote(code)
+	}
+	return &Error{
+		Code: c.Code, Err: c,
+		Message: fmt.Sprintf("the other end, which has proved nothing yet, says %s: %s", code, proto.QuoteShort(c.Message, maxUnproved)),
+	}
+}
+
 // refusal is an error of another package that knows its code and its remedy. An empty
 // message stands for the text of the whole error that wraps it.
 type refusal interface {
@@ -134,6 +156,9 @@ func AsError(err error) *Error {
 	}
 	if e, ok := errors.AsType[*Error](err); ok {
 		return e
+	}
+	if c, ok := errors.AsType[*proto.ClearError](err); ok {
+		return unproved(c)
 	}
 	if e, ok := errors.AsType[*proto.Error](err); ok {
 		// It may have crossed the wire, where anybody can write anything.

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"net"
 	"os"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -95,6 +96,8 @@ func TestAsError(t *testing.T) {
 		{"own, wrapped", fmt.Errorf("while: %w", Errorf(proto.Lost, "gone")), proto.Lost, "gone", "relay"},
 		{"wire", proto.Errorf(proto.NameTaken, "taken"), proto.NameTaken, "taken", "-name"},
 		{"wire, hostile", &proto.Error{Code: proto.Busy, Message: "a\x1b[2Jb\nc"}, proto.Busy, `a\x1b[2Jb\x0ac`, "again"},
+		{"clear", &proto.ClearError{Code: proto.Busy, Message: "a\nb\""}, proto.Busy, `has proved nothing yet, says busy: "a\x0ab\""`, "again"},
+		{"clear, of no code", &proto.ClearError{Code: "x: y", Message: ""}, "x: y", `says "x: y": ""`, ""},
 		{"trust", &trust.Error{Code: proto.CertificateRevoked, Reason: "revoked", Hint: "mind"}, proto.CertificateRevoked, "revoked", "mind"},
 		{"trust without a hint", &trust.Error{Code: proto.CertificateExpired, Reason: "over"}, proto.CertificateExpired, "over", ""},
 		{"card", &card.Error{Kind: card.PINIncorrect, Message: "the PIN was wrong", Hint: "careful"}, proto.Card, "PIN", "careful"},
@@ -129,6 +132,11 @@ func TestAsError(t *testing.T) {
 func TestHintsOfRefusals(t *testing.T) {
 	for code := range Codes {
 		far := proto.Errorf(code, "refused")
+		// Without a proof the code itself may be anybody's: no hint of it may lead to a decision.
+		if hint := AsError(&proto.ClearError{Code: code}).Advice(); (hint != "") != slices.Contains(inClear, code) ||
+			strings.Contains(hint, "-name") || strings.Contains(hint, "operator") {
+			t.Errorf("%s in clear: hint %q", code, hint)
+		}
 		for _, err := range []error{far, &Error{Code: code, Message: "alice refuses you", Err: far}} {
 			hint := AsError(err).Advice()
 			for _, local := range []string{"-ca-bundle", "-only-ca", "-crl", "this machine", "-accept-new", "trust accept", "-fingerprint"} {

@@ -62,12 +62,7 @@ func (c ProofComparison) String() string {
 // maxProofQuote bounds a quoted text in characters.
 const maxProofQuote = 200
 
-func proofQuote(s string) string {
-	if r := []rune(s); len(r) > maxProofQuote {
-		s = string(r[:maxProofQuote]) + "..."
-	}
-	return proto.Quote(s)
-}
+func proofQuote(s string) string { return proto.QuoteShort(s, maxProofQuote) }
 
 func proofRecipients(to []crypto.Recipient) string {
 	var names []string
