@@ -119,7 +119,7 @@ var here = []proto.Code{
 
 // inClear has the codes of refusals that a relay tells before there is a key. Anybody can tell
 // them: their hints bring nobody to accept something.
-var inClear = []proto.Code{proto.Malformed, proto.Unexpected, proto.Busy, proto.NoCommonSuite, proto.Shutdown}
+var inClear = []proto.Code{proto.Malformed, proto.Unexpected, proto.Busy, proto.NoCommonSuite, proto.DecryptFailed, proto.Shutdown}
 
 // maxUnproved bounds the shown sentence of somebody who has proved nothing, in characters.
 const maxUnproved = 120
