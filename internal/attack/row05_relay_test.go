@@ -3,14 +3,18 @@ package attack
 import (
 	"bytes"
 	"context"
+	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"chatsecure/internal/client"
 	"chatsecure/internal/fail"
 	"chatsecure/internal/history"
+	"chatsecure/internal/state"
 	"chatsecure/proto"
 )
 
@@ -83,6 +87,112 @@ func TestAttack05RelayChanged(t *testing.T) {
 	alice, bob = town.client("alice"), town.client("bob")
 	alice.mustSend("two", "bob")
 	sees(t, alice, bob, "two")
+}
+
+// TestAttack05PromptStays: a relay with another key takes the place of the known one. A prompt stays,
+// says so once, and sends nothing but phase 1, which names nobody. It goes on when the known key is
+// back, or the new one accepted. Its messages wait so long.
+func TestAttack05PromptStays(t *testing.T) {
+	town := newTown(t, "alice", "bob")
+	tap := newWireTap(t, town.addr, nil)
+	dials := make(chan bool, 1<<20)
+	alice := town.client("alice", func(cfg *client.Config) {
+		cfg.Persistent, cfg.Relay, cfg.Again = true, tap.addr, 10*time.Millisecond
+		cfg.Dial = func(ctx context.Context, network, addr string) (net.Conn, error) {
+			dials <- true
+			return new(net.Dialer).DialContext(ctx, network, addr)
+		}
+	})
+	known := alice.Fingerprint()
+	// replace stops the relay, puts its state away, and starts one with another, or a new, state.
+	replace := func(away, with string) {
+		t.Helper()
+		town.stop()
+		dir := filepath.Join(town.dir, "relay")
+		if err := os.Rename(dir, dir+away); err != nil {
+			t.Fatal(err)
+		}
+		if with != "" {
+			if err := os.Rename(dir+with, dir); err != nil {
+				t.Fatal(err)
+			}
+		}
+		town.startRelay()
+	}
+	count := func(want func(client.Event) bool) (n int) {
+		for _, ev := range alice.seen() {
+			if want(ev) {
+				n++
+			}
+		}
+		return n
+	}
+	warned := func(ev client.Event) bool { return ev.Type == client.EventError }
+	back := func(ev client.Event) bool { return ev.Type == client.EventBack }
+
+	lines := func() [][]byte { // so far
+		tap.mu.Lock()
+		defer tap.mu.Unlock()
+		return slices.Clone(tap.up)
+	}
+	said := len(lines())
+	replace("-old", "")
+	warning := alice.await("the warning", warned).Err
+	id := alice.mustSend("while it is another", "bob")
+	for len(dials) > 0 {
+		<-dials
+	}
+	for range 4 {
+		soon(t, "the next attempt", dials)
+	}
+	attempts := lines()[said:]
+	if len(attempts) < 3 {
+		t.Errorf("alice sent %d lines", len(attempts))
+	}
+	for _, line := range attempts {
+		if !bytes.HasPrefix(line, []byte(`{"type":"connect","phase":1`)) || bytes.Contains(line, []byte("alice")) {
+			t.Errorf("alice sent %.60q", line)
+		}
+	}
+	bob := town.client("bob")
+	now := bob.Fingerprint()
+	bob.leave()
+	if n := count(warned); n != 1 || warning.Code != proto.RelayChanged || !strings.Contains(warning.Message, "known is "+known+", it shows "+now) ||
+		!strings.Contains(warning.Message, "sends nothing") || !strings.Contains(warning.Advice(), "client trust accept "+tap.addr+" "+now) {
+		t.Errorf("warned %d times: %s %v, advice %q", n, warning.Code, warning, warning.Advice())
+	}
+	if got := count(back); got != 0 {
+		t.Fatalf("alice is back %d times", got)
+	}
+
+	replace("-new", "-old")
+	alice.await("the known relay", back)
+	bob = town.clientIn("bob", "bob-at-old")
+	bob.awaitText("while it is another")
+	alice.awaitStatus(id, "bob", history.StatusRead)
+	bob.leave()
+
+	replace("-old", "-new")
+	id = alice.mustSend("for the accepted one", "bob")
+	alice.await("a second warning", func(client.Event) bool { return len(slices.DeleteFunc(slices.Clone(alice.events), not(warned))) == 2 })
+	other, err := state.Open(alice.state.Dir(), "alice")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := other.AcceptRelay(tap.addr, now); err != nil {
+		t.Fatal(err)
+	}
+	alice.await("the accepted relay", func(client.Event) bool { return len(slices.DeleteFunc(slices.Clone(alice.events), not(back))) == 2 })
+	if fp := alice.Fingerprint(); fp != now {
+		t.Errorf("alice is at %s, want %s", fp, now)
+	}
+	bob = town.client("bob")
+	bob.awaitText("for the accepted one")
+	alice.awaitStatus(id, "bob", history.StatusRead)
+}
+
+func not(f func(client.Event) bool) func(client.Event) bool {
+	return func(ev client.Event) bool { return !f(ev) }
 }
 
 // TestAttack05RelayUnknown dials an unknown relay, with nobody to ask and with somebody who says

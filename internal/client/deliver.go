@@ -79,7 +79,10 @@ func (e *engine) tellPending(out *outRecord, waits []string) {
 		return
 	}
 	for _, r := range out.to {
-		if r.status == history.StatusPending {
+		if r.status != history.StatusPending {
+			continue
+		}
+		if e.tellAbsent(r); !r.absent {
 			e.report(r, "")
 		}
 	}
@@ -87,7 +90,7 @@ func (e *engine) tellPending(out *outRecord, waits []string) {
 
 // tellAbsent reports, once, that a record waits because its recipient is not there.
 func (e *engine) tellAbsent(r *recipient) {
-	if r.absent || !e.cfg.Receipts || r.status != history.StatusPending {
+	if r.absent || r.active > 0 || r.status != history.StatusPending || !e.cfg.Receipts {
 		return
 	}
 	switch p := e.prospect(r.user, proto.TakesMessages); {
@@ -182,7 +185,21 @@ func errNobody(name string) *fail.Error {
 	return fail.Errorf(proto.NoSuchName, "nobody by the name of %s is connected", name)
 }
 
-// failUser gives up all records that wait for a refused user.
+// passing are refusals of a person that time may end: a clock is set, a list is fetched, a machine
+// that slept has its delegation made anew.
+var passing = []proto.Code{
+	proto.RevocationUnknown, proto.CertificateNotYet, proto.DelegationNotYet, proto.DelegationExpired,
+}
+
+// refuseUser gives up the records that wait for a refused user. A prompt keeps them while the
+// refusal may pass.
+func (e *engine) refuseUser(u *user, reason *fail.Error) {
+	if final(reason) && !(e.cfg.Persistent && slices.Contains(passing, reason.Code)) {
+		e.failUser(u, reason)
+	}
+}
+
+// failUser gives up all records that wait for a user without a conversation.
 func (e *engine) failUser(u *user, reason *fail.Error) {
 	for _, pc := range e.connsOf(u) {
 		if pc.conv == nil {

@@ -73,8 +73,8 @@ func (e *engine) onError(h *proto.Header, body []byte) {
 		}
 	case h.Code == proto.Shutdown:
 		e.event(Event{Type: EventNotice, Notice: "the relay says that it stops"})
-	case final(perr): // trying again would not change the refusal
-		e.end(refusedByRelay(&proto.Error{Code: h.Code, Message: h.Message}))
+	case final(perr):
+		e.refused(refusedByRelay(&proto.Error{Code: h.Code, Message: h.Message}))
 	default:
 		e.problem(perr)
 	}

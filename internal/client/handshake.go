@@ -291,18 +291,17 @@ func (e *engine) attemptFailed(pc *peerConn, err error) {
 	} else if errors.Is(err, crypto.ErrHandshake) {
 		ee = &fail.Error{Code: proto.Malformed, Message: fmt.Sprintf("the handshake with %s: %v", pc.name, err), Err: err}
 	}
+	again := pc.user.refusal != nil && fail.AsError(pc.user.refusal).Message == ee.Message
 	// A person who is proved over another connection is not refused over this
 	// one: anybody between could have added it.
 	if !final(ee) || !e.talks(pc.user) {
 		pc.user.refusal = ee
 	}
-	if ee.Code == proto.Busy || errors.Is(err, fetch.ErrFetching) {
+	if again || ee.Code == proto.Busy || errors.Is(err, fetch.ErrFetching) {
 		return // tickConn begins anew
 	}
 	e.tellRefusal(pc, ee)
-	if final(ee) {
-		e.failUser(pc.user, ee)
-	}
+	e.refuseUser(pc.user, ee)
 }
 
 // MaxHalfOpen bounds the unfinished handshakes that others began, each some

@@ -140,7 +140,7 @@ func (e *engine) refuseMessage(pc *peerConn, err error) {
 	e.sayEnded(pc, t3)
 	if refused {
 		pc.user.refusal = fail.AsError(err)
-		e.failUser(pc.user, fail.AsError(err))
+		e.refuseUser(pc.user, fail.AsError(err))
 	}
 }
 

@@ -3,7 +3,10 @@ package client
 import (
 	"context"
 	"errors"
+	"io/fs"
 	"math/rand/v2"
+	"os"
+	"slices"
 	"time"
 
 	"chatsecure/crypto/trust"
@@ -27,6 +30,7 @@ type link struct {
 	lostAt  time.Time     // zero while there is a session
 	away    time.Duration // without a session before
 	dialing bool
+	told    string // the last reason why the relay is refused, or refuses, since there was a session
 }
 
 // Reconnection: 1 s doubling to 30 s, each drawn between half and all.
@@ -51,7 +55,7 @@ func (l *link) begin(sess *Session) {
 	if !l.lostAt.IsZero() {
 		l.away += time.Since(l.lostAt)
 	}
-	l.lostAt, l.retryAt, l.backoff = time.Time{}, time.Time{}, l.first
+	l.lostAt, l.retryAt, l.backoff, l.told = time.Time{}, time.Time{}, l.first, ""
 }
 
 // patient is a clock for the patience with people: it stands still while the relay is lost.
@@ -189,6 +193,9 @@ func (e *engine) retry() {
 	cred := e.cfg.Credential
 	e.wg.Go(func() {
 		sess, err := e.dial(e.ctx, cred)
+		if _, gone := os.Stat(e.cfg.State.Dir()); err != nil && errors.Is(gone, fs.ErrNotExist) {
+			err = fail.Errorf(proto.History, "the state directory %s is gone", e.cfg.State.Dir())
+		}
 		if !e.post(func() { e.retried(sess, cred, err) }) && sess != nil {
 			sess.Fail(nil)
 			sess.wg.Wait()
@@ -214,9 +221,28 @@ func (e *engine) retried(sess *Session, cred *state.Credential, err error) {
 	if errors.As(err, &ask) {
 		err = e.cfg.State.RelayUnknown(e.cfg.Relay, ask.fingerprint)
 	}
-	if final(err) {
-		e.end(fail.AsError(err))
-		return
+	if final(err) || e.cfg.Persistent && fail.ExitStatus(err) != fail.ExitRelay {
+		e.refused(fail.AsError(err))
 	}
 	e.link.scheduleRetry()
+}
+
+// beyondHelp are the reasons that end a prompt, too.
+var beyondHelp = []proto.Code{proto.CertificateRevoked, proto.CertificateExpired, proto.History}
+
+// refused takes the reason why there is no connection to the relay, or soon none. It ends a
+// command. A prompt stays and tries again, as others can mend most reasons: another key of the
+// relay, a name, a group, a list. It tells each reason once.
+func (e *engine) refused(err *fail.Error) {
+	if !e.cfg.Persistent || slices.Contains(beyondHelp, err.Code) {
+		e.end(err)
+		return
+	}
+	if e.link.told == err.Message {
+		return
+	}
+	e.link.told = err.Message
+	e.problem(&fail.Error{
+		Code: err.Code, Message: err.Message + "; this client sends nothing meanwhile, and tries again", Hint: err.Advice(), Err: err,
+	})
 }

@@ -1,11 +1,13 @@
 package client
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"math/rand/v2"
 	"time"
 
+	"chatsecure/crypto/trust"
 	"chatsecure/internal/fail"
 	"chatsecure/proto"
 )
@@ -40,36 +42,39 @@ func (e *engine) openPipe(ctx context.Context, p *pipe, name string) error {
 	if taken {
 		return fail.Errorf(proto.Usage, "a client has one pipe in its life")
 	}
+	var asks *trust.Person // about whom to ask
+	var failed error
 	start, asked := time.Now(), false
-	for {
-		var agreed bool
-		var is prospect
-		if err := e.do(ctx, func() { agreed, is = p.peer != nil, e.prospect(p.user, proto.TakesPipe) }); err != nil {
-			return err
-		}
+	over := func(now time.Time) bool {
+		is, waited := e.prospect(p.user, proto.TakesPipe), now.Sub(start)
 		there := is.there || !is.listed
-		switch waited := time.Since(start); {
-		case agreed:
-			return nil
+		switch {
+		case p.peer != nil:
 		case final(is.refusal):
-			return is.refusal
+			failed = is.refusal
 		case is.person != nil && !is.accepted && !asked:
-			asked = true
-			if err := e.accept(ctx, p.user, name, is.person); err != nil {
-				return err
-			}
-			if err := e.do(ctx, func() { e.decided(p.user, is.person, nil) }); err != nil {
-				return err
-			}
+			asks, asked = is.person, true
 		case !there && waited >= e.cfg.WaitPeer:
-			return &fail.Error{
+			failed = &fail.Error{
 				Code: proto.NoSuchName, Message: fmt.Sprintf("%s has no pipe open", name),
 				Hint: "start client pipe there as well; -wait-peer lets either side start first",
 			}
 		case there && waited >= e.cfg.WaitPeer+e.cfg.Timeout:
-			return fail.Errorf(proto.NotDelivered, "no pipe with %s came about within %v", name, e.cfg.WaitPeer+e.cfg.Timeout)
+			failed = fail.Errorf(proto.NotDelivered, "no pipe with %s came about within %v", name, e.cfg.WaitPeer+e.cfg.Timeout)
+		default:
+			return false
 		}
-		if err := e.pause(ctx); err != nil {
+		return true
+	}
+	for {
+		asks = nil
+		if err := e.await(ctx, over); err != nil || asks == nil {
+			return cmp.Or(err, failed)
+		}
+		if err := e.accept(ctx, p.user, name, asks); err != nil {
+			return err
+		}
+		if err := e.do(ctx, func() { e.decided(p.user, asks, nil) }); err != nil {
 			return err
 		}
 	}

@@ -14,10 +14,6 @@ import (
 	"chatsecure/proto"
 )
 
-// resolvePoll is the time between two looks at handshakes under way. Handshakes
-// take longer than this.
-const resolvePoll = 2 * time.Millisecond
-
 // resolve finds the persons behind the names before the first record to them. It
 // waits until the connected ones are proved or refused, and asks about new ones.
 // It fails if nobody is left.
@@ -149,41 +145,31 @@ func (p *prospect) settled() bool {
 // found tells whether the person is known to be there, or is refused for good.
 func (p *prospect) found() bool { return p.talks || final(p.refusal) }
 
-// awaitSettled waits until each user has a conversation, is refused, or is known
-// to be absent. If all are absent it waits up to WaitPeer.
-func (e *engine) awaitSettled(ctx context.Context, users []*user) error {
-	start := time.Now()
-	for {
-		settled, anybody := true, false
-		if err := e.do(ctx, func() {
-			for _, u := range users {
-				p := e.prospect(u, proto.TakesMessages)
-				settled = settled && p.settled()
-				anybody = anybody || p.there || p.found()
-			}
-		}); err != nil {
-			return err
-		}
-		waited := time.Since(start)
-		if settled && (anybody || waited >= e.cfg.WaitPeer) || waited > e.cfg.Timeout+e.cfg.WaitPeer {
-			return nil
-		}
-		if err := e.pause(ctx); err != nil {
-			return err
-		}
-	}
+// waitsFor tells whether a record waits for somebody absent: it is bound to the known person, or
+// to the first who is accepted.
+func (e *engine) waitsFor(p *prospect) bool {
+	return !p.there && e.cfg.WaitPeer != 0 && (p.accepted || e.cfg.AcceptNew)
 }
 
-// pause waits for resolvePoll.
-func (e *engine) pause(ctx context.Context) error {
-	select {
-	case <-time.After(resolvePoll):
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-e.ended:
-		return e.endError()
-	}
+// awaitSettled waits until each user has a conversation, is refused, or is known
+// to be absent. If all are absent, and somebody must be asked about, it waits up to WaitPeer.
+func (e *engine) awaitSettled(ctx context.Context, users []*user) error {
+	var start time.Time
+	return e.await(ctx, func(now time.Time) bool {
+		now = e.link.patient(now)
+		if start.IsZero() {
+			start = now
+		}
+		settled, anybody, pending := true, false, true
+		for _, u := range users {
+			p := e.prospect(u, proto.TakesMessages)
+			settled = settled && p.settled()
+			anybody = anybody || p.there || p.found()
+			pending = pending && e.waitsFor(&p)
+		}
+		waited := now.Sub(start)
+		return settled && (anybody || pending || waited >= e.cfg.WaitPeer) || waited > e.cfg.Timeout+e.cfg.WaitPeer
+	})
 }
 
 // final tells whether a refusal is of the person, and stays. Other failures, such
@@ -214,9 +200,7 @@ func (e *engine) confirm(ctx context.Context, u *user) (refusal *fail.Error, err
 		return fail.AsError(p.refusal), nil
 	case p.there && !p.away:
 		return fail.Errorf(proto.Timeout, "%s does not answer the handshake", p.shown), nil
-	case !p.there && e.cfg.WaitPeer != 0 && (p.accepted || e.cfg.AcceptNew):
-		// Absent, and waited for: the record is bound to the known person, or
-		// to the first who is accepted.
+	case e.waitsFor(&p):
 		return nil, nil
 	case p.away:
 		return fail.Errorf(proto.Lost, "the relay at %s is lost, so nobody knows whether %s is there", e.cfg.Relay, p.shown), nil

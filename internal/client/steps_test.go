@@ -29,8 +29,12 @@ func stepEngine(t *testing.T) (e *engine, pair *wire.Pair, started *[]*step) {
 	}
 	e = newEngine(cfg, newEventQueue(), pair.A.Local.Identity)
 	e.history = history.NewOn(t.TempDir(), pair.Clock.Now, keepsNothing{}, keepsNothing{})
-	t.Cleanup(func() { e.history.Close() })
-	e.begin(newSession(noConn{}, pair.A.End.Conn, nil, nil))
+	t.Cleanup(func() {
+		if e.fatal == nil {
+			e.history.Close()
+		}
+	})
+	e.begin(newSession(noConn{}, pair.A.End.Conn, new(crypto.Hop), nil))
 	started = new([]*step)
 	e.start = func(s *step) { *started = append(*started, s) }
 	return e, pair, started

@@ -11,11 +11,29 @@ import (
 	"chatsecure/proto"
 )
 
-// waiter is one Client.Wait under way.
+// waiter waits until over, which the engine asks after each of its turns, says yes.
 type waiter struct {
-	level   history.Status
-	done    chan struct{}
-	settled time.Time // when it was fulfilled; zero: not yet
+	over func(now time.Time) bool
+	done chan struct{}
+}
+
+// await waits until over says yes, or the client or ctx ends.
+func (e *engine) await(ctx context.Context, over func(now time.Time) bool) error {
+	w := &waiter{over, make(chan struct{})}
+	if err := e.do(ctx, func() { e.waiters = append(e.waiters, w) }); err != nil {
+		return err
+	}
+	select {
+	case <-w.done:
+		return nil
+	case <-ctx.Done():
+		e.do(context.Background(), func() {
+			e.waiters = slices.DeleteFunc(e.waiters, func(x *waiter) bool { return x == w })
+		})
+		return ctx.Err()
+	case <-e.ended:
+		return e.endError()
+	}
 }
 
 // handOver bounds the time that a fulfilled wait goes on for the recipients' other
@@ -28,19 +46,10 @@ const handOver = 2 * time.Second
 // recipients' other connections have been sent it, too.
 func (c *Client) Wait(ctx context.Context, level history.Status) Outcome {
 	e := c.engine
-	w := &waiter{level: level, done: make(chan struct{})}
-	if err := e.do(context.Background(), func() { e.waiters = append(e.waiters, w) }); err == nil {
-		select {
-		case <-w.done:
-		case <-ctx.Done():
-		case <-e.ended:
-		}
-	}
+	var settled time.Time // when it was fulfilled; zero: not yet
+	e.await(ctx, func(now time.Time) bool { return e.isOver(level, &settled, now) })
 	var out Outcome
-	if err := e.do(context.Background(), func() {
-		e.waiters = slices.DeleteFunc(e.waiters, func(x *waiter) bool { return x == w })
-		out = e.outcome(level)
-	}); err != nil {
+	if err := e.do(context.Background(), func() { out = e.outcome(level) }); err != nil {
 		<-e.ended
 		out = e.outcome(level) // run is over: nobody else touches it
 		if e.fatal != nil {
@@ -52,35 +61,33 @@ func (c *Client) Wait(ctx context.Context, level history.Status) Outcome {
 
 // checkWaiters ends the waits that are over.
 func (e *engine) checkWaiters() {
-	var rest []*waiter
-	for _, w := range e.waiters {
-		if e.isOver(w, time.Now()) {
+	e.waiters = slices.DeleteFunc(e.waiters, func(w *waiter) bool {
+		over := w.over(time.Now())
+		if over {
 			close(w.done)
-		} else {
-			rest = append(rest, w)
 		}
-	}
-	e.waiters = rest
+		return over
+	})
 }
 
 // isOver tells whether a wait is fulfilled, and all is handed over or handOver
-// has passed.
-func (e *engine) isOver(w *waiter, now time.Time) bool {
+// has passed since settled.
+func (e *engine) isOver(level history.Status, settled *time.Time, now time.Time) bool {
 	if !e.outbox.empty() {
 		return false
 	}
 	for _, u := range e.users {
-		if u.counts.failed+u.counts.at(w.level) < u.counts.total {
+		if u.counts.failed+u.counts.at(level) < u.counts.total {
 			return false
 		}
 	}
 	if e.fatal != nil || e.handedOver() {
 		return true
 	}
-	if w.settled.IsZero() {
-		w.settled = now
+	if settled.IsZero() {
+		*settled = now
 	}
-	return now.Sub(w.settled) > handOver
+	return now.Sub(*settled) > handOver
 }
 
 // handedOver tells whether all queues are empty, except those of connections
