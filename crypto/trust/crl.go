@@ -9,6 +9,8 @@ import (
 	"strings"
 	"sync/atomic"
 	"time"
+
+	"chatsecure/proto"
 )
 
 // maxSerial bounds the number of a certificate or a list in bytes (RFC 5280, section
@@ -37,10 +39,12 @@ type crl struct {
 	// form. An oddity is worth telling and changes nothing. A flaw keeps the list from
 	// clearing anybody.
 	oddities, flaws remarks
+	sound           bool // it could clear somebody when it came
 
 	algorithm signatureAlgorithm
 	digest    []byte // of the signed bytes; for Ed25519 these themselves
 	signature []byte
+	id        [32]byte // of the two: copies have one
 
 	verdicts atomic.Pointer[[]verdict] // spare second verifications
 }
@@ -110,6 +114,7 @@ func (c *crl) parse(s *crlStream) error {
 		return errCRLForm
 	}
 	c.signature = c.signature[1:]
+	c.id = proto.HashTuple("list", c.digest, c.signature)
 	return nil
 }
 
@@ -205,9 +210,4 @@ func compareNumbers(a, b []byte) int {
 		return len(a) - len(b)
 	}
 	return bytes.Compare(a, b)
-}
-
-// same reports whether two lists are copies of each other.
-func (c *crl) same(other *crl) bool {
-	return bytes.Equal(c.digest, other.digest) && bytes.Equal(c.signature, other.signature)
 }

@@ -21,66 +21,8 @@ const maxCRLFiles = 4096
 type crlFile struct {
 	size     int64
 	modified time.Time
-	lists    []*crl  // of the last time that it was read, and former ones that it does not replace
-	former   []*crl  // those that it does, until the signatures on the others are checked
-	problems []error // of the last time that it was read; the first is told
-}
-
-// maxFormer bounds the former lists of one scope that a file keeps.
-const maxFormer = 4
-
-// read reads the file again. What it says counts at once. A list of it that is false, or has a
-// flaw, must not forget the people whom a former one names.
-func (f *crlFile) read(path string, info fs.FileInfo) {
-	f.size, f.modified = info.Size(), info.ModTime()
-	before, former, kept := f.lists, f.former, []*crl{}
-	f.lists, f.problems = readCRLFile(path, info.Size())
-	now, whole := f.lists, len(f.problems) == 0
-	hasOf := func(old *crl) bool {
-		return slices.ContainsFunc(now, func(c *crl) bool { return c.folded == old.folded })
-	}
-	former = slices.DeleteFunc(slices.Clone(former), func(old *crl) bool { return whole && !hasOf(old) })
-	for _, old := range before {
-		replaces := func(c *crl) bool { return c.sameScope(old) && c.isSound(f.modified) }
-		switch {
-		case slices.ContainsFunc(now, old.same):
-		case slices.ContainsFunc(now, replaces):
-			former = append(former, old)
-		case !whole || len(old.flaws) == 0 && hasOf(old):
-			kept = append(kept, old)
-		}
-	}
-	f.lists, f.former = append(now, newest(kept)...), newest(former)
-}
-
-// newest returns the newest maxFormer lists of each scope.
-func newest(lists []*crl) (kept []*crl) {
-	for i, old := range lists {
-		newer := 0
-		for j, c := range lists {
-			if age := c.compareAge(old); c.sameScope(old) && (age > 0 || age == 0 && j > i) {
-				newer++
-			}
-		}
-		if newer < maxFormer {
-			kept = append(kept, old)
-		}
-	}
-	return kept
-}
-
-// prune drops the former lists that a later one by the same key replaces, and those whose
-// signature did not hold where another's did. It reports whether there were any.
-func (f *crlFile) prune() bool {
-	n := len(f.former)
-	f.former = slices.DeleteFunc(slices.Clone(f.former), func(old *crl) bool {
-		key, signed := old.signer()
-		return slices.ContainsFunc(f.lists, func(c *crl) bool {
-			other, ok := c.signer()
-			return c.same(old) || ok && c.sameScope(old) && (!signed || key == other && c.outdates(old))
-		})
-	})
-	return len(f.former) < n
+	lists    []*crl
+	problems []error // the first is told
 }
 
 // dirNames lists at most maxCRLFiles names of a directory, in order.
@@ -102,9 +44,9 @@ func dirNames(dir string) ([]string, error) {
 }
 
 // readCRLFile reads a file of lists. With problems it returns those that could be read.
-func readCRLFile(path string, size int64) (lists []*crl, problems []error) {
+func readCRLFile(path string, info fs.FileInfo) (lists []*crl, problems []error) {
 	// PEM takes 4/3 of DER, line ends and text between the blocks.
-	if size > 2*MaxCRL {
+	if size := info.Size(); size > 2*MaxCRL {
 		return nil, []error{fmt.Errorf("%s: a file of %d bytes is too large for a revocation list", path, size)}
 	}
 	f, err := os.Open(path)
@@ -117,7 +59,7 @@ func readCRLFile(path string, size int64) (lists []*crl, problems []error) {
 		problems[i] = fmt.Errorf("%s: %w", path, err)
 	}
 	for _, list := range lists {
-		list.entries.finish()
+		list.came(info.ModTime())
 	}
 	return lists, problems
 }

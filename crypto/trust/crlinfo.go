@@ -2,9 +2,7 @@ package trust
 
 import (
 	"cmp"
-	"crypto/sha256"
 	"encoding/hex"
-	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -26,10 +24,9 @@ type CRLInfo struct {
 	Oddity     string    // unusual about it, which changes nothing, or ""
 	Flaw       string    // reason to clear nobody by it, or "": it revokes all the same
 
-	// Of a list from Add. A newer list of a series, by one key and about one scope, outdates the
-	// older ones; the ID tells two of one time apart.
-	Series, ID string
-	list       *crl
+	ID       string   // the same for copies
+	Outdated []string // of a list from Add: the files whose list it leaves nothing to say
+	list     *crl
 }
 
 // Remark is the oddity and the flaw in one sentence, "" without either.
@@ -61,16 +58,9 @@ func (h heldCRL) info() CRLInfo {
 		Refuted:    !verified && h.verdicts.Load() != nil,
 		Oddity:     h.oddities.String(),
 		Flaw:       h.flaws.String(),
+		ID:         hex.EncodeToString(h.id[:8]),
+		list:       h.crl,
 	}
-}
-
-// addedInfo describes a list from Add, signed with a key.
-func (h heldCRL) addedInfo(key [32]byte) CRLInfo {
-	info := h.info()
-	series := sha256.Sum256(slices.Concat(key[:], []byte(h.folded+"\x00"+h.scope)))
-	id := sha256.Sum256(h.digest)
-	info.Series, info.ID, info.list = fmt.Sprintf("%s.%x", info.Kind, series[:8]), hex.EncodeToString(id[:4]), h.crl
-	return info
 }
 
 // List describes the lists held, ordered by issuer and age.

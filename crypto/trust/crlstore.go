@@ -16,9 +16,14 @@ import (
 	"time"
 )
 
-// maxAdded bounds the lists from Add, which drops the oldest: they were fetched for
-// certificates of strangers.
-const maxAdded = 256
+const (
+	// maxAdded bounds the lists from Add, which drops the oldest: they were fetched for
+	// certificates of strangers.
+	maxAdded = 256
+	// maxFormer bounds the former lists of one scope of a file: those whose signature holds, and as
+	// many others.
+	maxFormer = 4
+)
 
 // CRLStore holds revocation lists, from directories and fetched ones. A list counts once its
 // signature is verified with its authority's certificate, when that first stands in a path.
@@ -39,9 +44,10 @@ type CRLStore struct {
 // heldCRL is a list with its source.
 type heldCRL struct {
 	*crl
-	source string
-	added  bool // by Add, not from a directory
-	former bool // replaced in its file by one whose signature is not checked yet
+	source   string
+	added    bool // by Add, not from a directory
+	former   bool // it was in its file
+	replaced bool // by one of its file, which may be false: it clears nobody
 }
 
 // NewCRLStore returns an empty store.
@@ -75,8 +81,7 @@ func (s *CRLStore) readDirs(added string, again bool) (changed bool, problems []
 	if added != "" && !slices.Contains(s.dirs, added) {
 		s.dirs = append(s.dirs, added)
 	}
-	files := make(map[string]crlFile)
-	changed = again
+	files, changed := make(map[string]crlFile), again
 	for _, dir := range s.dirs {
 		found, fresh, errs := s.readDir(dir, again)
 		maps.Copy(files, found)
@@ -85,9 +90,16 @@ func (s *CRLStore) readDirs(added string, again bool) (changed bool, problems []
 			problems = append(problems, errs...)
 		}
 	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	held := s.held
 	if changed = changed || len(files) != len(s.files); changed {
 		s.files = files
-		s.holdFiles()
+		held = s.withFiles()
+	}
+	if held = settled(held); changed || len(held) < len(s.held) {
+		changed = true
+		s.replaceLocked(held)
 	}
 	return changed, problems
 }
@@ -120,82 +132,122 @@ func (s *CRLStore) readDir(dir string, again bool) (files map[string]crlFile, ch
 		file, ok := s.files[path]
 		if again || !ok || file.size != info.Size() || !file.modified.Equal(info.ModTime()) {
 			changed = true
-			file.read(path, info)
+			file = crlFile{size: info.Size(), modified: info.ModTime()}
+			file.lists, file.problems = readCRLFile(path, info)
 		}
-		changed = file.prune() || changed
 		problems = append(problems, file.problems[:min(1, len(file.problems))]...)
 		files[path] = file
 	}
 	return files, changed, problems
 }
 
-// holdFiles replaces the lists from directories by those in s.files. A list that was fetched
-// and then stored in a directory is held once, as the directory's.
-func (s *CRLStore) holdFiles() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	held := slices.DeleteFunc(slices.Clone(s.held), func(h heldCRL) bool { return !h.added })
+// withFiles returns the lists to hold once s.files has changed. What a file says counts at once. A
+// list of it that is false, or has a flaw, must not forget the people whom a former one names.
+// A list that was fetched and then stored in a directory is held once, as the directory's.
+func (s *CRLStore) withFiles() (held []heldCRL) {
 	s.refused = make(map[string]error)
-	for _, path := range slices.Sorted(maps.Keys(s.files)) {
-		file := s.files[path]
-		for _, problem := range file.problems {
-			if refused, ok := errors.AsType[*refusedCRL](problem); ok && s.refused[refused.issuer] == nil {
-				s.refused[refused.issuer] = problem
+	known, listed := make(map[[32]byte]*crl), make(map[[32]byte]bool)
+	for _, h := range s.held {
+		known[h.id] = h.crl
+	}
+	for _, path := range slices.Backward(slices.Sorted(maps.Keys(s.files))) {
+		for _, list := range s.files[path].lists {
+			if !listed[list.id] {
+				held = append(held, heldCRL{crl: cmp.Or(known[list.id], list), source: path})
+			}
+			listed[list.id] = true
+		}
+		for _, problem := range slices.Backward(s.files[path].problems) {
+			if refused, ok := errors.AsType[*refusedCRL](problem); ok {
+				s.refused[refused.issuer] = problem // at last the first
 			}
 		}
-		for i, list := range slices.Concat(file.lists, file.former) {
-			held = slices.DeleteFunc(held, func(h heldCRL) bool { return h.same(list) })
-			held = append(held, heldCRL{crl: list, source: path, former: i >= len(file.lists)})
+	}
+	for _, h := range s.held {
+		file := s.files[h.source]
+		isOf := func(c *crl) bool { return c.folded == h.folded }
+		replaces := func(c *crl) bool { return c.sound && c.sameScope(h.crl) }
+		h.former, h.replaced = !h.added, h.replaced || slices.ContainsFunc(file.lists, replaces)
+		if !listed[h.id] && (h.added || len(file.problems) > 0 || slices.ContainsFunc(file.lists, isOf)) {
+			held = append(held, h)
 		}
 	}
-	s.replaceLocked(held)
+	return held
+}
+
+// settled returns those of the lists that count, the last ones first: former ones and those from
+// Add are dropped when another leaves them nothing to say, and beyond their bounds.
+func settled(lists []heldCRL) (held []heldCRL) {
+	type group struct {
+		source, folded, scope string
+		delta, signed         bool
+	}
+	count := make(map[group]int)
+	for _, h := range lists {
+		of, most := group{}, maxAdded
+		if h.former {
+			_, signed := h.signer()
+			of, most = group{h.source, h.folded, h.scope, h.delta, signed}, maxFormer
+		}
+		if h.former || h.added {
+			if count[of] == most || h.isOutdated(lists) {
+				continue
+			}
+			count[of]++
+		}
+		held = append(held, h)
+	}
+	return held
+}
+
+// isOutdated reports whether one of these lists leaves h nothing to say: one that is now in the same
+// file, or from Add too. A former list whose signature does not hold is false where that of
+// another in its file does.
+func (h heldCRL) isOutdated(lists []heldCRL) bool {
+	_, signed := h.signer()
+	return slices.ContainsFunc(lists, func(c heldCRL) bool {
+		_, holds := c.signer()
+		return !c.former && c.added == h.added && (c.added || c.source == h.source) &&
+			(c.supersedes(h.crl) || h.former && !signed && holds && c.sameScope(h.crl))
+	})
 }
 
 // Add reads one list, in DER or PEM, from r and verifies that it is signed by its authority:
-// with one of the certificates signers, which are proved to lead to an anchor. It replaces
-// older ones of the same scope that came by Add, but a list with a flaw or from the future
-// never replaces one without. On an error nothing changes: the list is broken, of another
-// authority, or older than one at hand.
-func (s *CRLStore) Add(r io.Reader, source string, signers []*x509.Certificate, now time.Time) (CRLInfo, error) {
+// with one of the certificates signers, which are proved to lead to an anchor. It takes the place
+// of those from Add that it supersedes. On an error nothing changes: the list is broken, of
+// another authority, or superseded by one at hand.
+func (s *CRLStore) Add(r io.Reader, source string, signers []*x509.Certificate, now time.Time) (info CRLInfo, err error) {
 	lists, problems := readCRLs(r, 1)
 	if len(problems) > 0 {
-		return CRLInfo{}, problems[0]
+		return info, problems[0]
 	}
 	list := heldCRL{crl: lists[0], source: source, added: true}
-	key, err := list.verify(signers)
-	if err != nil {
-		return CRLInfo{}, fmt.Errorf("the revocation list of %s cannot be used: %w", list.issuerName, err)
+	if _, err := list.verify(signers); err != nil {
+		return info, fmt.Errorf("the revocation list of %s cannot be used: %w", list.issuerName, err)
 	}
-	list.entries.finish()
-	sound := list.isSound(now)
-	same := func(old heldCRL) bool {
-		if !old.sameScope(list.crl) {
-			return false
-		}
-		other, err := old.verify(signers)
-		return err == nil && other == key
-	}
+	list.came(now)
+	s.verify(signers)
+	info = list.info()
 
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, old := range s.index[list.folded] {
-		if old.outdates(list.crl) && (old.isSound(now) || !sound) && same(old) {
-			return CRLInfo{}, errors.New("a newer revocation list is at hand")
+		if old.supersedes(list.crl) {
+			return info, errors.New("a newer revocation list is at hand")
+		}
+		if list.supersedes(old.crl) {
+			info.Outdated = append(info.Outdated, old.source)
 		}
 	}
-	held := slices.DeleteFunc(slices.Clone(s.held), func(old heldCRL) bool {
-		return old.same(list.crl) || old.added && list.outdates(old.crl) && (sound || !old.isSound(now)) && same(old)
-	})
-	var added int
-	for i := len(held) - 1; i >= 0; i-- {
-		if held[i].added {
-			if added++; added >= maxAdded {
-				held = slices.Delete(held, i, i+1)
-			}
-		}
-	}
-	s.replaceLocked(append(held, list))
-	return list.addedInfo(key), nil
+	others := slices.DeleteFunc(slices.Clone(s.held), func(old heldCRL) bool { return old.id == list.id })
+	s.replaceLocked(settled(slices.Concat([]heldCRL{list}, others)))
+	return info, nil
+}
+
+// came makes a list that came at that time ready for use.
+func (c *crl) came(at time.Time) {
+	c.entries.finish()
+	c.sound = c.isSound(at)
 }
 
 // isSound reports whether the list can clear somebody and take the place of another.
@@ -218,6 +270,18 @@ func (c *crl) compareAge(other *crl) int {
 // not, whatever its date (RFC 5280, section 5.2.4).
 func (c *crl) outdates(other *crl) bool {
 	return c.compareAge(other) > 0 && !(other.delta && c.precedes(other))
+}
+
+// supersedes reports whether c leaves old nothing to say: it is the newer one by the same key
+// about the same scope. One that could clear nobody when it came, for a flaw or since it is of
+// the future, supersedes only one with a flaw.
+func (c *crl) supersedes(old *crl) bool {
+	if !c.sameScope(old) || !c.outdates(old) || !c.sound && len(old.flaws) == 0 {
+		return false
+	}
+	key, signed := c.signer()
+	other, alsoSigned := old.signer()
+	return signed && alsoSigned && key == other
 }
 
 // replaceLocked replaces the lists held. s.mu is held.
@@ -247,13 +311,16 @@ func (s *CRLStore) lists(issuer []byte) ([]heldCRL, error) {
 // such a certificate.
 func (s *CRLStore) CheckSignatures(issuers [][]byte) {
 	for _, der := range issuers {
-		issuer, err := x509.ParseCertificate(der)
-		if err != nil {
-			continue
+		if issuer, err := x509.ParseCertificate(der); err == nil {
+			s.verify([]*x509.Certificate{issuer})
 		}
-		lists, _ := s.lists(issuer.RawSubject)
-		for _, h := range lists {
-			h.verify([]*x509.Certificate{issuer})
-		}
+	}
+}
+
+// verify verifies the signatures of the lists of the authority of signers.
+func (s *CRLStore) verify(signers []*x509.Certificate) {
+	lists, _ := s.lists(signers[0].RawSubject)
+	for _, h := range lists {
+		h.verify(signers)
 	}
 }

@@ -197,7 +197,7 @@ func (l *lookup) usable(lists []heldCRL) (scopes []*crlScope) {
 			scopes = append(scopes, s)
 		}
 		switch {
-		case h.former:
+		case h.replaced:
 			s.flawed = append(s.flawed, h)
 		case len(h.flaws) > 0:
 			s.flawed = append(s.flawed, h)

@@ -51,14 +51,11 @@ func nameOf(address string) string {
 	return name
 }
 
-// nameOfList returns the rest of the name of a list's file. fits is its worth at this address.
+// nameOfList returns the rest of the name of a list's file. One that fits its address may clear the
+// certificate that named that. One with a flaw may have more in its file, and replaces no other.
 func nameOfList(info trust.CRLInfo, fits bool) string {
-	return fmt.Sprintf("#%s-%s-%02d%s-%s-%t-%t", info.Series, dateOf(info.ThisUpdate), len(info.Number), info.Number,
-		info.ID, fits, info.Flaw != "")
+	return fmt.Sprintf("#%t-%t-%s", fits, info.Flaw == "", info.ID)
 }
-
-// dateOf writes a time of any year so that a later one is the greater string.
-func dateOf(t time.Time) string { return fmt.Sprintf("%012d", t.Unix()+1<<37) }
 
 // open makes the directory and removes the traces of crashes.
 func (c cache) open(now time.Time) error {
@@ -92,10 +89,8 @@ type Cached struct {
 	Fetched time.Time // zero: it is to be fetched anew
 	size    int64
 
-	// These stand in its name. Strings compare as the things that they stand for.
-	name                       string // of its address
-	series, date, number, fits string
-	flawed                     bool
+	name string // of its address
+	fits bool   // as nameOfList says
 }
 
 // files returns the files in the cache by path.
@@ -109,25 +104,13 @@ func (c cache) files() map[string]Cached {
 		if err != nil || gone != nil || len(address) < 7 || !strings.EqualFold(address[:7], "http://") {
 			continue // not of this cache
 		}
-		file := Cached{URL: address, size: info.Size(), name: name}
+		file := Cached{URL: address, size: info.Size(), name: name, fits: strings.HasPrefix(list, "true")}
 		if t := info.ModTime(); !t.Equal(outdated) {
 			file.Fetched = t
-		}
-		if p := strings.Split(list, "-"); len(p) == 6 {
-			file.series, file.date, file.number, file.fits, file.flawed = p[0], p[1], p[2], p[4], p[5] == "true"
 		}
 		found[filepath.Join(c.dir, entry.Name())] = file
 	}
 	return found
-}
-
-// outdates reports whether the list in a file leaves another nothing to say, as in CRLStore.Add.
-// A delta of a later number may have an older date. now is as Cached.date.
-func (file Cached) outdates(old Cached, now string) bool {
-	isSound := func(c Cached) bool { return !c.flawed && c.date <= now }
-	return file.name == old.name && file.series == old.series && file.fits >= old.fits &&
-		file.date+file.number > old.date+old.number && (file.number >= old.number || !strings.HasPrefix(old.series, "delta")) &&
-		(isSound(file) || !isSound(old))
 }
 
 // LoadCached adds to lists the revocation lists in the cache of a state directory. It
@@ -141,10 +124,10 @@ func LoadCached(stateDir string, lists *trust.CRLStore) (cached map[string]Cache
 }
 
 // ask asks for an address and has the answer read while it comes. A good one goes into the
-// cache, under the address and the rest of a name that read returns. If it cannot be kept, it
-// counts all the same.
+// cache, under the address and the rest of a name that read returns, and takes the place of old
+// files there. If it cannot be kept, it counts all the same.
 func (f *Fetcher) ask(
-	ctx context.Context, c cache, address string, max int64, read func(io.Reader) (rest string, err error),
+	ctx context.Context, c cache, address string, max int64, read func(io.Reader) (rest string, old []string, err error),
 ) error {
 	body, err := f.get(ctx, address, max)
 	if err != nil {
@@ -159,11 +142,11 @@ func (f *Fetcher) ask(
 		defer os.Remove(file.Name()) // after the rename there is nothing to remove
 		defer file.Close()
 	}
-	rest, err := read(io.TeeReader(body, file))
+	rest, old, err := read(io.TeeReader(body, file))
 	if err != nil {
 		return failed(address, err)
 	}
-	if err := f.place(c, nameOf(address)+rest, file); err != nil {
+	if err := f.place(c, filepath.Join(c.dir, nameOf(address)+rest), file, old); err != nil {
 		f.cfg.Notice(proto.Visible(address), fmt.Errorf("it counts, but cannot be kept: %w", err))
 	}
 	return nil
@@ -182,28 +165,28 @@ func (s *spill) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// place moves a written file to its place in the cache.
-func (f *Fetcher) place(c cache, name string, file *spill) error {
+// place moves a written file to its place in the cache, instead of old ones.
+func (f *Fetcher) place(c cache, path string, file *spill, old []string) error {
 	if file.err != nil {
 		return file.err
 	}
 	now := f.cfg.Now()
 	err := errors.Join(os.Chtimes(file.Name(), now, now), state.SyncFile(file.File))
 	if err == nil {
-		err = os.Rename(file.Name(), filepath.Join(c.dir, name))
+		err = os.Rename(file.Name(), path)
 	}
 	if err == nil {
 		err = state.SyncDir(c.dir)
 	}
 	if err == nil {
-		f.makeRoom(c)
+		f.makeRoom(c, slices.DeleteFunc(old, func(other string) bool { return other == path }))
 	}
 	return err
 }
 
-// makeRoom removes the files that others outdate, and those beyond the bounds of a cache: first
-// lists that do not fit their address, then files named or fetched longest ago.
-func (f *Fetcher) makeRoom(c cache) {
+// makeRoom removes old files, and those beyond the bounds of a cache: first lists that do not fit
+// their address, then files named or fetched longest ago.
+func (f *Fetcher) makeRoom(c cache, old []string) {
 	named := make(map[string]time.Time)
 	f.mu.Lock()
 	for _, l := range f.lists {
@@ -214,14 +197,15 @@ func (f *Fetcher) makeRoom(c cache) {
 	used := func(path string) time.Time { return later(named[files[path].name], files[path].Fetched) }
 	best := slices.SortedFunc(maps.Keys(files), func(a, b string) int {
 		x, y := files[a], files[b]
-		return cmp.Or(strings.Compare(y.fits, x.fits), used(b).Compare(used(a)), y.Fetched.Compare(x.Fetched))
+		if x.fits != y.fits {
+			return map[bool]int{true: -1, false: 1}[x.fits]
+		}
+		return cmp.Or(used(b).Compare(used(a)), y.Fetched.Compare(x.Fetched))
 	})
 	left, size, of := 0, int64(0), make(map[string]int) // by address
-	now := dateOf(f.cfg.Now().Add(trust.ClockTolerance))
 	for _, path := range best {
 		file := files[path]
-		isOutdated := slices.ContainsFunc(best, func(other string) bool { return files[other].outdates(file, now) })
-		if isOutdated || left == c.room || of[file.name] == maxOfAddress || size+file.size > maxBytes {
+		if slices.Contains(old, path) || left == c.room || of[file.name] == maxOfAddress || size+file.size > maxBytes {
 			os.Remove(path) // or else the next time
 			continue
 		}

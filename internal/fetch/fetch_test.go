@@ -749,7 +749,7 @@ func TestFetchCacheRoom(t *testing.T) {
 	}
 	kept := func(want ...string) {
 		t.Helper()
-		f.makeRoom(c)
+		f.makeRoom(c, nil)
 		var names []string
 		for _, entry := range readDir(t, c.dir) {
 			names = append(names, strings.TrimPrefix(entry.Name(), nameOf("http://h1.test/")))
@@ -772,20 +772,20 @@ func TestFetchCacheRoom(t *testing.T) {
 	write("e", 1, 5*time.Hour)
 	write("f", 1, 6*time.Hour)
 	kept("a", "c", "d", "e")
-	write("f#x-1-00-i-true-true", 1, 6*time.Hour)
-	kept("a", "c", "d", "f#x-1-00-i-true-true")
+	write("f#true-true-i", 1, 6*time.Hour)
+	kept("a", "c", "d", "f#true-true-i")
 	write("f", maxBytes-1, 0)
-	kept("f", "f#x-1-00-i-true-true")
+	kept("f", "f#true-true-i")
 	c.room = 100
 	var want []string
 	for i := range 2 * maxOfAddress {
-		name := fmt.Sprintf("f#%02d-1-00-i-false-false", i)
+		name := fmt.Sprintf("f#false-true-%02d", i)
 		write(name, 1, -time.Duration(i)*time.Second)
 		if i > maxOfAddress {
 			want = append(want, name)
 		}
 	}
-	kept(append(want, "f#x-1-00-i-true-true")...)
+	kept(append(want, "f#true-true-i")...)
 }
 
 // pemOf is a PEM block.

@@ -131,26 +131,26 @@ func noIssuer(cert *x509.Certificate, why string) error {
 
 func (f *Fetcher) askIssuer(ctx context.Context, address string, cert *x509.Certificate) (issuer *x509.Certificate, err error) {
 	now := f.cfg.Now()
-	err = f.ask(ctx, issuersIn(f.cfg.State), address, maxIssuerFile, func(r io.Reader) (rest string, err error) {
+	err = f.ask(ctx, issuersIn(f.cfg.State), address, maxIssuerFile, func(r io.Reader) (rest string, old []string, err error) {
 		data, err := io.ReadAll(r)
 		if err != nil {
-			return "", err
+			return "", nil, err
 		}
 		certs, err := parseIssuers(data)
 		if err != nil {
-			return "", err
+			return "", nil, err
 		}
 		issuers, refused := trust.IssuersOf(cert, certs, now)
 		switch {
 		case len(issuers) == 0 && refused != nil:
-			return "", fmt.Errorf("the fetched one does not serve: %w", refused)
+			return "", nil, fmt.Errorf("the fetched one does not serve: %w", refused)
 		case len(issuers) == 0:
-			return "", errors.New("the fetched one is of another authority")
+			return "", nil, errors.New("the fetched one is of another authority")
 		case !trust.IsValid(issuers[0], now):
-			return "", fmt.Errorf("the fetched certificate ended on %s", issuers[0].NotAfter.UTC().Format(time.DateTime))
+			return "", nil, fmt.Errorf("the fetched certificate ended on %s", issuers[0].NotAfter.UTC().Format(time.DateTime))
 		}
 		issuer = issuers[0]
-		return "", nil
+		return "", nil, nil
 	})
 	return issuer, err
 }

@@ -107,7 +107,8 @@ func TestFetchOtherLists(t *testing.T) {
 }
 
 // TestFetchTwoPrograms: a program that has not seen the newer list, and is answered with an older
-// one, takes nothing from the other programs on its state directory.
+// one, takes nothing from the other programs on its state directory. A still newer list takes the
+// place of both.
 func TestFetchTwoPrograms(t *testing.T) {
 	s := newScene(t)
 	before := s.File("/crl/auth.crl")
@@ -118,9 +119,14 @@ func TestFetchTwoPrograms(t *testing.T) {
 	second.wantStatus(trust.RevocationGood) // it has fetched that
 	second.Close()
 	s.staysRevoked(before)
-	if n := len(readDir(t, second.crls.dir)); n != 3 {
+	s.pass(time.Second)
+	third := s.open(trust.PolicyTry)
+	third.answers(s.PKI.Auth, lab.CRL{ThisUpdate: time.Now().Add(-time.Minute)})
+	third.Close()
+	if n := len(readDir(t, third.crls.dir)); n != 3 {
 		t.Errorf("%d files are kept", n)
 	}
+	s.staysRevoked(before)
 }
 
 // TestFetchNewerOutdates: of one series of lists the newest is kept. A delta stays while a later one
@@ -145,6 +151,7 @@ func TestFetchNewerOutdates(t *testing.T) {
 		{list(91, 10, lab.DeltaIndicator(80)), 4},
 	} {
 		side.answers(s.PKI.Auth, c.list)
+		side.lists.Refresh() // as every program does, time and again
 		if n := len(readDir(t, side.crls.dir)); n != c.files {
 			t.Errorf("after the list number %d, %d files are kept, not %d", c.list.Number, n, c.files)
 		}

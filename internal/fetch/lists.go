@@ -133,12 +133,12 @@ func (l *list) endLocked() {
 
 // fetch fetches one list from its place. It runs in a goroutine of its own.
 func (f *Fetcher) fetch(l *list, place trust.CRLFetch) {
-	err := f.ask(f.ctx, f.crls, place.URL, trust.MaxCRL, func(r io.Reader) (string, error) {
+	err := f.ask(f.ctx, f.crls, place.URL, trust.MaxCRL, func(r io.Reader) (string, []string, error) {
 		info, err := f.cfg.Lists.Add(r, place.URL, place.Signers, f.cfg.Now())
 		if err != nil {
-			return "", err
+			return "", nil, err
 		}
-		return nameOfList(info, place.Fits(info)), nil
+		return nameOfList(info, place.Fits(info)), info.Outdated, nil
 	})
 	if f.ctx.Err() == nil {
 		f.cfg.Notice("revocation list "+proto.Visible(place.URL), err)
