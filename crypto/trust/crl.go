@@ -7,7 +7,7 @@ import (
 	"io"
 	"slices"
 	"strings"
-	"sync/atomic"
+	"sync"
 	"time"
 
 	"chatsecure/proto"
@@ -46,7 +46,8 @@ type crl struct {
 	signature []byte
 	id        [32]byte // of the two: copies have one
 
-	verdicts atomic.Pointer[[]verdict] // spare second verifications
+	mu       sync.Mutex        // guards verdicts
+	verdicts map[[32]byte]bool // by the hash of an SPKI: spare second verifications
 }
 
 // remarks are sentences about a list, each once.

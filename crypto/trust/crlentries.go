@@ -148,15 +148,10 @@ func (c *crlEntries) add(e crlEntry) {
 	if e == (crlEntry{}) {
 		return
 	}
-	last := len(c.chunks) - 1
-	switch {
-	case last < 0:
-		c.chunks = append(c.chunks, nil) // most lists are short, so append sizes it
-		last = 0
-	case len(c.chunks[last]) == chunkLen:
-		c.chunks = append(c.chunks, make([]crlEntry, 0, chunkLen))
-		last++
+	if c.stored%chunkLen == 0 { // most lists are short, so append sizes the first
+		c.chunks = append(c.chunks, make([]crlEntry, 0, min(c.stored, chunkLen)))
 	}
+	last := len(c.chunks) - 1
 	c.chunks[last] = append(c.chunks[last], e)
 	c.stored++
 }
@@ -194,12 +189,9 @@ func (c *crlEntries) build() {
 // search returns the place of a serial number in the table, or the free place where its
 // search ends.
 func (c *crlEntries) search(serial []byte) (i int, there bool) {
-	for i = c.slot(serial); c.table[i] != 0; {
+	for i = c.slot(serial); c.table[i] != 0; i = (i + 1) % len(c.table) {
 		if bytes.Equal(c.at(c.table[i] - 1).serial[:], serial) {
 			return i, true
-		}
-		if i++; i == len(c.table) {
-			i = 0
 		}
 	}
 	return i, false

@@ -43,7 +43,7 @@ func (i CRLInfo) Remark() string {
 
 func (h heldCRL) info() CRLInfo {
 	_, whole := readName(h.issuer)
-	_, verified := h.signer()
+	_, verified, refuted := h.signer()
 	return CRLInfo{
 		Issuer:     h.issuerName,
 		Name:       whole,
@@ -55,7 +55,7 @@ func (h heldCRL) info() CRLInfo {
 		NextUpdate: h.nextUpdate,
 		Source:     h.source,
 		Verified:   verified,
-		Refuted:    !verified && h.verdicts.Load() != nil,
+		Refuted:    refuted,
 		Oddity:     h.oddities.String(),
 		Flaw:       h.flaws.String(),
 		ID:         hex.EncodeToString(h.id[:8]),

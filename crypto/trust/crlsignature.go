@@ -13,7 +13,6 @@ import (
 	"encoding/asn1"
 	"errors"
 	"fmt"
-	"slices"
 )
 
 // maxSignedWhole bounds a list signed with Ed25519 in bytes. The signature is over the bytes
@@ -100,12 +99,6 @@ func (c *crl) startDigest(s *crlStream, size int64) (digest func() []byte) {
 	return whole.Bytes
 }
 
-// verdict is the result of verifying a list's signature with a key.
-type verdict struct {
-	key   [32]byte // hash of the SPKI
-	holds bool
-}
-
 // maxVerdicts bounds the results remembered of one list.
 const maxVerdicts = 8
 
@@ -134,35 +127,31 @@ func (c *crl) verify(signers []*x509.Certificate) (key [32]byte, err error) {
 	return key, err
 }
 
-// signer returns the hash of the SPKI under which the signature is known to hold.
-func (c *crl) signer() (key [32]byte, ok bool) {
-	known := c.known()
-	if i := slices.IndexFunc(known, func(v verdict) bool { return v.holds }); i >= 0 {
-		return known[i].key, true
+// signer returns the hash of the SPKI under which the signature is known to hold. It does under
+// one alone. refuted tells that there is none, and was looked for.
+func (c *crl) signer() (key [32]byte, holds, refuted bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for key, holds := range c.verdicts {
+		if holds {
+			return key, true, false
+		}
 	}
-	return key, false
-}
-
-// known returns the results remembered.
-func (c *crl) known() []verdict {
-	if p := c.verdicts.Load(); p != nil {
-		return *p
-	}
-	return nil
+	return key, false, len(c.verdicts) > 0
 }
 
 // holdsUnder verifies the signature, and remembers the result.
 func (c *crl) holdsUnder(key [32]byte, public any) bool {
-	known := c.known()
-	for _, v := range known {
-		if v.key == key {
-			return v.holds
-		}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if holds, known := c.verdicts[key]; known {
+		return holds
 	}
-	holds := c.signedBy(public)
-	known = append(slices.Clone(known[max(0, len(known)-maxVerdicts+1):]), verdict{key, holds})
-	c.verdicts.Store(&known)
-	return holds
+	if c.verdicts == nil || len(c.verdicts) == maxVerdicts {
+		c.verdicts = make(map[[32]byte]bool)
+	}
+	c.verdicts[key] = c.signedBy(public)
+	return c.verdicts[key]
 }
 
 // signedBy verifies the signature.

@@ -186,7 +186,7 @@ func settled(lists []heldCRL) (held []heldCRL) {
 	for _, h := range lists {
 		of, most := group{}, maxAdded
 		if h.former {
-			_, signed := h.signer()
+			_, signed, _ := h.signer()
 			of, most = group{h.source, h.folded, h.scope, h.delta, signed}, maxFormer
 		}
 		if h.former || h.added {
@@ -204,9 +204,9 @@ func settled(lists []heldCRL) (held []heldCRL) {
 // file, or from Add too. A former list whose signature does not hold is false where that of
 // another in its file does.
 func (h heldCRL) isOutdated(lists []heldCRL) bool {
-	_, signed := h.signer()
+	_, signed, _ := h.signer()
 	return slices.ContainsFunc(lists, func(c heldCRL) bool {
-		_, holds := c.signer()
+		_, holds, _ := c.signer()
 		return !c.former && c.added == h.added && (c.added || c.source == h.source) &&
 			(c.supersedes(h.crl) || h.former && !signed && holds && c.sameScope(h.crl))
 	})
@@ -279,8 +279,8 @@ func (c *crl) supersedes(old *crl) bool {
 	if !c.sameScope(old) || !c.outdates(old) || !c.sound && len(old.flaws) == 0 {
 		return false
 	}
-	key, signed := c.signer()
-	other, alsoSigned := old.signer()
+	key, signed, _ := c.signer()
+	other, alsoSigned, _ := old.signer()
 	return signed && alsoSigned && key == other
 }
 

@@ -75,10 +75,10 @@ func (s *crlStream) take(n int) {
 // header looks at the header of the next element, which ends by limit. It returns the sizes
 // of header and element, and 0 on an error.
 func (s *crlStream) header(limit int64) (header, size int) {
-	b := s.peek(6)
-	header, body, need, ok := derHeader(b)
+	b := s.peek(6) // the longest
+	header, body, ok := derHeader(b)
 	switch {
-	case !ok && need > len(b):
+	case !ok && len(b) < 6:
 		s.fail(errCRLShort)
 	case !ok || s.pos+int64(header+body) > limit:
 		s.fail(errCRLForm)

@@ -23,40 +23,28 @@ const (
 )
 
 // derHeader reads a tag and a length from the start of b: definite, minimal and of at
-// most 4 bytes. It returns the sizes of header and body. If b is too short, need is the
-// least length that b must have.
-func derHeader(b []byte) (header, body, need int, ok bool) {
-	if len(b) < 2 {
-		return 0, 0, 2, false
-	}
-	if b[0]&0x1f == 0x1f { // a tag number of 31 or more, which nothing here has
-		return 0, 0, 0, false
+// most 4 bytes. It returns the sizes of header and body. No element here has a tag number of
+// 31 or more.
+func derHeader(b []byte) (header, body int, ok bool) {
+	if len(b) < 2 || b[0]&0x1f == 0x1f {
+		return 0, 0, false
 	}
 	if b[1] < 0x80 {
-		return 2, int(b[1]), 0, true
+		return 2, int(b[1]), true
 	}
 	n := int(b[1] & 0x7f)
-	if n == 0 || n > 4 {
-		return 0, 0, 0, false
-	}
-	if len(b) < 2+n {
-		return 0, 0, 2 + n, false
-	}
-	if b[2] == 0 {
-		return 0, 0, 0, false
+	if n == 0 || n > 4 || len(b) < 2+n || b[2] == 0 {
+		return 0, 0, false
 	}
 	for _, c := range b[2 : 2+n] {
 		body = body<<8 | int(c)
 	}
-	if body < 0x80 || body > 1<<31-1 {
-		return 0, 0, 0, false
-	}
-	return 2 + n, body, 0, true
+	return 2 + n, body, body >= 0x80 && body <= 1<<31-1
 }
 
 // derNext splits the first element off b.
 func derNext(b []byte) (e derElement, rest []byte, ok bool) {
-	header, body, _, ok := derHeader(b)
+	header, body, ok := derHeader(b)
 	if !ok || len(b)-header < body {
 		return derElement{}, nil, false
 	}

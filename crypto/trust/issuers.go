@@ -40,7 +40,7 @@ func ChainFor(leaf *x509.Certificate, candidates [][]byte, now time.Time) [][]by
 // are valid now first. refused is the reason why one of the issuer's name did not: it is
 // told where none is left, since the issuer is then not absent.
 func IssuersOf(cert *x509.Certificate, certs []*x509.Certificate, now time.Time) (issuers []*x509.Certificate, refused error) {
-	var others []*x509.Certificate
+	var ended []*x509.Certificate
 	for _, c := range certs {
 		if !sameName(c.RawSubject, cert.RawIssuer) {
 			continue
@@ -51,10 +51,10 @@ func IssuersOf(cert *x509.Certificate, certs []*x509.Certificate, now time.Time)
 		case IsValid(c, now):
 			issuers = append(issuers, c)
 		default:
-			others = append(others, c)
+			ended = append(ended, c)
 		}
 	}
-	return append(issuers, others...), refused
+	return append(issuers, ended...), refused
 }
 
 // issuedBy returns the reason why the key of issuer, whose name is right, did not sign cert, or

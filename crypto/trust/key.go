@@ -8,7 +8,6 @@ import (
 	"crypto/rsa"
 	"crypto/sha256"
 	"crypto/x509"
-	"encoding/asn1"
 	"errors"
 	"fmt"
 	"math/big"
@@ -71,8 +70,7 @@ func GenerateKey(kind string) (*Key, error) {
 // the keys that ParsePublicKey refuses.
 func ParseKey(pkcs8 []byte) (*Key, error) {
 	// ParsePKCS8PrivateKey ignores bytes after the structure.
-	var outer asn1.RawValue
-	if rest, err := asn1.Unmarshal(pkcs8, &outer); err != nil || len(rest) != 0 {
+	if _, ok := derOnly(pkcs8, derSequence); !ok {
 		return nil, errors.New("private key is not one PKCS #8 structure")
 	}
 	private, err := x509.ParsePKCS8PrivateKey(pkcs8)
@@ -84,13 +82,8 @@ func ParseKey(pkcs8 []byte) (*Key, error) {
 
 // newKey makes a Key of a private key of the standard library.
 func newKey(private any) (*Key, error) {
-	var signer crypto.Signer
-	switch private := private.(type) {
-	case ed25519.PrivateKey:
-		signer = private
-	case *rsa.PrivateKey:
-		signer = private
-	default:
+	signer, ok := private.(crypto.Signer)
+	if !ok {
 		return nil, fmt.Errorf("private key of type %T: only Ed25519 and RSA-%d can be used", private, keyRSABits)
 	}
 	spki, err := x509.MarshalPKIXPublicKey(signer.Public())

@@ -83,24 +83,21 @@ func foldedAttribute(body []byte) string {
 
 // derText returns the text of a string in a Name.
 func derText(e derElement) (text string, ok bool) {
+	size := 0 // of a character, in bytes
 	switch e.tag {
 	case derUTF8String, derPrintableString, derIA5String:
 		return string(e.body), utf8.Valid(e.body)
 	case derTeletexString: // in fact Latin-1
-		runes := make([]rune, len(e.body))
-		for i, c := range e.body {
-			runes[i] = rune(c)
-		}
-		return string(runes), true
+		size = 1
 	case derBMPString:
-		if len(e.body)%2 != 0 {
-			return "", false
-		}
-		units := make([]uint16, len(e.body)/2)
-		for i := range units {
-			units[i] = uint16(e.body[2*i])<<8 | uint16(e.body[2*i+1])
-		}
-		return string(utf16.Decode(units)), true
+		size = 2
 	}
-	return "", false
+	if size == 0 || len(e.body)%size != 0 {
+		return "", false
+	}
+	units := make([]uint16, len(e.body)/size)
+	for i, c := range e.body {
+		units[i/size] = units[i/size]<<8 | uint16(c)
+	}
+	return string(utf16.Decode(units)), true
 }

@@ -246,16 +246,9 @@ func (p path) checkUsage() error {
 // window returns the times between which all certificates are valid. They are in the wrong
 // order if there are none.
 func (p path) window() (since, till time.Time) {
-	since, till = p.certs[0].NotBefore, p.certs[0].NotAfter
-	for _, cert := range p.certs[1:] {
-		if cert.NotBefore.After(since) {
-			since = cert.NotBefore
-		}
-		if cert.NotAfter.Before(till) {
-			till = cert.NotAfter
-		}
-	}
-	return since, till
+	last := slices.MaxFunc(p.certs, func(a, b *x509.Certificate) int { return a.NotBefore.Compare(b.NotBefore) })
+	first := slices.MinFunc(p.certs, func(a, b *x509.Certificate) int { return a.NotAfter.Compare(b.NotAfter) })
+	return last.NotBefore, first.NotAfter
 }
 
 // checkTime checks that all certificates are valid at one moment within the tolerance of

@@ -77,21 +77,15 @@ func NewOnlyStore(text []byte) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.pinned = nil
-	roots := 0
-	for _, certs := range s.bySubject {
-		for _, c := range certs {
-			if c.load(); !c.anchor {
-				continue
-			}
-			roots++
-			if isAmong(pinnedAnchors, c.der) {
-				s.pinned = append(s.pinned, sha256.Sum256(c.der))
-			}
-		}
-	}
-	if roots == 0 {
+	roots, _ := s.Given()
+	if len(roots) == 0 {
 		return nil, errors.New("no root in it, that is no certificate that is signed by its own key")
+	}
+	s.pinned = nil
+	for _, der := range roots {
+		if isAmong(pinnedAnchors, der) {
+			s.pinned = append(s.pinned, sha256.Sum256(der))
+		}
 	}
 	return s, nil
 }
@@ -166,11 +160,9 @@ func rawSubject(der []byte) (subject []byte, ok bool) {
 // load parses the certificate, once.
 func (c *bundled) load() {
 	c.once.Do(func() {
-		cert, err := x509.ParseCertificate(c.der)
-		if err != nil {
-			return
+		if cert, err := x509.ParseCertificate(c.der); err == nil {
+			c.cert, c.anchor = cert, c.kind == anchorMozilla || isSelfSigned(cert)
 		}
-		c.cert, c.anchor = cert, c.kind == anchorMozilla || isSelfSigned(cert)
 	})
 }
 
