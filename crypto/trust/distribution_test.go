@@ -77,6 +77,11 @@ func TestParseIssuingPoint(t *testing.T) {
 	}
 }
 
+// crlURLs returns the addresses of the lists about a certificate, complete ones and deltas.
+func crlURLs(cert *x509.Certificate) (complete, deltas []string) {
+	return httpURLs(certPoints(cert, oidDistributionPoints)), httpURLs(certPoints(cert, oidFreshestCRL))
+}
+
 func TestCRLURLs(t *testing.T) {
 	directory := der(0xa4, der(derSequence))
 	value := der(derSequence,

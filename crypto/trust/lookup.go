@@ -56,21 +56,15 @@ func (w whyRank) hint() string {
 	return "get its revocation list with crl refresh or put it into the -crl directory"
 }
 
-// unknown notes the cause of an unknown status. The first one of the highest rank is reported.
-func (l *lookup) unknown(rank whyRank, format string, args ...any) {
+// unknown notes the cause of an unknown status: a fault of the list from a source, or without one
+// a sentence. The first one of the highest rank is reported.
+func (l *lookup) unknown(rank whyRank, source, format string, args ...any) {
+	if rank <= l.rank && l.why != "" {
+		return
+	}
 	why := fmt.Sprintf(format, args...)
-	l.note(rank, why, why)
-}
-
-// unknownList is unknown for a fault of one list.
-func (l *lookup) unknownList(rank whyRank, source, format string, args ...any) {
-	fault := fmt.Sprintf(format, args...)
-	l.note(rank, "the list "+proto.Visible(source)+fault, "a list of "+shownIssuer(l.cert)+fault)
-}
-
-func (l *lookup) note(rank whyRank, why, told string) {
-	if rank > l.rank || l.why == "" {
-		l.rank, l.why, l.told = rank, why, told
+	if l.rank, l.why, l.told = rank, why, why; source != "" {
+		l.why, l.told = "the list "+proto.Visible(source)+why, "a list of "+shownIssuer(l.cert)+why
 	}
 }
 
@@ -115,47 +109,58 @@ func signersOf(above, others []*x509.Certificate) []*x509.Certificate {
 
 // checkOne looks up one certificate. The first of signers is its issuer.
 func (s *CRLStore) checkOne(cert *x509.Certificate, signers []*x509.Certificate, at, now time.Time) CertificateStatus {
-	status := CertificateStatus{Name: shownName(cert), Status: RevocationUnknown}
+	status, _ := s.look(cert, signers, at, now)
+	return status
+}
+
+// look is checkOne, and returns the lists that it has looked in.
+func (s *CRLStore) look(
+	cert *x509.Certificate, signers []*x509.Certificate, at, now time.Time,
+) (status CertificateStatus, scopes []*crlScope) {
+	status = CertificateStatus{Name: shownName(cert), Status: RevocationUnknown}
 	l := &lookup{cert: cert, signers: signers, serial: cert.SerialNumber.Bytes(), at: at, now: cmp.Or(now, at), past: !now.IsZero()}
 	if cert.SerialNumber.Sign() <= 0 || len(l.serial) > maxSerial {
 		status.Reason = "its serial number cannot stand in a list"
 		status.told = status.Reason
-		return status
+		return status, nil
 	}
-	l.unknown(whyMissing, "no revocation list of %s is at hand", shownIssuer(cert))
+	l.unknown(whyMissing, "", "no revocation list of %s is at hand", shownIssuer(cert))
 	lists, refused := s.lists(cert.RawIssuer)
 	if refused != nil {
 		cause := ": " + errors.Unwrap(refused).Error() // behind the file's path
-		l.unknownList(whyRefused, strings.TrimSuffix(refused.Error(), cause), "%s", proto.Visible(cause))
+		l.unknown(whyRefused, strings.TrimSuffix(refused.Error(), cause), "%s", proto.Visible(cause))
 	}
-	for _, scope := range l.usable(lists) {
+	scopes = l.usable(lists)
+	for _, scope := range scopes {
 		if found := l.search(scope); found.revoked {
 			status.Status, status.Reason = RevocationRevoked, reasonNames[found.reason]
 			status.Date, status.List = found.date(), found.list.info()
 			if slices.Contains([]byte{reasonUnspecified, reasonCompromise, reasonSuperseded}, found.reason) {
 				status.hint = "the card was reported lost, or replaced: do not rely on it"
 			}
-			return status
+			return status, scopes
 		}
 	}
 	if l.covered == allReasons {
 		status.Status, status.List = RevocationGood, l.good
-		return status
+		return status, scopes
 	}
 	if l.covered != 0 {
-		l.unknown(whySomeReasons, "the lists of %s at hand speak of some reasons only", shownIssuer(cert))
+		l.unknown(whySomeReasons, "", "the lists of %s at hand speak of some reasons only", shownIssuer(cert))
 	}
 	status.Reason, status.told, status.hint = l.why, l.told, l.rank.hint()
-	return status
+	return status, scopes
 }
 
-// crlScope is the lists of one scope that one key has signed. An authority may have each of
-// its keys sign a list about the certificates of that key.
+// crlScope is the lists of one scope that one key has signed, newest first. An authority may have
+// each of its keys sign a list about the certificates of that key.
 type crlScope struct {
+	scope  string
+	key    [32]byte
 	mask   reasonMask // 0: about other certificates
-	bases  []heldCRL  // newest first
-	deltas []heldCRL  // newest first
-	flawed []heldCRL  // newest first, with former ones; they revoke, and clear nobody
+	bases  []heldCRL
+	deltas []heldCRL
+	flawed []heldCRL // with replaced ones; they revoke, and clear nobody
 }
 
 // usable picks the lists that the authority of the certificate has signed, by scope. A serial
@@ -164,71 +169,61 @@ func (l *lookup) usable(lists []heldCRL) (scopes []*crlScope) {
 	if len(lists) == 0 {
 		return nil
 	}
-	type scopeOfKey struct {
-		scope string
-		key   [32]byte
-	}
-	known := make(map[scopeOfKey]*crlScope)
 	points, authority := certPoints(l.cert, oidDistributionPoints), shownIssuer(l.cert)
 	issuer := sha256.Sum256(l.signers[0].RawSubjectPublicKeyInfo)
-	for _, h := range lists {
+	for _, h := range slices.SortedStableFunc(slices.Values(lists), l.newestFirst) {
 		mask := h.point.covers(l.cert, points)
 		if mask == 0 {
-			l.unknown(whyOutOfScope, "the lists of %s at hand are about other certificates", authority)
+			l.unknown(whyOutOfScope, "", "the lists of %s at hand are about other certificates", authority)
 		}
 		if h.point.AttrCerts {
 			continue
 		}
 		key, err := h.verify(l.signers)
 		if err != nil {
-			l.unknownList(whyRefused, h.source, " cannot be used: %s", err)
+			l.unknown(whyRefused, h.source, " cannot be used: %s", err)
 			continue
 		}
 		if key != issuer {
 			// The key of the certificate has a list of its own, or another holder: who is
 			// not on this list may be on that one.
 			mask = 0
-			l.unknownList(whyRefused, h.source, " is by another key of %s, and so clears nobody", authority)
+			l.unknown(whyRefused, h.source, " is by another key of %s, and so clears nobody", authority)
 		}
-		s := known[scopeOfKey{h.scope, key}]
-		if s == nil {
-			s = &crlScope{mask: mask}
-			known[scopeOfKey{h.scope, key}] = s
-			scopes = append(scopes, s)
+		i := slices.IndexFunc(scopes, func(s *crlScope) bool { return s.scope == h.scope && s.key == key })
+		if i < 0 {
+			i, scopes = len(scopes), append(scopes, &crlScope{scope: h.scope, key: key, mask: mask})
 		}
+		s := scopes[i]
 		switch {
 		case h.replaced:
 			s.flawed = append(s.flawed, h)
 		case len(h.flaws) > 0:
 			s.flawed = append(s.flawed, h)
-			l.unknownList(whyFlawed, h.source, " clears nobody: %s", h.flaws)
+			l.unknown(whyFlawed, h.source, " clears nobody: %s", h.flaws)
 		case !h.isSound(l.now):
 			s.flawed = append(s.flawed, h)
-			l.unknownList(whyFuture, h.source, " is from the future (%s)", shownTime(h.thisUpdate))
+			l.unknown(whyFuture, h.source, " is from the future (%s)", shownTime(h.thisUpdate))
 		case h.delta:
 			s.deltas = append(s.deltas, h)
 		default:
 			s.bases = append(s.bases, h)
 		}
 	}
-	clears := func(h heldCRL) int {
-		if _, ok := h.revokes(l.serial); ok {
-			return 0
-		}
-		return 1
-	}
-	newestFirst := func(a, b heldCRL) int {
-		if d := b.compareAge(a.crl); d != 0 {
-			return d
-		}
-		return clears(a) - clears(b) // of two of one time and number the one that revokes counts
-	}
-	for _, s := range scopes {
-		slices.SortStableFunc(s.bases, newestFirst)
-		slices.SortStableFunc(s.deltas, newestFirst)
-		slices.SortStableFunc(s.flawed, newestFirst)
-	}
 	return scopes
+}
+
+// newestFirst orders lists. Of two of one time and number the one that revokes counts.
+func (l *lookup) newestFirst(a, b heldCRL) int {
+	if d := b.compareAge(a.crl); d != 0 {
+		return d
+	}
+	_, first := a.revokes(l.serial)
+	_, second := b.revokes(l.serial)
+	if first == second {
+		return 0
+	}
+	return map[bool]int{true: -1, false: 1}[first]
 }
 
 // listing is what lists say of the certificate.
@@ -243,18 +238,15 @@ type listing struct {
 func (l *lookup) search(s *crlScope) listing {
 	if len(s.bases) == 0 {
 		if len(s.deltas) > 0 && s.mask != 0 {
-			l.unknown(whyDeltaAlone, "there is a delta of %s, and not the list it builds upon", shownIssuer(l.cert))
+			l.unknown(whyDeltaAlone, "", "there is a delta of %s, and not the list it builds upon", shownIssuer(l.cert))
 		}
 		// A revocation in them counts all the same.
 		return l.condemned(slices.Concat(s.deltas, s.flawed))
 	}
-	base := s.bases[0]
 	// A list issued after a certificate expired may have dropped it (RFC 5280, section
 	// 5). Then an older one decides.
 	i := slices.IndexFunc(s.bases, func(h heldCRL) bool { return !h.thisUpdate.After(l.cert.NotAfter) })
-	if i > 0 {
-		base = s.bases[i]
-	}
+	base := s.bases[max(i, 0)]
 	if i < 0 {
 		i = len(s.bases)
 	}
@@ -271,9 +263,9 @@ func (l *lookup) search(s *crlScope) listing {
 	switch {
 	case s.mask == 0:
 	case !found.revoked && base.thisUpdate.After(l.cert.NotAfter):
-		l.unknown(whyEnded, "the list of %s at hand was issued after the certificate ended", shownIssuer(l.cert))
+		l.unknown(whyEnded, "", "the list of %s at hand was issued after the certificate ended", shownIssuer(l.cert))
 	case !found.revoked && l.at.Sub(until) > ClockTolerance:
-		l.unknown(whyStale, "the list of %s at hand was due to be replaced on %s", shownIssuer(l.cert), shownTime(until))
+		l.unknown(whyStale, "", "the list of %s at hand was due to be replaced on %s", shownIssuer(l.cert), shownTime(until))
 	default: // one that is revoked was so after the time in question, so not by then
 		l.covered |= s.mask
 		l.good = found.list.info()
@@ -375,26 +367,18 @@ func (f *CRLFetch) hold(h heldCRL) {
 	}
 }
 
-// crlURLs returns the http addresses of the lists about a certificate: complete ones
-// (CRLDistributionPoints) and deltas (FreshestCRL).
-func crlURLs(cert *x509.Certificate) (complete, deltas []string) {
-	return httpURLs(certPoints(cert, oidDistributionPoints)), httpURLs(certPoints(cert, oidFreshestCRL))
-}
-
 // Places returns the places of all lists about a person's path: complete ones, and deltas if
 // the authority has them, since one may also lift a hold. It includes alternative
 // addresses of one list.
 func (s *CRLStore) Places(person *Person, now time.Time) (places []CRLFetch) {
 	for i, cert := range person.Path[:len(person.Path)-1] {
 		signers := signersOf(person.Path[i+1:], person.Signers)
-		urls, deltaURLs := crlURLs(cert)
+		deltaURLs := httpURLs(certPoints(cert, oidFreshestCRL))
+		status, scopes := s.look(cert, signers, now, time.Time{})
 		// An unknown status has no list: its NextUpdate is zero, long past.
-		lacking := s.checkOne(cert, signers, now, time.Time{}).List.NextUpdate.Before(now)
-		complete := CRLFetch{Signers: signers, Lacking: lacking, cert: cert}
+		complete := CRLFetch{Signers: signers, Lacking: status.List.NextUpdate.Before(now), cert: cert}
 		delta := CRLFetch{Signers: signers, Delta: true, Lacking: true, cert: cert}
-		l := &lookup{cert: cert, signers: signers, at: now, now: now}
-		lists, _ := s.lists(cert.RawIssuer)
-		for _, scope := range l.usable(lists) {
+		for _, scope := range scopes {
 			if scope.mask == 0 {
 				continue
 			}
@@ -409,7 +393,7 @@ func (s *CRLStore) Places(person *Person, now time.Time) (places []CRLFetch) {
 				}
 			}
 		}
-		for _, complete.URL = range urls {
+		for _, complete.URL = range httpURLs(certPoints(cert, oidDistributionPoints)) {
 			places = append(places, complete)
 		}
 		slices.Sort(deltaURLs)
