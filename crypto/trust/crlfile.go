@@ -88,8 +88,7 @@ func readCRLs(r io.Reader, most int) (lists []*crl, problems []error) {
 	}
 	blocks := proto.NewPEM(in)
 	for n := 0; ; n++ {
-		err := blocks.Next()
-		switch {
+		switch err := blocks.Next(); {
 		case err == io.EOF && n == 0:
 			return nil, []error{errCRLForm}
 		case err == io.EOF:
@@ -105,12 +104,11 @@ func readCRLs(r io.Reader, most int) (lists []*crl, problems []error) {
 		case n == most:
 			return lists, append(problems, fmt.Errorf("it holds more than %d revocation lists", most))
 		}
-		list, err := parseBlock(blocks)
-		if err == nil {
+		if list, err := parseBlock(blocks); err == nil {
 			lists = append(lists, list)
-			continue
+		} else {
+			problems = append(problems, err)
 		}
-		problems = append(problems, err)
 	}
 }
 

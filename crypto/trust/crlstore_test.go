@@ -6,6 +6,7 @@ import (
 	"crypto/x509/pkix"
 	"encoding/asn1"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -399,6 +400,18 @@ func TestPlacesDates(t *testing.T) {
 	}
 }
 
+// placesOf returns the places of the lists about a certificate, whatever these say of it now.
+func placesOf(v *Verifier, leaf []byte, chain [][]byte) ([]CRLFetch, error) {
+	person, err := v.Certificate(leaf, chain)
+	if refused, ok := errors.AsType[*Error](err); ok && refused.Places != nil {
+		return refused.Places, nil
+	}
+	if err != nil || person.Revocation.Status == RevocationOff {
+		return nil, err
+	}
+	return v.crls.Places(person, v.now()), nil
+}
+
 // A verifier names the places of lists even for a certificate that its policy refuses without them,
 // but not for one that leads nowhere.
 func TestVerifierPlaces(t *testing.T) {
@@ -412,7 +425,7 @@ func TestVerifierPlaces(t *testing.T) {
 	v := verifierAt(trust, store, PolicyRequire, labNow)
 	_, err := v.Certificate(s.cert.Raw, chain)
 	wantCode(t, err, proto.RevocationUnknown)
-	fetches, err := v.Places(s.cert.Raw, chain)
+	fetches, err := placesOf(v, s.cert.Raw, chain)
 	if err != nil || len(fetches) != 3 || fetches[0].URL != partURL {
 		t.Fatalf("the places are %+v, %v", fetches, err)
 	}
@@ -427,19 +440,19 @@ func TestVerifierPlaces(t *testing.T) {
 	if err != nil || person.Revocation.Status != RevocationGood {
 		t.Errorf("with the lists: %+v, %v", person, err)
 	}
-	fetches, err = v.Places(s.cert.Raw, chain)
+	fetches, err = placesOf(v, s.cert.Raw, chain)
 	if err != nil || slices.ContainsFunc(fetches, func(f CRLFetch) bool { return f.Lacking }) {
 		t.Errorf("still lacking: %+v, %v", fetches, err)
 	}
-	if fetches, err := verifierAt(trust, nil, PolicyOff, labNow).Places(s.cert.Raw, chain); err != nil || fetches != nil {
+	if fetches, err := placesOf(verifierAt(trust, nil, PolicyOff, labNow), s.cert.Raw, chain); err != nil || fetches != nil {
 		t.Errorf("with the policy off the places are %+v, %v", fetches, err)
 	}
 	stranger := issue(t, s.p, "Ana", lab.Untrusted)
-	_, err = v.Places(stranger.Leaf.Raw, nil)
+	_, err = placesOf(v, stranger.Leaf.Raw, nil)
 	wantCode(t, err, proto.CertificateUntrusted)
-	_, err = v.Places([]byte("x"), nil)
+	_, err = placesOf(v, []byte("x"), nil)
 	wantCode(t, err, proto.BundleMalformed)
-	_, err = v.Places(s.cert.Raw, [][]byte{[]byte("x")})
+	_, err = placesOf(v, s.cert.Raw, [][]byte{[]byte("x")})
 	wantCode(t, err, proto.BundleMalformed)
 	_, err = verifierAt(trust, store, PolicyTry, labNow.AddDate(9, 0, 0)).Certificate(s.cert.Raw, chain)
 	wantCode(t, err, proto.CertificateExpired)

@@ -142,14 +142,11 @@ func (p issuingPoint) covers(cert *x509.Certificate, points []distributionPoint)
 
 // shareName reports whether a and b have a name in common.
 func shareName(a, b []asn1.RawValue) bool {
-	for _, x := range a {
-		for _, y := range b {
-			if bytes.Equal(x.FullBytes, y.FullBytes) || isDirectory(x) && isDirectory(y) && sameName(x.Bytes, y.Bytes) {
-				return true
-			}
-		}
-	}
-	return false
+	return slices.ContainsFunc(a, func(x asn1.RawValue) bool {
+		return slices.ContainsFunc(b, func(y asn1.RawValue) bool {
+			return bytes.Equal(x.FullBytes, y.FullBytes) || isDirectory(x) && isDirectory(y) && sameName(x.Bytes, y.Bytes)
+		})
+	})
 }
 
 // isDirectory reports whether a GeneralName has a Name in it.

@@ -99,10 +99,10 @@ func newKey(private any) (*Key, error) {
 
 // Kind returns KeyEd25519 or KeyRSA.
 func (k *Key) Kind() string {
-	if k.public.ed != nil {
-		return KeyEd25519
+	if k.public.RSA() != nil {
+		return KeyRSA
 	}
-	return KeyRSA
+	return KeyEd25519
 }
 
 // Public returns the public half.
@@ -133,7 +133,7 @@ func (k *Key) Sign(message []byte) []byte {
 		return nil
 	}
 	var options crypto.SignerOpts = crypto.Hash(0)
-	if k.public.rsa != nil {
+	if k.public.RSA() != nil {
 		digest := sha256.Sum256(message)
 		message, options = digest[:], pssOptions
 	}
@@ -146,10 +146,10 @@ func (k *Key) Sign(message []byte) []byte {
 
 // SignatureSize returns the length of a signature in bytes.
 func (k *Key) SignatureSize() int {
-	if k.public.ed != nil {
-		return ed25519.SignatureSize
+	if k.public.RSA() != nil {
+		return keyRSABits / 8
 	}
-	return keyRSABits / 8
+	return ed25519.SignatureSize
 }
 
 // Erase zeroes the private key as far as it is in reach, and drops the rest. The public
@@ -174,8 +174,7 @@ func (k *Key) Erase() {
 // PublicKey is the public half of a Key, checked by ParsePublicKey.
 type PublicKey struct {
 	spki []byte
-	ed   ed25519.PublicKey // one of the two is set
-	rsa  *rsa.PublicKey
+	key  any // ed25519.PublicKey or *rsa.PublicKey
 }
 
 // ParsePublicKey reads a SubjectPublicKeyInfo (RFC 5280, section 4.1) in DER.
@@ -191,13 +190,11 @@ func ParsePublicKey(spki []byte) (*PublicKey, error) {
 	if err != nil {
 		return nil, errors.New("its public key is none (SubjectPublicKeyInfo in DER)")
 	}
-	p := &PublicKey{spki: bytes.Clone(spki)}
 	switch public := public.(type) {
 	case ed25519.PublicKey:
 		if err := checkEd25519(public); err != nil {
 			return nil, err
 		}
-		p.ed = public
 	case *rsa.PublicKey:
 		switch {
 		case public.N.BitLen() != keyRSABits:
@@ -207,29 +204,31 @@ func ParsePublicKey(spki []byte) (*PublicKey, error) {
 		case public.E != keyRSAExponent:
 			return nil, fmt.Errorf("RSA public key with the exponent %d, only %d is allowed", public.E, keyRSAExponent)
 		}
-		p.rsa = public
 	default:
 		return nil, fmt.Errorf("its public key is of another kind than Ed25519 and RSA of %d bits", keyRSABits)
 	}
 	if again, err := x509.MarshalPKIXPublicKey(public); err != nil || !bytes.Equal(again, spki) {
 		return nil, errors.New("public key is not in its canonical encoding")
 	}
-	return p, nil
+	return &PublicKey{bytes.Clone(spki), public}, nil
 }
 
 // SPKI returns the key as a SubjectPublicKeyInfo in DER. The caller does not change it.
 func (p *PublicKey) SPKI() []byte { return p.spki }
 
 // RSA returns the RSA key, or nil for Ed25519.
-func (p *PublicKey) RSA() *rsa.PublicKey { return p.rsa }
+func (p *PublicKey) RSA() *rsa.PublicKey {
+	key, _ := p.key.(*rsa.PublicKey)
+	return key
+}
 
 // Verify reports whether signature is one over message, as Key.Sign makes it.
 func (p *PublicKey) Verify(message, signature []byte) bool {
-	if p.ed != nil {
-		return ed25519.Verify(p.ed, message, signature)
+	if key, ok := p.key.(ed25519.PublicKey); ok {
+		return ed25519.Verify(key, message, signature)
 	}
 	digest := sha256.Sum256(message)
-	return rsa.VerifyPSS(p.rsa, crypto.SHA256, digest[:], signature, pssOptions) == nil
+	return rsa.VerifyPSS(p.RSA(), crypto.SHA256, digest[:], signature, pssOptions) == nil
 }
 
 // Fingerprint returns the hexadecimal SHA-256 of a public key's SPKI, by which people

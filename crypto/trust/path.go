@@ -44,8 +44,8 @@ type path struct {
 // candidate is one certificate of a search.
 type candidate struct {
 	cert            *x509.Certificate
-	subject, issuer string // foldedName
-	isAnchor        bool
+	subject, issuer string     // foldedName
+	isAnchor        bool       // the leaf is none
 	kind            anchorKind // of an anchor
 	fault           error      // reason not to take its signatures, or nil
 
@@ -104,13 +104,8 @@ func (s *Store) gather(leaf *x509.Certificate, chain []*x509.Certificate) *searc
 	for i, cert := range chain {
 		offered[i] = s.candidate(cert, &bundled{})
 	}
-	looked := make(map[string]bool)
 	for i := 0; i < len(look.candidates); i++ {
 		name := look.candidates[i].issuer
-		if looked[name] {
-			continue
-		}
-		looked[name] = true
 		for _, b := range s.bySubject[name] {
 			if b.load(); b.cert != nil {
 				look.add(s.candidate(b.cert, b))
@@ -134,7 +129,7 @@ func (s *Store) gather(leaf *x509.Certificate, chain []*x509.Certificate) *searc
 		return cmp.Or(later(a)-later(b), b.cert.NotBefore.Compare(a.cert.NotBefore))
 	})
 	for _, c := range look.candidates[1:] {
-		c.fault = authorityFault(c.cert, c.isAnchor)
+		c.fault, c.reached = authorityFault(c.cert, c.isAnchor), c.isAnchor
 	}
 	return look
 }
@@ -165,15 +160,7 @@ func (s *search) reach() error {
 	// Key identifiers tell an authority's keys apart: another than the named one is tried
 	// last (RFC 5280, section 4.2.1.1).
 	for _, mismatched := range []bool{false, true} {
-		var queue []*candidate
-		for _, c := range s.candidates {
-			if c.isAnchor && c != s.leaf {
-				c.reached = true
-			}
-			if c.reached {
-				queue = append(queue, c)
-			}
-		}
+		queue := slices.DeleteFunc(slices.Clone(s.candidates), func(c *candidate) bool { return !c.reached })
 		for ; len(queue) > 0; queue = queue[1:] {
 			for _, child := range s.candidates {
 				before := child.reached
@@ -196,7 +183,7 @@ func (s *search) reach() error {
 // the search.
 func (s *search) adopt(child, parent *candidate, mismatched bool) error {
 	switch {
-	case child == parent, parent == s.leaf, child.isAnchor && child != s.leaf, child.issuer != parent.subject,
+	case child == parent, parent == s.leaf, child.isAnchor, child.issuer != parent.subject,
 		slices.Contains(child.parents, parent), parent.fault != nil, signatureFault(child.cert) != nil,
 		keysDiffer(child.cert, parent.cert) && !mismatched:
 		return nil
@@ -249,7 +236,7 @@ func (s *search) ways(from *candidate) (found []way, err error) {
 	climb = func(w way) {
 		last := w[len(w)-1]
 		switch {
-		case last.isAnchor && len(w) > 1:
+		case last.isAnchor:
 			found = append(found, slices.Clone(w))
 		case len(w) < maxPath:
 			for _, parent := range last.parents {

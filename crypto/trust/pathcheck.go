@@ -79,24 +79,13 @@ func (p path) checkLength() error {
 			most = -1
 		}
 		if cert.BasicConstraintsValid && most >= 0 && below > most {
-			return p.untrusted("the authority %s may have %s below it on a path, and has %d", shownName(cert), authorities(most), below)
+			return p.untrusted("the number of authorities below %s on a path is %d, and may be %d at most", shownName(cert), below, most)
 		}
 		if i+2 < len(p.certs) && !sameName(cert.RawSubject, cert.RawIssuer) {
 			below++
 		}
 	}
 	return nil
-}
-
-// authorities counts them in words.
-func authorities(n int) string {
-	switch n {
-	case 0:
-		return "no authority"
-	case 1:
-		return "one authority"
-	}
-	return fmt.Sprintf("%d authorities", n)
 }
 
 // checkHosts checks the constraints on mail and URIs of every authority against all

@@ -149,7 +149,7 @@ func faultyChains(t *testing.T, p *lab.PKI) []certCase {
 		{name: "no chain", opts: opts(lab.NoCA), code: proto.CertificateUntrusted},
 		{name: "gap in the chain", chain: []*x509.Certificate{p.Auth.Cert}, code: proto.CertificateUntrusted},
 		{name: "loop", opts: opts(lab.By(loopB)), chain: []*x509.Certificate{loopB.Cert, loopA2.Cert, loopA.Cert}, code: proto.CertificateUntrusted},
-		{name: "path too long for its constraint", opts: opts(lab.By(chainOf(t, p, p.CC, 2))), code: proto.CertificateUntrusted, says: "may have one authority below it on a path, and has 2"},
+		{name: "path too long for its constraint", opts: opts(lab.By(chainOf(t, p, p.CC, 2))), code: proto.CertificateUntrusted, says: "on a path is 2, and may be 1 at most"},
 		{name: "path too long", opts: opts(lab.By(chainOf(t, p, p.Root, maxPath-1))), code: proto.CertificateUntrusted, says: "too long"},
 	}
 }

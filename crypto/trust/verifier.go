@@ -170,27 +170,6 @@ func (v *Verifier) VerifyAt(b *Bundle, name string, at time.Time) (*Person, erro
 // with it: path to an anchor and revocation. It is for the user's own card. The Person
 // has no name, K or times. Errors are *Error.
 func (v *Verifier) Certificate(leaf []byte, chain [][]byte) (*Person, error) {
-	return v.certificate(v.current(), leaf, chain)
-}
-
-// Places returns the places of the revocation lists about a certificate. It needs a path
-// to an anchor: nothing is fetched for a certificate that no trusted authority has
-// signed. Errors are *Error.
-func (v *Verifier) Places(leaf []byte, chain [][]byte) ([]CRLFetch, error) {
-	check := v.current()
-	if check.policy == PolicyOff {
-		return nil, nil
-	}
-	check.policy = PolicyOff // an unknown status is the reason for the question
-	person, err := v.certificate(check, leaf, chain)
-	if err != nil {
-		return nil, err
-	}
-	return check.crls.Places(person, v.now()), nil
-}
-
-// certificate is Certificate against c.
-func (v *Verifier) certificate(c check, leaf []byte, chain [][]byte) (*Person, error) {
 	cert, err := parseLeaf(leaf)
 	if err != nil {
 		return nil, err
@@ -203,11 +182,12 @@ func (v *Verifier) certificate(c check, leaf []byte, chain [][]byte) (*Person, e
 	if err := checkValidity(cert, now); err != nil {
 		return nil, nameClock(err, now)
 	}
-	paths, err := c.trust.paths(cert, issuers)
+	check := v.current()
+	paths, err := check.trust.paths(cert, issuers)
 	if err != nil {
 		return nil, err
 	}
-	person, err := c.holder(paths, now)
+	person, err := check.holder(paths, now)
 	return person, nameClock(err, now)
 }
 

@@ -148,7 +148,7 @@ func TestFetchNothingForStrangers(t *testing.T) {
 				t.Error("the stranger was accepted")
 			}
 			// The bundle is another's, which is refused first. This is about the certificate alone.
-			if places, err := side.verifier.Places(bundle.X509, bundle.Chain); places != nil || err == nil {
+			if results, err := side.Refresh(context.Background(), side.verifier, bundle.X509, bundle.Chain); len(results) > 0 || err == nil {
 				t.Error("a list is fetched for a certificate that leads to no anchor, or is over")
 			}
 			side.settle()

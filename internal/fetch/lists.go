@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"chatsecure/crypto/trust"
+	"chatsecure/internal/fail"
 	"chatsecure/proto"
 )
 
@@ -164,9 +165,9 @@ func (f *Fetcher) fetch(l *list, place trust.CRLFetch) {
 // names them. The results are by address: nil, or the reason for a failure.
 func (f *Fetcher) Refresh(ctx context.Context, v *trust.Verifier, leaf []byte, chain [][]byte) (results map[string]error, err error) {
 	f.outdate()
-	places, err := v.Places(leaf, chain)
+	person, err := v.Certificate(leaf, chain)
 	results = make(map[string]error)
-	for _, b := range f.begin(places) {
+	for _, b := range f.begin(f.places(person, err)) {
 		select {
 		case <-b.done:
 			f.mu.Lock()
@@ -175,6 +176,9 @@ func (f *Fetcher) Refresh(ctx context.Context, v *trust.Verifier, leaf []byte, c
 		case <-ctx.Done():
 			results[b.URL] = ctx.Err()
 		}
+	}
+	if fail.HasCode(err, proto.RevocationUnknown) || fail.HasCode(err, proto.CertificateRevoked) {
+		err = nil // by the lists of before
 	}
 	return results, err
 }
