@@ -3,6 +3,7 @@ package trust
 import (
 	"crypto/x509"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -13,12 +14,7 @@ import (
 // the original's words and layout. A field that the subject lacks is empty, but a subject
 // without a CN stands whole in the first line. Times are UTC.
 func CertificateText(leaf *x509.Certificate) string {
-	first := func(values []string) string {
-		if len(values) == 0 {
-			return ""
-		}
-		return values[0]
-	}
+	first := func(values []string) string { return slices.Concat(values, []string{""})[0] }
 	subject := leaf.Subject
 	var b strings.Builder
 	for _, field := range []struct{ label, value string }{

@@ -3,6 +3,7 @@ package trust
 import (
 	"cmp"
 	"slices"
+	"strings"
 	"time"
 
 	"chatsecure/proto"
@@ -89,10 +90,7 @@ func (c check) choose(paths []path, at time.Time) (path, RevocationResult, error
 	switch {
 	case found.Status == RevocationRevoked:
 	case found.Status == RevocationUnknown && c.policy == PolicyRequire:
-		hint := "use -crl-policy try"
-		if found.Hint != "" {
-			hint = found.Hint + ", or " + hint
-		}
+		hint := strings.TrimPrefix(found.Hint+", or use -crl-policy try", ", or ")
 		refused = &Error{Code: proto.RevocationUnknown, Reason: found.Reason, Hint: hint, Other: found.told}
 	default:
 		return best, found, nil

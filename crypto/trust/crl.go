@@ -2,6 +2,7 @@ package trust
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -207,8 +208,5 @@ func withoutZeros(integer []byte) []byte {
 
 // compareNumbers orders CRL numbers, a missing one first.
 func compareNumbers(a, b []byte) int {
-	if len(a) != len(b) {
-		return len(a) - len(b)
-	}
-	return bytes.Compare(a, b)
+	return cmp.Or(len(a)-len(b), bytes.Compare(a, b))
 }

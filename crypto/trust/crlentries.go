@@ -160,12 +160,6 @@ func (c *crlEntries) at(place uint32) *crlEntry {
 	return &c.chunks[place/chunkLen][place%chunkLen]
 }
 
-// slot returns the place in the table where the search for a serial number begins.
-func (c *crlEntries) slot(serial []byte) int {
-	high, _ := bits.Mul64(maphash.Bytes(hashSeed, serial), uint64(len(c.table)))
-	return int(high)
-}
-
 // finish makes the set searchable, once. For a long list that takes a while, so nobody does it
 // for a list that was fetched before its signature is checked.
 func (c *crlEntries) finish() { c.built.Do(c.build) }
@@ -189,7 +183,8 @@ func (c *crlEntries) build() {
 // search returns the place of a serial number in the table, or the free place where its
 // search ends.
 func (c *crlEntries) search(serial []byte) (i int, there bool) {
-	for i = c.slot(serial); c.table[i] != 0; i = (i + 1) % len(c.table) {
+	begin, _ := bits.Mul64(maphash.Bytes(hashSeed, serial), uint64(len(c.table)))
+	for i = int(begin); c.table[i] != 0; i = (i + 1) % len(c.table) {
 		if bytes.Equal(c.at(c.table[i] - 1).serial[:], serial) {
 			return i, true
 		}

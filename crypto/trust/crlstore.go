@@ -112,22 +112,17 @@ func (s *CRLStore) readDir(dir string, again bool) (files map[string]crlFile, ch
 	names, err := dirNames(dir)
 	if err != nil {
 		problems = append(problems, err)
-	}
-	if names == nil && err != nil {
 		for path, file := range s.files {
-			if filepath.Dir(path) == filepath.Clean(dir) {
+			if names == nil && filepath.Dir(path) == filepath.Clean(dir) {
 				files[path] = file
 			}
 		}
 	}
 	for _, name := range names {
-		if strings.HasPrefix(name, ".") {
-			continue // being written, and renamed when it is whole
-		}
 		path := filepath.Join(dir, name)
 		info, err := os.Stat(path)
-		if err != nil || !info.Mode().IsRegular() {
-			continue // gone meanwhile, or a directory
+		if strings.HasPrefix(name, ".") || err != nil || !info.Mode().IsRegular() {
+			continue // being written, and renamed when it is whole; gone meanwhile, or a directory
 		}
 		file, ok := s.files[path]
 		if again || !ok || file.size != info.Size() || !file.modified.Equal(info.ModTime()) {
@@ -146,14 +141,11 @@ func (s *CRLStore) readDir(dir string, again bool) (files map[string]crlFile, ch
 // A list that was fetched and then stored in a directory is held once, as the directory's.
 func (s *CRLStore) withFiles() (held []heldCRL) {
 	s.refused = make(map[string]error)
-	known, listed := make(map[[32]byte]*crl), make(map[[32]byte]bool)
-	for _, h := range s.held {
-		known[h.id] = h.crl
-	}
+	listed := make(map[[32]byte]bool)
 	for _, path := range slices.Backward(slices.Sorted(maps.Keys(s.files))) {
 		for _, list := range s.files[path].lists {
 			if !listed[list.id] {
-				held = append(held, heldCRL{crl: cmp.Or(known[list.id], list), source: path})
+				held = append(held, heldCRL{crl: list, source: path})
 			}
 			listed[list.id] = true
 		}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"slices"
 )
 
 // MaxCRL bounds a revocation list in bytes of DER. A million entries take 30 to 50 MB.
@@ -112,11 +113,9 @@ func (s *crlStream) next(limit int64) (e derElement) {
 		return e
 	}
 	if size > maxElement {
-		raw = bytes.Clone(raw)
-		s.skip(size)
-	} else {
-		s.take(size)
+		raw = bytes.Clone(raw) // others are in the window
 	}
+	s.skip(size)
 	return derElement{raw[0], raw[header:], raw}
 }
 
@@ -145,9 +144,5 @@ func (s *crlStream) optional(limit int64, tags ...byte) (e derElement, found boo
 
 // isNext reports whether an element begins before limit with one of these tags.
 func (s *crlStream) isNext(limit int64, tags ...byte) bool {
-	if !s.more(limit) {
-		return false
-	}
-	b := s.peek(1)
-	return len(b) == 1 && bytes.IndexByte(tags, b[0]) >= 0
+	return s.more(limit) && len(s.peek(1)) > 0 && slices.Contains(tags, s.window[s.start])
 }

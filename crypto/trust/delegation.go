@@ -21,17 +21,14 @@ type delegated struct {
 
 // readDelegated parses a bundle that Check has passed. Errors are *Error.
 func readDelegated(b *Bundle) (d delegated, err error) {
-	if d.key, err = b.Key(); err != nil {
-		return delegated{}, err
-	}
-	if d.leaf, err = parseLeaf(b.X509); err != nil {
-		return delegated{}, err
-	}
-	if d.issuers, err = parseChain(b.Chain); err != nil {
-		return delegated{}, err
-	}
 	d.bundle = b
-	return d, nil
+	if d.key, err = b.Key(); err == nil {
+		d.leaf, err = parseLeaf(b.X509)
+	}
+	if err == nil {
+		d.issuers, err = parseChain(b.Chain)
+	}
+	return d, err
 }
 
 // prove finds the paths of the leaf, and then checks that the leaf's key has signed the
@@ -45,11 +42,10 @@ func (d *delegated) prove(trust *Store) error {
 	if err == nil {
 		err = checkDelegation(d.bundle, d.leaf)
 	}
-	if err != nil {
-		return err
+	if err == nil {
+		d.paths = paths
 	}
-	d.paths = paths
-	return nil
+	return err
 }
 
 // DelegationMessage is the message that the card signs, once, to let the key in spki

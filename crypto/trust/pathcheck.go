@@ -1,6 +1,7 @@
 package trust
 
 import (
+	"cmp"
 	"crypto/x509"
 	"encoding/asn1"
 	"errors"
@@ -21,12 +22,7 @@ func (w way) check() (path, error) {
 	for _, c := range w {
 		p.certs = append(p.certs, c.cert)
 	}
-	for _, check := range []func() error{p.checkExtensions, p.checkLength, p.checkHosts, p.checkOthers, p.checkUsage} {
-		if err := check(); err != nil {
-			return path{}, err
-		}
-	}
-	return p, nil
+	return p, cmp.Or(p.checkExtensions(), p.checkLength(), p.checkHosts(), p.checkOthers(), p.checkUsage())
 }
 
 func (p path) untrusted(format string, args ...any) error {
@@ -98,8 +94,8 @@ func (p path) checkHosts() error {
 				continue // self-issued
 			}
 			for _, address := range mailAddresses(below) {
-				isName := strings.IndexByte(address, '@') > 0
-				if !isPermitted(cert.PermittedEmailAddresses, cert.ExcludedEmailAddresses, address, isName, mailMatches) {
+				isMail := strings.IndexByte(address, '@') > 0
+				if !isPermitted(cert.PermittedEmailAddresses, cert.ExcludedEmailAddresses, address, isMail, mailMatches) {
 					return p.untrusted("the authority %s may not vouch for the mail address %s (name constraints)",
 						shownName(cert), shownText(address))
 				}

@@ -95,19 +95,19 @@ func IsCertificate(data []byte) bool {
 	return ok
 }
 
-// unusable returns a sentence about a certificate of the user's that cannot serve as it was
+// unusable returns a sentence about a certificate of the user's if it cannot serve as it was
 // meant, and whether it is to be left out.
-func (c pemCertificate) unusable() (notice string, leftOut bool) {
+func (c pemCertificate) unusable() (notice []string, leftOut bool) {
 	name := shownText(nameText(c.subject))
 	cert, err := x509.ParseCertificate(c.der)
 	switch {
 	case err != nil:
-		return fmt.Sprintf("line %d: the certificate of %s is left out, because it is not supported: %s",
-			c.line, name, shownCause(err)), true
+		return []string{fmt.Sprintf("line %d: the certificate of %s is left out, because it is not supported: %s",
+			c.line, name, shownCause(err))}, true
 	case sameName(cert.RawIssuer, cert.RawSubject) && !isSelfSigned(cert) &&
 		(len(cert.AuthorityKeyId) == 0 || bytes.Equal(cert.AuthorityKeyId, cert.SubjectKeyId)):
-		return fmt.Sprintf("line %d: the certificate of %s is no root, because its signature is not by its own key: it may be damaged",
-			c.line, name), false
+		return []string{fmt.Sprintf("line %d: the certificate of %s is no root, because its signature is not by its own key: "+
+			"it may be damaged", c.line, name)}, false
 	}
-	return "", false
+	return nil, false
 }

@@ -58,12 +58,10 @@ func identify(p path) (identity [32]byte, err error) {
 
 // isCitizen reports whether this is the path of a Cartão de Cidadão, under any anchor.
 func (p path) isCitizen() bool {
-	if len(p.certs) < 4 ||
-		!isNumbered(p.certs[1].Subject.CommonName, citizenIssuer) ||
-		!isNumbered(p.certs[2].Subject.CommonName, citizenParent) {
-		return false
-	}
-	return slices.Contains(p.stateRoots, sha256.Sum256(p.certs[3].RawSubjectPublicKeyInfo))
+	return len(p.certs) >= 4 &&
+		isNumbered(p.certs[1].Subject.CommonName, citizenIssuer) &&
+		isNumbered(p.certs[2].Subject.CommonName, citizenParent) &&
+		slices.Contains(p.stateRoots, sha256.Sum256(p.certs[3].RawSubjectPublicKeyInfo))
 }
 
 // isNumbered reports whether name is base, a space and a number.

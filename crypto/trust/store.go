@@ -101,10 +101,7 @@ func (s *Store) addPEM(text []byte, kind anchorKind) error {
 	for _, c := range certs {
 		if kind == anchorExtra {
 			notice, leftOut := c.unusable()
-			if notice != "" {
-				notices = append(notices, notice)
-			}
-			if leftOut {
+			if notices = append(notices, notice...); leftOut {
 				continue
 			}
 		}

@@ -36,11 +36,9 @@ type VerifierConfig struct {
 type Verifier struct {
 	now func() time.Time
 
-	mu     sync.Mutex // guards the fields below
-	trust  *Store
-	crls   *CRLStore
-	policy Policy
-	known  memory // live results by bundle hash
+	mu    sync.Mutex // guards the fields below
+	check            // as it is now
+	known memory     // live results by bundle hash
 	// refused are those without a person. Strangers cause them, and their number must
 	// not drive out the others.
 	refused memory
@@ -97,7 +95,7 @@ func (v *Verifier) Reload(trust *Store, crls *CRLStore, policy Policy) {
 	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	v.trust, v.crls, v.policy = trust, crls, policy
+	v.check = check{trust: trust, crls: crls, policy: policy}
 	v.known, v.refused = make(memory), make(memory)
 }
 
@@ -119,8 +117,8 @@ func (v *Verifier) Verify(b *Bundle, name string) (*Person, error) {
 
 	check := v.current()
 	lists := check.crls.generation()
-	known, ok := v.recall(hash)
-	if ok && known.lists == lists && known.younger(cacheFor, now) && (known.refusal != nil || !now.After(known.person.Expires)) {
+	known := v.recall(hash)
+	if known.lists == lists && known.younger(cacheFor, now) && (known.refusal != nil || !now.After(known.person.Expires)) {
 		return known.person, known.refusal
 	}
 	var person *Person
@@ -195,17 +193,17 @@ func (v *Verifier) Certificate(leaf []byte, chain [][]byte) (*Person, error) {
 func (v *Verifier) current() check {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	return check{trust: v.trust, crls: v.crls, policy: v.policy}
+	return v.check
 }
 
-// recall returns the remembered result of a bundle.
-func (v *Verifier) recall(hash [32]byte) (r remembered, ok bool) {
+// recall returns the remembered result of a bundle, of the time zero if there is none.
+func (v *Verifier) recall(hash [32]byte) remembered {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	if r, ok = v.known[hash]; !ok {
-		r, ok = v.refused[hash]
+	if r, ok := v.known[hash]; ok {
+		return r
 	}
-	return r, ok
+	return v.refused[hash]
 }
 
 // remember keeps a result, unless Reload has replaced the state that it was checked
@@ -213,16 +211,16 @@ func (v *Verifier) recall(hash [32]byte) (r remembered, ok bool) {
 func (v *Verifier) remember(hash [32]byte, r remembered, c check) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	if v.trust != c.trust || v.crls != c.crls || v.policy != c.policy {
+	if v.check != c {
 		return
 	}
 	delete(v.known, hash)
 	delete(v.refused, hash)
-	if r.refusal == nil {
-		v.known.keep(hash, r)
-	} else {
-		v.refused.keep(hash, r)
+	into := v.known
+	if r.refusal != nil {
+		into = v.refused
 	}
+	into.keep(hash, r)
 }
 
 // checkForm refuses a bundle with a malformed part, or for another name.

@@ -361,12 +361,12 @@ func TestVerifierForgetsTheReplaced(t *testing.T) {
 		v := verifierAt(trust, crls, PolicyTry, labNow)
 		before := v.current()
 		reload(v)
-		v.remember([32]byte{1}, remembered{}, before)
-		if _, ok := v.recall([32]byte{1}); ok {
+		v.remember([32]byte{1}, remembered{at: labNow}, before)
+		if !v.recall([32]byte{1}).at.IsZero() {
 			t.Errorf("%s replaced, and a result of before is remembered", name)
 		}
-		v.remember([32]byte{1}, remembered{}, v.current())
-		if _, ok := v.recall([32]byte{1}); !ok {
+		v.remember([32]byte{1}, remembered{at: labNow}, v.current())
+		if v.recall([32]byte{1}).at.IsZero() {
 			t.Errorf("%s replaced, and a result of after is not remembered", name)
 		}
 	}

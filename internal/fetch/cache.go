@@ -90,7 +90,7 @@ type Cached struct {
 	size    int64
 
 	name string // of its address
-	fits bool   // as nameOfList says
+	fits string // as nameOfList says
 }
 
 // files returns the files in the cache by path.
@@ -104,7 +104,8 @@ func (c cache) files() map[string]Cached {
 		if err != nil || gone != nil || len(address) < 7 || !strings.EqualFold(address[:7], "http://") {
 			continue // not of this cache
 		}
-		file := Cached{URL: address, size: info.Size(), name: name, fits: strings.HasPrefix(list, "true")}
+		fits, _, _ := strings.Cut(list, "-")
+		file := Cached{URL: address, size: info.Size(), name: name, fits: fits}
 		if t := info.ModTime(); !t.Equal(outdated) {
 			file.Fetched = t
 		}
@@ -197,10 +198,7 @@ func (f *Fetcher) makeRoom(c cache, old []string) {
 	used := func(path string) time.Time { return later(named[files[path].name], files[path].Fetched) }
 	best := slices.SortedFunc(maps.Keys(files), func(a, b string) int {
 		x, y := files[a], files[b]
-		if x.fits != y.fits {
-			return map[bool]int{true: -1, false: 1}[x.fits]
-		}
-		return cmp.Or(used(b).Compare(used(a)), y.Fetched.Compare(x.Fetched))
+		return cmp.Or(strings.Compare(y.fits, x.fits), used(b).Compare(used(a)), y.Fetched.Compare(x.Fetched))
 	})
 	left, size, of := 0, int64(0), make(map[string]int) // by address
 	for _, path := range best {

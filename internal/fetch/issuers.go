@@ -63,11 +63,8 @@ func (f *Fetcher) climb(
 			break // a root, or as good as one
 		}
 		now := f.cfg.Now()
-		var next *x509.Certificate
 		issuers, _ := trust.IssuersOf(cert, known, now)
-		if len(issuers) > 0 {
-			next = issuers[0]
-		}
+		next := append(issuers, nil)[0]
 		valid := next != nil && trust.IsValid(next, now)
 		if !valid || again && !trust.HasIssuer(cert, mine) {
 			fetched, err := f.fetchIssuer(ctx, cert, next)
@@ -167,15 +164,8 @@ func parseIssuers(data []byte) (certs []*x509.Certificate, err error) {
 		if len(der) > maxIssuer {
 			return nil, fmt.Errorf("a certificate of %d bytes is too long", len(der))
 		}
-		cert, err := x509.ParseCertificate(der)
-		if err != nil {
-			return nil, errors.New("it is not a certificate in DER or PEM")
-		}
-		if cert.IsCA {
-			certs = append(certs, cert)
-		}
 	}
-	if len(certs) == 0 {
+	if certs = trust.Authorities(ders); len(certs) == 0 {
 		return nil, errors.New("there is no authority's certificate in it")
 	}
 	return certs, nil
