@@ -207,13 +207,12 @@ func (e *crlEntry) merge(other *crlEntry) {
 func (c *crlEntries) find(serial []byte) (found crlEntry, ok bool) {
 	var key crlEntry
 	if len(serial) == 0 || len(serial) > maxSerial || c.stored == 0 {
-		return key, false
+		return found, false
 	}
 	copy(key.serial[maxSerial-len(serial):], serial)
 	c.finish()
-	i, ok := c.search(key.serial[:])
-	if ok {
-		found = *c.at(c.table[i] - 1)
+	if i, there := c.search(key.serial[:]); there {
+		return *c.at(c.table[i] - 1), true
 	}
-	return found, ok
+	return found, false
 }

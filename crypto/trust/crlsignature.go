@@ -140,6 +140,12 @@ func (c *crl) signer() (key [32]byte, holds, refuted bool) {
 	return key, false, len(c.verdicts) > 0
 }
 
+// isSigned reports whether the signature is known to hold.
+func (c *crl) isSigned() bool {
+	_, holds, _ := c.signer()
+	return holds
+}
+
 // holdsUnder verifies the signature, and remembers the result.
 func (c *crl) holdsUnder(key [32]byte, public any) bool {
 	c.mu.Lock()

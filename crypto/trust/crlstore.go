@@ -83,8 +83,7 @@ func (s *CRLStore) readDirs(added string, again bool) (changed bool, problems []
 	}
 	files, changed := make(map[string]crlFile), again
 	for _, dir := range s.dirs {
-		found, fresh, errs := s.readDir(dir, again)
-		maps.Copy(files, found)
+		fresh, errs := s.readDir(dir, again, files)
 		changed = changed || fresh
 		if added == "" || added == dir {
 			problems = append(problems, errs...)
@@ -104,11 +103,10 @@ func (s *CRLStore) readDirs(added string, again bool) (changed bool, problems []
 	return changed, problems
 }
 
-// readDir looks at the files of a directory. Lists that cannot be read now, perhaps because
-// their file is being written in place or the directory is not mounted, stay in force as long as
-// they are valid: to forget them would admit the people whom they name.
-func (s *CRLStore) readDir(dir string, again bool) (files map[string]crlFile, changed bool, problems []error) {
-	files = make(map[string]crlFile)
+// readDir looks at the files of a directory, and adds them to files. Lists that cannot be read
+// now, perhaps because their file is being written in place or the directory is not mounted,
+// stay in force as long as they are valid: to forget them would admit the people whom they name.
+func (s *CRLStore) readDir(dir string, again bool, files map[string]crlFile) (changed bool, problems []error) {
 	names, err := dirNames(dir)
 	if err != nil {
 		problems = append(problems, err)
@@ -133,7 +131,7 @@ func (s *CRLStore) readDir(dir string, again bool) (files map[string]crlFile, ch
 		problems = append(problems, file.problems[:min(1, len(file.problems))]...)
 		files[path] = file
 	}
-	return files, changed, problems
+	return changed, problems
 }
 
 // withFiles returns the lists to hold once s.files has changed. What a file says counts at once. A
@@ -178,8 +176,7 @@ func settled(lists []heldCRL) (held []heldCRL) {
 	for _, h := range lists {
 		of, most := group{}, maxAdded
 		if h.former {
-			_, signed, _ := h.signer()
-			of, most = group{h.source, h.folded, h.scope, h.delta, signed}, maxFormer
+			of, most = group{h.source, h.folded, h.scope, h.delta, h.isSigned()}, maxFormer
 		}
 		if h.former || h.added {
 			if count[of] == most || h.isOutdated(lists) {
@@ -192,15 +189,13 @@ func settled(lists []heldCRL) (held []heldCRL) {
 	return held
 }
 
-// isOutdated reports whether one of these lists leaves h nothing to say: one that is now in the same
-// file, or from Add too. A former list whose signature does not hold is false where that of
-// another in its file does.
+// isOutdated reports whether one of these lists leaves h nothing to say: one that is now in the
+// same file, or from Add too. A former list whose signature does not hold is false where that
+// of another in its file does.
 func (h heldCRL) isOutdated(lists []heldCRL) bool {
-	_, signed, _ := h.signer()
 	return slices.ContainsFunc(lists, func(c heldCRL) bool {
-		_, holds, _ := c.signer()
-		return !c.former && c.added == h.added && (c.added || c.source == h.source) &&
-			(c.supersedes(h.crl) || h.former && !signed && holds && c.sameScope(h.crl))
+		isNear := !c.former && c.added == h.added && (c.added || c.source == h.source) && c.sameScope(h.crl)
+		return isNear && (c.supersedes(h.crl) || h.former && !h.isSigned() && c.isSigned())
 	})
 }
 
@@ -227,7 +222,7 @@ func (s *CRLStore) Add(r io.Reader, source string, signers []*x509.Certificate, 
 		if old.supersedes(list.crl) {
 			return info, errors.New("a newer revocation list is at hand")
 		}
-		if list.supersedes(old.crl) {
+		if !old.former && list.supersedes(old.crl) {
 			info.Outdated = append(info.Outdated, old.source)
 		}
 	}

@@ -19,17 +19,8 @@ const (
 	findsFault          // a certificate is there and does not serve
 )
 
-// explain returns the reason why the leaf leads to no anchor, and a hint where a file
-// would help.
-func (s *search) explain() error {
-	found := s.above(s.leaf, make(map[*candidate]bool))
-	err := untrusted(s.leaf.cert, found.reason)
-	err.Hint = found.hint
-	return err
-}
-
-// above finds out why no anchor is above a candidate. It looks at each candidate once, and
-// checks no signature: a stranger would choose how many.
+// above finds out why no anchor is above a candidate, with a hint where a file would help. It
+// looks at each candidate once, and checks no signature: a stranger would choose how many.
 func (s *search) above(c *candidate, seen map[*candidate]bool) finding {
 	seen[c] = true
 	name, isRoot := shownName(c.cert), c.subject == c.issuer

@@ -220,10 +220,7 @@ func (l *lookup) newestFirst(a, b heldCRL) int {
 	}
 	_, first := a.revokes(l.serial)
 	_, second := b.revokes(l.serial)
-	if first == second {
-		return 0
-	}
-	return map[bool]int{true: -1, false: 1}[first]
+	return map[[2]bool]int{{true, false}: -1, {false, true}: 1}[[2]bool{first, second}]
 }
 
 // listing is what lists say of the certificate.

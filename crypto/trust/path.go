@@ -173,10 +173,13 @@ func (s *search) reach() error {
 			}
 		}
 	}
-	if !s.leaf.reached {
-		return s.explain()
+	if s.leaf.reached {
+		return nil
 	}
-	return nil
+	found := s.above(s.leaf, make(map[*candidate]bool))
+	err := untrusted(s.leaf.cert, found.reason)
+	err.Hint = found.hint
+	return err
 }
 
 // adopt makes child one that is reached, if parent, which is, has signed it. The error ends

@@ -75,7 +75,8 @@ func (p path) checkLength() error {
 			most = -1
 		}
 		if cert.BasicConstraintsValid && most >= 0 && below > most {
-			return p.untrusted("the number of authorities below %s on a path is %d, and may be %d at most", shownName(cert), below, most)
+			return p.untrusted("the number of authorities below %s on a path is %d, and may be %d at most",
+				shownName(cert), below, most)
 		}
 		if i+2 < len(p.certs) && !sameName(cert.RawSubject, cert.RawIssuer) {
 			below++

@@ -106,8 +106,8 @@ func (c pemCertificate) unusable() (notice []string, leftOut bool) {
 			c.line, name, shownCause(err))}, true
 	case sameName(cert.RawIssuer, cert.RawSubject) && !isSelfSigned(cert) &&
 		(len(cert.AuthorityKeyId) == 0 || bytes.Equal(cert.AuthorityKeyId, cert.SubjectKeyId)):
-		return []string{fmt.Sprintf("line %d: the certificate of %s is no root, because its signature is not by its own key: "+
-			"it may be damaged", c.line, name)}, false
+		return []string{fmt.Sprintf("line %d: the certificate of %s is no root, "+
+			"because its signature is not by its own key: it may be damaged", c.line, name)}, false
 	}
 	return nil, false
 }

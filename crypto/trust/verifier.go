@@ -84,18 +84,9 @@ func NewVerifier(cfg VerifierConfig) *Verifier {
 
 // Reload replaces all that is trusted, at once, and forgets earlier results.
 func (v *Verifier) Reload(trust *Store, crls *CRLStore, policy Policy) {
-	if trust == nil {
-		trust = &Store{}
-	}
-	if crls == nil {
-		crls = NewCRLStore()
-	}
-	if policy == "" {
-		policy = PolicyTry
-	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	v.check = check{trust: trust, crls: crls, policy: policy}
+	v.check = check{trust: cmp.Or(trust, &Store{}), crls: cmp.Or(crls, NewCRLStore()), policy: cmp.Or(policy, PolicyTry)}
 	v.known, v.refused = make(memory), make(memory)
 }
 

@@ -84,7 +84,8 @@ func (f *Fetcher) Close() {
 	f.mu.Lock()
 	f.closed = true
 	for _, l := range f.waiting {
-		l.endLocked()
+		close(l.done)
+		l.done = nil
 	}
 	f.waiting = nil
 	f.mu.Unlock()

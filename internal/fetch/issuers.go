@@ -128,7 +128,7 @@ func noIssuer(cert *x509.Certificate, why string) error {
 
 func (f *Fetcher) askIssuer(ctx context.Context, address string, cert *x509.Certificate) (issuer *x509.Certificate, err error) {
 	now := f.cfg.Now()
-	err = f.ask(ctx, issuersIn(f.cfg.State), address, maxIssuerFile, func(r io.Reader) (rest string, old []string, err error) {
+	err = f.ask(ctx, issuersIn(f.cfg.State), address, maxIssuerFile, func(r io.Reader) (string, []string, error) {
 		data, err := io.ReadAll(r)
 		if err != nil {
 			return "", nil, err
@@ -144,7 +144,8 @@ func (f *Fetcher) askIssuer(ctx context.Context, address string, cert *x509.Cert
 		case len(issuers) == 0:
 			return "", nil, errors.New("the fetched one is of another authority")
 		case !trust.IsValid(issuers[0], now):
-			return "", nil, fmt.Errorf("the fetched certificate ended on %s", issuers[0].NotAfter.UTC().Format(time.DateTime))
+			ended := issuers[0].NotAfter.UTC().Format(time.DateTime)
+			return "", nil, fmt.Errorf("the fetched certificate ended on %s", ended)
 		}
 		issuer = issuers[0]
 		return "", nil, nil

@@ -127,11 +127,6 @@ func (f *Fetcher) startLocked() {
 	})
 }
 
-func (l *list) endLocked() {
-	close(l.done)
-	l.done = nil
-}
-
 // fetch fetches one list from its place. It runs in a goroutine of its own.
 func (f *Fetcher) fetch(l *list, place trust.CRLFetch) {
 	err := f.ask(f.ctx, f.crls, place.URL, trust.MaxCRL, func(r io.Reader) (string, []string, error) {
@@ -155,7 +150,8 @@ func (f *Fetcher) fetch(l *list, place trust.CRLFetch) {
 	// answer.
 	wait := min(backoffMin<<min(l.tries, 10), backoffMax)
 	l.tries, l.retry = l.tries+1, now.Add(wait/2+rand.N(wait/2+1))
-	l.endLocked()
+	close(l.done)
+	l.done = nil
 	delete(f.atWork, l.host)
 	f.startLocked()
 }
