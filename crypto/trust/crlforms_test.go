@@ -427,6 +427,31 @@ func TestFormerListsAreBounded(t *testing.T) {
 	}
 }
 
+// TestFalseListsDisplaceNone: however many false lists come one after the other, the former one that
+// is signed names its people.
+func TestFalseListsDisplaceNone(t *testing.T) {
+	s := newScene(t)
+	path := filepath.Join(t.TempDir(), "list.crl")
+	store := NewCRLStore()
+	store.LoadDir(filepath.Dir(path))
+	put := func(n int, list []byte) {
+		t.Helper()
+		writeFile(t, path, list)
+		modified := labNow.Add(time.Duration(n) * time.Second)
+		must(t, os.Chtimes(path, modified, modified))
+		store.Refresh()
+		want(t, s.status(store), RevocationRevoked, "keyCompromise")
+	}
+	put(0, s.list(1, 9*hour, s.entry(10*hour, 1)))
+	for n := range 3 * maxFormer {
+		put(n+1, s.made(lab.CRL{Key: ecKey(t, elliptic.P256()), Entries: nobody, Number: big.NewInt(int64(n + 2)),
+			ThisUpdate: labNow.Add(-8*hour + time.Duration(n)*time.Minute)}))
+	}
+	if n := len(store.List()); n > 2*maxFormer+1 {
+		t.Errorf("%d lists are held", n)
+	}
+}
+
 // TestRefusedListIsNamed: the file of a list that cannot be read is named where the list is lacking,
 // with the reason, and without a hint to fetch the same again.
 func TestRefusedListIsNamed(t *testing.T) {

@@ -158,6 +158,37 @@ func TestFetchNewerOutdates(t *testing.T) {
 	}
 }
 
+// TestFetchSeveralInOneFile: an answer with several lists takes no list's own file, and so takes none
+// away when one of the others is outdated.
+func TestFetchSeveralInOneFile(t *testing.T) {
+	s := newScene(t)
+	before := s.File("/crl/auth.crl")
+	side := s.revoked()
+	side.lists.Refresh()
+	names := s.File("/crl/auth.crl")
+	part := func(minutes time.Duration) lab.CRL {
+		return lab.CRL{ThisUpdate: time.Now().Add(-minutes * time.Minute), Entries: []x509.RevocationListEntry{},
+			Extensions: []pkix.Extension{lab.IDP{URLs: []string{"http://lists.example/1"}}.Extension()}}
+	}
+	old, err := s.PKI.Auth.MakeCRL(part(20))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.ServeFile("/crl/auth.crl", append(pemOf("X509 CRL", names), pemOf("X509 CRL", old)...))
+	s.pass(time.Second)
+	if results, err := side.refresh(); err != nil || results[s.Web.URL+"/crl/auth.crl"] != nil {
+		t.Fatalf("the lists were not fetched: %v, %v", results, err)
+	}
+	files := len(readDir(t, side.crls.dir))
+	side.lists.Refresh()
+	side.answers(s.PKI.Auth, part(10))
+	if n := len(readDir(t, side.crls.dir)); n != files {
+		t.Errorf("%d files are kept, not %d: the newer part has taken the place of the file with two", n, files)
+	}
+	side.Close()
+	s.staysRevoked(before)
+}
+
 // TestFetchLongAddress: the list of an address is kept, however long that is.
 func TestFetchLongAddress(t *testing.T) {
 	for _, n := range []int{20, 215, 225, maxURL - 50} {
