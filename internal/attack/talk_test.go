@@ -192,6 +192,28 @@ func TestWhoisOfAnother(t *testing.T) {
 	}
 }
 
+// TestAcceptedBeforeMetIsSentTo: an identity that was compared by another way needs no question, and
+// the first meeting fills in the rest. It is not a renewed card.
+func TestAcceptedBeforeMetIsSentTo(t *testing.T) {
+	town := newTown(t, "alice", "bob")
+	bob := town.client("bob")
+	cfg := town.config("alice", "state-alice")
+	if _, err := cfg.State.AcceptPeer("bob", bob.Inside().Identity()); err != nil {
+		t.Fatal(err)
+	}
+	alice := town.client("alice", func(cfg *client.Config) { cfg.AcceptNew, cfg.Fingerprint = false, bob.Fingerprint() })
+	alice.mustSend("hello", "bob")
+	sees(t, alice, bob, "hello")
+	if known, ok := alice.state.KnownPeer("bob"); !ok || !known.Accepted || known.CommonName == "" || known.Leaf == [32]byte{} {
+		t.Errorf("after the meeting, known is %+v", known)
+	}
+	for _, ev := range alice.seen() {
+		if ev.Peer != nil && ev.Peer.What == "renewed" {
+			t.Errorf("the first meeting is told as %+v", ev.Peer)
+		}
+	}
+}
+
 func TestNameTaken(t *testing.T) {
 	town := newTown(t, "alice", "bob")
 	town.client("alice")
