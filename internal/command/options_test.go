@@ -20,7 +20,7 @@ func noEnv(string) string { return "" }
 
 func TestGlobalFlags(t *testing.T) {
 	hex := strings.Repeat("0A", 32)
-	base := options{relay: defaultRelay, fetch: true, key: "ed25519", timeout: 30 * time.Second, policy: trust.PolicyTry}
+	base := options{relay: defaultRelay, prompt: promptShort, fetch: true, key: "ed25519", timeout: 30 * time.Second, policy: trust.PolicyTry}
 	with := func(change func(*options)) options {
 		o := base
 		change(&o)

@@ -13,27 +13,16 @@ import (
 	"chatsecure/internal/fail"
 )
 
-// sample is a value that an option takes, and that is not its default.
+// sample returns a value that an option takes, and that is not its default, "" for none.
 func sample(o *flag.Flag) string {
-	switch o.Name {
-	case "fingerprint":
-		return strings.Repeat("0a", 32)
-	case "key":
-		return "rsa"
-	case "ciphers":
-		return "RSA_AES128_CBC_HMAC"
-	case "crl-policy":
-		return "off"
-	case "wait":
-		return "read"
-	case "relay":
-		return "h:1"
-	}
 	if b, ok := o.Value.(interface{ IsBoolFlag() bool }); ok && b.IsBoolFlag() {
 		return fmt.Sprint(o.DefValue != "true")
 	}
-	for _, value := range []string{"7m0s", "7", "seven"} {
-		if o.Value.Set(value) == nil {
+	if _, ok := o.Value.(*relayAddr); ok {
+		return "h:1" // the file wants one
+	}
+	for _, value := range []string{"7m0s", "7", "rsa", "off", "read", "long", "RSA_AES128_CBC_HMAC", strings.Repeat("0a", 32)} {
+		if value != o.DefValue && o.Value.Set(value) == nil {
 			return value
 		}
 	}
@@ -49,6 +38,10 @@ func TestEveryOptionEverywhere(t *testing.T) {
 				return
 			}
 			value := sample(flagSets()[command].Lookup(o.Name))
+			if value == "" {
+				t.Errorf("%s -%s takes none of the samples: add one", command, o.Name)
+				return
+			}
 			env := func(name string) string {
 				if name == "CHATSECURE_"+strings.ToUpper(strings.ReplaceAll(o.Name, "-", "_")) {
 					return value

@@ -112,12 +112,6 @@ func open(dir string, readOnly bool) (*State, error) {
 	if err != nil {
 		return nil, Failure(err)
 	}
-	if _, err := os.Lstat(filepath.Join(dir, RelayKey)); err == nil {
-		return nil, &fail.Error{
-			Code: proto.Usage, Message: "the state directory " + dir + " is a relay's: it has the file " + RelayKey,
-			Hint: "give another directory with -state",
-		}
-	}
 	s := New(dir, "")
 	s.readOnly = readOnly
 	if s.name, err = Owner(dir); err != nil {
@@ -129,8 +123,14 @@ func open(dir string, readOnly bool) (*State, error) {
 	return s, nil
 }
 
-// Owner returns the name that a state directory belongs to, or "".
+// Owner returns the name that a state directory belongs to, or "". It refuses a relay's.
 func Owner(dir string) (string, error) {
+	if _, err := os.Lstat(filepath.Join(dir, RelayKey)); err == nil {
+		return "", &fail.Error{
+			Code: proto.Usage, Message: "the state directory " + dir + " is a relay's: it has the file " + RelayKey,
+			Hint: "give another directory with -state",
+		}
+	}
 	path := filepath.Join(dir, nameFile)
 	text, err := ReadFile(path, maxName)
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
