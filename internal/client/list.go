@@ -91,3 +91,14 @@ func (c *Client) Everyone() []string {
 	slices.Sort(names)
 	return slices.Compact(names)
 }
+
+// Here reports whether the relay has told of a connection by a name.
+func (c *Client) Here(name string) (here bool) {
+	e := c.engine
+	e.do(context.Background(), func() {
+		for _, pc := range e.conns {
+			here = here || proto.SameName(pc.name, name)
+		}
+	})
+	return here
+}

@@ -24,6 +24,7 @@ type talker interface {
 	Shown(messages ...*client.Message)
 	Send(ctx context.Context, names []string, text string) (id string, err error)
 	Everyone() []string
+	Here(name string) bool
 	Written(ctx context.Context) error
 	Wait(ctx context.Context, level history.Status) client.Outcome
 	List(ctx context.Context) ([]client.Online, error)

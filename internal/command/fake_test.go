@@ -94,6 +94,8 @@ func (f *fakeTalker) Send(_ context.Context, names []string, text string) (strin
 
 func (f *fakeTalker) Written(context.Context) error { return nil }
 
+func (f *fakeTalker) Here(string) bool { return false }
+
 func (f *fakeTalker) Everyone() []string { return []string{"bruno", "carla"} }
 
 func (f *fakeTalker) Wait(_ context.Context, level history.Status) client.Outcome {

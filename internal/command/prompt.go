@@ -294,7 +294,9 @@ func (s *promptRun) execute(ctx context.Context, line string) error {
 }
 
 // known reports whether a name has been seen here. A script knows its names.
-func (s *promptRun) known(name string) bool { return s.terminal == nil || s.desk.names.has(name) }
+func (s *promptRun) known(name string) bool {
+	return s.terminal == nil || s.desk.names.has(name) || s.c.Here(name)
+}
 
 // maxOpen bounds the open questions to the relay and the history.
 const maxOpen = 8
