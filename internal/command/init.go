@@ -31,7 +31,8 @@ type setup struct {
 // notForFile has options of init itself.
 var notForFile = []string{"state", "version", "batch", "json", "q", "v"}
 
-// runInit writes options into the file config: those of the command line and, at a terminal, answers.
+// runInit writes options into the file config: those of the command line and, at a terminal,
+// answers.
 func runInit(a *app, ctx context.Context, args []string) error {
 	if err := noArguments("init", args); err != nil {
 		return err
@@ -71,7 +72,8 @@ func runInit(a *app, ctx context.Context, args []string) error {
 	if given := a.opt.typed["state"]; given != "" {
 		next += " -state " + shellWord(given)
 	}
-	a.out.notice("%s is written; next: %s (before it, %s doctor checks everything)", proto.Visible(a.opt.file.Path), next, next)
+	a.out.notice("%s is written; next: %s (before it, %s doctor checks everything)",
+		proto.Visible(a.opt.file.Path), next, next)
 	return nil
 }
 

@@ -70,10 +70,12 @@ func TestInitAsks(t *testing.T) {
 		t.Errorf("client -state %s list: exit status %d, %q %q", dir, r.Status, r.Stdout, r.Stderr)
 	}
 	// The state directory has a name by now. Empty answers keep what stands there.
-	if status, said := initAt(t, []string{"-state", dir}, "", ""); status != 0 || strings.Contains(said, "Name") || readConfigText(t, dir) != want {
+	status, said = initAt(t, []string{"-state", dir}, "", "")
+	if status != 0 || strings.Contains(said, "Name") || readConfigText(t, dir) != want {
 		t.Errorf("again: exit status %d, %s\n%s", status, said, readConfigText(t, dir))
 	}
-	if status, said := initAt(t, []string{"-state", dir}, w.Addr); status != 2 || !strings.Contains(said, "nothing is written") || readConfigText(t, dir) != want {
+	status, said = initAt(t, []string{"-state", dir}, w.Addr)
+	if status != 2 || !strings.Contains(said, "nothing is written") || readConfigText(t, dir) != want {
 		t.Errorf("broken off: exit status %d, %s", status, said)
 	}
 }
@@ -113,7 +115,8 @@ func TestInitBatch(t *testing.T) {
 	if text := readConfigText(t, dir); text != want {
 		t.Errorf("changed: %q, want %q", text, want)
 	}
-	if status, said := run("-batch", "-card", "", "init"); status != 0 || readConfigText(t, dir) != strings.Replace(want, "card pkcs11:token=a\n", "", 1) {
+	less := strings.Replace(want, "card pkcs11:token=a\n", "", 1)
+	if status, said := run("-batch", "-card", "", "init"); status != 0 || readConfigText(t, dir) != less {
 		t.Errorf("a line taken away: exit status %d, %s\n%s", status, said, readConfigText(t, dir))
 	}
 	before := readConfigText(t, dir)

@@ -153,7 +153,8 @@ func pair(f *flag.FlagSet) (first, second string) {
 	return "", ""
 }
 
-// isGiven reports whether an option has a value other than none. No option of exclusive has a default.
+// isGiven reports whether an option has a value other than none. No option of exclusive has a
+// default.
 func isGiven(o *flag.Flag) bool { return o != nil && o.Value.String() != o.DefValue }
 
 // refusePairs refuses options that exclude each other and come from one place.

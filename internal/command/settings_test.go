@@ -91,7 +91,9 @@ func writeConfig(t *testing.T, dir, text string) {
 func TestNearerPlaceCounts(t *testing.T) {
 	dir := t.TempDir()
 	writeConfig(t, dir, "# mine\n\n\trelay  h:3 \r\nname file\nonly-ca roots of mine.pem\nfetch no\naccept-new\nq\ntimeout 7s\nwait-peer 1h")
-	env := map[string]string{"CHATSECURE_STATE": dir, "CHATSECURE_RELAY": "h:2", "CHATSECURE_NAME": "env", "CHATSECURE_KEEP": "", "CHATSECURE_VERSION": "1.2"}
+	env := map[string]string{
+		"CHATSECURE_STATE": dir, "CHATSECURE_RELAY": "h:2", "CHATSECURE_NAME": "env", "CHATSECURE_KEEP": "", "CHATSECURE_VERSION": "1.2",
+	}
 	parse := func(args ...string) options {
 		o, _, err := parseGlobal(args, func(name string) string { return env[name] })
 		if err != nil {
@@ -125,7 +127,8 @@ func TestNearerPlaceCounts(t *testing.T) {
 func TestConfigRefused(t *testing.T) {
 	for text, want := range map[string]string{
 		"relay h:1\n# c\nrely h:1": ", line 3: ", "-relay h:1": ", line 1: ", "relay h:1\n\nrelay h:2": ", line 3: relay stands in line 1",
-		"timeout soon": ", line 1: ", "timeout 5": "as 5s, 10m", "fetch maybe": ", line 1: ", "relay": ", line 1: ", "key dsa": ", line 1: ", "relay h": ", line 1: invalid value \"h\" for relay: HOST:PORT",
+		"timeout soon": ", line 1: ", "timeout 5": "as 5s, 10m", "fetch maybe": ", line 1: ", "relay": ", line 1: ", "key dsa": ", line 1: ",
+		"relay h": ", line 1: invalid value \"h\" for relay: HOST:PORT",
 		"name a/b": ", line 1: ", "state /elsewhere": ", line 1: ", "version": ", line 1: ", "wait seen": ", line 1: ", "n 0": ", line 1: ",
 		"help": ", line 1: ", "keep 25h": ", line 1: ", "relay=h:1": ", line 1: ", "only-ca a\nca-bundle b": "only-ca and ca-bundle exclude",
 		"q\nv": "exclude", "verify\npeer bob": "exclude", "\x1b[2J x": ", line 1: ", strings.Repeat("#", 70_000): "at most",

@@ -31,7 +31,8 @@ type Setting struct {
 const maxConfig = 64 << 10
 
 // ReadConfig reads the file config of a state directory. Without a file there are no settings.
-// A file that others could write is refused: it names the relay, whom to trust, and a module to load.
+// A file that others could write is refused: it names the relay, whom to trust, and a module to
+// load.
 func ReadConfig(dir string) (*Config, error) {
 	c := &Config{Path: filepath.Join(dir, configFile)}
 	text, info, err := readRegular(c.Path, syscall.O_NOFOLLOW, maxConfig)
@@ -50,7 +51,10 @@ func ReadConfig(dir string) (*Config, error) {
 		err = checkDir(filepath.Clean(dir))
 	}
 	if err != nil {
-		return nil, &fail.Error{Code: proto.Usage, Message: proto.Visible(err.Error()), Hint: "mend it, or name another state directory with -state", Err: err}
+		return nil, &fail.Error{
+			Code: proto.Usage, Message: proto.Visible(err.Error()),
+			Hint: "mend it, or name another state directory with -state", Err: err,
+		}
 	}
 	if err := c.parse(string(text)); err != nil {
 		return nil, err
@@ -110,7 +114,8 @@ func (c *Config) Change(settings []Setting) ([]byte, error) {
 		at := slices.IndexFunc(lines, func(line string) bool { name, _ := split(line); return name == s.Name })
 		line := s.Name + " " + s.Value
 		if _, back := split(line); back != s.Value || strings.Contains(s.Value, "\n") {
-			return nil, fail.Errorf(proto.Usage, "%s cannot be written into a line of %s: %s", s.Name, proto.Visible(c.Path), proto.Visible(s.Value))
+			return nil, fail.Errorf(proto.Usage, "%s cannot be written into a line of %s: %s",
+				s.Name, proto.Visible(c.Path), proto.Visible(s.Value))
 		}
 		switch {
 		case s.Value == "" && at >= 0:
@@ -124,7 +129,8 @@ func (c *Config) Change(settings []Setting) ([]byte, error) {
 	}
 	text := []byte(strings.Join(lines, "\n") + "\n")
 	if len(text) > maxConfig {
-		return nil, fail.Errorf(proto.Usage, "%s would have %d bytes, at most %d are allowed", proto.Visible(c.Path), len(text), maxConfig)
+		return nil, fail.Errorf(proto.Usage, "%s would have %d bytes, at most %d are allowed",
+			proto.Visible(c.Path), len(text), maxConfig)
 	}
 	return text, nil
 }
