@@ -128,7 +128,7 @@ func TestConfigRefused(t *testing.T) {
 	for text, want := range map[string]string{
 		"relay h:1\n# c\nrely h:1": ", line 3: ", "-relay h:1": ", line 1: ", "relay h:1\n\nrelay h:2": ", line 3: relay stands in line 1",
 		"timeout soon": ", line 1: ", "timeout 5": "as 5s, 10m", "fetch maybe": ", line 1: ", "relay": ", line 1: ", "key dsa": ", line 1: ",
-		"relay h": ", line 1: invalid value \"h\" for relay: HOST:PORT",
+		"relay h":  ", line 1: invalid value \"h\" for relay: HOST:PORT",
 		"name a/b": ", line 1: ", "state /elsewhere": ", line 1: ", "version": ", line 1: ", "wait seen": ", line 1: ", "n 0": ", line 1: ",
 		"help": ", line 1: ", "keep 25h": ", line 1: ", "relay=h:1": ", line 1: ", "only-ca a\nca-bundle b": "only-ca and ca-bundle exclude",
 		"q\nv": "exclude", "verify\npeer bob": "exclude", "\x1b[2J x": ", line 1: ", strings.Repeat("#", 70_000): "at most",
