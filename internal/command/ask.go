@@ -60,8 +60,8 @@ func (a asker) ConfirmRelay(ctx context.Context, addr, fingerprint string) (bool
 // ConfirmPeer asks about an unknown person before the first message to a name.
 func (a asker) ConfirmPeer(ctx context.Context, name string, p *trust.Person) (bool, error) {
 	who := proto.Visible(name)
-	return a.confirm(ctx, who+" is new here, and proves to be:\n"+trust.CertificateText(p.Leaf)+
-		factsText(p, a.opt.advice("-ca-bundle"), false)+alikeText(a.state.Alike(name, p), p)+
+	return a.confirm(ctx, who+" is new here, and proves to be:\n"+
+		fields(trust.CertificateText(p.Leaf)+factsText(p, a.opt.advice("-ca-bundle"), false)+alikeText(a.state.Alike(name, p), p))+
 		"A yes means: "+who+" is this identity from now on, and any other is refused.\n"+
 		"For certainty compare all 64 digits: client whois "+who+" here, client card there.\n", "Is this the "+who+" you mean? (y/n) ")
 }
@@ -79,7 +79,7 @@ func (a asker) confirm(ctx context.Context, text, question string) (bool, error)
 func askPIN(t *term.Terminal) func(context.Context, card.PINRequest) ([]byte, error) {
 	return func(ctx context.Context, req card.PINRequest) ([]byte, error) {
 		if w := req.Warning(); w != "" {
-			t.Print("client: notice: " + w + "\n")
+			t.Print(sentence("notice", w) + "\n")
 		}
 		return t.Secret(ctx, "PIN of "+proto.Visible(req.Card)+": ")
 	}

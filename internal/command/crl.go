@@ -191,7 +191,7 @@ func (o crlObject) text() string {
 			next += " (overdue)"
 		}
 	}
-	text := fmt.Sprintf("%s: %s of %s (%s), %s, %s\n  %s", proto.Visible(o.issuer), kind, o.ThisUpdate.UTC().Format(time.DateTime),
+	text := fmt.Sprintf("%s: %s of %s (%s), %s, %s\n  from %s", proto.Visible(o.issuer), kind, o.ThisUpdate.UTC().Format(time.DateTime),
 		age(now.Sub(o.ThisUpdate.Time)), counted(o.Entries, "entry", "entries"), next, proto.Visible(o.Source))
 	if !o.Fetched.IsZero() {
 		text += ", fetched " + age(now.Sub(o.Fetched.Time))

@@ -122,7 +122,7 @@ func (d *doctor) add(c doctorObject) { d.checks = append(d.checks, c) }
 func (d *doctor) result(check, status, message, hint string) doctorObject {
 	return doctorObject{
 		head: d.a.out.head("doctor"), Check: check, Status: status,
-		Message: oneLine(proto.Visible(message)), Hint: oneLine(d.a.opt.advice(hint)),
+		Message: proto.Visible(oneLine(message)), Hint: proto.Visible(oneLine(d.a.opt.advice(hint))),
 	}
 }
 

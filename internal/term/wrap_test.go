@@ -111,6 +111,58 @@ func TestWrap(t *testing.T) {
 	}
 }
 
+// sized is a device of some columns.
+type sized struct {
+	noDevice
+	cols int
+}
+
+func (d sized) size() (cols, rows int) { return d.cols, 24 }
+
+// TestRow23Questions: a question with a text of somebody else takes marked rows,
+// and so does what is printed above a prompt, with an editor and without.
+func TestRow23Questions(t *testing.T) {
+	for _, size := range [][2]int{{80, 24}, {40, 10}, {20, 5}, {7, 3}} {
+		random := rand.New(rand.NewPCG(2, uint64(size[0])))
+		for range 200 {
+			var text string
+			for range 1 + random.IntN(6) {
+				text += hostile[random.IntN(len(hostile))]
+			}
+			text = proto.Visible(text)
+			check := func(what string, rows []string, begins ...string) {
+				t.Helper()
+				for _, row := range rows {
+					if len(begins) > 0 && strings.HasPrefix(row, begins[0]) {
+						begins = begins[1:]
+					} else if !marked.MatchString(row) {
+						t.Fatalf("%s, %d columns: %q has the row %q", what, size[0], text, row)
+					}
+				}
+				if len(begins) > 0 {
+					t.Fatalf("%s, %d columns: %q does not show %q", what, size[0], text, begins)
+				}
+			}
+
+			b := newBench(t, size[0], size[1])
+			b.ask()
+			b.press("x")
+			b.print("<1>: "+Hang+text+"\n<2>\n", nil)
+			check("print", strings.Split(strings.TrimSuffix(b.vt.All(), "|"), "\n"), "<1>:", "<2>", "> x")
+
+			ask := func(what string, f func(*Terminal)) {
+				vt := tty.NewEmulator(t, size[0], size[1], runeWidth)
+				asked := newTerminal(strings.NewReader("1234\n"), vt, sized{noDevice{func(bool) error { return nil }}, size[0]})
+				asked.Print("<1>: " + text + "\n")
+				f(asked)
+				check(what, strings.Split(strings.TrimSuffix(vt.All(), "\n|"), "\n"), "<1>:", "<2>:")
+			}
+			ask("question", func(asked *Terminal) { asked.Question(t.Context(), "<2>: "+text+" ") })
+			ask("secret", func(asked *Terminal) { asked.Secret(t.Context(), "<2>: "+text+" ") })
+		}
+	}
+}
+
 func BenchmarkWrap(b *testing.B) {
 	for _, text := range []string{"bob: " + Hang + "hello there\n", "bob: " + Hang + strings.Repeat("olá, 王さん ", 1000) + "\n"} {
 		b.Run(fmt.Sprint(len(text)), func(b *testing.B) {
