@@ -15,8 +15,8 @@ import (
 
 // BenchmarkCostliestBundle looks at an honest bundle and at the costliest ones of 20 KiB that
 // strangers can make, by turns, without any memory. A refusal costs at most three honest looks,
-// except under a trusted authority with P-521, of which one false signature is checked: that is to
-// be compared with the honest person of that authority.
+// except under a trusted authority with P-521, of which one false signature is checked: that costs
+// as much as an honest look at a person of that authority.
 func BenchmarkCostliestBundle(b *testing.B) {
 	p := testLab(b)
 	small, large, huge := newCA(b, p, nil, "Small"), newCA(b, p, nil, "Large", lab.P384), newCA(b, p, nil, "Huge", lab.P521)
