@@ -155,12 +155,11 @@ func (s *CRLStore) look(
 // crlScope is the lists of one scope that one key has signed, newest first. An authority may have
 // each of its keys sign a list about the certificates of that key.
 type crlScope struct {
-	scope  string
-	key    [32]byte
-	mask   reasonMask // 0: about other certificates
-	bases  []heldCRL
-	deltas []heldCRL
-	flawed []heldCRL // with replaced ones; they revoke, and clear nobody
+	scope         string
+	key           [32]byte
+	mask          reasonMask // 0: about other certificates
+	bases, deltas []heldCRL
+	flawed        []heldCRL // with replaced ones; they revoke, and clear nobody
 }
 
 // usable picks the lists that the authority of the certificate has signed, by scope. A serial

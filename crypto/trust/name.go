@@ -83,15 +83,11 @@ func foldedAttribute(body []byte) string {
 
 // derText returns the text of a string in a Name.
 func derText(e derElement) (text string, ok bool) {
-	size := 0 // of a character, in bytes
-	switch e.tag {
-	case derUTF8String, derPrintableString, derIA5String:
+	if e.tag == derUTF8String || e.tag == derPrintableString || e.tag == derIA5String {
 		return string(e.body), utf8.Valid(e.body)
-	case derTeletexString: // in fact Latin-1
-		size = 1
-	case derBMPString:
-		size = 2
 	}
+	// The bytes of a character. A TeletexString is in fact in Latin-1.
+	size := map[byte]int{derTeletexString: 1, derBMPString: 2}[e.tag]
 	if size == 0 || len(e.body)%size != 0 {
 		return "", false
 	}

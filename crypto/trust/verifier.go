@@ -207,11 +207,7 @@ func (v *Verifier) remember(hash [32]byte, r remembered, c check) {
 	}
 	delete(v.known, hash)
 	delete(v.refused, hash)
-	into := v.known
-	if r.refusal != nil {
-		into = v.refused
-	}
-	into.keep(hash, r)
+	map[bool]memory{true: v.known, false: v.refused}[r.refusal == nil].keep(hash, r)
 }
 
 // checkForm refuses a bundle with a malformed part, or for another name.

@@ -51,12 +51,6 @@ func nameOf(address string) string {
 	return name
 }
 
-// nameOfList returns the rest of the name of a list's file. One that fits its address may clear the
-// certificate that named that. One with a flaw may have more in its file, and replaces no other.
-func nameOfList(info trust.CRLInfo, fits bool) string {
-	return fmt.Sprintf("#%t-%t-%s", fits, info.Flaw == "", info.ID)
-}
-
 // open makes the directory and removes the traces of crashes.
 func (c cache) open(now time.Time) error {
 	if err := state.MakeDir(c.dir); err != nil {
@@ -90,7 +84,7 @@ type Cached struct {
 	size    int64
 
 	name string // of its address
-	fits string // as nameOfList says
+	fits string // "true" of a list: see Fetcher.fetch
 }
 
 // files returns the files in the cache by path.

@@ -2,6 +2,7 @@ package fetch
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"maps"
 	"math/rand/v2"
@@ -134,7 +135,10 @@ func (f *Fetcher) fetch(l *list, place trust.CRLFetch) {
 		if err != nil {
 			return "", nil, err
 		}
-		return nameOfList(info, place.Fits(info)), info.Outdated, nil
+		// One that fits its address may clear the certificate that named that. One with a flaw may
+		// have more in its file, and takes no other's place.
+		rest := fmt.Sprintf("#%t-%t-%s", place.Fits(info), info.Flaw == "", info.ID)
+		return rest, info.Outdated, nil
 	})
 	if f.ctx.Err() == nil {
 		f.cfg.Notice("revocation list "+proto.Visible(place.URL), err)
