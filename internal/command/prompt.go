@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"runtime"
 	"strings"
 	"sync"
 	"time"
@@ -40,6 +41,7 @@ func (a *app) runSession(ctx context.Context, _ []string) error {
 		for _, p := range c.state.KnownPeers() {
 			s.desk.names.add(p.Name)
 		}
+		runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + keyThreads)
 		stop = s.terminal.StartEditing(a.Env, s.desk.editor())
 		defer stop() // also if it panics
 		a.out.onScreen(s.terminal)
@@ -59,6 +61,11 @@ const (
 	promptShort = "short"
 	promptLong  = "long"
 )
+
+// keyThreads are threads beside those that keep the processors busy, so that the
+// system gives a key its turn at once. The Go scheduler lets it wait until a
+// goroutine that decrypts a flood of messages has had its time.
+const keyThreads = 4
 
 // interactive reports whether a person types and sees all output.
 func (a *app) interactive() bool {

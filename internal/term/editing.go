@@ -35,6 +35,7 @@ func startEditing(d device, in io.Reader, out io.Writer, env func(string) string
 		editor: &editor{in: in, out: out, cfg: cfg, size: d.size, now: time.Now, looked: time.Now()}, device: d,
 		signals: make(chan os.Signal, 8), over: make(chan struct{}),
 	}
+	t.written.L = &t.mu
 	t.stop = sync.OnceFunc(t.finish)
 	t.soon = func(wait time.Duration, f func()) {
 		time.AfterFunc(wait, func() {

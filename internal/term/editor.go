@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"math"
 	"slices"
 	"sync"
 	"time"
@@ -47,8 +48,9 @@ type editor struct {
 	status  string       // below the prompt
 	ended   error        // why there is no more input
 
-	held    []output  // to be written with the next drawing
+	held    []output  // to be written when that is calm
 	heldLen int       // bytes in held
+	written sync.Cond // of held output; its lock is mu
 	calm    time.Time // until then nothing is drawn but for a key or a question
 	waits   bool      // a drawing at that time is under way
 
@@ -101,6 +103,7 @@ const (
 	maxSecret = 1 << 10 // longer than any PIN
 	maxAhead  = 4 << 20 // for the paste of a long file while its first lines are sent
 	maxHeld   = 64 << 10
+	maxDrawn  = 8 << 10 // of output in a drawing: the terminal must not be busy with it when a key comes
 )
 
 // Times without a drawing, but for keys and questions. A terminal has its new
@@ -157,6 +160,7 @@ func (e *editor) leaveOff(f *field, err error) {
 // begin is the part of read before the wait.
 func (e *editor) begin(f *field) {
 	e.change(func() {
+		e.takeHeld(math.MaxInt)
 		if e.ended != nil && (f.kind != promptField || len(e.ahead) == 0) {
 			f.done <- typed{err: e.ended}
 			return
@@ -174,10 +178,13 @@ func (e *editor) begin(f *field) {
 }
 
 // print writes whole lines above the line being typed, or holds them until the
-// next drawing.
+// next drawing. While too much is held, it waits.
 func (e *editor) print(text string, row func(n int) string) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	for e.heldLen > maxHeld {
+		e.written.Wait()
+	}
 	e.held = append(e.held, output{text, row})
 	e.heldLen += len(text)
 	e.drawOnceCalm()
@@ -186,29 +193,39 @@ func (e *editor) print(text string, row func(n int) string) {
 // drawOnceCalm draws now, or when that is calm. The lock is held.
 func (e *editor) drawOnceCalm() {
 	wait := e.calm.Sub(e.now())
-	switch {
-	case wait <= 0 || e.away || e.heldLen > maxHeld:
-		e.redraw(func() {})
-		if next := e.now().Add(drawEvery); next.After(e.calm) {
+	if wait <= 0 || e.away {
+		e.redraw(func() { e.takeHeld(maxDrawn) })
+		wait = drawEvery
+		if next := e.now().Add(wait); next.After(e.calm) {
 			e.calm = next
 		}
-	case !e.waits:
-		e.waits = true
-		e.soon(wait, func() {
-			e.mu.Lock()
-			defer e.mu.Unlock()
-			e.waits = false
-			e.drawOnceCalm()
-		})
+		if len(e.held) == 0 {
+			return
+		}
 	}
+	if e.waits {
+		return
+	}
+	e.waits = true
+	e.soon(wait, func() {
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		e.waits = false
+		e.drawOnceCalm()
+	})
 }
 
-// takeHeld writes the held output.
-func (e *editor) takeHeld() {
+// takeHeld writes held output, and no more of it once that is this many bytes.
+func (e *editor) takeHeld(most int) {
 	if len(e.held) == 0 {
 		return
 	}
-	for _, o := range e.held {
+	for taken := 0; len(e.held) > 0 && taken < most; {
+		o := e.held[0]
+		e.held[0] = output{}
+		e.held = e.held[1:]
+		taken += len(o.text)
+		e.heldLen -= len(o.text)
 		if o.row != nil {
 			e.mark.count(&e.buf, &e.painter, o.row)
 		}
@@ -216,9 +233,8 @@ func (e *editor) takeHeld() {
 		e.buf.WriteString(rows)
 		e.mark.passed(rows, &e.painter)
 	}
-	clear(e.held)
-	e.held, e.heldLen = e.held[:0], 0
 	e.newPrompts()
+	e.written.Broadcast()
 }
 
 // newPrompts asks for the prompts: the time in them may be new.
@@ -287,7 +303,7 @@ func (e *editor) leaveTerminal() {
 	}
 	e.measure()
 	e.painter.erase(&e.buf)
-	e.takeHeld()
+	e.takeHeld(math.MaxInt)
 	if len(e.fields) > 0 || e.kept != nil {
 		e.painter.leave(&e.buf, e.block())
 	}
@@ -341,15 +357,13 @@ func (e *editor) change(what func()) {
 // redraw is change with the lock held already.
 func (e *editor) redraw(what func()) {
 	if e.away {
-		e.takeHeld()
-		e.mark.freeze()
 		what()
+		e.mark.freeze()
 		e.flush()
 		return
 	}
 	e.measure()
 	e.painter.erase(&e.buf)
-	e.takeHeld()
 	what()
 	if e.dropped {
 		e.dropped = false

@@ -41,6 +41,7 @@ func newBench(t testing.TB, cols, rows int) *bench {
 		cfg: EditorConfig{Complete: completeWord, Dropped: "the rest is dropped\n"},
 	}
 	b.size = func() (int, int) { return b.vt.Cols, b.vt.Rows }
+	b.written.L = &b.mu
 	b.step = time.Second
 	b.now = func() time.Time { b.clock = b.clock.Add(b.step); return b.clock }
 	b.soon = func(_ time.Duration, f func()) { b.due = f }
@@ -77,9 +78,12 @@ func (b *bench) resized() {
 
 // passes lets time pass.
 func (b *bench) passes(d time.Duration) {
+	b.mu.Lock()
 	b.clock = b.clock.Add(d)
-	if due := b.due; due != nil {
-		b.due = nil
+	due := b.due
+	b.due = nil
+	b.mu.Unlock()
+	if due != nil {
 		due()
 	}
 }
@@ -529,7 +533,7 @@ func TestResizesInTurn(t *testing.T) {
 }
 
 // TestFlood: output that comes soon after other output waits for the next
-// drawing, which is also that of a key or a question. What waits is bounded.
+// drawing, or for a question. A key does not wait for it. What waits is bounded.
 func TestFlood(t *testing.T) {
 	start := func() *bench {
 		b := newBench(t, 20, 10)
@@ -555,6 +559,8 @@ func TestFlood(t *testing.T) {
 
 	b = start()
 	b.press("a")
+	b.shows("1\n> a|\nstatus")
+	b.passes(drawEvery)
 	b.shows("1\n-- 2 new --\n2\n3\n> a|\nstatus")
 	b = start()
 	b.begin(newField(questionField, fixed("Sure? ")))
@@ -564,15 +570,52 @@ func TestFlood(t *testing.T) {
 	b.shows("1\n-- 2 new --\n2\n3\n>\n|")
 	b.print("4\n", nil)
 	b.shows("1\n-- 2 new --\n2\n3\n>\n4\n|")
+
+	// A greater flood comes in pieces, and does not fill the memory.
 	b = start()
-	long := strings.Repeat("x", 19)
-	for n := 0; n <= maxHeld; n += 20 {
-		b.print(long+"\n", nil)
+	most := 0
+	b.out = writerFunc(func(drawn []byte) (int, error) {
+		most = max(most, len(drawn))
+		return b.vt.Write(drawn)
+	})
+	b.editor.resized()
+	long, want := strings.Repeat("x", 18), "1\n-- 2 new --\n2\n3\n"
+	done := make(chan struct{})
+	for n := 0; n < 3*maxHeld; n += 19 {
+		want += long + "\n"
 	}
-	if got := b.vt.Screen(); !strings.HasSuffix(got, long+"\n> |\nstatus") {
-		t.Errorf("the terminal shows\n%s", got)
+	go func() {
+		defer close(done)
+		for n := 0; n < 3*maxHeld; n += 19 {
+			b.print(long+"\n", nil)
+		}
+	}()
+	for over := false; !over; {
+		select {
+		case <-done:
+			over = true
+		default:
+		}
+		b.mu.Lock()
+		held, waits := b.heldLen, b.waits
+		b.mu.Unlock()
+		if held > maxHeld+len(long) || held > 0 && !waits {
+			t.Fatalf("%d bytes are held, and a drawing is to come: %v", held, waits)
+		}
+		b.passes(settled)
+	}
+	for range 3*maxHeld/maxDrawn + 1 {
+		b.passes(drawEvery)
+	}
+	b.shows(want + "> |\nstatus")
+	if most > maxDrawn+len(long)+100 { // with the prompt and the status
+		t.Errorf("%d bytes are drawn at once", most)
 	}
 }
+
+type writerFunc func(b []byte) (int, error)
+
+func (f writerFunc) Write(b []byte) (int, error) { return f(b) }
 
 // TestResizeTallerThanTheScreen: only the drawn part of a tall line is cleared.
 func TestResizeTallerThanTheScreen(t *testing.T) {

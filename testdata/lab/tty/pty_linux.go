@@ -102,6 +102,25 @@ func (p *PTY) Keys(keys string) {
 	}
 }
 
+// Echo types keys and returns the time until text is in the output.
+func (p *PTY) Echo(keys, text string) time.Duration {
+	p.T.Helper()
+	timer := time.AfterFunc(patience, func() { p.mu.Lock(); p.over = true; p.mu.Unlock(); p.cond.Broadcast() })
+	defer timer.Stop()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	from := p.text.Len()
+	start := time.Now()
+	p.Keys(keys)
+	for !bytes.Contains(p.text.Bytes()[from:], []byte(text)) {
+		if p.over {
+			p.T.Fatalf("%q does not come; shown was %q", text, p.text.Bytes()[from:])
+		}
+		p.cond.Wait()
+	}
+	return time.Since(start)
+}
+
 // All is the output so far.
 func (p *PTY) All() string {
 	p.mu.Lock()
