@@ -13,6 +13,7 @@ import (
 	"chatsecure/internal/fail"
 	"chatsecure/internal/history"
 	"chatsecure/proto"
+	"chatsecure/testdata/lab/wire"
 )
 
 // atPrompt makes a client one of a person at a prompt.
@@ -205,4 +206,99 @@ func TestPromptIsBounded(t *testing.T) {
 	}
 	alice.mustSend("room again", "bob")
 	bob.awaitText("room again")
+}
+
+// sleeper is a machine whose connection stays open and answers nothing: the relay keeps what comes
+// for it.
+type sleeper struct {
+	relay *wire.EvilRelay
+	held  []wire.EvilLine
+}
+
+// asleep sends tc's machine to sleep.
+func asleep(relay *wire.EvilRelay, tc *testClient) *sleeper {
+	s, id := &sleeper{relay: relay}, tc.Conn()
+	relay.Do(func() {
+		relay.Tamper = func(l wire.EvilLine) []wire.EvilLine {
+			if l.To.ID != id {
+				return honest(l)
+			}
+			s.held = append(s.held, l)
+			return nil
+		}
+		relay.DropAck = func(h *proto.Header) bool { return h.DstID == id }
+	})
+	return s
+}
+
+// wake hands over what has come, or drops it with the connection.
+func (s *sleeper) wake(dead *testClient) {
+	s.relay.Do(func() {
+		s.relay.Tamper, s.relay.DropAck = nil, nil
+		for _, l := range s.held {
+			if dead == nil {
+				s.relay.Forward(l)
+				s.relay.Ack(l)
+			}
+		}
+	})
+	if dead != nil {
+		hangUp(s.relay, dead)
+	}
+}
+
+// never checks that nothing of a client's has failed.
+func (tc *testClient) never(s history.Status) {
+	tc.t.Helper()
+	for _, ev := range tc.seen() {
+		if ev.Receipt != nil && ev.Receipt.Status == s {
+			tc.t.Errorf("%s: a message is %s: %+v", tc.Name(), s, *ev.Receipt)
+		}
+	}
+}
+
+// TestSleepingMachine: somebody's machine sleeps with its connection open. Messages to others go. Those to the
+// sleeper wait for any time, and arrive once and in order when the machine wakes or comes back.
+func TestSleepingMachine(t *testing.T) {
+	for _, c := range []struct {
+		what  string
+		comes bool // back over another connection
+	}{{"it wakes", false}, {"it comes back", true}} {
+		t.Run(c.what, func(t *testing.T) {
+			town, relay := evilTown(t, "alice", "bob", "carol")
+			soonAgain := func(cfg *client.Config) { cfg.Persistent, cfg.Again = true, 10*time.Millisecond }
+			alice, bob, carol := town.client("alice", soonAgain), town.client("bob", soonAgain), town.client("carol")
+			alice.mustSend("before", "bob")
+			alice.mustSettle(history.StatusRead)
+			sleeping, conn := asleep(relay, bob), bob.Conn()
+			ids := []string{alice.mustSend("one", "bob"), alice.mustSend("two", "bob"), alice.mustSend("three", "bob", "carol")}
+			alice.awaitStatus(ids[2], "carol", history.StatusRead)
+			carol.awaitText("three")
+			// The relay's ack does not come, and then no answer to the handshake.
+			alice.Inside().Tick(time.Now().Add(proto.AckTimeout + time.Second))
+			for tries := 0; tries < 3; {
+				tries = alice.Inside().Tick(time.Now().Add(proto.PhaseTimeout + time.Second)).Conns[conn].Tries
+			}
+			ids = append(ids, alice.mustSend("four", "bob"))
+			if told := alice.awaitStatus(ids[3], "bob", history.StatusPending); told.Reason != "bob is connected, but does not answer" {
+				t.Errorf("it waits: %s", told.Reason)
+			}
+			if _, err := alice.List(t.Context()); err != nil {
+				t.Error(err)
+			}
+			alice.Inside().Tick(time.Now().Add(24 * time.Hour))
+			if c.comes {
+				sleeping.wake(bob)
+			} else {
+				sleeping.wake(nil)
+			}
+			for _, id := range ids {
+				alice.awaitStatus(id, "bob", history.StatusRead)
+			}
+			if got := bob.texts(); !slices.Equal(got, []string{"before", "one", "two", "three", "four"}) {
+				t.Errorf("bob saw %q", got)
+			}
+			alice.never(history.StatusFailed)
+		})
+	}
 }

@@ -61,7 +61,7 @@ func TestDelegationIsRenewed(t *testing.T) {
 func TestAsleep(t *testing.T) {
 	town := newTown(t, "alice")
 	asked, typed := make(chan struct{}), make(chan struct{})
-	alice := town.client("alice", func(cfg *client.Config) {
+	alice := town.client("alice", atPrompt, func(cfg *client.Config) {
 		cfg.Renew = func(context.Context) (*state.Credential, error) {
 			close(asked)
 			<-typed

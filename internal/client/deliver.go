@@ -113,21 +113,31 @@ func (e *engine) orphan(pc *peerConn) {
 		d.since = now
 		pc.user.orphans = append(pc.user.orphans, d)
 		d.r.active--
+		if out := d.r.out; !out.held && d.r.waits() {
+			out.held = true
+			e.outbox.released(-1, -out.size)
+		}
 	}
 	pc.out.queue = nil
 }
 
 // adopt queues a user's waiting records for a connection that has proved
-// itself: those of an earlier connection with the same bundle, and those that
-// are queued for no other connection.
+// itself: those of an earlier connection with the same bundle, those that
+// are queued for no other connection, and those that another one has not got: it
+// may be dead, and these come before what is written later.
 func (e *engine) adopt(pc *peerConn) {
 	u := pc.user
-	if pc.takes != proto.TakesMessages || len(u.orphans) == 0 {
+	if pc.takes != proto.TakesMessages {
 		return
 	}
 	queued := make(map[*recipient]bool, len(pc.out.queue))
-	for _, d := range pc.out.queue {
+	for _, d := range pc.out.undelivered() {
 		queued[d.r] = true
+	}
+	add := func(d *delivery) {
+		queued[d.r] = true
+		d.r.active++
+		pc.out.queue = append(pc.out.queue, d)
 	}
 	var stay []*delivery
 	for _, d := range u.orphans {
@@ -136,14 +146,19 @@ func (e *engine) adopt(pc *peerConn) {
 			e.releaseIfDone(d.r.out)
 		case queued[d.r]:
 		case d.bundle == pc.bundle || d.r.active == 0:
-			queued[d.r] = true
-			d.r.active++
-			pc.out.queue = append(pc.out.queue, d)
+			add(d)
 		default:
 			stay = append(stay, d)
 		}
 	}
 	u.orphans = stay
+	for _, other := range e.connsOf(u) {
+		for _, d := range other.out.undelivered() {
+			if !queued[d.r] && d.r.waits() {
+				add(&delivery{r: d.r})
+			}
+		}
+	}
 	slices.SortStableFunc(pc.out.queue, func(a, b *delivery) int { return cmp.Compare(a.r.out.no, b.r.out.no) })
 }
 

@@ -164,7 +164,7 @@ func (o *outbox) tryAdd(out *outRecord) (room chan struct{}, err error) {
 	return nil, nil
 }
 
-// released tells that records have left the queue.
+// released tells that records have left the queue, or, below 0, come back.
 func (o *outbox) released(records, bytes int) {
 	o.mu.Lock()
 	o.records -= records

@@ -80,6 +80,11 @@ func (o *outgoing) last() uint64 { return o.base + uint64(len(o.sent)) }
 // seq returns a record that was sent and is not READ.
 func (o *outgoing) seq(n uint64) *delivery { return o.sent[n-o.base-1] }
 
+// undelivered returns what the connection has not got, as far as is known.
+func (o *outgoing) undelivered() []*delivery {
+	return slices.Concat(o.sent[o.delivered-o.base:], o.queue)
+}
+
 // restart takes back what was not READ, for the next conversation.
 func (o *outgoing) restart() {
 	*o = outgoing{queue: append(slices.Clone(o.sent), o.queue...)}

@@ -210,3 +210,41 @@ func TestRefusalThatMayPass(t *testing.T) {
 		}
 	}
 }
+
+// TestWhatComesBackCounts: records of a lost connection that nobody has got are PENDING again, and
+// leave so much less room for new ones.
+func TestWhatComesBackCounts(t *testing.T) {
+	e, pair, _ := stepEngine(t)
+	e.cfg.Persistent = true
+	client := &Client{cfg: *e.cfg, events: e.events, engine: e}
+	pc := e.connFor("00000000000000b0", pair.B.End.Name)
+	pc.takes = proto.TakesMessages
+	text := strings.Repeat("x", maxQueuedBytes/16)
+	fill := func() (n int) {
+		for ; n < 100; n++ {
+			if _, err := client.Send(t.Context(), []string{pc.name}, text); err != nil {
+				return n
+			}
+		}
+		return n
+	}
+	first := fill()
+	e.takeOutbox()
+	for _, d := range pc.out.move(len(pc.out.queue), pc.bundle) { // as sendBatch does
+		d.r.out.held = false
+		e.outbox.released(1, d.r.out.size)
+		e.reached(d.r, history.StatusSent, pc.id)
+	}
+	if first == 0 || first == 100 || e.outbox.bytes != 0 {
+		t.Fatalf("%d messages fill it, and %d bytes are left", first, e.outbox.bytes)
+	}
+	pc.out.restart()
+	e.dropConn(pc.id, "a test")
+	if more := fill(); more != 0 {
+		t.Errorf("%d more messages are taken", more)
+	}
+	e.failUser(pc.user, fail.Errorf(proto.CertificateRevoked, "no"))
+	if again := fill(); again != first {
+		t.Errorf("with all given up, %d messages are taken, want %d", again, first)
+	}
+}

@@ -16,7 +16,7 @@ type outRecord struct {
 	size   int      // about, in bytes, of the encoded record
 	names  []string // of a persistent client, until the engine has found their users
 	to     []*recipient
-	held   bool // counted in the outbox, until it is sent or given up
+	held   bool // counted in the outbox: it is not sent, or has come back, and is not given up
 }
 
 // recipient is one name's share of an outRecord.
@@ -39,6 +39,11 @@ type delivery struct {
 // over tells whether the record has its last status for this recipient.
 func (r *recipient) over() bool {
 	return r.status == history.StatusFailed || r.status == history.StatusRead
+}
+
+// waits tells whether the recipient has not got the record, and may get it.
+func (r *recipient) waits() bool {
+	return r.status != history.StatusFailed && !r.status.AtLeast(history.StatusDelivered)
 }
 
 // RecordOverhead is about the size of a record without its text.
@@ -83,7 +88,7 @@ func (e *engine) releaseIfDone(out *outRecord) {
 		return
 	}
 	for _, r := range out.to {
-		if r.active > 0 || r.status == history.StatusPending {
+		if r.active > 0 || r.waits() {
 			return
 		}
 	}
@@ -111,7 +116,7 @@ func (e *engine) reached(r *recipient, s history.Status, conn string) {
 
 // failed gives a record up for one recipient, once.
 func (e *engine) failed(r *recipient, reason *fail.Error) {
-	if r.status == history.StatusFailed || r.status.AtLeast(history.StatusDelivered) {
+	if !r.waits() {
 		return
 	}
 	r.user.counts.fail(r.status, reason)

@@ -55,6 +55,7 @@ type EvilConn struct {
 // EvilLine is one line on its way between two connections.
 type EvilLine struct {
 	From, To *EvilConn
+	Seq      uint64 // of the sender's line
 	Header   proto.Header
 	Body     []byte
 }
@@ -263,7 +264,7 @@ func (r *EvilRelay) take(c *EvilConn, seq uint64, h *proto.Header, body []byte) 
 				return
 			}
 		}
-		l := EvilLine{From: c, To: to, Header: *h, Body: body}
+		l := EvilLine{From: c, To: to, Seq: seq, Header: *h, Body: body}
 		out := []EvilLine{l}
 		if r.Tamper != nil {
 			out = r.Tamper(l)
@@ -272,9 +273,14 @@ func (r *EvilRelay) take(c *EvilConn, seq uint64, h *proto.Header, body []byte) 
 			r.Forward(l)
 		}
 		if r.DropAck == nil || !r.DropAck(h) {
-			r.Write(c, &proto.Header{Type: proto.TypeAck, DstID: h.DstID, Answers: &seq}, nil)
+			r.Ack(l)
 		}
 	}
+}
+
+// Ack tells the sender of a line that it was passed on. mu is held.
+func (r *EvilRelay) Ack(l EvilLine) {
+	r.Write(l.From, &proto.Header{Type: proto.TypeAck, DstID: l.To.ID, Answers: &l.Seq}, nil)
 }
 
 // Named returns a connection of that name. Its absence fails the test. mu is held.
