@@ -160,6 +160,7 @@ func everyCommand(w *town.Town) []tried {
 		{[]string{"release"}, 0, true, false},
 		{[]string{"doctor"}, 0, false, false},
 		{[]string{"completion", "bash"}, 0, false, false},
+		{[]string{"init"}, 0, false, false},
 	}
 }
 
