@@ -67,7 +67,8 @@ type ReceiptChange struct {
 	To     string // name
 	Conn   string // the connection that reached it, if one did
 	Status history.Status
-	Reason string // FAILED
+	Reason string      // FAILED
+	Err    *fail.Error // FAILED: the reason with its cause
 }
 
 // PeerChange tells that a known user's connection came, left, proved itself or

@@ -131,7 +131,7 @@ func (e *engine) failed(r *recipient, reason *fail.Error) {
 func (e *engine) report(r *recipient, conn string) {
 	change := &ReceiptChange{ID: r.out.record.ID, No: r.out.no, To: r.user.shown, Conn: conn, Status: r.status}
 	if r.reason != nil {
-		change.Reason = r.reason.Message
+		change.Reason, change.Err = r.reason.Message, r.reason
 	}
 	e.event(Event{Type: EventReceipt, Receipt: change})
 }

@@ -60,28 +60,46 @@ func (a asker) ConfirmRelay(ctx context.Context, addr, fingerprint string) (bool
 // ConfirmPeer asks about an unknown person before the first message to a name.
 func (a asker) ConfirmPeer(ctx context.Context, name string, p *trust.Person) (bool, error) {
 	who := proto.Visible(name)
-	return a.confirm(ctx, who+" is new here, and proves to be:\n"+
-		fields(trust.CertificateText(p.Leaf)+factsText(p, a.opt.advice("-ca-bundle"), false)+alikeText(a.state.Alike(name, p), p))+
+	text, shown := who+" is new here, and proves to be:\n", trust.CertificateText(p.Leaf)
+	digits := "For certainty compare all 64 digits: client whois " + who + " here, client card there.\n"
+	asked := a.asked.Load()
+	if asked != nil { // no command of the prompt shows them
+		digits = "For certainty compare all 64 digits with those of client card there:\n" + proto.FormatHash(p.Identity) + "\n"
+	}
+	if asked != nil && !asked.introduce(p) {
+		text, shown = who+" is new here, and proves to be "+proto.Quote(trust.SubjectName(p.Leaf))+": the certificate is above.\n", ""
+	}
+	return a.confirm(ctx, text+fields(shown+factsText(p, a.opt.advice("-ca-bundle"), false)+alikeText(a.state.Alike(name, p), p))+
 		"A yes means: "+who+" is this identity from now on, and any other is refused.\n"+
-		"For certainty compare all 64 digits: client whois "+who+" here, client card there.\n", "Is this the "+who+" you mean? (y/n) ")
+		digits, "Is this the "+who+" you mean? (y/n) ")
 }
 
 // confirm asks the person. Without one the answer is no.
-func (a asker) confirm(ctx context.Context, text, question string) (bool, error) {
+func (a asker) confirm(ctx context.Context, text, last string) (bool, error) {
+	if q := a.asked.Load(); q != nil {
+		got := q.ask(ctx, &question{text: text, last: last})
+		return got.yes, got.err
+	}
 	t := a.person()
 	if t == nil {
 		return false, nil
 	}
-	return t.Confirm(ctx, text, question)
+	return t.Confirm(ctx, text, last)
 }
 
 // askPIN returns a card.Options.PIN that asks at t.
-func askPIN(t *term.Terminal) func(context.Context, card.PINRequest) ([]byte, error) {
+func (a *app) askPIN(t *term.Terminal) func(context.Context, card.PINRequest) ([]byte, error) {
 	return func(ctx context.Context, req card.PINRequest) ([]byte, error) {
+		warning, last := "", "PIN of "+proto.Visible(req.Card)+": "
 		if w := req.Warning(); w != "" {
-			t.Print(sentence("notice", w) + "\n")
+			warning = sentence("notice", w) + "\n"
 		}
-		return t.Secret(ctx, "PIN of "+proto.Visible(req.Card)+": ")
+		if q := a.asked.Load(); q != nil {
+			got := q.ask(ctx, &question{text: warning, last: last, secret: true})
+			return got.secret, got.err
+		}
+		t.Print(warning)
+		return t.Secret(ctx, last)
 	}
 }
 

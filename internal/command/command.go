@@ -48,7 +48,8 @@ type app struct {
 	tty     *term.Terminal // the terminal of the person, once somebody was asked; see person
 	noTTY   bool           // there is no terminal
 
-	signal atomic.Int32 // number of the signal that ended the run, or 0
+	asked  atomic.Pointer[questions] // of the prompt, while there is one
+	signal atomic.Int32              // number of the signal that ended the run, or 0
 }
 
 // statusError is an exit status whose error has been written already.

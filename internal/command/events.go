@@ -50,6 +50,7 @@ type presenter struct {
 	people bool                       // tells who comes and goes
 	quiet  func(name string) bool     // of these people that is not told, but with -v; nil: of none
 	quoted func(id string) string     // names a message; nil: its id does
+	met    func(*trust.Person) bool   // notes that a certificate is shown; may be nil
 
 	flood  flood
 	lost   bool                       // the relay is
@@ -142,6 +143,9 @@ func (p *presenter) tell(ev *client.Event) {
 		p.out.notice("messages of %s may be missing: %s", p.shortName(ev.Gap.Name, ev.Gap.Conn), proto.Visible(ev.Gap.Reason))
 	case ev.Err != nil && ev.Type == client.EventLost:
 		p.out.notice("%s; trying again", proto.Visible(ev.Err.Message))
+		if refusedIn(ev) != nil {
+			p.advise(ev.Err)
+		}
 	case ev.Err != nil:
 		p.fail(ev.Err)
 	case ev.Type == client.EventBack:
@@ -157,6 +161,7 @@ func (p *presenter) receipt(r *client.ReceiptChange) {
 	switch {
 	case p.look == promptLook && r.Status == history.StatusFailed:
 		p.out.notice("%s to %s FAILED: %s", p.quote(r.ID), proto.Visible(r.To), proto.Visible(r.Reason))
+		p.advise(r.Err)
 	case p.look == promptLook || r.Status == history.StatusFailed:
 		p.out.detail("message %s to %s is %s", r.ID, proto.Visible(r.To), r.Status)
 	}
@@ -168,6 +173,15 @@ func (p *presenter) fail(err error) {
 	if fail.AsError(err).Code != proto.Card {
 		// A failed renewal is tried again. If it stays impossible, the client ends.
 		p.worst = fail.MostSevere(p.worst, exit)
+	}
+}
+
+// advise writes the hint of an error at the prompt. err may be nil.
+func (p *presenter) advise(err *fail.Error) {
+	if p.look == promptLook && err != nil && !p.out.quiet {
+		if hint := p.out.hint(err); hint != "" {
+			p.out.say(hint)
+		}
 	}
 }
 
@@ -194,7 +208,7 @@ func (p *presenter) peer(c *client.PeerChange) {
 	case c.What == whatRefused:
 		text, loud = who+" is refused: "+proto.Visible(c.Reason), true
 		if c.Refused != nil {
-			text += "; if it is the right one, by another way: " + p.out.advice(c.Refused.Accept())
+			text += "; if it is the right one, by another way: " + p.out.words(c.Refused.Accept())
 		}
 	case c.What == whatRenewed:
 		text, loud = who+" has a renewed card, of the same person", true
@@ -332,6 +346,9 @@ func (p *presenter) introduce(m *client.Message) {
 	}
 	if p.look != promptLook {
 		p.out.notice("%s is new here, and proves to be:", proto.Visible(m.From))
+	}
+	if p.met != nil {
+		p.met(m.Person)
 	}
 	p.out.say(personText(m.Person))
 }

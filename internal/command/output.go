@@ -25,6 +25,7 @@ const outBuffer = 64 << 10
 // called from any goroutine.
 type display struct {
 	json, quiet, verbose bool
+	bell                 bool // with every message, see term.Terminal.Bell
 	advice               func(hint string) string
 	now                  func() time.Time
 
@@ -42,7 +43,7 @@ type display struct {
 
 func newDisplay(sys System, opt options) *display {
 	d := &display{
-		json: opt.json, quiet: opt.quiet, verbose: opt.verbose, advice: opt.advice, now: sys.Now,
+		json: opt.json, quiet: opt.quiet, verbose: opt.verbose, bell: opt.bell, advice: opt.advice, now: sys.Now,
 		out: bufio.NewWriterSize(sys.Stdout, outBuffer), err: sys.Stderr, outCols: columns(sys.Stdout), errCols: columns(sys.Stderr),
 	}
 	d.told = sync.NewCond(&d.mu)
@@ -72,10 +73,26 @@ func rows(s string, cols int) string {
 	return term.Unwrapped(s)
 }
 
+// unseen is the time without a key after which a message at the prompt is marked as new.
+const unseen = 5 * time.Second
+
 // message writes a message of somebody as data: its head, which must be safe to
-// show, and its text.
+// show, and its text. At the prompt it rings, and is marked for a person who does not look.
 func (d *display) message(head, text string) {
-	d.line(head + term.Hang + messageText(text))
+	line := head + term.Hang + messageText(text) + "\n"
+	d.mu.Lock()
+	screen := d.screen
+	d.mu.Unlock()
+	switch {
+	case screen == nil:
+		d.text(line)
+		return
+	case screen.Away(unseen):
+		screen.PrintMarked(line, func(n int) string { return fmt.Sprintf("-- %d new --", n) })
+	default:
+		screen.Print(line)
+	}
+	screen.Bell(d.bell)
 }
 
 // line writes a line of data, given without its newline.
@@ -263,14 +280,31 @@ func (d *display) fail(err error) int {
 	e, exit := fail.AsError(err), fail.ExitStatus(err)
 	var b strings.Builder
 	b.WriteString(d.in(term.Alarm, sentence("error", e.Message)) + "\n")
-	if hint := d.advice(e.Advice()); hint != "" {
-		b.WriteString(sentence("hint", hint) + "\n")
-	}
+	b.WriteString(d.hint(e))
 	if d.json {
 		d.object(errorObject{d.head("error"), e.Code, exit, e.Message})
 	}
 	d.say(b.String())
 	return exit
+}
+
+// hint is the line with the advice of an error, if there is any.
+func (d *display) hint(e *fail.Error) string {
+	if hint := d.words(e.Advice()); hint != "" {
+		return sentence("hint", hint) + "\n"
+	}
+	return ""
+}
+
+// words puts advice for a command line into the words of where it is read.
+func (d *display) words(advice string) string {
+	d.mu.Lock()
+	atPrompt := d.screen != nil
+	d.mu.Unlock()
+	if atPrompt {
+		return promptAdvice(advice)
+	}
+	return d.advice(advice)
 }
 
 // in returns a text in a style, for a terminal with colour.

@@ -13,6 +13,7 @@ import (
 	"chatsecure/internal/client"
 	"chatsecure/internal/fail"
 	"chatsecure/internal/history"
+	"chatsecure/internal/state"
 	"chatsecure/internal/term"
 	"chatsecure/proto"
 )
@@ -33,11 +34,16 @@ func (a *app) runSession(ctx context.Context, _ []string) error {
 	}
 	s := newPromptRun(a.out, c, a.opt.timeout, a.Now)
 	s.history = historyIn(c.state)
+	s.trust = func(args []string) error {
+		return a.trustIn(func() (*state.State, error) { return c.state, nil }, args)
+	}
 	stop := func() {}
 	if interactive {
 		s.atTerminal(a.person())
 		s.long = a.opt.prompt == promptLong || term.IsDumb(a.Env)
 		s.quiet = func(name string) bool { k, ok := c.state.KnownPeer(proto.FoldName(name)); return ok && k.Accepted }
+		a.asked.Store(&s.questions)
+		defer a.asked.Store(nil)
 		for _, p := range c.state.KnownPeers() {
 			s.desk.names.add(p.Name)
 		}
@@ -49,6 +55,7 @@ func (a *app) runSession(ctx context.Context, _ []string) error {
 		s.lines = a.input()
 	}
 	err = s.run(ctx)
+	s.questions.close()
 	stop()
 	err = errors.Join(err, c.leave(closeWait))
 	<-s.presented
@@ -77,15 +84,18 @@ func (a *app) interactive() bool {
 type promptRun struct {
 	presenter // owned by the goroutine that shows events, once run has begun
 
-	history  historySource
-	now      func() time.Time
-	patience time.Duration
-	terminal *term.Terminal // the prompt, or nil for a pipe
-	long     bool           // the prompt is the original's
-	desk     desk           // names and receipts for the terminal
-	lines    lineSource     // of the pipe
-	failed   int            // exit status of the most severe failure of a line
-	sent     bool           // a message was sent
+	history   historySource
+	now       func() time.Time
+	patience  time.Duration
+	terminal  *term.Terminal // the prompt, or nil for a pipe
+	long      bool           // the prompt is the original's
+	desk      desk           // names and receipts for the terminal
+	questions questions      // to the person
+	refusals  refusals
+	trust     func(args []string) error // is the command trust
+	lines     lineSource                // of the pipe
+	failed    int                       // exit status of the most severe failure of a line
+	sent      bool                      // a message was sent
 
 	answers sync.WaitGroup // of the questions that are open
 	open    chan struct{}  // has one element for each of them
@@ -103,7 +113,7 @@ func newPromptRun(out *display, c talker, patience time.Duration, now func() tim
 
 // atTerminal makes it the prompt of a person.
 func (s *promptRun) atTerminal(t *term.Terminal) {
-	s.terminal, s.people, s.quoted = t, true, s.desk.progress.quoted
+	s.terminal, s.people, s.quoted, s.met = t, true, s.desk.progress.quoted, s.questions.introduce
 }
 
 // errQuit ends the session at the wish of the person.
@@ -181,6 +191,7 @@ func (s *promptRun) nextEvents() ([]client.Event, error) {
 		if r := events[i].Receipt; r != nil {
 			s.out.awaitSent(r.No)
 		}
+		s.refusals.note(refusedIn(&events[i]))
 	}
 	if s.terminal != nil {
 		s.desk.note(s.terminal, events)
@@ -219,6 +230,9 @@ func (s *promptRun) readAll(ctx context.Context) error {
 			}
 			if err != nil {
 				s.failed = fail.MostSevere(s.failed, s.out.fail(err))
+				if s.isText(line.text) {
+					s.terminal.Keep(line.text)
+				}
 			}
 			s.out.flush()
 		}
@@ -229,12 +243,17 @@ func (s *promptRun) nextLines(ctx context.Context) ([]inputLine, error) {
 	if s.terminal == nil {
 		return s.lines.wait(ctx)
 	}
-	typed, err := s.terminal.Prompt(ctx, s.prompt)
+	typed, err := s.typed(ctx)
 	if err != nil && !errors.Is(err, term.ErrLineTooLong) {
 		return nil, err
 	}
 	line := checkLine(0, []byte(typed.Text), err != nil)
 	return []inputLine{line}, nil
+}
+
+// isText reports whether a line that was refused at the terminal was not meant to be a command. It must not be lost.
+func (s *promptRun) isText(line string) bool {
+	return s.terminal != nil && (strings.Contains(line, "\n") || s.desk.talksTo() != nil && !strings.HasPrefix(line, "/"))
 }
 
 // prompt is the original's with the time and oneself, or short. Both name those whom bare lines go to.
@@ -294,6 +313,14 @@ func (s *promptRun) execute(ctx context.Context, line string) error {
 		})
 	case "to":
 		return s.to(c.names)
+	case "trust":
+		args, err := s.refusals.whole(c.args)
+		if err != nil {
+			return err
+		}
+		return s.trust(args)
+	case "pin":
+		return s.pin(ctx)
 	case "say":
 		return s.say(ctx, c)
 	}
@@ -346,6 +373,7 @@ func (s *promptRun) to(names []string) error {
 	if err := notOneself(s.c.Name(), names); err != nil {
 		return err
 	}
+	s.desk.names.add(names...)
 	s.desk.current.Store(&names)
 	return nil
 }
@@ -379,6 +407,7 @@ func (s *promptRun) say(ctx context.Context, c promptCommand) error {
 	}
 	s.sent = true
 	if s.terminal != nil {
+		s.desk.names.add(names...)
 		s.terminal.SetStatus(s.desk.progress.sent(id, names, c.text))
 	}
 	if s.out.json {

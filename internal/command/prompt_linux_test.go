@@ -26,7 +26,7 @@ func TestAtATerminal(t *testing.T) {
 	bob := w.Receive("bob", "-n", "1")
 
 	p := tty.OpenPTY(t)
-	cmd := w.Client("", "-card", tokens.URI("alice"), "-state", w.Path("state-alice"), "-accept-new=false", "-batch=false")
+	cmd := w.Client("", "-card", tokens.URI("alice"), "-state", w.Path("state-alice"), "-accept-new=false", "-batch=false", "-prompt", "long")
 	p.Control(cmd)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = p.Slave, p.Slave, p.Slave
 	if err := cmd.Start(); err != nil {

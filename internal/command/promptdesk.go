@@ -175,22 +175,24 @@ type roster struct {
 	names map[string]string // as their owners write them, by folded name
 }
 
-// add adds a name.
-func (r *roster) add(name string) {
-	if proto.CheckName(name) != nil {
-		return
-	}
-	folded := proto.FoldName(name)
+// add adds names.
+func (r *roster) add(names ...string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.names == nil {
-		r.names = make(map[string]string)
+	for _, name := range names {
+		if proto.CheckName(name) != nil {
+			continue
+		}
+		folded := proto.FoldName(name)
+		if r.names == nil {
+			r.names = make(map[string]string)
+		}
+		old, known := r.names[folded]
+		if known && (name == folded || name == old) || !known && len(r.names) >= maxRoster {
+			continue
+		}
+		r.names[folded] = name
 	}
-	old, known := r.names[folded]
-	if known && (name == folded || name == old) || !known && len(r.names) >= maxRoster {
-		return
-	}
-	r.names[folded] = name
 }
 
 // has reports whether a name is there, in any case.

@@ -23,7 +23,8 @@ type promptCommand struct {
 var promptVerbs = map[string]struct {
 	most  int
 	slash bool
-}{"list": {}, "help": {}, "quit": {}, "exit": {}, "whois": {most: 1}, "history": {most: 1}, "to": {proto.MaxRecipients, true}}
+}{"list": {}, "help": {}, "quit": {}, "exit": {}, "whois": {most: 1}, "history": {most: 1}, "to": {proto.MaxRecipients, true},
+	"trust": {most: 3}, "pin": {slash: true}}
 
 // bareWords are commands as whole lines. In a conversation a slash tells them from a message.
 var bareWords = []string{"list", "help", "history", "quit", "exit"}
@@ -128,6 +129,9 @@ func parseVerb(words []string, slash bool) (c promptCommand, err error) {
 		return c, promptError("%s takes no %q", c.verb, c.args[verb.most])
 	}
 	for _, name := range c.args {
+		if c.verb == "trust" {
+			break // it takes more than names
+		}
 		if err := proto.CheckName(name); err != nil {
 			return c, promptError("%q is not a name: %v", name, err)
 		}
@@ -156,5 +160,6 @@ john: hello there
 '/to john', or 'john:' alone, makes john the one whom lines without a name
 go to; '/to' ends that. Commands begin with a slash then: /list, /help,
 /history, /whois, /quit; '//text' says '/text'.
-'/quit' or 'exit' leaves.
+'/trust' shows whom you know; '/trust accept', 'block', 'unblock' or 'forget',
+and the name, change that. '/quit' or 'exit' leaves.
 `

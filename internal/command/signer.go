@@ -127,7 +127,7 @@ func (a *app) cardOptions() card.Options {
 	if a.opt.pinFile != "" {
 		opt.PIN = card.PINFile(a.opt.pinFile, opt.Notice)
 	} else if t := a.person(); t != nil {
-		opt.PIN = askPIN(t)
+		opt.PIN = a.askPIN(t)
 	}
 	return opt
 }

@@ -25,13 +25,21 @@ type trustObject struct {
 // runTrust lists and changes the known relays and people.
 func runTrust(a *app, _ context.Context, args []string) error {
 	if len(args) == 0 {
-		state, err := a.readState()
+		return a.trustIn(a.readState, args)
+	}
+	return a.trustIn(a.openState, args)
+}
+
+// trustIn lists and changes those of a state directory.
+func (a *app) trustIn(open func() (*state.State, error), args []string) error {
+	if len(args) == 0 {
+		state, err := open()
 		if err == nil {
 			showTrust(a.out, state)
 		}
 		return err
 	}
-	said, err := changeTrust(a.openState, args)
+	said, err := changeTrust(open, args)
 	if err == nil {
 		a.out.notice("%s", said)
 	}

@@ -177,6 +177,26 @@ func (e *editor) begin(f *field) {
 	})
 }
 
+// keep makes a text the line of the next prompt.
+func (e *editor) keep(text string) {
+	e.change(func() {
+		e.kept = newField(promptField, fixed(""))
+		e.kept.line.set(text)
+	})
+}
+
+// isTyping reports whether the line of the prompt has been begun.
+func (e *editor) isTyping() bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, f := range append(slices.Clone(e.fields), e.kept) {
+		if f != nil && f.kind == promptField && len(f.line.text) > 0 {
+			return true
+		}
+	}
+	return len(e.ahead) > 0
+}
+
 // print writes whole lines above the line being typed, or holds them until the
 // next drawing. While too much is held, it waits.
 func (e *editor) print(text string, row func(n int) string) {

@@ -142,6 +142,20 @@ func (t *Terminal) Prompt(ctx context.Context, prompt func() string) (Line, erro
 	return Line{string(got.line), got.pasted}, got.err
 }
 
+// Keep makes a text the line of the next Prompt, to be changed or sent again.
+func (t *Terminal) Keep(text string) {
+	if e := t.editing.Load(); e != nil {
+		e.keep(text)
+	}
+}
+
+// Typing reports whether the line of the prompt has been begun. Without an editor
+// nothing is known of that.
+func (t *Terminal) Typing() bool {
+	e := t.editing.Load()
+	return e != nil && e.isTyping()
+}
+
 // Question asks for a line that is an answer.
 func (t *Terminal) Question(ctx context.Context, prompt string) (string, error) {
 	got := t.ask(ctx, questionField, t.lastRow(prompt))
@@ -205,14 +219,22 @@ func (t *Terminal) Confirm(ctx context.Context, text, question string) (bool, er
 		if err != nil {
 			return false, err
 		}
-		switch strings.ToLower(strings.TrimSpace(answer)) {
-		case "y", "yes", "s", "sim":
-			return true, nil
-		case "n", "no", "não", "nao":
-			return false, nil
+		if yes, no := IsYes(answer); yes || no {
+			return yes, nil
 		}
 	}
 	return false, nil
+}
+
+// IsYes reports whether an answer is a yes, or a no. It may be neither.
+func IsYes(answer string) (yes, no bool) {
+	switch strings.ToLower(strings.TrimSpace(answer)) {
+	case "y", "yes", "s", "sim":
+		return true, false
+	case "n", "no", "não", "nao":
+		return false, true
+	}
+	return false, false
 }
 
 // StartEditing gives the terminal to an editor until stop is called. It is called

@@ -1,0 +1,179 @@
+package command
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"sync"
+
+	"chatsecure/crypto/trust"
+	"chatsecure/internal/fail"
+	"chatsecure/internal/term"
+	"chatsecure/proto"
+)
+
+// maxQuestions bounds the questions that wait for the person.
+const maxQuestions = 16
+
+// questions are those to the person at the prompt. One is asked where a line begins, and takes a yes or
+// no and nothing else: what is typed for somebody else goes there. A secret is typed only after /pin.
+// Its methods may be called from any goroutine.
+type questions struct {
+	mu         sync.Mutex // guards the fields below
+	open       []*question
+	changed    func() // wakes the prompt
+	over       bool
+	introduced [][32]byte // the people whose certificates have been shown, the last ones
+}
+
+// question waits for its answer.
+type question struct {
+	text   string        // that comes before it
+	last   string        // its last row
+	secret bool          // its answer is a PIN
+	shown  bool          // owned by the goroutine of the prompt
+	answer chan answered // capacity 1
+}
+
+type answered struct {
+	yes    bool
+	secret []byte
+	err    error
+}
+
+// errNobodyAsked ends a question that the person does not get.
+var errNobodyAsked = &fail.Error{Code: proto.Internal, Message: "the question was not answered", Hint: "answer it when it is asked again"}
+
+// ask puts a question and waits for the answer.
+func (q *questions) ask(ctx context.Context, a *question) answered {
+	a.answer = make(chan answered, 1)
+	q.mu.Lock()
+	if q.over || len(q.open) == maxQuestions {
+		q.mu.Unlock()
+		return answered{err: errNobodyAsked}
+	}
+	q.open = append(q.open, a)
+	q.wake()
+	q.mu.Unlock()
+	select {
+	case got := <-a.answer:
+		return got
+	case <-ctx.Done():
+		q.end(a, answered{})
+		return answered{err: ctx.Err()}
+	}
+}
+
+// wake tells the prompt that the questions have changed. The lock is held.
+func (q *questions) wake() {
+	if q.changed != nil {
+		q.changed()
+	}
+}
+
+// end gives the answer to a question. It returns false if the question is over.
+func (q *questions) end(a *question, got answered) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	at := slices.Index(q.open, a)
+	if at < 0 {
+		return false
+	}
+	q.open = slices.Delete(q.open, at, at+1)
+	a.answer <- got
+	q.wake()
+	return true
+}
+
+// close ends all questions, and those to come.
+func (q *questions) close() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.over = true
+	for _, a := range q.open {
+		a.answer <- answered{err: errNobodyAsked}
+	}
+	q.open = nil
+}
+
+// first returns the question that is next, of yes and no or for a secret, or nil. changed is called
+// when that may be another.
+func (q *questions) first(secret bool, changed func()) *question {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if changed != nil {
+		q.changed = changed
+	}
+	if at := slices.IndexFunc(q.open, func(a *question) bool { return a.secret == secret }); at >= 0 {
+		return q.open[at]
+	}
+	return nil
+}
+
+// introduce notes that a person's certificate is shown. It returns false if that was done before.
+func (q *questions) introduce(p *trust.Person) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if slices.Contains(q.introduced, p.Identity) {
+		return false
+	}
+	q.introduced = append(q.introduced[max(0, len(q.introduced)-maxSayings):], p.Identity)
+	return true
+}
+
+// typed waits for a line at the terminal that is no answer to a question.
+func (s *promptRun) typed(ctx context.Context) (term.Line, error) {
+	for {
+		waiting, wake := context.WithCancel(ctx)
+		asked := s.questions.first(false, wake)
+		pin := s.questions.first(true, nil)
+		typing := s.terminal.Typing()
+		var status []string
+		if asked != nil && typing {
+			status = append(status, "Enter on an empty line gets the question: "+strings.TrimSpace(asked.last))
+			asked = nil
+		}
+		if pin != nil {
+			status = append(status, "/pin gets the question: "+strings.TrimSpace(pin.last))
+		}
+		if len(status) > 0 {
+			s.terminal.SetStatus(strings.Join(status, "; "))
+		}
+		prompt := s.prompt
+		if asked != nil {
+			if !asked.shown {
+				asked.shown = true
+				s.terminal.Print(asked.text)
+			}
+			prompt = func() string { return asked.last }
+		}
+		line, err := s.terminal.Prompt(waiting, prompt)
+		woken := waiting.Err() != nil && ctx.Err() == nil
+		wake()
+		if err != nil && woken {
+			continue
+		}
+		yes, no := term.IsYes(line.Text)
+		if err != nil || asked == nil || line.Pasted || !yes && !no {
+			return line, err
+		}
+		if !s.questions.end(asked, answered{yes: yes}) {
+			s.out.notice("that question is over")
+		}
+	}
+}
+
+// pin asks for the PIN that a card waits for.
+func (s *promptRun) pin(ctx context.Context) error {
+	asked := s.questions.first(true, nil)
+	if asked == nil || s.terminal == nil {
+		return promptError("no card waits for its PIN")
+	}
+	s.terminal.Print(asked.text)
+	secret, err := s.terminal.Secret(ctx, asked.last)
+	if !s.questions.end(asked, answered{secret: secret, err: err}) {
+		clear(secret)
+		s.out.notice("that question is over")
+	}
+	return nil
+}

@@ -1,0 +1,262 @@
+package command
+
+import (
+	"context"
+	"os"
+	"runtime"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"chatsecure/internal/client"
+	"chatsecure/internal/state"
+	"chatsecure/internal/term"
+	"chatsecure/testdata/lab/tty"
+)
+
+// sitting is a person at the short prompt, on an emulator.
+type sitting struct {
+	t      *testing.T
+	c      *fakeTalker
+	s      *promptRun
+	out    *strip
+	typist *os.File
+	ended  chan error
+}
+
+func sitDown(t *testing.T) *sitting {
+	t.Helper()
+	p := &sitting{t: t, c: newFakeTalker(), ended: make(chan error, 1)}
+	p.out = &strip{vt: tty.NewEmulator(t, 80, 60, func(r rune) int { return term.TextWidth(string(r)) })}
+	var keys *os.File
+	keys, p.typist = tty.Pipe(t)
+	terminal := term.NewOf(keys, p.out, nil)
+	a := &app{System: System{Now: fixedNow}, tty: terminal}
+	a.out = newDisplay(a.System, a.opt)
+	a.out.onScreen(terminal)
+	p.s = newPromptRun(a.out, p.c, time.Minute, a.Now)
+	p.s.atTerminal(terminal)
+	stop := terminal.StartEditing(func(name string) string { return map[string]string{"TERM": "xterm", "NO_COLOR": "1"}[name] }, p.s.desk.editor())
+	t.Cleanup(stop)
+	go func() { p.ended <- p.s.run(context.Background()) }()
+	return p
+}
+
+func (p *sitting) types(keys string) {
+	p.t.Helper()
+	if _, err := p.typist.WriteString(keys); err != nil {
+		p.t.Fatal(err)
+	}
+}
+
+// shows waits until the screen ends with a text; the cursor is a bar.
+func (p *sitting) shows(end string) {
+	p.t.Helper()
+	for deadline := time.Now().Add(20 * time.Second); !strings.HasSuffix(p.out.screen(), end); runtime.Gosched() { // the screen is the barrier
+		if time.Now().After(deadline) {
+			p.t.Fatalf("the screen does not end with\n%s\nbut shows\n%s", end, p.out.screen())
+		}
+	}
+}
+
+// sends checks the messages that were sent, and forgets them.
+func (p *sitting) sends(want ...fakeSent) {
+	p.t.Helper()
+	p.c.mu.Lock()
+	defer p.c.mu.Unlock()
+	if !slices.EqualFunc(p.c.sent, want, func(a, b fakeSent) bool { return a.text == b.text && slices.Equal(a.names, b.names) }) {
+		p.t.Errorf("sent was %v, want %v", p.c.sent, want)
+	}
+	p.c.sent = nil
+}
+
+func (p *sitting) leaves() {
+	p.t.Helper()
+	p.types("\x15/quit\r")
+	if err := <-p.ended; err != nil {
+		p.t.Error(err)
+	}
+}
+
+// TestQuestionTakesNothingElse: a question waits for an empty line, takes a yes or no, and lets all other lines go
+// where they are meant to go.
+func TestQuestionTakesNothingElse(t *testing.T) {
+	p := sitDown(t)
+	ask := func(ctx context.Context, q *question) <-chan answered {
+		got := make(chan answered, 1)
+		go func() { got <- p.s.questions.ask(ctx, q) }()
+		return got
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	p.types("bob: yes, hal")
+	p.shows("> bob: yes, hal|")
+	got := ask(ctx, &question{text: "Dave is new.\n", last: "Is this the dave you mean? (y/n) "})
+	p.shows("> bob: yes, hal|\nEnter on an empty line gets the question: Is this the dave you mean? (y/n)")
+	p.types("f\r")
+	p.shows("> bob: yes, half\nDave is new.\nIs this the dave you mean? (y/n) |")
+	p.sends(fakeSent{[]string{"bob"}, "yes, half"})
+	p.types("carol: y\rperhaps\r")
+	p.shows("client: error: there is no command \"perhaps\"\nclient: hint: /help shows what can be typed\nIs this the dave you mean? (y/n) |")
+	p.sends(fakeSent{[]string{"carol"}, "y"})
+	p.types("\x1b[200~y\x1b[201~\r") // a paste is no answer
+	p.shows("client: error: there is no command \"y\"\nclient: hint: /help shows what can be typed\nIs this the dave you mean? (y/n) |")
+	second := ask(ctx, &question{text: "Eve is new.\n", last: "Is this the eve you mean? (y/n) "})
+	p.types("y\r")
+	p.shows("(y/n) y\nEve is new.\nIs this the eve you mean? (y/n) |")
+	if a := <-got; !a.yes || a.err != nil {
+		t.Errorf("the answer is %+v", a)
+	}
+	p.types("NO\r")
+	p.shows("(y/n) NO\n> |")
+	if a := <-second; a.yes || a.err != nil {
+		t.Errorf("the answer is %+v", a)
+	}
+
+	// A question that is over leaves the prompt.
+	got = ask(ctx, &question{text: "Fay is new.\n", last: "Is this the fay you mean? (y/n) "})
+	p.shows("Is this the fay you mean? (y/n) |")
+	cancel()
+	if a := <-got; a.yes || a.err == nil {
+		t.Errorf("the answer is %+v", a)
+	}
+	p.shows("\n> |")
+
+	// A PIN is typed after /pin only, and never shown.
+	got = ask(context.Background(), &question{text: "client: notice: the last try\n", last: "PIN of token alice: ", secret: true})
+	p.types("bob: hi")
+	p.shows("> bob: hi|\n/pin gets the question: PIN of token alice:")
+	p.types("\r/pin\r")
+	p.shows("client: notice: the last try\nPIN of token alice: |")
+	p.types("2468\r")
+	if a := <-got; string(a.secret) != "2468" || a.err != nil {
+		t.Errorf("the answer is %+v", a)
+	}
+	p.shows("\n> |")
+	if strings.Contains(p.out.String(), "2468") {
+		t.Error("the PIN is shown")
+	}
+	p.types("/pin\r")
+	p.shows("client: error: no card waits for its PIN\nclient: hint: /help shows what can be typed\n> |")
+
+	for range maxQuestions {
+		ask(context.Background(), &question{last: "x ", secret: true})
+	}
+	for open := 0; open < maxQuestions; runtime.Gosched() {
+		p.s.questions.mu.Lock()
+		open = len(p.s.questions.open)
+		p.s.questions.mu.Unlock()
+	}
+	if a := <-ask(context.Background(), &question{}); a.err == nil {
+		t.Error("there is no bound")
+	}
+	p.leaves()
+	p.s.questions.close()
+	if a := <-ask(context.Background(), &question{}); a.err == nil {
+		t.Error("a question is asked after the end")
+	}
+}
+
+// TestPasteAtThePrompt: a paste of several lines is one message or comes back; nothing pasted is a command.
+func TestPasteAtThePrompt(t *testing.T) {
+	p := sitDown(t)
+	p.types("\x1b[200~bob: one\ncarol: two\nexit\n\x1b[201~")
+	p.types("\r")
+	p.shows("\n> |")
+	p.sends(fakeSent{[]string{"bob"}, "one\ncarol: two\nexit"})
+	p.types("\x1b[200~exit\nlist\x1b[201~")
+	p.types("\r")
+	p.shows("list|")
+	if screen := p.out.screen(); !strings.Contains(screen, `client: error: "exit list" is for nobody: begin with a name, as in john: hello`) {
+		t.Errorf("nothing is said of the paste:\n%s", screen)
+	}
+	p.types(strings.Repeat("\x02", len("exit\nlist")) + "bob: \r") // it has come back, and can be changed
+	p.shows("\n> |")
+	p.sends(fakeSent{[]string{"bob"}, "exit\nlist"})
+	p.types("/to bob\r")
+	p.shows("\nbob> |")
+	p.types("\x1b[200~/quit\n/list\n\x1b[201~")
+	p.types("\r")
+	p.shows("/list\nbob> |")
+	p.sends(fakeSent{[]string{"bob"}, "/quit\n/list"})
+	p.types("10:30 is fine\r")
+	p.shows("\nbob> 10:30 is fine|")
+	p.sends()
+	p.types("\x01bob: \r")
+	p.shows("\nbob> |")
+	p.types("/to bob,carol,dora\r")
+	p.shows("\nbob,+2> |")
+	p.sends(fakeSent{[]string{"bob"}, "10:30 is fine"})
+	p.leaves()
+}
+
+// TestUnread: for a person who looks elsewhere a message rings, and what came since is marked with its number.
+func TestUnread(t *testing.T) {
+	p := sitDown(t)
+	message := func(text string) {
+		p.c.events <- []client.Event{{Type: client.EventMessage, Time: fixedNow(), Message: &client.Message{From: "bob", Text: text, To: []string{"ana"}}}}
+		<-p.c.seen
+	}
+	p.types("x")
+	p.shows("> x|")
+	message("zero")
+	p.shows("[09:58:36] [bob]: zero\n> x|")
+	if strings.Contains(p.out.String(), "\a") {
+		t.Error("it rings for somebody who looks")
+	}
+	p.types("\x1b[O")
+	for !p.s.terminal.Away(time.Hour) {
+		runtime.Gosched()
+	}
+	message("one")
+	message("two")
+	message("three")
+	p.shows("[bob]: zero\n-- 3 new --\n[09:58:36] [bob]: one\n[09:58:36] [bob]: two\n[09:58:36] [bob]: three\n> x|")
+	if !strings.Contains(p.out.String(), "\a") {
+		t.Error("it does not ring")
+	}
+	p.types("\x1b[Iy")
+	p.shows("> xy|")
+	message("four")
+	p.shows("[bob]: three\n[09:58:36] [bob]: four\n> xy|")
+	p.leaves()
+}
+
+// TestTrustAtThePrompt: eight digits of what was refused here are enough, of one refusal.
+func TestTrustAtThePrompt(t *testing.T) {
+	p := sitDown(t)
+	var trusted [][]string
+	p.s.trust = func(args []string) error {
+		trusted = append(trusted, args)
+		return nil
+	}
+	refuse := func(name, identity string) {
+		p.c.events <- []client.Event{{Type: client.EventPeer, Peer: &client.PeerChange{
+			Name: name, Conn: "1", What: whatRefused, Reason: "another person", Refused: &state.Refused{Target: name, Value: identity},
+		}}}
+		<-p.c.seen
+	}
+	first, second := strings.Repeat("a1", 32), "a1a1a1a1"+strings.Repeat("b2", 28)
+	refuse("Bob", first)
+	p.shows("client: notice: [Bob] is refused: another person; if it is the right one, by\n" +
+		"              | another way: /trust accept Bob a1a1a1a1\n> |")
+	p.types("trust\rtrust accept bob a1a1a1a1\r/trust accept bob a1a1a1\rtrust accept bob a1a1a1a2\r")
+	p.shows(`client: error: nothing that was refused here under "bob" begins with a1a1a1a2:` + "\n" +
+		"             | give all 64 digits\nclient: hint: /help shows what can be typed\n> |")
+	p.types("trust accept carol a1a1a1a1\r")
+	p.shows("under \"carol\" begins with\n             | a1a1a1a1: give all 64 digits\nclient: hint: /help shows what can be typed\n> |")
+	refuse("bob", second)
+	p.types("trust accept bob a1a1a1a1:b2\rtrust accept bob a1a1a1a1\r")
+	p.shows("client: error: more than one of the refused begins with a1a1a1a1: give all 64\n             | digits\nclient: hint: /help shows what can be typed\n> |")
+	p.leaves()
+	want := [][]string{nil, {"accept", "bob", first}, {"accept", "bob", "a1a1a1"}, {"accept", "bob", second}}
+	if !slices.EqualFunc(trusted, want, slices.Equal) {
+		t.Errorf("trust got %q, want %q", trusted, want)
+	}
+	for range 2 * maxRefusals {
+		p.s.refusals.note(&state.Refused{})
+	}
+	if len(p.s.refusals.last) != maxRefusals {
+		t.Errorf("%d refusals are remembered", len(p.s.refusals.last))
+	}
+}
