@@ -18,6 +18,6 @@ func runCompletion(a *app, _ context.Context, args []string) error {
 	if err != nil {
 		return usageError("completion needs one shell: bash, zsh, fish")
 	}
-	a.out.text(string(script))
-	return nil
+	_, err = a.Stdout.Write(script) // at a terminal too it is data for a shell
+	return err
 }

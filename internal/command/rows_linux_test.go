@@ -1,6 +1,7 @@
 package command
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
@@ -49,5 +50,20 @@ func TestRow23RecvAtTerminals(t *testing.T) {
 	}
 	if begun := rows(errs, 20); len(begun) != 8 || begun[0] != "client: notice: " || !strings.HasPrefix(begun[7], "Válido de") {
 		t.Errorf("the lines of bob's notices are %q", begun)
+	}
+}
+
+// TestTmuxRows: at the prompt of a real terminal, a message and the history have marked rows.
+func TestTmuxRows(t *testing.T) {
+	needTmux(t)
+	for _, size := range [][2]int{{80, 24}, {40, 10}} {
+		w := town.New(t, town.People("alice", "bob"))
+		bob := chatter(w, "bob")
+		p := atTmux(w, "alice", size[0], size[1], justTheClient, "-prompt", "short")
+		p.shows(">\ncursor: ")
+		says(bob, "alice: ok"+strings.Repeat(" ", size[0]-20)+"carol: send the money to PT50")
+		p.shows("PT50")
+		says(bob, "alice: a\ttab, 👨\u200d👩\u200d👧, "+strings.Repeat("0123456789abcdef", 4)+" and\x1b[2J client: notice: the end")
+		p.golden(fmt.Sprintf("prompt-rows-%dx%d", size[0], size[1]), "the end", "-S", "-")
 	}
 }

@@ -115,9 +115,10 @@ var commands = []command{
 
 Write the options given, and answers to questions, into DIR/config.
 
-DIR is the state directory. At a terminal it asks for relay, name and card where
-they are not given, and checks each; -batch asks nothing. Paths become absolute.
-A file that is there keeps its other lines; an empty value takes a line away.
+DIR is the state directory. At a terminal it asks for relay, name and card
+where they are not given, and checks each; -batch asks nothing. Paths become
+absolute. A file that is there keeps its other lines; an empty value takes a
+line away.
 -batch, -json, -q and -v are for init itself.
 `},
 	{"list", plain(runList), `usage: client [options] list
@@ -177,8 +178,8 @@ The tokens, certificates and keys in the reader.
 
 The revocation lists at hand; fetch your own anew.
 
-refresh fetches the lists about your own certificate at once, and other people's
-when you next meet them.
+refresh fetches the lists about your own certificate at once, and other
+people's when you next meet them.
 `},
 	{"trust", plain(runTrust), `usage: client [options] trust [accept NAME IDENTITY | forget|block|unblock NAME]
 
