@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
+	"time"
 
 	"chatsecure/internal/client"
 	"chatsecure/internal/fail"
@@ -175,6 +176,61 @@ func TestSenderDiskFull(t *testing.T) {
 	again.leave()
 	bob.leave()
 	town.historiesHold("alice", "bob")
+}
+
+// TestPromptDiskFull: a prompt without room, as the sender and as the receiver, says so once and
+// leaves the relay. With room again it goes on: what waited goes, and comes once. A disk that is broken
+// ends it.
+func TestPromptDiskFull(t *testing.T) {
+	town := newTown(t, "alice", "bob")
+	full := disk.NewFull(1 << 30)
+	soonAgain := func(cfg *client.Config) { cfg.Persistent, cfg.Again = true, 10*time.Millisecond }
+	alice, bob := town.client("alice", soonAgain, onFull(full)), town.client("bob", soonAgain)
+	alice.mustSend("before", "bob")
+	alice.mustSettle(history.StatusRead)
+	count := func(typ client.EventType) (n int) {
+		for _, ev := range alice.events {
+			if ev.Type == typ {
+				n++
+			}
+		}
+		return n
+	}
+	want := []string{"before"}
+	for n, from := range []*testClient{alice, bob} {
+		to := []*testClient{bob, alice}[n]
+		full.Set(0, false)
+		id := from.mustSend("without room", to.Name())
+		alice.await("that she has left", func(client.Event) bool { return count(client.EventLost) == n+1 })
+		for range 3 {
+			alice.Inside().Tick(time.Now().Add(time.Minute)) // it tries again
+		}
+		alice.seen()
+		alice.mu.Lock()
+		if said := count(client.EventError); said != n+1 {
+			t.Errorf("it is said %d times, want %d: %s", said, n+1, describe(alice.events))
+		}
+		alice.mu.Unlock()
+		from.undelivered("without room", id)
+		full.Set(1<<30, false)
+		alice.await("that she is back", func(client.Event) bool { return count(client.EventBack) == n+1 })
+		from.awaitStatus(id, to.Name(), history.StatusRead)
+		from.never(history.StatusFailed)
+		if from == alice {
+			want = append(want, "without room")
+		}
+	}
+	if got := bob.texts(); !slices.Equal(got, want) {
+		t.Errorf("bob saw %q", got)
+	}
+	if got := alice.texts(); !slices.Equal(got, []string{"without room"}) {
+		t.Errorf("alice saw %q", got)
+	}
+	full.Set(0, true)
+	alice.mustSend("into nothing", "bob")
+	if err := alice.awaitEnd(); err.Code != proto.History {
+		t.Errorf("on a broken disk it ended with %v", err)
+	}
 }
 
 // TestAttack25FullDisk fills the disk during a write, at the receiver and at the sender. All that

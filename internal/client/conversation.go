@@ -16,7 +16,7 @@ import (
 func (e *engine) converse(pc *peerConn, conv *crypto.Conversation) {
 	if err := e.history.Begin(conv, e.local.Bundle); err != nil {
 		conv.Erase()
-		e.end(fail.AsError(err))
+		e.unstored(fail.AsError(err))
 		return
 	}
 	e.endConversation(pc, "the other side began anew")

@@ -86,8 +86,12 @@ func (e *engine) event(ev Event) {
 	e.events.add(ev)
 }
 
-// problem reports an error that does not end the client.
+// problem reports an error that does not end the client, unless it was told as the reason why there is
+// no relay.
 func (e *engine) problem(err error) {
+	if fail.AsError(err).Message == e.link.told {
+		return
+	}
 	e.event(Event{Type: EventError, Err: fail.AsError(err)})
 }
 

@@ -100,6 +100,10 @@ func (e *engine) stored(pc *peerConn, o *crypto.Opened, err error) bool {
 		return true
 	}
 	o.Discard()
+	if e.cfg.Persistent {
+		e.unstored(fail.AsError(err))
+		return false
+	}
 	e.problem(err)
 	t3 := pc.conv.T3
 	e.breakConversation(pc, "the history cannot be written, so nothing can be received")

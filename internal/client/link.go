@@ -6,7 +6,6 @@ import (
 	"io/fs"
 	"math/rand/v2"
 	"os"
-	"slices"
 	"time"
 
 	"chatsecure/crypto/trust"
@@ -172,7 +171,28 @@ func (e *engine) tickLost(now time.Time) {
 	case !e.cfg.Persistent && now.Sub(e.link.lostAt) > e.cfg.Timeout:
 		e.end(fail.Errorf(proto.Lost, "the relay at %s was lost and could not be reached again within %v", e.cfg.Relay, e.cfg.Timeout))
 	case !e.link.dialing && now.After(e.link.retryAt) && !e.now().After(e.delegationEnd()):
-		e.retry() // not under a delegation that has ended: the relay's refusal of it is final
+		// Not under a delegation that has ended: the relay's refusal of it is final.
+		if e.cfg.Persistent {
+			if err := e.history.Probe(); err != nil {
+				e.unstored(fail.AsError(err))
+				e.link.scheduleRetry()
+				return
+			}
+		}
+		e.retry()
+	}
+}
+
+// unstored takes it that the history cannot be written. It ends a command. A prompt leaves the relay
+// until there is room: nothing goes or comes that is not stored.
+func (e *engine) unstored(err *fail.Error) {
+	if !e.cfg.Persistent || e.history.Broken() {
+		e.end(err)
+		return
+	}
+	e.refused(err)
+	if e.link.sess != nil {
+		e.link.sess.Fail(err)
 	}
 }
 
@@ -194,7 +214,7 @@ func (e *engine) retry() {
 	e.wg.Go(func() {
 		sess, err := e.dial(e.ctx, cred)
 		if _, gone := os.Stat(e.cfg.State.Dir()); err != nil && errors.Is(gone, fs.ErrNotExist) {
-			err = fail.Errorf(proto.History, "the state directory %s is gone", e.cfg.State.Dir())
+			err = &fail.Error{Code: proto.History, Message: "the state directory " + proto.Visible(e.cfg.State.Dir()) + " is gone", Err: gone}
 		}
 		if !e.post(func() { e.retried(sess, cred, err) }) && sess != nil {
 			sess.Fail(nil)
@@ -227,14 +247,17 @@ func (e *engine) retried(sess *Session, cred *state.Credential, err error) {
 	e.link.scheduleRetry()
 }
 
-// beyondHelp are the reasons that end a prompt, too.
-var beyondHelp = []proto.Code{proto.CertificateRevoked, proto.CertificateExpired, proto.History}
+// beyondHelp tells whether a reason ends a prompt, too: its own certificate, or that its state
+// directory is gone.
+func beyondHelp(err *fail.Error) bool {
+	return err.Code == proto.CertificateRevoked || err.Code == proto.CertificateExpired || errors.Is(err, fs.ErrNotExist)
+}
 
 // refused takes the reason why there is no connection to the relay, or soon none. It ends a
 // command. A prompt stays and tries again, as others can mend most reasons: another key of the
 // relay, a name, a group, a list. It tells each reason once.
 func (e *engine) refused(err *fail.Error) {
-	if !e.cfg.Persistent || slices.Contains(beyondHelp, err.Code) {
+	if !e.cfg.Persistent || beyondHelp(err) {
 		e.end(err)
 		return
 	}

@@ -186,7 +186,7 @@ func (e *engine) sendBatch(pc *peerConn, n int) bool {
 		return false
 	}
 	if err := e.history.Sent(pc.conv, sealed, exact); err != nil {
-		e.end(fail.AsError(err))
+		e.unstored(fail.AsError(err))
 		return false
 	}
 	e.sendTo(pc, proto.TypeClientCom, sealed.Body, pc.conv.SentSeq())

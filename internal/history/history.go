@@ -124,6 +124,12 @@ func (h *History) Slot() string { return h.slot }
 // Close forces the history to the disk and releases the slot.
 func (h *History) Close() error { return h.writer.close() }
 
+// Probe tells whether a line can be written now.
+func (h *History) Probe() error { return h.writer.probe() }
+
+// Broken tells whether no line can be written any more, whatever becomes of the disk.
+func (h *History) Broken() bool { return h.writer.broken != nil }
+
 // appendLine writes one line; fields appends the fields that follow its type.
 func (h *History) appendLine(typ string, fields func(b []byte) []byte) error {
 	b := appendLineStart(h.buf[:0], &h.writer.end.last, h.now().UnixMilli(), typ)

@@ -80,6 +80,18 @@ func (w *writer) append(line []byte) error {
 	return nil
 }
 
+// probe writes where the next line will stand, and takes that back.
+func (w *writer) probe() error {
+	if w.broken != nil {
+		return w.broken
+	}
+	var room [4096]byte
+	if _, err := w.lines.WriteAt(room[:], w.end.size); err != nil {
+		return w.undo(err)
+	}
+	return w.lines.Truncate(w.end.size)
+}
+
 func (w *writer) writeHead(at *position) error {
 	w.headBuf = appendHead(w.headBuf[:0], at.count, &at.last)
 	_, err := w.head.WriteAt(w.headBuf, 0)
