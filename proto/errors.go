@@ -26,6 +26,7 @@ const (
 	Shutdown         Code = "shutdown"          // the relay is stopping
 	NoConversation   Code = "no-conversation"   // the conversation named is not known here
 	NotTaking        Code = "not-taking"        // that connection takes no messages
+	NotAccepted      Code = "not-accepted"      // the person has not accepted this one, and takes no more
 	NotAllowed       Code = "not-allowed"       // the relay does not serve this person
 	IdentityChanged  Code = "identity-changed"  // another person under a known name
 	UnknownPeer      Code = "unknown-peer"      // nobody has accepted this person yet

@@ -161,7 +161,12 @@ func TestProtocolLimits(t *testing.T) {
 		"connections of one person": count(relay.MaxOfPerson) + "; then `busy`",
 		"requests of one person": fmt.Sprintf("%s at once and %s a second, counted in connections listed; each request counts %d more, a bundle in whois %d, a release %d and a %s of the relay's names; then `busy`",
 			count(relay.Budget), count(relay.BudgetRate), relay.RequestCost, relay.WhoisCost, relay.ReleaseCost, map[int]string{10: "tenth"}[relay.ReleaseNames]),
-		"delegation": fmt.Sprintf("%d h", trust.MaxDelegation/time.Hour),
+		"kept of a person who is accepted under no name, until then": fmt.Sprintf(
+			"%d records, and %s of lines of the history that the person causes; then a p1 is refused with `not-accepted`",
+			client.StrangerRecords, size(client.StrangerBytes)),
+		"kept in a day (UTC) of all such people": fmt.Sprintf("%s records, %s of lines; then the same", count(client.StrangersRecords), size(client.StrangersBytes)),
+		"received and not read, of all people":   size(client.MaxAllUnread) + "; then a p1 of a person who has more than is left gets `busy`",
+		"delegation":                             fmt.Sprintf("%d h", trust.MaxDelegation/time.Hour),
 	}
 	got := map[string]string{}
 	for _, row := range protocolTable(t, "## Limits") {

@@ -216,31 +216,30 @@ func TestUnshownIsHeldBack(t *testing.T) {
 	}
 }
 
-// TestUnshownUsersAreForgotten: nothing is left of a stranger whose message is shown after the last
-// of their connections has gone.
+// TestUnshownUsersAreForgotten: of a stranger only the message is left after the last of their
+// connections has gone, and nothing once it is READ.
 func TestUnshownUsersAreForgotten(t *testing.T) {
 	town := newTown(t, "alice", "bob")
-	alice, bob := town.client("alice"), town.client("bob")
-	bob.mu.Lock()
-	bob.hold = true
-	bob.mu.Unlock()
+	alice := town.client("alice")
+	bob := town.client("bob", func(cfg *client.Config) { cfg.AcceptNew, cfg.Fingerprint = false, alice.Fingerprint() })
 	alice.mustSend("hello", "bob")
-	m := bob.awaitText("hello")
-	alice.leave()
-	bob.await("that she has left", func(ev client.Event) bool { return ev.Peer != nil && ev.Peer.What == proto.Left })
-	known := func() (u client.UserSnapshot, ok bool) {
-		bob.Inside().Look(func(s client.Snapshot) { u, ok = s.Users["alice"] })
-		return u, ok
+	bob.awaitText("hello")
+	look := func() (s client.Snapshot) {
+		bob.Inside().Look(func(now client.Snapshot) { s = now })
+		return s
 	}
 	bob.Inside().Meet(client.MaxUsers)
-	if _, ok := known(); !ok {
-		t.Fatal("she is forgotten before her message is shown")
+	alice.leave()
+	bob.await("that she has left", func(ev client.Event) bool { return ev.Peer != nil && ev.Peer.What == proto.Left })
+	s := look()
+	if _, ok := s.Users["alice"]; ok {
+		t.Error("she is remembered")
 	}
-	bob.Shown(m)
-	known() // the turn after it takes what was shown
-	if u, ok := known(); ok {
-		t.Errorf("she is remembered, with %d bytes waiting", u.Waiting)
+	if s.Waiting == 0 {
+		t.Error("the message of somebody who is not accepted is READ")
 	}
+	bob.accept(alice)
+	wire.Until(t, "her message READ", func() bool { return look().Waiting == 0 })
 }
 
 // TestOldAcksSayNothing: the relay's ack of an earlier conversation's line makes no message of the

@@ -13,6 +13,7 @@ import (
 	"context"
 	"net"
 	"os"
+	"slices"
 	"time"
 
 	"chatsecure/crypto"
@@ -104,7 +105,17 @@ func (c *Client) Name() string { return c.cfg.Name }
 // waits for one if there is none. It ends with io.EOF once the client is
 // closed and every event has been returned, or with the *fail.Error that ended
 // the client.
-func (c *Client) Next(ctx context.Context) ([]Event, error) { return c.events.next(ctx) }
+//
+// A message of a person who has been blocked meanwhile is left out.
+func (c *Client) Next(ctx context.Context) ([]Event, error) {
+	for {
+		events, err := c.events.next(ctx)
+		events = slices.DeleteFunc(events, func(ev Event) bool { return ev.Message != nil && c.cfg.State.Blocked(ev.Message.Identity) })
+		if len(events) > 0 || err != nil {
+			return events, err
+		}
+	}
+}
 
 // Config holds the settings and the surroundings of a Client. The zero value
 // of an optional field means its default.
@@ -138,6 +149,7 @@ type Config struct {
 	Ciphers     []string // allowed suites, best first; default all
 	Fingerprint string   // the relay key's, if it is pinned on the command line
 	AcceptNew   bool     // trust an unknown relay and an unknown peer, never a changed one
+	ReadAnyone  bool     // say READ to people who are not accepted, too
 	Asker       Asker    // nil: refuse instead of asking
 	// Timeout bounds the wait of a sent record for a connection that takes it, and
 	// the time of a reconnect. The default is 30 s.
@@ -149,11 +161,12 @@ type Config struct {
 	Now func() time.Time // default time.Now
 
 	// For tests: a network and a disk that fail, slow certificates, and less patience.
-	Dial    DialFunc                     // default a net.Dialer's
-	Through func(*os.File) history.Store // the history is written through this; default the file itself
-	Look    func(name string)            // called before each look at a peer's certificates, outside of the engine
-	Again   time.Duration                // the first wait before another try; default backoffMin
-	Offers  int                          // p1 of a connection that are looked at without a pause; default OfferBurst
+	Dial      DialFunc                     // default a net.Dialer's
+	Through   func(*os.File) history.Store // the history is written through this; default the file itself
+	Look      func(name string)            // called before each look at a peer's certificates, outside of the engine
+	Again     time.Duration                // the first wait before another try; default backoffMin
+	Strangers int                          // records that all strangers leave in a day; default StrangersRecords
+	Offers    int                          // p1 of a connection that are looked at without a pause; default OfferBurst
 }
 
 // Asker is the person at the client. Answers are yes or no. An error means that
@@ -193,6 +206,9 @@ func (cfg *Config) setDefaults() {
 	}
 	if cfg.Again == 0 {
 		cfg.Again = backoffMin
+	}
+	if cfg.Strangers == 0 {
+		cfg.Strangers = StrangersRecords
 	}
 	if cfg.Offers == 0 {
 		cfg.Offers = OfferBurst

@@ -86,10 +86,10 @@ func (e *engine) endConversation(pc *peerConn, reason string) {
 		e.pipe.gone(pc, reason)
 	}
 	e.markTaken(pc)
+	e.waiting.add(pc.conv.Person.Identity, -ArrivedCost*len(pc.in.arrived))
 	pc.conv.Erase()
 	pc.conv = nil
 	pc.out.restart()
-	pc.user.waiting -= ArrivedCost * len(pc.in.arrived)
 	pc.in = incoming{}
 	pc.lines.forgetRecords()
 	pc.shake.deadline = time.Time{}

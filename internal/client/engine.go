@@ -34,11 +34,15 @@ type engine struct {
 	watchAll bool
 	pipe     *pipe // of a connection that takes one
 	inbox    inbox
-	renewal  renewal
-	departed []departed
-	waiters  []*waiter
-	leaving  bool // Close has begun: no new handshakes
-	goodbye  bool // and the relay has been told
+	waiting  accounts
+	trust    decisions
+
+	toldTurned map[[32]byte]bool // strangers whose messages are refused, and zero for all together
+	renewal    renewal
+	departed   []departed
+	waiters    []*waiter
+	leaving    bool // Close has begun: no new handshakes
+	goodbye    bool // and the relay has been told
 
 	asking sync.Mutex  // held while the person at the client is asked
 	start  func(*step) // computes a step that then comes back; tests do it on the spot
@@ -66,7 +70,8 @@ func newEngine(cfg *Config, events *eventQueue, self [32]byte) *engine {
 		},
 		link: newLink(cfg.Again), lanes: newLanes(),
 		users: map[string]*user{}, conns: map[string]*peerConn{},
-		inbox: inbox{pending: map[string]*shownMark{}},
+		inbox:   inbox{pending: map[string]*shownMark{}},
+		waiting: accounts{of: map[[32]byte]int{}}, trust: decisions{of: map[[32]byte]standing{}}, toldTurned: map[[32]byte]bool{},
 	}
 	e.start = e.startStep
 	return e
@@ -152,6 +157,7 @@ func (e *engine) run() {
 		if e.fatal != nil {
 			return
 		}
+		e.noticeDecisions()
 		e.takeMarks()
 		e.takeOutbox()
 		e.flush()

@@ -32,14 +32,15 @@ type EventType string
 
 // The kinds of Event.
 const (
-	EventMessage EventType = "message"
-	EventReceipt EventType = "receipt"
-	EventPeer    EventType = "peer"
-	EventGap     EventType = "gap"
-	EventLost    EventType = "lost" // the connection to the relay; the client tries again
-	EventBack    EventType = "back" // there is one again
-	EventError   EventType = "error"
-	EventNotice  EventType = "notice"
+	EventMessage  EventType = "message"
+	EventReceipt  EventType = "receipt"
+	EventPeer     EventType = "peer"
+	EventGap      EventType = "gap"
+	EventLost     EventType = "lost" // the connection to the relay; the client tries again
+	EventBack     EventType = "back" // there is one again
+	EventError    EventType = "error"
+	EventNotice   EventType = "notice"
+	EventAccepted EventType = "accepted" // a person whose messages were not READ; for programs that held them back
 )
 
 // Message is a text that was received, checked and stored. Client.Shown makes
@@ -54,6 +55,7 @@ type Message struct {
 	Text     string
 	Identity [32]byte
 	Person   *trust.Person // nil if the message was stored before this start
+	Known    bool          // the person was accepted under this name when the message came
 	First    bool          // the first message of a new person
 	Again    bool          // stored before this start; perhaps shown already
 

@@ -114,9 +114,12 @@ func (e *engine) sendPhase(pc *peerConn, phase int, body []byte) {
 	e.sendHeader(pc, &proto.Header{Type: proto.TypeClientConnect, Phase: phase, Dst: pc.name, DstID: pc.id}, body)
 }
 
-// samePerson refuses another person than the one that the name belongs to, or has proved to
+// samePerson refuses somebody who is blocked, and another person than the one that the name belongs to, or has proved to
 // belong to before in this session, and a name that looks like an accepted person's. Any goroutine may call it.
 func (cfg *Config) samePerson(name string, person, before *trust.Person) error {
+	if cfg.State.Blocked(person.Identity) {
+		return state.PeerBlocked(name)
+	}
 	known, ok := cfg.State.KnownPeer(proto.FoldName(name))
 	if ok && known.Identity != person.Identity {
 		return state.PeerChanged(name, known, person)
@@ -194,10 +197,15 @@ func (e *engine) onPhase1(pc *peerConn, body []byte) {
 				e.refusePeer(pc, s.err)
 				return
 			}
-			pc.shake.drop()
 			if s.resp != nil { // and not a retry, which takes nobody's place
+				if reason := e.turnsOffer(pc, s.resp.Person().Identity); reason != nil {
+					s.erase()
+					e.answerError(pc, reason.Code, reason.Message, nil)
+					return
+				}
 				e.limitHalfOpen(s.resp)
 			}
+			pc.shake.drop()
 			pc.shake.resp, pc.shake.retried, pc.shake.respAt = s.resp, s.again, time.Now()
 			pc.shake.deadline = time.Now().Add(proto.PhaseTimeout)
 			e.sendPhase(pc, 2, s.body)

@@ -27,12 +27,6 @@ var KindType = map[string]string{
 	crypto.KindReceipt: proto.TypeCommAck, crypto.KindEnd: proto.TypeDisconnect,
 }
 
-// maxUnshown bounds one user's bytes that are received and not READ.
-// Beyond it DELIVERED is withheld, and the senders stop at their windows. The
-// windows of several connections fit between it and MaxUnread, some 9 MiB each as
-// the receiver counts.
-const maxUnshown = MaxUnread / 2
-
 // onMessage takes a client-com, comm-ack or client-disconnect of a peer's.
 func (e *engine) onMessage(h *proto.Header, body []byte) {
 	pc := e.conns[h.SrcID]
@@ -57,9 +51,11 @@ func (e *engine) onMessage(h *proto.Header, body []byte) {
 	}
 	switch o.Header.Kind {
 	case crypto.KindText:
-		e.onText(pc, o)
+		e.onText(pc, o, len(body))
 	case crypto.KindReceipt:
-		if e.stored(pc, o, e.history.Receipt(pc.conv, o)) {
+		if reason := e.turnsAway(pc.conv.Person.Identity, 0, len(body)); reason != nil {
+			e.turnAway(pc, o, reason)
+		} else if e.stored(pc, o, e.history.Receipt(pc.conv, o)) {
 			pc.conv.Commit(o)
 			e.onReceipt(pc, o.Receipt.Delivered, o.Receipt.Read)
 		}
@@ -150,20 +146,32 @@ func (e *engine) refuseMessage(pc *peerConn, err error) {
 
 // onText stores a batch of records, and only then makes it part of the
 // conversation and shows it.
-func (e *engine) onText(pc *peerConn, o *crypto.Opened) {
+func (e *engine) onText(pc *peerConn, o *crypto.Opened, size int) {
 	if e.cfg.Takes != proto.TakesMessages {
 		o.Discard()
 		e.refuseMessage(pc, fail.Errorf(proto.NotTaking, "this connection takes no messages"))
 		return
 	}
 	// Peers that keep to the windows never come here, not even over a few
-	// connections: see maxUnshown.
-	if pc.conv.ReceivedSeq()+uint64(len(o.Records)) > pc.in.saidDelivered+MaxUnackedRecords || pc.user.waiting > MaxUnread {
+	// connections: see accounts.
+	from := pc.conv.Person.Identity
+	if pc.conv.ReceivedSeq()+uint64(len(o.Records)) > pc.in.saidDelivered+MaxUnackedRecords || e.waiting.full(from) {
 		o.Discard()
 		e.refuseMessage(pc, fail.Errorf(proto.Flood, "more records than the window allows"))
 		return
 	}
+	e.acceptNew(pc)
 	levels := e.known(pc, o.Records)
+	fresh := 0
+	for _, level := range levels {
+		if level == history.KnownNot {
+			fresh++
+		}
+	}
+	if reason := e.turnsAway(from, fresh, size); reason != nil {
+		e.turnAway(pc, o, reason)
+		return
+	}
 	if !e.stored(pc, o, e.history.Received(pc.conv, o)) {
 		return
 	}
@@ -178,24 +186,24 @@ func (e *engine) onText(pc *peerConn, o *crypto.Opened) {
 // arrive takes one stored record. It is shown unless it was shown before or
 // waits to be shown already.
 func (e *engine) arrive(pc *peerConn, r *crypto.Record, level history.KnownLevel) {
-	u := pc.user
-	u.waiting += ArrivedCost
+	u, from := pc.user, pc.conv.Person.Identity
+	e.waiting.add(from, ArrivedCost)
 	mark, waits := e.inbox.pending[r.ID]
 	if !waits {
-		mark = &shownMark{id: r.ID, t3: pc.conv.T3, seq: r.Seq, shown: level == history.KnownShown}
+		mark = &shownMark{id: r.ID, t3: pc.conv.T3, seq: r.Seq, from: from, name: u.name, known: u.accepted, shown: level == history.KnownShown}
 	}
 	pc.in.arrived = append(pc.in.arrived, mark)
 	if waits || mark.shown {
 		return
 	}
 	e.inbox.pending[r.ID] = mark
-	mark.user, mark.cost = u, MessageCost(r.Text, len(r.To))
-	u.waiting += mark.cost
+	mark.cost = MessageCost(r.Text, len(r.To))
+	e.waiting.add(from, mark.cost)
 	first := !u.greeted && !u.met
 	u.greeted = true
 	e.event(Event{Type: EventMessage, Message: &Message{
 		ID: r.ID, From: pc.name, FromConn: pc.id, Seq: r.Seq, Sent: time.UnixMilli(r.Time), To: namesOf(r), Text: r.Text,
-		Identity: pc.conv.Person.Identity, Person: pc.conv.Person, First: first, mark: mark,
+		Identity: from, Person: pc.conv.Person, Known: u.accepted, First: first, mark: mark,
 		// A client that was killed stored it, and perhaps showed it.
 		Again: level == history.KnownStored,
 	}})
@@ -231,11 +239,15 @@ func (e *engine) known(pc *peerConn, records []*crypto.Record) []history.KnownLe
 // not mark as shown. That run may have shown them just before its end.
 func (e *engine) showStored() {
 	for _, s := range e.history.Unshown() {
-		mark := &shownMark{id: s.Record.ID, t3: s.Conversation, seq: s.Seq}
+		if e.standing(s.Identity).blocked {
+			continue
+		}
+		known := e.cfg.knows(s.From.Name, s.Identity)
+		mark := &shownMark{id: s.Record.ID, t3: s.Conversation, seq: s.Seq, from: s.Identity, name: proto.FoldName(s.From.Name), known: known}
 		e.inbox.pending[s.Record.ID] = mark
 		e.event(Event{Type: EventMessage, Message: &Message{
 			ID: s.Record.ID, From: s.From.Name, FromConn: s.From.Conn, Seq: s.Seq, Sent: s.Sent, To: namesOf(s.Record), Text: s.Record.Text,
-			Identity: s.Identity, Again: true, mark: mark,
+			Identity: s.Identity, Known: known, Again: true, mark: mark,
 		}})
 	}
 }

@@ -21,13 +21,14 @@ type Snapshot struct {
 	Dialing      bool                    // the relay is lost, and an attempt under way
 	Goodbye      bool                    // the relay has been told that the client leaves
 	OwesReceipts bool                    // a receipt waits for its time
+	Waiting      int                     // bytes that are received from all people and not READ
 	EventsFull   bool                    // DELIVERED is withheld
 	PipeAgreed   bool                    // with a peer
 }
 
 // UserSnapshot counts the bytes and records of one name.
 type UserSnapshot struct {
-	Waiting          int // bytes that are received and not READ
+	Waiting          int // bytes that are received from the person and not READ
 	Total, Delivered int // records to this name
 }
 
@@ -70,11 +71,11 @@ func (i Inside) Look(f func(Snapshot)) {
 func (e *engine) snapshot() Snapshot {
 	s := Snapshot{
 		Users: map[string]UserSnapshot{}, Conns: map[string]ConnSnapshot{},
-		Dialing: e.link.dialing, Goodbye: e.goodbye, OwesReceipts: !e.inbox.receiptAt.IsZero(), EventsFull: e.events.full(),
+		Dialing: e.link.dialing, Goodbye: e.goodbye, OwesReceipts: !e.inbox.receiptAt.IsZero(), Waiting: e.waiting.all, EventsFull: e.events.full(),
 		PipeAgreed: e.pipe != nil && e.pipe.peer != nil,
 	}
 	for name, u := range e.users {
-		s.Users[name] = UserSnapshot{u.waiting, u.counts.total, u.counts.delivered}
+		s.Users[name] = UserSnapshot{e.waiting.of[u.identity], u.counts.total, u.counts.delivered}
 	}
 	for id, pc := range e.conns {
 		c := ConnSnapshot{
@@ -186,9 +187,9 @@ func (i Inside) Meet(n int) {
 	})
 }
 
-// Count adds bytes to those that are received from a name and not READ.
+// Count adds bytes to those that are received from the person of a name and not READ.
 func (i Inside) Count(name string, bytes int) {
-	i.do(func() { i.e.users[name].waiting += bytes })
+	i.do(func() { i.e.waiting.add(i.e.users[name].identity, bytes) })
 }
 
 // CountSent adds bytes to those that are sent over a connection and not READ.

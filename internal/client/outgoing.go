@@ -33,7 +33,7 @@ const (
 
 // MaxUnread bounds the bytes that are sent over one connection and not READ: the
 // sender keeps them to send them again. It bounds as well the bytes that are
-// received from one user and not READ.
+// received from one person and not READ: see accounts.
 const MaxUnread = 64 << 20
 
 // Bounds of one message. They are large enough to spread the cost of its
@@ -146,6 +146,8 @@ func (e *engine) question(u *user, person *trust.Person) {
 func (e *engine) decided(u *user, person *trust.Person, refusal error) {
 	if refusal == nil {
 		u.accepted = u.person != nil && u.person.Identity == person.Identity
+		delete(e.trust.of, person.Identity)
+		u.watching = true // a refusal of theirs may have ended that
 		return
 	}
 	for _, waiting := range e.connsOf(u) {

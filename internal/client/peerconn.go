@@ -20,6 +20,7 @@ type peerConn struct {
 
 	shake    handshake
 	refusals refusalCount
+	turned   *fail.Error // why the last message was refused, for the next p1
 
 	conv      *crypto.Conversation
 	confirmed bool      // the peer has sent something in conv
@@ -169,7 +170,7 @@ func (e *engine) tickConn(pc *peerConn, now time.Time) {
 		pc.lines.excuse(now)
 		e.breakConversation(pc, e.then("the relay does not pass messages on", "the conversation begins anew"))
 	}
-	if e.link.sess != nil && pc.conv == nil && (len(pc.out.queue) > 0 || len(pc.user.orphans) > 0 || pc.user.watching) {
+	if e.link.sess != nil && pc.conv == nil && !final(pc.user.refusal) && (len(pc.out.queue) > 0 || len(pc.user.orphans) > 0 || pc.user.watching) {
 		e.approach(pc)
 	}
 }

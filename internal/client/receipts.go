@@ -12,14 +12,17 @@ type shownMark struct {
 	id    string
 	t3    [32]byte // where the history has it
 	seq   uint64
-	user  *user // whose waiting has its cost until it is shown; nil: from an earlier run
-	cost  int   // its MessageCost
+	from  [32]byte // its sender's identity
+	name  string   // and folded name
+	cost  int      // what waits for it in the sender's account: 0 from an earlier run
+	known bool     // the sender is accepted under that name
+	seen  bool     // shown, and its sender is not accepted: not READ yet
 	shown bool
 }
 
 // inbox is the state of the acknowledgements for all connections.
 type inbox struct {
-	pending   map[string]*shownMark // received, stored, not shown, by record id
+	pending   map[string]*shownMark // received, stored, not shown or only seen, by record id
 	receiptAt time.Time             // when a coalesced receipt is due; zero: none
 }
 
@@ -33,14 +36,10 @@ type markQueue struct {
 	marks []*shownMark
 }
 
-func (q *markQueue) add(messages []*Message) {
+func (q *markQueue) put(marks []*shownMark) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	for _, m := range messages {
-		if m.mark != nil {
-			q.marks = append(q.marks, m.mark)
-		}
-	}
+	q.marks = append(q.marks, marks...)
 }
 
 func (q *markQueue) take() []*shownMark {
@@ -52,14 +51,21 @@ func (q *markQueue) take() []*shownMark {
 }
 
 // Shown tells that these messages have been shown to a person, or flushed to
-// standard output. Their senders get a READ receipt.
+// standard output. Their senders get a READ receipt, once they are accepted.
 func (c *Client) Shown(messages ...*Message) {
-	c.engine.marks.add(messages)
+	var marks []*shownMark
+	for _, m := range messages {
+		if m.mark != nil {
+			marks = append(marks, m.mark)
+		}
+	}
+	c.engine.marks.put(marks)
 	c.engine.nudge()
 }
 
 // takeMarks notes the shown messages in the history, one line for each
-// conversation, and then makes their receipts due.
+// conversation, and then makes their receipts due. Those of a person who is not
+// accepted are only seen until then.
 func (e *engine) takeMarks() {
 	marks := e.marks.take()
 	if len(marks) == 0 {
@@ -70,12 +76,11 @@ func (e *engine) takeMarks() {
 		if m.shown {
 			continue
 		}
-		m.shown = true
-		delete(e.inbox.pending, m.id)
-		if m.user != nil {
-			m.user.waiting -= m.cost
-			e.forgetUser(m.user) // whose last connection may have left before
+		if m.seen = !e.cfg.ReadAnyone && !e.standing(m.from).accepted; m.seen {
+			continue
 		}
+		m.shown = true
+		e.settle(m)
 		upTo[m.t3] = max(upTo[m.t3], m.seq)
 	}
 	for t3, seq := range upTo {
@@ -91,6 +96,13 @@ func (e *engine) takeMarks() {
 	}
 }
 
+// settle ends the wait of a stored record.
+func (e *engine) settle(m *shownMark) {
+	delete(e.inbox.pending, m.id)
+	e.waiting.add(m.from, -m.cost)
+	m.cost = 0
+}
+
 // advanceRead moves READ over the shown records, in order.
 func (e *engine) advanceRead(pc *peerConn) {
 	in := &pc.in
@@ -101,7 +113,7 @@ func (e *engine) advanceRead(pc *peerConn) {
 	if n == 0 {
 		return
 	}
-	pc.user.waiting -= ArrivedCost * n
+	e.waiting.add(pc.conv.Person.Identity, -ArrivedCost*n)
 	clear(in.arrived[:n])
 	in.arrived = in.arrived[n:]
 	if len(in.arrived) == 0 {
@@ -144,7 +156,7 @@ func (e *engine) flushReceipts() {
 func (e *engine) sendReceipt(pc *peerConn, due, full bool) {
 	in := &pc.in
 	delivered, read := pc.conv.ReceivedSeq(), in.read
-	if full || pc.user.waiting > maxUnshown {
+	if full || e.waiting.crowds(pc.conv.Person.Identity) {
 		delivered = max(in.saidDelivered, read)
 	}
 	if !in.owesAnswer && delivered == in.saidDelivered && read == in.saidRead {

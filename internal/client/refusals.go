@@ -81,6 +81,9 @@ func (e *engine) refusePeer(pc *peerConn, err error) {
 	case errors.Is(err, fetch.ErrFetching):
 		e.answerError(pc, proto.Busy, "a revocation list about the certificate is being fetched", nil)
 		return // the peer tries again, and nobody need know
+	case ee.Code == proto.NotAccepted: // blocked
+		e.answerError(pc, proto.NotAccepted, "no messages are taken from you there", nil)
+		return
 	case errors.As(err, new(*state.Refused)):
 		told.Message = "the name is known there as another person's" // not whose
 	}

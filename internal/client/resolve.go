@@ -188,6 +188,8 @@ func (e *engine) confirm(ctx context.Context, u *user) (refusal *fail.Error, err
 		return nil, err
 	}
 	switch {
+	case final(p.refusal): // perhaps by somebody who was proved before
+		return fail.AsError(p.refusal), nil
 	case p.person != nil && p.accepted:
 		return nil, nil
 	case p.person != nil:

@@ -92,7 +92,7 @@ func newScheduledClient(t testing.TB, cast *scheduleCast, sc *scenario, who int)
 	cfg := &Config{
 		Name: u.End.Name, Takes: proto.TakesMessages, State: cast.state(who, sc.strangers), Verifier: cast.pair.Verifier,
 		Credential: &state.Credential{Key: u.Local.Key, Bundle: u.Local.Bundle}, Ciphers: []string{crypto.SuiteMLKEM},
-		AcceptNew: true, Offers: 1 << 20, Timeout: 10 * time.Second, Receipts: true, Now: now,
+		AcceptNew: true, Offers: 1 << 20, Strangers: StrangersRecords, Timeout: 10 * time.Second, Receipts: true, Now: now,
 	}
 	c.e = newEngine(cfg, newEventQueue(), u.Local.Identity)
 	c.e.start = func(s *step) {
@@ -224,7 +224,7 @@ func (c *scheduledClient) show(on *scheduledLine) bool {
 		case ev.Message != nil:
 			m := ev.Message
 			c.facts.shown = append(c.facts.shown, shownText{m.ID, m.From, m.Text, m.To, m.Identity, m.mark.t3, on})
-			c.e.marks.add([]*Message{m})
+			c.e.marks.put([]*shownMark{m.mark})
 		case ev.Receipt != nil:
 			c.facts.status[[2]string{ev.Receipt.ID, ev.Receipt.To}] = ev.Receipt.Status
 		case ev.Peer != nil && (ev.Peer.What == "authenticated" || ev.Peer.What == "renewed"):

@@ -26,7 +26,6 @@ type user struct {
 	refusal  error             // why the last attempt with any connection failed
 	bundles  map[[32]byte]bool // that have been proved since the start, up to maxBundles
 
-	waiting int         // memory of its records that have arrived and are not shown, or not READ
 	orphans []*delivery // waiting for a connection that takes them
 	counts  statusCounts
 }
@@ -73,7 +72,7 @@ func (e *engine) talks(u *user) bool {
 // forgetUser drops a name of no meaning: the relay could invent any number. A name
 // stays that is watched, connected, accepted, met, or has a record here.
 func (e *engine) forgetUser(u *user) {
-	if u.watching || u.accepted || len(u.orphans) > 0 || u.counts.total > 0 || u.conns > 0 || u.waiting > 0 {
+	if u.watching || u.accepted || len(u.orphans) > 0 || u.counts.total > 0 || u.conns > 0 {
 		return
 	}
 	if (u.met || u.person != nil) && len(e.users) <= MaxUsers {

@@ -22,6 +22,8 @@ type talker interface {
 	Conn() string
 	Next(ctx context.Context) ([]client.Event, error)
 	Shown(messages ...*client.Message)
+	Knows(m *client.Message) bool
+	Accept(ctx context.Context, m *client.Message) error
 	Send(ctx context.Context, names []string, text string) (id string, err error)
 	Everyone() []string
 	Here(name string) bool

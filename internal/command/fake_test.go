@@ -31,6 +31,10 @@ type fakeTalker struct {
 	outcome    client.Outcome
 	outcomes   []history.Status // levels given to Wait
 
+	accept   string          // the name to whom Accept says yes
+	accepted map[string]bool // by name
+	asked    []string        // names given to Accept
+
 	events chan []client.Event // closed: io.EOF
 
 	mu    sync.Mutex
@@ -45,7 +49,7 @@ type fakeSent struct {
 }
 
 func newFakeTalker() *fakeTalker {
-	return &fakeTalker{name: "Ana", conn: "139934559672912", events: make(chan []client.Event, 16), seen: make(chan struct{}, 64)}
+	return &fakeTalker{name: "Ana", conn: "139934559672912", accepted: map[string]bool{}, events: make(chan []client.Event, 16), seen: make(chan struct{}, 64)}
 }
 
 func (f *fakeTalker) Name() string { return f.name }
@@ -78,6 +82,19 @@ func (f *fakeTalker) Shown(messages ...*client.Message) {
 	f.shown = append(f.shown, messages...)
 	f.mu.Unlock()
 	f.seen <- struct{}{}
+}
+
+// Knows says no, unless somebody was accepted.
+func (f *fakeTalker) Knows(m *client.Message) bool { return f.accepted[m.From] }
+
+// Accept accepts whom accept names.
+func (f *fakeTalker) Accept(_ context.Context, m *client.Message) error {
+	f.asked = append(f.asked, m.From)
+	if f.accept != m.From {
+		return fail.Errorf("unknown-peer", "no")
+	}
+	f.accepted[m.From] = true
+	return nil
 }
 
 func (f *fakeTalker) Send(_ context.Context, names []string, text string) (string, error) {

@@ -360,7 +360,7 @@ func TestCompletionInBash(t *testing.T) {
 		"client -batch -name alice his":      "history",
 		"client send -wait del":              "delivered",
 		"client send b":                      "bob",
-		"client -json recv -f":               "-from\n-for",
+		"client -json recv -f":               "-from\n-from-anyone\n-for",
 		"client trust f":                     "forget",
 		"client -pin-file compl":             "completion",
 		"client verify compl":                "completion",

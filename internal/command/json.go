@@ -63,6 +63,7 @@ type messageObject struct {
 	To       []string `json:"to"`
 	Text     string   `json:"text"`
 	Identity string   `json:"identity"`
+	Known    bool     `json:"known"`           // the person is accepted under this name
 	Sent     jsonTime `json:"sent"`            // time of writing, by its sender's clock
 	Again    bool     `json:"again,omitempty"` // it may have been shown before
 }
@@ -113,7 +114,7 @@ func eventObject(ev *client.Event) any {
 		m := ev.Message
 		return messageObject{
 			head: h, From: m.From, Conn: m.FromConn, ID: m.ID, Seq: m.Seq, To: m.To, Text: m.Text,
-			Identity: hex.EncodeToString(m.Identity[:]), Sent: jsonTime{m.Sent}, Again: m.Again,
+			Identity: hex.EncodeToString(m.Identity[:]), Known: m.Known, Sent: jsonTime{m.Sent}, Again: m.Again,
 		}
 	case ev.Receipt != nil:
 		r := ev.Receipt

@@ -6,6 +6,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"slices"
 	"time"
 
 	"chatsecure/internal/client"
@@ -15,15 +16,17 @@ import (
 
 // recvOptions are the flags of recv.
 type recvOptions struct {
-	n    int           // number of messages; 0: no end
-	from string        // sender; "": all
-	time time.Duration // 0: no end
-	zero bool          // texts exactly as they came, each with a NUL at its end
+	n      int           // number of messages; 0: no end
+	from   string        // sender; "": all
+	anyone bool          // also people who are not accepted
+	time   time.Duration // 0: no end
+	zero   bool          // texts exactly as they came, each with a NUL at its end
 }
 
 func (o *recvOptions) flags(f *flag.FlagSet) runner {
 	f.Var(checked[int]{&o.n, positive}, "n", "")
 	f.Var(checked[string]{&o.from, oneName}, "from", "")
+	f.BoolVar(&o.anyone, "from-anyone", false, "")
 	f.Var(checked[time.Duration]{&o.time, duration(1, forEver)}, "for", "")
 	f.BoolVar(&o.zero, "0", false, "")
 	return o.run
@@ -36,7 +39,7 @@ func (o *recvOptions) run(a *app, ctx context.Context, args []string) error {
 	if o.zero && a.opt.json {
 		return usageError("-0 and -json exclude one another")
 	}
-	c, err := a.connect(ctx, proto.TakesMessages, nil)
+	c, err := a.connect(ctx, proto.TakesMessages, func(cfg *client.Config) { cfg.ReadAnyone = o.anyone })
 	if err != nil {
 		return err
 	}
@@ -54,6 +57,8 @@ type receiver struct {
 	*presenter
 	opt  recvOptions
 	seen int
+	held []client.Event    // messages of people who are not accepted
+	told map[[32]byte]bool // identities of those about whom the answer was no
 }
 
 func (r *receiver) run(ctx context.Context) error {
@@ -67,9 +72,10 @@ func (r *receiver) run(ctx context.Context) error {
 	if r.opt.zero {
 		r.look = zeroLook
 	}
+	defer r.tellHeld()
 	for !r.enough() {
 		events, err := r.c.Next(waiting)
-		shown, writeErr := r.present(events)
+		shown, writeErr := r.present(r.admit(ctx, events))
 		if writeErr != nil {
 			return writeErr
 		}
@@ -91,11 +97,73 @@ func (r *receiver) run(ctx context.Context) error {
 
 // wants reports whether a message is wanted, and counts it. Others stay unread.
 func (r *receiver) wants(m *client.Message) bool {
-	if r.enough() || r.opt.from != "" && !proto.SameName(m.From, r.opt.from) {
+	if r.enough() || !r.isFrom(m) {
 		return false
 	}
 	r.seen++
 	return true
+}
+
+func (r *receiver) isFrom(m *client.Message) bool {
+	return r.opt.from == "" || proto.SameName(m.From, r.opt.from)
+}
+
+// admit holds the messages of people who are not accepted back, and gives back those of people who
+// have been accepted meanwhile. Nobody is asked about beyond -n.
+func (r *receiver) admit(ctx context.Context, events []client.Event) (admitted []client.Event) {
+	coming := r.seen
+	admit := func(ev client.Event) {
+		ev.Message.Known = ev.Message.Known || r.c.Knows(ev.Message)
+		admitted = append(admitted, ev)
+		coming++
+	}
+	for _, ev := range events {
+		switch {
+		case ev.Type == client.EventAccepted:
+			r.held = slices.DeleteFunc(r.held, func(h client.Event) bool {
+				known := r.c.Knows(h.Message)
+				if known {
+					admit(h)
+				}
+				return known
+			})
+		case ev.Message == nil || !r.isFrom(ev.Message) || r.opt.n > 0 && coming >= r.opt.n:
+			admitted = append(admitted, ev)
+		case r.opt.anyone || r.accepts(ctx, ev.Message):
+			admit(ev)
+		default:
+			r.held = append(r.held, ev)
+		}
+	}
+	return admitted
+}
+
+// accepts tells whether the sender of a message is accepted, and asks if need be. Without a person
+// to ask, and under -batch, the answer is no.
+func (r *receiver) accepts(ctx context.Context, m *client.Message) bool {
+	if m.Known || r.c.Knows(m) {
+		return true
+	}
+	if r.told[m.Identity] {
+		return false
+	}
+	if r.c.Accept(ctx, m) == nil {
+		return true
+	}
+	if r.told == nil {
+		r.told = make(map[[32]byte]bool)
+	}
+	r.told[m.Identity] = true
+	r.out.notice("%s is not accepted, so their messages stay unread and are not printed; to take them: client trust accept %s %x",
+		proto.Visible(m.From), proto.Visible(m.From), m.Identity)
+	return false
+}
+
+// tellHeld counts the messages that were not printed.
+func (r *receiver) tellHeld() {
+	if n := len(r.held); n > 0 {
+		r.out.notice("messages that were not printed, of people who are not accepted: %d", n)
+	}
 }
 
 func (r *receiver) enough() bool { return r.opt.n > 0 && r.seen >= r.opt.n }
@@ -103,10 +171,14 @@ func (r *receiver) enough() bool { return r.opt.n > 0 && r.seen >= r.opt.n }
 // timeOver is the end of -for. Fewer messages than -n are a failure.
 func (r *receiver) timeOver() error {
 	if r.seen < r.opt.n {
+		hint := "allow more time with -for"
+		if len(r.held) > 0 {
+			hint = "others came from people who are not accepted: client trust accept NAME IDENTITY, or recv -from-anyone"
+		}
 		return &fail.Error{
 			Code:    proto.NotDelivered,
 			Message: fmt.Sprintf("%d of %d messages came within %v", r.seen, r.opt.n, r.opt.time),
-			Hint:    "allow more time with -for",
+			Hint:    hint,
 		}
 	}
 	return r.result()

@@ -19,12 +19,19 @@ import (
 func message(from, text string, to ...string) client.Event {
 	return client.Event{Type: client.EventMessage, Time: time.Unix(0, 0), Message: &client.Message{
 		ID: "1d", From: from, FromConn: "7f3a", Seq: 7, Sent: time.Unix(1, 0), Text: text, To: to, Identity: [32]byte{1},
-		Person: fakePerson(from, 1),
+		Person: fakePerson(from, 1), Known: true,
 	}}
 }
 
+// unknown is a message of a person who is not accepted.
+func unknown(from, text string, identity byte) client.Event {
+	ev := message(from, text, "ana")
+	ev.Message.Known, ev.Message.Identity = false, [32]byte{identity}
+	return ev
+}
+
 // recvWith runs recv on a fake client with the events of c.
-func recvWith(c *fakeTalker, opt options, ro recvOptions, stdout io.Writer) (status int, stderr string) {
+func recvWith(c talker, opt options, ro recvOptions, stdout io.Writer) (status int, stderr string) {
 	sys, _, errw := fakeSystem("")
 	sys.Stdout = stdout
 	a := &app{System: sys, opt: opt, out: newDisplay(sys, opt)}
@@ -73,6 +80,61 @@ func TestRecvLeavesTheRest(t *testing.T) {
 	if status != 0 || out.String() != "bruno: 1\nBruno: 3\n" || len(c.shown) != 2 || c.shown[1].Text != "3" {
 		t.Errorf("exit status %d, %q, READ are %v", status, out.String(), c.shown)
 	}
+}
+
+// TestRecvOfStrangers: a message of somebody who is not accepted is neither printed nor READ nor
+// counted, and comes out, in its place among theirs, once they are. Nobody is asked about twice, or
+// beyond -n.
+func TestRecvOfStrangers(t *testing.T) {
+	accepted := client.Event{Type: client.EventAccepted, Time: time.Unix(0, 0)}
+	for _, c := range []struct {
+		name          string
+		opt           recvOptions
+		accept        string // at the question
+		trust         string // by another program, before the last events
+		printed, says string
+		asked         int
+		status        int
+	}{
+		{"nobody is accepted", recvOptions{}, "", "", "carla: 3\n", "of people who are not accepted: 3", 2, 0},
+		{"from NAME", recvOptions{from: "BRUNO", n: 1, time: time.Second}, "", "", "", "0 of 1 messages came", 1, 6},
+		{"from NAME, another asks", recvOptions{from: "carla"}, "", "", "carla: 3\n", "", 0, 0},
+		{"from anyone", recvOptions{anyone: true}, "", "", "bruno: 1\nbruno: 2\ncarla: 3\neve: 4\n", "", 0, 0},
+		{"a yes at the question", recvOptions{n: 2}, "bruno", "", "bruno: 1\nbruno: 2\n", "", 1, 0},
+		{"accepted by another program", recvOptions{}, "", "bruno", "carla: 3\nbruno: 1\nbruno: 2\n", "not accepted: 1", 2, 0},
+	} {
+		f := newFakeTalker()
+		f.accept = c.accept
+		f.events <- []client.Event{unknown("bruno", "1", 1), unknown("bruno", "2", 1), message("carla", "3", "ana"), unknown("eve", "4", 2)}
+		later := &lateTalker{fakeTalker: f, then: func() {
+			f.accepted[c.trust] = true
+			f.events <- []client.Event{accepted}
+			close(f.events)
+		}}
+		if c.opt.time > 0 {
+			later.then = nil
+		}
+		out := new(tty.Paper)
+		status, stderr := recvWith(later, options{}, c.opt, out)
+		if status != c.status || out.String() != c.printed || !strings.Contains(stderr, c.says) || len(f.asked) != c.asked ||
+			len(f.shown) != strings.Count(c.printed, "\n") {
+			t.Errorf("%s: exit status %d, %q %q, %d are READ, asked about %v", c.name, status, out.String(), stderr, len(f.shown), f.asked)
+		}
+	}
+}
+
+// lateTalker does something once its first events have been worked off.
+type lateTalker struct {
+	*fakeTalker
+	calls int
+	then  func()
+}
+
+func (l *lateTalker) Next(ctx context.Context) ([]client.Event, error) {
+	if l.calls++; l.calls == 2 && l.then != nil {
+		l.then()
+	}
+	return l.fakeTalker.Next(ctx)
 }
 
 func TestRecvFor(t *testing.T) {

@@ -36,8 +36,8 @@ Commands:
         the certificate, chain, revocation and remembered identity of a person
   send [-wait sent|delivered|read] [-wait-peer D] [-0] NAME[,NAME...] [TEXT...]
         send a message; without TEXT, each line of standard input is one
-  recv [-n N] [-from NAME] [-for D] [-0]
-        print messages, one a line
+  recv [-n N] [-from NAME] [-from-anyone] [-for D] [-0]
+        print messages of people who are accepted, one a line
   pipe [-send|-recv] [-wait-peer D] NAME
         bytes, both ways unless told, to a pipe of NAME's
   history [-peer NAME] [-verify] [-export ID]
@@ -140,12 +140,13 @@ Send a message; without TEXT, each line of standard input is one.
   -0                   messages on standard input end with a NUL instead of a
                        newline, so that they can have lines
 `},
-	{"recv", func(f *flag.FlagSet) runner { return new(recvOptions).flags(f) }, `usage: client [options] recv [-n N] [-from NAME] [-for D] [-0]
+	{"recv", func(f *flag.FlagSet) runner { return new(recvOptions).flags(f) }, `usage: client [options] recv [-n N] [-from NAME] [-from-anyone] [-for D] [-0]
 
-Print messages, one a line.
+Print messages of people who are accepted, one a line.
 
   -n N                 end after so many messages
   -from NAME           only from NAME; others stay unread
+  -from-anyone         also from people who are not accepted
   -for D               end after so long; with 6 if fewer than -n came
   -0                   for each the name, a tab, the exact text and a NUL
 `},

@@ -87,6 +87,7 @@ var Codes = map[proto.Code]struct {
 	proto.NoConversation:   {ExitUndone, "try again"},
 	proto.NotTaking:        {ExitUndone, "the other side must run recv, or be at the prompt"},
 	proto.NotAllowed:       {ExitRefused, "ask the relay's operator to let you in; client card shows your identity"},
+	proto.NotAccepted:      {ExitRefused, "ask them by another way to accept you; client card shows your identity"},
 	proto.IdentityChanged:  {ExitRefused, "ask the person, by another way, what identity client card shows there"},
 	proto.UnknownPeer:      {ExitRefused, "check the person's identity, then accept with -accept-new, or at a terminal without -batch"},
 	proto.UnknownRelay:     {ExitRefused, "compare it with what relay -fingerprint prints, then give it with -fingerprint, or -accept-new"},

@@ -24,7 +24,7 @@ func TestExitStatus(t *testing.T) {
 		proto.Malformed: 1, proto.TooLong: 1, proto.Unexpected: 1, proto.Internal: 1, proto.History: 1,
 		proto.Usage: 2, proto.NameInvalid: 2,
 		proto.Busy: 3, proto.Slow: 3, proto.Flood: 3, proto.Shutdown: 3, proto.Lost: 3,
-		proto.NoCommonSuite: 4, proto.NameTaken: 4, proto.NotAllowed: 4, proto.IdentityChanged: 4, proto.UnknownPeer: 4, proto.UnknownRelay: 4, proto.RelayChanged: 4,
+		proto.NoCommonSuite: 4, proto.NameTaken: 4, proto.NotAllowed: 4, proto.NotAccepted: 4, proto.IdentityChanged: 4, proto.UnknownPeer: 4, proto.UnknownRelay: 4, proto.RelayChanged: 4,
 		proto.CertificateUntrusted: 4, proto.CertificateExpired: 4, proto.CertificateNotYet: 4, proto.CertificateRevoked: 4,
 		proto.CertificateUnsuitable: 4, proto.RevocationUnknown: 4, proto.DelegationInvalid: 4, proto.DelegationExpired: 4,
 		proto.DelegationNotYet: 4, proto.NameMismatch: 4, proto.BundleMalformed: 4,

@@ -139,6 +139,9 @@ func (h *History) appendLine(typ string, fields func(b []byte) []byte) error {
 	return h.writer.append(b)
 }
 
+// last returns the line that was written last, without its newline.
+func (h *History) last() []byte { return h.buf[:len(h.buf)-1] }
+
 func quoteJSON(s string) []byte { return proto.MustMarshal(s) }
 
 // Begin writes down a conversation, and both bundles if they are new to the file. It
@@ -161,6 +164,7 @@ func (h *History) Begin(c *crypto.Conversation, mine *trust.Bundle) error {
 	})
 	if err == nil && h.known != nil {
 		h.known.began(flow{c.T3, reverse(c.SendDirection())}, peer)
+		h.known.accounts.began(&peer, h.now().UnixMilli(), int64(len(h.last())))
 	}
 	return err
 }
@@ -177,6 +181,9 @@ func (h *History) bundle(b *trust.Bundle) error {
 	})
 	if err == nil {
 		h.bundles[hash] = true
+		if h.known != nil {
+			h.known.accounts.bundles[hash] = int64(len(h.last()))
+		}
 	}
 	return err
 }
@@ -255,9 +262,11 @@ func (h *History) Received(c *crypto.Conversation, o *crypto.Opened) error {
 		return appendLineRecords(b, &o.Before, o.ExactRecords)
 	})
 	if err == nil && h.known != nil {
+		of, before := flow{c.T3, o.Header.Direction}, len(h.known.ids)
 		for _, r := range o.Records {
-			h.known.stored(r.ID, flow{c.T3, o.Header.Direction}, r.Seq, false)
+			h.known.stored(r.ID, of, r.Seq, false)
 		}
+		h.known.charge(of, h.now().UnixMilli(), len(h.known.ids)-before, h.last())
 	}
 	return err
 }
@@ -266,10 +275,14 @@ func (h *History) Received(c *crypto.Conversation, o *crypto.Opened) error {
 // receipt that brings nothing new is written too: without it the next message's
 // number would show a gap.
 func (h *History) Receipt(c *crypto.Conversation, o *crypto.Opened) error {
-	return h.appendLine(lineReceipt, func(b []byte) []byte {
+	err := h.appendLine(lineReceipt, func(b []byte) []byte {
 		b = appendLineSigned(b, o.Exact, &o.CipherHash, o.Signature)
 		return appendLineJSON(b, "receipt", o.ExactReceipt)
 	})
+	if err == nil && h.known != nil {
+		h.known.charge(flow{c.T3, o.Header.Direction}, h.now().UnixMilli(), 0, h.last())
+	}
+	return err
 }
 
 // Failed writes down that a record is given up for a name.

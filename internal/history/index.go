@@ -64,6 +64,8 @@ type index struct {
 
 	since  int64              // Unix milliseconds, see Connected; 0: not connected yet
 	theirs map[recordKey]bool // received since then in other slots, and not in this one
+
+	accounts accounts
 }
 
 func newIndex() *index {
@@ -74,6 +76,8 @@ func newIndex() *index {
 		more:   make(map[recordKey][]place),
 		ends:   make(map[string]*position),
 		theirs: make(map[recordKey]bool),
+
+		accounts: newAccounts(),
 	}
 }
 
@@ -117,6 +121,13 @@ func (x *index) stored(id string, of flow, seq uint64, theirs bool) {
 		x.ids[key] = p
 	} else if before != p && !slices.Contains(x.more[key], p) {
 		x.more[key] = append(x.more[key], p)
+	}
+}
+
+// charge puts a line about a conversation, with new records, down to its peer.
+func (x *index) charge(of flow, at int64, records int, line []byte) {
+	if peer := x.convs[x.conv(of)].peer; peer != nil {
+		x.accounts.charge(peer.identity(), at, records, int64(len(line)))
 	}
 }
 
@@ -224,9 +235,14 @@ func (x *index) line(slot string, line []byte, offset int64) {
 		return
 	}
 	switch string(typ) {
+	case lineBundle:
+		if hash, ok := peekBundle(line); ok {
+			x.accounts.bundles[hash] = int64(len(line))
+		}
 	case lineConversation:
 		if l, err := parseLine(line); err == nil {
 			x.began(flow{[32]byte(l.Conversation), reverse(l.Direction)}, *l.Peer)
+			x.accounts.began(l.Peer, l.Time, int64(len(line)))
 		}
 	case lineShown:
 		if of, rest, ok := peekFlow(rest, `,"conversation":"`); ok {
@@ -234,7 +250,13 @@ func (x *index) line(slot string, line []byte, offset int64) {
 		}
 	case lineReceived:
 		if of, rest, ok := peekFlow(rest, `,"header":{"conversation":"`); ok {
-			x.receivedLine(slot, offset, of, rest, x.since != 0 && peekTime(line) >= x.since)
+			at, before := peekTime(line), len(x.ids)
+			x.receivedLine(slot, offset, of, rest, x.since != 0 && at >= x.since)
+			x.charge(of, at, len(x.ids)-before, line)
+		}
+	case lineReceipt:
+		if of, _, ok := peekFlow(rest, `,"header":{"conversation":"`); ok {
+			x.charge(of, peekTime(line), 0, line)
 		}
 	}
 }

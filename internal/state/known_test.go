@@ -240,7 +240,7 @@ func TestSeenPeersAreBounded(t *testing.T) {
 	text.Write(append(proto.MustMarshal(blocked), '\n'))
 	stranger := func(i int) KnownPeer {
 		first := bob.First.Add(time.Duration(i) * time.Second)
-		return KnownPeer{Name: fmt.Sprintf("stranger%d", i), Identity: [32]byte{2}, CommonName: "X", First: first}
+		return KnownPeer{Name: fmt.Sprintf("stranger%d", i), Identity: [32]byte{2, byte(i), byte(i >> 8)}, CommonName: "X", First: first}
 	}
 	for i := range maxSeen {
 		k := stranger(i)
@@ -271,6 +271,32 @@ func TestSeenPeersAreBounded(t *testing.T) {
 	}
 	if _, err := OpenReadOnly(s.Dir()); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestSeenNamesOfOnePerson: one person under many names pushes out their own names, and nobody's
+// else.
+func TestSeenNamesOfOnePerson(t *testing.T) {
+	s := mustState(t)
+	carol := KnownBob()
+	carol.Name, carol.Accepted = "carol", false
+	if err := s.SetKnownPeer(carol); err != nil {
+		t.Fatal(err)
+	}
+	for i := range 3 * maxSeenNames {
+		first := carol.First.Add(time.Duration(i+1) * time.Second)
+		k := KnownPeer{Name: fmt.Sprintf("eve%d", i), Identity: [32]byte{7}, CommonName: "X", First: first}
+		if err := s.SetKnownPeer(k); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := len(s.KnownPeers()); n != maxSeenNames+1 {
+		t.Errorf("%d names are known", n)
+	}
+	for name, want := range map[string]bool{"carol": true, "eve0": false, fmt.Sprintf("eve%d", 3*maxSeenNames-1): true} {
+		if _, ok := s.KnownPeer(name); ok != want {
+			t.Errorf("%s is known: %v", name, ok)
+		}
 	}
 }
 

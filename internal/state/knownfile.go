@@ -55,7 +55,8 @@ type knownFile[L knownLine] struct {
 
 	mu    sync.Mutex // guards the fields below
 	info  os.FileInfo
-	lines []L // never changed in place
+	lines []L    // never changed in place
+	reads uint64 // how often the content was taken in
 	index map[string]int
 }
 
@@ -93,7 +94,9 @@ func (k *knownFile[L]) load() error {
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		// A rewrite never removes the file, so somebody did on purpose.
-		k.use(nil, nil)
+		if k.info != nil {
+			k.use(nil, nil)
+		}
 		return nil
 	case err != nil:
 		return Failure(err)
@@ -121,6 +124,7 @@ func (k *knownFile[L]) load() error {
 // use takes lines into use. mu is held.
 func (k *knownFile[L]) use(info os.FileInfo, lines []L) {
 	k.info, k.lines = info, lines
+	k.reads++
 	k.index = make(map[string]int, len(lines))
 	for i, l := range lines {
 		k.index[l.key()] = i

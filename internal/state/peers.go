@@ -78,10 +78,10 @@ func (s *State) KnownPeer(folded string) (*KnownPeer, bool) {
 	return l.peer(), true
 }
 
-// blocked refuses a blocked person.
-func blocked(name string) *fail.Error {
+// PeerBlocked refuses a blocked person.
+func PeerBlocked(name string) *fail.Error {
 	return &fail.Error{
-		Code: proto.NotAllowed, Message: "the person who uses the name " + proto.Visible(name) + " is blocked here",
+		Code: proto.NotAccepted, Message: "the person who uses the name " + proto.Visible(name) + " is blocked here",
 		Hint: "client trust shows the blocked people; client trust unblock NAME takes a block back",
 	}
 }
@@ -100,6 +100,15 @@ func (s *State) peersThat(blocked bool) []KnownPeer {
 		}
 	}
 	return out
+}
+
+// PeersRead counts the readings of the file: as long as the number stays, nobody was accepted or
+// blocked. It costs a stat of the file.
+func (s *State) PeersRead() uint64 {
+	s.peers.load()
+	s.peers.mu.Lock()
+	defer s.peers.mu.Unlock()
+	return s.peers.reads
 }
 
 // Blocked reports whether a person is blocked, whatever name they use. It costs a stat of
@@ -178,7 +187,7 @@ func (s *State) SetKnownPeer(k KnownPeer) error {
 	err := s.updatePeer(k.Name, func(l *PeerLine, known bool) bool {
 		next := newPeerLine(&k)
 		if s.Blocked(k.Identity) { // maybe since the caller looked, by another client
-			changed = blocked(k.Name)
+			changed = PeerBlocked(k.Name)
 			return false
 		}
 		if known {
@@ -197,26 +206,33 @@ func (s *State) SetKnownPeer(k KnownPeer) error {
 	return errors.Join(changed, err)
 }
 
-// maxSeen bounds the people who are remembered without being accepted. Anybody
-// with a card can be seen under one name after the other, and each time the file
-// is written anew.
-const maxSeen = 1024
+// Bounds of the names that are remembered without being accepted: of one person, and of all. Anybody
+// with a card can be seen under one name after the other, and each time the file is written anew.
+const (
+	maxSeenNames = 8
+	maxSeen      = 1024
+)
 
-// forgetSeen forgets the people who were never accepted and first seen longest
-// ago, until maxSeen of them are left.
+// forgetSeen forgets the names that were never accepted and first seen longest ago, until
+// maxSeenNames of each person and maxSeen in all are left.
 func forgetSeen(lines []PeerLine) []PeerLine {
-	var seen []string
+	var seen []PeerLine
 	for _, l := range lines {
 		if !l.Accepted && !l.Blocked {
-			seen = append(seen, l.First+" "+l.Name)
+			seen = append(seen, l)
 		}
 	}
-	if len(seen) <= maxSeen {
-		return lines
+	// Times of one length and zone sort as text.
+	slices.SortFunc(seen, func(a, b PeerLine) int { return -strings.Compare(a.First+" "+a.Name, b.First+" "+b.Name) })
+	names, kept, gone := map[string]int{}, 0, map[string]bool{}
+	for _, l := range seen {
+		if names[l.Identity]++; names[l.Identity] > maxSeenNames || kept == maxSeen {
+			gone[l.Name] = true
+		} else {
+			kept++
+		}
 	}
-	slices.Sort(seen) // times of one length and zone sort as text
-	oldest := seen[len(seen)-maxSeen]
-	return slices.DeleteFunc(slices.Clone(lines), func(l PeerLine) bool { return !l.Accepted && !l.Blocked && l.First+" "+l.Name < oldest })
+	return slices.DeleteFunc(slices.Clone(lines), func(l PeerLine) bool { return !l.Accepted && !l.Blocked && gone[l.Name] })
 }
 
 // AcceptPeer accepts an identity under a name, in place of any other: somebody has compared it.
@@ -225,7 +241,7 @@ func (s *State) AcceptPeer(name string, identity [32]byte) (before *KnownPeer, e
 	var refused error
 	err = s.updatePeer(name, func(l *PeerLine, known bool) bool {
 		if s.Blocked(identity) {
-			refused = blocked(name)
+			refused = PeerBlocked(name)
 			return false
 		}
 		if known {

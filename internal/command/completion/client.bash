@@ -40,7 +40,7 @@ _chatsecure_client() {
 	list) COMPREPLY=($(compgen -W "" -- "$cur")) ;;
 	whois) COMPREPLY=($(compgen -W " $(client -q trust 2>/dev/null | sed -n 's/^peer \([^ ]*\) .*/\1/p')" -- "$cur")) ;;
 	send) COMPREPLY=($(compgen -W "-wait -wait-peer -0 $(client -q trust 2>/dev/null | sed -n 's/^peer \([^ ]*\) .*/\1/p')" -- "$cur")) ;;
-	recv) COMPREPLY=($(compgen -W "-n -from -for -0" -- "$cur")) ;;
+	recv) COMPREPLY=($(compgen -W "-n -from -from-anyone -for -0" -- "$cur")) ;;
 	pipe) COMPREPLY=($(compgen -W "-send -recv -wait-peer $(client -q trust 2>/dev/null | sed -n 's/^peer \([^ ]*\) .*/\1/p')" -- "$cur")) ;;
 	history) COMPREPLY=($(compgen -W "-peer -verify -export" -- "$cur")) ;;
 	verify) COMPREPLY=($(compgen -W "" -- "$cur")) ;;

@@ -34,9 +34,10 @@ complete -c client -n '__fish_seen_subcommand_from send' -o wait -d 'how far it 
 complete -c client -n '__fish_seen_subcommand_from send' -o wait-peer -d 'wait until they connect, at most D (default 0)' -x
 complete -c client -n '__fish_seen_subcommand_from send' -o 0 -d 'messages on standard input end with a NUL instead of a newline, so that they can have lines'
 complete -c client -n '__fish_seen_subcommand_from send' -a '(client -q trust 2>/dev/null | sed -n \'s/^peer \\([^ ]*\\) .*/\\1/p\')'
-complete -c client -n __fish_use_subcommand -a recv -d 'print messages, one a line'
+complete -c client -n __fish_use_subcommand -a recv -d 'print messages of people who are accepted, one a line'
 complete -c client -n '__fish_seen_subcommand_from recv' -o n -d 'end after so many messages' -x
 complete -c client -n '__fish_seen_subcommand_from recv' -o from -d 'only from NAME; others stay unread' -x
+complete -c client -n '__fish_seen_subcommand_from recv' -o from-anyone -d 'also from people who are not accepted'
 complete -c client -n '__fish_seen_subcommand_from recv' -o for -d 'end after so long; with 6 if fewer than -n came' -x
 complete -c client -n '__fish_seen_subcommand_from recv' -o 0 -d 'for each the name, a tab, the exact text and a NUL'
 complete -c client -n __fish_use_subcommand -a pipe -d 'bytes, both ways unless told, to a pipe of NAME\'s'

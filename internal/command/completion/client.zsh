@@ -8,7 +8,7 @@ _chatsecure_client() {
 		'list:the connected people'
 		'whois:the certificate, chain, revocation and remembered identity of a person'
 		'send:send a message; without TEXT, each line of standard input is one'
-		'recv:print messages, one a line'
+		'recv:print messages of people who are accepted, one a line'
 		'pipe:bytes, both ways unless told, to a pipe of NAME'\''s'
 		'history:the messages; check all of it; write a proof of one message'
 		'verify:check proofs that history -export wrote'
@@ -55,7 +55,7 @@ _chatsecure_client() {
 		list) _arguments ;;
 		whois) _arguments '*:name:($(client -q trust 2>/dev/null | sed -n '\''s/^peer \([^ ]*\) .*/\1/p'\''))' ;;
 		send) _arguments '-wait[how far it must get; sent (the relay has it), delivered (checked and stored by the receiver; the default) or read]:LEVEL:(sent delivered read)' '-wait-peer[wait until they connect, at most D (default 0)]:D: ' '-0[messages on standard input end with a NUL instead of a newline, so that they can have lines]' '*:name:($(client -q trust 2>/dev/null | sed -n '\''s/^peer \([^ ]*\) .*/\1/p'\''))' ;;
-		recv) _arguments '-n[end after so many messages]:N: ' '-from[only from NAME; others stay unread]:NAME: ' '-for[end after so long; with 6 if fewer than -n came]:D: ' '-0[for each the name, a tab, the exact text and a NUL]' ;;
+		recv) _arguments '-n[end after so many messages]:N: ' '-from[only from NAME; others stay unread]:NAME: ' '-from-anyone[also from people who are not accepted]' '-for[end after so long; with 6 if fewer than -n came]:D: ' '-0[for each the name, a tab, the exact text and a NUL]' ;;
 		pipe) _arguments '-send[only from here to there]' '-recv[only from there to here]' '-wait-peer[wait until they connect, at most D (default 0)]:D: ' '*:name:($(client -q trust 2>/dev/null | sed -n '\''s/^peer \([^ ]*\) .*/\1/p'\''))' ;;
 		history) _arguments '-peer[only with NAME]:NAME: ' '-verify[check every signature, delegation, chain, order and receipt again]' '-export[write the message as a proof that stands alone]:ID: ' ;;
 		verify) _arguments '*:file:_files' ;;

@@ -1,0 +1,348 @@
+package attack
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"chatsecure/crypto"
+	"chatsecure/internal/client"
+	"chatsecure/internal/fail"
+	"chatsecure/internal/history"
+	"chatsecure/proto"
+	"chatsecure/testdata/lab/wire"
+)
+
+// Row 26: what people who are not accepted, or are blocked, may leave and take.
+
+const (
+	smallInbox = "before you are accepted there"
+	tomorrow   = "try again tomorrow"
+	notTaken   = "no messages are taken from you there"
+)
+
+// onDisk returns the bytes of a client's history.
+func (tc *testClient) onDisk() (n int64) {
+	tc.t.Helper()
+	files, err := filepath.Glob(filepath.Join(tc.state.HistoryDir(), "*"+history.Ext))
+	if err != nil || len(files) == 0 {
+		tc.t.Fatal(files, err)
+	}
+	for _, file := range files {
+		info, err := os.Stat(file)
+		if err != nil {
+			tc.t.Fatal(err)
+		}
+		n += info.Size()
+	}
+	return n
+}
+
+// allWaiting returns the bytes that a client has received and that are not READ.
+func (tc *testClient) allWaiting() (n int) {
+	tc.Inside().Look(func(s client.Snapshot) { n = s.Waiting })
+	return n
+}
+
+// notices counts the notices with these words.
+func (tc *testClient) notices(words string) (n int) {
+	for _, ev := range tc.seen() {
+		if strings.Contains(ev.Notice, words) {
+			n++
+		}
+	}
+	return n
+}
+
+// left is the notice about a person who has filled the small inbox.
+func left(name string) string { return name + " is not accepted, and has left all" }
+
+// tries sends a text and returns its status once it is DELIVERED or FAILED, with the reason.
+func (tc *testClient) tries(text, to string) (history.Status, string) {
+	tc.t.Helper()
+	id, err := tc.Send(tc.t.Context(), []string{to}, text)
+	if err != nil {
+		return history.StatusFailed, err.Error()
+	}
+	ev := tc.await("an answer to "+text, func(ev client.Event) bool {
+		r := ev.Receipt
+		return r != nil && r.ID == id && (r.Status == history.StatusFailed || r.Status.AtLeast(history.StatusDelivered))
+	})
+	return ev.Receipt.Status, ev.Receipt.Reason
+}
+
+// eager lets a client answer a peer's handshakes as fast as they come.
+func eager(cfg *client.Config) { cfg.Offers = 1 << 30 }
+
+// TestAttack26StrangerFloods: a stranger sends without end, and begins anew at every refusal. Disk
+// and memory hold the small inbox, a friend is heard, and a later start counts what was left.
+func TestAttack26StrangerFloods(t *testing.T) {
+	lines, large := 20_000, 16
+	if os.Getenv("CHATSECURE_ATTACK") != "" {
+		lines, large = 3_000_000, 800 // an hour of a fast one
+	}
+	town := newTown(t, "bob", "carol", "mallory")
+	carol := town.client("carol")
+	bob := town.client("bob", strict(carol), eager)
+	bob.accept(carol)
+	before := bob.onDisk()
+	mallory := town.evilPeer(town.addr, "mallory", town.credential("mallory"))
+	refusals := 0
+	// begins reports whether Bob takes another conversation.
+	begins := func() bool {
+		i := mallory.offer(end(bob))
+		for {
+			switch m := mallory.Next(); {
+			case m.Type == proto.TypeError && m.Code == proto.NotAccepted:
+				refusals++
+				return false
+			case m.Type == proto.TypeClientConnect && m.Phase == 2:
+				p3, conv, err := i.Phase2(m.Body, mallory.trusts("bob"))
+				if err != nil {
+					t.Fatal(err)
+				}
+				mallory.conv = conv
+				mallory.phase(end(bob), 3, p3)
+				mallory.take(mallory.skipTo(proto.TypeCommAck).Body)
+				return true
+			}
+		}
+	}
+	say := func(records []*crypto.Record, of int) {
+		for range of {
+			line, ended := mallory.Send.Seq(), []byte(nil)
+			mallory.records(end(bob), records...)
+			for m := mallory.Next(); m.Type != proto.TypeAck || *m.Answers < line; m = mallory.Next() {
+				switch m.Type {
+				case proto.TypeCommAck:
+					mallory.take(m.Body)
+				case proto.TypeError:
+					ended = m.Body
+				}
+			}
+			if _, later := mallory.answered(end(bob)); ended != nil || later != nil {
+				begins()
+			}
+		}
+	}
+	if !begins() {
+		t.Fatal("a stranger is refused from the start")
+	}
+	say(mallory.texts(1, "bob", "one"), 1)
+	bob.awaitText("one")
+	say(mallory.texts(maxOfMessage/2, "bob", "x"), 2*lines/maxOfMessage+1)
+	say(mallory.texts(1, "bob", strings.Repeat("x", proto.MaxText)), large)
+	for i := range 2 * client.StrangerRecords {
+		say(mallory.texts(1, "bob", fmt.Sprint("small ", i)), 1)
+	}
+	for range 2 * client.StrangerBytes >> 10 { // a conversation costs more than this
+		begins()
+	}
+	if begins() || refusals < client.StrangerRecords {
+		t.Errorf("she is taken in, and was refused %d times", refusals)
+	}
+	if got := len(bob.texts()); got > client.StrangerRecords {
+		t.Errorf("bob saw %d messages of a stranger", got)
+	}
+	if grown := bob.onDisk() - before; grown > client.StrangerBytes {
+		t.Errorf("a stranger left %d bytes on the disk", grown)
+	}
+	if n := bob.allWaiting(); n > client.StrangerRecords*(client.ArrivedCost+client.MessageCost("small 99", 1)) {
+		t.Errorf("a stranger holds %d bytes of memory", n)
+	}
+	if n := bob.notices(left("mallory")); n != 1 {
+		t.Errorf("bob is told %d times", n)
+	}
+	if n := len(bob.gaps()); n != 0 {
+		t.Errorf("bob is told of %d gaps", n)
+	}
+	carol.mustSend("a friend", "bob")
+	bob.awaitText("a friend")
+	carol.mustSettle(history.StatusRead)
+
+	leaves(t, carol, bob)
+	town.historyHolds(bob.state.HistoryDir())
+	bob = town.client("bob", strict(carol), eager)
+	before = bob.onDisk()
+	if begins() || bob.onDisk() != before {
+		t.Error("the next start begins to count anew")
+	}
+}
+
+// TestAttack26StrangerIsTold: whoever writes more than is kept of a stranger is told of the reason.
+// What was DELIVERED stays so, and becomes READ once the person is accepted. More is taken then.
+func TestAttack26StrangerIsTold(t *testing.T) {
+	town := newTown(t, "alice", "bob")
+	alice := town.client("alice")
+	bob := town.client("bob", strict(alice))
+	for i := range client.StrangerRecords {
+		if s, reason := alice.tries(fmt.Sprint(i), "bob"); s != history.StatusDelivered {
+			t.Fatalf("text %d is %s: %s", i, s, reason)
+		}
+	}
+	for range 2 {
+		if s, reason := alice.tries("too much", "bob"); s != history.StatusFailed || !strings.Contains(reason, smallInbox) {
+			t.Errorf("beyond, a text is %s: %s", s, reason)
+		}
+	}
+	bob.accept(alice)
+	if s, reason := alice.tries("welcome", "bob"); s == history.StatusFailed {
+		t.Errorf("from somebody who is accepted, a text is %s: %s", s, reason)
+	}
+	bob.awaitText("welcome")
+	if got := len(bob.texts()); got != client.StrangerRecords+1 {
+		t.Errorf("bob saw %d texts", got)
+	}
+	wire.Until(t, "all READ", func() bool { return bob.allWaiting() == 0 })
+	if n := bob.notices(left("alice")); n != 1 {
+		t.Errorf("bob is told %d times", n)
+	}
+}
+
+// TestAttack26NamesOfOneCard: eight names of one card leave no more than one, and hold no more of a
+// friend's room.
+func TestAttack26NamesOfOneCard(t *testing.T) {
+	town := newTown(t, "bob", "mallory", "mallorya", "malloryb", "malloryc", "malloryd", "mallorye", "malloryf", "malloryg", "malloryh")
+	var names []*testClient
+	for i := range 8 {
+		name := fmt.Sprintf("mallory%c", 'a'+i)
+		cfg := town.config(name, "state-"+name)
+		cfg.Credential = town.credentialAs("mallory", name, time.Now())
+		names = append(names, town.dial(cfg))
+	}
+	bob := town.client("bob", strict(names[0]))
+	taken := 0
+	for i := range 2 * client.StrangerRecords {
+		s, reason := names[i%8].tries(fmt.Sprint(i), "bob")
+		if s != history.StatusFailed {
+			taken++
+		} else if !strings.Contains(reason, smallInbox) {
+			t.Errorf("text %d failed: %s", i, reason)
+		}
+	}
+	if got := len(bob.texts()); taken != client.StrangerRecords || got != taken {
+		t.Errorf("of a stranger with eight names %d messages are taken, and %d shown", taken, got)
+	}
+}
+
+// TestAttack26ManyStrangers: all strangers together leave no more than is kept of them in a day. Nothing
+// gives way, and there is room again once one of them is accepted.
+func TestAttack26ManyStrangers(t *testing.T) {
+	town := newTown(t, "bob", "alice", "carol", "mallory")
+	here := func(cfg *client.Config) { cfg.Strangers = 8 }
+	alice, carol, mallory := town.client("alice"), town.client("carol"), town.client("mallory")
+	bob := town.client("bob", strict(alice), here)
+	for i := range 7 {
+		if s, reason := mallory.tries(fmt.Sprint(i), "bob"); s != history.StatusDelivered {
+			t.Fatalf("a text is %s: %s", s, reason)
+		}
+	}
+	if s, reason := carol.tries("there is room for one", "bob"); s != history.StatusDelivered {
+		t.Errorf("the text is %s: %s", s, reason)
+	}
+	for _, tc := range []*testClient{alice, carol, mallory} {
+		if s, reason := tc.tries("too much", "bob"); s != history.StatusFailed || !strings.Contains(reason, tomorrow) {
+			t.Errorf("the text is %s: %s", s, reason)
+		}
+	}
+	if n := bob.notices("people who are not accepted have left"); n != 1 {
+		t.Errorf("bob is told %d times", n)
+	}
+	bob.accept(mallory) // what she has left does not count any more
+	if s, reason := alice.tries("at last", "bob"); s != history.StatusDelivered {
+		t.Errorf("the text is %s: %s", s, reason)
+	}
+}
+
+// TestAttack26AllUnread: one bound for all that is received and not READ. Whoever has more than what
+// is left of it is refused, under every name; whoever has little is heard.
+func TestAttack26AllUnread(t *testing.T) {
+	town := newTown(t, "bob", "carol", "dave", "mallory", "zoe")
+	cfg := town.config("zoe", "state-zoe")
+	cfg.Credential = town.credentialAs("mallory", "zoe", time.Now())
+	carol, dave, mallory, zoe := town.client("carol"), town.client("dave"), town.client("mallory"), town.dial(cfg)
+	bob := town.client("bob")
+	for _, tc := range []*testClient{carol, dave, mallory, zoe} {
+		tc.mustSend("hello", "bob")
+		tc.mustSettle(history.StatusRead)
+	}
+	bob.Inside().Count("carol", client.MaxUnread)
+	bob.Inside().Count("mallory", client.MaxUnread/2+1) // more than what is left beside both
+	before := bob.onDisk()
+	for _, tc := range []*testClient{mallory, zoe} {
+		tc.mustSend("too much", "bob")
+		bob.await("a refusal", func(ev client.Event) bool {
+			return ev.Gap != nil && ev.Gap.Name == tc.Name() && strings.Contains(ev.Gap.Reason, pastTheWindow)
+		})
+	}
+	dave.mustSend("a word", "bob")
+	dave.mustSettle(history.StatusRead)
+	bob.Inside().Count("mallory", -client.MaxUnread/2-1)
+	for _, tc := range []*testClient{mallory, zoe} {
+		tc.mustSettle(history.StatusRead)
+	}
+	if grown := bob.onDisk() - before; grown > 64<<10 {
+		t.Errorf("the history has grown by %d bytes", grown)
+	}
+}
+
+// TestAttack26Blocked: a blocked person is refused under every name, before anything is stored, and
+// the user hears nothing of it. What waited is not shown any more.
+func TestAttack26Blocked(t *testing.T) {
+	town := newTown(t, "bob", "mallory", "zoe")
+	mallory := town.client("mallory")
+	bob := town.client("bob")
+	mallory.mustSend("shown", "bob")
+	bob.awaitText("shown")
+	mallory.mustSettle(history.StatusRead)
+	bob.mustSend("an answer", "mallory")
+	bob.mustSettle(history.StatusRead)
+	bob.mu.Lock()
+	bob.hold = true
+	bob.mu.Unlock()
+	mallory.mustSend("waits to be shown", "bob")
+	mallory.mustSettle(history.StatusDelivered)
+	if _, ok, err := bob.state.Block("mallory"); !ok || err != nil {
+		t.Fatal(ok, err)
+	}
+	wire.Until(t, "the end of the conversation", func() (ended bool) {
+		bob.Inside().Look(func(s client.Snapshot) { ended = s.Conns[mallory.Conn()].Conversation == nil && s.Waiting == 0 })
+		return ended
+	})
+	disk, events := bob.onDisk(), len(bob.seen())
+	cfg := town.config("zoe", "state-zoe")
+	cfg.Credential = town.credentialAs("mallory", "zoe", time.Now())
+	for _, tc := range []*testClient{mallory, town.dial(cfg)} {
+		if s, reason := tc.tries("more", "bob"); s != history.StatusFailed || !strings.Contains(reason, notTaken) {
+			t.Errorf("%s: the text is %s: %s", tc.Name(), s, reason)
+		}
+	}
+	if now := bob.onDisk(); now != disk {
+		t.Errorf("the history has grown by %d bytes", now-disk)
+	}
+	if now := bob.seen(); len(now) != events {
+		t.Errorf("bob hears of it: %s", describe(now[events:]))
+	}
+	if _, err := bob.Send(t.Context(), []string{"zoe"}, "to nobody"); !fail.HasCode(err, proto.NotAccepted) {
+		t.Errorf("a message to a blocked person: %v", err)
+	}
+	bob.leave()
+	bob = town.client("bob")
+	if got := bob.texts(); len(got) != 0 {
+		t.Errorf("at the next start bob saw %q", got)
+	}
+	if ok, err := bob.state.Unblock("mallory"); !ok || err != nil {
+		t.Fatal(ok, err)
+	}
+	if s, reason := mallory.tries("again", "bob"); s == history.StatusFailed {
+		t.Errorf("after the block the text is %s: %s", s, reason)
+	}
+	bob.awaitText("again")
+	if got := bob.texts(); slices.Contains(got, "more") {
+		t.Errorf("bob saw %q", got)
+	}
+}

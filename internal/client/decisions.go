@@ -1,0 +1,128 @@
+package client
+
+import (
+	"context"
+
+	"chatsecure/internal/fail"
+	"chatsecure/internal/state"
+	"chatsecure/proto"
+)
+
+// standing is the user's decision about a person, under all names.
+type standing struct{ accepted, blocked bool }
+
+// decisions remembers the standings for as long as the file of known peers stays as it is. The
+// engine's goroutine owns it.
+type decisions struct {
+	read uint64
+	of   map[[32]byte]standing
+}
+
+func (e *engine) standing(identity [32]byte) standing {
+	if identity == e.self {
+		return standing{accepted: true}
+	}
+	s, ok := e.trust.of[identity]
+	if !ok {
+		s = standing{e.cfg.State.Accepted(identity), e.cfg.State.Blocked(identity)}
+		e.trust.of[identity] = s
+	}
+	return s
+}
+
+// knows tells whether this person is accepted under this name.
+func (cfg *Config) knows(name string, identity [32]byte) bool {
+	k, ok := cfg.State.KnownPeer(proto.FoldName(name))
+	return ok && k.Accepted && k.Identity == identity
+}
+
+// Knows tells whether the sender of a message is accepted under that name by now.
+func (c *Client) Knows(m *Message) bool { return c.cfg.knows(m.From, m.Identity) }
+
+// noticeDecisions looks whether somebody was accepted or blocked, in this client or by another on
+// the state directory.
+func (e *engine) noticeDecisions() {
+	read := e.cfg.State.PeersRead()
+	if read == e.trust.read {
+		return
+	}
+	e.trust = decisions{read, map[[32]byte]standing{}}
+	for _, u := range e.users {
+		if e.standing(u.identity).blocked {
+			e.block(u)
+		}
+		u.accepted = u.accepted || e.cfg.knows(u.name, u.identity)
+	}
+	var now []*shownMark // may be READ by now
+	type sender struct {
+		name string
+		from [32]byte
+	}
+	known := map[sender]bool{}
+	for _, m := range e.inbox.pending {
+		if e.standing(m.from).blocked {
+			e.settle(m)
+			continue
+		}
+		if m.seen && e.standing(m.from).accepted {
+			now = append(now, m)
+		}
+		if m.known {
+			continue
+		}
+		by := sender{m.name, m.from}
+		if _, looked := known[by]; !looked {
+			if known[by] = e.cfg.knows(m.name, m.from); known[by] {
+				e.event(Event{Type: EventAccepted})
+			}
+		}
+		m.known = known[by]
+	}
+	e.marks.put(now)
+}
+
+// block ends all that there is with a blocked person, in silence.
+func (e *engine) block(u *user) {
+	for _, pc := range e.connsOf(u) {
+		pc.told = false // nor is their leaving told
+		if pc.conv != nil {
+			t3 := pc.conv.T3
+			e.endConversation(pc, "the other side is blocked")
+			e.sayEnded(pc, t3)
+		}
+	}
+	u.accepted, u.watching, u.person = false, false, nil
+	u.refusal = state.PeerBlocked(u.shown)
+	e.failUser(u, state.PeerBlocked(u.shown))
+}
+
+// acceptNew accepts a person whose first message has come, if AcceptNew says so.
+func (e *engine) acceptNew(pc *peerConn) {
+	if !e.cfg.AcceptNew || pc.user.accepted {
+		return
+	}
+	if err := e.rememberAccepted(pc.user, pc.conv.Person); err != nil {
+		e.problem(err)
+		return
+	}
+	pc.user.accepted = true
+	delete(e.trust.of, pc.conv.Person.Identity)
+}
+
+// Accept accepts the sender of a message under that name: by AcceptNew, or by a question. An error
+// means that the person is not accepted.
+func (c *Client) Accept(ctx context.Context, m *Message) error {
+	if m.Person == nil { // stored by an earlier run: there is no certificate to ask about
+		k, ok := c.cfg.State.KnownPeer(proto.FoldName(m.From))
+		if c.cfg.AcceptNew && (!ok || k.Identity == m.Identity) {
+			_, err := c.cfg.State.AcceptPeer(m.From, m.Identity)
+			return err
+		}
+		return fail.Errorf(proto.UnknownPeer, "the person who uses the name %s is not accepted", proto.Visible(m.From))
+	}
+	var u *user
+	if err := c.engine.do(ctx, func() { u = c.engine.userFor(m.From) }); err != nil {
+		return err
+	}
+	return c.engine.accept(ctx, u, m.From, m.Person)
+}

@@ -1,0 +1,95 @@
+package client
+
+import (
+	"fmt"
+
+	"chatsecure/crypto"
+	"chatsecure/internal/fail"
+	"chatsecure/proto"
+)
+
+// The small inbox: what is kept of a person whom this user has accepted under no name, until then.
+// The bytes are those of all lines of the history that the person causes, so neither handshakes nor
+// receipts nor certificates pass it.
+const (
+	StrangerRecords = 32
+	StrangerBytes   = 256 << 10
+)
+
+// Bounds of what all strangers together may leave in a day. Who comes too late can come tomorrow:
+// nothing that was stored gives way.
+const (
+	StrangersRecords = 1024
+	StrangersBytes   = 8 << 20
+)
+
+// Refusals of strangers. Their sentences are for them.
+var (
+	errSmallInbox = fail.Errorf(proto.NotAccepted, "before you are accepted there, no more than %d messages of together %d KiB are taken",
+		StrangerRecords, StrangerBytes>>10)
+	errStrangers = fail.Errorf(proto.NotAccepted, "too many people who are not accepted there have written today: try again tomorrow")
+)
+
+// turnsAway returns the reason not to take so many new records, in so many bytes, from a person.
+func (e *engine) turnsAway(identity [32]byte, records, bytes int) *fail.Error {
+	if e.standing(identity).accepted || e.cfg.State.Accepted(identity) { // maybe since the last turn
+		return nil
+	}
+	own := e.history.Account(identity)
+	if own.Records+records > StrangerRecords || own.Bytes+int64(bytes) > StrangerBytes {
+		return errSmallInbox
+	}
+	all := e.history.Today(func(other [32]byte) bool { return e.standing(other) == standing{} })
+	if all.DayRecords+records > e.cfg.Strangers || all.DayBytes+int64(bytes) > StrangersBytes {
+		return errStrangers
+	}
+	return nil
+}
+
+// turnAway refuses a stranger's message: it is not stored. The conversation ends, and the peer hears
+// the reason at its next p1. Nothing here begins a conversation before the user writes again.
+func (e *engine) turnAway(pc *peerConn, o *crypto.Opened, reason *fail.Error) {
+	o.Discard()
+	t3, person := pc.conv.T3, pc.conv.Person
+	e.endConversation(pc, reason.Message)
+	e.sayEnded(pc, t3)
+	pc.turned, pc.user.watching = reason, false
+	e.tellTurned(pc.name, person.Identity, reason)
+}
+
+// turnsOffer returns the reason to refuse a p1 of a person, or nil.
+func (e *engine) turnsOffer(pc *peerConn, identity [32]byte) *fail.Error {
+	if e.waiting.full(identity) {
+		return fail.Errorf(proto.Busy, "too much waits there to be read")
+	}
+	turned := pc.turned
+	pc.turned = nil // a shorter message may fit
+	reason := e.turnsAway(identity, 1, 1)
+	if reason == nil && !e.cfg.State.Accepted(identity) {
+		reason = turned
+	}
+	if reason != nil {
+		e.tellTurned(pc.name, identity, reason)
+	}
+	return reason
+}
+
+// tellTurned tells the user, once for each person, that messages are refused.
+func (e *engine) tellTurned(name string, identity [32]byte, reason *fail.Error) {
+	if reason == errStrangers {
+		identity = [32]byte{}
+	}
+	if e.toldTurned[identity] {
+		return
+	}
+	e.toldTurned[identity] = true
+	name = proto.Visible(name)
+	notice := fmt.Sprintf("%s is not accepted, and has left all that is kept of a stranger (%d messages of together %d KiB): more is refused; "+
+		"to take more: client trust accept %s %x; to take none: client trust block %s",
+		name, StrangerRecords, StrangerBytes>>10, name, identity, name)
+	if reason == errStrangers {
+		notice = fmt.Sprintf("people who are not accepted have left all that is kept of them in a day (%d messages of together %d MiB): "+
+			"more is refused until tomorrow, unless some are accepted or blocked: client trust shows them", StrangersRecords, StrangersBytes>>20)
+	}
+	e.event(Event{Type: EventNotice, Notice: notice})
+}
