@@ -3,6 +3,7 @@ package trust
 import (
 	"bytes"
 	"cmp"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -10,8 +11,6 @@ import (
 	"strings"
 	"sync"
 	"time"
-
-	"chatsecure/proto"
 )
 
 // maxSerial bounds the number of a certificate or a list in bytes (RFC 5280, section
@@ -116,7 +115,7 @@ func (c *crl) parse(s *crlStream) error {
 		return errCRLForm
 	}
 	c.signature = c.signature[1:]
-	c.id = proto.HashTuple("list", c.digest, c.signature)
+	c.id = sha256.Sum256(slices.Concat(c.digest, c.signature)) // DER ends itself, so no other list has these bytes
 	return nil
 }
 

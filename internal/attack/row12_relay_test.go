@@ -3,6 +3,7 @@ package attack
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -362,7 +363,7 @@ func TestAttack12SealedFields(t *testing.T) {
 	refused := []proto.Code{proto.Malformed, proto.BundleMalformed, proto.DelegationInvalid, proto.SignatureInvalid}
 	check := func(what string, err error) {
 		t.Helper()
-		if told, ok := err.(*proto.Error); !ok || !slices.Contains(refused, told.Code) {
+		if told, ok := errors.AsType[*proto.Error](err); !ok || !slices.Contains(refused, told.Code) {
 			t.Errorf("%s: %v, want one of %v", what, err, refused)
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	stdcrypto "crypto"
 	"crypto/rsa"
 	"crypto/x509"
+	"errors"
 	"math/big"
 	"net"
 	"testing"
@@ -150,7 +151,7 @@ func TestAttack19OneAnswer(t *testing.T) {
 					},
 				})
 				var ok bool
-				if told, ok = err.(*proto.Error); !ok {
+				if told, ok = errors.AsType[*proto.Error](err); !ok {
 					t.Fatalf("%s, %s: %v", suite, what, err)
 				}
 			}

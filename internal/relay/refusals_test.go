@@ -3,6 +3,7 @@ package relay
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -87,7 +88,7 @@ func TestAttack20Hellos(t *testing.T) {
 	} {
 		conn := rt.Dial()
 		_, err := wire.Handshake(t, conn, &wire.HandshakePlan{Cred: cred, Takes: proto.TakesMessages, Hello: c.spoil})
-		if told, ok := err.(*proto.Error); !ok || told.Code != c.code {
+		if told, ok := errors.AsType[*proto.Error](err); !ok || told.Code != c.code {
 			t.Errorf("%s: %v, want %s", c.why, err, c.code)
 		}
 	}
@@ -96,13 +97,13 @@ func TestAttack20Hellos(t *testing.T) {
 	_, err := rt.Handshake(&wire.HandshakePlan{
 		Cred: &wire.Cred{Key: mallory.Key, Bundle: cred.Bundle}, Takes: proto.TakesMessages,
 	})
-	if told, ok := err.(*proto.Error); !ok || told.Code != proto.SignatureInvalid {
+	if told, ok := errors.AsType[*proto.Error](err); !ok || told.Code != proto.SignatureInvalid {
 		t.Errorf("a bundle without its K: %v", err)
 	}
 	b := *cred.Bundle
 	b.PublicKey = mallory.Bundle.PublicKey
 	_, err = rt.Handshake(&wire.HandshakePlan{Cred: &wire.Cred{Key: mallory.Key, Bundle: &b}, Takes: proto.TakesMessages})
-	if told, ok := err.(*proto.Error); !ok || told.Code != proto.DelegationInvalid {
+	if told, ok := errors.AsType[*proto.Error](err); !ok || told.Code != proto.DelegationInvalid {
 		t.Errorf("a K that the card did not sign for: %v", err)
 	}
 }
@@ -194,7 +195,7 @@ func TestRelayRefusesFlippedPhase3(t *testing.T) {
 			}
 			return b
 		}})
-		told, ok := err.(*proto.Error)
+		told, ok := errors.AsType[*proto.Error](err)
 		if !ok || told.Code != proto.Malformed && told.Code != proto.DecryptFailed && told.Code != proto.Unexpected {
 			t.Errorf("byte %d of phase 3 flipped: %v", at, err)
 		}
@@ -211,7 +212,7 @@ func TestRelayRefusesHandshakeReplay(t *testing.T) {
 	}
 	replay := &wire.HandshakePlan{Cred: cred, Takes: proto.TakesNone, Line3: func([]byte) []byte { return line3 }}
 	_, err := rt.Handshake(replay)
-	if told, ok := err.(*proto.Error); !ok || told.Code != proto.DecryptFailed {
+	if told, ok := errors.AsType[*proto.Error](err); !ok || told.Code != proto.DecryptFailed {
 		t.Errorf("phase 3 of another handshake: %v", err)
 	}
 }
@@ -380,7 +381,7 @@ func TestRelaySuites(t *testing.T) {
 	}
 	only := start(t, func(cfg *Config) { cfg.Ciphers = []string{crypto.SuiteMLKEM} })
 	_, err := only.Handshake(&wire.HandshakePlan{Cred: cred, Takes: proto.TakesMessages, Ciphers: []string{crypto.SuiteRSA256, crypto.SuiteRSA128}})
-	if told, ok := err.(*proto.Error); !ok || told.Code != proto.NoCommonSuite {
+	if told, ok := errors.AsType[*proto.Error](err); !ok || told.Code != proto.NoCommonSuite {
 		t.Errorf("suites that are not allowed: %v", err)
 	}
 }

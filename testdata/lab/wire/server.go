@@ -2,6 +2,7 @@ package wire
 
 import (
 	"context"
+	"errors"
 	"net"
 	"runtime"
 	"sync"
@@ -99,7 +100,7 @@ func (s *Server) Refused(cred *Cred) *proto.Error {
 		c.Close()
 		s.T.Fatalf("%s was let in", cred.Bundle.Name)
 	}
-	told, ok := err.(*proto.Error)
+	told, ok := errors.AsType[*proto.Error](err)
 	if !ok {
 		s.T.Fatalf("refused with %T %v", err, err)
 	}
