@@ -54,7 +54,7 @@ func (a asker) ConfirmRelay(ctx context.Context, addr, fingerprint string) (bool
 	if other := a.state.Elsewhere(addr, fingerprint); other != "" {
 		text += "The key is known as " + other + "'s.\n"
 	}
-	return a.confirm(ctx, text+"Server cipher sha256 fingerprint is:\n"+fingerprint+"\n", "Confirm (y/n)? ")
+	return a.confirm(ctx, "", text+"Server cipher sha256 fingerprint is:\n"+fingerprint+"\n", "Confirm (y/n)? ")
 }
 
 // ConfirmPeer asks about an unknown person before the first message to a name.
@@ -69,15 +69,15 @@ func (a asker) ConfirmPeer(ctx context.Context, name string, p *trust.Person) (b
 	if asked != nil && !asked.introduce(p) {
 		text, shown = who+" is new here, and proves to be "+proto.Quote(trust.SubjectName(p.Leaf))+": the certificate is above.\n", ""
 	}
-	return a.confirm(ctx, text+fields(shown+factsText(p, a.opt.advice("-ca-bundle"), false)+alikeText(a.state.Alike(name, p), p))+
+	return a.confirm(ctx, name, text+fields(shown+factsText(p, a.opt.advice("-ca-bundle"), false)+alikeText(a.state.Alike(name, p), p))+
 		"A yes means: "+who+" is this identity from now on, and any other is refused.\n"+
 		digits, "Is this the "+who+" you mean? (y/n) ")
 }
 
 // confirm asks the person. Without one the answer is no.
-func (a asker) confirm(ctx context.Context, text, last string) (bool, error) {
+func (a asker) confirm(ctx context.Context, about, text, last string) (bool, error) {
 	if q := a.asked.Load(); q != nil {
-		got := q.ask(ctx, &question{text: text, last: last})
+		got := q.ask(ctx, &question{about: about, text: text, last: last})
 		return got.yes, got.err
 	}
 	t := a.person()

@@ -50,7 +50,7 @@ type presenter struct {
 	look   look
 	take   func(*client.Message) bool // nil takes all; on false a message stays unread
 	people bool                       // tells who comes and goes
-	quiet  func(name string) bool     // of these people that is not told, but with -v; nil: of none
+	quiet  func(name string) bool     // of these, the accepted people, that is told with -v only; nil: of none
 	quoted func(id string) string     // names a message; nil: its id does
 	met    func(*trust.Person) bool   // notes that a certificate is shown; may be nil
 
@@ -195,8 +195,8 @@ func (p *presenter) quote(id string) string {
 	return p.quoted(id)
 }
 
-// peer tells of a change of a peer's connection. At the prompt those of accepted people are quiet, and
-// of a flood the rest is counted.
+// peer tells of a change of a peer's connection. At the prompt those of accepted people are quiet, as is a
+// handshake of anybody's, and of a flood the rest is counted.
 func (p *presenter) peer(c *client.PeerChange) {
 	p.sayUnsure(c)
 	who := p.shortName(c.Name, c.Conn)
@@ -218,7 +218,7 @@ func (p *presenter) peer(c *client.PeerChange) {
 		text, loud = who+" has left, "+proto.Visible(c.Reason), true
 	case c.Reason != "":
 		text += ", " + proto.Visible(c.Reason)
-	case p.quiet != nil && p.quiet(c.Name):
+	case p.quiet != nil && (c.What == whatProved || p.quiet(c.Name)):
 		loud = false
 	}
 	switch {

@@ -44,6 +44,7 @@ func TestEveryExitStatus(t *testing.T) {
 		{2, "alice", "", []string{"nonsense"}},
 		{2, "alice", "", []string{"-nonsense", "list"}},
 		{2, "alice", "", []string{"send"}},
+		{2, "alice", "", []string{"send", "bob,Alice", "to oneself"}},
 		{2, "alice", "", []string{"send", "-0", "bob", "text"}},
 		{2, "alice", "", []string{"-json", "recv", "-0"}},
 		{2, "", "", []string{"-card", w.Path("lab", "alice"), "list"}}, // no name

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -174,7 +175,7 @@ func (s *promptRun) nextEvents() ([]client.Event, error) {
 	ctx, cancel := context.Background(), func() {}
 	if s.terminal != nil {
 		names, due := s.desk.progress.overdue(time.Now())
-		s.waiting(names)
+		s.waiting(slices.DeleteFunc(names, s.questions.isAbout)) // who waits for an answer knows why
 		if sum := s.flood.due(); due.IsZero() || !sum.IsZero() && sum.Before(due) {
 			due = sum
 		}
@@ -190,6 +191,9 @@ func (s *promptRun) nextEvents() ([]client.Event, error) {
 	for i := range events {
 		if r := events[i].Receipt; r != nil {
 			s.out.awaitSent(r.No)
+		}
+		if events[i].Type == client.EventBack {
+			s.desk.progress.back(time.Now())
 		}
 		s.refusals.note(refusedIn(&events[i]))
 	}
@@ -391,9 +395,10 @@ func notOneself(self string, names []string) error {
 func (s *promptRun) say(ctx context.Context, c promptCommand) error {
 	names := c.names
 	if c.everyone {
-		if names = s.c.Everyone(); len(names) == 0 {
+		names = slices.DeleteFunc(s.c.Everyone(), func(name string) bool { return s.quiet != nil && !s.quiet(name) })
+		if len(names) == 0 {
 			return &fail.Error{
-				Code: proto.NoSuchName, Message: "nobody who is here now has a conversation with you",
+				Code: proto.NoSuchName, Message: "nobody whom you have accepted has a conversation with you now",
 				Hint: "begin with a name: john: hello there",
 			}
 		}

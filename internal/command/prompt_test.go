@@ -397,6 +397,26 @@ func TestPromptWaitsForNobody(t *testing.T) {
 		synctest.Wait()
 		says(`client: notice: "are you asleep?" to dave FAILED: revoked` + "\n")
 
+		s.questions.open = []*question{{about: "Eve"}}
+		types("eve: hi\n")
+		c.events <- []client.Event{{Type: client.EventReceipt, Receipt: &client.ReceiptChange{ID: "id3", To: "eve", Status: history.StatusPending}}}
+		time.Sleep(moment)
+		synctest.Wait()
+		if strings.Contains(out.String(), "eve is not here") {
+			t.Error("who waits for one's own answer is said to be away")
+		}
+		s.questions.open = nil
+		types("\n*: all\n")
+		s.quiet = func(name string) bool { return name == "carla" }
+		types("*: some\n")
+		s.quiet = func(name string) bool { return false }
+		types("*: none\n")
+		says("client: error: nobody whom you have accepted has a conversation with you now\n")
+		if sent := c.sent[len(c.sent)-2:]; !slices.Equal(sent[0].names, []string{"bruno", "carla"}) || !slices.Equal(sent[1].names, []string{"carla"}) {
+			t.Errorf("all were %v", sent)
+		}
+		c.sent = c.sent[:2]
+
 		types("Ana: me\n")
 		says("client: error: Ana is you, and a message goes to others\n")
 		types("/to bob\nhello\n/to\nhello\n")

@@ -71,7 +71,7 @@ func TestComplete(t *testing.T) {
 		{"x", 0, "", false},
 		{"help A", 0, "", false},
 		{"whois a b", 0, "", false},
-		{"/", 0, "/exit|/help|/history |/list|/quit|/to |/whois ", false},
+		{"/", 0, "/exit|/help|/history |/list|/pin|/quit|/to |/trust |/whois ", false},
 		{"/wh", 0, "/whois ", true},
 		{"/whois A", 7, "Ana", true},
 		{"/to Ana,b", 8, "Bruno|bruna", true},
@@ -175,6 +175,11 @@ func TestProgressOfWhoIsAway(t *testing.T) {
 	note("1", "carla", history.StatusDelivered)
 	note("4", "carla", history.StatusPending)
 	look(moment, "carla")
+	note("5", "dora", history.StatusPending)
+	now = now.Add(moment)
+	p.back(now) // the relay is: she may come yet
+	look(moment / 2)
+	look(moment/2, "dora")
 	if _, next := p.overdue(now); !next.IsZero() {
 		t.Errorf("there is a look at %v", next)
 	}

@@ -30,6 +30,7 @@ type questions struct {
 type question struct {
 	text   string        // that comes before it
 	last   string        // its last row
+	about  string        // a name, or ""
 	secret bool          // its answer is a PIN
 	shown  bool          // owned by the goroutine of the prompt
 	answer chan answered // capacity 1
@@ -108,6 +109,13 @@ func (q *questions) first(secret bool, changed func()) *question {
 		return q.open[at]
 	}
 	return nil
+}
+
+// isAbout reports whether a question about a person is open.
+func (q *questions) isAbout(name string) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return slices.ContainsFunc(q.open, func(a *question) bool { return a.about != "" && proto.SameName(a.about, name) })
 }
 
 // introduce notes that a person's certificate is shown. It returns false if that was done before.

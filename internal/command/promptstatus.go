@@ -110,6 +110,15 @@ func (p *progress) overdue(now time.Time) (names []string, next time.Time) {
 	return names, next
 }
 
+// back gives everybody a moment anew: after a loss of the relay they come one by one.
+func (p *progress) back(now time.Time) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, w := range p.waits {
+		w.since = now
+	}
+}
+
 // undelivered describes the messages that somebody lacks.
 func (p *progress) undelivered() (lines []string) {
 	p.mu.Lock()

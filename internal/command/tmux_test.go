@@ -1,6 +1,7 @@
 package command
 
 import (
+	"encoding/json"
 	"fmt"
 	"os"
 	"os/exec"
@@ -244,6 +245,55 @@ func TestTmuxFirstTime(t *testing.T) {
 	p.until(func(screen string) bool { return strings.Count(screen, "Válido de") == 2 }, "no answer to whois comes")
 	p.types("help\rhistory\r")
 	p.golden("commands", "[bob]: Olá!       READ")
+}
+
+// TestTmuxStranger: somebody new writes. The certificate stands once, above the message; the first answer asks,
+// holds up nothing else, and after a no the hint is what can be typed.
+func TestTmuxStranger(t *testing.T) {
+	needTmux(t)
+	w := town.New(t, town.People("alice", "bob", "carol"))
+	carol := chatter(w, "carol")
+	w.Must("", "alice", "list") // she knows the relay
+	p := atTmux(w, "alice", 240, 60, justTheClient, "-accept-new=false", "-prompt", "short", "-q=false")
+	p.shows(">\ncursor: ")
+	identity := func(name string) string {
+		var o whoisObject
+		out := w.Must("", "carol", "-state", w.Path("asker"), "-json", "whois", name)
+		for line := range strings.Lines(out) {
+			if err := json.Unmarshal([]byte(line), &o); err == nil && o.Type == "whois" {
+				return o.Identity
+			}
+		}
+		t.Fatalf("whois %s: %s", name, out)
+		return ""
+	}
+	p.types("/trust accept carol " + identity("carol") + "\r")
+	p.shows("client: notice: carol is accepted")
+	bob := chatter(w, "bob")
+	says(bob, "alice: Bom dia!")
+	p.shows("[bob]: Bom dia!")
+	p.types("bob: who are you?\r")
+	p.shows("Is this the bob you mean? (y/n)")
+	screen := p.screen()
+	if strings.Count(screen, "Nome  ") != 1 || !strings.Contains(screen, `bob is new here, and proves to be "BOB MARIA EXEMPLO": the certificate is above.`) {
+		t.Errorf("the certificate is not there once:\n%s", screen)
+	}
+	p.types("carol: look at this\r")
+	if got := carol.Line(); !strings.HasSuffix(got, "]: look at this\n") {
+		t.Errorf("carol got %q", got)
+	}
+	p.types("n\r")
+	p.shows("\"who are you?\" to bob FAILED: bob is new, and nobody has accepted that it is")
+	p.shows("If it is the right person: /trust accept bob")
+	p.types("/trust accept bob " + identity("bob")[:8] + "\r")
+	p.shows("client: notice: bob is accepted")
+	p.types("bob: hello again\r")
+	for line := bob.Line(); !strings.HasSuffix(line, "]: hello again\n"); line = bob.Line() {
+		if strings.Contains(line, "who are you?") {
+			t.Errorf("after a no bob got %q", line)
+		}
+	}
+	p.shows("✓ read by bob")
 }
 
 // TestTmuxTyping: incoming messages leave the typed line unchanged, with wide
