@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"chatsecure/proto"
+	"chatsecure/testdata/corpus"
 	"chatsecure/testdata/lab/tty"
 )
 
@@ -70,6 +71,33 @@ func TestRow23Rows(t *testing.T) {
 			}
 		}
 	}
+}
+
+// FuzzWrap: no row is too wide, and each but the first bears the mark. A line keeps
+// its characters.
+func FuzzWrap(f *testing.F) {
+	corpus.Add(f, func(s string) bool { return strings.Contains(Wrap(s, 20), "\n | ") }, []string{strings.Repeat("olá 王 ", 9)}, hostile...)
+	unspaced := func(s string) string { return strings.Join(strings.Fields(s), "") }
+	f.Fuzz(func(t *testing.T, text string) {
+		cols := leastCols + len(text)%80
+		text = strings.ReplaceAll(proto.VisibleText(text), "|", "!")
+		rows := strings.Split(Wrap("<b>: "+Hang+strings.ReplaceAll(text, "\n", Row), cols), "\n")
+		for i, row := range rows {
+			width := 0
+			for _, r := range row {
+				width += greatestWidth(r)
+			}
+			if width >= cols && (cols > leastCols || width > cols) || i > 0 && !marked.MatchString(row) {
+				t.Fatalf("%d columns: %q has the row %q", cols, text, row)
+			}
+			if i > 0 {
+				_, rows[i], _ = strings.Cut(row, "|")
+			}
+		}
+		if got, want := unspaced(strings.Join(rows, "")), unspaced("<b>: "+text); got != want {
+			t.Fatalf("%q becomes %q", want, got)
+		}
+	})
 }
 
 // TestWrap is the table of rows.
