@@ -12,6 +12,7 @@ import (
 	"chatsecure/internal/client"
 	"chatsecure/internal/fail"
 	"chatsecure/internal/history"
+	"chatsecure/internal/state"
 	"chatsecure/proto"
 	"chatsecure/testdata/lab/wire"
 )
@@ -300,5 +301,39 @@ func TestSleepingMachine(t *testing.T) {
 			}
 			alice.never(history.StatusFailed)
 		})
+	}
+}
+
+// TestAcceptedInTheSession: another person takes a name, and is refused until the user of a running
+// client accepts them. Nothing written to the former person goes to them.
+func TestAcceptedInTheSession(t *testing.T) {
+	town := newTown(t, "alice", "bob", "mallory")
+	alice, bob := town.client("alice", atPrompt), town.client("bob")
+	alice.mustSend("hello", "bob")
+	alice.mustSettle(history.StatusRead)
+	if err := bob.Release(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	bob.leave()
+	former := alice.mustSend("for bob", "bob")
+	alice.awaitStatus(former, "bob", history.StatusPending)
+	cfg := town.config("bob", "state-mallory")
+	cfg.Credential = town.credentialAs("mallory", "bob", time.Now())
+	next := town.dial(cfg)
+	failed := alice.awaitStatus(former, "bob", history.StatusFailed)
+	if !strings.Contains(failed.Reason, "another person") {
+		t.Errorf("it failed: %s", failed.Reason)
+	}
+	other, err := state.Open(alice.state.Dir(), "alice")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := other.AcceptPeer("bob", next.Inside().Identity()); err != nil {
+		t.Fatal(err)
+	}
+	id := alice.mustSend("for the next", "bob")
+	alice.awaitStatus(id, "bob", history.StatusRead)
+	if got := next.texts(); !slices.Equal(got, []string{"for the next"}) {
+		t.Errorf("the next one saw %q", got)
 	}
 }

@@ -26,11 +26,18 @@ func (e *engine) converse(pc *peerConn, conv *crypto.Conversation) {
 	pc.conv, pc.confirmed, pc.first, pc.ending, pc.checked = conv, false, 0, false, time.Time{}
 	pc.bundle = conv.PeerBundle.Hash()
 	pc.shake.tries = 0
-	if u.person == nil {
+	if u.person == nil || u.person.Identity != conv.Person.Identity {
 		// Since the name was looked up, its person may have been forgotten or
 		// replaced. The yes was to that person.
 		k, ok := e.cfg.State.KnownPeer(u.name)
 		u.accepted = ok && k.Identity == conv.Person.Identity && k.Accepted
+	}
+	for _, other := range e.connsOf(u) {
+		if other.conv != nil && other.conv.Person.Identity != conv.Person.Identity {
+			t3 := other.conv.T3
+			e.breakConversation(other, "the name is accepted as another person's now")
+			e.sayEnded(other, t3)
+		}
 	}
 	u.person, u.identity, u.refusal, u.shown = conv.Person, conv.Person.Identity, nil, pc.name
 	if e.cfg.Takes == proto.TakesMessages {

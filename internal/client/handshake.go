@@ -129,7 +129,7 @@ func (cfg *Config) samePerson(name string, person, before *trust.Person) error {
 			return err
 		}
 	}
-	if before != nil && before.Identity != person.Identity {
+	if before != nil && before.Identity != person.Identity && !(ok && known.Accepted) { // accepted in this session
 		return fail.Errorf(proto.IdentityChanged, "%s is another person than before in this session", name)
 	}
 	return nil

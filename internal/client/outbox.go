@@ -1,7 +1,6 @@
 package client
 
 import (
-	"cmp"
 	"context"
 	"slices"
 	"strings"
@@ -71,10 +70,8 @@ func (c *Client) Send(ctx context.Context, names []string, text string) (id stri
 	}
 	if e.cfg.Persistent {
 		out.names = slices.Clone(names)
-		if room, err := e.outbox.tryAdd(out); err != nil || room != nil {
-			return "", cmp.Or(err, errFull)
-		}
-	} else if err := e.outbox.add(ctx, out); err != nil {
+	}
+	if err := e.outbox.add(ctx, out, !e.cfg.Persistent); err != nil {
 		return "", err
 	}
 	e.nudge()
@@ -126,12 +123,15 @@ func (c *Client) Written(ctx context.Context) error {
 	})
 }
 
-// add waits for room and queues a record.
-func (o *outbox) add(ctx context.Context, out *outRecord) error {
+// add queues a record. Without room it waits, or refuses.
+func (o *outbox) add(ctx context.Context, out *outRecord, waits bool) error {
 	for {
 		room, err := o.tryAdd(out)
 		if room == nil {
 			return err
+		}
+		if !waits {
+			return errFull
 		}
 		select {
 		case <-room:

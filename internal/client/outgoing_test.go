@@ -30,7 +30,7 @@ func TestGivenUpTakesNoRoom(t *testing.T) {
 	for _, identity := range [][32]byte{{1}, pair.B.Local.Identity} {
 		to := []crypto.Recipient{{Name: u.name, Identity: proto.FormatHash(identity)}}
 		out := newOutRecord(crypto.NewRecord(e.self, to, "second", e.now()), []*user{u})
-		if err := e.outbox.add(t.Context(), out); err != nil {
+		if err := e.outbox.add(t.Context(), out, true); err != nil {
 			t.Fatal(err)
 		}
 		records = append(records, out.to[0])

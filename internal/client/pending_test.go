@@ -185,7 +185,7 @@ func TestRefusalThatMayPass(t *testing.T) {
 			e.takeOutbox()
 		} else {
 			record := crypto.NewRecord(e.self, []crypto.Recipient{{Name: pc.user.name}}, "hello", e.now())
-			if err := e.outbox.add(t.Context(), newOutRecord(record, []*user{pc.user})); err != nil {
+			if err := e.outbox.add(t.Context(), newOutRecord(record, []*user{pc.user}), true); err != nil {
 				t.Fatal(err)
 			}
 			e.takeOutbox()

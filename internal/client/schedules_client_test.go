@@ -128,7 +128,7 @@ func (c *scheduledClient) write(text scheduledText) {
 		rc.Identity = proto.FormatHash(u.identity)
 	}
 	record := crypto.NewRecord(c.e.self, []crypto.Recipient{rc}, text.text, c.clock)
-	if err := c.e.outbox.add(c.t.Context(), newOutRecord(record, []*user{u})); err != nil {
+	if err := c.e.outbox.add(c.t.Context(), newOutRecord(record, []*user{u}), true); err != nil {
 		c.t.Fatal(err)
 	}
 	c.facts.wrote = append(c.facts.wrote, writtenText{record.ID, u.name, text.text})
