@@ -49,7 +49,7 @@ func (a *app) runSession(ctx context.Context, _ []string) error {
 			s.desk.names.add(p.Name)
 		}
 		runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + keyThreads)
-		stop = s.terminal.StartEditing(a.Env, s.desk.editor())
+		stop = s.terminal.StartEditing(a.Env, s.desk.complete)
 		defer stop() // also if it panics
 		a.out.onScreen(s.terminal)
 	} else {

@@ -97,11 +97,6 @@ func (d *desk) note(t *term.Terminal, events []client.Event) {
 	}
 }
 
-// editor returns the configuration of the prompt's editor.
-func (d *desk) editor() term.EditorConfig {
-	return term.EditorConfig{Complete: d.complete, Dropped: "client: notice: more was pasted than can wait, and the rest of it is dropped\n"}
-}
-
 // complete finds the ways to go on with the last word before the cursor, and
 // the start of that word. A line begins with a command, or with the names of
 // its recipients. In a conversation a command begins with a slash.

@@ -253,7 +253,7 @@ func TestSessionInTheEditor(t *testing.T) {
 	s.long = true
 	s.quiet = func(string) bool { return true }
 	s.atTerminal(terminal)
-	stop := terminal.StartEditing(func(name string) string { return map[string]string{"TERM": "xterm"}[name] }, s.desk.editor())
+	stop := terminal.StartEditing(func(name string) string { return map[string]string{"TERM": "xterm"}[name] }, s.desk.complete)
 	defer stop()
 	ended := make(chan error, 1)
 	go func() { ended <- s.run(context.Background()) }()

@@ -37,7 +37,7 @@ func sitDown(t *testing.T) *sitting {
 	a.out.onScreen(terminal)
 	p.s = newPromptRun(a.out, p.c, time.Minute, a.Now)
 	p.s.atTerminal(terminal)
-	stop := terminal.StartEditing(func(name string) string { return map[string]string{"TERM": "xterm", "NO_COLOR": "1"}[name] }, p.s.desk.editor())
+	stop := terminal.StartEditing(func(name string) string { return map[string]string{"TERM": "xterm", "NO_COLOR": "1"}[name] }, p.s.desk.complete)
 	t.Cleanup(stop)
 	go func() { p.ended <- p.s.run(context.Background()) }()
 	return p

@@ -350,7 +350,7 @@ func TestTmuxCompletion(t *testing.T) {
 	p.keys("C-l")
 	p.ready()
 	p.keys("h", "Tab")
-	p.shows("help  history")
+	p.shows("help history")
 	p.types("i\t")
 	p.shows("history\ncursor: 44")
 }

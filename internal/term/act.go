@@ -3,7 +3,6 @@ package term
 import (
 	"bytes"
 	"io"
-	"strings"
 	"unicode/utf8"
 )
 
@@ -45,32 +44,33 @@ func (e *editor) act(f *field, k key) {
 	}
 }
 
+// moves are the keys that move the cursor, kills those that remove the text up to
+// a place for Ctrl-Y.
+var (
+	moves = map[keyKind]func(*editLine) int{
+		keyLeft: (*editLine).left, keyRight: (*editLine).right, keyHome: (*editLine).start, keyEnd: (*editLine).end,
+		keyWordLeft: wordLeft(isWordRune), keyWordRight: wordRight(isWordRune),
+	}
+	kills = map[keyKind]func(*editLine) int{
+		keyKillLine: (*editLine).end, keyKillWord: wordLeft(isNoSpace),
+		keyKillWordLeft: wordLeft(isWordRune), keyKillWordRight: wordRight(isWordRune),
+	}
+)
+
 // edit executes the keys that need a visible line.
 func (e *editor) edit(f *field, k key, killing bool) {
 	line := &f.line
+	if to := moves[k.kind]; to != nil {
+		line.cursor = to(line)
+		return
+	}
+	if to := kills[k.kind]; to != nil {
+		e.kill(f, to(line), killing)
+		return
+	}
 	switch k.kind {
-	case keyLeft:
-		line.cursor = line.left()
-	case keyRight:
-		line.cursor = line.right()
-	case keyHome:
-		line.cursor = line.start()
-	case keyEnd:
-		line.cursor = line.end()
-	case keyWordLeft:
-		line.cursor = line.wordLeft(isWordRune)
-	case keyWordRight:
-		line.cursor = line.wordRight(isWordRune)
 	case keyDelete:
 		line.cut(line.right())
-	case keyKillLine:
-		e.kill(f, line.end(), killing)
-	case keyKillWord:
-		e.kill(f, line.wordLeft(isNoSpace), killing)
-	case keyKillWordLeft:
-		e.kill(f, line.wordLeft(isWordRune), killing)
-	case keyKillWordRight:
-		e.kill(f, line.wordRight(isWordRune), killing)
 	case keyYank:
 		if line.insert(e.killed.line) {
 			f.pasted = f.pasted || e.killed.pasted
@@ -170,7 +170,7 @@ func (e *editor) remember(f *field, find func(now Line) (Line, bool)) {
 // else lists the options.
 func (e *editor) tab(f *field) {
 	before := string(f.line.text[:f.line.cursor])
-	from, options := e.cfg.Complete(before)
+	from, options := e.complete(before)
 	switch len(options) {
 	case 0:
 		e.bell()
@@ -186,7 +186,6 @@ func (e *editor) tab(f *field) {
 			}
 			return
 		}
-		list := Wrap(listOptions(options, e.painter.cols-1), e.painter.cols)
-		e.buf.WriteString(e.painter.paint.in(Faint, strings.TrimSuffix(list, "\n")) + "\n")
+		e.buf.WriteString(e.painter.paint.in(Faint, Wrap(listOptions(options), e.painter.cols)) + "\n")
 	}
 }

@@ -38,31 +38,14 @@ func commonStart(options []Option) string {
 // maxOptions bounds the options in a list.
 const maxOptions = 100
 
-// listOptions lists options side by side, in lines of at most cols columns if
-// possible.
-func listOptions(options []Option, cols int) string {
-	var b strings.Builder
-	width := 0
-	add := func(word string) {
-		w := TextWidth(word)
-		switch {
-		case width == 0:
-		case width+2+w > cols:
-			b.WriteByte('\n')
-			width = 0
-		default:
-			b.WriteString("  ")
-			width += 2
-		}
-		b.WriteString(word)
-		width += w
-	}
+// listOptions lists options on a line.
+func listOptions(options []Option) string {
+	var words []string
 	for _, o := range options[:min(len(options), maxOptions)] {
-		add(proto.Visible(o.Word))
+		words = append(words, proto.Visible(o.Word))
 	}
 	if more := len(options) - maxOptions; more > 0 {
-		add(fmt.Sprintf("and %d more", more))
+		words = append(words, fmt.Sprintf("and %d more", more))
 	}
-	b.WriteByte('\n')
-	return b.String()
+	return strings.Join(words, " ")
 }

@@ -27,12 +27,12 @@ type editing struct {
 // startEditing gives a terminal to an editor. It returns nil if the terminal
 // cannot be edited on. The caller ends it by stop, which may be called more
 // than once.
-func startEditing(d device, in io.Reader, out io.Writer, env func(string) string, cfg EditorConfig) *editing {
+func startEditing(d device, in io.Reader, out io.Writer, env func(string) string, complete Completer) *editing {
 	if IsDumb(env) {
 		return nil
 	}
 	t := &editing{
-		editor: &editor{in: in, out: out, cfg: cfg, size: d.size, now: time.Now, looked: time.Now()}, device: d,
+		editor: &editor{in: in, out: out, complete: complete, size: d.size, now: time.Now, looked: time.Now()}, device: d,
 		signals: make(chan os.Signal, 8), over: make(chan struct{}),
 	}
 	t.written.L = &t.mu

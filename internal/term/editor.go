@@ -13,23 +13,17 @@ import (
 	"chatsecure/proto"
 )
 
-// EditorConfig is the part of the program in the editor of a terminal.
-type EditorConfig struct {
-	// Complete finds completions for the text before the cursor. They replace its
-	// end, from an offset on. It must not use the terminal.
-	Complete func(before string) (from int, options []Option)
-	// Dropped is printed, as a whole line, when a paste exceeds the room for text
-	// that waits.
-	Dropped string
-}
+// Completer finds completions for the text before the cursor. They replace its
+// end, from an offset on. It must not use the terminal.
+type Completer func(before string) (from int, options []Option)
 
 // editor reads lines from a terminal in raw mode and draws them while they are
 // typed, below all other output. Its methods may be called from any goroutine.
 // A goroutine of its own reads keys.
 type editor struct {
-	cfg EditorConfig
-	in  io.Reader
-	out io.Writer
+	complete Completer
+	in       io.Reader
+	out      io.Writer
 
 	size func() (cols, rows int) // the present size of the terminal
 	now  func() time.Time
@@ -58,7 +52,7 @@ type editor struct {
 	pasteFor *field // the field in which the present paste began; nil for the next prompt
 	ahead    []key  // keys that wait for a prompt
 	aheadLen int    // bytes in ahead
-	dropped  bool   // some waiting keys were dropped, which is not yet told
+	lost     bool   // some keys had no room there: the line that they were for is too long
 
 	recall  recall
 	killed  typed  // for Ctrl-Y
@@ -100,8 +94,8 @@ type field struct {
 
 // Bounds of typed text, in bytes.
 const (
-	maxSecret = 1 << 10 // longer than any PIN
-	maxAhead  = 4 << 20 // for the paste of a long file while its first lines are sent
+	maxSecret = 1 << 10           // longer than any PIN
+	maxAhead  = 2 * proto.MaxText // the longest text, and keys before it
 	maxHeld   = 64 << 10
 	maxDrawn  = 8 << 10 // of output in a drawing: the terminal must not be busy with it when a key comes
 )
@@ -385,10 +379,6 @@ func (e *editor) redraw(what func()) {
 	e.measure()
 	e.painter.erase(&e.buf)
 	what()
-	if e.dropped {
-		e.dropped = false
-		e.buf.WriteString(Wrap(e.cfg.Dropped, e.painter.cols))
-	}
 	if len(e.fields) > 0 {
 		e.painter.draw(&e.buf, e.block())
 	}
@@ -494,7 +484,7 @@ func (e *editor) interrupted(f *field) {
 	}
 	switch {
 	case len(e.ahead) > 0 && (f == nil || f.kind == promptField):
-		e.ahead, e.aheadLen = nil, 0
+		e.ahead, e.aheadLen, e.lost = nil, 0, false
 		if f != nil {
 			e.clearLine(f)
 		}
@@ -518,7 +508,7 @@ func (e *editor) typeAhead(k key) {
 	size := len(k.text) + 1
 	if e.aheadLen+size > maxAhead {
 		e.bell()
-		e.dropped = true
+		e.lost = true
 		return
 	}
 	k.text = bytes.Clone(k.text)
@@ -528,15 +518,15 @@ func (e *editor) typeAhead(k key) {
 
 // takeAhead executes waiting keys while the prompt is on top.
 func (e *editor) takeAhead() {
-	for len(e.ahead) > 0 {
-		f := e.top()
-		if f == nil || f.kind != promptField {
-			return
-		}
+	f := e.top()
+	for ; f != nil && f.kind == promptField && len(e.ahead) > 0; f = e.top() {
 		k := e.ahead[0]
 		e.ahead[0] = key{}
 		e.ahead = e.ahead[1:]
 		e.aheadLen -= len(k.text) + 1
 		e.act(f, k)
+	}
+	if e.lost && f != nil && f.kind == promptField {
+		f.cut, e.lost = true, false
 	}
 }

@@ -38,7 +38,7 @@ func newBench(t testing.TB, cols, rows int) *bench {
 	b := &bench{t: t, vt: tty.NewEmulator(t, cols, rows, runeWidth), prompt: fixed("> ")}
 	b.editor = &editor{
 		out: b.vt, interrupt: func() { b.interrupts++ }, suspend: func() { b.suspends++ },
-		cfg: EditorConfig{Complete: completeWord, Dropped: "the rest is dropped\n"},
+		complete: completeWord,
 	}
 	b.size = func() (int, int) { return b.vt.Cols, b.vt.Rows }
 	b.written.L = &b.mu
@@ -329,8 +329,8 @@ func TestScreen(t *testing.T) {
 		{"tabs", "\x1b[200~\ta\n\tb\x1b[201~", ">       a\n        b|", 20},
 		{"lines in one column", "a\x1b\rb", ">\\\n\\\na\nb\\\n|", 1},
 		{"two columns", "a王b", ">\\\na\\\n王\\\nb|", 2},
-		{"options", "br\t\t", "Bruno  bruna\n> Brun|", 20},
-		{"options in rows", "\t", "exit  help\nhistory\nlist  quit\nwhois  Ana\nBruno\nbruna  José\n> |", 12},
+		{"options", "br\t\t", "Bruno bruna\n> Brun|", 20},
+		{"options in rows", "\t", "exit help history\n | list quit whois\n | Ana Bruno bruna\n | José\n> |", 20},
 		{"all cleared", "abc\r\x0cde", "> abc\n> de|", 10},
 	} {
 		for _, whole := range []bool{true, false} {
@@ -810,19 +810,26 @@ func TestInterruptedPrompt(t *testing.T) {
 	}
 }
 
-// TestTooMuchAhead: waiting keys are bounded, and dropped ones are told.
+// TestTooMuchAhead: waiting keys are bounded, and the line that lacks some is
+// refused.
 func TestTooMuchAhead(t *testing.T) {
 	b := newBench(t, 100, 50)
-	line := bytes.Repeat([]byte("x"), maxAhead/8)
-	b.feed([]byte("\x1b[200~"))
+	b.feed([]byte("one\r\x1b[200~two"))
 	for range 20 {
-		b.feed(line)
+		b.feed(bytes.Repeat([]byte("x"), maxAhead/8))
 	}
 	if b.aheadLen > maxAhead {
 		t.Errorf("%d bytes wait", b.aheadLen)
 	}
-	if got := b.vt.All(); strings.Count(got, "the rest is dropped\n") == 0 {
-		t.Errorf("the terminal shows %q", got)
+	b.feed([]byte(pasteEnd))
+	b.ask()
+	b.next()
+	b.press("\rthree\r")
+	if !slices.Equal(b.lines, []string{"one", ErrLineTooLong.Error(), "three"}) {
+		t.Errorf("the lines are %.50q", b.lines)
+	}
+	if b.vt.Bells == 0 {
+		t.Error("no bell")
 	}
 }
 

@@ -49,32 +49,26 @@ type key struct {
 	pasted bool   // part of a paste, where nothing is a command
 }
 
-// controlKeys are the keys that send one byte, as in Emacs and readline.
-var controlKeys = map[byte]keyKind{
-	0x01: keyHome, 0x02: keyLeft, 0x03: keyInterrupt, 0x04: keyEndOfFile, 0x05: keyEnd, 0x06: keyRight,
-	0x08: keyBackspace, '\t': keyTab, '\n': keyEnter, 0x0b: keyKillLine, 0x0c: keyRedraw, '\r': keyEnter,
-	0x0e: keyDown, 0x10: keyUp, 0x12: keySearch, 0x15: keyKillStart, 0x17: keyKillWord, 0x19: keyYank,
-	0x1a: keySuspend, 0x7f: keyBackspace,
-}
+// keys are the keys by the bytes that they send: one byte as in Emacs and
+// readline, ESC and another, or a control sequence (ECMA-48, section 5.4) of
+// xterm and its kind, rxvt or the Linux console. ESC O begins one in application
+// mode.
+var keys = map[string]keyKind{
+	"\x01": keyHome, "\x02": keyLeft, "\x03": keyInterrupt, "\x04": keyEndOfFile, "\x05": keyEnd, "\x06": keyRight,
+	"\x08": keyBackspace, "\t": keyTab, "\n": keyEnter, "\x0b": keyKillLine, "\x0c": keyRedraw, "\r": keyEnter,
+	"\x0e": keyDown, "\x10": keyUp, "\x12": keySearch, "\x15": keyKillStart, "\x17": keyKillWord, "\x19": keyYank,
+	"\x1a": keySuspend, "\x7f": keyBackspace,
 
-// altKeys are the keys that send ESC and another byte.
-var altKeys = map[byte]keyKind{
-	'b': keyWordLeft, 'B': keyWordLeft, 'f': keyWordRight, 'F': keyWordRight, 'd': keyKillWordRight, 'D': keyKillWordRight,
-	0x08: keyKillWordLeft, 0x7f: keyKillWordLeft, '\r': keyNewline, '\n': keyNewline,
-}
+	"\x1bb": keyWordLeft, "\x1bB": keyWordLeft, "\x1bf": keyWordRight, "\x1bF": keyWordRight, "\x1bd": keyKillWordRight,
+	"\x1bD": keyKillWordRight, "\x1b\x08": keyKillWordLeft, "\x1b\x7f": keyKillWordLeft, "\x1b\r": keyNewline, "\x1b\n": keyNewline,
 
-// csiKeys are the keys that send a control sequence (ECMA-48, section 5.4), by
-// its text after ESC [, as sent by xterm and its kind, rxvt and the Linux
-// console.
-var csiKeys = map[string]keyKind{
-	"A": keyUp, "B": keyDown, "C": keyRight, "D": keyLeft, "H": keyHome, "F": keyEnd,
-	"1~": keyHome, "7~": keyHome, "4~": keyEnd, "8~": keyEnd, "3~": keyDelete,
-	"1;5C": keyWordRight, "1;3C": keyWordRight, "1;5D": keyWordLeft, "1;3D": keyWordLeft, "3;5~": keyKillWordRight, "3;3~": keyKillWordRight,
-	"200~": keyPasteStart, "I": keyFocus, "O": keyNoFocus,
+	"\x1b[A": keyUp, "\x1b[B": keyDown, "\x1b[C": keyRight, "\x1b[D": keyLeft, "\x1b[H": keyHome, "\x1b[F": keyEnd,
+	"\x1bOA": keyUp, "\x1bOB": keyDown, "\x1bOC": keyRight, "\x1bOD": keyLeft, "\x1bOH": keyHome, "\x1bOF": keyEnd, "\x1bOM": keyEnter,
+	"\x1b[1~": keyHome, "\x1b[7~": keyHome, "\x1b[4~": keyEnd, "\x1b[8~": keyEnd, "\x1b[3~": keyDelete,
+	"\x1b[1;5C": keyWordRight, "\x1b[1;3C": keyWordRight, "\x1b[1;5D": keyWordLeft, "\x1b[1;3D": keyWordLeft,
+	"\x1b[3;5~": keyKillWordRight, "\x1b[3;3~": keyKillWordRight,
+	"\x1b[200~": keyPasteStart, "\x1b[I": keyFocus, "\x1b[O": keyNoFocus,
 }
-
-// ss3Keys are the same keys in application mode, by the text after ESC O.
-var ss3Keys = map[byte]keyKind{'A': keyUp, 'B': keyDown, 'C': keyRight, 'D': keyLeft, 'H': keyHome, 'F': keyEnd, 'M': keyEnter}
 
 const esc = 0x1b
 
@@ -115,21 +109,24 @@ func (d *keyDecoder) decode(b []byte, emit func(key)) {
 }
 
 // typed decodes a key at the start of b and returns its length, 0 if it is
-// incomplete.
+// incomplete. An ESC before a byte that cannot follow it is dropped.
 func (d *keyDecoder) typed(b []byte, emit func(key)) int {
-	c := b[0]
-	switch {
-	case c == esc:
-		return d.escape(b, emit)
-	case c >= ' ' && c != 0x7f:
+	if b[0] >= ' ' && b[0] != 0x7f {
 		return runOfText(b, false, emit)
 	}
-	kind, ok := controlKeys[c]
-	if !ok {
+	n := 1
+	if b[0] == esc {
+		if n = escapeLen(b); n <= 1 {
+			return n
+		}
+	}
+	kind, known := keys[string(b[:n])]
+	if !known {
 		kind = keyBad
 	}
+	d.pasting = kind == keyPasteStart
 	emit(key{kind: kind})
-	return 1
+	return n
 }
 
 // pasted is typed within a paste.
@@ -196,41 +193,28 @@ func runOfText(b []byte, pasted bool, emit func(key)) int {
 	return n
 }
 
-// escape decodes a key that begins with ESC and returns its length, 0 if it is
-// incomplete. An ESC before a byte that cannot follow it is dropped.
-func (d *keyDecoder) escape(b []byte, emit func(key)) int {
-	if len(b) == 1 {
+// escapeLen is the length of a key that begins with ESC, 0 if it is incomplete.
+func escapeLen(b []byte) int {
+	switch {
+	case len(b) == 1:
 		return 0
-	}
-	kind, known := altKeys[b[1]]
-	switch c := b[1]; {
-	case known:
-		emit(key{kind: kind})
-		return 2
-	case c == '[':
-		return d.controlSequence(b, emit)
-	case c == 'O':
-		if len(b) == 2 {
-			return 0
-		}
-		if b[2] < ' ' || b[2] >= 0x7f {
-			return 2
-		}
-		kind, known := ss3Keys[b[2]]
-		if !known {
-			kind = keyBad
-		}
-		emit(key{kind: kind})
+	case b[1] == '[':
+		return sequenceLen(b)
+	case b[1] == 'O' && len(b) == 2:
+		return 0
+	case b[1] == 'O' && isPrintable(b[2]):
 		return 3
-	case c < ' ' || c >= 0x7f:
-		return 1
+	case isPrintable(b[1]) || keys[string(b[:2])] != keyText:
+		return 2
 	}
-	emit(key{kind: keyBad})
-	return 2
+	return 1
 }
 
-// controlSequence is escape for ESC [.
-func (d *keyDecoder) controlSequence(b []byte, emit func(key)) int {
+func isPrintable(c byte) bool { return ' ' <= c && c < 0x7f }
+
+// sequenceLen is escapeLen for ESC [. A sequence may be cut off, or without an
+// end.
+func sequenceLen(b []byte) int {
 	n := len("\x1b[")
 	if len(b) > n && b[n] == '[' { // F1 to F5 of the Linux console have one byte more
 		n++
@@ -241,16 +225,8 @@ func (d *keyDecoder) controlSequence(b []byte, emit func(key)) int {
 	if n == len(b) {
 		return 0
 	}
-	if b[n] < '@' || b[n] > '~' { // cut off, or without an end
-		emit(key{kind: keyBad})
-		return n
+	if '@' <= b[n] && b[n] <= '~' {
+		n++
 	}
-	n++
-	kind, known := csiKeys[string(b[len("\x1b["):n])]
-	if !known {
-		kind = keyBad
-	}
-	d.pasting = kind == keyPasteStart
-	emit(key{kind: kind})
 	return n
 }

@@ -76,7 +76,7 @@ func TestDecoder(t *testing.T) {
 		{"\x1b[" + strings.Repeat("1", 100) + "Ax", []key{k(keyBad), text(strings.Repeat("1", 71) + "Ax")}},
 		{"\x1b[[Ax", []key{k(keyBad), text("x")}},
 		{"\x1bOx\x1bOA", []key{k(keyBad), k(keyUp)}},
-		{"\x1bO\x1b[A", []key{k(keyUp)}},
+		{"\x1bO\x1b[A", []key{k(keyBad), k(keyUp)}},
 		{"\x1b\r\x1b\n", []key{k(keyNewline), k(keyNewline)}},
 		{"\x1b[I\x1b[O", []key{k(keyFocus), k(keyNoFocus)}},
 		{"\x1b\x03", []key{k(keyInterrupt)}},

@@ -133,30 +133,34 @@ func isWordRune(r rune) bool { return unicode.IsLetter(r) || unicode.IsDigit(r) 
 
 func isNoSpace(r rune) bool { return !unicode.IsSpace(r) }
 
-// wordLeft is the start of the word before the cursor.
-func (l *editLine) wordLeft(in func(rune) bool) int {
-	at := l.cursor
-	for inside := false; at > 0; {
-		r, n := utf8.DecodeLastRune(l.text[:at])
-		if inside && !in(r) {
-			break
+// wordLeft finds the start of the word before the cursor.
+func wordLeft(in func(rune) bool) func(*editLine) int {
+	return func(l *editLine) int {
+		at := l.cursor
+		for inside := false; at > 0; {
+			r, n := utf8.DecodeLastRune(l.text[:at])
+			if inside && !in(r) {
+				break
+			}
+			inside = inside || in(r)
+			at -= n
 		}
-		inside = inside || in(r)
-		at -= n
+		return at
 	}
-	return at
 }
 
-// wordRight is the end of the word after the cursor.
-func (l *editLine) wordRight(in func(rune) bool) int {
-	at := l.cursor
-	for inside := false; at < len(l.text); {
-		r, n := utf8.DecodeRune(l.text[at:])
-		if inside && !in(r) {
-			break
+// wordRight finds the end of the word after the cursor.
+func wordRight(in func(rune) bool) func(*editLine) int {
+	return func(l *editLine) int {
+		at := l.cursor
+		for inside := false; at < len(l.text); {
+			r, n := utf8.DecodeRune(l.text[at:])
+			if inside && !in(r) {
+				break
+			}
+			inside = inside || in(r)
+			at += n
 		}
-		inside = inside || in(r)
-		at += n
+		return at
 	}
-	return at
 }

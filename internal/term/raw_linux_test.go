@@ -64,7 +64,7 @@ func TestWindowSize(t *testing.T) {
 func TestPanicRestoresTheTerminal(t *testing.T) {
 	p := tty.OpenPTY(t)
 	before := p.Modes()
-	e := startEditing(&rawMode{fd: p.Slave.Fd()}, strings.NewReader(""), p.Slave, func(string) string { return "xterm" }, EditorConfig{})
+	e := startEditing(&rawMode{fd: p.Slave.Fd()}, strings.NewReader(""), p.Slave, func(string) string { return "xterm" }, nil)
 	if e == nil || p.Modes() == before {
 		t.Fatal("the terminal is not raw")
 	}

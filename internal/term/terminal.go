@@ -240,9 +240,9 @@ func IsYes(answer string) (yes, no bool) {
 // StartEditing gives the terminal to an editor until stop is called. It is called
 // once, and stop may be called again. Nothing changes for a terminal that cannot be raw. env is the
 // environment: TERM and NO_COLOR decide what is written.
-func (t *Terminal) StartEditing(env func(string) string, cfg EditorConfig) (stop func()) {
+func (t *Terminal) StartEditing(env func(string) string, complete Completer) (stop func()) {
 	t.dumb, t.paint = IsDumb(env), colours(env)
-	e := startEditing(t.device, t.in, t.out, env, cfg)
+	e := startEditing(t.device, t.in, t.out, env, complete)
 	if e == nil {
 		return func() {}
 	}

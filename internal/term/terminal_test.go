@@ -155,7 +155,7 @@ func TestDumbTerminal(t *testing.T) {
 	if got := out.String(); got != "> \nmessage\n> \n" {
 		t.Errorf("shown is %q", got)
 	}
-	stop := typing(&out).StartEditing(func(string) string { return "" }, EditorConfig{})
+	stop := typing(&out).StartEditing(func(string) string { return "" }, nil)
 	stop()
 	stop()
 }
