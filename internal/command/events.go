@@ -56,6 +56,7 @@ type presenter struct {
 
 	flood  flood
 	lost   bool                       // the relay is
+	over   bool                       // what was not delivered has been told: FAILED is no news
 	conns  map[string]map[string]bool // ids of known connections, by folded name
 	unsure map[string]bool            // folded names whose unknown revocation was told
 	worst  int                        // exit status of the most severe error told
@@ -161,6 +162,7 @@ func (p *presenter) tell(ev *client.Event) {
 // failures at its end instead of for each of a million lines.
 func (p *presenter) receipt(r *client.ReceiptChange) {
 	switch {
+	case p.over:
 	case p.look == promptLook && r.Status == history.StatusFailed:
 		p.out.notice("%s to %s FAILED: %s", p.quote(r.ID), proto.Visible(r.To), proto.Visible(r.Reason))
 		p.advise(r.Err)
@@ -195,8 +197,8 @@ func (p *presenter) quote(id string) string {
 	return p.quoted(id)
 }
 
-// peer tells of a change of a peer's connection. At the prompt those of accepted people are quiet, as is a
-// handshake of anybody's, and of a flood the rest is counted.
+// peer tells of a change of a peer's connection. At the prompt those of accepted people are quiet,
+// as is a handshake of anybody's, and of a flood the rest is counted.
 func (p *presenter) peer(c *client.PeerChange) {
 	p.sayUnsure(c)
 	who := p.shortName(c.Name, c.Conn)
@@ -288,7 +290,8 @@ func (p *presenter) sumUp(now time.Time) {
 
 // floodWords are the verbs of a sum.
 var floodWords = map[string]string{
-	proto.Came: "came", proto.Left: "left", whatProved: "proved to be who they are", whatRefused: "were refused", whatRenewed: "have a renewed card",
+	proto.Came: "came", proto.Left: "left", whatRefused: "were refused", whatRenewed: "have a renewed card",
+	whatProved: "authenticated",
 }
 
 // waiting says why messages wait for some people.

@@ -51,8 +51,8 @@ func TestOneOfSeveralIsNamed(t *testing.T) {
 	}
 }
 
-// TestQuietNotices: of accepted people coming, proving and leaving say nothing, but with -v. Of a flood of
-// others the rest is counted, by itself and after a while.
+// TestQuietNotices: of accepted people coming, proving and leaving say nothing, but with -v. Of a
+// flood of others the rest is counted, by itself and after a while.
 func TestQuietNotices(t *testing.T) {
 	peer := func(name, what, reason string) client.Event {
 		return client.Event{Type: client.EventPeer, Peer: &client.PeerChange{Name: name, Conn: "1f3a000000000000", What: what, Reason: reason}}

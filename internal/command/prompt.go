@@ -169,8 +169,8 @@ func (s *promptRun) show(stop context.CancelCauseFunc) {
 	}
 }
 
-// nextEvents waits for events, or until something is due that is told by time: messages that wait, and the sum
-// of a flood.
+// nextEvents waits for events, or until something is due that is told by time: messages that wait,
+// and the sum of a flood.
 func (s *promptRun) nextEvents() ([]client.Event, error) {
 	ctx, cancel := context.Background(), func() {}
 	if s.terminal != nil {
@@ -211,7 +211,7 @@ func (s *promptRun) stopShowing(ctx context.Context) {
 	defer cancel()
 	select {
 	case s.showing <- struct{}{}:
-		s.take = takeNone
+		s.take, s.over = takeNone, s.terminal != nil
 		<-s.showing
 	case <-waiting.Done():
 	}
@@ -255,12 +255,14 @@ func (s *promptRun) nextLines(ctx context.Context) ([]inputLine, error) {
 	return []inputLine{line}, nil
 }
 
-// isText reports whether a line that was refused at the terminal was not meant to be a command. It must not be lost.
+// isText reports whether a line that was refused at the terminal was not meant to be a command. It
+// must not be lost.
 func (s *promptRun) isText(line string) bool {
 	return s.terminal != nil && (strings.Contains(line, "\n") || s.desk.talksTo() != nil && !strings.HasPrefix(line, "/"))
 }
 
-// prompt is the original's with the time and oneself, or short. Both name those whom bare lines go to.
+// prompt is the original's with the time and oneself, or short. Both name those whom bare lines go
+// to.
 func (s *promptRun) prompt() string {
 	to := ""
 	if names := s.desk.talksTo(); len(names) > 2 {
@@ -339,8 +341,8 @@ func (s *promptRun) known(name string) bool {
 // maxOpen bounds the open questions to the relay and the history.
 const maxOpen = 8
 
-// ask runs a question whose answer may take its time. At a terminal the prompt is there again at once,
-// and the answer comes when it comes; in a pipe the answers keep their order.
+// ask runs a question whose answer may take its time. At a terminal the prompt is there again at
+// once, and the answer comes when it comes; in a pipe the answers keep their order.
 func (s *promptRun) ask(ctx context.Context, c promptCommand, question func(context.Context) error) error {
 	what := strings.Join(append([]string{c.verb}, c.args...), " ")
 	bounded := func() error {
@@ -359,7 +361,8 @@ func (s *promptRun) ask(ctx context.Context, c promptCommand, question func(cont
 	case s.open <- struct{}{}:
 	default:
 		return &fail.Error{
-			Code: proto.Busy, Message: fmt.Sprintf("%s is not asked: %d questions have no answer yet", what, maxOpen), Hint: "wait for one of them",
+			Code: proto.Busy, Message: fmt.Sprintf("%s is not asked: %d questions have no answer yet", what, maxOpen),
+			Hint: "wait for one of them",
 		}
 	}
 	s.answers.Go(func() {
@@ -386,7 +389,8 @@ func (s *promptRun) to(names []string) error {
 func notOneself(self string, names []string) error {
 	for _, name := range names {
 		if proto.SameName(name, self) {
-			return &fail.Error{Code: proto.Usage, Message: proto.Visible(name) + " is you, and a message goes to others", Hint: "name somebody else"}
+			message := proto.Visible(name) + " is you, and a message goes to others"
+			return &fail.Error{Code: proto.Usage, Message: message, Hint: "name somebody else"}
 		}
 	}
 	return nil

@@ -158,8 +158,8 @@ var original = []string{
 	"Available commands are:\nlist\nhelp\nhistory\nwhois\n\nSyntax for sending message to 'john':\njohn: hello there\n",
 }
 
-// TestPromptLine is the table of typed lines, without a conversation and in one with bob. Nobody has seen
-// 10, http or note.
+// TestPromptLine is the table of typed lines, without a conversation and in one with bob. Nobody
+// has seen 10, http or note.
 func TestPromptLine(t *testing.T) {
 	say := func(text string, names ...string) promptCommand {
 		return promptCommand{verb: "say", names: names, text: text}
@@ -215,6 +215,7 @@ func TestPromptLine(t *testing.T) {
 		{"john: \x1b[2J as is", say("\x1b[2J as is", "john"), say("\x1b[2J as is", "john")},
 		// Words with a colon are no names that anybody has.
 		{"10:30 is fine", say("30 is fine", "10"), refused},
+		{"10:\x1b[2J", say("\x1b[2J", "10"), refused},
 		{"http://example.com", say("//example.com", "http"), refused},
 		{"note: milk", say("milk", "note"), refused},
 		{"john,note: milk", say("milk", "john", "note"), refused},
@@ -338,8 +339,8 @@ type writerFunc func(b []byte) (int, error)
 
 func (f writerFunc) Write(b []byte) (int, error) { return f(b) }
 
-// TestPromptWaitsForNobody: while questions have no answer the prompt takes lines, up to a bound; an answer
-// that does not come is told.
+// TestPromptWaitsForNobody: while questions have no answer the prompt takes lines, up to a bound;
+// an answer that does not come is told.
 func TestPromptWaitsForNobody(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := &slowTalker{fakeTalker: newFakeTalker(), asked: make(chan struct{}, 2*maxOpen), answer: make(chan struct{})}
@@ -426,6 +427,18 @@ func TestPromptWaitsForNobody(t *testing.T) {
 		says("> bob> ")
 		says("client: error: there is no command \"hello\"\n")
 
+		// A question needs no editor.
+		got := make(chan answered, 1)
+		go func() {
+			got <- s.questions.ask(t.Context(), &question{text: "Dave is new.\n", last: "Is this the dave you mean? (y/n) "})
+		}()
+		synctest.Wait()
+		says("Dave is new.\nIs this the dave you mean? (y/n) ")
+		types("y\n")
+		if a := <-got; !a.yes || a.err != nil {
+			t.Errorf("the answer is %+v", a)
+		}
+
 		// At the end the undelivered ones are told by their text, and that is no failure.
 		c.outcome = client.Outcome{Names: []client.NameOutcome{{Name: "dave", Failed: 1}}}
 		types("/quit\n")
@@ -433,8 +446,13 @@ func TestPromptWaitsForNobody(t *testing.T) {
 			t.Errorf("it ended with %v", err)
 		}
 		says("client: notice: not delivered: \"are you asleep?\" to dave\n")
+		c.events <- []client.Event{{Type: client.EventReceipt, Receipt: &client.ReceiptChange{
+			ID: "id2", To: "dave", Status: history.StatusFailed, Reason: "the client stopped"}}}
 		typist.Close()
 		c.Close(t.Context())
 		<-s.presented
+		if strings.Contains(out.String(), "the client stopped") {
+			t.Error("an undelivered message is told twice")
+		}
 	})
 }

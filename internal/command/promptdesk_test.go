@@ -145,7 +145,8 @@ func TestProgress(t *testing.T) {
 	}
 }
 
-// TestProgressOfWhoIsAway: a message that waits is spoken of after a moment, once for each person and stay away.
+// TestProgressOfWhoIsAway: a message that waits is spoken of after a moment, once for each person
+// and stay away.
 func TestProgressOfWhoIsAway(t *testing.T) {
 	var p progress
 	now := fixedNow()

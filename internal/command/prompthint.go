@@ -19,9 +19,9 @@ var (
 	wholeDigits = regexp.MustCompile(`\b([0-9a-f]{8})[0-9a-f]{56}\b`)
 )
 
-// promptAdvice puts a hint of the command line into the words of the prompt: client list is /list, eight digits of
-// what was refused are enough, and a clause about another command or an option is left out, unless it is for the
-// other side, "there".
+// promptAdvice puts a hint of the command line into the words of the prompt: client list is /list,
+// eight digits of what was refused are enough, and a clause about another command or an option is
+// left out, unless it is for the other side, "there".
 func promptAdvice(hint string) string {
 	hint = strings.ReplaceAll(hint, "client -h shows how it is used", "/help shows what can be typed")
 	hint = wholeDigits.ReplaceAllString(typedHere.ReplaceAllString(hint, "/$1$2"), "$1")
@@ -50,8 +50,8 @@ const maxRefusals = 64
 // shortest is the number of digits that name what the prompt has refused.
 const shortest = 8
 
-// refusals remembers the relays and people that were refused at this prompt, for trust accept. Its methods
-// may be called from any goroutine.
+// refusals remembers the relays and people that were refused at this prompt, for trust accept. Its
+// methods may be called from any goroutine.
 type refusals struct {
 	mu   sync.Mutex
 	last []state.Refused
@@ -107,7 +107,8 @@ func (r *refusals) whole(args []string) ([]string, error) {
 		}
 	}
 	if found == "" {
-		return nil, promptError("nothing that was refused here under %s begins with %s: give all 64 digits", proto.Quote(args[1]), digits)
+		return nil, promptError("nothing that was refused here under %s begins with %s: give all 64 digits",
+			proto.Quote(args[1]), digits)
 	}
 	return []string{args[0], args[1], found}, nil
 }

@@ -23,8 +23,10 @@ type promptCommand struct {
 var promptVerbs = map[string]struct {
 	most  int
 	slash bool
-}{"list": {}, "help": {}, "quit": {}, "exit": {}, "whois": {most: 1}, "history": {most: 1}, "to": {proto.MaxRecipients, true},
-	"trust": {most: 3}, "pin": {slash: true}}
+}{
+	"list": {}, "help": {}, "quit": {}, "exit": {}, "whois": {most: 1}, "history": {most: 1}, "trust": {most: 3},
+	"to": {proto.MaxRecipients, true}, "pin": {slash: true},
+}
 
 // bareWords are commands as whole lines. In a conversation a slash tells them from a message.
 var bareWords = []string{"list", "help", "history", "quit", "exit"}
@@ -35,9 +37,9 @@ type promptView struct {
 	known   func(name string) bool // whether a name has been seen here
 }
 
-// parse reads a line. One that begins with a slash is a command, and with two slashes a message that
-// begins with one. NAME[,NAME...]: TEXT is a message. Other lines go to the current conversation;
-// without one they are commands. A text of several lines is never a command.
+// parse reads a line. One that begins with a slash is a command, and with two slashes a message
+// that begins with one. NAME[,NAME...]: TEXT is a message. Other lines go to the current
+// conversation; without one they are commands. A text of several lines is never a command.
 func (v promptView) parse(line string) (c promptCommand, err error) {
 	several := strings.Contains(line, "\n")
 	switch {
@@ -75,7 +77,8 @@ func (v promptView) bare(text string) (c promptCommand, err error) {
 	return promptCommand{verb: "say", names: v.current, text: text}, nil
 }
 
-// named reads a message with its recipients. is tells that these are recipients, or must be meant so.
+// named reads a message with its recipients. is tells that these are recipients, or must be meant
+// so.
 func (v promptView) named(before, text string, several bool) (c promptCommand, is bool, err error) {
 	to := strings.ReplaceAll(strings.TrimSpace(before), ", ", ",")
 	if strings.ContainsAny(to, " \t\n") {
@@ -102,8 +105,8 @@ func (v promptView) named(before, text string, several bool) (c promptCommand, i
 	default:
 		// 10:30, note: and http: are mostly words, and may yet be names.
 		current := strings.Join(v.current, ",")
-		return c, true, promptError("nobody by the name of %s has been seen here; %s: %s... says it to %s, and /to %[1]s begins with %[1]s",
-			c.names[stranger], current, proto.Clip(to+":"+text, 12), current)
+		return c, true, promptError("nobody by the name of %s has been seen here; "+
+			"%s: %s... says it to %[2]s, and /to %[1]s begins with %[1]s", c.names[stranger], current, proto.Visible(proto.Clip(to+":"+text, 12)))
 	}
 	return c, true, nil
 }

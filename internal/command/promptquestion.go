@@ -15,9 +15,9 @@ import (
 // maxQuestions bounds the questions that wait for the person.
 const maxQuestions = 16
 
-// questions are those to the person at the prompt. One is asked where a line begins, and takes a yes or
-// no and nothing else: what is typed for somebody else goes there. A secret is typed only after /pin.
-// Its methods may be called from any goroutine.
+// questions are those to the person at the prompt. One is asked where a line begins, and takes a
+// yes or no and nothing else: what is typed for somebody else goes there. A secret is typed only
+// after /pin. Its methods may be called from any goroutine.
 type questions struct {
 	mu         sync.Mutex // guards the fields below
 	open       []*question
@@ -43,7 +43,9 @@ type answered struct {
 }
 
 // errNobodyAsked ends a question that the person does not get.
-var errNobodyAsked = &fail.Error{Code: proto.Internal, Message: "the question was not answered", Hint: "answer it when it is asked again"}
+var errNobodyAsked = &fail.Error{
+	Code: proto.Internal, Message: "the question was not answered", Hint: "answer it when it is asked again",
+}
 
 // ask puts a question and waits for the answer.
 func (q *questions) ask(ctx context.Context, a *question) answered {

@@ -79,8 +79,8 @@ func (p *sitting) leaves() {
 	}
 }
 
-// TestQuestionTakesNothingElse: a question waits for an empty line, takes a yes or no, and lets all other lines go
-// where they are meant to go.
+// TestQuestionTakesNothingElse: a question waits for an empty line, takes a yes or no, and lets all
+// other lines go where they are meant to go.
 func TestQuestionTakesNothingElse(t *testing.T) {
 	p := sitDown(t)
 	ask := func(ctx context.Context, q *question) <-chan answered {
@@ -157,7 +157,8 @@ func TestQuestionTakesNothingElse(t *testing.T) {
 	}
 }
 
-// TestPasteAtThePrompt: a paste of several lines is one message or comes back; nothing pasted is a command.
+// TestPasteAtThePrompt: a paste of several lines is one message or comes back; nothing pasted is a
+// command.
 func TestPasteAtThePrompt(t *testing.T) {
 	p := sitDown(t)
 	p.types("\x1b[200~bob: one\ncarol: two\nexit\n\x1b[201~")
@@ -190,7 +191,8 @@ func TestPasteAtThePrompt(t *testing.T) {
 	p.leaves()
 }
 
-// TestUnread: for a person who looks elsewhere a message rings, and what came since is marked with its number.
+// TestUnread: for a person who looks elsewhere a message rings, and what came since is marked with
+// its number.
 func TestUnread(t *testing.T) {
 	p := sitDown(t)
 	message := func(text string) {

@@ -72,7 +72,8 @@ func (p *progress) changed(c *client.ReceiptChange, now time.Time) (status strin
 	}
 	s := p.sayings[at]
 	// The furthest of a user's connections counts.
-	if before := s.reached[name]; c.Status.AtLeast(before) || c.Status == history.StatusFailed && before == history.StatusPending {
+	before := s.reached[name]
+	if c.Status.AtLeast(before) || c.Status == history.StatusFailed && before == history.StatusPending {
 		s.reached[name] = c.Status
 	}
 	return s.status(), at == len(p.sayings)-1
@@ -137,7 +138,9 @@ func (s *saying) isRead() bool {
 
 // at returns the recipients whose status is wanted.
 func (s *saying) at(wanted func(history.Status) bool) string {
-	return visibleNames(slices.DeleteFunc(slices.Clone(s.names), func(name string) bool { return !wanted(s.reached[proto.FoldName(name)]) }))
+	return visibleNames(slices.DeleteFunc(slices.Clone(s.names), func(name string) bool {
+		return !wanted(s.reached[proto.FoldName(name)])
+	}))
 }
 
 // status tells how far a message has got. Failures have their own notices.

@@ -247,8 +247,8 @@ func TestTmuxFirstTime(t *testing.T) {
 	p.golden("commands", "[bob]: Olá!       READ")
 }
 
-// TestTmuxStranger: somebody new writes. The certificate stands once, above the message; the first answer asks,
-// holds up nothing else, and after a no the hint is what can be typed.
+// TestTmuxStranger: somebody new writes. The certificate stands once, above the message; the first
+// answer asks, holds up nothing else, and after a no the hint is what can be typed.
 func TestTmuxStranger(t *testing.T) {
 	needTmux(t)
 	w := town.New(t, town.People("alice", "bob", "carol"))
