@@ -176,34 +176,38 @@ func TestPendingAtThePrompt(t *testing.T) {
 	}
 }
 
-// TestPromptIsBounded: what is PENDING is bounded. One more is refused in words, and nothing that
-// waits is lost.
+// TestPromptIsBounded: what is PENDING is bounded, also for one of several recipients. One more is
+// refused in words, and nothing that waits is lost.
 func TestPromptIsBounded(t *testing.T) {
-	town := newTown(t, "alice", "bob")
-	alice := town.client("alice", atPrompt)
+	town := newTown(t, "alice", "bob", "carol")
+	alice, carol := town.client("alice", atPrompt), town.client("carol")
 	text := strings.Repeat("x", 200<<10)
 	taken := 0
-	for ; taken < 1000; taken++ {
-		if _, err := alice.Send(t.Context(), []string{"bob"}, fmt.Sprint(taken, text)); err != nil {
+	for ; taken < 100; taken++ {
+		id, err := alice.Send(t.Context(), []string{"bob", "carol"}, fmt.Sprint(taken, text))
+		if err != nil {
 			if fail.AsError(err).Code != proto.NotDelivered || !strings.Contains(err.Error(), "PENDING already") {
 				t.Errorf("the refusal is %v", err)
 			}
 			break
 		}
+		alice.awaitStatus(id, "carol", history.StatusRead)
 	}
-	if taken == 0 || taken == 1000 {
+	if taken == 0 || taken == 100 {
 		t.Fatalf("%d messages are taken", taken)
 	}
 	bob := town.client("bob")
 	alice.mustSettle(history.StatusRead)
-	got := bob.texts()
-	for i := range got {
-		if !strings.HasPrefix(got[i], fmt.Sprint(i, "x")) {
-			t.Errorf("text %d begins with %.8q", i, got[i])
+	for _, tc := range []*testClient{bob, carol} {
+		got := tc.texts()
+		for i := range got {
+			if !strings.HasPrefix(got[i], fmt.Sprint(i, "x")) {
+				t.Errorf("text %d of %s begins with %.8q", i, tc.Name(), got[i])
+			}
 		}
-	}
-	if len(got) != taken {
-		t.Errorf("%d of %d messages came", len(got), taken)
+		if len(got) != taken {
+			t.Errorf("%d of %d messages came to %s", len(got), taken, tc.Name())
+		}
 	}
 	alice.mustSend("room again", "bob")
 	bob.awaitText("room again")

@@ -113,7 +113,11 @@ func (e *engine) orphan(pc *peerConn) {
 		d.since = now
 		pc.user.orphans = append(pc.user.orphans, d)
 		d.r.active--
-		if out := d.r.out; !out.held && d.r.waits() {
+		if out := d.r.out; d.r.waits() {
+			d.r.sent = d.r.active > 0
+			if out.held || d.r.sent {
+				continue
+			}
 			out.held = true
 			e.outbox.released(-1, -out.size)
 		}
@@ -187,6 +191,7 @@ func (e *engine) expire(u *user, now time.Time) {
 		case now.Sub(d.since) <= limit, e.cfg.Persistent && !has:
 			stay = append(stay, d)
 		case has:
+			e.releaseIfDone(d.r.out)
 		case u.person == nil:
 			e.failed(d.r, errNobody(u.shown))
 		default:

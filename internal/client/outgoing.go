@@ -194,7 +194,8 @@ func (e *engine) sendBatch(pc *peerConn, n int) bool {
 	e.sendTo(pc, proto.TypeClientCom, sealed.Body, pc.conv.SentSeq())
 	freed, bytes := 0, 0
 	for _, d := range pc.out.move(n, pc.bundle) {
-		if d.r.out.held {
+		d.r.sent = true
+		if d.r.out.held && (!e.cfg.Persistent || d.r.out.done()) { // a script's goes on without the absent
 			d.r.out.held = false
 			freed++
 			bytes += d.r.out.size

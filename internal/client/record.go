@@ -26,6 +26,7 @@ type recipient struct {
 	status history.Status
 	reason *fail.Error
 	active int  // connections that it is queued for, or un-READ at
+	sent   bool // over a connection, and not come back
 	absent bool // it was reported that it waits because nobody is there
 }
 
@@ -84,16 +85,15 @@ func EncodedLen(text string) int {
 // releaseIfDone frees a record's place in the outbox once no recipient waits for
 // it.
 func (e *engine) releaseIfDone(out *outRecord) {
-	if !out.held {
-		return
+	if out.held && out.done() {
+		out.held = false
+		e.outbox.released(1, out.size)
 	}
-	for _, r := range out.to {
-		if r.active > 0 || r.waits() {
-			return
-		}
-	}
-	out.held = false
-	e.outbox.released(1, out.size)
+}
+
+// done tells whether the record waits for no recipient any more.
+func (out *outRecord) done() bool {
+	return !slices.ContainsFunc(out.to, func(r *recipient) bool { return r.waits() && !r.sent })
 }
 
 // drop ends one delivery.
