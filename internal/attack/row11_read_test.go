@@ -1,11 +1,15 @@
 package attack
 
 import (
+	"regexp"
 	"slices"
+	"strings"
 	"testing"
 
 	"chatsecure/internal/client"
 	"chatsecure/internal/history"
+	"chatsecure/testdata/lab/town"
+	"chatsecure/testdata/lab/wire"
 )
 
 // Row 11: READ tells a stranger nothing of this user.
@@ -89,4 +93,29 @@ func TestAcceptStored(t *testing.T) {
 		t.Errorf("she is not accepted: %v", err)
 	}
 	alice.mustSettle(history.StatusDelivered)
+}
+
+// TestRecvBatchOfStrangers: under -batch a stranger's message is not printed and not READ. Once
+// another program accepts the person, it comes out of the same recv.
+func TestRecvBatchOfStrangers(t *testing.T) {
+	w := town.New(t, town.People("alice", "bob"))
+	w.Must("", "bob", "list") // the relay is known from here on
+	bob := w.Start("bob", "-accept-new=false", "-q=false", "-json", "recv", "-from", "alice", "-n", "1")
+	bob.Object("connected")
+	alice := w.Start("alice", "send", "-wait", "read", "bob", "hello")
+	wire.Until(t, "a notice", func() bool { return strings.HasSuffix(bob.Stderr.String(), "\n") })
+	identity := regexp.MustCompile("alice is not accepted, .* trust accept alice ([0-9a-f]{64})\n").FindStringSubmatch(bob.Stderr.String())
+	if identity == nil {
+		t.Fatalf("bob is told %q", bob.Stderr.String())
+	}
+	w.Must("", "bob", "trust", "accept", "alice", identity[1])
+	if m := bob.Object("message"); m["text"] != "hello" || m["known"] != true {
+		t.Errorf("it came as %v", m)
+	}
+	if r := bob.End(); r.Status != 0 {
+		t.Errorf("bob's recv ended with %+v", r)
+	}
+	if r := alice.End(); r.Status != 0 {
+		t.Errorf("alice's send ended with %+v", r)
+	}
 }

@@ -154,7 +154,7 @@ func (p *presenter) tell(ev *client.Event) {
 	case ev.Type == client.EventBack:
 		p.out.notice("the relay is back")
 	case ev.Notice != "":
-		p.out.notice("%s", proto.Visible(ev.Notice))
+		p.out.notice("%s", proto.Visible(p.out.words(ev.Notice)))
 	}
 }
 

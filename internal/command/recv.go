@@ -11,6 +11,7 @@ import (
 
 	"chatsecure/internal/client"
 	"chatsecure/internal/fail"
+	"chatsecure/internal/state"
 	"chatsecure/proto"
 )
 
@@ -154,8 +155,8 @@ func (r *receiver) accepts(ctx context.Context, m *client.Message) bool {
 		r.told = make(map[[32]byte]bool)
 	}
 	r.told[m.Identity] = true
-	r.out.notice("%s is not accepted, so their messages stay unread and are not printed; to take them: client trust accept %s %x",
-		proto.Visible(m.From), proto.Visible(m.From), m.Identity)
+	r.out.notice("%s is not accepted, so their messages stay unread and are not printed; to take them: %s",
+		proto.Visible(m.From), r.out.words((&state.Refused{Target: proto.Visible(m.From), Value: proto.FormatHash(m.Identity)}).Accept()))
 	return false
 }
 
