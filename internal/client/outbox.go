@@ -55,13 +55,13 @@ func (c *Client) Send(ctx context.Context, names []string, text string) (id stri
 	if len(text) > proto.MaxText {
 		return "", fail.Errorf(proto.TooLong, "the text has %d bytes, at most %d are allowed", len(text), proto.MaxText)
 	}
-	if err := checkNames(names); err != nil {
-		return "", err
-	}
 	t := &targets{}
 	if e.cfg.Persistent {
-		t.to = e.cfg.addressed(names)
-	} else if t, err = e.targets(ctx, names); err != nil {
+		t.to, err = e.cfg.addressed(names)
+	} else {
+		t, err = e.targets(ctx, names)
+	}
+	if err != nil {
 		return "", err
 	}
 	out := newOutRecord(crypto.NewRecord(e.self, slices.Clone(t.to), text, e.now()), t.users)
@@ -99,7 +99,10 @@ func (e *engine) targets(ctx context.Context, names []string) (*targets, error) 
 
 // addressed returns the `to` list for names, with the identities of known people. Any goroutine
 // may call it.
-func (cfg *Config) addressed(names []string) (to []crypto.Recipient) {
+func (cfg *Config) addressed(names []string) (to []crypto.Recipient, err error) {
+	if err := checkNames(names); err != nil {
+		return nil, err
+	}
 	for _, name := range names {
 		rc := crypto.Recipient{Name: proto.FoldName(name)}
 		if slices.ContainsFunc(to, func(other crypto.Recipient) bool { return other.Name == rc.Name }) {
@@ -110,7 +113,7 @@ func (cfg *Config) addressed(names []string) (to []crypto.Recipient) {
 		}
 		to = append(to, rc)
 	}
-	return to
+	return to, nil
 }
 
 // Written returns once the history has all records from Send, except those that

@@ -18,6 +18,9 @@ import (
 // waits until the connected ones are proved or refused, and asks about new ones.
 // It fails if nobody is left.
 func (e *engine) resolve(ctx context.Context, names []string) (*targets, error) {
+	if err := checkNames(names); err != nil {
+		return nil, err
+	}
 	t := &targets{}
 	if err := e.do(ctx, func() {
 		t.users = e.usersOf(names)
