@@ -159,7 +159,7 @@ var original = []string{
 }
 
 // TestPromptLine is the table of typed lines, without a conversation and in one with bob. Nobody
-// has seen 10, http or note.
+// has seen 10, http, note or lessons.
 func TestPromptLine(t *testing.T) {
 	say := func(text string, names ...string) promptCommand {
 		return promptCommand{verb: "say", names: names, text: text}
@@ -180,8 +180,11 @@ func TestPromptLine(t *testing.T) {
 		{"quit", verb("quit"), refused},
 		{"exit", verb("exit"), refused},
 		{"history", verb("history"), refused},
-		{"history Bruno", verb("history", "Bruno"), say("history Bruno", "bob")},
-		{"whois Bruno", verb("whois", "Bruno"), say("whois Bruno", "bob")},
+		{"history Bruno", verb("history", "Bruno"), refused},
+		{"history lessons", verb("history", "lessons"), say("history lessons", "bob")},
+		{"whois Bruno", verb("whois", "Bruno"), refused},
+		{"trust", verb("trust"), refused},
+		{"trust block Bruno", verb("trust", "block", "Bruno"), refused},
 		{"/list", verb("list"), verb("list")},
 		{"/exit", verb("exit"), verb("exit")},
 		{"/whois Bruno", verb("whois", "Bruno"), verb("whois", "Bruno")},
@@ -247,7 +250,7 @@ func TestPromptLine(t *testing.T) {
 			current []string
 			want    promptCommand
 		}{{nil, test.alone}, {[]string{"bob"}, test.talking}} {
-			view := promptView{in.current, func(name string) bool { return !slices.Contains([]string{"10", "http", "note"}, name) }}
+			view := promptView{in.current, func(name string) bool { return !slices.Contains([]string{"10", "http", "note", "lessons"}, name) }}
 			got, err := view.parse(test.line)
 			if in.want.verb == "" && strings.TrimSpace(test.line) != "" {
 				if fail.ExitStatus(err) != 2 || strings.Contains(err.Error(), "\x1b") {

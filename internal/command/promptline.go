@@ -28,9 +28,6 @@ var promptVerbs = map[string]struct {
 	"to": {proto.MaxRecipients, true}, "pin": {slash: true},
 }
 
-// bareWords are commands as whole lines. In a conversation a slash tells them from a message.
-var bareWords = []string{"list", "help", "history", "quit", "exit"}
-
 // promptView is the state of the prompt on which the meaning of a line depends.
 type promptView struct {
 	current []string               // those whom bare lines go to, or nil
@@ -60,11 +57,17 @@ func (v promptView) parse(line string) (c promptCommand, err error) {
 			return c, err
 		}
 	}
-	if v.current == nil && !several {
-		return parseVerb(strings.Fields(line), false)
+	if several {
+		return v.bare(line)
 	}
-	if word := strings.TrimSpace(line); !several && slices.Contains(bareWords, word) {
-		return c, promptError("/%s is the command, and %s: %s says it", word, strings.Join(v.current, ","), word)
+	command, err := parseVerb(strings.Fields(line), false)
+	if v.current == nil {
+		return command, err
+	}
+	if err == nil && (len(command.args) == 0 || slices.ContainsFunc(command.args, v.known)) {
+		// Nobody knows which was meant.
+		line = proto.Visible(strings.TrimSpace(line))
+		return c, promptError("/%s is the command, and %s: %[1]s says it", line, strings.Join(v.current, ","))
 	}
 	return v.bare(line)
 }
