@@ -5,6 +5,7 @@ import (
 
 	"chatsecure/crypto"
 	"chatsecure/internal/fail"
+	"chatsecure/internal/state"
 	"chatsecure/proto"
 )
 
@@ -54,7 +55,7 @@ func (e *engine) turnAway(pc *peerConn, o *crypto.Opened, reason *fail.Error) {
 	e.endConversation(pc, reason.Message)
 	e.sayEnded(pc, t3)
 	pc.turned, pc.user.watching = reason, false
-	e.tellTurned(pc.name, person.Identity, reason)
+	e.tellTurned(pc, person.Identity, reason)
 }
 
 // turnsOffer returns the reason to refuse a p1 of a person, or nil.
@@ -69,27 +70,30 @@ func (e *engine) turnsOffer(pc *peerConn, identity [32]byte) *fail.Error {
 		reason = turned
 	}
 	if reason != nil {
-		e.tellTurned(pc.name, identity, reason)
+		e.tellTurned(pc, identity, reason)
 	}
 	return reason
 }
 
 // tellTurned tells the user, once for each person, that messages are refused.
-func (e *engine) tellTurned(name string, identity [32]byte, reason *fail.Error) {
+func (e *engine) tellTurned(pc *peerConn, identity [32]byte, reason *fail.Error) {
+	person := identity
 	if reason == errStrangers {
-		identity = [32]byte{}
+		person = [32]byte{}
 	}
-	if e.toldTurned[identity] {
+	if e.toldTurned[person] {
 		return
 	}
-	e.toldTurned[identity] = true
-	name = proto.Visible(name)
-	notice := fmt.Sprintf("%s is not accepted, and has left all that is kept of a stranger (%d messages of together %d KiB): more is refused; "+
-		"to take more: client trust accept %s %x; to take none: client trust block %s",
-		name, StrangerRecords, StrangerBytes>>10, name, identity, name)
+	e.toldTurned[person] = true
 	if reason == errStrangers {
-		notice = fmt.Sprintf("people who are not accepted have left all that is kept of them in a day (%d messages of together %d MiB): "+
-			"more is refused until tomorrow, unless some are accepted or blocked: client trust shows them", StrangersRecords, StrangersBytes>>20)
+		e.event(Event{Type: EventNotice, Notice: fmt.Sprintf("people who are not accepted have left all that is kept of them in a day "+
+			"(%d messages, %d MiB): more is refused until tomorrow, unless some are accepted or blocked; client trust shows them",
+			StrangersRecords, StrangersBytes>>20)})
+		return
 	}
-	e.event(Event{Type: EventNotice, Notice: notice})
+	e.event(Event{Type: EventPeer, Peer: &PeerChange{
+		Name: pc.name, Conn: pc.id, What: "refused",
+		Reason:  fmt.Sprintf("more than the %d messages (%d KiB) that are kept of somebody who is not accepted", StrangerRecords, StrangerBytes>>10),
+		Refused: &state.Refused{Target: pc.name, Value: proto.FormatHash(identity)},
+	}})
 }
