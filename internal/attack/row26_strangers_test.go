@@ -160,7 +160,7 @@ func TestAttack26StrangerFloods(t *testing.T) {
 	if grown := bob.onDisk() - before; grown > client.StrangerBytes+bundles {
 		t.Errorf("a stranger left %d bytes on the disk", grown)
 	}
-	if n := bob.allWaiting(); n > client.StrangerRecords*(client.ArrivedCost+client.MessageCost("small 99", 1)) {
+	if n := bob.allWaiting(); n > client.StrangerRecords*(client.ArrivedCost+client.MessageCost("", 1))+client.StrangerBytes {
 		t.Errorf("a stranger holds %d bytes of memory", n)
 	}
 	if n := bob.refusals("mallory"); n != 1 {
