@@ -22,8 +22,8 @@ func FuzzPrompt(f *testing.F) {
 	talking := promptView{current: []string{"bob"}, known: alone.known}
 	corpus.Add(f, func(line string) bool { c, err := alone.parse(line); return err == nil && c.verb != "" },
 		[]string{"list", "whois john", "history", "history john", "help", "quit", "exit", "john: hello", "john,mary: a: b",
-			"john, Mary:  x ", "*: hi", "all: hi", "john:", "/to a, b", "/list", "john: two\nlines"},
-		"", " ", ": x", "/", "//x", "x\nlist", "whois", "whois a b", "list x", "nothing", "a b: c", "john,: x", "history \x1b")
+			"john, Mary:  x ", "*: hi", "all: hi", "john:", "john:  ", "/to a, b", "trust x *", "/list", "john: two\nlines"},
+		"", " ", ": x", "/", "//x", "x\nlist", "0\n:", "0:\n", "whois", "whois a b", "list x", "nothing", "a b: c", "john,: x", "history \x1b")
 	f.Fuzz(func(t *testing.T, line string) {
 		c, err := talking.parse(line)
 		if command := promptVerbs[c.verb].most >= 0 && c.verb != "say" && c.verb != "to" && c.verb != ""; err == nil && command && !strings.HasPrefix(line, "/") {
@@ -54,7 +54,7 @@ func FuzzPrompt(f *testing.F) {
 		case "":
 		default:
 			if _, ok := promptVerbs[c.verb]; ok && c.text == "" && (c.names == nil || c.verb == "to") &&
-				!slices.ContainsFunc(c.args, func(s string) bool { return c.verb != "to" && proto.CheckName(s) != nil }) &&
+				!slices.ContainsFunc(c.args, func(s string) bool { return c.verb != "to" && c.verb != "trust" && proto.CheckName(s) != nil }) &&
 				!strings.Contains(line, "\n") {
 				return
 			}

@@ -198,7 +198,7 @@ func (s *promptRun) nextEvents() ([]client.Event, error) {
 		s.refusals.note(refusedIn(&events[i]))
 	}
 	if s.terminal != nil {
-		s.desk.note(s.terminal, events)
+		s.desk.note(events, s.setStatus)
 	}
 	return events, err
 }
@@ -417,7 +417,7 @@ func (s *promptRun) say(ctx context.Context, c promptCommand) error {
 	s.sent = true
 	if s.terminal != nil {
 		s.desk.names.add(names...)
-		s.terminal.SetStatus(s.desk.progress.sent(id, names, c.text))
+		s.setStatus(s.desk.progress.sent(id, names, c.text))
 	}
 	if s.out.json {
 		s.out.sentLater(sentObject{s.out.head("sent"), id, names})
@@ -425,6 +425,16 @@ func (s *promptRun) say(ctx context.Context, c promptCommand) error {
 		s.out.wasSent()
 	}
 	return nil
+}
+
+// setStatus shows how far the last message has got, and the question that waits.
+func (s *promptRun) setStatus(progress string) {
+	if question := s.questions.status(); question != "" && progress != "" {
+		progress += "; " + question
+	} else if question != "" {
+		progress = question
+	}
+	s.terminal.SetStatus(progress)
 }
 
 // lastMoment bounds the wait of a person who quits right after a message.

@@ -85,13 +85,14 @@ func (d *desk) talksTo() []string {
 	return nil
 }
 
-// note takes names and receipts from events before they are shown on t.
-func (d *desk) note(t *term.Terminal, events []client.Event) {
+// note takes names and receipts from events before they are shown. If they change the status of
+// the last message, show gets it.
+func (d *desk) note(events []client.Event, show func(status string)) {
 	for i := range events {
 		d.names.note(&events[i])
 		if r := events[i].Receipt; r != nil {
 			if status, last := d.progress.changed(r, time.Now()); last {
-				t.SetStatus(status)
+				show(status)
 			}
 		}
 	}

@@ -83,7 +83,7 @@ func (v promptView) bare(text string) (c promptCommand, err error) {
 // named reads a message with its recipients. is tells that these are recipients, or must be meant
 // so.
 func (v promptView) named(before, text string, several bool) (c promptCommand, is bool, err error) {
-	to := strings.ReplaceAll(strings.TrimSpace(before), ", ", ",")
+	to := strings.ReplaceAll(strings.Trim(before, " \t"), ", ", ",")
 	if strings.ContainsAny(to, " \t\n") {
 		return c, false, nil
 	}
@@ -100,8 +100,10 @@ func (v promptView) named(before, text string, several bool) (c promptCommand, i
 		return c, v.current == nil, err
 	}
 	switch stranger := slices.IndexFunc(c.names, func(name string) bool { return !v.known(name) }); {
+	case blank && several:
+		return c, false, nil
 	case blank:
-		c.verb = "to"
+		c.verb, c.text = "to", ""
 	case v.current == nil || stranger < 0:
 	case several:
 		return c, false, nil

@@ -22,6 +22,7 @@ type questions struct {
 	mu         sync.Mutex // guards the fields below
 	open       []*question
 	changed    func() // wakes the prompt
+	typing     bool   // a line that comes before the questions
 	over       bool
 	introduced [][32]byte // the people whose certificates have been shown, the last ones
 }
@@ -99,14 +100,22 @@ func (q *questions) close() {
 	q.open = nil
 }
 
-// first returns the question that is next, of yes and no or for a secret, or nil. changed is called
-// when that may be another.
-func (q *questions) first(secret bool, changed func()) *question {
+// begin returns the question that the next line answers, or nil. changed is called when that may
+// be another.
+func (q *questions) begin(typing bool, changed func()) *question {
+	q.mu.Lock()
+	q.typing, q.changed = typing, changed
+	q.mu.Unlock()
+	if typing {
+		return nil
+	}
+	return q.first(false)
+}
+
+// first returns the first question of yes and no, or for a secret, or nil.
+func (q *questions) first(secret bool) *question {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if changed != nil {
-		q.changed = changed
-	}
 	if at := slices.IndexFunc(q.open, func(a *question) bool { return a.secret == secret }); at >= 0 {
 		return q.open[at]
 	}
@@ -118,6 +127,26 @@ func (q *questions) isAbout(name string) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	return slices.ContainsFunc(q.open, func(a *question) bool { return a.about != "" && proto.SameName(a.about, name) })
+}
+
+// status says which questions wait, and for what.
+func (q *questions) status() string {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	var yesOrNo, pin string
+	for _, a := range q.open {
+		last := strings.TrimSpace(a.last)
+		switch {
+		case a.secret && pin == "":
+			pin = "/pin gets the question: " + last
+		case !a.secret && q.typing && yesOrNo == "":
+			yesOrNo = "Enter on an empty line gets the question: " + last
+		}
+	}
+	if yesOrNo != "" && pin != "" {
+		yesOrNo += "; "
+	}
+	return yesOrNo + pin
 }
 
 // introduce notes that a person's certificate is shown. It returns false if that was done before.
@@ -135,19 +164,9 @@ func (q *questions) introduce(p *trust.Person) bool {
 func (s *promptRun) typed(ctx context.Context) (term.Line, error) {
 	for {
 		waiting, wake := context.WithCancel(ctx)
-		asked := s.questions.first(false, wake)
-		pin := s.questions.first(true, nil)
-		typing := s.terminal.Typing()
-		var status []string
-		if asked != nil && typing {
-			status = append(status, "Enter on an empty line gets the question: "+strings.TrimSpace(asked.last))
-			asked = nil
-		}
-		if pin != nil {
-			status = append(status, "/pin gets the question: "+strings.TrimSpace(pin.last))
-		}
-		if len(status) > 0 {
-			s.terminal.SetStatus(strings.Join(status, "; "))
+		asked := s.questions.begin(s.terminal.Typing(), wake)
+		if status := s.questions.status(); status != "" {
+			s.terminal.SetStatus(status)
 		}
 		prompt := s.prompt
 		if asked != nil {
@@ -163,6 +182,7 @@ func (s *promptRun) typed(ctx context.Context) (term.Line, error) {
 		if err != nil && woken {
 			continue
 		}
+		s.questions.begin(false, nil) // the line is done
 		yes, no := term.IsYes(line.Text)
 		if err != nil || asked == nil || line.Pasted || !yes && !no {
 			return line, err
@@ -175,7 +195,7 @@ func (s *promptRun) typed(ctx context.Context) (term.Line, error) {
 
 // pin asks for the PIN that a card waits for.
 func (s *promptRun) pin(ctx context.Context) error {
-	asked := s.questions.first(true, nil)
+	asked := s.questions.first(true)
 	if asked == nil || s.terminal == nil {
 		return promptError("no card waits for its PIN")
 	}

@@ -126,6 +126,8 @@ func TestQuestionTakesNothingElse(t *testing.T) {
 	got = ask(context.Background(), &question{text: "client: notice: the last try\n", last: "PIN of token alice: ", secret: true})
 	p.types("bob: hi")
 	p.shows("> bob: hi|\n/pin gets the question: PIN of token alice:")
+	p.s.setStatus("✓ read by bob")
+	p.shows("> bob: hi|\n✓ read by bob; /pin gets the question: PIN of token alice:")
 	p.types("\r/pin\r")
 	p.shows("client: notice: the last try\nPIN of token alice: |")
 	p.types("2468\r")
