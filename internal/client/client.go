@@ -110,7 +110,18 @@ func (c *Client) Name() string { return c.cfg.Name }
 func (c *Client) Next(ctx context.Context) ([]Event, error) {
 	for {
 		events, err := c.events.next(ctx)
-		events = slices.DeleteFunc(events, func(ev Event) bool { return ev.Message != nil && c.cfg.State.Blocked(ev.Message.Identity) })
+		blocked := map[[32]byte]bool{} // each is looked up once
+		events = slices.DeleteFunc(events, func(ev Event) bool {
+			if ev.Message == nil {
+				return false
+			}
+			is, looked := blocked[ev.Message.Identity]
+			if !looked {
+				is = c.cfg.State.Blocked(ev.Message.Identity)
+				blocked[ev.Message.Identity] = is
+			}
+			return is
+		})
 		if len(events) > 0 || err != nil {
 			return events, err
 		}
