@@ -31,7 +31,7 @@ func (e *editor) act(f *field, k key) {
 	case keySuspend:
 		e.suspend()
 	case keyPasteEnd:
-		f.line.cutNewlines()
+		f.line.cut(len(bytes.TrimRight(f.line.text[:f.line.cursor], "\n")))
 	default:
 		if f.kind == secretField { // the cursor of a hidden text is not shown
 			e.bell()
@@ -72,7 +72,7 @@ func (e *editor) edit(f *field, k key, killing bool) {
 	case keyDelete:
 		line.cut(line.right())
 	case keyYank:
-		if line.insert(e.killed.line) {
+		if line.insert(line.cursor, e.killed.line) {
 			f.pasted = f.pasted || e.killed.pasted
 		} else {
 			e.bell()
@@ -113,7 +113,7 @@ func (e *editor) compose(f *field, k key) {
 // insert puts characters into the line. A character without room is refused. A
 // paste without room is refused as a whole: see enter.
 func (e *editor) insert(f *field, k key) {
-	if !f.line.insert(k.text) {
+	if !f.line.insert(f.line.cursor, k.text) {
 		e.bell()
 		f.cut = f.cut || k.pasted || len(k.text) > utf8.UTFMax
 		return
@@ -171,21 +171,18 @@ func (e *editor) remember(f *field, find func(now Line) (Line, bool)) {
 func (e *editor) tab(f *field) {
 	before := string(f.line.text[:f.line.cursor])
 	from, options := e.complete(before)
-	switch len(options) {
-	case 0:
+	if len(options) == 0 {
 		e.bell()
-	case 1:
-		if !f.line.replace(from, options[0].Word+options[0].End) {
-			e.bell()
-		}
-	default:
-		common := commonStart(options)
-		if len(common) > len(before)-from {
-			if !f.line.replace(from, common) {
-				e.bell()
-			}
-			return
-		}
+		return
+	}
+	common := commonStart(options)
+	if len(options) == 1 {
+		common += options[0].End
+	}
+	switch {
+	case len(options) > 1 && len(common) <= len(before)-from:
 		e.buf.WriteString(e.painter.paint.in(Faint, Wrap(listOptions(options), e.painter.cols)) + "\n")
+	case !f.line.insert(from, []byte(common)):
+		e.bell()
 	}
 }

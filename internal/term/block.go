@@ -26,101 +26,71 @@ type spot struct{ row, col int }
 // be broken anew after a resize.
 type layout struct {
 	cols   int
-	text   []byte // of all rows
-	rows   []row
-	indent int // of all lines but the first
-	col    int // in the last row, which is unfinished
-	cursor spot
-	marked bool // the next character is at the cursor
-
+	text   []byte  // of all rows
 	widths []int16 // of all characters, newline for the end of a line
-	at     int     // the cursor's character in widths
+	rows   []place // where rows begin, and where the last one ends
+	col    int     // in the last row
+	indent int     // of all lines but the first
+
+	marked bool // the next character is at the cursor
+	cursor spot
+	at     int // the cursor's character in widths, -1 before it is there
 }
 
-// row is the end of a row of a layout.
-type row struct {
-	text, widths int
-	last         bool // of its line
-}
+// place is a place in a layout.
+type place struct{ text, widths int }
 
 const newline = -1
 
 // lay lays out a block without its status.
 func lay(b *block, cols int, paint palette) *layout {
 	size := len(b.prompt) + len(b.text)
-	l := &layout{cols: max(cols, 1), text: make([]byte, 0, size+size/4), widths: make([]int16, 0, size+1)}
+	l := &layout{cols: max(cols, 1), text: make([]byte, 0, size+size/4), widths: make([]int16, 0, size+1), at: -1}
+	l.newRow()
 	l.text = append(l.text, paint.start(Faint)...)
-	l.putText([]byte(b.prompt))
+	l.addAll([]byte(b.prompt))
 	l.text = append(l.text, paint.end()...)
-	if l.indent = l.col; len(l.rows) > 0 || l.indent > l.cols/4 {
+	if l.indent = l.col; len(l.rows) > 1 || l.indent > l.cols/4 {
 		l.indent = min(2, l.cols/4)
 	}
-	seen := false
-	for before, at := 0, 0; at < len(b.text); {
-		if at >= b.cursor && !seen {
-			seen, l.marked = true, true
-		}
-		end := at + clusterLen(b.text[at:])
-		l.put(visible(b.text, before, at, end))
-		before, at = at, end
+	for at, c := range clusters(b.text) {
+		l.marked = at >= b.cursor && l.at < 0
+		l.put(visible(b.text[at:], len(c)))
 	}
-	if !seen {
-		l.at = len(l.widths)
+	// The end is a place for the cursor. Without a further character the terminal
+	// would not go on to the next row after a full one.
+	l.marked = l.at < 0
+	end := ""
+	if l.col == l.cols {
+		end = " \r"
 	}
-	l.fill()
-	if !seen {
-		l.cursor = spot{len(l.rows), l.col}
-	}
-	l.endRow(true)
+	l.add([]byte(end), 1, 1)
+	l.newRow()
 	return l
 }
 
-// visible returns a character of a text in visible form: newlines and tabs stay,
-// and joiners between the characters that need them, the one before among them.
-func visible(text []byte, before, at, end int) []byte {
-	switch cluster := text[at:end]; {
-	case len(cluster) == 1 && ' ' <= cluster[0] && cluster[0] <= '~':
-		return cluster
-	case !bytes.ContainsAny(cluster, "\u200c\u200d"):
-		return []byte(proto.VisibleText(string(cluster)))
+// visible returns the first character of a text, of n bytes, in visible form:
+// newlines and tabs stay, and joiners between the characters that need them.
+func visible(text []byte, n int) []byte {
+	if n == 1 && ' ' <= text[0] && text[0] <= '~' {
+		return text[:1]
 	}
-	with := []byte(proto.VisibleText(string(text[before:min(end+utf8.UTFMax, len(text))])))
-	with = with[visibleLen(with, text[before:at]):]
-	return with[:visibleLen(with, text[at:end])]
-}
-
-// visibleLen is the length of some characters in the visible form of a text that
-// begins with them.
-func visibleLen(visible, text []byte) (n int) {
-	for len(text) > 0 {
-		_, size := utf8.DecodeRune(text)
-		switch {
-		case bytes.HasPrefix(visible[n:], text[:size]):
-			n += size
-		case visible[n+1] == 'x':
-			n += len(`\x00`)
-		case visible[n+1] == 'u':
-			n += len(`\u0000`)
-		default:
-			n += len(`\U00000000`)
-		}
-		text = text[size:]
-	}
-	return n
+	next := text[n:min(n+utf8.UTFMax, len(text))] // decides about a joiner before it
+	both := proto.VisibleText(string(text[:n+len(next)]))
+	return []byte(both[:len(both)-len(proto.VisibleText(string(next)))])
 }
 
 // put adds a character, which is visible, a newline or a tab.
 func (l *layout) put(visible []byte) {
 	switch visible[0] {
 	case '\n':
-		l.mark()
-		l.widths = append(l.widths, newline)
-		l.endRow(true)
-		l.putText(spaces(l.indent))
+		l.add([]byte("\r\n"), newline, newline)
+		l.newRow()
+		l.addAll(spaces(l.indent))
 	case '\t':
-		l.putText(spaces(tabStop - l.col%tabStop))
+		l.addAll(spaces(tabStop - l.col%tabStop))
 	default:
-		l.putText(visible)
+		l.addAll(visible)
 	}
 }
 
@@ -129,77 +99,47 @@ const tabStop = 8
 
 func spaces(n int) []byte { return bytes.Repeat([]byte(" "), n) }
 
-// mark notes the place of the next character for the cursor, if it is there.
-func (l *layout) mark() {
-	if l.marked { // a character without width can follow a full row
-		l.cursor, l.marked = spot{len(l.rows), min(l.col, l.cols-1)}, false
-		l.at = len(l.widths)
+func (l *layout) addAll(visible []byte) {
+	for _, c := range clusters(visible) {
+		own, most := clusterWidth(c)
+		l.add(c, own, most)
 	}
 }
 
-func (l *layout) putText(visible []byte) {
-	for len(visible) > 0 {
-		n := clusterLen(visible)
-		l.putVisible(visible[:n])
-		visible = visible[n:]
+// add adds a character. Of one about whose width terminals differ, the end is set
+// explicitly, and all fits on its row.
+func (l *layout) add(cluster []byte, own, most int) {
+	for own != most && most <= l.cols && l.col < l.cols && l.col+most > l.cols {
+		l.text, l.widths, l.col = append(l.text, ' '), append(l.widths, 1), l.col+1
 	}
-}
-
-// putVisible adds a character. Of one about whose width terminals differ, the
-// end is set explicitly, and all fits on its row.
-func (l *layout) putVisible(cluster []byte) {
-	own, most := clusterWidth(cluster)
 	width := min(own, l.cols)
-	if own != most && most <= l.cols && l.col+most > l.cols {
-		for ; l.col < l.cols; l.col++ {
-			l.text, l.widths = append(l.text, ' '), append(l.widths, 1)
-		}
-	}
 	if l.col+width > l.cols {
-		l.endRow(false)
+		l.newRow()
 	}
-	l.mark()
+	if l.marked { // a character without width can follow a full row
+		l.cursor = spot{len(l.rows) - 1, min(l.col, l.cols-1)}
+		l.at, l.marked = len(l.widths), false
+	}
 	l.text = append(l.text, cluster...)
 	l.widths = append(l.widths, int16(min(own, math.MaxInt16)))
-	l.col += width
-	if own != most && l.col < l.cols {
+	if l.col += width; own != most && l.col < l.cols {
 		l.text = fmt.Appendf(l.text, "\x1b[%dG", l.col+1)
 	}
 }
 
-// fill makes the terminal go on to the next row after a full one. Without a
-// further character it would not, and the place of its cursor would be
-// undefined.
-func (l *layout) fill() {
-	if l.col == l.cols {
-		l.endRow(false)
-		l.text = append(l.text, " \r"...)
-		l.widths = append(l.widths, 1)
-	}
-}
-
-func (l *layout) endRow(last bool) {
-	l.rows = append(l.rows, row{len(l.text), len(l.widths), last})
+func (l *layout) newRow() {
+	l.rows = append(l.rows, place{len(l.text), len(l.widths)})
 	l.col = 0
 }
 
-// begin is the begin of a row, in the form of an end.
-func (l *layout) begin(at int) row {
-	if at == 0 {
-		return row{}
-	}
-	return l.rows[at-1]
-}
+// height is the number of rows.
+func (l *layout) height() int { return len(l.rows) - 1 }
 
-// write writes rows, and stays in the last one.
-func (l *layout) write(out *bytes.Buffer, from, to int) {
-	for i, r := range l.rows[from:to] {
-		begin := l.begin(from + i)
-		if i > 0 && begin.last {
-			out.WriteString("\r\n")
-		}
-		out.Write(l.text[begin.text:r.text])
-	}
+// write writes rows, and stays in the last one. It returns their characters.
+func (l *layout) write(out *bytes.Buffer, from, to int) []int16 {
+	begin, end := l.rows[from], l.rows[to]
+	out.Write(bytes.TrimSuffix(l.text[begin.text:end.text], []byte("\r\n")))
+	return l.widths[begin.widths:end.widths]
 }
 
 // painter draws a block and can erase it. It writes to a buffer, so that a
@@ -232,15 +172,15 @@ const lowScreen = 5
 // of the status how many there are beside them.
 func (p *painter) draw(out *bytes.Buffer, b *block) {
 	l := lay(b, p.cols, p.paint)
-	top, end, status := 0, len(l.rows), b.status
+	top, end, status := 0, l.height(), b.status
 	if room := max(p.rows/2, min(p.rows, lowScreen)); end > room {
 		shown := max(room-1, 1)
 		top = min(max(l.cursor.row-shown/2, 0), end-shown)
 		status = fmt.Sprintf("%d rows above, %d below", top, end-top-shown)
 		end = top + shown
 	}
-	l.write(out, top, end)
-	p.height = end - top
+	p.drawn = l.write(out, top, end)
+	p.at, p.height = l.at-l.rows[top].widths, end-top
 	if status != "" && p.height < p.rows {
 		p.height++
 		out.WriteString("\r\n" + p.paint.in(Faint, fitting(status, p.cols-1)))
@@ -250,15 +190,13 @@ func (p *painter) draw(out *bytes.Buffer, b *block) {
 		fmt.Fprintf(out, "\x1b[%dA", up)
 	}
 	fmt.Fprintf(out, "\x1b[%dG", l.cursor.col+1)
-	from := l.begin(top).widths
-	p.drawn, p.at = l.widths[from:l.rows[end-1].widths], l.at-from
 }
 
 // leave draws a whole block that stays, and goes to the row below it.
 func (p *painter) leave(out *bytes.Buffer, b *block) {
 	l := lay(&block{prompt: b.prompt, text: b.text, cursor: len(b.text)}, p.cols, p.paint)
-	l.write(out, 0, len(l.rows))
-	if l.cursor.col > 0 || len(l.rows) == 1 {
+	l.write(out, 0, l.height())
+	if l.cursor.col > 0 || l.height() == 1 {
 		out.WriteString("\r\n")
 	}
 	p.forget()
@@ -305,30 +243,9 @@ func (p *painter) anew(cols int) (above, last int) {
 		if i == p.at {
 			above = last
 		}
-		if w == newline {
+		if col += width; w == newline {
 			last, col = last+1, 0
-			continue
 		}
-		col += width
-	}
-	if p.at == len(p.drawn) {
-		if col == cols {
-			last++
-		}
-		above = last
 	}
 	return above, last
-}
-
-// fitting cuts a text to a number of columns.
-func fitting(s string, cols int) string {
-	b, at := []byte(s), 0
-	for width := 0; at < len(b); {
-		n := clusterLen(b[at:])
-		if width += clusterColumns(b[at : at+n]); width > cols {
-			break
-		}
-		at += n
-	}
-	return s[:at]
 }

@@ -35,7 +35,7 @@ type bench struct {
 }
 
 func newBench(t testing.TB, cols, rows int) *bench {
-	b := &bench{t: t, vt: tty.NewEmulator(t, cols, rows, runeWidth), prompt: fixed("> ")}
+	b := &bench{t: t, vt: tty.NewEmulator(t, cols, rows, ownWidth), prompt: fixed("> ")}
 	b.editor = &editor{
 		out: b.vt, interrupt: func() { b.interrupts++ }, suspend: func() { b.suspends++ },
 		complete: completeWord,
@@ -647,8 +647,8 @@ func TestResizeOfAWideCharacter(t *testing.T) {
 	p.draw(new(bytes.Buffer), b)
 	for cols := 20; cols < 400; cols += 20 {
 		want := lay(b, cols, false)
-		if above, last := p.anew(cols); above != want.cursor.row || last != len(want.rows)-1 {
-			t.Errorf("%d columns: the cursor is in row %d of %d, want %d of %d", cols, above, last, want.cursor.row, len(want.rows)-1)
+		if above, last := p.anew(cols); above != want.cursor.row || last != want.height()-1 {
+			t.Errorf("%d columns: the cursor is in row %d of %d, want %d of %d", cols, above, last, want.cursor.row, want.height()-1)
 		}
 	}
 }

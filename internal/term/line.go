@@ -14,24 +14,13 @@ type editLine struct {
 	max    int // length in bytes
 }
 
-// insert puts text before the cursor. Without room it changes nothing and
-// returns false.
-func (l *editLine) insert(text []byte) bool {
-	if len(l.text)+len(text) > l.max {
-		return false
-	}
-	l.text = slices.Insert(l.text, l.cursor, text...)
-	l.cursor += len(text)
-	return true
-}
-
-// replace puts text in the place of the text between from and the cursor.
+// insert puts text in the place of the text between from and the cursor.
 // Without room it changes nothing and returns false.
-func (l *editLine) replace(from int, text string) bool {
+func (l *editLine) insert(from int, text []byte) bool {
 	if len(l.text)-(l.cursor-from)+len(text) > l.max {
 		return false
 	}
-	l.text = slices.Replace(l.text, from, l.cursor, []byte(text)...)
+	l.text = slices.Replace(l.text, from, l.cursor, text...)
 	l.cursor = from + len(text)
 	return true
 }
@@ -90,42 +79,26 @@ func (l *editLine) end() int {
 }
 
 // up moves the cursor to the line above, if there is one.
-func (l *editLine) up() bool {
-	from, cursor := l.start(), l.cursor
-	if from == 0 {
-		return false
-	}
-	l.cursor = from - 1
-	l.along(l.text[from:cursor])
-	return true
-}
+func (l *editLine) up() bool { return l.along(l.start() - 1) }
 
 // down moves the cursor to the line below, if there is one.
-func (l *editLine) down() bool {
-	before, end := l.text[l.start():l.cursor], l.end()
-	if end == len(l.text) {
+func (l *editLine) down() bool { return l.along(l.end() + 1) }
+
+// along moves the cursor to the line of another place, and there below or above
+// its own place.
+func (l *editLine) along(to int) bool {
+	if to < 0 || to > len(l.text) {
 		return false
 	}
-	l.cursor = end + 1
-	l.along(before)
-	return true
-}
-
-// along moves the cursor within its line to the place below or above another
-// text.
-func (l *editLine) along(before []byte) {
-	end := l.end()
+	cols := TextWidth(string(l.text[l.start():l.cursor]))
+	l.cursor = to
 	l.cursor = l.start()
-	for width := TextWidth(string(before)); width > 0 && l.cursor < end; {
-		next := l.right()
-		width -= clusterColumns(l.text[l.cursor:next])
-		l.cursor = next
+	for end := l.end(); cols > 0 && l.cursor < end; {
+		from := l.cursor
+		l.cursor = l.right()
+		cols -= TextWidth(string(l.text[from:l.cursor]))
 	}
-}
-
-// cutNewlines removes the newlines before the cursor.
-func (l *editLine) cutNewlines() {
-	l.cut(len(bytes.TrimRight(l.text[:l.cursor], "\n")))
+	return true
 }
 
 // isWordRune reports whether a character is part of a word for Alt-B and Alt-F.
@@ -136,31 +109,15 @@ func isNoSpace(r rune) bool { return !unicode.IsSpace(r) }
 // wordLeft finds the start of the word before the cursor.
 func wordLeft(in func(rune) bool) func(*editLine) int {
 	return func(l *editLine) int {
-		at := l.cursor
-		for inside := false; at > 0; {
-			r, n := utf8.DecodeLastRune(l.text[:at])
-			if inside && !in(r) {
-				break
-			}
-			inside = inside || in(r)
-			at -= n
-		}
-		return at
+		before := bytes.TrimRightFunc(l.text[:l.cursor], func(r rune) bool { return !in(r) })
+		return len(bytes.TrimRightFunc(before, in))
 	}
 }
 
 // wordRight finds the end of the word after the cursor.
 func wordRight(in func(rune) bool) func(*editLine) int {
 	return func(l *editLine) int {
-		at := l.cursor
-		for inside := false; at < len(l.text); {
-			r, n := utf8.DecodeRune(l.text[at:])
-			if inside && !in(r) {
-				break
-			}
-			inside = inside || in(r)
-			at += n
-		}
-		return at
+		after := bytes.TrimLeftFunc(l.text[l.cursor:], func(r rune) bool { return !in(r) })
+		return len(l.text) - len(bytes.TrimLeftFunc(after, in))
 	}
 }

@@ -1,6 +1,7 @@
 package term
 
 import (
+	"iter"
 	"unicode"
 	"unicode/utf8"
 )
@@ -27,14 +28,11 @@ func clusterLen(s []byte) int {
 		return 1
 	}
 	first, n := utf8.DecodeRune(s)
-	if unicode.IsControl(first) {
-		return n
-	}
 	last, flag := first, isRegional(first)
-	for n < len(s) {
+	for n < len(s) && !unicode.IsControl(first) {
 		r, size := utf8.DecodeRune(s[n:])
 		switch {
-		case isMark(r), isSkinTone(r) && unicode.Is(unicode.So, last):
+		case isWidthless(r), unicode.Is(unicode.Mc, r), isSkinTone(r) && unicode.Is(unicode.So, last):
 		case isRegional(r) && flag:
 			flag = false
 		case unicode.Is(unicode.So, r) && last == zeroWidthJoiner:
@@ -47,12 +45,22 @@ func clusterLen(s []byte) int {
 	return n
 }
 
+// clusters yields the characters of s, each with its place.
+func clusters(s []byte) iter.Seq2[int, []byte] {
+	return func(yield func(int, []byte) bool) {
+		for at, n := 0, 0; at < len(s); at += n {
+			if n = clusterLen(s[at:]); !yield(at, s[at:at+n]) {
+				return
+			}
+		}
+	}
+}
+
 // lastClusterLen is clusterLen of the last character of s, which must not be
 // empty. Its start depends on all characters before it.
 func lastClusterLen(s []byte) (n int) {
-	for len(s) > 0 {
-		n = clusterLen(s)
-		s = s[n:]
+	for _, c := range clusters(s) {
+		n = len(c)
 	}
 	return n
 }
@@ -66,67 +74,77 @@ func clusterWidth(s []byte) (own, most int) {
 		return 1, 1
 	}
 	first, n := utf8.DecodeRune(s)
-	own, most = runeWidth(first), greatestWidth(first)
+	own, most = runeWidth(first)
 	for last := first; n < len(s); {
 		r, size := utf8.DecodeRune(s[n:])
 		n += size
+		its, itsMost := runeWidth(r)
 		switch {
-		case unicode.In(r, unicode.Mn, unicode.Me) && r != emojiSelector:
-			continue
 		case r == emojiSelector && (unicode.Is(unicode.So, first) || first < utf8.RuneSelf):
 			own = 2
-		case isSkinTone(r), last == zeroWidthJoiner:
+		case r != emojiSelector && unicode.In(r, unicode.Mn, unicode.Me):
+			continue
 		case unicode.Is(unicode.Mc, r): // some give it no column
 			own++
 			most++
-		default:
-			own += runeWidth(r)
+		case !isSkinTone(r) && last != zeroWidthJoiner:
+			own += its
 		}
-		most += greatestWidth(r)
+		most += itsMost
 		last = r
 	}
 	return own, most
 }
 
-// clusterColumns returns the columns of a character.
-func clusterColumns(s []byte) int {
-	own, _ := clusterWidth(s)
-	return own
-}
-
 // TextWidth returns the columns of a text without control characters.
 func TextWidth(s string) (width int) {
-	for b := []byte(s); len(b) > 0; {
-		n := clusterLen(b)
-		width += clusterColumns(b[:n])
-		b = b[n:]
+	for _, c := range clusters([]byte(s)) {
+		own, _ := clusterWidth(c)
+		width += own
 	}
 	return width
 }
 
-// runeWidth is the width of a single code point. Characters of ambiguous width
-// take one column, as in wcwidth.
-func runeWidth(r rune) int {
-	switch {
-	case r < 0x300: // before the first accent
-		return 1
-	case isJamoTail(r), r == nonJoiner, r == zeroWidthJoiner, unicode.In(r, unicode.Mn, unicode.Me):
-		return 0
-	case unicode.Is(wide, r):
-		return 2
+// fitting cuts a text to a number of columns.
+func fitting(s string, cols int) string {
+	for at, c := range clusters([]byte(s)) {
+		if cols -= TextWidth(string(c)); cols < 0 {
+			return s[:at]
+		}
 	}
-	return 1
+	return s
 }
 
-// isMark reports whether a code point belongs to the character before it.
-func isMark(r rune) bool {
-	return r >= 0x300 && (unicode.In(r, unicode.Mn, unicode.Me, unicode.Mc) || r == nonJoiner || r == zeroWidthJoiner || isJamoTail(r))
+// runeWidth returns the columns of a single code point, and the most that any
+// terminal gives it. Characters of ambiguous width take one column, as in wcwidth.
+// Terminals differ about the parts of a sequence, pictographs, private characters,
+// and those that are newer than their tables.
+func runeWidth(r rune) (own, most int) {
+	own, most = 1, 1
+	if r < firstMark {
+		return own, most
+	}
+	if unicode.In(r, wide, unicode.So, unicode.Co, unicode.Cn) {
+		most = 2
+	}
+	if isWidthless(r) {
+		own = 0
+	} else if unicode.Is(wide, r) {
+		own = 2
+	}
+	return own, most
+}
+
+const firstMark = 0x300
+
+// isWidthless reports whether a code point belongs to the character before it and
+// has no column of its own: accents, joiners, and Korean vowels and final
+// consonants, which are written into the syllable before them.
+func isWidthless(r rune) bool {
+	return r >= firstMark && (unicode.In(r, unicode.Mn, unicode.Me) || r == nonJoiner || r == zeroWidthJoiner ||
+		0x1160 <= r && r <= 0x11ff || 0xd7b0 <= r && r <= 0xd7fb)
 }
 
 func isSkinTone(r rune) bool { return firstSkinTone <= r && r <= lastSkinTone }
 
 func isRegional(r rune) bool { return firstRegional <= r && r <= lastRegional }
-
-// isJamoTail reports whether r is a Korean vowel or final consonant, which is
-// written into the syllable before it.
-func isJamoTail(r rune) bool { return 0x1160 <= r && r <= 0x11ff || 0xd7b0 <= r && r <= 0xd7fb }

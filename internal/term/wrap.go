@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"os"
+	"regexp"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -31,9 +32,6 @@ const (
 // which terminals differ: a terminal that broke a row itself would begin the
 // next one without a mark.
 func Wrap(text string, cols int) string {
-	if isShort(text, cols) {
-		return text
-	}
 	w := wrapper{limit: max(cols, leastCols) - 1}
 	for line := range strings.Lines(text) {
 		line, newline := strings.CutSuffix(line, "\n")
@@ -43,22 +41,6 @@ func Wrap(text string, cols int) string {
 		}
 	}
 	return w.out.String()
-}
-
-// isShort reports whether a text has nothing to wrap: printable ASCII on short lines.
-func isShort(text string, cols int) bool {
-	width := 0
-	for i := range len(text) {
-		switch c := text[i]; {
-		case c == '\n':
-			width = 0
-		case c < ' ' || c > '~' || width >= cols-1:
-			return false
-		default:
-			width++
-		}
-	}
-	return true
 }
 
 // Unwrapped returns lines for a stream that is no terminal: each stays one line.
@@ -81,75 +63,93 @@ type wrapper struct {
 	limit int // columns of a row
 	hang  int // where further rows of the line begin
 	col   int
-
-	word  []piece // not yet in out
-	width int     // of word
-}
-
-// piece is a character or a style.
-type piece struct {
-	text  []byte
-	width int
 }
 
 // line adds a line, given without its newline.
 func (w *wrapper) line(s []byte) {
 	lead := len(s) - len(bytes.TrimLeft(s, " "))
 	w.col, w.hang = 0, leastHang+min(lead, w.limit/4)
-	for len(s) > 0 {
-		size := 1
-		switch s[0] {
+	for {
+		n := bytes.IndexAny(s, Hang+Row+" \t")
+		if n < 0 {
+			w.word(s)
+			return
+		}
+		w.word(s[:n])
+		switch s[n] {
 		case Hang[0]:
-			w.endWord()
 			if w.col <= w.limit/2 { // else there would be little room for the text
 				w.hang = max(w.col, leastHang)
 			}
 		case Row[0]:
-			w.endWord()
 			w.newRow(w.hang)
 		case ' ':
-			w.endWord()
 			w.space()
 		case '\t':
-			w.endWord()
 			for w.space() && w.col%tabStop != 0 {
 			}
-		default:
-			size = w.element(s)
 		}
-		s = s[size:]
+		s = s[n+1:]
 	}
-	w.endWord()
 }
 
-// element adds the character or style that s begins with to the word, and
-// returns its length.
-func (w *wrapper) element(s []byte) int {
-	if n := styleLen(s); n > 0 {
-		w.word = append(w.word, piece{s[:n], 0})
-		return n
+// word puts a word on this row, or whole on the next. A word without room at the
+// line's indent gets a row with the least one, so that a hash to compare or to
+// copy stays whole where it can. A still longer word is cut at the end of each
+// row.
+func (w *wrapper) word(s []byte) {
+	width := 0
+	w.pieces(s, func(_ []byte, cols int) { width += cols })
+	switch {
+	case w.col+width <= w.limit:
+	case width <= w.limit-w.hang:
+		w.newRow(w.hang)
+	case width <= w.limit-leastHang:
+		w.newRow(leastHang)
 	}
-	n := clusterLen(s)
-	p := piece{s[:n], 0}
-	if first, _ := utf8.DecodeRune(s); first == utf8.RuneError || unicode.IsControl(first) {
-		p.text = []byte(proto.Visible(string(p.text))) // the last chance to keep it from acting on the terminal
-	}
-	for _, r := range string(p.text) {
-		p.width += greatestWidth(r)
-	}
-	if p.width <= w.limit-w.hang {
-		w.add(p)
-		return n
-	}
-	for _, r := range string(p.text) { // no row has room for the whole character
-		w.add(piece{[]byte(string(r)), greatestWidth(r)})
-	}
-	return n
+	w.pieces(s, func(piece []byte, cols int) {
+		if w.col+cols > w.limit {
+			w.newRow(w.hang)
+		}
+		w.out.Write(piece)
+		w.col += cols
+	})
 }
 
-func (w *wrapper) add(p piece) {
-	w.word = append(w.word, p)
-	w.width += p.width
+// pieces passes the characters and styles of a word to do, with their columns.
+func (w *wrapper) pieces(s []byte, do func(piece []byte, cols int)) {
+	for n := 0; len(s) > 0; s = s[n:] {
+		if s[0] == esc {
+			if n = len(style.Find(s)); n > 0 {
+				do(s[:n], 0)
+				continue
+			}
+		}
+		n = clusterLen(s)
+		piece := s[:n]
+		if first, _ := utf8.DecodeRune(s); first == utf8.RuneError || unicode.IsControl(first) {
+			piece = []byte(proto.Visible(string(piece))) // the last chance to keep it from acting on the terminal
+		}
+		if cols := mostWidth(piece); cols <= w.limit-w.hang {
+			do(piece, cols)
+			continue
+		}
+		for _, r := range string(piece) { // no row has room for the whole character
+			do([]byte(string(r)), mostWidth([]byte(string(r))))
+		}
+	}
+}
+
+// style is a style at the begin of a text: see palette.
+var style = regexp.MustCompile("^\x1b\\[[0-9]*m")
+
+// mostWidth is the most columns that any terminal gives the parts of a character.
+func mostWidth(s []byte) (cols int) {
+	for _, r := range string(s) {
+		_, most := runeWidth(r)
+		cols += most
+	}
+	return cols
 }
 
 // space adds a space. A space without room begins a new row instead, and the
@@ -164,60 +164,8 @@ func (w *wrapper) space() bool {
 	return true
 }
 
-// endWord puts the word on this row, or whole on the next. A word without room
-// at the line's indent gets a row with the least one, so that a hash to compare
-// or to copy stays whole where it can. A still longer word is cut at the end of
-// each row.
-func (w *wrapper) endWord() {
-	switch {
-	case w.col+w.width <= w.limit:
-	case w.width <= w.limit-w.hang:
-		w.newRow(w.hang)
-	case w.width <= w.limit-leastHang:
-		w.newRow(leastHang)
-	}
-	for _, p := range w.word {
-		if w.col+p.width > w.limit {
-			w.newRow(w.hang)
-		}
-		w.out.Write(p.text)
-		w.col += p.width
-	}
-	w.word, w.width = w.word[:0], 0
-}
-
 // newRow begins a further row of the line.
 func (w *wrapper) newRow(hang int) {
 	fmt.Fprintf(&w.out, "\n%*s", hang, rowMark)
 	w.col = hang
-}
-
-// styleLen returns the length of the style that s begins with (see palette), or 0.
-func styleLen(s []byte) int {
-	rest, ok := bytes.CutPrefix(s, []byte("\x1b["))
-	if !ok {
-		return 0
-	}
-	for i, c := range rest {
-		switch {
-		case c == 'm':
-			return len(s) - len(rest) + i + 1
-		case c < '0' || c > '9':
-			return 0
-		}
-	}
-	return 0
-}
-
-// greatestWidth is the most columns that any terminal gives a code point.
-// Terminals differ about the parts of a sequence, pictographs, private
-// characters, and those that are newer than their tables.
-func greatestWidth(r rune) int {
-	switch {
-	case r < 0x300: // before the first accent
-		return 1
-	case unicode.In(r, wide, unicode.So, unicode.Co, unicode.Cn):
-		return 2
-	}
-	return 1
 }

@@ -37,13 +37,13 @@ func drawn(t *testing.T, text string, cols, rows int, width func(rune) int) []st
 // TestRow23Rows: whatever a text has, each of its rows but the first bears the mark.
 func TestRow23Rows(t *testing.T) {
 	widths := map[string]func(rune) int{
-		"usual": runeWidth,
-		"marks": func(r rune) int { return max(runeWidth(r), 1) },
+		"usual": ownWidth,
+		"marks": func(r rune) int { return max(ownWidth(r), 1) },
 		"new": func(r rune) int {
 			if 0xe000 <= r && r <= 0xf8ff || r >= 0x1f000 {
 				return 2
 			}
-			return runeWidth(r)
+			return ownWidth(r)
 		},
 	}
 	for _, size := range [][2]int{{80, 24}, {40, 10}, {20, 5}, {7, 3}, {5, 2}} {
@@ -83,10 +83,7 @@ func FuzzWrap(f *testing.F) {
 		text = strings.ReplaceAll(proto.VisibleText(text), "|", "!")
 		rows := strings.Split(Wrap("<b>: "+Hang+strings.ReplaceAll(text, "\n", Row), cols), "\n")
 		for i, row := range rows {
-			width := 0
-			for _, r := range row {
-				width += greatestWidth(r)
-			}
+			width := mostWidth([]byte(row))
 			if width >= cols && (cols > leastCols || width > cols) || i > 0 && !marked.MatchString(row) {
 				t.Fatalf("%d columns: %q has the row %q", cols, text, row)
 			}
@@ -179,7 +176,7 @@ func TestRow23Questions(t *testing.T) {
 			check("print", strings.Split(strings.TrimSuffix(b.vt.All(), "|"), "\n"), "<1>:", "<2>", "> x")
 
 			ask := func(what string, f func(*Terminal)) {
-				vt := tty.NewEmulator(t, size[0], size[1], runeWidth)
+				vt := tty.NewEmulator(t, size[0], size[1], ownWidth)
 				asked := newTerminal(strings.NewReader("1234\n"), vt, sized{noDevice{func(bool) error { return nil }}, size[0]})
 				asked.Print("<1>: " + text + "\n")
 				f(asked)
