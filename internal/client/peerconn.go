@@ -170,7 +170,8 @@ func (e *engine) tickConn(pc *peerConn, now time.Time) {
 		pc.lines.excuse(now)
 		e.breakConversation(pc, e.then("the relay does not pass messages on", "the conversation begins anew"))
 	}
-	if e.link.sess != nil && pc.conv == nil && !final(pc.user.refusal) && (len(pc.out.queue) > 0 || len(pc.user.orphans) > 0 || pc.user.watching) {
+	if e.link.sess != nil && pc.conv == nil && !fail.HasCode(pc.user.refusal, proto.NotAccepted) &&
+		(len(pc.out.queue) > 0 || len(pc.user.orphans) > 0 || pc.user.watching) {
 		e.approach(pc)
 	}
 }
