@@ -122,6 +122,19 @@ func TestNearerPlaceCounts(t *testing.T) {
 	}
 }
 
+// TestInterfaceMayBeGone: a relay on an interface that is not there now holds up only commands that go online.
+func TestInterfaceMayBeGone(t *testing.T) {
+	dir := t.TempDir()
+	writeConfig(t, dir, "relay [fe80::1%no-such-if]:1\nname ana")
+	for line, want := range map[string]int{"trust": 0, "list": 2} {
+		sys, _, stderr := fakeSystem("")
+		sys.OpenTTY = noTTY
+		if status := Run([]string{"-state", dir, "-batch", line}, sys); status != want || want == 2 && !strings.Contains(stderr.String(), "interface") {
+			t.Errorf("%s: exit status %d, %q", line, status, stderr.String())
+		}
+	}
+}
+
 // TestConfigRefused: a file that cannot be meant ends with 2, and its line is named. The help
 // stays.
 func TestConfigRefused(t *testing.T) {

@@ -68,6 +68,13 @@ func changeTrust(open func() (*state.State, error), args []string) (said string,
 	} else {
 		err = proto.CheckName(target)
 	}
+	if err != nil && relay && verb == "forget" { // an interface that is gone, or an earlier program's spelling
+		if st, openErr := open(); openErr == nil {
+			if _, ok := st.KnownRelay(args[1]); ok {
+				target, err = args[1], nil
+			}
+		}
+	}
 	switch {
 	case err != nil && relay:
 		return "", usageError("a relay's address is %v, not %q", err, args[1])

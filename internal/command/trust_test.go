@@ -42,6 +42,10 @@ func TestTrustChanges(t *testing.T) {
 		t.Fatal(err)
 	}
 	one, two := strings.Repeat("01", 32), strings.Repeat("02", 32)
+	// A relay on an interface that was unplugged, or in a spelling of an earlier program, is forgotten as it is listed.
+	if err := st.SetKnownRelay("[fe80::1%gone]:80", one); err != nil {
+		t.Fatal(err)
+	}
 	if err := st.SetKnownPeer(state.KnownPeer{Name: "bob", Identity: [32]byte(bytes.Repeat([]byte{1}, 32)), CommonName: "BOB"}); err != nil {
 		t.Fatal(err)
 	}
@@ -68,6 +72,9 @@ func TestTrustChanges(t *testing.T) {
 		{"accept localhost:80 " + two, 0, "no longer by " + one, "relay localhost:80  " + two},
 		{"forget localhost.:80", 0, "forgotten", ""},
 		{"forget localhost:80", 1, "nothing is known of localhost:80", ""},
+		{"accept [fe80::1%gone]:80 " + two, 2, "interface", "relay [fe80::1%gone]:80  " + one},
+		{"forget [fe80::1%gone]:80", 0, "forgotten", ""},
+		{"forget [fe80::1%gone]:80", 2, "interface", ""},
 		{"forget localhost:", 2, "HOST:PORT", ""},
 		{"accept localhost:80", 2, "nothing is known yet", ""},
 		{"accept carol", 2, "nothing is known yet", ""},

@@ -52,6 +52,9 @@ func (r *relayAddr) String() string { return string(*r) }
 
 func (r *relayAddr) check() error {
 	_, err := state.RelayAddr(string(*r))
+	if errors.Is(err, state.ErrInterface) { // it may be there when it is needed
+		return nil
+	}
 	return err
 }
 

@@ -17,6 +17,10 @@ var (
 	errAddr = errors.New("HOST:PORT with a port from 1 to 65535, as 192.0.2.1:8080 or [2001:db8::1]:8080")
 	errHost = errors.New("HOST:PORT with an IP address or a name of ASCII letters, digits, - and _ as HOST; " +
 		"an international name has an ASCII form, which begins with xn--")
+	errZone = errors.New("HOST:PORT with an interface after a % for a link-local address, and for no other, " +
+		"as [fe80::1%eth0]:8080 or [2001:db8::1]:8080")
+	// ErrInterface is of an address on an interface that is not there now.
+	ErrInterface = errors.New("HOST:PORT with a network interface that is there now after the %")
 )
 
 // RelayAddr returns the one form of a relay's address, HOST:PORT. The address is what a key is
@@ -40,10 +44,12 @@ func RelayAddr(s string) (string, error) {
 func relayHost(host string) (string, error) {
 	ip, err := netip.ParseAddr(host)
 	switch {
-	case host == "", err == nil && ip.WithZone("").Unmap().IsUnspecified():
+	case host == "", err == nil && ip.Unmap().IsUnspecified():
 		return "localhost", nil // as net.Dial has it
 	case strings.Trim(host, hostBytes+":%") != "" || len(host) > maxHost:
 		return "", errHost
+	case err == nil && (ip.Zone() != "" || ip.IsLinkLocalUnicast() && ip.Is6()):
+		return zoned(ip)
 	case err == nil:
 		return ip.Unmap().String(), nil
 	}
@@ -55,6 +61,22 @@ func relayHost(host string) (string, error) {
 		return "", errHost
 	}
 	return host, nil
+}
+
+// zoned returns the one form of an address with a zone: the name of the interface, which stays when
+// its number changes. The system ignores a zone where it means nothing, so there it is refused.
+func zoned(ip netip.Addr) (string, error) {
+	if ip.Zone() == "" || !ip.IsLinkLocalUnicast() || ip.Is4In6() {
+		return "", errZone
+	}
+	found, err := net.InterfaceByName(ip.Zone())
+	if number, notNumber := strconv.ParseUint(ip.Zone(), 10, 31); err != nil && notNumber == nil && number > 0 {
+		found, err = net.InterfaceByIndex(int(number))
+	}
+	if err != nil {
+		return "", ErrInterface
+	}
+	return ip.WithZone(found.Name).String(), nil
 }
 
 // sameAddr is RelayAddr for a file or a caller that has another form.

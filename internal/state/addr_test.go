@@ -1,9 +1,12 @@
 package state
 
 import (
+	"errors"
+	"fmt"
 	"net"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -29,8 +32,16 @@ var addresses = map[string]string{
 	"[::ffff:10.0.0.5]:8080":    "10.0.0.5:8080",
 	"[::ffff:a00:5]:8080":       "10.0.0.5:8080",
 	"[10.0.0.5]:8080":           "10.0.0.5:8080",
-	"[fe80::1%eth0]:8080":       "[fe80::1%eth0]:8080",
-	"[FE80::0:1%Eth0]:8080":     "[fe80::1%Eth0]:8080",
+	"[fe80::1]:8080":            "",
+	"[fe80::1%]:8080":           "",
+	"[fe80::1%0]:8080":          "",
+	"[fe80::1%no-such-if]:8080": "",
+	"[::1%lo]:8080":             "",
+	"[::1%1]:8080":              "",
+	"[::%1]:8080":               "",
+	"[2001:db8::1%1]:8080":      "",
+	"[::ffff:10.0.0.5%1]:8080":  "",
+	"10.0.0.5%1:8080":           "",
 	"xn--bcher-kva.example:1":   "xn--bcher-kva.example:1",
 	"7a3f_2b:1":                 "7a3f_2b:1",
 	"":                          "",
@@ -55,6 +66,22 @@ var addresses = map[string]string{
 	"a%b:80":                    "",
 }
 
+// init adds the spellings of a link-local address on an interface that is there.
+func init() {
+	interfaces, err := net.Interfaces()
+	if err != nil || len(interfaces) == 0 {
+		panic(fmt.Sprintf("no network interface is there: %v", err))
+	}
+	name, index := interfaces[0].Name, strconv.Itoa(interfaces[0].Index)
+	one := "[fe80::1%" + name + "]:8080"
+	for _, zone := range []string{name, index, "00" + index} {
+		addresses["[FE80::0:1%"+zone+"]:8080"] = one
+	}
+	for _, zone := range []string{index + "x", "+" + index, name + "x", strings.ToUpper(name), " " + index} {
+		addresses["[fe80::1%"+zone+"]:8080"] = ""
+	}
+}
+
 func TestRelayAddr(t *testing.T) {
 	for given, want := range addresses {
 		got, err := RelayAddr(given)
@@ -64,6 +91,12 @@ func TestRelayAddr(t *testing.T) {
 	}
 	if _, err := RelayAddr(strings.Repeat("a", maxHost+1) + ":1"); err == nil {
 		t.Error("a host of any length is taken")
+	}
+	// Only an interface may come back: a config that names it holds up no command that stays offline.
+	for given, want := range map[string]bool{"[fe80::1%no-such-if]:1": true, "[fe80::1]:1": false, "[::1%no-such-if]:1": false} {
+		if _, err := RelayAddr(given); errors.Is(err, ErrInterface) != want {
+			t.Errorf("%s: %v", given, err)
+		}
 	}
 }
 
