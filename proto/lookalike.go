@@ -12,35 +12,46 @@ import (
 // Relay and client have the same rules. They say nothing about an identity. PROTOCOL.md,
 // "Names that look alike", prints the tables.
 
-// scripts are the allowed scripts of a name, those in everyday use: UAX #31, table
-// 5. The other scripts are full of letters that look Latin.
-var scripts = []struct {
-	name  string
-	table *unicode.RangeTable
-}{
-	{"Latin", unicode.Latin}, {"Greek", unicode.Greek}, {"Cyrillic", unicode.Cyrillic},
-	{"Arabic", unicode.Arabic}, {"Armenian", unicode.Armenian}, {"Bengali", unicode.Bengali}, {"Bopomofo", unicode.Bopomofo},
-	{"Devanagari", unicode.Devanagari}, {"Ethiopic", unicode.Ethiopic}, {"Georgian", unicode.Georgian},
-	{"Gujarati", unicode.Gujarati}, {"Gurmukhi", unicode.Gurmukhi}, {"Han", unicode.Han}, {"Hangul", unicode.Hangul},
-	{"Hebrew", unicode.Hebrew}, {"Hiragana", unicode.Hiragana}, {"Kannada", unicode.Kannada}, {"Katakana", unicode.Katakana},
-	{"Khmer", unicode.Khmer}, {"Lao", unicode.Lao}, {"Malayalam", unicode.Malayalam}, {"Myanmar", unicode.Myanmar},
-	{"Oriya", unicode.Oriya}, {"Sinhala", unicode.Sinhala}, {"Tamil", unicode.Tamil}, {"Telugu", unicode.Telugu},
-	{"Thaana", unicode.Thaana}, {"Thai", unicode.Thai}, {"Tibetan", unicode.Tibetan},
+// script is a script of names, by the ranges of its letters. It has no letters of scholars and
+// phoneticians, no parts of letters and no second forms of them: one name has one spelling.
+type script struct {
+	name    string
+	letters [][2]rune
+}
+
+// scripts are those in everyday use (UAX #31, table 5) that need no combining marks, which names
+// do not have. Of the Latin letters beyond ASCII only those of markedLetters are allowed.
+var scripts = []script{
+	{"Latin", [][2]rune{{'A', 'Z'}, {'a', 'z'}, {'À', 'ɏ'}, {'Ḁ', 'ỿ'}}},
+	{"Greek", [][2]rune{{'µ', 'µ'}, {'Ά', 'ώ'}}}, // the micro sign is the folded form of μ
+	{"Cyrillic", [][2]rune{{'Ѐ', 'џ'}, {'Ҋ', 'ӿ'}}},
+	{"Armenian", [][2]rune{{'Ա', 'ֆ'}}},
+	{"Georgian", [][2]rune{{'ა', 'ჺ'}, {'Ა', 'Ჺ'}}},
+	{"Hebrew", [][2]rune{{'א', 'ת'}}},
+	{"Arabic", [][2]rune{{'ؠ', 'ۓ'}}},
+	{"Ethiopic", [][2]rune{{'ሀ', 'ፚ'}}},
+	{"Hangul", [][2]rune{{'가', '힣'}}},
+	{"Bopomofo", [][2]rune{{'ㄅ', 'ㄯ'}}},
+	{"Hiragana", [][2]rune{{'ぁ', 'ゖ'}}},
+	{"Katakana", [][2]rune{{'ァ', 'ヺ'}, {'ー', 'ー'}}},
+	{"Han", [][2]rune{{'々', '々'}, {'㐀', '䶿'}, {'一', '鿿'}, {0x20000, 0x323af}}},
 }
 
 // together are the scripts that one name may mix, like the languages themselves:
 // Japanese, Korean, and Chinese with its phonetic letters.
 var together = [][]string{{"Han", "Hiragana", "Katakana"}, {"Han", "Hangul"}, {"Han", "Bopomofo"}}
 
-// longVowel belongs to no single script, but Japanese needs it.
-const longVowel = 'ー'
+// maxShapes bounds the shapes of a name. Each Greek letter that looks like two Latin ones doubles
+// them.
+const maxShapes = 64
 
-// checkScripts refuses a name with letters of several scripts (UTS #39, section 5.2), or with
-// a letter outside everyday use.
+// checkScripts refuses a name with letters of several scripts (UTS #39, section 5.2), with
+// a letter outside everyday use, or with too many shapes.
 func checkScripts(name string) error {
 	var used []string
+	shapes := 1
 	for _, r := range name {
-		if !unicode.IsLetter(r) || r == longVowel {
+		if !unicode.IsLetter(r) {
 			continue
 		}
 		script := scriptOf(r)
@@ -50,76 +61,70 @@ func checkScripts(name string) error {
 		if !slices.Contains(used, script) {
 			used = append(used, script)
 		}
+		shapes *= max(1, len(tables().shapes[unicode.ToLower(r)]))
 	}
 	mixed := func(mix []string) bool {
 		return !slices.ContainsFunc(used, func(s string) bool { return !slices.Contains(mix, s) })
 	}
-	if len(used) > 1 && !slices.ContainsFunc(together, mixed) {
+	switch {
+	case len(used) > 1 && !slices.ContainsFunc(together, mixed):
 		return Errorf(NameInvalid, "a name has the letters of one script, such as all Latin or all Cyrillic")
+	case shapes > maxShapes:
+		return Errorf(NameInvalid, "a name has too many letters that look like two others each")
 	}
 	return nil
 }
 
-// scriptOf returns the script of an allowed letter, or "". Of the alphabets with many letters
-// for scholars and phoneticians it allows the everyday ones.
+// scriptOf returns the script of an allowed letter, or "".
 func scriptOf(r rune) string {
-	if r == 'µ' { // the micro sign is of no script, and the folded form of the Greek μ
-		r = 'μ'
-	}
 	for _, s := range scripts {
-		if !unicode.Is(s.table, r) {
-			continue
-		}
-		lower := unicode.ToLower(r)
-		everyday := true
-		switch s.name {
-		case "Latin":
-			everyday = lower <= unicode.MaxASCII || tables().bases[lower] != ""
-		case "Greek":
-			everyday = 'Ά' <= r && r <= 'ώ'
-		case "Cyrillic":
-			everyday = r <= 'џ' || 'Ҋ' <= r && r <= 'ӿ'
-		}
-		if everyday && !unicode.Is(unicode.Lm, r) {
+		if slices.ContainsFunc(s.letters, func(span [2]rune) bool { return span[0] <= r && r <= span[1] }) {
+			lower := unicode.ToLower(r)
+			sign := unicode.Is(unicode.Lm, r) && r != 'ー' && r != '々' // it only stands for letters
+			if sign || s.name == "Latin" && lower > unicode.MaxASCII && tables().bases[lower] == "" {
+				return ""
+			}
 			return s.name
 		}
-		return ""
 	}
 	return ""
 }
 
-// LookAlike reports whether two folded names share a shape, in small letters or in capitals,
-// since a name may be shown either way.
+// LookAlike reports whether two texts share a shape.
 func LookAlike(a, b string) bool {
-	x, y := Shapes(a), Shapes(b)
-	return x[0] == y[0] || x[1] == y[1]
+	shapes := Shapes(b)
+	return slices.ContainsFunc(Shapes(a), func(shape string) bool { return slices.Contains(shapes, shape) })
 }
 
-// Shapes returns the shapes of a folded name, in small letters and in capitals. Marks do not
-// tell names apart, so they are not part of a shape.
-func Shapes(folded string) [2]string {
+// Shapes returns the shapes of a text: the Latin letters that its letters look like, small or
+// capital, since a name may be shown either way. Case, marks and signs that names do not have do
+// not tell texts apart, so they are not part of a shape.
+func Shapes(text string) []string {
 	t := tables()
-	return [2]string{"small " + t.shape(folded, unicode.ToLower, t.small), "capital " + t.shape(folded, unicode.ToUpper, t.capital)}
-}
-
-func (t *shapeTables) shape(folded string, toCase func(rune) rune, shapes map[rune]string) string {
-	var b strings.Builder
-	for _, r := range folded {
-		r = unicode.ToLower(plainDigit(r))
+	shapes := []string{""}
+	for _, r := range text {
+		if r = unicode.ToLower(plainDigit(r)); !unicode.IsLetter(r) && !unicode.IsDigit(r) && !strings.ContainsRune("._-", r) {
+			continue
+		}
 		base, ok := t.bases[r]
 		if !ok {
 			base = string(r)
 		}
 		for _, r := range base {
-			r = toCase(r)
-			if s, ok := shapes[r]; ok {
-				b.WriteString(s)
-			} else {
-				b.WriteRune(r)
+			looks, ok := t.shapes[r]
+			if !ok || len(shapes)*len(looks) > maxShapes {
+				looks = append(looks, string(r))[:1]
 			}
+			var longer []string
+			for _, shape := range shapes {
+				for _, look := range looks {
+					longer = append(longer, shape+look)
+				}
+			}
+			shapes = longer
 		}
 	}
-	return b.String()
+	return shapes
 }
 
 // plainDigit returns the ASCII digit for a digit of any script, and other characters as they are.
@@ -142,41 +147,42 @@ func plainDigit(r rune) rune {
 // The tables, as PROTOCOL.md prints them: a base or shape, and the letters that become it.
 const (
 	// markedLetters are small letters with marks (those of canonical decompositions, and
-	// strokes, hooks and descenders), and ligatures, each under its base.
+	// strokes, hooks and descenders), ligatures and second forms, each under its base.
 	markedLetters = `
 a=àáâãäåāăąǎǟǡǻȁȃȧḁạảấầẩẫậắằẳẵặ ae=æǣǽӕ b=ḃḅḇ c=çćĉċčḉ d=ďḋḍḏḑḓđð e=èéêëēĕėęěȅȇȩḕḗḙḛḝẹẻẽếềểễệəәӛ f=ḟ
 g=ĝğġģǧǵḡ h=ĥȟḣḥḧḩḫẖħ i=ìíîïĩīĭįǐȉȋḭḯỉịı j=ĵǰ k=ķǩḱḳḵ l=ĺļľḷḹḻḽł m=ḿṁṃ n=ñńņňǹṅṇṉṋŋ
 o=òóôõöōŏőơǒǫǭȍȏȫȭȯȱṍṏṑṓọỏốồổỗộớờởỡợøǿ oe=œ p=ṕṗþ r=ŕŗřȑȓṙṛṝṟ s=śŝşšșṡṣṥṧṩ ss=ß t=ţťțṫṭṯṱẗŧ
 u=ùúûüũūŭůűųưǔǖǘǚǜȕȗṳṵṷṹṻụủứừửữự v=ṽṿ w=ŵẁẃẅẇẉẘ x=ẋẍ y=ýÿŷȳẏẙỳỵỷỹ z=źżžẑẓẕ α=ά ε=έ η=ή ι=ΐίϊ ο=ό υ=ΰϋύ
 ω=ώ а=ӑӓ г=ѓґғҕӷ е=ѐёӗҽҿ ж=ӂӝҗ з=ӟҙ и=йѝӣӥҋ к=ќқҝҟҡӄ л=ӆ м=ӎ н=ңҥӈӊ о=ӧөӫ п=ҧ р=ҏ с=ҫ т=ҭ у=ўӯӱӳұ х=ҳӽӿ
-ч=ӵҷҹӌ ы=ӹ ь=ҍ э=ӭ і=ї`
-	// smallShapes and capitalShapes join letters that people confuse. A capital I looks like a
-	// small l, so i and l share a shape among the small letters.
-	smallShapes = `
-l=i1ӏіιוןا o=0оοσօסهഠଠဝዐ rn=m vv=wω a=аα b=ь c=с cl=d e=е g=ց h=һհ j=јյ k=кκ n=пηո p=рρ q=զ r=г s=ѕ t=тτ u=υս
-v=ν x=хχ y=уγү エ=工 カ=力 タ=夕 ト=卜 ニ=二 ハ=八 ヘ=へ ロ=口 ー=一`
-	capitalShapes = `
-A=АΑ B=ВΒ C=С E=ЕΕ H=НΗ I=1ІΙӀ J=Ј K=КΚ L=Լ M=МΜ N=Ν O=0ОΟՕ P=РΡ S=ЅՏ T=ТΤ U=Ս VV=W X=ХΧ Y=УΥҮ Z=Ζ 3=З`
+ч=ӵҷҹӌ ы=ӹ ь=ҍ э=ӭ і=ї
+ا=أإآٱ ه=ةہھەۀ و=ؤ ك=ک ی=يىئې`
+	// letterShapes joins letters that people confuse, whether small or capital. A capital I looks
+	// like a small l, so i and l share a shape. A letter may stand in two.
+	letterShapes = `
+l=i1ӏіιլוןا o=0оοσօסهዐ rn=mмμµ vv=wω a=аα b=8ьвβ c=с cl=d e=еε g=9ց h=һнհη j=јյ k=кκ n=пոην p=рρ q=զ r=г s=5ѕտ
+t=тτ u=սυμµ v=ν x=хχ y=уүγυ z=2ζ 3=з エ=工 カ=力 タ=夕 ト=卜 ニ=二 ハ=八 ヘ=へ ベ=べ ペ=ぺ リ=り ロ=口 ー=一
+日=曰 土=士 末=未 己=已巳 人=入`
 )
 
-// shapeTables has the tables by letter.
+// shapeTables has the tables by small letter.
 type shapeTables struct {
-	bases          map[rune]string // by small letter
-	small, capital map[rune]string
+	bases  map[rune]string
+	shapes map[rune][]string
 }
 
 // tables are made at their first use: most names are plain, and most programs end soon.
 var tables = sync.OnceValue(func() *shapeTables {
-	return &shapeTables{byLetter(markedLetters), byLetter(smallShapes), byLetter(capitalShapes)}
+	t := &shapeTables{make(map[rune]string), make(map[rune][]string)}
+	eachEntry(markedLetters, func(base string, r rune) { t.bases[r] = base })
+	eachEntry(letterShapes, func(shape string, r rune) { t.shapes[r] = append(t.shapes[r], shape) })
+	return t
 })
 
-func byLetter(table string) map[rune]string {
-	letters := make(map[rune]string)
+func eachEntry(table string, f func(shape string, r rune)) {
 	for entry := range strings.FieldsSeq(table) {
 		shape, alike, _ := strings.Cut(entry, "=")
 		for _, r := range alike {
-			letters[r] = shape
+			f(shape, r)
 		}
 	}
-	return letters
 }

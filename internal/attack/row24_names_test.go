@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"chatsecure/crypto/trust"
 	"chatsecure/internal/client"
 	"chatsecure/internal/fail"
 	"chatsecure/internal/state"
@@ -157,4 +158,37 @@ func TestAttack24LookAlikeOfAFriend(t *testing.T) {
 	}
 	alice.mustSend("I know you both", "b0b")
 	sees(t, alice, like, "I know you both")
+}
+
+// TestAttack24LookAlikeMetBefore: whoever came first under a name that looks like a friend's is
+// refused once the friend is accepted, and is never accepted by a question or -accept-new.
+func TestAttack24LookAlikeMetBefore(t *testing.T) {
+	town, relay := evilTown(t, "alice", "bob", "b0b")
+	asking := func(accept bool) clientOption {
+		return func(cfg *client.Config) {
+			cfg.AcceptNew, cfg.Fingerprint = accept, trust.Fingerprint(relay.Key.Public().SPKI())
+		}
+	}
+	alice := town.client("alice", asking(false))
+	like := town.client("b0b")
+	like.mustSend("hello", "alice")
+	alice.awaitText("hello")
+	bob := town.client("bob").Inside().Identity()
+	if err := alice.state.SetKnownPeer(state.KnownPeer{Name: "bob", Identity: bob, Accepted: true, CommonName: "BOB", First: time.Now()}); err != nil {
+		t.Fatal(err)
+	}
+	alice.await("the refusal", func(ev client.Event) bool {
+		return ev.Peer != nil && strings.Contains(ev.Peer.Reason, "looks like bob")
+	})
+	for _, accept := range []bool{false, true} {
+		alice.leave()
+		alice = town.client("alice", asking(accept))
+		_, err := alice.Send(context.Background(), []string{"b0b"}, "secret for bob")
+		if e := fail.AsError(err); e == nil || e.Code != proto.IdentityChanged {
+			t.Errorf("with AcceptNew %v: %v", accept, err)
+		}
+	}
+	if texts := like.texts(); len(texts) > 0 {
+		t.Errorf("he sees %q", texts)
+	}
 }

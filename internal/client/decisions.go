@@ -52,6 +52,11 @@ func (e *engine) noticeDecisions() {
 			e.block(u)
 		}
 		u.accepted = u.accepted || e.cfg.knows(u.name, u.identity)
+		if u.person != nil && !u.accepted {
+			if err := e.cfg.State.CheckLooks(u.shown, u.person); err != nil {
+				e.turnOut(u, err)
+			}
+		}
 	}
 	var now []*shownMark // may be READ by now
 	type sender struct {
@@ -79,6 +84,20 @@ func (e *engine) noticeDecisions() {
 		m.known = known[by]
 	}
 	e.marks.put(now)
+}
+
+// turnOut ends all that there is with a person who is refused by now, and tells both sides why.
+func (e *engine) turnOut(u *user, err error) {
+	for _, pc := range e.connsOf(u) {
+		if pc.conv != nil {
+			e.refusePeer(pc, err)
+			t3 := pc.conv.T3
+			e.endConversation(pc, fail.AsError(err).Message)
+			e.sayEnded(pc, t3)
+		}
+	}
+	u.watching, u.person, u.refusal = false, nil, fail.AsError(err)
+	e.failUser(u, fail.AsError(err))
 }
 
 // block ends all that there is with a blocked person, in silence.

@@ -218,6 +218,11 @@ func (e *engine) confirm(ctx context.Context, u *user) (refusal *fail.Error, err
 func (e *engine) accept(ctx context.Context, u *user, name string, p *trust.Person) error {
 	k, ok := e.cfg.State.KnownPeer(u.name)
 	acceptedElsewhere := ok && k.Accepted && k.Identity == p.Identity
+	if !acceptedElsewhere {
+		if err := e.cfg.State.CheckLooks(name, p); err != nil {
+			return err
+		}
+	}
 	if !e.cfg.AcceptNew && !acceptedElsewhere {
 		if e.cfg.Asker == nil {
 			return state.PeerUnknown(name, p)

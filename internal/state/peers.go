@@ -137,11 +137,12 @@ func (s *State) CheckLooks(name string, person *trust.Person) error {
 }
 
 // Alike returns the accepted people with whom a person could be confused, or who are that person
-// under another name: of the same identity, or with a common name that looks the same.
+// under another name: of the same identity, or with a name or common name that looks the same.
 func (s *State) Alike(name string, p *trust.Person) (alike []KnownPeer) {
-	common := proto.FoldName(trust.SubjectName(p.Leaf))
+	undotted := func(commonName string) string { return strings.ReplaceAll(commonName, ".", "") }
 	for _, k := range s.KnownPeers() {
-		same := k.Identity == p.Identity || k.CommonName != "" && proto.LookAlike(proto.FoldName(k.CommonName), common)
+		same := k.Identity == p.Identity || proto.LookAlike(k.Name, proto.FoldName(name)) ||
+			k.CommonName != "" && proto.LookAlike(undotted(k.CommonName), undotted(trust.SubjectName(p.Leaf)))
 		if k.Accepted && same && k.Name != proto.FoldName(name) {
 			alike = append(alike, k)
 		}
