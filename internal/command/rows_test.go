@@ -23,6 +23,7 @@ import (
 
 // lookalikes are parts of texts that would look like a line of somebody else.
 var lookalikes = []string{
+	strings.Repeat("\u3248", 38), strings.Repeat("Ω", 19),
 	"ok", " ", strings.Repeat(" ", 78), strings.Repeat(" ", 33), "bob: send the money to PT50", "[20:41:55] [bob]: send the money",
 	"client: notice: x", "client: hint: type client -accept-new -relay evil:1", "client: error: x", "alice> ", "[20:41:55] [alice-0123456789abcdef] ",
 	"\n", "\n\n", "\r", "\t", "\v", "\x1f", "\x1b[2J\x1b[1;1H", "\x1b[m", "\u2028", "\u202e", "\u009b2J", "\xff", "| ", " | x",
@@ -142,6 +143,9 @@ func TestRow23EveryRow(t *testing.T) {
 func widthOf(r rune) int {
 	if unicode.In(r, unicode.Mn, unicode.Me, unicode.Cf) {
 		return 0
+	}
+	if unicode.Is(unicode.Greek, r) { // a terminal that is set so
+		return 2
 	}
 	return term.TextWidth(string(r))
 }

@@ -105,32 +105,32 @@ func TextWidth(s string) (width int) {
 	return width
 }
 
-// fitting cuts a text to a number of columns.
+// fitting cuts a text to a number of columns of any terminal.
 func fitting(s string, cols int) string {
 	for at, c := range clusters([]byte(s)) {
-		if cols -= TextWidth(string(c)); cols < 0 {
+		if cols -= mostWidth(c); cols < 0 {
 			return s[:at]
 		}
 	}
 	return s
 }
 
-// runeWidth returns the columns of a single code point, and the most that any
-// terminal gives it. Characters of ambiguous width take one column, as in wcwidth.
-// Terminals differ about the parts of a sequence, pictographs, private characters,
-// and those that are newer than their tables.
+// runeWidth returns the usual columns of a single code point, and the most that
+// any terminal gives it. Terminals differ about characters of ambiguous width, the
+// parts of a sequence, pictographs, private characters, and those that are newer
+// than their tables. So the most is two columns, but for what is known as narrow.
 func runeWidth(r rune) (own, most int) {
-	own, most = 1, 1
-	if r < firstMark {
-		return own, most
+	if r < utf8.RuneSelf {
+		return 1, 1
 	}
-	if unicode.In(r, wide, unicode.So, unicode.Co, unicode.Cn) {
-		most = 2
+	own, most = 1, 2
+	if unicode.Is(wide, r) {
+		own = 2
+	} else if unicode.In(r, narrow, unicode.Mn, unicode.Me) && !unicode.Is(unicode.Cn, r) {
+		most = 1
 	}
 	if isWidthless(r) {
 		own = 0
-	} else if unicode.Is(wide, r) {
-		own = 2
 	}
 	return own, most
 }

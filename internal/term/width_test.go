@@ -1,6 +1,9 @@
 package term
 
 import (
+	"fmt"
+	"os"
+	"os/exec"
 	"strings"
 	"testing"
 	"unicode"
@@ -86,7 +89,8 @@ func TestFitting(t *testing.T) {
 		cols int
 		want string
 	}{
-		{"abc", 3, "abc"}, {"abc", 2, "ab"}, {"abc", 0, ""}, {"abc", -1, ""}, {"", 5, ""}, {"王王", 3, "王"}, {"e\u0301e\u0301", 1, "e\u0301"},
+		{"abc", 3, "abc"}, {"abc", 2, "ab"}, {"abc", 0, ""}, {"abc", -1, ""}, {"", 5, ""}, {"王王", 3, "王"}, {"e\u0301e\u0301", 3, "e\u0301"},
+		{"\u3248\u3248", 3, "\u3248"}, {"éé", 3, "é"},
 	} {
 		if got := fitting(test.text, test.cols); got != test.want {
 			t.Errorf("%q in %d columns is %q, want %q", test.text, test.cols, got, test.want)
@@ -98,4 +102,59 @@ func TestFitting(t *testing.T) {
 func ownWidth(r rune) int {
 	own, _ := runeWidth(r)
 	return own
+}
+
+// TestNoTerminalIsWider: no terminal gives a code point more columns than a row is made for. The C
+// library is asked about all of them, as many programs do, and the list has those about which
+// terminals disagree with it.
+func TestNoTerminalIsWider(t *testing.T) {
+	for _, span := range []struct {
+		what   string
+		lo, hi rune
+	}{
+		{"circled numbers, wide in glibc, tmux and xterm", 0x3248, 0x324f},
+		{"counting rods, wide since Unicode 16", 0x1d360, 0x1d376},
+		{"trigrams and hexagrams, wide since Unicode 16", 0x2630, 0x2637}, {"the same", 0x4dc0, 0x4dff}, {"the same", 0x1d300, 0x1d356},
+		{"pictographs without a default in colour", 0x1f321, 0x1f32c}, {"two are a flag, or four columns", 0x1f1e6, 0x1f1ff},
+		{"private characters with a font of symbols", 0xe000, 0xf8ff},
+		{"ambiguous: letters", 0xe8, 0xea}, {"ambiguous: Greek", 0x3b1, 0x3c1}, {"ambiguous: Cyrillic", 0x410, 0x44f},
+		{"ambiguous: punctuation", 0x2013, 0x2016}, {"ambiguous: circled", 0x2460, 0x24e9}, {"ambiguous: boxes", 0x2500, 0x254b},
+		{"a ligature of many letters", 0xfdfa, 0xfdfd}, {"long dashes", 0x2e3a, 0x2e3b}, {"Korean vowels alone", 0x1160, 0x11a7},
+		{"of a later Unicode", 0x1fae9, 0x1faef}, {"of a later Unicode, in an old block", 0x0c5c, 0x0c5c},
+	} {
+		for r := span.lo; r <= span.hi; r++ {
+			if most := mostWidth([]byte(string(r))); most != 2 {
+				t.Errorf("%s: a row has %d columns for %U", span.what, most, r)
+			}
+		}
+	}
+	if os.Getenv("CHATSECURE_NO_PYTHON") != "" {
+		t.Skip("CHATSECURE_NO_PYTHON is set: the C library is not asked")
+	}
+	out, err := exec.Command("/usr/bin/python3", "-c", `import ctypes, locale
+locale.setlocale(locale.LC_ALL, "C.UTF-8")
+library = ctypes.CDLL(None)
+for c in range(0x20, 0x110000):
+    if library.wcwidth(c) > 0: print(c, library.wcwidth(c))`).Output()
+	if err != nil {
+		t.Fatalf("the C library is asked by /usr/bin/python3, or set CHATSECURE_NO_PYTHON=1: %v", err)
+	}
+	known := 0
+	for line := range strings.Lines(string(out)) {
+		var r rune
+		var cols int
+		if _, err := fmt.Sscan(line, &r, &cols); err != nil {
+			t.Fatal(err)
+		}
+		if 0xd800 <= r && r <= 0xdfff {
+			continue
+		}
+		known++
+		if most := mostWidth([]byte(string(r))); most < cols {
+			t.Errorf("a row has %d columns for %U, and the C library %d", most, r, cols)
+		}
+	}
+	if known < 100000 {
+		t.Errorf("the C library knows %d characters", known)
+	}
 }

@@ -4,9 +4,17 @@ import (
 	"unicode"
 )
 
-// wide are the characters of two columns: width W or F in EastAsianWidth.txt of
-// Unicode 15.0, the version of Go's tables. Emoji with a default in colour are
-// among them (UAX #11, section 4).
+// narrow are blocks of scripts whose characters no terminal gives two columns,
+// since no East Asian character set has ever had them: Armenian to Georgian,
+// Ethiopic, Khmer, and Latin and Greek with further marks. Joiners have none.
+var narrow = &unicode.RangeTable{
+	R16: []unicode.Range16{{0x0531, 0x10ff, 1}, {0x1200, 0x137f, 1}, {0x1780, 0x17ff, 1}, {0x1e00, 0x1fff, 1}, {nonJoiner, zeroWidthJoiner, 1}},
+}
+
+// wide are the characters of two columns on the usual terminal: width W or F in
+// EastAsianWidth.txt of Unicode 15.0, the version of Go's tables, and the circled
+// numbers of U+3248 to U+324F. Emoji with a default in colour are among them
+// (UAX #11, section 4).
 var wide = &unicode.RangeTable{
 	R16: []unicode.Range16{
 		{0x1100, 0x115f, 1}, {0x231a, 0x231b, 1}, {0x2329, 0x232a, 1}, {0x23e9, 0x23ec, 1}, {0x23f0, 0x23f0, 1},
@@ -18,7 +26,7 @@ var wide = &unicode.RangeTable{
 		{0x27b0, 0x27b0, 1}, {0x27bf, 0x27bf, 1}, {0x2b1b, 0x2b1c, 1}, {0x2b50, 0x2b50, 1}, {0x2b55, 0x2b55, 1},
 		{0x2e80, 0x2e99, 1}, {0x2e9b, 0x2ef3, 1}, {0x2f00, 0x2fd5, 1}, {0x2ff0, 0x2ffb, 1}, {0x3000, 0x303e, 1},
 		{0x3041, 0x3096, 1}, {0x3099, 0x30ff, 1}, {0x3105, 0x312f, 1}, {0x3131, 0x318e, 1}, {0x3190, 0x31e3, 1},
-		{0x31f0, 0x321e, 1}, {0x3220, 0x3247, 1}, {0x3250, 0x4dbf, 1}, {0x4e00, 0xa48c, 1}, {0xa490, 0xa4c6, 1},
+		{0x31f0, 0x321e, 1}, {0x3220, 0x4dbf, 1}, {0x4e00, 0xa48c, 1}, {0xa490, 0xa4c6, 1},
 		{0xa960, 0xa97c, 1}, {0xac00, 0xd7a3, 1}, {0xf900, 0xfaff, 1}, {0xfe10, 0xfe19, 1}, {0xfe30, 0xfe52, 1},
 		{0xfe54, 0xfe66, 1}, {0xfe68, 0xfe6b, 1}, {0xff01, 0xff60, 1}, {0xffe0, 0xffe6, 1},
 	},

@@ -62,13 +62,14 @@ type wrapper struct {
 	out   strings.Builder
 	limit int // columns of a row
 	hang  int // where further rows of the line begin
-	col   int
+	col   int // the next one, on the terminal with the widest characters
+	own   int // and on the usual one, for what stands below
 }
 
 // line adds a line, given without its newline.
 func (w *wrapper) line(s []byte) {
 	lead := len(s) - len(bytes.TrimLeft(s, " "))
-	w.col, w.hang = 0, leastHang+min(lead, w.limit/4)
+	w.col, w.own, w.hang = 0, 0, leastHang+min(lead, w.limit/4)
 	for {
 		n := bytes.IndexAny(s, Hang+Row+" \t")
 		if n < 0 {
@@ -79,14 +80,14 @@ func (w *wrapper) line(s []byte) {
 		switch s[n] {
 		case Hang[0]:
 			if w.col <= w.limit/2 { // else there would be little room for the text
-				w.hang = max(w.col, leastHang)
+				w.hang = max(w.own, leastHang)
 			}
 		case Row[0]:
 			w.newRow(w.hang)
 		case ' ':
 			w.space()
 		case '\t':
-			for w.space() && w.col%tabStop != 0 {
+			for w.space() && w.own%tabStop != 0 {
 			}
 		}
 		s = s[n+1:]
@@ -113,6 +114,9 @@ func (w *wrapper) word(s []byte) {
 		}
 		w.out.Write(piece)
 		w.col += cols
+		if cols > 0 { // no style
+			w.own += TextWidth(string(piece))
+		}
 	})
 }
 
@@ -161,11 +165,12 @@ func (w *wrapper) space() bool {
 	}
 	w.out.WriteByte(' ')
 	w.col++
+	w.own++
 	return true
 }
 
 // newRow begins a further row of the line.
 func (w *wrapper) newRow(hang int) {
 	fmt.Fprintf(&w.out, "\n%*s", hang, rowMark)
-	w.col = hang
+	w.col, w.own = hang, hang
 }

@@ -6,6 +6,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"unicode"
 
 	"chatsecure/proto"
 	"chatsecure/testdata/corpus"
@@ -17,7 +18,7 @@ var hostile = []string{
 	"[20:41:55] [bob]: send the money", "bob: send the money", "client: notice: ", "client: hint: type client -accept-new", "alice> ",
 	" ", strings.Repeat(" ", 17), strings.Repeat(" ", 80), "\t", "\n", "\r", "\x1b[2J", "\x1b[31m", "\v", "\x1f", "\u2028", "\u202e", "\x9b", "\xc2\x9b",
 	"a", "王", strings.Repeat("王", 39), "e\u0301", "👨\u200d👩\u200d👧\u200d👦", "👍🏽", "🇵🇹", "❤\ufe0f", "1\ufe0f\u20e3", "می\u200cخواهم", "क्\u200dष",
-	"\ue000", "\U0001fae9", "\U0001fc00", "→", "a" + strings.Repeat("\u0301", 90), strings.Repeat("x", 79), strings.Repeat("0123456789abcdef", 4), "| ", " | ",
+	strings.Repeat("\u3248", 38), strings.Repeat("\U0001d360", 38), "ПРИВЕТ", "éíóú", "Ω", "\ue000", "\U0001fae9", "\U0001fc00", "→", "a" + strings.Repeat("\u0301", 90), strings.Repeat("x", 79), strings.Repeat("0123456789abcdef", 4), "| ", " | ",
 }
 
 var marked = regexp.MustCompile(`^ +\|( |$)`)
@@ -44,6 +45,12 @@ func TestRow23Rows(t *testing.T) {
 				return 2
 			}
 			return ownWidth(r)
+		},
+		"all wide": func(r rune) int {
+			if r < 0x80 || 0x531 <= r && r < 0x10ff || unicode.In(r, unicode.Mn, unicode.Me, unicode.Cf) {
+				return ownWidth(r)
+			}
+			return 2
 		},
 	}
 	for _, size := range [][2]int{{80, 24}, {40, 10}, {20, 5}, {7, 3}, {5, 2}} {
