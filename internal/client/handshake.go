@@ -299,7 +299,8 @@ func (e *engine) attemptFailed(pc *peerConn, err error) {
 	} else if errors.Is(err, crypto.ErrHandshake) {
 		ee = &fail.Error{Code: proto.Malformed, Message: fmt.Sprintf("the handshake with %s: %v", pc.name, err), Err: err}
 	}
-	again := pc.user.refusal != nil && fail.AsError(pc.user.refusal).Message == ee.Message
+	again := pc.refusals.last == ee.Message
+	pc.refusals.last = ee.Message
 	// A person who is proved over another connection is not refused over this
 	// one: anybody between could have added it.
 	if !final(ee) || !e.talks(pc.user) {

@@ -41,7 +41,8 @@ func (p *pace) take(now time.Time, burst int, every time.Duration) bool {
 // refusalCount holds back the refusals of one connection that come too fast.
 type refusalCount struct {
 	pace   pace
-	untold int // since the last that was told
+	untold int    // since the last that was told
+	last   string // the reason of the last failed attempt: said again it is no news
 }
 
 // tell adds the number of untold refusals to a reason. It returns false if this
