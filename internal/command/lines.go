@@ -188,16 +188,13 @@ type typedLines struct {
 func (l *typedLines) ready() ([]inputLine, error) { return nil, nil }
 
 func (l *typedLines) wait(ctx context.Context) ([]inputLine, error) {
-	line, err := l.t.ReadLine(ctx)
-	if errors.Is(err, bufio.ErrBufferFull) {
-		l.number++
-		return []inputLine{checkLine(l.number, nil, true)}, nil
-	}
-	if err != nil {
+	line, err := l.t.Prompt(ctx, func() string { return "" })
+	tooLong := errors.Is(err, term.ErrLineTooLong)
+	if err != nil && !tooLong {
 		return nil, err
 	}
 	l.number++
-	return []inputLine{checkLine(l.number, line, false)}, nil
+	return []inputLine{checkLine(l.number, []byte(line.Text), tooLong)}, nil
 }
 
 // oneLineOnly is a single text as a lineSource.

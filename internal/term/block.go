@@ -146,6 +146,8 @@ func (l *layout) write(out *bytes.Buffer, from, to int) []int16 {
 // terminal gets each change in one piece.
 type painter struct {
 	paint      palette
+	plain      bool // no editor: the terminal itself shows what is typed, after the prompt
+	dumb       bool // it knows no control sequences
 	breaks     bool // the terminal breaks long lines anew after a resize
 	cols, rows int  // of the terminal
 	above      int  // drawn rows above the cursor's
@@ -155,7 +157,10 @@ type painter struct {
 	at    int     // the cursor's character in drawn
 }
 
-// Control sequences (ECMA-48). See ClearLine, too.
+// ClearLine goes to the start of the line and clears it (ECMA-48, EL).
+const ClearLine = "\r" + clearRight
+
+// Control sequences (ECMA-48).
 const (
 	clearRight  = "\x1b[K"        // from the cursor to the end of the row
 	clearBelow  = "\x1b[J"        // and to the end of the screen
@@ -171,6 +176,11 @@ const lowScreen = 5
 // that is too tall it draws the rows around the cursor, and tells in the place
 // of the status how many there are beside them.
 func (p *painter) draw(out *bytes.Buffer, b *block) {
+	if p.plain {
+		out.WriteString(Wrap(b.prompt, p.cols))
+		p.height = min(len(b.prompt), 1)
+		return
+	}
 	l := lay(b, p.cols, p.paint)
 	top, end, status := 0, l.height(), b.status
 	if room := max(p.rows/2, min(p.rows, lowScreen)); end > room {
@@ -194,6 +204,9 @@ func (p *painter) draw(out *bytes.Buffer, b *block) {
 
 // leave draws a whole block that stays, and goes to the row below it.
 func (p *painter) leave(out *bytes.Buffer, b *block) {
+	if p.plain {
+		return
+	}
 	l := lay(&block{prompt: b.prompt, text: b.text, cursor: len(b.text)}, p.cols, p.paint)
 	l.write(out, 0, l.height())
 	if l.cursor.col > 0 || l.height() == 1 {
@@ -209,6 +222,14 @@ func (p *painter) forget() { p.above, p.height, p.drawn, p.at = 0, 0, nil, 0 }
 // second row on: from the first row of the screen, some terminals save the old
 // screen in their history.
 func (p *painter) erase(out *bytes.Buffer) {
+	if p.height == 0 {
+		return
+	}
+	if p.dumb {
+		out.WriteByte('\n')
+		p.forget()
+		return
+	}
 	out.WriteByte('\r')
 	if p.above > 0 {
 		fmt.Fprintf(out, "\x1b[%dA", p.above)
@@ -223,7 +244,7 @@ func (p *painter) erase(out *bytes.Buffer) {
 // resize stores a new size. Most terminals break the drawn rows anew, which
 // moves the cursor's row. The others cut rows off.
 func (p *painter) resize(cols, rows int) {
-	if p.breaks && cols != p.cols {
+	if p.breaks && cols != p.cols && len(p.drawn) > 0 {
 		above, last := p.anew(cols)
 		p.above, p.height = above, max(p.height, last+1)
 	}

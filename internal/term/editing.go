@@ -15,112 +15,85 @@ const (
 	modesOff = "\x1b[?1004l\x1b[?2004l"
 )
 
-// editing is a terminal while an editor has it.
-type editing struct {
-	*editor
-	device  device
-	signals chan os.Signal
-	over    chan struct{}
-	stop    func()
-}
-
-// startEditing gives a terminal to an editor. It returns nil if the terminal
-// cannot be edited on. The caller ends it by stop, which may be called more
-// than once.
-func startEditing(d device, in io.Reader, out io.Writer, env func(string) string, complete Completer) *editing {
-	if IsDumb(env) {
-		return nil
-	}
-	t := &editing{
-		editor: &editor{in: in, out: out, complete: complete, size: d.size, now: time.Now, looked: time.Now()}, device: d,
-		signals: make(chan os.Signal, 8), over: make(chan struct{}),
-	}
-	t.written.L = &t.mu
-	t.stop = sync.OnceFunc(t.finish)
-	t.soon = func(wait time.Duration, f func()) {
-		time.AfterFunc(wait, func() {
-			defer t.restoreOnPanic()
-			f()
-		})
-	}
-	t.painter.paint = colours(env)
+// StartEditing gives the terminal to an editor until stop is called. It is called
+// once, and stop may be called again. Nothing changes for a terminal that cannot be
+// raw. env is the environment: TERM and NO_COLOR decide what is written.
+func (t *Terminal) StartEditing(env func(string) string, complete Completer) (stop func()) {
+	t.mu.Lock()
+	t.complete = complete
+	t.painter.dumb, t.painter.paint = IsDumb(env), colours(env)
 	// xterm and screen cut long lines off.
 	t.painter.breaks = env("XTERM_VERSION") == "" && env("STY") == ""
-	// As without raw mode: all programs of the process group get the signal.
-	t.interrupt = func() { syscall.Kill(0, syscall.SIGINT) }
-	t.suspend = func() { syscall.Kill(0, syscall.SIGTSTP) }
+	t.mu.Unlock()
+	if t.painter.dumb {
+		return func() {}
+	}
 	// Before raw mode begins, so that every signal restores the terminal.
-	signal.Notify(t.signals, syscall.SIGWINCH, syscall.SIGTSTP, syscall.SIGCONT, syscall.SIGQUIT)
+	signals := make(chan os.Signal, 8)
+	signal.Notify(signals, syscall.SIGWINCH, syscall.SIGTSTP, syscall.SIGCONT, syscall.SIGQUIT)
 	if !signal.Ignored(syscall.SIGHUP) { // nohup
-		signal.Notify(t.signals, syscall.SIGHUP)
+		signal.Notify(signals, syscall.SIGHUP)
 	}
 	if err := t.device.enter(); err != nil {
-		signal.Stop(t.signals)
-		return nil
+		signal.Stop(signals)
+		return func() {}
 	}
-	go t.awaitSignals()
+	t.mu.Lock()
+	t.painter.plain = false
+	t.mu.Unlock()
+	go t.awaitSignals(signals)
 	io.WriteString(t.out, modesOn)
 	go func() {
-		defer t.restoreOnPanic()
+		defer t.RestoreOnPanic()
 		t.readAll()
 	}()
-	return t
+	return sync.OnceFunc(func() {
+		signal.Stop(signals)
+		close(signals)
+		t.leaveTerminal()
+		t.Restore()
+	})
 }
 
-// finish gives the terminal back for good.
-func (t *editing) finish() {
-	signal.Stop(t.signals)
-	close(t.over)
-	t.leaveTerminal()
-	t.restore()
-}
+// Restore puts the terminal back for good. It takes no lock of the editor, whatever
+// its state.
+func (t *Terminal) Restore() { t.release(true) }
 
-// restore gives the terminal back for good. It takes no lock of the editor,
-// whatever its state.
-func (t *editing) restore() { t.release(true) }
-
-func (t *editing) release(forGood bool) {
+func (t *Terminal) release(forGood bool) {
 	if t.device.leave(forGood) {
 		io.WriteString(t.out, modesOff)
 	}
 }
 
-// restoreOnPanic is deferred in every goroutine of the editor: a panic must not
-// leave the terminal raw.
-func (t *editing) restoreOnPanic() {
+// RestoreOnPanic is deferred in every goroutine that may run while an editor has the
+// terminal: a panic must not leave it raw.
+func (t *Terminal) RestoreOnPanic() {
 	if r := recover(); r != nil {
-		if t != nil {
-			t.restore()
-		}
+		t.Restore()
 		panic(r)
 	}
 }
 
 // awaitSignals executes signals until the end.
-func (t *editing) awaitSignals() {
-	defer t.restoreOnPanic()
-	for {
-		select {
-		case <-t.over:
-			return
-		case s := <-t.signals:
-			switch s {
-			case syscall.SIGWINCH:
-				t.resized()
-			case syscall.SIGCONT:
-				t.resume()
-			case syscall.SIGTSTP:
-				t.stopUntilContinued()
-			default:
-				t.die(s)
-			}
+func (t *Terminal) awaitSignals(signals <-chan os.Signal) {
+	defer t.RestoreOnPanic()
+	for s := range signals {
+		switch s {
+		case syscall.SIGWINCH:
+			t.resized()
+		case syscall.SIGCONT:
+			t.resume()
+		case syscall.SIGTSTP:
+			t.stopUntilContinued(signals)
+		default:
+			t.die(s)
 		}
 	}
 }
 
 // die restores the terminal and lets a signal end the program by its default.
-func (t *editing) die(s os.Signal) {
-	t.restore()
+func (t *Terminal) die(s os.Signal) {
+	t.Restore()
 	signal.Reset(s)
 	syscall.Kill(syscall.Getpid(), s.(syscall.Signal))
 }
@@ -129,7 +102,7 @@ func (t *editing) die(s os.Signal) {
 const stopSoon = 200 * time.Millisecond
 
 // stopUntilContinued is Ctrl-Z. It restores the terminal and stops the program.
-func (t *editing) stopUntilContinued() {
+func (t *Terminal) stopUntilContinued(signals <-chan os.Signal) {
 	if !hasJobControl() {
 		return
 	}
@@ -140,15 +113,16 @@ func (t *editing) stopUntilContinued() {
 	soon := time.After(stopSoon)
 	for stopped := true; stopped; {
 		select {
-		case s := <-t.signals:
+		case s, more := <-signals:
 			if s == syscall.SIGHUP || s == syscall.SIGQUIT {
 				t.die(s)
+			}
+			if !more {
+				return
 			}
 			stopped = s != syscall.SIGCONT
 		case <-soon:
 			stopped = false
-		case <-t.over:
-			return
 		}
 	}
 	t.resume()
@@ -163,7 +137,7 @@ func hasJobControl() bool {
 }
 
 // resume takes the terminal from another program.
-func (t *editing) resume() {
+func (t *Terminal) resume() {
 	if t.device.enter() != nil {
 		return // the reader notices that it is gone
 	}

@@ -5,7 +5,6 @@ import (
 	"io"
 	"strings"
 	"testing"
-	"time"
 
 	"chatsecure/proto"
 )
@@ -15,10 +14,9 @@ func BenchmarkKey(b *testing.B) {
 	line := "a pasted line with an accented e\u0301 and some more, so that it is 70 columns\n"
 	for _, size := range []int{100, 10_000, proto.MaxText - 100} {
 		b.Run(fmt.Sprint(size), func(b *testing.B) {
-			e := &editor{out: io.Discard, size: func() (int, int) { return 80, 24 }, now: time.Now}
-			f := newField(promptField, fixed("> "))
-			e.begin(f)
-			f.line.set(strings.Repeat(line, size/len(line)+1)[:size])
+			e := editorOn(io.Discard, noDevice{})
+			e.begin(&e.prompt)
+			e.prompt.line.set(strings.Repeat(line, size/len(line)+1)[:size])
 			for range b.N {
 				e.feed([]byte("x\x7f"))
 			}

@@ -19,11 +19,12 @@ import (
 // bench is an editor on an emulator, with a prompt that asks for one line after
 // another. All goes step by step.
 type bench struct {
-	*editor
+	*Terminal
+	noDevice
 	t          testing.TB
 	vt         *tty.Emulator
-	prompt     func() string
-	field      *field // of the prompt
+	told       func() (cols, rows int) // the size of the terminal, as far as it has told
+	show       func() string           // the prompt
 	lines      []string
 	err        error  // ended the prompt
 	pasted     []bool // of each line
@@ -35,19 +36,24 @@ type bench struct {
 }
 
 func newBench(t testing.TB, cols, rows int) *bench {
-	b := &bench{t: t, vt: tty.NewEmulator(t, cols, rows, ownWidth), prompt: fixed("> ")}
-	b.editor = &editor{
-		out: b.vt, interrupt: func() { b.interrupts++ }, suspend: func() { b.suspends++ },
-		complete: completeWord,
-	}
-	b.size = func() (int, int) { return b.vt.Cols, b.vt.Rows }
-	b.written.L = &b.mu
-	b.step = time.Second
+	b := &bench{t: t, vt: tty.NewEmulator(t, cols, rows, ownWidth), show: fixed("> "), step: time.Second}
+	b.told = func() (int, int) { return b.vt.Cols, b.vt.Rows }
+	b.Terminal = editorOn(b.vt, b)
 	b.now = func() time.Time { b.clock = b.clock.Add(b.step); return b.clock }
 	b.soon = func(_ time.Duration, f func()) { b.due = f }
-	b.painter.breaks = true
+	b.interrupt = func() { b.interrupts++ }
+	b.suspend = func() { b.suspends++ }
 	return b
 }
+
+// editorOn is an editor that reads no keys.
+func editorOn(out io.Writer, device device) *Terminal {
+	t := newTerminal(strings.NewReader(""), out, device)
+	t.painter.plain, t.painter.breaks, t.complete = false, true, completeWord
+	return t
+}
+
+func (b *bench) size() (cols, rows int) { return b.told() }
 
 // completeWord completes the last word before the cursor: a command, or a name
 // after nothing or a comma.
@@ -66,13 +72,13 @@ func completeWord(before string) (from int, options []Option) {
 
 // ask asks for a line at the prompt.
 func (b *bench) ask() {
-	b.field = newField(promptField, func() string { return b.prompt() })
-	b.begin(b.field)
+	b.prompt.prompt = func() string { return b.show() }
+	b.begin(&b.prompt)
 }
 
 // resized tells of a new size, and lets the time pass until that is settled.
 func (b *bench) resized() {
-	b.editor.resized()
+	b.Terminal.resized()
 	b.passes(settled)
 }
 
@@ -97,7 +103,7 @@ func (b *bench) press(keys string) {
 func (b *bench) next() {
 	for {
 		select {
-		case got := <-b.field.done:
+		case got := <-b.prompt.done:
 			if got.err != nil && !errors.Is(got.err, ErrLineTooLong) {
 				b.err = got.err
 				return
@@ -252,7 +258,7 @@ func TestKeys(t *testing.T) {
 					b.press(test.keys[i : i+1])
 				}
 			}
-			line := &b.field.line
+			line := &b.prompt.line
 			if got := string(line.text[:line.cursor]) + "|" + string(line.text[line.cursor:]); got != test.want {
 				t.Errorf("%q (whole: %v): %q, want %q", test.keys, whole, got, test.want)
 			}
@@ -365,7 +371,7 @@ func TestPrintWhileTyping(t *testing.T) {
 			b.press(line + strings.Repeat("\x1b[D", back))
 			before := b.vt.All()
 			for i := range 3 {
-				b.print(fmt.Sprintf("%d\n", i), nil)
+				b.Print(fmt.Sprintf("%d\n", i))
 			}
 			if got, want := b.vt.All(), "0\n1\n2\n"+before; got != want {
 				t.Fatalf("%d columns, %d back: the terminal shows\n%s\nwant\n%s", cols, back, got, want)
@@ -387,12 +393,12 @@ func TestPrintWhileTyping(t *testing.T) {
 func TestPrintedPromptIsNew(t *testing.T) {
 	b := newBench(t, 40, 10)
 	now := 1
-	b.prompt = func() string { return fmt.Sprintf("[%d] ", now) }
+	b.show = func() string { return fmt.Sprintf("[%d] ", now) }
 	b.ask()
 	now = 2
 	b.press("a")
 	b.shows("[1] a|")
-	b.print("message\n", nil)
+	b.Print("message\n")
 	b.shows("message\n[2] a|")
 	now = 3
 	b.press("\r")
@@ -403,7 +409,7 @@ func TestPrintedPromptIsNew(t *testing.T) {
 // is shown, with the number of the other rows, and the whole line once it ends. Nothing above it is lost.
 func TestTallLine(t *testing.T) {
 	b := newBench(t, 20, 4)
-	b.print("above\n", nil)
+	b.Print("above\n")
 	b.ask()
 	b.press("aaaaaaaaaaaaaaaaaabbbbbbbbbbbbbbbbbbbbccccccccccccccccccccddddddddddddddddddddeeee")
 	if got, want := b.vt.Screen(), "cccccccccccccccccccc\\\ndddddddddddddddddddd\\\neeee|\n2 rows above, 0 bel"; got != want {
@@ -413,7 +419,7 @@ func TestTallLine(t *testing.T) {
 	if got, want := b.vt.Screen(), "> |aaaaaaaaaaaaaaaaaa\\\nbbbbbbbbbbbbbbbbbbbb\\\ncccccccccccccccccccc\n0 rows above, 2 bel"; got != want {
 		t.Errorf("the start: the terminal shows\n%s\nwant\n%s", got, want)
 	}
-	b.print("message\n", nil)
+	b.Print("message\n")
 	b.press("\r")
 	b.shows("above\nmessage\n> aaaaaaaaaaaaaaaaaa\\\nbbbbbbbbbbbbbbbbbbbb\\\ncccccccccccccccccccc\\\ndddddddddddddddddddd\\\neeee\n> |")
 }
@@ -431,14 +437,14 @@ func TestResize(t *testing.T) {
 				for _, back := range []int{0, 7, 25} {
 					b := newBench(t, from, 30)
 					b.ask()
-					b.print("above\n", nil)
+					b.Print("above\n")
 					b.press(line + strings.Repeat("\x1b[D", back))
 					b.painter.breaks = breaks
 					b.vt.Resize(to, 28, breaks)
 					b.resized()
 					fresh := newBench(t, to, 28)
 					fresh.ask()
-					fresh.print("above\n", nil)
+					fresh.Print("above\n")
 					fresh.press(line + strings.Repeat("\x1b[D", back))
 					got, want := b.vt.All(), fresh.vt.All()
 					if !breaks {
@@ -461,18 +467,18 @@ func TestResize(t *testing.T) {
 // nothing of the old drawing.
 func TestResizeBeforeItsSignal(t *testing.T) {
 	for what, change := range map[string]func(b *bench){
-		"a message":  func(b *bench) { b.print("message\n", nil) },
+		"a message":  func(b *bench) { b.Print("message\n") },
 		"a key":      func(b *bench) { b.press("x") },
 		"Enter":      func(b *bench) { b.press("\r") },
-		"a status":   func(b *bench) { b.setStatus("✓ read") },
-		"a question": func(b *bench) { b.begin(newField(questionField, fixed("Confirm (y/n)? "))) },
+		"a status":   func(b *bench) { b.SetStatus("✓ read") },
+		"a question": func(b *bench) { b.begin(newField(questionField, fixed("Confirm (y/n)? "), proto.MaxText)) },
 		"the end":    func(b *bench) { b.leaveTerminal() },
 	} {
 		for _, cols := range []int{16, 34, 100} {
 			show := func(width int) *bench {
 				b := newBench(t, width, 28)
 				b.ask()
-				b.print("above\n", nil)
+				b.Print("above\n")
 				b.press("bob: a line that goes over 王王王王王 several rows")
 				return b
 			}
@@ -496,33 +502,33 @@ func TestResizesInTurn(t *testing.T) {
 			show := func(cols, rows int) *bench {
 				b := newBench(t, cols, rows)
 				b.ask()
-				b.print("above\n", nil)
+				b.Print("above\n")
 				b.press(line + strings.Repeat(left, back))
-				b.setStatus("status")
+				b.SetStatus("status")
 				b.step = 0
 				return b
 			}
 			for first := range sizes {
 				b := show(sizes[first].cols, sizes[first].rows)
 				told := sizes[first]
-				b.size = func() (int, int) { return told.cols, told.rows }
-				b.editor.resized()
+				b.told = func() (int, int) { return told.cols, told.rows }
+				b.Terminal.resized()
 				want := ""
 				for i, size := range sizes[first+1:] {
 					b.vt.Resize(size.cols, size.rows, true)
-					b.print(fmt.Sprintf("%d\n", i), nil)
+					b.Print(fmt.Sprintf("%d\n", i))
 					want += fmt.Sprintf("%d\n", i)
 					b.passes(settled - 1)
 					told = size
-					b.editor.resized()
-					b.setStatus(fmt.Sprint("status ", i))
+					b.Terminal.resized()
+					b.SetStatus(fmt.Sprint("status ", i))
 				}
 				b.passes(settled)
 				fresh := show(b.vt.Cols, b.vt.Rows)
 				fresh.passes(settled)
-				fresh.print(want, nil)
+				fresh.Print(want)
 				fresh.passes(settled)
-				fresh.setStatus(b.status)
+				fresh.SetStatus(b.status)
 				fresh.passes(settled)
 				if got, want := b.vt.All(), fresh.vt.All(); got != want {
 					t.Fatalf("from %v, %d back: the terminal shows\n%s\nwant\n%s", sizes[first], back, got, want)
@@ -540,10 +546,10 @@ func TestFlood(t *testing.T) {
 		b.ask()
 		b.step = 0
 		b.passes(settled)
-		b.print("1\n", nil)
-		b.print("2\n", newRow)
-		b.print("3\n", newRow)
-		b.setStatus("status")
+		b.Print("1\n")
+		b.PrintMarked("2\n", newRow)
+		b.PrintMarked("3\n", newRow)
+		b.SetStatus("status")
 		b.shows("1\n> |")
 		return b
 	}
@@ -552,7 +558,7 @@ func TestFlood(t *testing.T) {
 	b.shows("1\n> |")
 	b.passes(1)
 	b.shows("1\n-- 2 new --\n2\n3\n> |\nstatus")
-	b.print("4\n", newRow)
+	b.PrintMarked("4\n", newRow)
 	b.shows("1\n-- 2 new --\n2\n3\n> |\nstatus")
 	b.passes(drawEvery)
 	b.shows("1\n-- 3 new --\n2\n3\n4\n> |\nstatus")
@@ -563,12 +569,12 @@ func TestFlood(t *testing.T) {
 	b.passes(drawEvery)
 	b.shows("1\n-- 2 new --\n2\n3\n> a|\nstatus")
 	b = start()
-	b.begin(newField(questionField, fixed("Sure? ")))
+	b.begin(newField(questionField, fixed("Sure? "), proto.MaxText))
 	b.shows("1\n-- 2 new --\n2\n3\nSure? |")
 	b = start()
 	b.leaveTerminal()
 	b.shows("1\n-- 2 new --\n2\n3\n>\n|")
-	b.print("4\n", nil)
+	b.Print("4\n")
 	b.shows("1\n-- 2 new --\n2\n3\n>\n4\n|")
 
 	// A greater flood comes in pieces, and does not fill the memory.
@@ -578,7 +584,7 @@ func TestFlood(t *testing.T) {
 		most = max(most, len(drawn))
 		return b.vt.Write(drawn)
 	})
-	b.editor.resized()
+	b.Terminal.resized()
 	long, want := strings.Repeat("x", 18), "1\n-- 2 new --\n2\n3\n"
 	done := make(chan struct{})
 	for n := 0; n < 3*maxHeld; n += 19 {
@@ -587,7 +593,7 @@ func TestFlood(t *testing.T) {
 	go func() {
 		defer close(done)
 		for n := 0; n < 3*maxHeld; n += 19 {
-			b.print(long+"\n", nil)
+			b.Print(long + "\n")
 		}
 	}()
 	for over := false; !over; {
@@ -623,13 +629,13 @@ func TestResizeTallerThanTheScreen(t *testing.T) {
 		for cols := 8; cols <= 60; cols++ {
 			b := newBench(t, 20, 3)
 			b.ask()
-			b.print("one\ntwo\nthree\n", nil)
+			b.Print("one\ntwo\nthree\n")
 			b.press(strings.Repeat("0123456789", 15) + strings.Repeat("\x1b[D", back))
 			b.vt.Resize(cols, 40, true)
 			b.resized()
 			fresh := newBench(t, cols, 40)
 			fresh.ask()
-			fresh.print("one\ntwo\nthree\n", nil)
+			fresh.Print("one\ntwo\nthree\n")
 			fresh.press(strings.Repeat("0123456789", 15) + strings.Repeat("\x1b[D", back))
 			if got, want := b.vt.All(), fresh.vt.All(); got != want {
 				t.Fatalf("20 to %d columns, %d back: the terminal shows\n%s\nwant\n%s", cols, back, got, want)
@@ -657,11 +663,11 @@ func TestResizeOfAWideCharacter(t *testing.T) {
 func TestStatus(t *testing.T) {
 	b := newBench(t, 12, 3)
 	b.ask()
-	b.setStatus("✓ read by bob")
+	b.SetStatus("✓ read by bob")
 	b.shows("> |\n✓ read by") // the first character may take two columns
 	b.press("ab")
 	b.shows("> ab|\n✓ read by")
-	b.print("message\n", nil)
+	b.Print("message\n")
 	b.shows("message\n> ab|\n✓ read by")
 	b.press("cdefghijklmn")
 	b.shows("message\n> abcdefghij\\\nklmn|\n✓ read by")
@@ -671,9 +677,9 @@ func TestStatus(t *testing.T) {
 	}
 	b.press("\x03\r")
 	b.shows("message\n>\n> |")
-	b.setStatus("王王王王王王王")
+	b.SetStatus("王王王王王王王")
 	b.shows("message\n>\n> |\n王王王王王")
-	b.setStatus("")
+	b.SetStatus("")
 	b.shows("message\n>\n> |")
 }
 
@@ -692,8 +698,8 @@ func TestPaste(t *testing.T) {
 			for chunk := range slices.Chunk([]byte(paste), size) {
 				b.press(string(chunk))
 			}
-			if len(b.lines) > 0 || string(b.field.line.text) != want {
-				t.Fatalf("%q, %d bytes at once: %d lines, then %q", newline, size, len(b.lines), b.field.line.text)
+			if len(b.lines) > 0 || string(b.prompt.line.text) != want {
+				t.Fatalf("%q, %d bytes at once: %d lines, then %q", newline, size, len(b.lines), b.prompt.line.text)
 			}
 			b.press("\rli\t\r")
 			if !slices.Equal(b.lines, []string{want, "list"}) || !slices.Equal(b.pasted, []bool{true, false}) || b.interrupts != 0 {
@@ -742,23 +748,22 @@ func TestAhead(t *testing.T) {
 	b := newBench(t, 20, 10)
 	b.feed([]byte("one\rtwo\r\x1b[200~three\rfour" + pasteEnd + "!"))
 	b.ask()
-	if got := <-b.field.done; string(got.line) != "one" {
+	if got := <-b.prompt.done; string(got.line) != "one" {
 		t.Errorf("first came %q", got.line)
 	}
 	b.feed([]byte("?"))
 	b.ask()
-	if got := <-b.field.done; string(got.line) != "two" {
+	if got := <-b.prompt.done; string(got.line) != "two" {
 		t.Errorf("then came %q", got.line)
 	}
 	b.feed([]byte("\x03"))
 	b.ask()
-	if b.interrupts != 0 || len(b.field.line.text) != 0 {
-		t.Errorf("after Ctrl-C: %q, %d interrupts", b.field.line.text, b.interrupts)
+	if b.interrupts != 0 || len(b.prompt.line.text) != 0 {
+		t.Errorf("after Ctrl-C: %q, %d interrupts", b.prompt.line.text, b.interrupts)
 	}
 	b.shows("> one\n> two\n> |")
 	// Without waiting keys and without a prompt, Ctrl-C ends the program.
 	b.press("x\r")
-	b.field = newField(promptField, b.prompt)
 	b.end(io.EOF)
 	b.feed([]byte("\x03"))
 	if b.interrupts != 1 {
@@ -771,8 +776,8 @@ func TestAhead(t *testing.T) {
 func TestInterruptedPrompt(t *testing.T) {
 	b := newBench(t, 40, 20)
 	interrupt := func() {
-		b.change(func() { b.leaveOff(b.field, context.Canceled) })
-		if got := <-b.field.done; got.err != context.Canceled {
+		b.change(func() { b.leaveOff(&b.prompt, context.Canceled) })
+		if got := <-b.prompt.done; got.err != context.Canceled {
 			t.Errorf("the prompt ended with %v", got.err)
 		}
 	}
@@ -780,7 +785,7 @@ func TestInterruptedPrompt(t *testing.T) {
 	b.press("\x1b[200~bob: hal" + pasteEnd + left)
 	interrupt()
 	b.shows("|")
-	question := newField(questionField, fixed("Sure? "))
+	question := newField(questionField, fixed("Sure? "), proto.MaxText)
 	b.begin(question)
 	b.feed([]byte("n\rxy"))
 	if got := <-question.done; string(got.line) != "n" || got.pasted {
@@ -818,8 +823,8 @@ func TestTooMuchAhead(t *testing.T) {
 	for range 20 {
 		b.feed(bytes.Repeat([]byte("x"), maxAhead/8))
 	}
-	if b.aheadLen > maxAhead {
-		t.Errorf("%d bytes wait", b.aheadLen)
+	if n := b.readyLen + len(b.prompt.line.text); n > maxAhead {
+		t.Errorf("%d bytes wait", n)
 	}
 	b.feed([]byte(pasteEnd))
 	b.ask()
@@ -867,12 +872,12 @@ func TestQuestion(t *testing.T) {
 	b := newBench(t, 40, 20)
 	b.ask()
 	b.press("bob: hal\x1b[D")
-	question := newField(questionField, fixed("Sure? "))
-	b.print("A question\n", nil)
+	question := newField(questionField, fixed("Sure? "), proto.MaxText)
+	b.Print("A question\n")
 	b.begin(question)
 	b.shows("A question\nSure? |")
 	b.press("\x1b[Ama\tybe\x12\x7fe")
-	b.print("message\n", nil)
+	b.Print("message\n")
 	b.shows("A question\nmessage\nSure? maybe|")
 	b.press("\rxy")
 	if got := <-question.done; string(got.line) != "maybe" {
@@ -880,12 +885,12 @@ func TestQuestion(t *testing.T) {
 	}
 	b.shows("A question\nmessage\nSure? maybe\n> bob: haxy|l")
 	b.press("\x15\x0b\x1b[A")
-	if got := string(b.field.line.text); got != "" {
+	if got := string(b.prompt.line.text); got != "" {
 		t.Errorf("the answer is remembered: %q", got)
 	}
 
 	// Two questions at once, each with its own end.
-	one, two := newField(questionField, fixed("One? ")), newField(questionField, fixed("Two? "))
+	one, two := newField(questionField, fixed("One? "), proto.MaxText), newField(questionField, fixed("Two? "), proto.MaxText)
 	b.begin(one)
 	b.begin(two)
 	b.press("2\r1\r")
@@ -912,7 +917,7 @@ func TestPasteIsNoAnswer(t *testing.T) {
 	b := newBench(t, 40, 20)
 	b.ask()
 	b.press("bob: one\r\x1b[200~bob: t")
-	question := newField(questionField, fixed("Sure? "))
+	question := newField(questionField, fixed("Sure? "), proto.MaxText)
 	b.begin(question)
 	b.press("wo\ry\ry\r" + pasteEnd)
 	select {
@@ -929,7 +934,7 @@ func TestPasteIsNoAnswer(t *testing.T) {
 	if want := []string{"bob: one", "bob: two\ny\ny"}; !slices.Equal(b.lines, want) {
 		t.Errorf("the prompt got %q, want %q", b.lines, want)
 	}
-	secret := newField(secretField, fixed("PIN: "))
+	secret := newField(secretField, fixed("PIN: "), maxSecret)
 	b.begin(secret)
 	bells := b.vt.Bells
 	b.press("\x1b[200~1234\r" + pasteEnd)
@@ -945,8 +950,8 @@ func TestPasteIsNoAnswer(t *testing.T) {
 		t.Errorf("the secret is %q", got.line)
 	}
 	b.next()
-	if len(b.lines) != 2 || len(b.field.line.text) != 0 || strings.Contains(b.vt.All(), "78") {
-		t.Errorf("the rest of the paste is at the prompt: %q %q", b.lines, b.field.line.text)
+	if len(b.lines) != 2 || len(b.prompt.line.text) != 0 || strings.Contains(b.vt.All(), "78") {
+		t.Errorf("the rest of the paste is at the prompt: %q %q", b.lines, b.prompt.line.text)
 	}
 }
 
@@ -955,13 +960,13 @@ func TestSecretInTheEditor(t *testing.T) {
 	b := newBench(t, 40, 20)
 	b.ask()
 	b.press("ab")
-	secret := newField(secretField, fixed("PIN: "))
+	secret := newField(secretField, fixed("PIN: "), maxSecret)
 	memory := secret.line.text[:cap(secret.line.text)]
 	b.begin(secret)
 	b.press("99\x15")
 	b.press("1235\x7f4\x1b[D\x1b[A\t\x17\x19\x12")
 	b.shows("PIN: |")
-	b.print("message\n", nil)
+	b.Print("message\n")
 	b.press("\r")
 	if got := <-secret.done; string(got.line) != "1234" {
 		t.Errorf("the secret is %q", got.line)
@@ -984,35 +989,36 @@ func TestSecretInTheEditor(t *testing.T) {
 // before the lines that were typed.
 func TestReadEnds(t *testing.T) {
 	b := newBench(t, 40, 20)
-	b.editor.in = strings.NewReader("one\ntwo\nthr")
+	b.in = bufio.NewReader(strings.NewReader("one\ntwo\nthr"))
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
-	if got := b.read(ctx, newField(questionField, fixed("Sure? "))); got.err != context.Canceled {
+	if got := b.read(ctx, newField(questionField, fixed("Sure? "), proto.MaxText)); got.err != context.Canceled {
 		t.Errorf("cancelled: %v", got.err)
 	}
 	b.shows("Sure?\n|")
 	b.readAll()
 	for _, want := range []string{"one", "two"} {
-		if got := b.read(context.Background(), newField(promptField, fixed("> "))); string(got.line) != want || got.err != nil {
-			t.Errorf("%q %v, want %q", got.line, got.err, want)
+		if got, err := b.Prompt(context.Background(), fixed("> ")); got.Text != want || err != nil {
+			t.Errorf("%q %v, want %q", got.Text, err, want)
 		}
 	}
 	for range 2 {
-		if got := b.read(context.Background(), newField(promptField, fixed("> "))); len(got.line) != 0 || got.err != io.EOF {
-			t.Errorf("%q %v, want the end", got.line, got.err)
+		if got, err := b.Prompt(context.Background(), fixed("> ")); got.Text != "" || err != io.EOF {
+			t.Errorf("%q %v, want the end", got.Text, err)
 		}
 	}
-	if got := b.read(context.Background(), newField(questionField, fixed("Sure? "))); got.err != io.EOF {
+	if got := b.read(context.Background(), newField(questionField, fixed("Sure? "), proto.MaxText)); got.err != io.EOF {
 		t.Errorf("a question after the end: %v", got.err)
 	}
 
 	// The end of the terminal ends a read that waits.
 	b = newBench(t, 40, 20)
 	lines, typist := io.Pipe()
-	b.editor.in = lines
+	b.in = bufio.NewReader(lines)
 	got := make(chan error, 1)
 	go func() {
-		got <- b.read(context.Background(), newField(promptField, fixed("> "))).err
+		_, err := b.Prompt(context.Background(), fixed("> "))
+		got <- err
 	}()
 	go b.readAll()
 	typist.Write([]byte("half a line"))
@@ -1031,8 +1037,8 @@ func TestAway(t *testing.T) {
 	b.leaveTerminal()
 	b.leaveTerminal()
 	b.shows("> ab\n|")
-	b.print("message\n", nil)
-	b.setStatus("status")
+	b.Print("message\n")
+	b.SetStatus("status")
 	b.shows("> ab\nmessage\n|")
 	fmt.Fprint(b.vt, "$ fg\nclient")
 	b.vt.Resize(30, 10, true)

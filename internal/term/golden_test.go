@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"chatsecure/proto"
 )
 
 var update = flag.Bool("update", false, "write the golden files anew")
@@ -26,8 +28,8 @@ func TestScreens(t *testing.T) {
 	steps := map[string][]func(b *bench){
 		"paste": {
 			func(b *bench) { b.press("bob: " + pasteOf(200)) },
-			func(b *bench) { b.setStatus("✓ read by bob") },
-			func(b *bench) { b.print("[bob]: hello\n", nil) },
+			func(b *bench) { b.SetStatus("✓ read by bob") },
+			func(b *bench) { b.Print("[bob]: hello\n") },
 			func(b *bench) { b.press(strings.Repeat(up, 100)) },
 			func(b *bench) { b.press(strings.Repeat(up, 98) + "\x05, or not") },
 			func(b *bench) { b.press(strings.Repeat(down, 200) + " and that is all") },
@@ -35,10 +37,10 @@ func TestScreens(t *testing.T) {
 		},
 		"rows": {
 			func(b *bench) { b.press("bob: " + pasteOf(12)) },
-			func(b *bench) { b.setStatus("✓ read by bob") },
+			func(b *bench) { b.SetStatus("✓ read by bob") },
 			func(b *bench) { b.press(strings.Repeat(up, 3) + "\x01<here>") },
-			func(b *bench) { b.print("[bob]: 1\n", newRow); b.print("[bob]: 2\n", newRow) },
-			func(b *bench) { b.print("[bob]: 3\n", newRow) },
+			func(b *bench) { b.PrintMarked("[bob]: 1\n", newRow); b.PrintMarked("[bob]: 2\n", newRow) },
+			func(b *bench) { b.PrintMarked("[bob]: 3\n", newRow) },
 			func(b *bench) { b.vt.Resize(b.vt.Cols/2, b.vt.Rows, true); b.resized() },
 			func(b *bench) { b.vt.Resize(b.vt.Cols*2, b.vt.Rows, true); b.resized() },
 			func(b *bench) { b.vt.Resize(b.vt.Cols, 5, true); b.resized() },
@@ -63,14 +65,14 @@ func TestScreens(t *testing.T) {
 				b.press("\x05\x1b\r" + strings.Repeat("family 👨\u200d👩\u200d👧, ", 6) + left + left + left)
 			},
 			func(b *bench) { b.press("👍🏽🇵🇹❤\ufe0f") },
-			func(b *bench) { b.print("[bob]: 👨\u200d👩\u200d👧 می\u200cخواهم\n", nil) },
+			func(b *bench) { b.Print("[bob]: 👨\u200d👩\u200d👧 می\u200cخواهم\n") },
 			func(b *bench) { b.press("\r") },
 		},
 		"question": {
 			func(b *bench) { b.press("bob: " + pasteOf(4)) },
 			func(b *bench) {
-				b.print("carla is new here\n", nil)
-				b.begin(newField(questionField, fixed("Is this the carla you mean? (y/n) ")))
+				b.Print("carla is new here\n")
+				b.begin(newField(questionField, fixed("Is this the carla you mean? (y/n) "), proto.MaxText))
 			},
 			func(b *bench) { b.press("n") },
 			func(b *bench) { b.press("\r") },
@@ -79,7 +81,7 @@ func TestScreens(t *testing.T) {
 	for name, steps := range steps {
 		for _, size := range []struct{ cols, rows int }{{80, 24}, {40, 10}} {
 			b := newBench(t, size.cols, size.rows)
-			b.print("[bob]: above\n", nil)
+			b.Print("[bob]: above\n")
 			b.ask()
 			var got strings.Builder
 			for _, step := range steps {

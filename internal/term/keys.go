@@ -10,34 +10,41 @@ import (
 type keyKind int
 
 const (
+	// Those of every line.
 	keyText keyKind = iota // characters
-	keyBad                 // bytes or a sequence without meaning
 	keyEnter
-	keyNewline // within a text
-	keyTab
+	keyBackspace
+	keyKillStart // from the start to the cursor
+	keyEndOfFile
+	keySuspend
+	keyPasteEnd
+
+	// Those of a line that is shown.
 	keyLeft
 	keyRight
-	keyUp
-	keyDown
 	keyHome
 	keyEnd
 	keyWordLeft
 	keyWordRight
-	keyBackspace
 	keyDelete
 	keyKillLine     // from the cursor to the end
-	keyKillStart    // from the start to the cursor
 	keyKillWord     // back to a space
 	keyKillWordLeft // back over letters and digits
 	keyKillWordRight
 	keyYank
-	keySearch
 	keyRedraw
+
+	// Those of the prompt.
+	keyNewline // within a text
+	keyUp
+	keyDown
+	keySearch
+	keyTab
+
+	// Those of no line.
+	keyBad // bytes or a sequence without meaning
 	keyInterrupt
-	keyEndOfFile
-	keySuspend
 	keyPasteStart
-	keyPasteEnd
 	keyFocus   // the terminal says that it has the focus
 	keyNoFocus // or has lost it
 )
@@ -60,10 +67,12 @@ var keys = map[string]keyKind{
 	"\x1a": keySuspend, "\x7f": keyBackspace,
 
 	"\x1bb": keyWordLeft, "\x1bB": keyWordLeft, "\x1bf": keyWordRight, "\x1bF": keyWordRight, "\x1bd": keyKillWordRight,
-	"\x1bD": keyKillWordRight, "\x1b\x08": keyKillWordLeft, "\x1b\x7f": keyKillWordLeft, "\x1b\r": keyNewline, "\x1b\n": keyNewline,
+	"\x1bD": keyKillWordRight, "\x1b\x08": keyKillWordLeft, "\x1b\x7f": keyKillWordLeft,
+	"\x1b\r": keyNewline, "\x1b\n": keyNewline,
 
 	"\x1b[A": keyUp, "\x1b[B": keyDown, "\x1b[C": keyRight, "\x1b[D": keyLeft, "\x1b[H": keyHome, "\x1b[F": keyEnd,
-	"\x1bOA": keyUp, "\x1bOB": keyDown, "\x1bOC": keyRight, "\x1bOD": keyLeft, "\x1bOH": keyHome, "\x1bOF": keyEnd, "\x1bOM": keyEnter,
+	"\x1bOA": keyUp, "\x1bOB": keyDown, "\x1bOC": keyRight, "\x1bOD": keyLeft, "\x1bOH": keyHome,
+	"\x1bOF": keyEnd, "\x1bOM": keyEnter,
 	"\x1b[1~": keyHome, "\x1b[7~": keyHome, "\x1b[4~": keyEnd, "\x1b[8~": keyEnd, "\x1b[3~": keyDelete,
 	"\x1b[1;5C": keyWordRight, "\x1b[1;3C": keyWordRight, "\x1b[1;5D": keyWordLeft, "\x1b[1;3D": keyWordLeft,
 	"\x1b[3;5~": keyKillWordRight, "\x1b[3;3~": keyKillWordRight,

@@ -146,10 +146,10 @@ func FuzzEditor(f *testing.F) {
 				return
 			}
 			if i%7 == 0 {
-				b.print("message\n", nil)
+				b.Print("message\n")
 			}
 		}
-		line := &b.field.line
+		line := &b.prompt.line
 		if !utf8.Valid(line.text) || line.cursor > len(line.text) || line.cursor < len(line.text) && !utf8.RuneStart(line.text[line.cursor]) {
 			t.Fatalf("the line is %q, with the cursor at %d", line.text, line.cursor)
 		}
@@ -162,8 +162,8 @@ func FuzzEditor(f *testing.F) {
 		}
 		fresh := newBench(t, cols, 30)
 		fresh.ask()
-		fresh.field.line.set(string(line.text))
-		fresh.field.line.cursor = line.cursor
+		fresh.prompt.line.set(string(line.text))
+		fresh.prompt.line.cursor = line.cursor
 		fresh.change(func() {})
 		if got, want := b.vt.All(), fresh.vt.All(); !strings.HasSuffix(got, want) {
 			t.Fatalf("%q shows\n%s\nand not in the end\n%s", sent, got, want)

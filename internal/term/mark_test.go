@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"chatsecure/proto"
 )
 
 // newRow is the row of a mark.
@@ -18,30 +20,30 @@ func TestMark(t *testing.T) {
 		want string         // after a third
 	}{
 		{"nothing", func(*bench) {}, "old\n-- 3 new --\n1\n2\n3\n> bob|"},
-		{"a status", func(b *bench) { b.setStatus("status") }, "old\n-- 3 new --\n1\n2\n3\n> bob|\nstatus"},
-		{"another output", func(b *bench) { b.print("other\nrows\n", nil) }, "old\n-- 3 new --\n1\n2\nother\nrows\n3\n> bob|"},
-		{"styles", func(b *bench) { b.print("\x1b[1mother\x1b[m "+strings.Repeat("x", 13)+"\n", nil) },
+		{"a status", func(b *bench) { b.SetStatus("status") }, "old\n-- 3 new --\n1\n2\n3\n> bob|\nstatus"},
+		{"another output", func(b *bench) { b.Print("other\nrows\n") }, "old\n-- 3 new --\n1\n2\nother\nrows\n3\n> bob|"},
+		{"styles", func(b *bench) { b.Print("\x1b[1mother\x1b[m " + strings.Repeat("x", 13) + "\n") },
 			"old\n-- 3 new --\n1\n2\nother xxxxxxxxxxxxx\n3\n> bob|"},
 		{"a key", func(b *bench) { b.press(",") }, "old\n-- 2 new --\n1\n2\n-- 1 new --\n3\n> bob,|"},
 		{"focus", func(b *bench) { b.press("\x1b[I") }, "old\n-- 2 new --\n1\n2\n-- 1 new --\n3\n> bob|"},
 		{"no focus", func(b *bench) { b.press("\x1b[O") }, "old\n-- 3 new --\n1\n2\n3\n> bob|"},
-		{"a wrapped row", func(b *bench) { b.print(strings.Repeat("x", 20)+"\n", nil) },
+		{"a wrapped row", func(b *bench) { b.Print(strings.Repeat("x", 20) + "\n") },
 			"old\n-- 3 new --\n1\n2\nxxxxxxxxxxxxxxxxxxx\n | x\n3\n> bob|"},
-		{"a row of unknown width", func(b *bench) { b.print(strings.Repeat("x", 16)+"👍🏽1\n", nil) },
+		{"a row of unknown width", func(b *bench) { b.Print(strings.Repeat("x", 16) + "👍🏽1\n") },
 			"old\n-- 3 new --\n1\n2\nxxxxxxxxxxxxxxxx\n | 👍🏽1\n3\n> bob|"},
 		// Here the mark stays as it is.
-		{"no whole row", func(b *bench) { b.print("x", nil) }, "old\n-- 2 new --\n1\n2\n3\n> bob|"},
+		{"no whole row", func(b *bench) { b.Print("x") }, "old\n-- 2 new --\n1\n2\n3\n> bob|"},
 		{"another width", func(b *bench) { b.vt.Resize(30, 10, true) }, "old\n-- 2 new --\n1\n2\n3\n> bob|"},
 		{"another height", func(b *bench) { b.vt.Resize(20, 12, true) }, "old\n-- 2 new --\n1\n2\n3\n> bob|"},
-		{"too many rows", func(b *bench) { b.print(strings.Repeat("o\n", 9), nil) },
+		{"too many rows", func(b *bench) { b.Print(strings.Repeat("o\n", 9)) },
 			"old\n-- 2 new --\n1\n2\n" + strings.Repeat("o\n", 9) + "3\n> bob|"},
-		{"just too many rows", func(b *bench) { b.print(strings.Repeat("o\n", 7), nil) },
+		{"just too many rows", func(b *bench) { b.Print(strings.Repeat("o\n", 7)) },
 			"old\n-- 2 new --\n1\n2\n" + strings.Repeat("o\n", 7) + "3\n> bob|"},
-		{"as many rows as there may be", func(b *bench) { b.print(strings.Repeat("o\n", 6), nil) },
+		{"as many rows as there may be", func(b *bench) { b.Print(strings.Repeat("o\n", 6)) },
 			"old\n-- 3 new --\n1\n2\n" + strings.Repeat("o\n", 6) + "3\n> bob|"},
 		{"another program", func(b *bench) { b.leaveTerminal(); b.takeTerminal() }, "old\n-- 2 new --\n1\n2\n> bob\n3\n> bob|"},
 		{"an answered question", func(b *bench) {
-			f := newField(questionField, fixed("Sure? "))
+			f := newField(questionField, fixed("Sure? "), proto.MaxText)
 			b.begin(f)
 			b.change(func() { b.leaveOff(f, nil) })
 		}, "old\n-- 2 new --\n1\n2\nSure?\n3\n> bob|"},
@@ -49,12 +51,12 @@ func TestMark(t *testing.T) {
 		b := newBench(t, 20, 10)
 		b.ask()
 		b.press("bob")
-		b.print("old\n", nil)
-		b.print("1\n", newRow)
-		b.print("2\n", newRow)
+		b.Print("old\n")
+		b.PrintMarked("1\n", newRow)
+		b.PrintMarked("2\n", newRow)
 		b.shows("old\n-- 2 new --\n1\n2\n> bob|")
 		test.then(b)
-		b.print("3\n", newRow)
+		b.PrintMarked("3\n", newRow)
 		if got := b.vt.All(); got != test.want {
 			t.Errorf("%s: the terminal shows\n%s\nwant\n%s", test.name, got, test.want)
 		}
@@ -71,9 +73,9 @@ func TestAwayAndBell(t *testing.T) {
 	check := func(when string, away bool, bells int) {
 		t.Helper()
 		before := b.vt.Bells
-		b.ring(false)
-		b.ring(false)
-		if got := b.isAway(time.Minute); got != away || b.vt.Bells-before != bells {
+		b.Bell(false)
+		b.Bell(false)
+		if got := b.Away(time.Minute); got != away || b.vt.Bells-before != bells {
 			t.Errorf("%s: away %v, %d bells; want %v, %d", when, got, b.vt.Bells-before, away, bells)
 		}
 		b.clock = b.clock.Add(ringEvery)
@@ -90,7 +92,7 @@ func TestAwayAndBell(t *testing.T) {
 	b.press("\x1b[Oy")
 	check("after a key without the focus", false, 0)
 	bells := b.vt.Bells
-	b.ring(true)
+	b.Bell(true)
 	if b.vt.Bells != bells+1 {
 		t.Error("no bell with the focus, but always")
 	}
@@ -106,7 +108,7 @@ func TestMarkInAFlood(t *testing.T) {
 	b.passes(settled)
 	want := "-- 9 new --\n"
 	for i := range 30 {
-		b.print(fmt.Sprintf("%d\n", i), newRow)
+		b.PrintMarked(fmt.Sprintf("%d\n", i), newRow)
 		want += fmt.Sprintf("%d\n", i)
 	}
 	b.passes(drawEvery)
@@ -114,8 +116,8 @@ func TestMarkInAFlood(t *testing.T) {
 	// Nor while another program writes.
 	b.leaveTerminal()
 	b.press("\x1b[I")
-	b.print("a\n", newRow)
+	b.PrintMarked("a\n", newRow)
 	fmt.Fprint(b.vt, "$ \n")
-	b.print("b\n", newRow)
+	b.PrintMarked("b\n", newRow)
 	b.shows(want + ">\n-- 1 new --\na\n$\nb\n|")
 }

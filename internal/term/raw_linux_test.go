@@ -64,11 +64,11 @@ func TestWindowSize(t *testing.T) {
 func TestPanicRestoresTheTerminal(t *testing.T) {
 	p := tty.OpenPTY(t)
 	before := p.Modes()
-	e := startEditing(&rawMode{fd: p.Slave.Fd()}, strings.NewReader(""), p.Slave, func(string) string { return "xterm" }, nil)
-	if e == nil || p.Modes() == before {
+	e := newTerminal(strings.NewReader(""), p.Slave, &rawMode{fd: p.Slave.Fd()})
+	defer e.StartEditing(func(string) string { return "xterm" }, nil)()
+	if p.Modes() == before {
 		t.Fatal("the terminal is not raw")
 	}
-	defer e.stop()
 	func() {
 		defer func() {
 			if r := recover(); r != "a mistake" {
@@ -76,14 +76,14 @@ func TestPanicRestoresTheTerminal(t *testing.T) {
 			}
 		}()
 		func() {
-			defer e.restoreOnPanic()
+			defer e.RestoreOnPanic()
 			panic("a mistake")
 		}()
 	}()
 	if p.Modes() != before {
 		t.Errorf("the modes are %+v, were %+v", p.Modes(), before)
 	}
-	func() { // nothing to restore, nothing to stop
-		defer (*editing)(nil).restoreOnPanic()
+	func() { // nothing to restore
+		defer e.RestoreOnPanic()
 	}()
 }

@@ -22,18 +22,18 @@ type recall struct {
 	seeking bool
 }
 
-// add adds a line and begins a new one.
+// add adds a line, unless it is blank or the last one again.
 func (r *recall) add(line Line) {
-	if strings.TrimSpace(line.Text) != "" && len(line.Text) <= maxRecallBytes && (len(r.lines) == 0 || r.lines[len(r.lines)-1] != line) {
-		r.lines = append(r.lines, line)
-		r.bytes += len(line.Text)
-		for len(r.lines) > maxRecall || r.bytes > maxRecallBytes {
-			r.bytes -= len(r.lines[0].Text)
-			r.lines[0] = Line{}
-			r.lines = r.lines[1:]
-		}
+	if last := len(r.lines) - 1; strings.TrimSpace(line.Text) == "" || last >= 0 && r.lines[last] == line {
+		return
 	}
-	r.reset()
+	r.lines = append(r.lines, line)
+	r.bytes += len(line.Text)
+	for len(r.lines) > maxRecall || r.bytes > maxRecallBytes {
+		r.bytes -= len(r.lines[0].Text)
+		r.lines[0] = Line{}
+		r.lines = r.lines[1:]
+	}
 }
 
 // reset begins a new line.

@@ -8,24 +8,62 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
+
+	"chatsecure/proto"
 )
 
-// Terminal asks the person at a terminal, and prints. Its methods may be called
-// from any goroutine. Of several that wait for a line, the last gets the next one.
+// Terminal asks the person at a terminal, and prints. It is the only writer to it.
+// Output goes above the line being typed, which is drawn again. A question may
+// interrupt a prompt, which is drawn again after the answer.
+//
+// After StartEditing it reads keys, and draws the line while it is typed. Without
+// that, the terminal gives and shows whole lines. Its methods may be called from any
+// goroutine, but only one waits at the prompt.
 type Terminal struct {
-	*screen
 	device device
+	in     *bufio.Reader // owned by the goroutine that reads
+	out    io.Writer
+	now    func() time.Time
+	soon   func(wait time.Duration, f func()) // calls f after some time
 
-	in *bufio.Reader // owned by the goroutine that reads, while reading is set
+	// The actions of keys that are not the editor's. The lock is held during a call.
+	complete  Completer
+	interrupt func() // Ctrl-C with nothing to clear
+	suspend   func() // Ctrl-Z
 
-	turn    sync.Mutex // guards the fields below
-	reading bool
-	waiting []chan typed
-	left    *typed // a line that came after the last waiter had gone
+	mu      sync.Mutex // guards the fields below
+	painter painter
+	buf     bytes.Buffer // output to come
+	fields  []*field     // that wait for a line: the last one is typed now
+	prompt  field        // keeps what is typed for it, also while it does not wait
+	away    bool         // another program has the terminal: nothing is drawn
+	status  string       // below the prompt
+	reading bool         // lines are read: see readLines
+	ended   error        // why there is no more input
+
+	held    []output  // to be written when that is calm
+	heldLen int       // bytes in held
+	written sync.Cond // of held output; its lock is mu
+	calm    time.Time // until then nothing is drawn but for a key or a question
+	waits   bool      // a drawing at that time is under way
+
+	decoder  keyDecoder
+	pasteTo  *field  // the field in which the present paste began; nil: the paste is refused
+	ready    []typed // lines that wait for the prompt
+	readyLen int     // bytes in ready
+
+	recall  recall
+	killed  typed // for Ctrl-Y
+	killing bool  // the last key added to killed
+
+	unfocused bool      // the terminal has said so
+	looked    time.Time // time of the last key, or of the focus that came back
+	mark      mark
+	rang      time.Time
 }
 
 // device has the operations of a terminal beside reading and writing.
@@ -43,13 +81,6 @@ type Line struct {
 	Pasted bool // any of it came by bracketed paste
 }
 
-// typed is a line as it was typed, without its newline.
-type typed struct {
-	line   []byte
-	pasted bool
-	err    error
-}
-
 // New returns the terminal that in and out are open on.
 func New(in, out *os.File) *Terminal { return newTerminal(in, out, &rawMode{fd: in.Fd()}) }
 
@@ -60,7 +91,20 @@ func NewOf(in io.Reader, out io.Writer, echo func(on bool) error) *Terminal {
 }
 
 func newTerminal(in io.Reader, out io.Writer, device device) *Terminal {
-	return &Terminal{screen: &screen{out: out, size: device.size}, in: bufio.NewReaderSize(in, maxTyped), device: device}
+	t := &Terminal{in: bufio.NewReaderSize(in, maxTyped), out: out, device: device, now: time.Now, looked: time.Now()}
+	t.prompt = *newField(promptField, fixed(""), proto.MaxText)
+	t.painter.plain = true
+	t.written.L = &t.mu
+	t.soon = func(wait time.Duration, f func()) {
+		time.AfterFunc(wait, func() {
+			defer t.RestoreOnPanic()
+			f()
+		})
+	}
+	// As without raw mode: all programs of the process group get the signal.
+	t.interrupt = func() { syscall.Kill(0, syscall.SIGINT) }
+	t.suspend = func() { syscall.Kill(0, syscall.SIGTSTP) }
+	return t
 }
 
 // noDevice is the device of NewOf.
@@ -71,138 +115,73 @@ func (noDevice) enter() error           { return nil }
 func (noDevice) leave(bool) bool        { return false }
 func (noDevice) size() (cols, rows int) { return unknownCols, unknownRows }
 
-// maxTyped bounds a typed line in bytes. The kernel's own bound is 4,096.
-const maxTyped = 8 << 10
-
-// ReadLine returns the next line. It reads only when it is called: the kernel
-// stops a program in the background that reads.
-func (t *Terminal) ReadLine(ctx context.Context) ([]byte, error) {
-	mine := make(chan typed, 1)
-	t.turn.Lock()
-	if t.left != nil {
-		got := *t.left
-		t.left = nil
-		t.turn.Unlock()
-		return got.line, got.err
-	}
-	t.waiting = append(t.waiting, mine)
-	if !t.reading {
-		t.reading = true
-		go t.readWhileWanted()
-	}
-	t.turn.Unlock()
-	select {
-	case got := <-mine:
-		return got.line, got.err
-	case <-ctx.Done():
-		t.turn.Lock()
-		if at := slices.Index(t.waiting, mine); at >= 0 {
-			t.waiting = slices.Delete(t.waiting, at, at+1)
-		}
-		t.turn.Unlock()
-		return nil, ctx.Err()
-	}
-}
-
-// readWhileWanted reads lines as long as somebody waits for one.
-func (t *Terminal) readWhileWanted() {
-	for {
-		got := t.readOne()
-		t.turn.Lock()
-		if n := len(t.waiting); n > 0 {
-			t.waiting[n-1] <- got
-			t.waiting = t.waiting[:n-1]
-		} else {
-			t.left = &got
-		}
-		t.reading = len(t.waiting) > 0
-		more := t.reading
-		t.turn.Unlock()
-		if !more {
-			return
-		}
-	}
-}
-
-func (t *Terminal) readOne() typed {
-	line, err := t.in.ReadSlice('\n')
-	if err != nil && !(err == io.EOF && len(line) > 0) { // a last line without its newline is a line
-		return typed{err: err}
-	}
-	defer clear(line) // it may be a PIN
-	return typed{line: bytes.Clone(bytes.TrimRight(line, "\r\n"))}
-}
-
 // Prompt asks for a line at the program's prompt: an editor offers recall and
 // completion there. prompt is called at the begin, with each output and status,
-// and at the end. A text that was pasted and is too long is ErrLineTooLong. If
-// ctx ends first, the text typed so far stays for the next Prompt.
+// and at the end. A text that is too long is ErrLineTooLong. If ctx ends first, the
+// text typed so far stays for the next Prompt.
 func (t *Terminal) Prompt(ctx context.Context, prompt func() string) (Line, error) {
-	got := t.ask(ctx, promptField, prompt)
+	t.mu.Lock()
+	t.prompt.prompt = prompt
+	t.mu.Unlock()
+	got := t.read(ctx, &t.prompt)
 	return Line{string(got.line), got.pasted}, got.err
 }
 
-// Keep makes a text the line of the next Prompt, to be changed or sent again.
+// Keep makes a text the begin of the next line at the prompt, to be changed or sent
+// again. Without an editor it is gone.
 func (t *Terminal) Keep(text string) {
-	if e := t.editing.Load(); e != nil {
-		e.keep(text)
-	}
+	t.change(func() {
+		if line := &t.prompt.line; !t.painter.plain {
+			line.set(text + string(line.text))
+		}
+	})
 }
 
-// Typing reports whether the line of the prompt has been begun. Without an editor
+// Typing reports whether a line for the prompt has been begun. Without an editor
 // nothing is known of that.
 func (t *Terminal) Typing() bool {
-	e := t.editing.Load()
-	return e != nil && e.isTyping()
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return len(t.prompt.line.text) > 0 || len(t.ready) > 0
 }
 
 // Question asks for a line that is an answer.
 func (t *Terminal) Question(ctx context.Context, prompt string) (string, error) {
-	got := t.ask(ctx, questionField, t.lastRow(prompt))
+	got := t.read(ctx, newField(questionField, t.lastRow(prompt), proto.MaxText))
 	return string(got.line), got.err
 }
 
-func (t *Terminal) ask(ctx context.Context, kind fieldKind, prompt func() string) typed {
-	if e := t.editing.Load(); e != nil {
-		return e.read(ctx, newField(kind, prompt))
-	}
-	t.show(prompt)
-	line, err := t.ReadLine(ctx)
-	end := ""
-	if err != nil {
-		end = "\n"
-	}
-	t.answered(end)
-	return typed{line: line, err: err}
-}
+// maxSecret is longer than any PIN.
+const maxSecret = 1 << 10
 
 // Secret asks for a line that is not shown while it is typed.
 func (t *Terminal) Secret(ctx context.Context, prompt string) ([]byte, error) {
-	last := t.lastRow(prompt)
-	if e := t.editing.Load(); e != nil {
-		got := e.read(ctx, newField(secretField, last))
-		return got.line, got.err
+	f := newField(secretField, t.lastRow(prompt), maxSecret)
+	f.line.text = make([]byte, 0, maxSecret) // it never moves in memory
+	if t.isPlain() {
+		if err := t.device.echo(false); err != nil {
+			return nil, fmt.Errorf("the terminal would show the typed text: %w", err)
+		}
+		defer t.device.echo(true)
 	}
-	if err := t.device.echo(false); err != nil {
-		return nil, fmt.Errorf("the terminal would show the typed text: %w", err)
-	}
-	defer t.device.echo(true)
-	t.show(last)
-	line, err := t.ReadLine(ctx)
-	t.answered("\n")
-	return line, err
+	got := t.read(ctx, f)
+	return got.line, got.err
 }
 
 // lastRow prints a question that takes several rows, all but the last one,
 // which it returns as the prompt.
 func (t *Terminal) lastRow(question string) func() string {
-	rows := t.wrapped(question)
+	cols, _ := t.device.size()
+	rows := Wrap(question, cols)
 	last := strings.LastIndexByte(rows, '\n') + 1
 	if last > 0 {
 		t.Print(rows[:last])
 	}
 	return fixed(rows[last:])
 }
+
+// fixed is a prompt that never changes.
+func fixed(prompt string) func() string { return func() string { return prompt } }
 
 // confirmTries bounds how often a question is asked again after an answer that
 // is neither yes nor no.
@@ -237,78 +216,54 @@ func IsYes(answer string) (yes, no bool) {
 	return false, false
 }
 
-// StartEditing gives the terminal to an editor until stop is called. It is called
-// once, and stop may be called again. Nothing changes for a terminal that cannot be raw. env is the
-// environment: TERM and NO_COLOR decide what is written.
-func (t *Terminal) StartEditing(env func(string) string, complete Completer) (stop func()) {
-	t.dumb, t.paint = IsDumb(env), colours(env)
-	e := startEditing(t.device, t.in, t.out, env, complete)
-	if e == nil {
-		return func() {}
-	}
-	t.editing.Store(e)
-	return func() {
-		e.stop()
-		t.editing.Store(nil)
-	}
+// Print writes whole lines, which it wraps.
+func (t *Terminal) Print(text string) { t.PrintMarked(text, nil) }
+
+// In returns a text in a style, if the terminal has colour.
+func (t *Terminal) In(st Style, text string) string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.painter.paint.in(st, text)
 }
 
-// Restore puts the terminal back before the program ends at once.
-func (t *Terminal) Restore() {
-	if e := t.editing.Load(); e != nil {
-		e.restore()
-	}
-}
-
-// RestoreOnPanic is deferred in every goroutine that may run while an editor
-// has the terminal.
-func (t *Terminal) RestoreOnPanic() {
-	if r := recover(); r != nil {
-		t.Restore()
-		panic(r)
-	}
-}
-
-// Width returns the present number of columns, or 80 where that is unknown.
-func (t *Terminal) Width() int {
-	cols, _ := t.device.size()
-	return cols
-}
-
-// PrintMarked prints whole lines as Print does, below a row that marks all that
-// was printed so since the person last pressed a key or gave the terminal the
-// focus: row(n) for n calls. The row is written anew with each call, until it is
-// off the screen or the size changes: then it stays as it is.
-func (t *Terminal) PrintMarked(text string, row func(n int) string) {
-	if e := t.editing.Load(); e != nil {
-		e.print(text, row)
-		return
-	}
-	t.Print(text)
+// isPlain reports whether there is no editor.
+func (t *Terminal) isPlain() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.painter.plain
 }
 
 // Away reports whether the person seems not to look: the terminal has told that
 // it lacks the focus, or has had no key and no focus for a time. Without an
 // editor nothing is known of that.
 func (t *Terminal) Away(idle time.Duration) bool {
-	e := t.editing.Load()
-	return e != nil && e.isAway(idle)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return !t.painter.plain && (t.unfocused || t.now().Sub(t.looked) >= idle)
 }
+
+// ringEvery is the time between two bells: a flood of output is no alarm.
+const ringEvery = time.Second
 
 // Bell rings, always or if the terminal has told that it lacks the focus. Of
 // several bells in a second it rings one.
 func (t *Terminal) Bell(always bool) {
-	if e := t.editing.Load(); e != nil {
-		e.ring(always)
-	} else if always {
-		t.Print("\a")
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if now := t.now(); !t.away && (always || t.unfocused) && now.Sub(t.rang) >= ringEvery {
+		t.rang = now
+		t.bell()
+		t.flush()
 	}
 }
 
 // SetStatus shows a text below the prompt until the next line is typed, if an
 // editor has the terminal.
 func (t *Terminal) SetStatus(status string) {
-	if e := t.editing.Load(); e != nil {
-		e.setStatus(status)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.status = status; !t.painter.plain {
+		t.newPrompts()
+		t.drawOnceCalm()
 	}
 }

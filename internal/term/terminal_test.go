@@ -99,9 +99,9 @@ func TestQuestionAtThePrompt(t *testing.T) {
 
 // waits reports whether n wait for a line.
 func waits(t *Terminal, n int) bool {
-	t.turn.Lock()
-	defer t.turn.Unlock()
-	return len(t.waiting) == n
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return len(t.fields) == n
 }
 
 // TestLineAfterNobodyWaited: the line is kept for the next read.
@@ -110,12 +110,12 @@ func TestLineAfterNobodyWaited(t *testing.T) {
 	terminal := NewOf(lines, new(tty.Paper), nil)
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
-	if _, err := terminal.ReadLine(ctx); err != context.Canceled {
+	if _, err := terminal.Prompt(ctx, fixed("")); err != context.Canceled {
 		t.Fatal(err)
 	}
 	typist.WriteString("late\n")
-	if line, err := terminal.ReadLine(context.Background()); string(line) != "late" || err != nil {
-		t.Errorf("%q %v", line, err)
+	if line, err := terminal.Prompt(context.Background(), fixed("")); line.Text != "late" || err != nil {
+		t.Errorf("%q %v", line.Text, err)
 	}
 }
 
@@ -148,14 +148,16 @@ func TestColours(t *testing.T) {
 // TestDumbTerminal: no control sequences are written.
 func TestDumbTerminal(t *testing.T) {
 	var out strings.Builder
-	s := &screen{out: &out, size: noDevice{}.size, dumb: true}
-	s.show(fixed("> "))
-	s.Print("message\n")
-	s.answered("\n")
+	lines, _ := tty.Pipe(t)
+	terminal := NewOf(lines, &out, nil)
+	stop := terminal.StartEditing(func(string) string { return "" }, nil)
+	terminal.prompt.prompt = fixed("> ")
+	terminal.begin(&terminal.prompt)
+	terminal.Print("message\n")
+	terminal.leaveOff(&terminal.prompt, context.Canceled)
 	if got := out.String(); got != "> \nmessage\n> \n" {
 		t.Errorf("shown is %q", got)
 	}
-	stop := typing(&out).StartEditing(func(string) string { return "" }, nil)
 	stop()
 	stop()
 }

@@ -179,7 +179,7 @@ func TestRow23Questions(t *testing.T) {
 			b := newBench(t, size[0], size[1])
 			b.ask()
 			b.press("x")
-			b.print("<1>: "+Hang+text+"\n<2>\n", nil)
+			b.Print("<1>: " + Hang + text + "\n<2>\n")
 			check("print", strings.Split(strings.TrimSuffix(b.vt.All(), "|"), "\n"), "<1>:", "<2>", "> x")
 
 			ask := func(what string, f func(*Terminal)) {

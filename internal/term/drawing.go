@@ -1,0 +1,191 @@
+package term
+
+import (
+	"math"
+	"time"
+)
+
+// output is whole lines to be written above the line being typed. With a row
+// they are marked as new: see mark.
+type output struct {
+	text string
+	row  func(n int) string
+}
+
+// Bounds in bytes of the output that waits, and of the output in a drawing: the
+// terminal must not be busy with it when a key comes.
+const (
+	maxHeld  = 64 << 10
+	maxDrawn = 8 << 10
+)
+
+// Times without a drawing, but for keys and questions. A terminal has its new
+// width before the program is told, and what is drawn for the old one is wrapped
+// in it and cannot be erased. In a flood of output, few drawings are less likely
+// to meet that moment. After one change of size the next may be near: tmux tells
+// the program up to 250 ms later.
+const (
+	drawEvery = 20 * time.Millisecond
+	settled   = 300 * time.Millisecond
+)
+
+// PrintMarked prints whole lines as Print does, below a row that marks all that
+// was printed so since the person last pressed a key or gave the terminal the
+// focus: row(n) for n calls. The row is written anew with each call, until it is
+// off the screen or the size changes: then it stays as it is. Without an editor
+// there is no mark.
+//
+// Output is held until the next drawing. While too much is held, it waits.
+func (t *Terminal) PrintMarked(text string, row func(n int) string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for t.heldLen > maxHeld {
+		t.written.Wait()
+	}
+	t.held = append(t.held, output{text, row})
+	t.heldLen += len(text)
+	t.drawOnceCalm()
+}
+
+// drawOnceCalm draws now, or when that is calm. The lock is held.
+func (t *Terminal) drawOnceCalm() {
+	wait := t.calm.Sub(t.now())
+	if wait <= 0 || t.away || t.painter.plain {
+		t.redraw(func() { t.takeHeld(maxDrawn) })
+		wait = drawEvery
+		t.calm = t.now().Add(wait)
+		if len(t.held) == 0 {
+			return
+		}
+	}
+	if t.waits {
+		return
+	}
+	t.waits = true
+	t.soon(wait, func() {
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		t.waits = false
+		t.drawOnceCalm()
+	})
+}
+
+// takeHeld writes held output, and no more of it once that is this many bytes.
+func (t *Terminal) takeHeld(most int) {
+	if len(t.held) == 0 {
+		return
+	}
+	for taken := 0; len(t.held) > 0 && taken < most; {
+		o := t.held[0]
+		t.held[0] = output{}
+		t.held = t.held[1:]
+		taken += len(o.text)
+		t.heldLen -= len(o.text)
+		if o.row != nil && !t.painter.plain {
+			t.mark.count(&t.buf, &t.painter, o.row)
+		}
+		rows := Wrap(o.text, t.painter.cols)
+		t.buf.WriteString(rows)
+		t.mark.passed(rows, &t.painter)
+	}
+	t.newPrompts()
+	t.written.Broadcast()
+}
+
+// newPrompts asks for the prompts: the time in them may be new.
+func (t *Terminal) newPrompts() {
+	for _, f := range t.fields {
+		f.shown = f.prompt()
+	}
+}
+
+// resized draws everything for the terminal's new size, once that stays. Until
+// then the terminal itself has wrapped the drawn rows anew.
+func (t *Terminal) resized() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.calm = t.now().Add(settled)
+	t.drawOnceCalm()
+}
+
+// measure updates the size before the drawn rows are erased, since the signal
+// of a new size may come later than the next drawing.
+func (t *Terminal) measure() {
+	cols, rows := t.device.size()
+	if cols != t.painter.cols || rows != t.painter.rows {
+		t.mark.freeze()
+	}
+	t.painter.resize(cols, rows)
+}
+
+// leaveTerminal leaves the line being typed on the screen and draws nothing
+// until takeTerminal.
+func (t *Terminal) leaveTerminal() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.away {
+		return
+	}
+	t.measure()
+	t.painter.erase(&t.buf)
+	t.takeHeld(math.MaxInt)
+	if b := t.block(); b.prompt != "" {
+		t.painter.leave(&t.buf, b)
+	}
+	t.flush()
+	t.mark.freeze()
+	t.away = true
+}
+
+// takeTerminal draws again, from the cursor's row on.
+func (t *Terminal) takeTerminal() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.away = false
+	t.buf.WriteString(ClearLine)
+	t.redraw(func() {})
+}
+
+// change makes a change with the lock held, and draws the result.
+func (t *Terminal) change(what func()) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.redraw(what)
+}
+
+// redraw is change with the lock held already.
+func (t *Terminal) redraw(what func()) {
+	t.measure()
+	t.painter.erase(&t.buf)
+	what()
+	switch {
+	case t.away:
+		t.mark.freeze()
+	case len(t.fields) > 0:
+		t.painter.draw(&t.buf, t.block())
+	}
+	t.mark.below(&t.painter)
+	t.flush()
+}
+
+// block is the visible part of the field that is typed now.
+func (t *Terminal) block() *block {
+	f := t.top()
+	b := &block{prompt: f.shown}
+	if f.kind != secretField {
+		b.text, b.cursor = f.line.text, f.line.cursor
+	}
+	if f.kind == promptField {
+		b.status = t.status
+	}
+	return b
+}
+
+// flush writes the output. An error is left to the reader, which notices a
+// closed terminal.
+func (t *Terminal) flush() {
+	t.out.Write(t.buf.Bytes())
+	t.buf.Reset()
+}
+
+func (t *Terminal) bell() { t.buf.WriteByte('\a') }
