@@ -39,6 +39,9 @@ func (e *engine) converse(pc *peerConn, conv *crypto.Conversation) {
 			e.sayEnded(other, t3)
 		}
 	}
+	if u.identity != conv.Person.Identity {
+		u.away = nil // another person's
+	}
 	u.person, u.identity, u.refusal, u.shown = conv.Person, conv.Person.Identity, nil, pc.name
 	if e.cfg.Takes == proto.TakesMessages {
 		if err := e.history.RefreshKnown(); err != nil {

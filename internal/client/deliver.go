@@ -47,25 +47,36 @@ func (e *engine) fresh() []*outRecord {
 	return fresh
 }
 
-// enqueue queues a record for every connection of a recipient's that takes
-// messages, even before the end of its handshake. Without a connection the user
-// keeps the record. The result has the name once for each connection that is
-// not ready.
+// enqueue queues a record for every connection and awaited device of a
+// recipient's. Without any the user keeps the record. The result has the name once
+// for each connection that is not ready.
 func (e *engine) enqueue(r *recipient) (waits []string) {
 	u := r.user
+	waits = e.spread(r)
+	now := e.link.patient(time.Now())
+	u.keep(r, now)
+	if r.active > 0 {
+		return waits
+	}
+	if len(u.away) == 0 {
+		u.orphans = append(u.orphans, &delivery{r: r, since: now})
+	}
+	return append(waits, u.shown)
+}
+
+// spread queues a record for every connection of a recipient's that takes
+// messages, even before the end of its handshake. The result has the name once
+// for each that is not ready.
+func (e *engine) spread(r *recipient) (waits []string) {
 	for _, pc := range e.conns {
-		if pc.user != u || pc.takes != proto.TakesMessages || pc.ending || pc.shake.tries >= hopelessTries {
+		if pc.user != r.user || pc.takes != proto.TakesMessages || pc.ending || pc.shake.tries >= hopelessTries {
 			continue
 		}
 		pc.out.queue = append(pc.out.queue, &delivery{r: r})
 		r.active++
 		if pc.conv == nil {
-			waits = append(waits, u.shown)
+			waits = append(waits, r.user.shown)
 		}
-	}
-	if r.active == 0 {
-		u.orphans = append(u.orphans, &delivery{r: r, since: e.link.patient(time.Now())})
-		waits = append(waits, u.shown)
 	}
 	return waits
 }
@@ -106,11 +117,13 @@ func (e *engine) tellAbsent(r *recipient) {
 	r.reason = nil
 }
 
-// orphan gives the queue of a lost connection back to its user.
+// orphan gives the queue of a lost connection back to its user, who awaits the
+// device that had it.
 func (e *engine) orphan(pc *peerConn) {
 	now := e.link.patient(time.Now())
+	dev := pc.user.lose(pc, now)
 	for _, d := range pc.out.queue {
-		d.since = now
+		d.device, d.since = dev, now
 		pc.user.orphans = append(pc.user.orphans, d)
 		d.r.active--
 		if out := d.r.out; d.r.waits() {
@@ -126,44 +139,54 @@ func (e *engine) orphan(pc *peerConn) {
 }
 
 // adopt queues a user's waiting records for a connection that has proved
-// itself: those of an earlier connection with the same bundle, those that
-// are queued for no other connection, and those that another one has not got: it
+// itself: those of the lost device that it is, or of every one if it is none of
+// them, those that nobody has, and those that another connection has not got: it
 // may be dead, and these come before what is written later.
 func (e *engine) adopt(pc *peerConn) {
 	u := pc.user
-	if pc.takes != proto.TakesMessages {
+	if pc.takes != proto.TakesMessages || pc.ending {
 		return
 	}
 	queued := make(map[*recipient]bool, len(pc.out.queue))
 	for _, d := range pc.out.undelivered() {
 		queued[d.r] = true
 	}
-	add := func(d *delivery) {
-		queued[d.r] = true
-		d.r.active++
-		pc.out.queue = append(pc.out.queue, d)
+	add := func(r *recipient) {
+		queued[r] = true
+		r.active++
+		pc.out.queue = append(pc.out.queue, &delivery{r: r})
 	}
+	own, another := u.find(pc)
 	var stay []*delivery
 	for _, d := range u.orphans {
+		awaited := u.awaits(d.device)
 		switch {
-		case d.r.over():
+		case u.settled(d):
 			e.releaseIfDone(d.r.out)
+			continue
 		case queued[d.r]:
-		case d.bundle == pc.bundle || d.r.active == 0:
-			add(d)
-		default:
+		case awaited && (d.device == own || another):
+			add(d.r)
+		case d.r.active == 0 && !d.r.over():
+			e.spread(d.r) // also to those that have yet to prove themselves
+			queued[d.r] = true
+		}
+		if awaited && d.device != own {
 			stay = append(stay, d)
 		}
 	}
 	u.orphans = stay
-	for _, other := range e.connsOf(u) {
-		for _, d := range other.out.undelivered() {
+	u.away = slices.DeleteFunc(u.away, func(dev *device) bool { return dev == own })
+	for _, sibling := range e.connsOf(u) {
+		for _, d := range sibling.out.undelivered() {
 			if !queued[d.r] && d.r.waits() {
-				add(&delivery{r: d.r})
+				add(d.r)
 			}
 		}
 	}
-	slices.SortStableFunc(pc.out.queue, func(a, b *delivery) int { return cmp.Compare(a.r.out.no, b.r.out.no) })
+	for _, sibling := range e.connsOf(u) {
+		slices.SortStableFunc(sibling.out.queue, func(a, b *delivery) int { return cmp.Compare(a.r.out.no, b.r.out.no) })
+	}
 }
 
 // patience bounds the time that a record waits for a connection of a user's.
@@ -177,21 +200,20 @@ func (e *engine) patience(u *user) time.Duration {
 	return max(e.cfg.WaitPeer, e.cfg.Timeout, 0)
 }
 
-// expire gives up records that have waited too long for a connection.
+// expire gives up devices that have been away too long, and records that have
+// waited too long for a connection.
 func (e *engine) expire(u *user, now time.Time) {
 	limit := e.patience(u)
 	now = e.link.patient(now)
+	u.away = slices.DeleteFunc(u.away, func(dev *device) bool { return now.Sub(dev.since) > deviceWait })
 	var stay []*delivery
 	for _, d := range u.orphans {
 		e.tellAbsent(d.r)
-		has := d.r.active > 0 || d.r.status.AtLeast(history.StatusDelivered) // another connection of the user's, or gets it
 		switch {
-		case d.r.over():
+		case u.settled(d):
 			e.releaseIfDone(d.r.out)
-		case now.Sub(d.since) <= limit, e.cfg.Persistent && !has:
+		case now.Sub(d.since) <= limit, e.cfg.Persistent, d.r.has():
 			stay = append(stay, d)
-		case has:
-			e.releaseIfDone(d.r.out)
 		case u.person == nil:
 			e.failed(d.r, errNobody(u.shown))
 		default:

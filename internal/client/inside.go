@@ -30,6 +30,7 @@ type Snapshot struct {
 type UserSnapshot struct {
 	Waiting          int // bytes that are received from the person and not READ
 	Total, Delivered int // records to this name
+	Awaited          int // records that wait for a connection
 }
 
 // ConnSnapshot is one connection of a peer's.
@@ -75,7 +76,7 @@ func (e *engine) snapshot() Snapshot {
 		PipeAgreed: e.pipe != nil && e.pipe.peer != nil,
 	}
 	for name, u := range e.users {
-		s.Users[name] = UserSnapshot{e.waiting.of[u.identity], u.counts.total, u.counts.delivered}
+		s.Users[name] = UserSnapshot{e.waiting.of[u.identity], u.counts.total, u.counts.delivered, len(u.orphans)}
 	}
 	for id, pc := range e.conns {
 		c := ConnSnapshot{

@@ -37,8 +37,8 @@ type targets struct {
 }
 
 // Send makes one record to all names, begins to send it, and returns its id.
-// The record goes to every connection that takes messages, and to names that
-// connect within WaitPeer. A first contact is confirmed before. Send waits while
+// The record goes to every connection that takes messages, to those that were lost
+// and come back within 40 s, and to names that connect within WaitPeer. A first contact is confirmed before. Send waits while
 // too much is queued. An error means that nothing was sent to anyone: nobody has
 // any of the names, or all are refused. A failure for some names is an event and
 // stands in Wait's Outcome.

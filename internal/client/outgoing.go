@@ -58,11 +58,10 @@ func (o *outgoing) batch() (n, size int) {
 	return n, size
 }
 
-// move takes the first n of the queue for sent. bundle is the connection's.
-func (o *outgoing) move(n int, bundle [32]byte) []*delivery {
+// move takes the first n of the queue for sent.
+func (o *outgoing) move(n int) []*delivery {
 	batch := o.queue[:n]
 	for _, d := range batch {
-		d.bundle = bundle
 		o.unackBytes += d.r.out.size
 		o.unreadBytes += d.r.out.size
 	}
@@ -193,7 +192,7 @@ func (e *engine) sendBatch(pc *peerConn, n int) bool {
 	}
 	e.sendTo(pc, proto.TypeClientCom, sealed.Body, pc.conv.SentSeq())
 	freed, bytes := 0, 0
-	for _, d := range pc.out.move(n, pc.bundle) {
+	for _, d := range pc.out.move(n) {
 		d.r.sent = true
 		if d.r.out.held && (!e.cfg.Persistent || d.r.out.done()) { // a script's goes on without the absent
 			d.r.out.held = false

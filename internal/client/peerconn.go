@@ -29,6 +29,7 @@ type peerConn struct {
 	look      *step     // a look at it that is under way
 	bundle    [32]byte
 	ending    bool // the peer has said that it ends
+	adopted   bool // it has got what waited for its device
 
 	held    heldLines
 	headers headerLines
@@ -77,8 +78,9 @@ func (e *engine) connCame(id, name, takes string) {
 	if pc == nil {
 		return
 	}
+	first := pc.takes == ""
 	pc.takes, pc.name = takes, name
-	if pc.conv != nil {
+	if pc.conv != nil && first {
 		e.adopt(pc)
 	}
 	if !before && takes != proto.TakesNone && (pc.user.person != nil || pc.user.accepted) {

@@ -230,7 +230,7 @@ func TestWhatComesBackCounts(t *testing.T) {
 	}
 	first := fill()
 	e.takeOutbox()
-	for _, d := range pc.out.move(len(pc.out.queue), pc.bundle) { // as sendBatch does
+	for _, d := range pc.out.move(len(pc.out.queue)) { // as sendBatch does
 		d.r.out.held = false
 		e.outbox.released(1, d.r.out.size)
 		e.reached(d.r, history.StatusSent, pc.id)

@@ -32,15 +32,19 @@ type recipient struct {
 
 // delivery is one record on its way to one connection.
 type delivery struct {
-	r      *recipient
-	bundle [32]byte  // of the connection that it was for; zero: none yet
-	since  time.Time // orphans: from when
+	r *recipient
+	// Of an orphan:
+	device *device // that it waits for; nil: whoever comes
+	since  time.Time
 }
 
 // over tells whether the record has its last status for this recipient.
 func (r *recipient) over() bool {
 	return r.status == history.StatusFailed || r.status == history.StatusRead
 }
+
+// has tells whether the recipient has the record, or a connection is to get it.
+func (r *recipient) has() bool { return r.active > 0 || r.status.AtLeast(history.StatusDelivered) }
 
 // waits tells whether the recipient has not got the record, and may get it.
 func (r *recipient) waits() bool {

@@ -27,6 +27,7 @@ type user struct {
 	bundles  map[[32]byte]bool // that have been proved since the start, up to maxBundles
 
 	orphans []*delivery // waiting for a connection that takes them
+	away    []*device   // the last one lost comes last
 	counts  statusCounts
 }
 

@@ -57,6 +57,8 @@ func TestTmuxDay(t *testing.T) {
 	alice.types("written while the relay is away\r")
 	w.StartRelay("relay")
 	alice.shows("✓ read by bob")
+	bob.shows("written while the relay is away")
+	bob2.shows("written while the relay is away")
 	w.Stop()
 	w.StartRelay("another")
 	for _, p := range everybody[:4] {
@@ -67,6 +69,7 @@ func TestTmuxDay(t *testing.T) {
 	w.Stop()
 	w.StartRelay("relay")
 	bob.shows("not for the other relay")
+	bob2.shows("not for the other relay")
 	carla.types("alice: back again\r")
 	alice.shows("back again")
 
