@@ -49,7 +49,7 @@ func lay(b *block, cols int, paint palette) *layout {
 	l.newRow()
 	l.text = append(l.text, paint.start(Faint)...)
 	l.addAll([]byte(b.prompt))
-	l.text = append(l.text, paint.end()...)
+	l.text = append(l.text, paint.start(none)...)
 	if l.indent = l.col; len(l.rows) > 1 || l.indent > l.cols/4 {
 		l.indent = min(2, l.cols/4)
 	}

@@ -3,7 +3,6 @@ package term
 import (
 	"fmt"
 	"strings"
-	"unicode"
 	"unicode/utf8"
 
 	"chatsecure/proto"
@@ -18,21 +17,14 @@ type Option struct {
 // commonStart is the common beginning of all options, in the case of the first
 // one.
 func commonStart(options []Option) string {
-	first := options[0].Word
-	n := len(first)
+	common := options[0].Word
 	for _, o := range options[1:] {
-		at := 0
-		for at < n {
-			a, sizeA := utf8.DecodeRuneInString(first[at:])
-			b, sizeB := utf8.DecodeRuneInString(o.Word[min(at, len(o.Word)):])
-			if sizeB == 0 || sizeA != sizeB || unicode.ToLower(a) != unicode.ToLower(b) {
-				break
-			}
-			at += sizeA
+		for n := len(common); len(o.Word) < n || !strings.EqualFold(o.Word[:n], common); n = len(common) {
+			_, last := utf8.DecodeLastRuneInString(common)
+			common = common[:n-last]
 		}
-		n = at
 	}
-	return first[:n]
+	return common
 }
 
 // maxOptions bounds the options in a list.

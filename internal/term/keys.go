@@ -172,32 +172,21 @@ func (d *keyDecoder) pasted(b []byte, emit func(key)) int {
 // runOfText takes a run of characters from b and refuses bytes that are none.
 // Control characters end the run. In a paste only the end of a line or of the
 // paste does.
-func runOfText(b []byte, pasted bool, emit func(key)) int {
-	n := 0
+func runOfText(b []byte, pasted bool, emit func(key)) (n int) {
 	for n < len(b) {
-		c := b[n]
-		if c < utf8.RuneSelf {
-			if pasted && (c == esc || c == '\r' || c == '\n') || !pasted && (c < ' ' || c == 0x7f) {
-				break
-			}
-			n++
-			continue
-		}
 		r, size := utf8.DecodeRune(b[n:])
-		if r == utf8.RuneError && size == 1 && !utf8.FullRune(b[n:]) {
-			break
-		}
-		if r == utf8.RuneError && size == 1 || unicode.IsControl(r) && !pasted {
-			if n == 0 {
-				emit(key{kind: keyBad, pasted: pasted})
-				return size
-			}
+		ends := unicode.IsControl(r) && (!pasted || r == esc || r == '\r' || r == '\n')
+		if ends || r == utf8.RuneError && size == 1 {
 			break
 		}
 		n += size
 	}
-	if n > 0 {
+	switch {
+	case n > 0:
 		emit(key{kind: keyText, text: b[:n], pasted: pasted})
+	case utf8.FullRune(b):
+		emit(key{kind: keyBad, pasted: pasted})
+		_, n = utf8.DecodeRune(b)
 	}
 	return n
 }

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"slices"
 	"unicode"
-	"unicode/utf8"
 )
 
 // editLine is a text of UTF-8 with a cursor. It can have several lines.
@@ -48,15 +47,10 @@ func (l *editLine) cut(to int) []byte {
 }
 
 // left is the place one character before the cursor.
-func (l *editLine) left() int {
-	if l.cursor == 0 {
-		return 0
+func (l *editLine) left() (at int) {
+	for at = range clusters(l.text[:l.cursor]) { // where a character begins depends on all before it
 	}
-	from := l.cursor - 1 // a character of ASCII is the first one of its character
-	for from > 0 && l.text[from] >= utf8.RuneSelf {
-		from--
-	}
-	return l.cursor - lastClusterLen(l.text[from:l.cursor])
+	return at
 }
 
 // right is the place one character after the cursor.

@@ -3,8 +3,9 @@ package term
 // Style sets a text off from others.
 type Style string
 
-// The styles (ECMA-48, SGR): for details, names and errors.
+// The styles (ECMA-48, SGR): for details, names and errors, and the end of them.
 const (
+	none   Style = ""
 	Faint  Style = "2"
 	Strong Style = "1"
 	Alarm  Style = "31"
@@ -32,12 +33,5 @@ func (p palette) start(s Style) string {
 	return "\x1b[" + string(s) + "m"
 }
 
-func (p palette) end() string {
-	if !p {
-		return ""
-	}
-	return "\x1b[m"
-}
-
 // in returns a text in a style.
-func (p palette) in(s Style, text string) string { return p.start(s) + text + p.end() }
+func (p palette) in(s Style, text string) string { return p.start(s) + text + p.start(none) }

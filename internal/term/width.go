@@ -56,15 +56,6 @@ func clusters(s []byte) iter.Seq2[int, []byte] {
 	}
 }
 
-// lastClusterLen is clusterLen of the last character of s, which must not be
-// empty. Its start depends on all characters before it.
-func lastClusterLen(s []byte) (n int) {
-	for _, c := range clusters(s) {
-		n = len(c)
-	}
-	return n
-}
-
 // clusterWidth returns the columns of a character, and the most that any
 // terminal gives it: some show the parts of a sequence side by side, and they
 // differ about the width of some code points. Control and format characters have

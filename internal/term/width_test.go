@@ -40,8 +40,9 @@ func TestClusters(t *testing.T) {
 		if strings.Join(got, "|") != want {
 			t.Errorf("%+q is divided as %+q", want, got)
 		}
-		if last := got[len(got)-1]; lastClusterLen(text) != len(last) {
-			t.Errorf("%+q: the last one has %d bytes, want %d", want, lastClusterLen(text), len(last))
+		line := editLine{text: text, cursor: len(text)}
+		if last := got[len(got)-1]; line.left() != len(text)-len(last) {
+			t.Errorf("%+q: the last one begins at %d, and has %d bytes", want, line.left(), len(last))
 		}
 	}
 }
