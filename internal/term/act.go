@@ -1,138 +1,159 @@
 package term
 
 import (
-	"bytes"
 	"io"
 	"unicode/utf8"
 )
 
-// lastKey is the last kind of key that a field takes. The cursor of a hidden text is
-// not shown, and an answer has one line and no recall.
-var lastKey = [...]keyKind{promptField: keyTab, questionField: keyRedraw, secretField: keyPasteEnd}
+// action is the meaning of a key.
+type action struct {
+	in fieldKind // the last kind of field that takes it
+	do func(t *Terminal, f *field, k key)
+}
 
-// moves are the keys that move the cursor, kills those that remove the text up to
-// a place for Ctrl-Y.
+// noField is the kind of field that takes nothing.
+const noField fieldKind = -1
+
+// The actions that each field takes. The cursor of a hidden text is not shown.
 var (
-	moves = map[keyKind]func(*editLine) int{
-		keyLeft: (*editLine).left, keyRight: (*editLine).right, keyHome: (*editLine).start, keyEnd: (*editLine).end,
-		keyWordLeft: wordLeft(isWordRune), keyWordRight: wordRight(isWordRune),
-	}
-	kills = map[keyKind]func(*editLine) int{
-		keyKillStart: (*editLine).start, keyKillLine: (*editLine).end, keyKillWord: wordLeft(isNoSpace),
-		keyKillWordLeft: wordLeft(isWordRune), keyKillWordRight: wordRight(isWordRune),
-	}
+	keyText      = &action{secretField, (*Terminal).text} // characters
+	keyEnter     = &action{secretField, func(t *Terminal, f *field, _ key) { t.finish(f, nil) }}
+	keyBackspace = &action{secretField, func(_ *Terminal, f *field, _ key) { f.line.cut(f.line.left()) }}
+	keyKillStart = kill(secretField, (*editLine).start)
+	keyEndOfFile = &action{secretField, (*Terminal).endOrDelete}
+	keySuspend   = &action{secretField, func(t *Terminal, _ *field, _ key) { t.suspend() }}
+	keyPasteEnd  = &action{secretField, func(_ *Terminal, f *field, _ key) { f.line.cutNewlines() }}
+)
+
+// Those that a field takes whose text is shown.
+var (
+	keyLeft          = move((*editLine).left)
+	keyRight         = move((*editLine).right)
+	keyHome          = move((*editLine).start)
+	keyEnd           = move((*editLine).end)
+	keyWordLeft      = move(wordLeft(isWordRune))
+	keyWordRight     = move(wordRight(isWordRune))
+	keyKillLine      = kill(questionField, (*editLine).end)
+	keyKillWord      = kill(questionField, wordLeft(isNoSpace))
+	keyKillWordLeft  = kill(questionField, wordLeft(isWordRune))
+	keyKillWordRight = kill(questionField, wordRight(isWordRune))
+	keyYank          = &action{questionField, (*Terminal).yank}
+	keyDelete        = &action{questionField, func(_ *Terminal, f *field, _ key) { f.line.cut(f.line.right()) }}
+	keyRedraw        = &action{questionField, func(t *Terminal, _ *field, _ key) { t.buf.WriteString(clearScreen) }}
+)
+
+// Those that the prompt takes. An answer has one line and no recall.
+var (
+	keyNewline = &action{promptField, (*Terminal).newline} // within a text
+	keyUp      = recalling((*editLine).up, (*recall).back)
+	keyDown    = recalling((*editLine).down, (*recall).forth)
+	keySearch  = recalling(nil, (*recall).search)
+	keyTab     = &action{promptField, (*Terminal).tab}
+)
+
+// Those that no field takes.
+var (
+	keyBad        = &action{in: noField} // bytes or a sequence without meaning
+	keyInterrupt  = &action{in: noField}
+	keyPasteStart = &action{in: noField}
+	keyFocus      = &action{in: noField} // the terminal says that it has the focus
+	keyNoFocus    = &action{in: noField} // or has lost it
 )
 
 // act executes a key.
 func (t *Terminal) act(f *field, k key) {
-	killing := t.killing
-	t.killing = false
-	if k.kind != keySearch {
+	k.again, t.killing = t.killing, false
+	if k.action != keySearch {
 		t.recall.seeking = false
 	}
-	move, kill := moves[k.kind], kills[k.kind]
-	switch line := &f.line; {
-	case k.kind > lastKey[f.kind]:
+	if k.in < f.kind {
 		t.bell()
-	case move != nil:
-		line.cursor = move(line)
-	case kill != nil:
-		t.kill(f, kill(line), killing)
-	default:
-		t.edit(f, k)
+	} else {
+		k.do(t, f, k)
 	}
 	if len(f.line.text) == 0 && !k.pasted {
 		f.cut, f.pasted = false, false // the paste was taken back
 	}
 }
 
-// edit executes the keys that do more than to move or kill.
-func (t *Terminal) edit(f *field, k key) {
-	switch line := &f.line; k.kind {
-	case keyText:
-		t.insert(f, k)
-	case keyNewline:
-		t.insert(f, key{text: []byte("\n"), pasted: k.pasted})
-	case keyEnter:
-		t.finish(f, nil)
-	case keyEndOfFile:
-		if len(line.text) == 0 {
-			t.finish(f, io.EOF)
-			return
-		}
-		line.cut(line.right())
-	case keyBackspace:
-		line.cut(line.left())
-	case keyDelete:
-		line.cut(line.right())
-	case keySuspend:
-		t.suspend()
-	case keyPasteEnd:
-		line.cut(len(bytes.TrimRight(line.text[:line.cursor], "\n")))
-	case keyYank:
-		t.insert(f, key{kind: keyYank, text: t.killed.line, pasted: t.killed.pasted})
-	case keyRedraw:
-		t.buf.WriteString(clearScreen)
-	case keyTab:
-		t.tab(f)
-	case keyUp:
-		if !line.up() {
-			t.remember(f, t.recall.back)
-		}
-	case keyDown:
-		if !line.down() {
-			t.remember(f, t.recall.forth)
-		}
-	case keySearch:
-		t.remember(f, t.recall.search)
+// text puts characters into the line. A paste without room is refused as a whole: see
+// finish.
+func (t *Terminal) text(f *field, k key) {
+	if !t.insert(f, k.text, k.pasted) {
+		f.cut = f.cut || k.pasted || len(k.text) > utf8.UTFMax
 	}
 }
 
-// insert puts characters into the line. A character without room is refused. A
-// paste without room is refused as a whole: see finish.
-func (t *Terminal) insert(f *field, k key) {
-	if !f.line.insert(f.line.cursor, k.text) {
+func (t *Terminal) newline(f *field, k key) { t.text(f, key{text: []byte("\n"), pasted: k.pasted}) }
+
+// insert puts a text into the line. One without room is refused.
+func (t *Terminal) insert(f *field, text []byte, pasted bool) bool {
+	if !f.line.insert(f.line.cursor, text) {
 		t.bell()
-		f.cut = f.cut || k.kind != keyYank && (k.pasted || len(k.text) > utf8.UTFMax)
+		return false
+	}
+	f.pasted = f.pasted || pasted
+	return true
+}
+
+func (t *Terminal) yank(f *field, _ key) { t.insert(f, t.killed.line, t.killed.pasted) }
+
+// endOrDelete is Ctrl-D.
+func (t *Terminal) endOrDelete(f *field, _ key) {
+	if len(f.line.text) == 0 {
+		t.finish(f, io.EOF)
 		return
 	}
-	f.pasted = f.pasted || k.pasted
+	f.line.cut(f.line.right())
+}
+
+// move moves the cursor.
+func move(to func(*editLine) int) *action {
+	return &action{questionField, func(_ *Terminal, f *field, _ key) { f.line.cursor = to(&f.line) }}
 }
 
 // kill removes the text between the cursor and another place, for Ctrl-Y. Texts
 // killed by consecutive keys are put back as one.
-func (t *Terminal) kill(f *field, to int, more bool) {
-	back := to < f.line.cursor
-	gone := f.line.cut(to)
-	switch {
-	case f.kind == secretField:
-		clear(gone)
-		return
-	case !more:
-		t.killed = typed{line: gone}
-	case back:
-		t.killed.line = append(gone, t.killed.line...)
-	default:
-		t.killed.line = append(t.killed.line, gone...)
-	}
-	t.killed.pasted = t.killed.pasted || f.pasted
-	t.killing = true
+func kill(in fieldKind, to func(*editLine) int) *action {
+	return &action{in, func(t *Terminal, f *field, k key) {
+		before := f.line.cursor
+		gone := f.line.cut(to(&f.line))
+		switch {
+		case f.kind == secretField:
+			clear(gone)
+			return
+		case !k.again:
+			t.killed = typed{line: gone}
+		case f.line.cursor < before:
+			t.killed.line = append(gone, t.killed.line...)
+		default:
+			t.killed.line = append(t.killed.line, gone...)
+		}
+		t.killed.pasted = t.killed.pasted || f.pasted
+		t.killing = true
+	}}
 }
 
-// remember shows an earlier line.
-func (t *Terminal) remember(f *field, find func(now Line) (Line, bool)) {
-	line, ok := find(Line{string(f.line.text), f.pasted})
-	if !ok {
-		t.bell()
-		return
-	}
-	f.line.set(line.Text)
-	f.pasted = line.Pasted
+// recalling moves the cursor to another line of the text, or else shows an earlier
+// text.
+func recalling(move func(*editLine) bool, find func(*recall, Line) (Line, bool)) *action {
+	return &action{promptField, func(t *Terminal, f *field, _ key) {
+		if move != nil && move(&f.line) {
+			return
+		}
+		line, ok := find(&t.recall, Line{string(f.line.text), f.pasted})
+		if !ok {
+			t.bell()
+			return
+		}
+		f.line.set(line.Text)
+		f.pasted = line.Pasted
+	}}
 }
 
 // tab completes the word before the cursor as far as it is unambiguous, and
 // else lists the options.
-func (t *Terminal) tab(f *field) {
+func (t *Terminal) tab(f *field, _ key) {
 	before := string(f.line.text[:f.line.cursor])
 	from, options := t.complete(before)
 	if len(options) == 0 {

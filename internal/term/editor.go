@@ -258,24 +258,24 @@ func (t *Terminal) close(f *field, got typed) {
 // has come up since. In a question its first line is the answer, which an Enter
 // sends.
 func (t *Terminal) key(k key) {
-	t.unfocused = k.kind == keyNoFocus
+	t.unfocused = k.action == keyNoFocus
 	if t.unfocused {
 		return
 	}
 	t.looked, t.mark = t.now(), mark{}
 	switch f := t.top(); {
-	case k.kind == keyFocus:
-	case k.kind == keyPasteStart:
+	case k.action == keyFocus:
+	case k.action == keyPasteStart:
 		t.pasteTo = f
-	case k.kind == keyInterrupt:
+	case k.action == keyInterrupt:
 		t.interrupted(f)
 	case !k.pasted:
 		t.act(f, k)
 	case t.pasteTo == nil:
-		if k.kind == keyText {
+		if k.action == keyText {
 			t.bell()
 		}
-	case t.pasteTo.kind != promptField && k.kind == keyNewline:
+	case t.pasteTo.kind != promptField && k.action == keyNewline:
 		t.pasteTo = nil
 	default:
 		t.act(t.pasteTo, k)

@@ -6,61 +6,19 @@ import (
 	"unicode/utf8"
 )
 
-// keyKind is the meaning of a key.
-type keyKind int
-
-const (
-	// Those of every line.
-	keyText keyKind = iota // characters
-	keyEnter
-	keyBackspace
-	keyKillStart // from the start to the cursor
-	keyEndOfFile
-	keySuspend
-	keyPasteEnd
-
-	// Those of a line that is shown.
-	keyLeft
-	keyRight
-	keyHome
-	keyEnd
-	keyWordLeft
-	keyWordRight
-	keyDelete
-	keyKillLine     // from the cursor to the end
-	keyKillWord     // back to a space
-	keyKillWordLeft // back over letters and digits
-	keyKillWordRight
-	keyYank
-	keyRedraw
-
-	// Those of the prompt.
-	keyNewline // within a text
-	keyUp
-	keyDown
-	keySearch
-	keyTab
-
-	// Those of no line.
-	keyBad // bytes or a sequence without meaning
-	keyInterrupt
-	keyPasteStart
-	keyFocus   // the terminal says that it has the focus
-	keyNoFocus // or has lost it
-)
-
 // key is a key, or a run of characters.
 type key struct {
-	kind   keyKind
+	*action
 	text   []byte // of keyText: UTF-8, valid during the call that gets it
 	pasted bool   // part of a paste, where nothing is a command
+	again  bool   // the key before it killed, too
 }
 
 // keys are the keys by the bytes that they send: one byte as in Emacs and
 // readline, ESC and another, or a control sequence (ECMA-48, section 5.4) of
 // xterm and its kind, rxvt or the Linux console. ESC O begins one in application
 // mode.
-var keys = map[string]keyKind{
+var keys = map[string]*action{
 	"\x01": keyHome, "\x02": keyLeft, "\x03": keyInterrupt, "\x04": keyEndOfFile, "\x05": keyEnd, "\x06": keyRight,
 	"\x08": keyBackspace, "\t": keyTab, "\n": keyEnter, "\x0b": keyKillLine, "\x0c": keyRedraw, "\r": keyEnter,
 	"\x0e": keyDown, "\x10": keyUp, "\x12": keySearch, "\x15": keyKillStart, "\x17": keyKillWord, "\x19": keyYank,
@@ -129,12 +87,12 @@ func (d *keyDecoder) typed(b []byte, emit func(key)) int {
 			return n
 		}
 	}
-	kind, known := keys[string(b[:n])]
-	if !known {
-		kind = keyBad
+	action := keys[string(b[:n])]
+	if action == nil {
+		action = keyBad
 	}
-	d.pasting = kind == keyPasteStart
-	emit(key{kind: kind})
+	d.pasting = action == keyPasteStart
+	emit(key{action: action})
 	return n
 }
 
@@ -144,26 +102,26 @@ func (d *keyDecoder) pasted(b []byte, emit func(key)) int {
 	case esc:
 		if bytes.HasPrefix(b, []byte(pasteEnd)) {
 			d.pasting = false
-			emit(key{kind: keyPasteEnd, pasted: true})
+			emit(key{action: keyPasteEnd, pasted: true})
 			return len(pasteEnd)
 		}
 		if bytes.HasPrefix([]byte(pasteEnd), b) {
 			return 0
 		}
-		emit(key{kind: keyText, text: b[:1], pasted: true})
+		emit(key{action: keyText, text: b[:1], pasted: true})
 		return 1
 	case '\r':
 		// The end of the paste is still to come.
 		if len(b) == 1 {
 			return 0
 		}
-		emit(key{kind: keyNewline, pasted: true})
+		emit(key{action: keyNewline, pasted: true})
 		if b[1] == '\n' {
 			return 2
 		}
 		return 1
 	case '\n':
-		emit(key{kind: keyNewline, pasted: true})
+		emit(key{action: keyNewline, pasted: true})
 		return 1
 	}
 	return runOfText(b, true, emit)
@@ -183,9 +141,9 @@ func runOfText(b []byte, pasted bool, emit func(key)) (n int) {
 	}
 	switch {
 	case n > 0:
-		emit(key{kind: keyText, text: b[:n], pasted: pasted})
+		emit(key{action: keyText, text: b[:n], pasted: pasted})
 	case utf8.FullRune(b):
-		emit(key{kind: keyBad, pasted: pasted})
+		emit(key{action: keyBad, pasted: pasted})
 		_, n = utf8.DecodeRune(b)
 	}
 	return n
@@ -202,7 +160,7 @@ func escapeLen(b []byte) int {
 		return 0
 	case b[1] == 'O' && isPrintable(b[2]):
 		return 3
-	case isPrintable(b[1]) || keys[string(b[:2])] != keyText:
+	case isPrintable(b[1]) || keys[string(b[:2])] != nil:
 		return 2
 	}
 	return 1

@@ -16,12 +16,12 @@ func keysOf(t testing.TB, pieces ...[]byte) (keys []key) {
 	var d keyDecoder
 	for _, piece := range pieces {
 		d.decode(bytes.Clone(piece), func(k key) {
-			if k.kind != keyText {
+			if k.action != keyText {
 				k.text = nil
 			} else if len(k.text) == 0 || !utf8.Valid(k.text) {
 				t.Fatalf("a text of %q", k.text)
 			}
-			if n := len(keys); n > 0 && k.kind == keyText && keys[n-1].kind == keyText && k.pasted == keys[n-1].pasted {
+			if n := len(keys); n > 0 && k.action == keyText && keys[n-1].action == keyText && k.pasted == keys[n-1].pasted {
 				keys[n-1].text = append(keys[n-1].text, k.text...)
 				return
 			}
@@ -39,17 +39,17 @@ func keysOf(t testing.TB, pieces ...[]byte) (keys []key) {
 func inWords(keys []key) string {
 	var b strings.Builder
 	for _, k := range keys {
-		fmt.Fprintf(&b, "(%d %q %v)", k.kind, k.text, k.pasted)
+		fmt.Fprintf(&b, "(%p %q %v)", k.action, k.text, k.pasted)
 	}
 	return b.String()
 }
 
 // TestDecoder is the table of a terminal's bytes. TestKeys has most keys.
 func TestDecoder(t *testing.T) {
-	text := func(s string) key { return key{kind: keyText, text: []byte(s)} }
-	pasted := func(s string) key { return key{kind: keyText, text: []byte(s), pasted: true} }
-	line, end := key{kind: keyNewline, pasted: true}, key{kind: keyPasteEnd, pasted: true}
-	k := func(kind keyKind) key { return key{kind: kind} }
+	text := func(s string) key { return key{action: keyText, text: []byte(s)} }
+	pasted := func(s string) key { return key{action: keyText, text: []byte(s), pasted: true} }
+	line, end := key{action: keyNewline, pasted: true}, key{action: keyPasteEnd, pasted: true}
+	k := func(action *action) key { return key{action: action} }
 	for _, test := range []struct {
 		sent string
 		want []key
@@ -86,8 +86,8 @@ func TestDecoder(t *testing.T) {
 		{"\x1b[200~a\rb\nc\r\nd\n\re\x1b[201~", []key{
 			k(keyPasteStart), pasted("a"), line, pasted("b"), line, pasted("c"), line, pasted("d"), line, line, pasted("e"), end}},
 		{"\x1b[200~\x1b[200~\x1b[20\x1b[201~", []key{k(keyPasteStart), pasted("\x1b[200~\x1b[20"), end}},
-		{"\x1b[200~\xff\u0085\xc3\x1b[201~", []key{k(keyPasteStart), {kind: keyBad, pasted: true}, pasted("\u0085"),
-			{kind: keyBad, pasted: true}, end}},
+		{"\x1b[200~\xff\u0085\xc3\x1b[201~", []key{k(keyPasteStart), {action: keyBad, pasted: true}, pasted("\u0085"),
+			{action: keyBad, pasted: true}, end}},
 		{"\x1b[200~a\r\x1b[201~\x03", []key{k(keyPasteStart), pasted("a"), line, end, k(keyInterrupt)}},
 	} {
 		got := keysOf(t, []byte(test.sent))

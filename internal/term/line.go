@@ -95,6 +95,9 @@ func (l *editLine) along(to int) bool {
 	return true
 }
 
+// cutNewlines removes the newlines before the cursor.
+func (l *editLine) cutNewlines() { l.cut(len(bytes.TrimRight(l.text[:l.cursor], "\n"))) }
+
 // isWordRune reports whether a character is part of a word for Alt-B and Alt-F.
 func isWordRune(r rune) bool { return unicode.IsLetter(r) || unicode.IsDigit(r) || unicode.IsMark(r) }
 
