@@ -72,9 +72,6 @@ func (t *Terminal) drawOnceCalm() {
 
 // takeHeld writes held output, and no more of it once that is this many bytes.
 func (t *Terminal) takeHeld(most int) {
-	if len(t.held) == 0 {
-		return
-	}
 	for taken := 0; len(t.held) > 0 && taken < most; {
 		o := t.held[0]
 		t.held[0] = output{}
@@ -88,15 +85,10 @@ func (t *Terminal) takeHeld(most int) {
 		t.buf.WriteString(rows)
 		t.mark.passed(rows, &t.painter)
 	}
-	t.newPrompts()
-	t.written.Broadcast()
-}
-
-// newPrompts asks for the prompts: the time in them may be new.
-func (t *Terminal) newPrompts() {
 	for _, f := range t.fields {
-		f.shown = f.prompt()
+		f.shown = f.prompt() // its time may be new
 	}
+	t.written.Broadcast()
 }
 
 // resized draws everything for the terminal's new size, once that stays. Until

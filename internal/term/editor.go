@@ -80,13 +80,12 @@ func (t *Terminal) begin(f *field) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.redraw(func() {
-		t.takeHeld(math.MaxInt)
 		if t.ended != nil && (f.kind != promptField || len(t.ready) == 0) {
 			f.done <- typed{err: t.ended}
 			return
 		}
 		t.fields = append(t.fields, f)
-		f.shown = f.prompt()
+		t.takeHeld(math.MaxInt)
 		t.handOver()
 	})
 	if t.painter.plain && !t.reading && len(t.fields) > 0 {

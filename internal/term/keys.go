@@ -2,6 +2,7 @@ package term
 
 import (
 	"bytes"
+	"regexp"
 	"unicode"
 	"unicode/utf8"
 )
@@ -61,12 +62,7 @@ func (d *keyDecoder) decode(b []byte, emit func(key)) {
 		d.carry = nil
 	}
 	for len(b) > 0 {
-		n := 0
-		if d.pasting {
-			n = d.pasted(b, emit)
-		} else {
-			n = d.typed(b, emit)
-		}
+		n := d.key(b, emit)
 		if n == 0 {
 			d.carry = bytes.Clone(b)
 			return
@@ -75,9 +71,12 @@ func (d *keyDecoder) decode(b []byte, emit func(key)) {
 	}
 }
 
-// typed decodes a key at the start of b and returns its length, 0 if it is
+// key decodes a key at the start of b and returns its length, 0 if it is
 // incomplete. An ESC before a byte that cannot follow it is dropped.
-func (d *keyDecoder) typed(b []byte, emit func(key)) int {
+func (d *keyDecoder) key(b []byte, emit func(key)) int {
+	if d.pasting {
+		return d.pasted(b, emit)
+	}
 	if b[0] >= ' ' && b[0] != 0x7f {
 		return runOfText(b, false, emit)
 	}
@@ -96,7 +95,7 @@ func (d *keyDecoder) typed(b []byte, emit func(key)) int {
 	return n
 }
 
-// pasted is typed within a paste.
+// pasted is key within a paste.
 func (d *keyDecoder) pasted(b []byte, emit func(key)) int {
 	switch b[0] {
 	case esc:
@@ -110,18 +109,14 @@ func (d *keyDecoder) pasted(b []byte, emit func(key)) int {
 		}
 		emit(key{action: keyText, text: b[:1], pasted: true})
 		return 1
-	case '\r':
-		// The end of the paste is still to come.
-		if len(b) == 1 {
+	case '\r', '\n':
+		if string(b) == "\r" { // the end of the paste is still to come
 			return 0
 		}
 		emit(key{action: keyNewline, pasted: true})
-		if b[1] == '\n' {
+		if bytes.HasPrefix(b, []byte("\r\n")) {
 			return 2
 		}
-		return 1
-	case '\n':
-		emit(key{action: keyNewline, pasted: true})
 		return 1
 	}
 	return runOfText(b, true, emit)
@@ -149,40 +144,18 @@ func runOfText(b []byte, pasted bool, emit func(key)) (n int) {
 	return n
 }
 
+// The begin of a key that begins with ESC, which may lack its end, and one that is
+// incomplete. F1 to F5 of the Linux console have one byte more.
+var (
+	escape   = regexp.MustCompile("^\x1b(?:" + sequence + "[@-~]?|O[ -~]|[ -~\b\r\n\x7f])?")
+	cutOff   = regexp.MustCompile("^\x1b(?:" + sequence + "|O)?$")
+	sequence = `\[[[ -?]?[ -?]{0,28}` // of fewer than maxSequence bytes with its ESC
+)
+
 // escapeLen is the length of a key that begins with ESC, 0 if it is incomplete.
 func escapeLen(b []byte) int {
-	switch {
-	case len(b) == 1:
-		return 0
-	case b[1] == '[':
-		return sequenceLen(b)
-	case b[1] == 'O' && len(b) == 2:
-		return 0
-	case b[1] == 'O' && isPrintable(b[2]):
-		return 3
-	case isPrintable(b[1]) || keys[string(b[:2])] != nil:
-		return 2
-	}
-	return 1
-}
-
-func isPrintable(c byte) bool { return ' ' <= c && c < 0x7f }
-
-// sequenceLen is escapeLen for ESC [. A sequence may be cut off, or without an
-// end.
-func sequenceLen(b []byte) int {
-	n := len("\x1b[")
-	if len(b) > n && b[n] == '[' { // F1 to F5 of the Linux console have one byte more
-		n++
-	}
-	for n < len(b) && n < maxSequence-1 && ' ' <= b[n] && b[n] <= '?' {
-		n++
-	}
-	if n == len(b) {
+	if cutOff.Match(b) {
 		return 0
 	}
-	if '@' <= b[n] && b[n] <= '~' {
-		n++
-	}
-	return n
+	return len(escape.Find(b))
 }

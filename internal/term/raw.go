@@ -32,7 +32,7 @@ func (r *rawMode) enter() error {
 	}
 	if r.saved == nil {
 		var now syscall.Termios
-		if err := ioctl(r.fd, getModes, &now); err != nil {
+		if err := ioctl(r.fd, getModes, unsafe.Pointer(&now)); err != nil {
 			return err
 		}
 		r.saved = &now
@@ -42,7 +42,7 @@ func (r *rawMode) enter() error {
 	modes.Iflag &^= syscall.INLCR | syscall.IGNCR | syscall.ICRNL | syscall.IXON
 	modes.Lflag &^= syscall.ECHO | syscall.ECHONL | syscall.ICANON | syscall.ISIG | syscall.IEXTEN
 	modes.Cc[syscall.VMIN], modes.Cc[syscall.VTIME] = 1, 0
-	if err := ioctl(r.fd, setModesLater, &modes); err != nil {
+	if err := ioctl(r.fd, setModesLater, unsafe.Pointer(&modes)); err != nil {
 		return err
 	}
 	r.raw = true
@@ -56,7 +56,7 @@ func (r *rawMode) leave(forGood bool) bool {
 	defer r.mu.Unlock()
 	was := r.raw
 	if was {
-		ioctl(r.fd, setModes, r.saved)
+		ioctl(r.fd, setModes, unsafe.Pointer(r.saved))
 	}
 	r.raw = false
 	r.over = r.over || forGood
@@ -72,8 +72,7 @@ const (
 // size returns the terminal's columns and rows.
 func (r *rawMode) size() (cols, rows int) {
 	var size struct{ rows, cols, x, y uint16 } // struct winsize
-	_, _, errno := syscall.Syscall(syscall.SYS_IOCTL, r.fd, syscall.TIOCGWINSZ, uintptr(unsafe.Pointer(&size)))
-	if errno != 0 || size.cols == 0 || size.rows == 0 {
+	if err := ioctl(r.fd, syscall.TIOCGWINSZ, unsafe.Pointer(&size)); err != nil || size.cols == 0 || size.rows == 0 {
 		return unknownCols, unknownRows
 	}
 	return int(size.cols), int(size.rows)
@@ -82,13 +81,13 @@ func (r *rawMode) size() (cols, rows int) {
 // IsTerminal reports whether a file is a terminal.
 func IsTerminal(fd uintptr) bool {
 	var modes syscall.Termios
-	return ioctl(fd, getModes, &modes) == nil
+	return ioctl(fd, getModes, unsafe.Pointer(&modes)) == nil
 }
 
 // echo shows typed text, or hides it. Lines are still read whole.
 func (r *rawMode) echo(on bool) error {
 	var modes syscall.Termios
-	if err := ioctl(r.fd, getModes, &modes); err != nil {
+	if err := ioctl(r.fd, getModes, unsafe.Pointer(&modes)); err != nil {
 		return err
 	}
 	modes.Lflag |= syscall.ICANON
@@ -97,11 +96,11 @@ func (r *rawMode) echo(on bool) error {
 	} else {
 		modes.Lflag &^= syscall.ECHO
 	}
-	return ioctl(r.fd, setModes, &modes)
+	return ioctl(r.fd, setModes, unsafe.Pointer(&modes))
 }
 
-func ioctl(fd, request uintptr, modes *syscall.Termios) error {
-	_, _, errno := syscall.Syscall(syscall.SYS_IOCTL, fd, request, uintptr(unsafe.Pointer(modes)))
+func ioctl(fd, request uintptr, value unsafe.Pointer) error {
+	_, _, errno := syscall.Syscall(syscall.SYS_IOCTL, fd, request, uintptr(value))
 	if errno != 0 {
 		return errno
 	}

@@ -192,14 +192,12 @@ func (t *Terminal) Confirm(ctx context.Context, text, question string) (bool, er
 	t.Print(text)
 	for range confirmTries {
 		answer, err := t.Question(ctx, question)
-		if errors.Is(err, io.EOF) {
+		yes, no := IsYes(answer)
+		switch {
+		case errors.Is(err, io.EOF):
 			return false, nil
-		}
-		if err != nil {
-			return false, err
-		}
-		if yes, no := IsYes(answer); yes || no {
-			return yes, nil
+		case err != nil || yes || no:
+			return yes, err
 		}
 	}
 	return false, nil
@@ -263,7 +261,6 @@ func (t *Terminal) SetStatus(status string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.status = status; !t.painter.plain {
-		t.newPrompts()
 		t.drawOnceCalm()
 	}
 }

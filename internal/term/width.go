@@ -126,13 +126,11 @@ func runeWidth(r rune) (own, most int) {
 	return own, most
 }
 
-const firstMark = 0x300
-
 // isWidthless reports whether a code point belongs to the character before it and
 // has no column of its own: accents, joiners, and Korean vowels and final
 // consonants, which are written into the syllable before them.
 func isWidthless(r rune) bool {
-	return r >= firstMark && (unicode.In(r, unicode.Mn, unicode.Me) || r == nonJoiner || r == zeroWidthJoiner ||
+	return r >= 0x300 && (unicode.In(r, unicode.Mn, unicode.Me) || r == nonJoiner || r == zeroWidthJoiner ||
 		0x1160 <= r && r <= 0x11ff || 0xd7b0 <= r && r <= 0xd7fb)
 }
 
