@@ -119,15 +119,14 @@ func isTerminal(stream any) bool {
 	return ok && term.IsTerminal(f.Fd())
 }
 
-// name returns the user's name: from the options, or that of the state directory dir, or by asking.
-func (a *app) name(ctx context.Context, dir string) (_ string, err error) {
-	if a.opt.name == "" {
-		if a.opt.name, err = state.Owner(dir); err != nil {
-			return "", err
-		}
-	}
+// name returns the user's name: from the options, which have that of the state directory dir, or by asking.
+func (a *app) name(ctx context.Context, dir string) (string, error) {
+	a.tellOutvoted()
 	if a.opt.name != "" {
 		return a.opt.name, nil
+	}
+	if _, err := state.Owner(dir); err != nil {
+		return "", err
 	}
 	t := a.person()
 	if t == nil {
@@ -145,4 +144,11 @@ func (a *app) name(ctx context.Context, dir string) (_ string, err error) {
 	}
 	a.opt.name = name
 	return name, nil
+}
+
+// tellOutvoted tells of a name that does not count.
+func (a *app) tellOutvoted() {
+	if a.opt.outvoted != "" {
+		a.out.notice("%s", proto.Visible(a.opt.outvoted))
+	}
 }

@@ -165,9 +165,7 @@ func (d *doctor) lookAtState() doctorObject {
 	if err := state.RefuseName(d.name); err != nil {
 		return d.failure(check, err)
 	}
-	if d.name == "" {
-		d.name = state.Name()
-	}
+	d.a.tellOutvoted()
 	if err := writable(dir); err != nil {
 		return d.failure(check, &fail.Error{
 			Code: proto.Internal, Message: dir + " cannot be written: " + err.Error(),

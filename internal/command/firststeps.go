@@ -24,11 +24,9 @@ func (a *app) firstMinutes(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	// A state directory with a name is that of a user. The directory alone proves
-	// nothing: a relay's state lies below it.
-	if s, err := state.OpenReadOnly(dir); err == nil && s.Name() != "" {
-		return nil
-	} else if err != nil && !errors.Is(err, fs.ErrNotExist) {
+	// A state directory alone proves nothing: a relay's state lies below it. One that belongs to a
+	// name has given it to the options.
+	if _, err := state.OpenReadOnly(dir); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil // its first use reports the error
 	}
 	d := &doctor{a: a, stateDir: dir}

@@ -48,6 +48,7 @@ func runInit(a *app, ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
+	a.tellOutvoted()
 	s := &setup{app: a, person: a.person()}
 	if err := s.take(ctx, st.Name()); err != nil {
 		if errors.Is(err, io.EOF) {
@@ -68,10 +69,7 @@ func runInit(a *app, ctx context.Context, args []string) error {
 	if err := state.ReplaceFile(a.opt.file.Path, text); err != nil {
 		return state.Failure(err)
 	}
-	next := "client"
-	if given := a.opt.typed["state"]; given != "" {
-		next += " -state " + shellWord(given)
-	}
+	next := a.opt.client()
 	a.out.notice("%s is written; next: %s (before it, %s doctor checks everything)",
 		proto.Visible(a.opt.file.Path), next, next)
 	return nil
@@ -267,12 +265,4 @@ func (s *setup) card(ctx context.Context, answer string) (string, error) {
 	}
 	s.tell("The card of %s.", leaf.Subject.CommonName)
 	return answer, nil
-}
-
-// shellWord makes a path one word of a shell.
-func shellWord(s string) string {
-	if strings.Trim(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789/._-+@%:,") == "" {
-		return s
-	}
-	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
 }

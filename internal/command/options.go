@@ -1,12 +1,15 @@
 package command
 
 import (
+	"cmp"
 	"errors"
 	"flag"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -34,6 +37,7 @@ type options struct {
 	keep, timeout                  time.Duration
 	typed                          map[string]string // the options of the command line, as given
 	file                           *state.Config     // with options of commands too; nil without a state directory
+	outvoted                       string            // a sentence about a name that does not count, or ""
 }
 
 // Defaults of the command line.
@@ -111,6 +115,7 @@ func parseGlobal(args []string, env func(string) string) (o options, rest []stri
 		if err = fromFile(f, o.file); err != nil {
 			return o, f.Args(), err
 		}
+		o.ownName(dir, env)
 	}
 	if o.relay == "" {
 		o.relay = defaultRelay
@@ -119,6 +124,38 @@ func parseGlobal(args []string, env func(string) string) (o options, rest []stri
 	return o, f.Args(), refusePairs(f)
 }
 
+// ownName takes the name of the state directory, which counts before one in the environment or the
+// file. One of the command line is compared when the directory is opened.
+func (o *options) ownName(dir string, env func(string) string) {
+	owner, err := state.Owner(dir) // its first use says the error
+	if err != nil || owner == "" || o.typed["name"] != "" {
+		return
+	}
+	if o.name != "" && !proto.SameName(o.name, owner) {
+		place, remedy := variable("name"), "another name needs another directory: client -state DIR"
+		if env(place) == "" {
+			at := slices.IndexFunc(o.file.Settings, func(s state.Setting) bool { return s.Name == "name" })
+			place, remedy = o.file.Place(o.file.Settings[at].Line), "to mend the line: "+o.client()+" -name "+owner+" init"
+		}
+		o.outvoted = fmt.Sprintf("%s: the name %s does not count, as the state directory belongs to the name %s; %s",
+			place, o.name, owner, remedy)
+		o.name = ""
+	}
+	o.name = cmp.Or(o.name, owner)
+}
+
+// client begins a command line that finds the state directory in use.
+func (o *options) client() string {
+	if dir := o.typed["state"]; dir != "" {
+		return "client -state " + fail.ShellWord(dir)
+	}
+	return "client"
+}
+
+// onState has the commands in hints that depend on the state directory, but for those that somebody
+// else types.
+var onState = regexp.MustCompile(`\bclient (crl|doctor|history -verify|init|list|logout|trust|whois)\b`)
+
 // advice is a hint that names the option in use to give roots with, and the state directory in use
 // if another command would not find it.
 func (o *options) advice(hint string) string {
@@ -126,11 +163,8 @@ func (o *options) advice(hint string) string {
 	if o.onlyCA != "" {
 		option = "-only-ca"
 	}
-	trust := "client trust "
-	if dir := o.typed["state"]; dir != "" {
-		trust = "client -state " + shellWord(dir) + " trust "
-	}
-	return strings.NewReplacer("-ca-bundle or -only-ca", option, "-ca-bundle", option, "client trust ", trust).Replace(hint)
+	hint = strings.NewReplacer("-ca-bundle or -only-ca", option, "-ca-bundle", option).Replace(hint)
+	return onState.ReplaceAllStringFunc(hint, func(s string) string { return o.client() + strings.TrimPrefix(s, "client") })
 }
 
 // checkRelay checks -relay and brings it into its one form, for commands that go online. For others its value,

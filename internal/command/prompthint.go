@@ -16,6 +16,7 @@ var (
 	clauseEnds  = regexp.MustCompile(`; |\. |, or `)
 	typedHere   = regexp.MustCompile(`\bclient (list|whois|trust|history)\b( [^-]|$)`)
 	notHere     = regexp.MustCompile(`\bclient [a-z-]|(^|[ (])-[a-z]`)
+	quoted      = regexp.MustCompile(`'(\[[^ ']*)'`) // an address with brackets, for a shell
 	wholeDigits = regexp.MustCompile(`\b([0-9a-f]{8})[0-9a-f]{56}\b`)
 )
 
@@ -24,6 +25,7 @@ var (
 // left out, unless it is for the other side, "there".
 func promptAdvice(hint string) string {
 	hint = strings.ReplaceAll(hint, "client -h shows how it is used", "/help shows what can be typed")
+	hint = quoted.ReplaceAllString(hint, "$1")
 	hint = wholeDigits.ReplaceAllString(typedHere.ReplaceAllString(hint, "/$1$2"), "$1")
 	var kept strings.Builder
 	end := ""

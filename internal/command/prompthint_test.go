@@ -28,6 +28,11 @@ func TestPromptAdvice(t *testing.T) {
 			t.Errorf("%q is %q, want %q", hint, got, want)
 		}
 	}
+	// The prompt knows no quotes of a shell.
+	refusedAt := state.Refused{Target: "[::1]:80", Value: digits}
+	if got := promptAdvice("If the two agree: " + refusedAt.Accept()); got != "If the two agree: /trust accept [::1]:80 0123abcd" {
+		t.Errorf("at the prompt an address is accepted by %s", got)
+	}
 	st := state.New(t.TempDir(), "")
 	person := fakePerson("bob", 1)
 	refused := []*fail.Error{

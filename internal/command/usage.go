@@ -99,7 +99,8 @@ Options, which stand before COMMAND (given twice, the last counts):
 
 Every option, a command's too, may also stand in the environment, as
 CHATSECURE_ONLY_CA=FILE, or on a line of DIR/config, as only-ca FILE. The
-command line counts first, then the environment, then the file.
+command line counts first, then the environment, then the file. The name
+of a state directory that was connected before comes before the last two.
 
 Exit status: 0 done, to the level that -wait asked, for all recipients; 1
 another failure; 2 usage; 3 the relay cannot be reached, or was lost; 4 relay,

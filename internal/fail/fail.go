@@ -13,7 +13,9 @@ import (
 	"io/fs"
 	"net"
 	"slices"
+	"strings"
 	"syscall"
+	"unicode"
 
 	"chatsecure/proto"
 )
@@ -205,6 +207,17 @@ func Told(err error) *proto.Error {
 	}
 	told.Message = proto.Clip(told.Message, proto.MaxMessage)
 	return told
+}
+
+// ShellWord makes a path or an address one word of a shell, for a command in a hint.
+func ShellWord(s string) string {
+	special := func(r rune) bool {
+		return !unicode.IsLetter(r) && !unicode.IsDigit(r) && !strings.ContainsRune("/._-+@%:,", r)
+	}
+	if s != "" && !strings.ContainsFunc(s, special) {
+		return s
+	}
+	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
 }
 
 // Text returns the whole text of an error, safe to show.

@@ -20,11 +20,7 @@ func (r *Refused) Error() string { return r.text }
 
 // Accept is the command that accepts what was refused.
 func (r *Refused) Accept() string {
-	target := r.Target
-	if strings.HasPrefix(target, "[") { // a pattern to a shell
-		target = "'" + target + "'"
-	}
-	return "client trust accept " + target + " " + r.Value
+	return "client trust accept " + fail.ShellWord(r.Target) + " " + r.Value
 }
 
 // RelayChanged refuses a relay whose key is not the known one.
