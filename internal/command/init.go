@@ -245,8 +245,12 @@ func (s *setup) card(ctx context.Context, answer string) (string, error) {
 		answer = s.found[n-1]
 	}
 	if !card.IsURI(answer) {
-		var err error
-		if answer, err = filepath.Abs(answer); err != nil {
+		var given path
+		err := given.Set(answer)
+		if err == nil {
+			answer, err = filepath.Abs(string(given))
+		}
+		if err != nil {
 			return "", err
 		}
 	}

@@ -62,7 +62,7 @@ func (o *options) flags() *flag.FlagSet {
 	f.Var(checked[string]{&o.name, nameOrNone}, "name", "")
 	f.Var((*path)(&o.card), "card", "")
 	f.Var((*path)(&o.pinFile), "pin-file", "")
-	f.StringVar(&o.state, "state", "", "")
+	f.Var((*path)(&o.state), "state", "")
 	f.Var((*path)(&o.caBundle), "ca-bundle", "")
 	f.Var((*path)(&o.onlyCA), "only-ca", "")
 	f.Var((*path)(&o.crlDir), "crl", "")

@@ -122,6 +122,47 @@ func TestNearerPlaceCounts(t *testing.T) {
 	}
 }
 
+// TestHomeInPaths: ~ is the home directory wherever a path is given, as in ssh_config, since not every place is read by a
+// shell. Another user's is refused, and so is one that is nowhere.
+func TestHomeInPaths(t *testing.T) {
+	home, dir := t.TempDir(), t.TempDir()
+	t.Setenv("HOME", home)
+	for given, want := range map[string]string{
+		"~": home, "~/pin": filepath.Join(home, "pin"), "pin": filepath.Join(dir, "pin"), "a~b": filepath.Join(dir, "a~b"),
+		"./~": filepath.Join(dir, "~"), "~bob/pin": "", "~\x1b[2J": "",
+	} {
+		for _, place := range []string{"file", "environment", "option"} {
+			args, env := []string{"-state", dir}, map[string]string{}
+			switch place {
+			case "file":
+				writeConfig(t, dir, "pin-file "+given)
+			case "environment":
+				env["CHATSECURE_PIN_FILE"] = given
+			default:
+				args = append(args, "-pin-file="+given)
+			}
+			relative := want != "" && !strings.HasPrefix(given, "~") && place != "file"
+			o, _, err := parseGlobal(args, func(name string) string { return env[name] })
+			if relative {
+				want = given
+			}
+			if want == "" && fail.ExitStatus(err) != 2 || want != "" && (err != nil || o.pinFile != want) {
+				t.Errorf("%q in the %s is %q, %v; want %q", given, place, o.pinFile, err, want)
+			}
+			if err := os.RemoveAll(filepath.Join(dir, "config")); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if o, _, err := parseGlobal([]string{"-state=~/state"}, noEnv); err != nil || o.state != filepath.Join(home, "state") {
+		t.Errorf("the state directory is %s, %v", o.state, err)
+	}
+	t.Setenv("HOME", "")
+	if o, _, err := parseGlobal([]string{"-state", dir, "-pin-file", "~/pin"}, noEnv); fail.ExitStatus(err) != 2 {
+		t.Errorf("without a home: %q, %v", o.pinFile, err)
+	}
+}
+
 // TestInterfaceMayBeGone: a relay on an interface that is not there now holds up only commands that go online.
 func TestInterfaceMayBeGone(t *testing.T) {
 	dir := t.TempDir()

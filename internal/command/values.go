@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -38,7 +40,18 @@ func (c checked[T]) String() string {
 // path is the value of an option that names a file, or a card by its URI.
 type path string
 
-func (p *path) Set(s string) error { *p = path(s); return nil }
+// Set takes ~ for the home directory, as ssh_config does: not every place is read by a shell.
+func (p *path) Set(s string) error {
+	if below, ok := strings.CutPrefix(s, "~"); ok {
+		home := os.Getenv("HOME")
+		if below != "" && below[0] != '/' || !filepath.IsAbs(home) {
+			return errors.New("~ is your own home directory and nothing else; write the whole path, or ./~ for a file called so")
+		}
+		s = filepath.Join(home, below)
+	}
+	*p = path(s)
+	return nil
+}
 
 func (p *path) String() string { return string(*p) }
 
