@@ -315,8 +315,12 @@ func TestAttack26Blocked(t *testing.T) {
 	bob.mu.Unlock()
 	mallory.mustSend("waits to be shown", "bob")
 	mallory.mustSettle(history.StatusDelivered)
-	if _, ok, err := bob.state.Block("mallory"); !ok || err != nil {
-		t.Fatal(ok, err)
+	known, ok := bob.state.KnownPeer("mallory")
+	if !ok {
+		t.Fatal("mallory is not known")
+	}
+	if _, accepted, err := bob.state.Block("mallory", known.Identity); len(accepted) != 1 || err != nil {
+		t.Fatal(accepted, err)
 	}
 	wire.Until(t, "the end of the conversation", func() (ended bool) {
 		bob.Inside().Look(func(s client.Snapshot) { ended = s.Conns[mallory.Conn()].Conversation == nil && s.Waiting == 0 })
@@ -344,7 +348,7 @@ func TestAttack26Blocked(t *testing.T) {
 	if got := bob.texts(); len(got) != 0 {
 		t.Errorf("at the next start bob saw %q", got)
 	}
-	if ok, err := bob.state.Unblock("mallory"); !ok || err != nil {
+	if ok, err := bob.state.Unblock(known.Identity); !ok || err != nil {
 		t.Fatal(ok, err)
 	}
 	if s, reason := mallory.tries("again", "bob"); s == history.StatusFailed {
@@ -352,6 +356,42 @@ func TestAttack26Blocked(t *testing.T) {
 	}
 	bob.awaitText("again")
 	if got := bob.texts(); slices.Contains(got, "more") {
+		t.Errorf("bob saw %q", got)
+	}
+}
+
+// TestAttack24NameOfTheBlocked: a client that accepts new people takes nobody under the name of somebody who is blocked, and
+// a block of whoever uses a friend's name leaves the friend's name to the friend.
+func TestAttack24NameOfTheBlocked(t *testing.T) {
+	town := newTown(t, "bob", "carl", "dora")
+	bob := town.client("bob")
+	friend := [32]byte{5}
+	for _, name := range []string{"carl", "dora"} {
+		if _, err := bob.state.AcceptPeer(name, friend); err != nil {
+			t.Fatal(err)
+		}
+	}
+	carl, dora := town.client("carl"), town.client("dora")
+	for _, who := range []*testClient{carl, dora} {
+		if s, reason := who.tries("as your friend", "bob"); s != history.StatusFailed {
+			t.Errorf("the text of another %s is %s: %s", who.Name(), s, reason)
+		}
+	}
+	if _, _, err := bob.state.Block("carl", carl.Inside().Identity()); err != nil {
+		t.Fatal(err)
+	}
+	if !bob.state.Accepted(friend) {
+		t.Error("the friend is blocked")
+	}
+	if _, _, err := bob.state.Block("dora", friend); err != nil {
+		t.Fatal(err)
+	}
+	for _, who := range []*testClient{carl, dora} {
+		if s, reason := who.tries("now that the name is free", "bob"); s != history.StatusFailed {
+			t.Errorf("after the block the text of another %s is %s: %s", who.Name(), s, reason)
+		}
+	}
+	if got := bob.texts(); len(got) != 0 {
 		t.Errorf("bob saw %q", got)
 	}
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 
 	"chatsecure/internal/fail"
-	"chatsecure/internal/state"
 	"chatsecure/proto"
 )
 
@@ -111,8 +110,8 @@ func (e *engine) block(u *user) {
 		}
 	}
 	u.accepted, u.watching, u.person = false, false, nil
-	u.refusal = state.PeerBlocked(u.shown)
-	e.failUser(u, state.PeerBlocked(u.shown))
+	u.refusal = e.cfg.State.PeerBlocked(u.shown, u.identity)
+	e.failUser(u, e.cfg.State.PeerBlocked(u.shown, u.identity))
 }
 
 // acceptNew accepts a person whose first message has come, if AcceptNew says so.

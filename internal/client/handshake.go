@@ -118,7 +118,7 @@ func (e *engine) sendPhase(pc *peerConn, phase int, body []byte) {
 // belong to before in this session, and a name that looks like an accepted person's. Any goroutine may call it.
 func (cfg *Config) samePerson(name string, person, before *trust.Person) error {
 	if cfg.State.Blocked(person.Identity) {
-		return state.PeerBlocked(name)
+		return cfg.State.PeerBlocked(name, person.Identity)
 	}
 	known, ok := cfg.State.KnownPeer(proto.FoldName(name))
 	if ok && known.Identity != person.Identity {

@@ -212,7 +212,8 @@ func (p *presenter) peer(c *client.PeerChange) {
 	case c.What == whatRefused:
 		text, loud = who+" is refused: "+proto.Visible(c.Reason), true
 		if c.Refused != nil {
-			text += "; if it is the right one, by another way: " + p.out.words(c.Refused.Accept())
+			text += "; if it is the right one, by another way: " + p.out.words(c.Refused.Accept()) +
+				"; if not: " + p.out.words(c.Refused.Block())
 		}
 	case c.What == whatRenewed:
 		text, loud = who+" has a renewed card, of the same person", true

@@ -42,8 +42,9 @@ func TestInitAsks(t *testing.T) {
 	t.Setenv("SOFTHSM2_CONF", "/dev/null")
 	w := town.New(t, town.People("alice"))
 	dir := w.Path("state-init")
+	t.Setenv("HOME", w.Path("lab"))
 	status, said := initAt(t, []string{"-state", dir, "-only-ca", w.Path("lab", "ca-bundle.pem"), "-crl", w.Path("lab", "crl"), "-fetch=false"},
-		"no port", "127.0.0.1:1", "n", w.Addr, "a/b", "alice", w.Path("none"), w.Path("lab", "alice"))
+		"no port", "127.0.0.1:1", "n", w.Addr, "a/b", "alice", w.Path("none"), "~/alice")
 	if status != 0 {
 		t.Fatalf("exit status %d, %s", status, said)
 	}

@@ -87,9 +87,9 @@ func (r *refusals) note(refused *state.Refused) {
 	r.last = append(r.last[max(0, len(r.last)-maxRefusals+1):], *refused)
 }
 
-// whole completes the digits in the arguments of trust accept.
+// whole completes the digits in the arguments of trust accept and trust block.
 func (r *refusals) whole(args []string) ([]string, error) {
-	if len(args) != 3 || args[0] != "accept" {
+	if len(args) != 3 || args[0] != "accept" && args[0] != "block" {
 		return args, nil
 	}
 	digits := state.NormalFingerprint(args[2])

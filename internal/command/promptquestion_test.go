@@ -243,7 +243,9 @@ func TestTrustAtThePrompt(t *testing.T) {
 	first, second := strings.Repeat("a1", 32), "a1a1a1a1"+strings.Repeat("b2", 28)
 	refuse("Bob", first)
 	p.shows("client: notice: [Bob] is refused: another person; if it is the right one, by\n" +
-		"              | another way: /trust accept Bob a1a1a1a1\n> |")
+		"              | another way: /trust accept Bob a1a1a1a1; if not: /trust block\n" +
+		"              | Bob a1a1a1a1\n> |")
+	p.types("trust block BOB a1a1a1a1\rtrust block bob\rtrust unblock bob a1a1a1a1\r")
 	p.types("trust\rtrust accept bob a1a1a1a1\r/trust accept bob a1a1a1\rtrust accept bob a1a1a1a2\r")
 	p.shows(`client: error: nothing that was refused here under "bob" begins with a1a1a1a2:` + "\n" +
 		"             | give all 64 digits\nclient: hint: /help shows what can be typed\n> |")
@@ -253,7 +255,7 @@ func TestTrustAtThePrompt(t *testing.T) {
 	p.types("trust accept bob a1a1a1a1:b2\rtrust accept bob a1a1a1a1\r")
 	p.shows("client: error: more than one of the refused begins with a1a1a1a1: give all 64\n             | digits\nclient: hint: /help shows what can be typed\n> |")
 	p.leaves()
-	want := [][]string{nil, {"accept", "bob", first}, {"accept", "bob", "a1a1a1"}, {"accept", "bob", second}}
+	want := [][]string{{"block", "BOB", first}, {"block", "bob"}, {"unblock", "bob", "a1a1a1a1"}, nil, {"accept", "bob", first}, {"accept", "bob", "a1a1a1"}, {"accept", "bob", second}}
 	if !slices.EqualFunc(trusted, want, slices.Equal) {
 		t.Errorf("trust got %q, want %q", trusted, want)
 	}

@@ -3,6 +3,7 @@ package command
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	"chatsecure/internal/fail"
@@ -39,7 +40,10 @@ func (a *app) trustIn(open func() (*state.State, error), args []string) error {
 		}
 		return err
 	}
-	said, err := changeTrust(open, args)
+	said, next, err := changeTrust(open, args)
+	if err == nil && next != "" {
+		said += "; " + a.out.words(next)
+	}
 	if err == nil {
 		a.out.notice("%s", said)
 	}
@@ -48,19 +52,20 @@ func (a *app) trustIn(open func() (*state.State, error), args []string) error {
 
 // trustVerbs has the words that follow each verb.
 var trustVerbs = map[string]string{
-	"accept": "NAME IDENTITY, or HOST:PORT FINGERPRINT", "forget": "NAME, or HOST:PORT", "block": "NAME", "unblock": "NAME",
+	"accept": "NAME IDENTITY, or HOST:PORT FINGERPRINT", "forget": "NAME, or HOST:PORT",
+	"block": "NAME, or NAME IDENTITY", "unblock": "NAME, or NAME IDENTITY",
 }
 
 // changeTrust accepts, forgets, blocks or unblocks a relay or person. It returns a sentence about
-// that.
-func changeTrust(open func() (*state.State, error), args []string) (said string, err error) {
+// that, and advice where something else may have been meant.
+func changeTrust(open func() (*state.State, error), args []string) (said, next string, err error) {
 	verb := args[0]
 	needs := trustVerbs[verb]
 	switch {
 	case needs == "":
-		return "", usageError("trust takes accept, forget, block or unblock, not %q", verb)
-	case len(args) != 2 && (verb != "accept" || len(args) != 3):
-		return "", usageError("trust %s needs %s", verb, needs)
+		return "", "", usageError("trust takes accept, forget, block or unblock, not %q", verb)
+	case len(args) != 2 && (verb == "forget" || len(args) != 3):
+		return "", "", usageError("trust %s needs %s", verb, needs)
 	}
 	target, relay := args[1], strings.Contains(args[1], ":") // no name has a colon
 	if relay {
@@ -77,28 +82,37 @@ func changeTrust(open func() (*state.State, error), args []string) (said string,
 	}
 	switch {
 	case err != nil && relay:
-		return "", usageError("a relay's address is %v, not %q", err, args[1])
+		return "", "", usageError("a relay's address is %v, not %q", err, args[1])
 	case err != nil:
-		return "", usageError("%q is neither a name nor HOST:PORT: %v", args[1], err)
-	case relay && needs == "NAME":
-		return "", usageError("trust %s needs %s, not an address", verb, needs)
+		return "", "", usageError("%q is neither a name nor HOST:PORT: %v", args[1], err)
+	case relay && verb != "accept" && verb != "forget":
+		return "", "", usageError("trust %s needs %s, not an address", verb, needs)
 	}
 	value := state.NormalFingerprint(strings.Join(args[2:], ""))
-	if value != "" && !proto.IsHex(value, 32) {
-		return "", usageError("an identity or fingerprint has 64 hex digits, with or without colons, not %q", args[2])
+	whole := value
+	if verb == "unblock" && shortest <= len(value) && len(value) < 64 { // it is one of the blocked
+		whole += strings.Repeat("0", 64-len(value))
+	}
+	if value != "" && !proto.IsHex(whole, 32) {
+		return "", "", usageError("an identity or fingerprint has 64 hex digits, with or without colons, not %q", args[2])
 	}
 	st, err := open()
 	switch {
 	case err != nil:
-		return "", err
-	case verb != "accept":
-		return restrict(st, verb, target, relay)
+	case verb == "block":
+		return block(st, target, value)
+	case verb == "unblock":
+		said, err = unblock(st, target, value)
+	case verb == "forget":
+		return forget(st, target, relay)
 	case value == "":
-		return "", whatToAccept(st, target, relay)
+		err = whatToAccept(st, target, relay)
 	case relay:
-		return acceptRelay(st, target, value)
+		said, err = acceptRelay(st, target, value)
+	default:
+		said, err = acceptPeer(st, target, value)
 	}
-	return acceptPeer(st, target, value)
+	return said, "", err
 }
 
 // acceptRelay accepts a key that somebody has compared. It need not have been seen here.
@@ -129,42 +143,96 @@ func whatToAccept(st *state.State, target string, relay bool) error {
 	if relay {
 		value, hint = "fingerprint", "ask the relay's operator, by another way, what relay -fingerprint prints there"
 	}
-	known := "nothing is known yet"
+	const nothing = "nothing is known yet"
+	known := nothing
 	for _, o := range trustObjects(head{}, st) {
-		if proto.SameName(o.Name, target) && !o.Blocked {
+		if known == nothing && proto.SameName(o.Name, target) {
 			known = "known is " + strings.TrimSpace(o.text())
 		}
 	}
 	return &fail.Error{Code: proto.Usage, Message: fmt.Sprintf("trust accept %s needs the whole %s after it; %s", target, value, known), Hint: hint}
 }
 
-// restrict forgets, blocks or unblocks.
-func restrict(st *state.State, verb, target string, relay bool) (said string, err error) {
-	ok := false
-	said, unknown := "is forgotten: the next meeting counts as the first", "nothing is known of "
-	switch {
-	case verb == "block":
-		var who *state.KnownPeer
-		if who, ok, err = st.Block(target); ok {
-			said = "is blocked under every name: " + who.Shown()
-		}
-	case verb == "unblock":
-		ok, err = st.Unblock(target)
-		said, unknown = "is not blocked any more: the next meeting counts as the first", "nobody is blocked who used the name "
-	case relay:
-		ok, err = st.ForgetRelay(target)
-	default:
-		ok, err = st.ForgetPeer(target)
+// notFound is the error about a name or address that means nothing here.
+func notFound(unknown, target string) error {
+	return &fail.Error{
+		Code: proto.Internal, Message: unknown + proto.Visible(target), Hint: "client trust shows the known relays and people",
 	}
-	if err == nil && !ok {
-		err = &fail.Error{
-			Code: proto.Internal, Message: unknown + proto.Visible(target), Hint: "client trust shows the known relays and people",
-		}
-	}
-	return proto.Visible(target) + " " + said, err
 }
 
-// showTrust writes the known relays, then the known people, then the blocked ones.
+// block blocks an identity, or else the one that a name is known for: maybe not the one who uses it.
+func block(st *state.State, name, identity string) (said, next string, err error) {
+	known, ok := st.KnownPeer(proto.FoldName(name))
+	shown := proto.Visible(name)
+	switch {
+	case identity == "" && !ok:
+		return "", "", notFound("nothing is known of ", name)
+	case identity == "":
+		identity = proto.FormatHash(known.Identity)
+		next = "it is for this person only; for another who uses the name: client trust block " + shown + " IDENTITY"
+	}
+	who, accepted, err := st.Block(name, proto.MustHash(identity))
+	if err != nil {
+		return "", "", err
+	}
+	said = shown + " is blocked under every name: " + who.Shown()
+	if ok && known.Identity != who.Identity {
+		said = "blocked under every name is " + who.Shown() + "; " + shown + " stays " + known.Shown()
+	}
+	if len(accepted) > 0 {
+		said += ", who was accepted as " + strings.Join(accepted, ", ")
+	}
+	return said, next, nil
+}
+
+// unblock takes the block of an identity back, or else the only block of a name.
+func unblock(st *state.State, name, identity string) (said string, err error) {
+	blocked := st.BlockedAs(name)
+	if identity != "" {
+		blocked = slices.DeleteFunc(st.BlockedPeers(), func(k state.KnownPeer) bool { return !strings.HasPrefix(proto.FormatHash(k.Identity), identity) })
+	}
+	switch len(blocked) {
+	case 0:
+		if identity != "" {
+			return "", notFound("nobody is blocked whose identity is ", identity)
+		}
+		return "", notFound("nobody is blocked who used the name ", name)
+	case 1:
+		_, err := st.Unblock(blocked[0].Identity)
+		return proto.Visible(name) + " is not blocked any more, and not accepted: " + blocked[0].Shown(), err
+	}
+	e := &fail.Error{Code: proto.Usage, Message: fmt.Sprintf("%d people are blocked who used the name %s", len(blocked), proto.Visible(name))}
+	for i, k := range blocked {
+		command := state.Refused{Target: name, Value: proto.FormatHash(k.Identity)}
+		e.Message += [...]string{": ", "; "}[min(i, 1)] + k.Shown()
+		e.Hint += [...]string{"", ", or "}[min(i, 1)] + command.Unblock()
+	}
+	return "", e
+}
+
+// forget makes a name or a relay unknown. A block stays.
+func forget(st *state.State, target string, relay bool) (said, next string, err error) {
+	blocked := st.BlockedAs(target)
+	change := st.ForgetPeer
+	if relay {
+		change = st.ForgetRelay
+	}
+	ok, err := change(target)
+	switch {
+	case err != nil:
+		return "", "", err
+	case !ok:
+		return "", "", notFound("nothing is known of ", target)
+	}
+	said = proto.Visible(target) + " is forgotten: the next meeting counts as the first"
+	for _, k := range blocked {
+		said += "; " + k.Shown() + " stays blocked"
+		next = (&state.Refused{Target: k.Name, Value: proto.FormatHash(k.Identity)}).Unblock() + " takes that back"
+	}
+	return said, next, nil
+}
+
+// showTrust writes the known relays, then the known people, then those whose block is left.
 func showTrust(out *display, state *state.State) {
 	for _, o := range trustObjects(out.head("trust"), state) {
 		out.show(o)
@@ -177,11 +245,19 @@ func trustObjects(h head, state *state.State) (objects []trustObject) {
 			head: h, Kind: "relay", Name: r.Addr, Fingerprint: r.Fingerprint, Accepted: true, First: jsonTime{r.First},
 		})
 	}
-	people := state.KnownPeers()
-	for i, p := range append(people, state.BlockedPeers()...) {
+	type line struct {
+		name     string
+		identity [32]byte
+	}
+	shown := make(map[line]bool) // the name of a block is mostly known as well
+	for _, p := range append(state.KnownPeers(), state.BlockedPeers()...) {
+		if shown[line{p.Name, p.Identity}] {
+			continue
+		}
+		shown[line{p.Name, p.Identity}] = true
 		objects = append(objects, trustObject{
 			head: h, Kind: "peer", Name: p.Name, Identity: proto.FormatHash(p.Identity), CommonName: p.CommonName,
-			Accepted: p.Accepted, Blocked: i >= len(people), First: jsonTime{p.First},
+			Accepted: p.Accepted, Blocked: p.Blocked, First: jsonTime{p.First},
 		})
 	}
 	return objects

@@ -22,7 +22,7 @@ func TestTrustQuotes(t *testing.T) {
 	sys, stdout, _ := fakeSystem("")
 	a := &app{System: sys, out: newDisplay(sys, options{})}
 	showTrust(a.out, st)
-	said, err := changeTrust(func() (*state.State, error) { return st, nil }, []string{"accept", "BOB", strings.Repeat("02", 32)})
+	said, _, err := changeTrust(func() (*state.State, error) { return st, nil }, []string{"accept", "BOB", strings.Repeat("02", 32)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -41,7 +41,7 @@ func TestTrustChanges(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	one, two := strings.Repeat("01", 32), strings.Repeat("02", 32)
+	one, two, three := strings.Repeat("01", 32), strings.Repeat("02", 32), strings.Repeat("03", 32)
 	// A relay on an interface that was unplugged, or in a spelling of an earlier program, is forgotten as it is listed.
 	if err := st.SetKnownRelay("[fe80::1%gone]:80", one); err != nil {
 		t.Fatal(err)
@@ -60,12 +60,29 @@ func TestTrustChanges(t *testing.T) {
 		{"accept bob " + one + "01", 2, "64 hex digits", "peer bob  seen  " + one},
 		{"accept bob " + one, 0, `accepted with the identity ` + one + `: "BOB"`, "peer bob  accepted  " + one + `  "BOB"`},
 		{"accept Bob " + two, 0, `is no longer "BOB" (identity ` + one[:16] + ")", "peer bob  accepted  " + two + "  not met yet"},
-		{"block bob", 0, "bob is blocked under every name: identity " + two[:16], "peer bob  blocked  " + two},
-		{"block bob", 1, "nothing is known of bob", "peer bob  blocked  " + two},
-		{"accept carol " + two, 4, "blocked", "peer bob  blocked  " + two},
+		{"block bob", 0, "bob is blocked under every name: identity " + two[:16] + ", who was accepted as bob; it is for this person only; " +
+			"for another who uses the name: client trust block bob IDENTITY", "peer bob  blocked  " + two},
+		{"block bob", 0, "bob is blocked under every name: identity " + two[:16] + "; it is", "peer bob  blocked  " + two},
+		{"accept bob", 2, "known is peer bob  blocked  " + two, "peer bob  blocked  " + two},
+		{"block nobody", 1, "nothing is known of nobody; client trust shows", ""},
+		{"accept carol " + two, 4, "is blocked here, under the name bob; client trust unblock bob " + two, "peer bob  blocked  " + two},
 		{"accept bob " + one, 0, one, "peer bob  accepted  " + one + "  not met yet"},
-		{"unblock bob", 0, "bob is not blocked any more", "peer bob  accepted  " + one},
+		// Another uses bob's name: he stays, and the other one is blocked.
+		{"block Bob " + three, 0, "blocked under every name is identity " + three[:16] + "; Bob stays identity " + one[:16],
+			"peer bob  accepted  " + one + "  not met yet"},
+		{"unblock bob", 2, "2 people are blocked who used the name bob: identity " + two[:16] + "; identity " + three[:16] +
+			"; client trust unblock bob " + two + ", or client trust unblock bob " + three, "peer bob  blocked  " + three},
+		{"unblock bob " + two[:7], 2, "64 hex digits", "peer bob  blocked  " + two},
+		{"unblock bob " + one, 1, "nobody is blocked whose identity is " + one, "peer bob  blocked  " + two},
+		{"forget bob", 0, "identity " + three[:16] + " stays blocked; client trust unblock bob " + three + " takes that back",
+			"peer bob  blocked  " + two},
+		{"unblock frank " + two[:8], 0, "not blocked any more, and not accepted: identity " + two[:16], "peer bob  blocked  " + three},
+		{"unblock bob", 0, "bob is not blocked any more", ""},
 		{"unblock bob", 1, "nobody is blocked who used the name bob", ""},
+		{"block dan " + three, 0, "dan is blocked under every name: identity " + three[:16], "peer dan  blocked  " + three + "  not met yet"},
+		{"unblock dan", 0, "dan is not blocked", "peer dan  seen  " + three},
+		{"accept dan " + two, 0, "is no longer identity " + three[:16], "peer dan  accepted  " + two},
+		{"accept bob " + one, 0, "accepted", ""},
 		{"block localhost:80", 2, "not an address", ""},
 		{"accept LOCALHOST:080 " + one, 0, "localhost:80 is known by the fingerprint " + one, "relay localhost:80  " + one},
 		{"accept localhost:80", 2, "known is relay localhost:80  " + one, ""},
@@ -85,9 +102,9 @@ func TestTrustChanges(t *testing.T) {
 		{"forget", 2, "needs NAME, or HOST:PORT", ""},
 		{"accept bob 1 2", 2, "needs NAME IDENTITY", ""},
 	} {
-		said, err := changeTrust(func() (*state.State, error) { return st, nil }, strings.Fields(c.line))
-		if err != nil {
-			said = fail.AsError(err).Message
+		said, next, err := changeTrust(func() (*state.State, error) { return st, nil }, strings.Fields(c.line))
+		if said += "; " + next; err != nil {
+			said = fail.AsError(err).Message + "; " + fail.AsError(err).Advice()
 		}
 		if fail.ExitStatus(err) != c.status || !strings.Contains(said, c.says) {
 			t.Errorf("trust %s: exit status %d, %q; want %d, %q", c.line, fail.ExitStatus(err), said, c.status, c.says)

@@ -48,7 +48,7 @@ Commands:
         the tokens, certificates and keys in the reader
   crl [refresh]
         the revocation lists at hand; fetch your own anew
-  trust [accept NAME IDENTITY | forget|block|unblock NAME]
+  trust [accept NAME IDENTITY | block|unblock NAME [IDENTITY] | forget NAME]
         the relays and people that are known; a relay is HOST:PORT FINGERPRINT
   logout
         erase the key that -keep has stored
@@ -183,12 +183,15 @@ The revocation lists at hand; fetch your own anew.
 refresh fetches the lists about your own certificate at once, and other
 people's when you next meet them.
 `},
-	{"trust", plain(runTrust), `usage: client [options] trust [accept NAME IDENTITY | forget|block|unblock NAME]
+	{"trust", plain(runTrust), `usage: client [options] trust [accept NAME IDENTITY | block|unblock NAME [IDENTITY] | forget NAME]
 
 The relays and people that are known; a relay is HOST:PORT FINGERPRINT.
 
 accept takes a whole identity, which you have compared by another way; the
-person need not have been met. block is for the person, under every name.
+person need not have been met. block is for one identity, under every name:
+the one that NAME is known for, unless another is given, as that of somebody
+who uses the name of a friend. Nobody else gets a name of the blocked without
+accept, until forget.
 `},
 	{"logout", plain(runLogout), `usage: client [options] logout
 

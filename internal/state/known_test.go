@@ -163,8 +163,8 @@ func TestKnownPeerIsSeenThenAccepted(t *testing.T) {
 	}
 }
 
-// TestBlockedByIdentity: a block is for the identity, whatever name it uses. It holds for other
-// clients on the directory at once, and leaves the name to others.
+// TestBlockedByIdentity: a block is for the identity, whatever name it uses, and for nobody else. It holds for other clients
+// on the directory at once.
 func TestBlockedByIdentity(t *testing.T) {
 	s := mustState(t)
 	other, err := Open(s.Dir(), "alice")
@@ -172,7 +172,7 @@ func TestBlockedByIdentity(t *testing.T) {
 		t.Fatal(err)
 	}
 	eve, asZoe, bob := KnownBob(), KnownBob(), KnownBob()
-	eve.Name, asZoe.Name, bob.Identity = "eve", "zoe", [32]byte{3}
+	eve.Name, asZoe.Name, asZoe.Accepted, bob.Identity = "eve", "zoe", false, [32]byte{3}
 	for _, k := range []KnownPeer{eve, asZoe, bob} {
 		if err := s.SetKnownPeer(k); err != nil {
 			t.Fatal(err)
@@ -181,41 +181,92 @@ func TestBlockedByIdentity(t *testing.T) {
 	if other.Blocked(eve.Identity) || !other.Accepted(eve.Identity) {
 		t.Error("eve is blocked from the start")
 	}
-	if who, ok, err := s.Block("EVE"); err != nil || !ok || who.Identity != eve.Identity {
-		t.Errorf("blocked is %+v %v %v", who, ok, err)
+	for range 2 { // the second changes nothing
+		who, accepted, err := s.Block("EVE", eve.Identity)
+		if err != nil || who.Identity != eve.Identity || who.CommonName != eve.CommonName || !who.Blocked {
+			t.Errorf("blocked is %+v %v", who, err)
+		}
+		if strings.Join(accepted, " ") != "eve" && other.Accepted(eve.Identity) {
+			t.Errorf("accepted was %q", accepted)
+		}
 	}
 	if !other.Blocked(eve.Identity) || other.Blocked(bob.Identity) || other.Accepted(eve.Identity) || !other.Accepted(bob.Identity) {
 		t.Error("another client does not see the block, or sees too much")
 	}
-	for _, name := range []string{"eve", "zoe"} {
-		if k, ok := other.KnownPeer(name); ok {
-			t.Errorf("the blocked person is still known as %s: %+v", name, k)
-		}
-	}
-	if known, blocked := other.KnownPeers(), other.BlockedPeers(); len(known) != 1 || len(blocked) != 1 || blocked[0].Name != "eve" {
-		t.Errorf("known are %+v, blocked are %+v", known, blocked)
+	if blocked := other.BlockedPeers(); len(blocked) != 1 || blocked[0].Name != "eve" || len(other.KnownPeers()) != 3 {
+		t.Errorf("blocked are %+v, known are %+v", blocked, other.KnownPeers())
 	}
 	if err := other.SetKnownPeer(asZoe); fail.ExitStatus(err) != 4 {
 		t.Errorf("the blocked person was met again: %v", err)
 	}
-	if _, err := other.AcceptPeer("nobody", eve.Identity); fail.ExitStatus(err) != 4 {
-		t.Errorf("the blocked person was accepted: %v", err)
+	if _, err := other.AcceptPeer("nobody", eve.Identity); fail.ExitStatus(err) != 4 ||
+		!strings.Contains(fail.AsError(err).Advice(), "client trust unblock eve "+proto.FormatHash(eve.Identity)) {
+		t.Errorf("the blocked person was accepted, or the way back is not said: %v", err)
 	}
-	eve.Identity = [32]byte{9}
-	if err := s.SetKnownPeer(eve); err != nil {
-		t.Errorf("another person cannot have the name: %v", err)
-	}
-	if _, ok, err := s.Block("stranger"); ok || err != nil {
-		t.Errorf("a name that is not known was blocked: %v %v", ok, err)
-	}
-	if ok, err := other.Unblock("Eve"); !ok || err != nil {
+	if ok, err := other.Unblock(eve.Identity); !ok || err != nil {
 		t.Errorf("unblock: %v %v", ok, err)
 	}
-	if k, ok := s.KnownPeer("eve"); s.Blocked(asZoe.Identity) || !ok || k.Identity != eve.Identity {
-		t.Error("after unblock the block stands, or the name's new owner is gone")
+	if k, ok := s.KnownPeer("eve"); s.Blocked(eve.Identity) || !ok || k.Accepted || k.Blocked {
+		t.Errorf("after unblock eve is %+v", k)
 	}
-	if ok, err := s.Unblock("eve"); ok || err != nil {
+	if ok, err := s.Unblock(eve.Identity); ok || err != nil {
 		t.Errorf("unblock again: %v %v", ok, err)
+	}
+}
+
+// TestNamesOfTheBlockedAreKept: nobody has a name of a blocked person without being accepted, until the name is forgotten.
+func TestNamesOfTheBlockedAreKept(t *testing.T) {
+	s := mustState(t)
+	friend, asZoe, intruder := KnownBob(), KnownBob(), KnownBob()
+	friend.Name, asZoe.Name, intruder.Name, intruder.Identity = "carl", "zoe", "carl", [32]byte{9}
+	for _, k := range []KnownPeer{friend, asZoe} {
+		if err := s.SetKnownPeer(k); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// The intruder is blocked, and not the friend whose name is used.
+	if who, accepted, err := s.Block("carl", intruder.Identity); err != nil || who.Identity != intruder.Identity || accepted != nil {
+		t.Fatalf("blocked is %+v, accepted was %q: %v", who, accepted, err)
+	}
+	if k, _ := s.KnownPeer("carl"); k.Identity != friend.Identity || !k.Accepted || s.Blocked(friend.Identity) {
+		t.Errorf("carl is %+v", k)
+	}
+	if blocked := s.BlockedAs("CARL"); len(blocked) != 1 || blocked[0].Identity != intruder.Identity {
+		t.Errorf("blocked as carl are %+v", blocked)
+	}
+	// The friend is blocked too: neither name is free.
+	if _, accepted, err := s.Block("carl", friend.Identity); err != nil || len(accepted) != 2 {
+		t.Fatal(accepted, err)
+	}
+	if blocked := s.BlockedAs("carl"); len(blocked) != 2 {
+		t.Errorf("blocked as carl are %+v", blocked)
+	}
+	newcomer := KnownBob()
+	newcomer.Identity = [32]byte{7}
+	for _, newcomer.Name = range []string{"carl", "zoe"} {
+		err := s.SetKnownPeer(newcomer)
+		if fail.ExitStatus(err) != 4 || !strings.Contains(err.Error(), "is another person than before") || !strings.Contains(err.Error(), "is blocked") {
+			t.Errorf("a newcomer is %s: %v", newcomer.Name, err)
+		}
+	}
+	// So is the name of somebody who was never met.
+	if _, _, err := s.Block("dan", [32]byte{8}); err != nil {
+		t.Fatal(err)
+	}
+	if newcomer.Name = "dan"; fail.ExitStatus(s.SetKnownPeer(newcomer)) != 4 {
+		t.Error("a newcomer is dan")
+	}
+	if _, err := s.AcceptPeer("dan", newcomer.Identity); err != nil {
+		t.Errorf("a newcomer cannot be accepted as dan: %v", err)
+	}
+	if ok, err := s.ForgetPeer("zoe"); !ok || err != nil {
+		t.Fatal(ok, err)
+	}
+	if newcomer.Name = "zoe"; s.SetKnownPeer(newcomer) != nil || !s.Blocked(friend.Identity) {
+		t.Error("a name that is forgotten is not free, or the block went with it")
+	}
+	if again, err := OpenReadOnly(s.Dir()); err != nil || len(again.BlockedPeers()) != 3 {
+		t.Errorf("read again: %v", err)
 	}
 }
 
@@ -237,6 +288,7 @@ func TestSeenPeersAreBounded(t *testing.T) {
 	eve.Name, eve.Identity, eve.Accepted = "eve", [32]byte{3}, false
 	blocked := newPeerLine(&eve)
 	blocked.Blocked = true
+	text.Write(append(proto.MustMarshal(newPeerLine(&eve)), '\n')) // the name that is kept
 	text.Write(append(proto.MustMarshal(blocked), '\n'))
 	stranger := func(i int) KnownPeer {
 		first := bob.First.Add(time.Duration(i) * time.Second)
@@ -261,7 +313,10 @@ func TestSeenPeersAreBounded(t *testing.T) {
 	if !s.Blocked(eve.Identity) {
 		t.Error("strangers pushed a block out")
 	}
-	if n := len(s.KnownPeers()); n != maxSeen+1 {
+	if k, ok := s.KnownPeer("eve"); !ok || !k.Blocked {
+		t.Error("strangers pushed the name of a blocked person out")
+	}
+	if n := len(s.KnownPeers()); n != maxSeen+2 {
 		t.Errorf("%d people are known", n)
 	}
 	for i, want := range map[int]bool{0: false, 2: false, 3: true, maxSeen + 2: true} {

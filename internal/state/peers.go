@@ -1,6 +1,7 @@
 package state
 
 import (
+	"cmp"
 	"errors"
 	"slices"
 	"strings"
@@ -16,6 +17,7 @@ type KnownPeer struct {
 	Name       string // folded
 	Identity   [32]byte
 	Accepted   bool // somebody said yes; false: a message has come from them, no more
+	Blocked    bool // under every name
 	CommonName string
 	Leaf       [32]byte // SHA-256 of the certificate last seen; zeros before the first
 	First      time.Time
@@ -40,7 +42,8 @@ func newPeerLine(k *KnownPeer) PeerLine {
 	}
 }
 
-// key is the name, or for a blocked person the identity: the name is then free for others.
+// key is the name, or for a block the identity. The names of a blocked person have lines of their
+// own, so that nobody else has them without being accepted.
 func (l PeerLine) key() string {
 	if l.Blocked {
 		return blockedKey(l.Identity)
@@ -64,7 +67,7 @@ func (l PeerLine) check() error {
 
 func (l PeerLine) peer() *KnownPeer {
 	return &KnownPeer{
-		Name: l.Name, Identity: proto.MustHash(l.Identity), Accepted: l.Accepted, CommonName: l.CommonName,
+		Name: l.Name, Identity: proto.MustHash(l.Identity), Accepted: l.Accepted, Blocked: l.Blocked, CommonName: l.CommonName,
 		Leaf: proto.MustHash(l.Leaf), First: parseKnownTime(l.First),
 	}
 }
@@ -75,31 +78,71 @@ func (s *State) KnownPeer(folded string) (*KnownPeer, bool) {
 	if !ok {
 		return nil, false
 	}
-	return l.peer(), true
+	return s.named(l), true
 }
 
-// PeerBlocked refuses a blocked person.
-func PeerBlocked(name string) *fail.Error {
-	return &fail.Error{
+// named returns the person of a name.
+func (s *State) named(l PeerLine) *KnownPeer {
+	k := l.peer()
+	k.Blocked = !k.Accepted && s.Blocked(k.Identity)
+	return k
+}
+
+// PeerBlocked refuses a blocked person, who may use another name than the one of the block.
+func (s *State) PeerBlocked(name string, identity [32]byte) *fail.Error {
+	l, _ := s.peers.get(blockedKey(proto.FormatHash(identity)))
+	under := cmp.Or(l.Name, proto.FoldName(name))
+	back := Refused{Target: under, Value: proto.FormatHash(identity)}
+	e := &fail.Error{
 		Code: proto.NotAccepted, Message: "the person who uses the name " + proto.Visible(name) + " is blocked here",
-		Hint: "client trust shows the blocked people; client trust unblock NAME takes a block back",
+		Hint: back.Unblock() + " takes the block back",
 	}
+	if !proto.SameName(under, name) {
+		e.Message += ", under the name " + proto.Visible(under)
+	}
+	return e
 }
 
-// KnownPeers returns all known people who are not blocked, sorted by name.
-func (s *State) KnownPeers() []KnownPeer { return s.peersThat(false) }
+// KnownPeers returns all people who are known by a name, sorted by it.
+func (s *State) KnownPeers() []KnownPeer {
+	return s.peersThat(func(l PeerLine) bool { return !l.Blocked })
+}
 
 // BlockedPeers returns all blocked people, sorted by identity.
-func (s *State) BlockedPeers() []KnownPeer { return s.peersThat(true) }
+func (s *State) BlockedPeers() []KnownPeer {
+	return s.peersThat(func(l PeerLine) bool { return l.Blocked })
+}
 
-func (s *State) peersThat(blocked bool) []KnownPeer {
+// BlockedAs returns the blocked people who are known by a name, sorted by identity.
+func (s *State) BlockedAs(name string) []KnownPeer {
+	folded := proto.FoldName(name)
+	named, _ := s.peers.get(folded)
+	return s.peersThat(func(l PeerLine) bool { return l.Blocked && (l.Name == folded || l.Identity == named.Identity) })
+}
+
+func (s *State) peersThat(are func(PeerLine) bool) []KnownPeer {
 	var out []KnownPeer
-	for _, l := range s.peers.all() {
-		if l.Blocked == blocked {
-			out = append(out, *l.peer())
+	lines := s.peers.all()
+	blocked := blockedIn(lines)
+	for _, l := range lines {
+		if are(l) {
+			k := l.peer()
+			k.Blocked = blocked[l.Identity]
+			out = append(out, *k)
 		}
 	}
 	return out
+}
+
+// blockedIn has the blocked identities.
+func blockedIn(lines []PeerLine) map[string]bool {
+	blocked := map[string]bool{}
+	for _, l := range lines {
+		if l.Blocked {
+			blocked[l.Identity] = true
+		}
+	}
+	return blocked
 }
 
 // PeersRead counts the readings of the file: as long as the number stays, nobody was accepted or
@@ -150,34 +193,41 @@ func (s *State) Alike(name string, p *trust.Person) (alike []KnownPeer) {
 	return alike
 }
 
-// Block blocks the person who is known by a name: that identity under every name. The name is
-// unknown then. It returns the person, or false if the name is unknown.
-func (s *State) Block(name string) (blocked *KnownPeer, ok bool, err error) {
-	folded := proto.FoldName(name)
+// Block blocks an identity under every name. It stays the one of its names, and of this one if
+// nobody has that, but is accepted no more. Block returns the person, and the names that they were
+// accepted under.
+func (s *State) Block(name string, identity [32]byte) (who *KnownPeer, accepted []string, err error) {
+	line := newPeerLine(&KnownPeer{Name: name, Identity: identity, First: time.Now()})
 	err = s.changePeers(func(lines []PeerLine) ([]PeerLine, bool) {
-		i := slices.IndexFunc(lines, func(l PeerLine) bool { return l.key() == folded })
-		if i < 0 {
-			return nil, false
+		lines = slices.Clone(lines)
+		taken, blocked := false, false
+		for i, l := range lines {
+			taken = taken || l.key() == line.Name
+			if l.Identity != line.Identity {
+				continue
+			}
+			if l.Accepted {
+				accepted = append(accepted, l.Name)
+			}
+			if lines[i].Accepted = false; l.CommonName != "" {
+				line.CommonName, line.Leaf, line.First = l.CommonName, l.Leaf, l.First
+			}
+			blocked = blocked || l.Blocked
 		}
-		line := lines[i]
-		line.Accepted, line.Blocked = false, true
-		blocked, ok = line.peer(), true
-		others := slices.DeleteFunc(slices.Clone(lines), func(l PeerLine) bool { return l.Identity == line.Identity })
-		return append(others, line), true
+		if !taken {
+			lines = append(lines, line)
+		}
+		if line.Blocked = true; !blocked {
+			lines = append(lines, line)
+		}
+		return lines, true
 	})
-	return blocked, ok, err
+	return line.peer(), accepted, err
 }
 
-// Unblock takes the blocks of a name back. Those people are unknown then. It returns false if
-// there is none.
-func (s *State) Unblock(name string) (ok bool, err error) {
-	folded := proto.FoldName(name)
-	err = s.changePeers(func(lines []PeerLine) ([]PeerLine, bool) {
-		left := slices.DeleteFunc(slices.Clone(lines), func(l PeerLine) bool { return l.Blocked && l.Name == folded })
-		ok = len(left) < len(lines)
-		return left, ok
-	})
-	return ok, err
+// Unblock takes the block of an identity back. It returns false if there is none.
+func (s *State) Unblock(identity [32]byte) (bool, error) {
+	return forget(s, &s.peers, blockedKey(proto.FormatHash(identity)))
 }
 
 // SetKnownPeer remembers the person behind a name, who must have been verified.
@@ -188,12 +238,12 @@ func (s *State) SetKnownPeer(k KnownPeer) error {
 	err := s.updatePeer(k.Name, func(l *PeerLine, known bool) bool {
 		next := newPeerLine(&k)
 		if s.Blocked(k.Identity) { // maybe since the caller looked, by another client
-			changed = PeerBlocked(k.Name)
+			changed = s.PeerBlocked(k.Name, k.Identity)
 			return false
 		}
 		if known {
 			if l.Identity != next.Identity {
-				changed = peerChanged(k.Name, l.peer(), &k)
+				changed = peerChanged(k.Name, s.named(*l), &k)
 				return false
 			}
 			next.First, next.Accepted = l.First, l.Accepted || next.Accepted
@@ -215,11 +265,12 @@ const (
 )
 
 // forgetSeen forgets the names that were never accepted and first seen longest ago, until
-// maxSeenNames of each person and maxSeen in all are left.
+// maxSeenNames of each person and maxSeen in all are left. The names of blocked people stay.
 func forgetSeen(lines []PeerLine) []PeerLine {
+	blocked := blockedIn(lines)
 	var seen []PeerLine
 	for _, l := range lines {
-		if !l.Accepted && !l.Blocked {
+		if !l.Accepted && !blocked[l.Identity] {
 			seen = append(seen, l)
 		}
 	}
@@ -228,12 +279,12 @@ func forgetSeen(lines []PeerLine) []PeerLine {
 	names, kept, gone := map[string]int{}, 0, map[string]bool{}
 	for _, l := range seen {
 		if names[l.Identity]++; names[l.Identity] > maxSeenNames || kept == maxSeen {
-			gone[l.Name] = true
+			gone[l.key()] = true
 		} else {
 			kept++
 		}
 	}
-	return slices.DeleteFunc(slices.Clone(lines), func(l PeerLine) bool { return !l.Accepted && !l.Blocked && gone[l.Name] })
+	return slices.DeleteFunc(slices.Clone(lines), func(l PeerLine) bool { return gone[l.key()] })
 }
 
 // AcceptPeer accepts an identity under a name, in place of any other: somebody has compared it.
@@ -242,7 +293,7 @@ func (s *State) AcceptPeer(name string, identity [32]byte) (before *KnownPeer, e
 	var refused error
 	err = s.updatePeer(name, func(l *PeerLine, known bool) bool {
 		if s.Blocked(identity) {
-			refused = PeerBlocked(name)
+			refused = s.PeerBlocked(name, identity)
 			return false
 		}
 		if known {

@@ -23,6 +23,12 @@ func (r *Refused) Accept() string {
 	return "client trust accept " + fail.ShellWord(r.Target) + " " + r.Value
 }
 
+// Block is the command that blocks the person who was refused, and not the one whose name it is.
+func (r *Refused) Block() string { return "client trust block " + r.Target + " " + r.Value }
+
+// Unblock is the command that takes the block of a person back.
+func (r *Refused) Unblock() string { return "client trust unblock " + r.Target + " " + r.Value }
+
 // RelayChanged refuses a relay whose key is not the known one.
 func (s *State) RelayChanged(addr, known, now string) *fail.Error {
 	refused := &Refused{addr, now, fmt.Sprintf("the relay at %s does not have the key that is known for it: known is %s, it shows %s%s",
@@ -76,15 +82,19 @@ func PeerChanged(name string, known *KnownPeer, p *trust.Person) *fail.Error {
 }
 
 func peerChanged(name string, known, now *KnownPeer) *fail.Error {
-	refused := &Refused{name, proto.FormatHash(now.Identity), fmt.Sprintf("%s is another person than before: known is %s, now it is %s",
-		proto.Visible(name), known.Shown(), now.Shown())}
+	blocked := ""
+	if known.Blocked {
+		blocked = ", who is blocked here"
+	}
+	refused := &Refused{name, proto.FormatHash(now.Identity), fmt.Sprintf("%s is another person than before: known is %s%s; now it is %s",
+		proto.Visible(name), known.Shown(), blocked, now.Shown())}
 	return &fail.Error{
 		Code:    proto.IdentityChanged,
 		Message: refused.text,
 		Hint: "either the name was given up and somebody else has taken it, or the same person uses another card " +
 			"(a renewed Cartão de Cidadão would pass); or the relay, or somebody who has its state, lets another person speak under the name. " +
 			"Ask the person, by another way, what identity client card shows there. " +
-			"Only if it is the new one: " + refused.Accept(),
+			"Only if it is the new one: " + refused.Accept() + "; to refuse this other person under every name: " + refused.Block(),
 		Err: refused,
 	}
 }
