@@ -111,8 +111,9 @@ func (p *trustPrograms) wantRefused(what string, r town.Result, says ...string) 
 	if r.Status != 4 {
 		p.t.Errorf("%s: exit status %d, not 4", what, r.Status)
 	}
+	stderr := strings.ReplaceAll(r.Stderr, `\"`, `"`) // the relay's words are quoted
 	for _, s := range append(says, "client: error: ") {
-		if !strings.Contains(r.Stderr, s) {
+		if !strings.Contains(stderr, s) {
 			p.t.Errorf("%s: nothing says %q in %q", what, s, r.Stderr)
 		}
 	}

@@ -195,7 +195,7 @@ func (c *conn) finish() {
 	c.routes = nil // other routes to this connection keep no further one alive
 	c.recv.Erase()
 	c.send.Erase()
-	c.relay.journal.write(c.identity, false, slog.LevelInfo, c.relay.log, "left", "name", c.name, "conn", c.id,
+	c.relay.residents.write(c.identity, slog.LevelInfo, c.relay.log, "left", "name", c.name, "conn", c.id,
 		"reason", c.ending.reason, "in", c.bytesIn, "out", c.bytesOut, "duration", c.relay.cfg.Now().Sub(c.since).Round(time.Second))
 }
 

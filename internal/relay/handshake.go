@@ -59,7 +59,7 @@ func (r *Relay) greet(v *visitor) {
 	if h.person.Revocation.Status == trust.RevocationUnknown {
 		level = slog.LevelWarn
 	}
-	r.journal.write(c.identity, false, level, r.log, "connected", "name", c.name, "conn", c.id,
+	r.residents.write(c.identity, level, r.log, "connected", "name", c.name, "conn", c.id,
 		"addr", v.socket.RemoteAddr().String(), "takes", c.takes, slog.Group("", logRevocation(h.person.Revocation)...))
 	// The connection has a new and small LineReader. The old one can hold at most
 	// a blank line, since the client could not seal a line before line 4.
@@ -349,7 +349,7 @@ func (h *handshake) refuse(err error) {
 	if told.Code == proto.NotAllowed && h.person != nil {
 		log = log.With("issuers", keysAbove(h.person))
 	}
-	h.relay.journal.write(h.visitor.addr.addr, true, slog.LevelInfo, log, "refused", "code", told.Code, "reason", fail.AsError(err).Message)
+	h.relay.visitors.write(h.visitor.addr.addr, slog.LevelInfo, log, "refused", "code", told.Code, "reason", fail.AsError(err).Message)
 	line := clearError(told)
 	if h.sealed {
 		line = append(h.welcome(&proto.Welcome{Error: told}), '\n')

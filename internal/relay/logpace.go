@@ -17,36 +17,39 @@ const (
 	maxSources    = 4096           // that are remembered; the others share one place
 )
 
-// journal writes lines about the sources that can provoke them without end, and counts the lines
-// that it leaves out. Safe for concurrent use.
-type journal struct {
-	mu        sync.Mutex // guards the fields below
-	sources   map[any]time.Time
-	strangers time.Time
-	swept     time.Time
-	untold    int // lines since the last one written
+// journal writes lines about sources of one kind, the networks of strangers or the identities of
+// people, which can provoke them without end. It counts the lines that it leaves out. Safe for
+// concurrent use.
+type journal[K comparable] struct {
+	strangers bool // all together are paced, too
+
+	mu      sync.Mutex // guards the fields below
+	sources map[K]time.Time
+	all     time.Time
+	swept   time.Time
+	untold  int // lines since the last one written
 }
 
-// write writes a line about a source, a netip.Prefix of strangers or the identity of a person,
-// unless there were too many. The next line tells how many were left out.
-func (j *journal) write(source any, stranger bool, level slog.Level, log *slog.Logger, message string, fields ...any) {
+// write writes a line about a source unless there were too many. The next line tells how many were
+// left out.
+func (j *journal[K]) write(source K, level slog.Level, log *slog.Logger, message string, fields ...any) {
 	j.mu.Lock()
 	now := time.Now()
 	if _, known := j.sources[source]; !known && len(j.sources) >= maxSources {
 		if now.Sub(j.swept) >= lineEvery {
-			maps.DeleteFunc(j.sources, func(_ any, next time.Time) bool { return !next.After(now) })
+			maps.DeleteFunc(j.sources, func(_ K, next time.Time) bool { return !next.After(now) })
 			j.swept = now
 		}
 		if len(j.sources) >= maxSources {
-			source = nil
+			source = *new(K)
 		}
 	}
 	if j.sources == nil {
-		j.sources = make(map[any]time.Time)
+		j.sources = make(map[K]time.Time)
 	}
 	next, ok := paced(j.sources[source], now, lineBurst, lineEvery)
-	if stranger && ok {
-		j.strangers, ok = paced(j.strangers, now, lineBurst, strangerEvery)
+	if j.strangers && ok {
+		j.all, ok = paced(j.all, now, lineBurst, strangerEvery)
 	}
 	untold := j.untold
 	if j.sources[source] = next; !ok {

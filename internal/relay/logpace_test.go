@@ -16,39 +16,46 @@ func TestLogIsPaced(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var out bytes.Buffer
 		log := slog.New(slog.NewTextHandler(&out, nil))
-		var j journal
+		visitors, people := journal[int]{strangers: true}, journal[string]{}
 		lines := func(do func()) (n int, text string) {
 			out.Reset()
 			do()
 			return strings.Count(out.String(), "\n"), out.String()
 		}
-		flood := func(stranger bool, sources, each int) func() {
+		flood := func(sources, each int) func() {
 			return func() {
 				for i := range sources * each {
-					j.write(i%sources, stranger, slog.LevelInfo, log, "refused")
+					visitors.write(i%sources, slog.LevelInfo, log, "refused")
 				}
 			}
 		}
-		if n, _ := lines(flood(true, 1, 10_000)); n != lineBurst {
+		if n, _ := lines(flood(1, 10_000)); n != lineBurst {
 			t.Errorf("%d lines about one source", n)
 		}
-		if n, text := lines(func() { j.write("a person", false, slog.LevelInfo, log, "connected") }); n != 1 || !strings.Contains(text, fmt.Sprint("untold=", 10_000-lineBurst)) {
+		if n, text := lines(func() { people.write("a person", slog.LevelInfo, log, "connected") }); n != 1 || strings.Contains(text, "untold") {
 			t.Errorf("beside it: %q", text)
 		}
-		if n, text := lines(func() { j.write("another", false, slog.LevelInfo, log, "connected") }); n != 1 || strings.Contains(text, "untold") {
-			t.Errorf("told again: %q", text)
+		if n, text := lines(flood(1, 1)); n != 0 {
+			t.Errorf("beyond it: %q", text)
+		}
+		time.Sleep(2 * lineEvery)
+		if n, text := lines(flood(1, 1)); n != 1 || !strings.Contains(text, fmt.Sprint("untold=", 10_000-lineBurst+1)) {
+			t.Errorf("after a rest: %q", text)
 		}
 		time.Sleep(lineBurst * lineEvery)
-		if n, _ := lines(flood(true, 10*maxSources, 2)); n > 2*lineBurst || n < lineBurst {
+		if n, _ := lines(flood(10*maxSources, 2)); n > 2*lineBurst || n < lineBurst {
 			t.Errorf("%d lines about many strangers", n)
 		}
-		if len(j.sources) > maxSources+1 {
-			t.Errorf("%d sources are remembered", len(j.sources))
+		if len(visitors.sources) > maxSources+1 {
+			t.Errorf("%d sources are remembered", len(visitors.sources))
+		}
+		if n, _ := lines(func() { people.write("another", slog.LevelInfo, log, "connected") }); n != 1 {
+			t.Error("strangers hide a person")
 		}
 		start := time.Now()
 		n, _ := lines(func() {
 			for time.Since(start) < time.Hour {
-				j.write(1, true, slog.LevelInfo, log, "refused")
+				visitors.write(1, slog.LevelInfo, log, "refused")
 				time.Sleep(100 * time.Millisecond)
 			}
 		})

@@ -12,6 +12,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -37,7 +38,8 @@ type Relay struct {
 	identities *identities
 	names      *registry
 	keys       crypto.KeySource
-	journal    journal
+	visitors   journal[netip.Prefix] // about refused ones
+	residents  journal[[32]byte]     // about people who were let in
 
 	halfOpen *halfOpen
 	turns    *turns // of the work on certificates
@@ -61,10 +63,11 @@ func New(cfg Config) (*Relay, error) {
 		cfg: cfg, log: cfg.Log,
 		// Certificates take at most half of the processors. Under a storm of
 		// handshakes the other half still serves the connected clients.
-		turns:  newTurns((runtime.GOMAXPROCS(0)+1)/2, cfg.Failures),
-		hub:    newHub(cfg.MaxConns, cfg.ofPerson),
-		memory: newMemory(cfg.maxHeld),
-		checks: checks{wake: make(chan struct{}, 1)},
+		turns:    newTurns((runtime.GOMAXPROCS(0)+1)/2, cfg.Failures),
+		hub:      newHub(cfg.MaxConns, cfg.ofPerson),
+		memory:   newMemory(cfg.maxHeld),
+		visitors: journal[netip.Prefix]{strangers: true},
+		checks:   checks{wake: make(chan struct{}, 1)},
 	}
 	r.halfOpen = newHalfOpen(MaxHalfOpen, MaxHalfOpenAddr, r.turns)
 	r.running, r.stop = context.WithCancel(context.Background())
