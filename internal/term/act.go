@@ -44,7 +44,7 @@ var (
 
 // Those that the prompt takes. An answer has one line and no recall.
 var (
-	keyNewline = &action{promptField, (*Terminal).newline} // within a text
+	keyNewline = &action{promptField, func(t *Terminal, f *field, k key) { k.text = []byte{'\n'}; t.text(f, k) }}
 	keyUp      = recalling((*editLine).up, (*recall).back)
 	keyDown    = recalling((*editLine).down, (*recall).forth)
 	keySearch  = recalling(nil, (*recall).search)
@@ -83,8 +83,6 @@ func (t *Terminal) text(f *field, k key) {
 		f.cut = f.cut || k.pasted || len(k.text) > utf8.UTFMax
 	}
 }
-
-func (t *Terminal) newline(f *field, k key) { t.text(f, key{text: []byte("\n"), pasted: k.pasted}) }
 
 // insert puts a text into the line. One without room is refused.
 func (t *Terminal) insert(f *field, text []byte, pasted bool) bool {

@@ -222,21 +222,16 @@ func (p *painter) forget() { p.above, p.height, p.drawn, p.at = 0, 0, nil, 0 }
 // second row on: from the first row of the screen, some terminals save the old
 // screen in their history.
 func (p *painter) erase(out *bytes.Buffer) {
-	if p.height == 0 {
-		return
-	}
-	if p.dumb {
-		out.WriteByte('\n')
-		p.forget()
-		return
-	}
-	out.WriteByte('\r')
 	if p.above > 0 {
 		fmt.Fprintf(out, "\x1b[%dA", p.above)
 	}
-	out.WriteString(clearRight)
-	if p.height > 1 {
-		out.WriteString("\n" + clearBelow + "\x1b[1A")
+	switch {
+	case p.dumb && p.height > 0:
+		out.WriteByte('\n')
+	case p.height > 1:
+		out.WriteString(ClearLine + "\n" + clearBelow + "\x1b[1A")
+	case p.height > 0:
+		out.WriteString(ClearLine)
 	}
 	p.forget()
 }

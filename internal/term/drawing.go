@@ -63,6 +63,7 @@ func (t *Terminal) drawOnceCalm() {
 	}
 	t.waits = true
 	t.soon(wait, func() {
+		defer t.RestoreOnPanic()
 		t.mu.Lock()
 		defer t.mu.Unlock()
 		t.waits = false
@@ -113,29 +114,21 @@ func (t *Terminal) measure() {
 // leaveTerminal leaves the line being typed on the screen and draws nothing
 // until takeTerminal.
 func (t *Terminal) leaveTerminal() {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.away {
-		return
-	}
-	t.measure()
-	t.painter.erase(&t.buf)
-	t.takeHeld(math.MaxInt)
-	if b := t.block(); b.prompt != "" {
-		t.painter.leave(&t.buf, b)
-	}
-	t.flush()
-	t.mark.freeze()
-	t.away = true
+	t.change(func() {
+		t.takeHeld(math.MaxInt)
+		if b := t.block(); b.prompt != "" && !t.away {
+			t.painter.leave(&t.buf, b)
+		}
+		t.away = true
+	})
 }
 
 // takeTerminal draws again, from the cursor's row on.
 func (t *Terminal) takeTerminal() {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.away = false
-	t.buf.WriteString(ClearLine)
-	t.redraw(func() {})
+	t.change(func() {
+		t.away = false
+		t.buf.WriteString(ClearLine)
+	})
 }
 
 // change makes a change with the lock held, and draws the result.

@@ -20,11 +20,11 @@ const (
 // raw. env is the environment: TERM and NO_COLOR decide what is written.
 func (t *Terminal) StartEditing(env func(string) string, complete Completer) (stop func()) {
 	t.mu.Lock()
+	defer t.mu.Unlock()
 	t.complete = complete
 	t.painter.dumb, t.painter.paint = IsDumb(env), colours(env)
 	// xterm and screen cut long lines off.
 	t.painter.breaks = env("XTERM_VERSION") == "" && env("STY") == ""
-	t.mu.Unlock()
 	if t.painter.dumb {
 		return func() {}
 	}
@@ -38,9 +38,7 @@ func (t *Terminal) StartEditing(env func(string) string, complete Completer) (st
 		signal.Stop(signals)
 		return func() {}
 	}
-	t.mu.Lock()
 	t.painter.plain = false
-	t.mu.Unlock()
 	go t.awaitSignals(signals)
 	io.WriteString(t.out, modesOn)
 	go func() {

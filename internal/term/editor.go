@@ -119,7 +119,7 @@ func (t *Terminal) readLines() {
 		got := t.readLine()
 		t.mu.Lock()
 		if len(t.fields) > 0 {
-			t.answered(t.fields[len(t.fields)-1], got)
+			t.answered(t.top(), got)
 		} else {
 			t.ready = append(t.ready, got)
 		}
@@ -245,9 +245,9 @@ func (t *Terminal) close(f *field, got typed) {
 	t.fields = slices.Delete(t.fields, at, at+1)
 	if f.shown = ""; f.kind != promptField {
 		f.line.clear()
-	}
-	if t.pasteTo == f && f != &t.prompt {
-		t.pasteTo = nil
+		if t.pasteTo == f {
+			t.pasteTo = nil
+		}
 	}
 	f.done <- got
 }

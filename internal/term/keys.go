@@ -43,14 +43,11 @@ const esc = 0x1b
 // pasteEnd ends a bracketed paste.
 const pasteEnd = "\x1b[201~"
 
-// maxSequence bounds a control sequence in bytes. The longest of a key has ten.
-const maxSequence = 32
-
 // keyDecoder decodes the bytes from a terminal. Incomplete input waits for
 // more: whether an ESC is the Escape key or begins a sequence is known at the
 // next byte. The zero value is ready.
 type keyDecoder struct {
-	carry   []byte // incomplete input, shorter than maxSequence
+	carry   []byte // incomplete input, shorter than 32 bytes
 	pasting bool
 }
 
@@ -149,7 +146,7 @@ func runOfText(b []byte, pasted bool, emit func(key)) (n int) {
 var (
 	escape   = regexp.MustCompile("^\x1b(?:" + sequence + "[@-~]?|O[ -~]|[ -~\b\r\n\x7f])?")
 	cutOff   = regexp.MustCompile("^\x1b(?:" + sequence + "|O)?$")
-	sequence = `\[[[ -?]?[ -?]{0,28}` // of fewer than maxSequence bytes with its ESC
+	sequence = `\[[[ -?]?[ -?]{0,28}` // with its ESC and end at most 32 bytes; the longest of a key has ten
 )
 
 // escapeLen is the length of a key that begins with ESC, 0 if it is incomplete.

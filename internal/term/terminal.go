@@ -95,12 +95,7 @@ func newTerminal(in io.Reader, out io.Writer, device device) *Terminal {
 	t.prompt = *newField(promptField, fixed(""), proto.MaxText)
 	t.painter.plain = true
 	t.written.L = &t.mu
-	t.soon = func(wait time.Duration, f func()) {
-		time.AfterFunc(wait, func() {
-			defer t.RestoreOnPanic()
-			f()
-		})
-	}
+	t.soon = func(wait time.Duration, f func()) { time.AfterFunc(wait, f) }
 	// As without raw mode: all programs of the process group get the signal.
 	t.interrupt = func() { syscall.Kill(0, syscall.SIGINT) }
 	t.suspend = func() { syscall.Kill(0, syscall.SIGTSTP) }

@@ -8,7 +8,9 @@ import (
 // since no East Asian character set has ever had them: Armenian to Georgian,
 // Ethiopic, Khmer, and Latin and Greek with further marks. Joiners have none.
 var narrow = &unicode.RangeTable{
-	R16: []unicode.Range16{{0x0531, 0x10ff, 1}, {0x1200, 0x137f, 1}, {0x1780, 0x17ff, 1}, {0x1e00, 0x1fff, 1}, {nonJoiner, zeroWidthJoiner, 1}},
+	R16: []unicode.Range16{
+		{0x0531, 0x10ff, 1}, {0x1200, 0x137f, 1}, {0x1780, 0x17ff, 1}, {0x1e00, 0x1fff, 1}, {nonJoiner, zeroWidthJoiner, 1},
+	},
 }
 
 // wide are the characters of two columns on the usual terminal: width W or F in
