@@ -238,6 +238,29 @@ func TestAttack05RelayUnknown(t *testing.T) {
 	}
 }
 
+// TestAttack05RelayRefuses: a relay that refuses the client is not remembered, whoever has said yes
+// to its key. It may be another one than meant, which the hint says.
+func TestAttack05RelayRefuses(t *testing.T) {
+	town, other := newTown(t, "alice"), newTown(t, "witness")
+	fingerprint := other.client("witness").Fingerprint()
+	for what, change := range map[string]func(*client.Config){
+		"a yes":       func(cfg *client.Config) { cfg.Asker = &relayAsker{asked: func() bool { return true }} },
+		"-accept-new": func(cfg *client.Config) { cfg.AcceptNew = true },
+		"a pin":       func(cfg *client.Config) { cfg.Fingerprint = fingerprint },
+	} {
+		cfg := town.config("alice", "state-alice")
+		cfg.Relay, cfg.AcceptNew = other.addr, false
+		change(&cfg)
+		_, err := client.Dial(t.Context(), cfg)
+		if e := fail.AsError(err); e == nil || e.Code != proto.CertificateUntrusted || !strings.Contains(e.Advice(), "another relay than you mean") {
+			t.Errorf("%s: %+v", what, e)
+		}
+		if known := cfg.State.KnownRelays(); len(known) != 0 {
+			t.Errorf("after %s, known is %+v", what, known)
+		}
+	}
+}
+
 // relayAsker answers questions about a relay through asked.
 type relayAsker struct {
 	testAsker

@@ -16,12 +16,14 @@ import (
 // records through the outbox, and marks through Client.Shown.
 type engine struct {
 	*loop
-	cfg    *Config  // run replaces Credential and drops Renew; nothing else changes
-	self   [32]byte // identity
-	events *eventQueue
-	outbox outbox
-	marks  markQueue
-	facts  atomic.Pointer[sessionInfo]
+	cfg  *Config  // run replaces Credential and drops Renew; nothing else changes
+	self [32]byte // identity
+	// confirmed is the relay's fingerprint to which a person has said yes, for connectFirst.
+	confirmed string
+	events    *eventQueue
+	outbox    outbox
+	marks     markQueue
+	facts     atomic.Pointer[sessionInfo]
 
 	// Owned by run.
 	local    *crypto.Local // replaced when the delegation is renewed

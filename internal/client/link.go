@@ -201,10 +201,16 @@ func (e *engine) dial(ctx context.Context, cred *state.Credential) (*Session, er
 	since := e.now()
 	r := Relay{Addr: e.cfg.Relay, Dial: e.cfg.Dial, Ciphers: e.cfg.Ciphers, Check: e.checkRelay}
 	sess, err := r.Connect(ctx, cred, e.cfg.Takes)
-	if err == nil {
-		sess.since = since
+	if err != nil {
+		return nil, err
 	}
-	return sess, err
+	sess.since = since
+	if err := e.rememberRelay(sess.fingerprint); err != nil {
+		sess.Fail(nil)
+		sess.wg.Wait()
+		return nil, err
+	}
+	return sess, nil
 }
 
 // retry dials again in the background.

@@ -113,5 +113,9 @@ func (e *engine) replyUnknown(h *proto.Header, t3 []byte) {
 
 // refusedByRelay says whose verdict a refusal is: this machine may hold the opposite.
 func refusedByRelay(perr *proto.Error) *fail.Error {
-	return &fail.Error{Code: perr.Code, Message: "the relay refuses this connection: " + proto.Quote(perr.Message), Err: perr}
+	e := &fail.Error{Code: perr.Code, Message: "the relay refuses this connection: " + proto.Quote(perr.Message), Err: perr}
+	if perr.Code == proto.CertificateUntrusted {
+		e.Hint = "its operator decides which authorities it trusts; or another relay than you mean answers at this address (-relay)"
+	}
+	return e
 }

@@ -34,9 +34,7 @@ func (e *engine) connectFirst(ctx context.Context) (*Session, error) {
 	if !yes {
 		return nil, unknown
 	}
-	if err := e.cfg.State.SetKnownRelay(e.cfg.Relay, ask.fingerprint); err != nil {
-		return nil, err
-	}
+	e.confirmed = ask.fingerprint
 	sess, err = e.dial(ctx, e.cfg.Credential)
 	if errors.As(err, &ask) {
 		return nil, e.cfg.State.RelayUnknown(e.cfg.Relay, ask.fingerprint)
@@ -45,15 +43,12 @@ func (e *engine) connectFirst(ctx context.Context) (*Session, error) {
 }
 
 // checkRelay decides whether the relay's key is trusted: by Config.Fingerprint, by
-// the known relays, or by AcceptNew.
+// the known relays, by a person's yes, or by AcceptNew.
 func (e *engine) checkRelay(fingerprint string) error {
 	known, ok := e.cfg.State.KnownRelay(e.cfg.Relay)
 	if given := state.NormalFingerprint(e.cfg.Fingerprint); given != "" {
-		switch {
-		case given != fingerprint:
+		if given != fingerprint {
 			return state.RelayNotGiven(e.cfg.Relay, given, fingerprint)
-		case !ok: // as good as a person's yes
-			return e.cfg.State.SetKnownRelay(e.cfg.Relay, fingerprint)
 		}
 		return nil // for this run, whatever key is known
 	}
@@ -62,10 +57,19 @@ func (e *engine) checkRelay(fingerprint string) error {
 		return nil
 	case ok:
 		return e.cfg.State.RelayChanged(e.cfg.Relay, known, fingerprint)
-	case e.cfg.AcceptNew:
-		return e.cfg.State.SetKnownRelay(e.cfg.Relay, fingerprint)
+	case e.cfg.AcceptNew, e.confirmed == fingerprint:
+		return nil
 	}
 	return &errAskRelay{fingerprint}
+}
+
+// rememberRelay keeps the key of a relay that checkRelay has taken, and that has let us in. Until then it
+// may be another relay than meant.
+func (e *engine) rememberRelay(fingerprint string) error {
+	if _, known := e.cfg.State.KnownRelay(e.cfg.Relay); known {
+		return nil
+	}
+	return e.cfg.State.SetKnownRelay(e.cfg.Relay, fingerprint)
 }
 
 // ProbeRelay asks the relay at addr (HOST:PORT) who it is, checks its signature
