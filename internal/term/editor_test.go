@@ -838,6 +838,26 @@ func TestTooMuchAhead(t *testing.T) {
 	}
 }
 
+// TestTooManyLinesAhead: whole lines that wait are bounded, too. Those without room are
+// refused together, and none is sent in part or joined with another.
+func TestTooManyLinesAhead(t *testing.T) {
+	b := newBench(t, 100, 50)
+	line := strings.Repeat("x", maxAhead/8-1)
+	for range 10 {
+		b.feed([]byte(line + "\r"))
+	}
+	if b.readyLen > maxAhead {
+		t.Errorf("%d bytes wait", b.readyLen)
+	}
+	b.ask()
+	b.next()
+	b.press("\rlast\r")
+	want := append(slices.Repeat([]string{line}, 8), ErrLineTooLong.Error(), "last")
+	if !slices.Equal(b.lines, want) || b.vt.Bells == 0 {
+		t.Errorf("%d lines, %d bells; the last ones are %.20q", len(b.lines), b.vt.Bells, b.lines[max(0, len(b.lines)-3):])
+	}
+}
+
 // TestLongLine: a line too long for a message is not sent in part.
 func TestLongLine(t *testing.T) {
 	b := newBench(t, 100, 5)
@@ -952,6 +972,33 @@ func TestPasteIsNoAnswer(t *testing.T) {
 	b.next()
 	if len(b.lines) != 2 || len(b.prompt.line.text) != 0 || strings.Contains(b.vt.All(), "78") {
 		t.Errorf("the rest of the paste is at the prompt: %q %q", b.lines, b.prompt.line.text)
+	}
+}
+
+// TestPasteBelowAQuestion: a paste into a question goes on there when another question
+// comes up, and is over with its own.
+func TestPasteBelowAQuestion(t *testing.T) {
+	b := newBench(t, 40, 20)
+	b.ask()
+	one, two := newField(questionField, fixed("One? "), proto.MaxText), newField(questionField, fixed("Two? "), proto.MaxText)
+	b.begin(one)
+	b.press("\x1b[200~ab")
+	b.begin(two)
+	b.press("cd" + pasteEnd + "2\r")
+	if got := <-two.done; string(got.line) != "2" || got.pasted {
+		t.Errorf("the second answer is %q, pasted: %v", got.line, got.pasted)
+	}
+	b.press("\x1b[200~ef")
+	b.change(func() { b.close(one, typed{}) })
+	<-one.done
+	b.press("gh")
+	if b.vt.Bells != 1 || string(one.line.text) != "" {
+		t.Errorf("%d bells, and the answered question keeps %q", b.vt.Bells, one.line.text)
+	}
+	b.press("\nij" + pasteEnd)
+	b.shows("Two? 2\nOne? abcdef\n> |")
+	if b.Typing() {
+		t.Errorf("the prompt got %q", b.prompt.line.text)
 	}
 }
 

@@ -119,6 +119,22 @@ func TestLineAfterNobodyWaited(t *testing.T) {
 	}
 }
 
+// TestBellWithoutAnEditor: it rings, and is no text.
+func TestBellWithoutAnEditor(t *testing.T) {
+	out := new(tty.Paper)
+	terminal := typing(out)
+	terminal.Bell(false)
+	terminal.Bell(true)
+	if got := out.String(); got != "\a" {
+		t.Errorf("written is %q", got)
+	}
+	// Nothing is known of the person, and there is no line to change.
+	terminal.Keep("text")
+	if terminal.Away(0) || terminal.Typing() {
+		t.Errorf("away: %v, typing: %v", terminal.Away(0), terminal.Typing())
+	}
+}
+
 // TestColours is the table of terminals with colour.
 func TestColours(t *testing.T) {
 	for _, test := range []struct {
