@@ -330,8 +330,9 @@ Options (given twice, the last counts):
                        $XDG_STATE_HOME/chatsecure/relay)
   -ca-bundle FILE      more trusted roots, and intermediates, in PEM
   -only-ca FILE        these roots in PEM and no others, and intermediates
-  -allow FILE          serve only these people: on each line an identity, or the
-                       word issuer and the SHA-256 of an authority's key, in hex
+  -allow FILE          serve only these people: on each line an identity, or
+                       the word issuer and the SHA-256 of an authority's key,
+                       in hex
   -deny FILE           do not serve these people, in the same form; -deny beats
                        -allow
   -crl DIR             revocation lists, read within a few seconds of a change,
@@ -341,17 +342,18 @@ Options (given twice, the last counts):
   -fetch=false         fetch no revocation lists
   -fetch-private       fetch from private addresses too
   -ciphers LIST        cipher suites allowed, with commas (default
-                       MLKEM768X25519_AES256_GCM,RSA_AES256_CBC_HMAC,RSA_AES128_CBC_HMAC)
+                       MLKEM768X25519_AES256_GCM,RSA_AES256_CBC_HMAC,
+                       RSA_AES128_CBC_HMAC)
   -max-conns N         connections at once (default 20000)
   -addr-file FILE      file that gets host:port once the relay listens
   -log FORMAT          text (default) or json, on standard error
   -v                   log more
   -fingerprint         print the fingerprint of the relay's key, made if need
                        be
-  -names               print each name, its owner's identity and the time of its
-                       first use
-  -free NAME           make a name nobody's: at once, or, where a relay runs, on
-                       its next SIGHUP
+  -names               print each name, its owner's identity and the time of
+                       its first use
+  -free NAME           make a name nobody's: at once, or, where a relay runs,
+                       on its next SIGHUP
   -version             print the version
   -h                   print this
 
