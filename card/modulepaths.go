@@ -80,7 +80,7 @@ func modulePaths(u *uri) ([]string, error) {
 	case u.modulePath != "":
 		if !filepath.IsAbs(u.modulePath) {
 			// The loader would search its own directories for a bare name.
-			return nil, fail(BadSpec, "", "module-path in the card's URI is not absolute: %s", show(u.modulePath))
+			return nil, fail(BadSpec, uriHint, "module-path in the card's URI is not absolute: %s", show(u.modulePath))
 		}
 		return []string{u.modulePath}, nil
 	case u.moduleName != "":

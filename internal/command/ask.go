@@ -132,7 +132,7 @@ func (a *app) name(ctx context.Context, dir string) (string, error) {
 	if t == nil {
 		return "", &fail.Error{
 			Code: proto.Usage, Message: "a name is needed to go online",
-			Hint: "give it with -name NAME, or for good with client init",
+			Hint: "give it with -name NAME, or for good: client -name NAME init",
 		}
 	}
 	name, err := t.Question(ctx, "Name: ")

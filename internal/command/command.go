@@ -14,6 +14,7 @@ import (
 	"io"
 	"os"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -76,6 +77,9 @@ func Run(args []string, sys System) int {
 	if err == nil && opt.version {
 		a.out.line("client " + a.Version)
 		return a.finish(nil)
+	}
+	if len(rest) > 0 && (rest[0] != "card" || opt.card == "") { // without the card that is named, card shows others
+		a.out.running = "client " + strings.Join(rest, " ")
 	}
 	// A file config with a fault must not keep anybody from the help.
 	run, rest, help, commandErr := a.command(rest)

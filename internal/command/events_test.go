@@ -35,7 +35,7 @@ func TestOneOfSeveralIsNamed(t *testing.T) {
 		"one refuses":           {[]client.Event{peer(two, whatRefused, "bob refuses you: revoked")}, "bob refuses you: revoked"},
 		"nobody else is there":  {[]client.Event{peer(two, whatRefused, "revoked")}, "[bob] is refused: revoked"},
 		"another person": {[]client.Event{another},
-			"[bob] is refused: another person; if it is the right one, by another way: client trust accept bob 0102"},
+			"[bob] is refused: another person; if it is the right one, by another way: client trust accept bob 0102; if not: client trust block bob 0102"},
 		"the relay was lost": {[]client.Event{
 			peer(one, proto.Came, ""), {Type: client.EventLost, Err: fail.Errorf(proto.Lost, "lost")}, peer(two, proto.Came, ""),
 		}, "[bob]: came"},

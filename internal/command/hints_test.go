@@ -1,11 +1,17 @@
 package command
 
 import (
+	"errors"
+	"os"
+	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
+	"chatsecure/internal/fail"
 	"chatsecure/internal/state"
+	"chatsecure/proto"
 )
 
 // claimed is a state directory that belongs to a name, with a config.
@@ -75,5 +81,127 @@ func TestClaimedNameCounts(t *testing.T) {
 	sys.OpenTTY = noTTY
 	if Run([]string{"-state", dir, "-batch", "list"}, sys); strings.Contains(stderr.String(), "does not count") {
 		t.Errorf("after %s: %s", remedy, stderr.String())
+	}
+}
+
+// hinted are the commands in a hint, as a reader would type them.
+func hinted(t *testing.T, dir, said string) (commands [][]string) {
+	t.Helper()
+	_, hint, ok := strings.Cut(said, "\nclient: hint: ")
+	if !ok {
+		return nil
+	}
+	filled := strings.NewReplacer("HOST:PORT", "h:1", "NAME", "ana", "; ", "\n", ", or ", "\n", ", then ", "\n", ": client", "\nclient",
+		" init makes", " init\n", " shows ", "\n", " takes ", "\n", " erases ", "\n", " tells ", "\n").Replace(strings.TrimSpace(hint))
+	for line := range strings.Lines(filled) {
+		switch words := shellWords(strings.TrimSpace(strings.TrimPrefix(line, "name it with -state "))); {
+		case len(words) > 1 && words[0] == "client" && !slices.Contains(words, "-h") || len(words) > 2 && words[0] == "chmod":
+			commands = append(commands, words)
+		}
+	}
+	return commands
+}
+
+// TestHintsHelp: each command in a hint is run in the situation that it is said in. None ends with the error that it is said
+// about, nor with a usage error, and after it that error is gone, where the hint promises so.
+func TestHintsHelp(t *testing.T) {
+	t.Setenv("SOFTHSM2_CONF", "/dev/null")
+	one, two := strings.Repeat("01", 32), strings.Repeat("02", 32)
+	run := func(dir string, args ...string) (int, string) {
+		sys, stdout, stderr := fakeSystem("")
+		sys.OpenTTY = noTTY
+		status := Run(append([]string{"-state", dir}, args...), sys)
+		return status, stdout.String() + "\n" + stderr.String()
+	}
+	block := func(identities ...string) func(dir string) error {
+		return func(dir string) error {
+			st, err := state.Open(dir, "ana")
+			for _, identity := range identities {
+				_, _, blockErr := st.Block("bob", proto.MustHash(identity))
+				err = errors.Join(err, blockErr)
+			}
+			return err
+		}
+	}
+	file := func(name, text string, mode os.FileMode) func(dir string) error {
+		return func(dir string) error {
+			path := filepath.Join(dir, name)
+			return errors.Join(os.WriteFile(path, []byte(text), mode), os.Chmod(path, mode))
+		}
+	}
+	for _, c := range []struct {
+		situation string
+		prepare   func(dir string) error
+		line      string
+		commands  int
+		cures     bool
+	}{
+		{"a known file that others can write", file("known_peers", "", 0o666), "trust", 1, true},
+		{"a config that others can write", file("config", "batch\n", 0o666), "trust", 1, true},
+		{"a kept key that others can read", file("kept", "x", 0o644), "-name ana list", 1, true},
+		{"a kept key that is damaged", file("kept", "x", 0o600), "-name ana list", 1, true},
+		{"no state directory", os.Remove, "trust", 1, true},
+		{"nothing to write", nil, "-batch init", 1, false},
+		{"no name", nil, "-batch list", 1, false},
+		{"nobody known", nil, "trust block bob", 1, false},
+		{"nobody blocked", nil, "trust unblock bob", 1, false},
+		{"a blocked person accepted under another name", block(one), "trust accept frank " + one, 1, true},
+		{"two people blocked under a name", block(one, two), "trust unblock bob", 2, true},
+		{"an option of all commands after the command", nil, "trust -json", 1, false},
+		{"a card in the config that cannot be", file("config", "card pkcs11:token=a?module-path=b\n", 0o600), "card", 0, false},
+		{"a module in the config that is none", file("config", "card pkcs11:token=a?module-path=/etc/passwd\n", 0o600), "-name ana list", 1, false},
+		{"a module in the config that is none, of card", file("config", "card pkcs11:token=a?module-path=/etc/passwd\n", 0o600), "card", 1, false},
+	} {
+		dir := filepath.Join(t.TempDir(), "of Ana")
+		if err := os.Mkdir(dir, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if c.prepare != nil {
+			if err := c.prepare(dir); err != nil {
+				t.Fatal(err)
+			}
+		}
+		status, said := run(dir, strings.Fields(c.line)...)
+		_, failed, _ := strings.Cut(said, "client: error: ")
+		failed, _, _ = strings.Cut(failed, "\n")
+		commands := hinted(t, dir, said)
+		if status == 0 || failed == "" || len(commands) != c.commands {
+			t.Errorf("%s: exit status %d, %d commands in %s", c.situation, status, len(commands), said)
+		}
+		for _, words := range commands {
+			if words[0] == "chmod" {
+				if out, err := exec.Command(words[0], words[1:]...).CombinedOutput(); err != nil {
+					t.Errorf("%s: %q: %v %s", c.situation, words, err, out)
+				}
+				continue
+			}
+			if !slices.Contains(words, dir) && words[len(words)-1] != "card" {
+				t.Errorf("%s: %q is not for the directory in use", c.situation, words)
+			}
+			sys, stdout, stderr := fakeSystem("")
+			sys.OpenTTY = noTTY
+			sys.Env = func(name string) string { return map[string]string{"CHATSECURE_STATE": dir}[name] }
+			if status := Run(words[1:], sys); status == 2 && words[len(words)-1] != "init" || strings.Contains(stdout.String()+stderr.String(), failed) {
+				t.Errorf("%s: %q ends with %d: %s", c.situation, words, status, stderr.String())
+			}
+		}
+		if _, said := run(dir, strings.Fields(c.line)...); c.cures && strings.Contains(said, failed) {
+			t.Errorf("%s: after %q it says %s", c.situation, commands, said)
+		}
+	}
+}
+
+// TestHintIsNotTheSameCommand: the command that is said to show more is not the one that has just failed.
+func TestHintIsNotTheSameCommand(t *testing.T) {
+	for code, command := range map[proto.Code]string{proto.Card: "client card", proto.History: "client history -verify", proto.NoSuchName: "client list"} {
+		for running, want := range map[string]bool{"": true, "client doctor": true, command: false} {
+			sys, _, stderr := fakeSystem("")
+			out := newDisplay(sys, options{})
+			out.running = running
+			out.fail(fail.Errorf(code, "it failed"))
+			if got := strings.Contains(stderr.String(), command+" "); got != want {
+				t.Errorf("%q fails: %s", running, stderr.String())
+			}
+		}
 	}
 }

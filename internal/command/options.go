@@ -153,18 +153,23 @@ func (o *options) client() string {
 }
 
 // onState has the commands in hints that depend on the state directory, but for those that somebody
-// else types.
-var onState = regexp.MustCompile(`\bclient (crl|doctor|history -verify|init|list|logout|trust|whois)\b`)
+// else types, which have no options.
+var onState = regexp.MustCompile(`\bclient ((-[a-z-]+ ([A-Z][A-Z:]* )?)+[a-z]+\b|(crl|doctor|history -verify|init|list|logout|trust|whois)\b)`)
 
-// advice is a hint that names the option in use to give roots with, and the state directory in use
-// if another command would not find it.
+// advice is a hint in which commands can be typed as they stand: with the option in use to give
+// roots with, and with the state directory in use. A card that the file or the environment names
+// keeps nobody from a look at the others.
 func (o *options) advice(hint string) string {
-	option := "-ca-bundle"
+	option, tokens := "-ca-bundle", "client card shows the tokens"
 	if o.onlyCA != "" {
 		option = "-only-ca"
 	}
 	hint = strings.NewReplacer("-ca-bundle or -only-ca", option, "-ca-bundle", option).Replace(hint)
-	return onState.ReplaceAllStringFunc(hint, func(s string) string { return o.client() + strings.TrimPrefix(s, "client") })
+	hint = onState.ReplaceAllStringFunc(hint, func(s string) string { return o.client() + strings.TrimPrefix(s, "client") })
+	if _, typed := o.typed["card"]; o.card != "" && !typed {
+		hint = strings.Replace(hint, tokens, "client -card= card shows the tokens", 1)
+	}
+	return hint
 }
 
 // checkRelay checks -relay and brings it into its one form, for commands that go online. For others its value,

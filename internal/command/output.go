@@ -27,6 +27,7 @@ type display struct {
 	json, quiet, verbose bool
 	bell                 bool // with every message, see term.Terminal.Bell
 	advice               func(hint string) string
+	running              string // the command line without options, "" for the prompt
 	now                  func() time.Time
 
 	outCols, errCols func() int // of a terminal at the end of out and err, now; 0: there is none
@@ -290,7 +291,11 @@ func (d *display) fail(err error) int {
 
 // hint is the line with the advice of an error, if there is any.
 func (d *display) hint(e *fail.Error) string {
-	if hint := d.words(e.Advice()); hint != "" {
+	advice := e.Advice()
+	if rest, same := strings.CutPrefix(advice, d.running+" "); same && (strings.HasPrefix(rest, "shows ") || strings.HasPrefix(rest, "tells ")) {
+		_, advice, _ = strings.Cut(advice, "; ") // it would end like this one
+	}
+	if hint := d.words(advice); hint != "" {
 		return sentence("hint", hint) + "\n"
 	}
 	return ""

@@ -26,7 +26,7 @@ func TestStateDirectoryHasItsName(t *testing.T) {
 		t.Errorf("without -name: exit status %d, %q", r.Status, r.Stderr)
 	}
 	town.CheckFails(t, nameless("bob", "-name", "carol", "list"), 2, "belongs to the name bob, not to carol", "leave -name out")
-	town.CheckFails(t, nameless("nobody", "list"), 2, "a name is needed", "client init")
+	town.CheckFails(t, nameless("nobody", "list"), 2, "a name is needed", "-name NAME init")
 	w.Fails(2, "bob", []string{"-state", w.Path("relay"), "list"}, "is a relay's")
 	town.CheckFails(t, nameless("bob", "-state", w.Path("relay"), "list"), 2, "is a relay's")
 }

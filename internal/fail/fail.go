@@ -77,12 +77,12 @@ var Codes = map[proto.Code]struct {
 	proto.Timeout:       {ExitUndone, "try again, or allow more time with -timeout"},
 	proto.NoCommonSuite: {ExitRefused, "allow more cipher suites with -ciphers, here or there"},
 	proto.NameInvalid:   {exitUsage, "choose another name"},
-	proto.NameTaken: {ExitRefused, "choose another name with -name; " +
+	proto.NameTaken: {ExitRefused, "choose another name with -name, and with -state DIR if this directory belongs to a name; " +
 		"its owner can give this one up with client release, and the relay's operator can free it"},
 	proto.SignatureInvalid: {ExitIntegrity, "do not trust the message; tell the relay's operator if it happens again"},
 	proto.DecryptFailed:    {ExitIntegrity, "do not trust the message; tell the relay's operator if it happens again"},
-	proto.NoSuchName:       {ExitUndone, "client list shows who is connected; -wait-peer waits for somebody to come"},
-	proto.Gone:             {ExitUndone, "client list shows who is connected; -wait-peer waits for somebody to come"},
+	proto.NoSuchName:       {ExitUndone, "client list shows who is connected; -wait-peer of send and pipe waits for somebody to come"},
+	proto.Gone:             {ExitUndone, "client list shows who is connected; -wait-peer of send and pipe waits for somebody to come"},
 	proto.Slow:             {ExitRelay, "try again over a faster connection"},
 	proto.Flood:            {ExitRelay, "send less at once"},
 	proto.Shutdown:         {ExitRelay, "try again when the relay is back"},

@@ -39,6 +39,7 @@ func ReadConfig(dir string) (*Config, error) {
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
 		return c, nil
 	}
+	hint := "mend it, or name another state directory with -state"
 	switch {
 	case errors.Is(err, syscall.ELOOP):
 		err = fmt.Errorf("%s is a symbolic link; put the file itself there", c.Path)
@@ -46,14 +47,15 @@ func ReadConfig(dir string) (*Config, error) {
 	case IsForeign(info):
 		err = fmt.Errorf("%s belongs to another user", c.Path)
 	case info.Mode().Perm()&0o022 != 0:
-		err = fmt.Errorf("%s can be written by others; take that away with chmod go-w", c.Path)
+		err = fmt.Errorf("%s can be written by others, so it cannot be relied on", c.Path)
+		hint = "look at it, then chmod 600 " + fail.ShellWord(c.Path)
 	default:
 		err = checkDir(filepath.Clean(dir))
 	}
 	if err != nil {
 		return nil, &fail.Error{
 			Code: proto.Usage, Message: proto.Visible(err.Error()),
-			Hint: "mend it, or name another state directory with -state", Err: err,
+			Hint: hint, Err: err,
 		}
 	}
 	if err := c.parse(string(text)); err != nil {

@@ -106,7 +106,7 @@ func (k *knownFile[L]) load() error {
 		return &fail.Error{
 			Code:    proto.Internal,
 			Message: k.path + " can be written by others, so it cannot be relied on",
-			Hint:    "look at it, then chmod 600 " + k.path,
+			Hint:    "look at it, then chmod 600 " + fail.ShellWord(k.path),
 		}
 	}
 	data, err := ReadFile(k.path, maxKnownFile)
@@ -156,7 +156,7 @@ func (k *knownFile[L]) change(f func(lines []L) ([]L, bool)) error {
 		return &fail.Error{
 			Code:    proto.TooLong,
 			Message: fmt.Sprintf("%s would have more than %d bytes, the most that is read again", k.path, maxKnownFile),
-			Hint:    "client trust forget removes relays and people that are no longer needed",
+			Hint:    "client trust forget NAME, or HOST:PORT, removes people and relays that are no longer needed",
 		}
 	}
 	if err := ReplaceFile(k.path, out.Bytes()); err != nil {

@@ -105,7 +105,7 @@ func open(dir string, readOnly bool) (*State, error) {
 		return nil, &fail.Error{
 			Code:    proto.Internal,
 			Message: "there is no state directory at " + dir,
-			Hint:    "name it with -state; the first client that connects makes it",
+			Hint:    "name it with -state; client init makes it, and so does a first connection",
 			Err:     err,
 		}
 	}
