@@ -15,13 +15,14 @@ import (
 	"strings"
 	"time"
 
+	"chatsecure/internal/state"
 	"chatsecure/testdata/lab"
 )
 
 func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
 
-const usage = `usage: go run ./testdata/pki -out DIR [-softhsm] [-base-url URL] NAME[:OPTION,...]...
-       go run ./testdata/pki -out DIR -append [-softhsm] [-revoke NAME,...] [NAME[:OPTION,...]...]
+const usage = `usage: go run ./testdata/pki -out DIR [-relay HOST:PORT] [-softhsm] [-base-url URL] NAME[:OPTION,...]...
+       go run ./testdata/pki -out DIR -append [-relay HOST:PORT] [-softhsm] [-revoke NAME,...] [NAME[:OPTION,...]...]
 
 Makes a lab in DIR: three CAs like the Portuguese ones, their CRLs, and a card
 for each NAME. Without a key option the first, third, ... NAME gets EC P-256,
@@ -36,7 +37,8 @@ like cards since 2024, and the others RSA-2048.
   renew                               with -append: a new card for a NAME with a card;
                                       -revoke NAME revokes the old one
 
-sh DIR/relay.sh starts a relay, and client -state DIR/state/NAME is NAME's client.
+sh DIR/relay.sh starts a relay, and client -state DIR/state/NAME is NAME's client,
+which knows the relay's key. -append -relay moves the relay, and all who are at it.
 DIR/ca-bundle.pem is for -only-ca, DIR/crl for -crl, DIR/NAME for -card.
 All CRLs are valid for thirty days; -append without NAME makes new ones.
 
@@ -45,6 +47,7 @@ All CRLs are valid for thirty days; -append without NAME makes new ones.
 // config is the parsed command line.
 type config struct {
 	out, baseURL  string
+	relay         string
 	softHSM, more bool
 	revoke        []string
 	people        []person
@@ -90,6 +93,7 @@ func parse(args []string, stdout io.Writer) (*config, error) {
 	f.StringVar(&c.baseURL, "base-url", "", "`URL` of DIR on a web server, for CRLs and issuers "+
 		"(default "+lab.DefaultBaseURL+", where nothing listens)")
 	f.BoolVar(&c.more, "append", false, "add to the lab in DIR: the same CAs, more cards, new CRLs")
+	f.StringVar(&c.relay, "relay", "", "`HOST:PORT` of the lab's relay (default that of the lab, "+defaultRelay+" in a new one)")
 	f.StringVar(&revoke, "revoke", "", "with -append: revoke the cards of these `NAME,...`")
 	f.SetOutput(io.Discard) // else flag prints the usage for every error
 	if err := f.Parse(args); errors.Is(err, flag.ErrHelp) {
@@ -99,6 +103,13 @@ func parse(args []string, stdout io.Writer) (*config, error) {
 		return nil, err
 	} else if err != nil {
 		return nil, hintError{err, "pki -h lists the flags", true}
+	}
+	if c.relay != "" {
+		addr, err := state.RelayAddr(c.relay)
+		if err != nil {
+			return nil, hintError{fmt.Errorf("-relay is %w, not %q", err, c.relay), "give one that is free, as 127.0.0.1:8081", true}
+		}
+		c.relay = addr
 	}
 	if revoke != "" {
 		c.revoke = strings.Split(revoke, ",")

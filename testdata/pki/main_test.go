@@ -6,10 +6,12 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"chatsecure/internal/relay"
 	"chatsecure/testdata/lab/town"
 )
 
@@ -54,14 +56,14 @@ func TestLabOfTheReadme(t *testing.T) {
 		}
 	}
 	// The port of the README may be another program's here.
-	relay := exec.Command("sh", "-c", "exec "+lines[1]+" -listen 127.0.0.1:0 -addr-file addr")
-	relay.Stderr = os.Stderr
-	if err := relay.Start(); err != nil {
+	server := exec.Command("sh", "-c", "exec "+lines[1]+" -listen 127.0.0.1:0 -addr-file addr")
+	server.Stderr = os.Stderr
+	if err := server.Start(); err != nil {
 		t.Fatal(err)
 	}
 	defer func() {
-		relay.Process.Signal(os.Interrupt)
-		relay.Wait()
+		server.Process.Signal(os.Interrupt)
+		server.Wait()
 	}()
 	var addr string
 	for deadline := time.Now().Add(town.Patience); addr == ""; time.Sleep(10 * time.Millisecond) {
@@ -70,15 +72,26 @@ func TestLabOfTheReadme(t *testing.T) {
 			t.Fatal("the relay does not listen")
 		}
 	}
+	add := func(args ...string) {
+		t.Helper()
+		if status := run(slices.Concat([]string{"-out", "lab", "-append"}, args), &stdout, &stderr); status != 0 {
+			t.Fatalf("-append %q: exit status %d, %s", args, status, &stderr)
+		}
+	}
+	add("-relay", addr)
 	person := func(line string, args ...string) *exec.Cmd {
 		words := strings.Fields(line)
-		cmd := exec.CommandContext(t.Context(), words[0], append(append(words[1:], "-relay", addr, "-accept-new", "-batch"), args...)...)
+		cmd := exec.CommandContext(t.Context(), words[0], slices.Concat(words[1:], []string{"-batch"}, args)...)
 		cmd.Env = append(os.Environ(), "HOME=/none", "XDG_STATE_HOME=")
 		return cmd
 	}
-	bob := town.StartCommand(t, person(lines[3], "-json", "recv", "-n", "1"))
+	bob := town.StartCommand(t, person(lines[3], "-accept-new", "-json", "recv", "-n", "1"))
 	bob.Object("connected")
-	if r := town.RunCommand(t, person(lines[2], "send", "-wait", "read", "bob", "hello"), ""); r.Status != 0 {
+	// Only bob is a question. The lab's relay is known from the start.
+	if r := town.RunCommand(t, person(lines[2], "list"), ""); r.Status != 0 {
+		t.Errorf("alice: %+v", r)
+	}
+	if r := town.RunCommand(t, person(lines[2], "-accept-new", "send", "-wait", "read", "bob", "hello"), ""); r.Status != 0 {
 		t.Errorf("alice: %+v", r)
 	}
 	if m := bob.Object("message"); m["text"] != "hello" {
@@ -95,13 +108,59 @@ func TestLabOfTheReadme(t *testing.T) {
 	if err := os.WriteFile(config, []byte("# hers\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if status := run([]string{"-out", "lab", "-append", "alice:renew", "carol"}, &stdout, &stderr); status != 0 {
-		t.Fatalf("append: exit status %d, %s", status, &stderr)
-	}
+	add("alice:renew", "carol")
 	if text, err := os.ReadFile(config); err != nil || string(text) != "# hers\n" {
 		t.Errorf("alice's config was replaced: %q %v", text, err)
 	}
-	if _, err := os.Stat(filepath.Join("lab", "state", "carol", "config")); err != nil {
-		t.Error(err)
+	carol, err := os.ReadFile(filepath.Join("lab", "state", "carol", "config"))
+	if err != nil || !strings.Contains(string(carol), "\nrelay "+addr+"\n") {
+		t.Errorf("carol's relay: %q %v", carol, err)
+	}
+}
+
+// TestRelayOfTheLab: relay.sh and every config have one address and one key. -append keeps both,
+// and with -relay moves everybody who is at the lab's relay.
+func TestRelayOfTheLab(t *testing.T) {
+	t.Chdir(t.TempDir())
+	pki := func(line string) {
+		t.Helper()
+		var stdout, stderr bytes.Buffer
+		if status := run(strings.Fields(line), &stdout, &stderr); status != 0 {
+			t.Fatalf("%s: exit status %d, %s", line, status, &stderr)
+		}
+	}
+	at := func(addr string, names ...string) {
+		t.Helper()
+		if script, err := os.ReadFile("lab/relay.sh"); err != nil || !strings.Contains(string(script), " -listen "+quote(addr)+" ") {
+			t.Errorf("relay.sh is not at %s: %s %v", addr, script, err)
+		}
+		fingerprint, err := relay.Fingerprint("lab/state/relay")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, name := range names {
+			config, err := os.ReadFile(filepath.Join("lab/state", name, "config"))
+			if err != nil || !strings.Contains(string(config), "\nrelay "+addr+"\n") || !strings.Contains(string(config), "\nfingerprint "+fingerprint+"\n") {
+				t.Errorf("%s is not at %s with %s: %s %v", name, addr, fingerprint, config, err)
+			}
+		}
+	}
+	pki("-out lab alice bob")
+	at("127.0.0.1:8080", "alice", "bob")
+	elsewhere := []byte("# mine\nrelay h:1\n")
+	if err := os.WriteFile("lab/state/bob/config", elsewhere, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	pki("-out lab -append -relay [::1]:09 carol")
+	at("[::1]:9", "alice", "carol")
+	pki("-out lab -append dave")
+	at("[::1]:9", "alice", "carol", "dave")
+	if config, err := os.ReadFile("lab/state/bob/config"); err != nil || !bytes.Equal(config, elsewhere) {
+		t.Errorf("bob, who is at another relay, was moved: %s %v", config, err)
+	}
+	pki("-out other -relay localhost:7 erin")
+	var stdout, stderr bytes.Buffer
+	if status := run(strings.Fields("-out new -relay 8081 alice"), &stdout, &stderr); status != 2 || !strings.Contains(stderr.String(), "HOST:PORT") {
+		t.Errorf("no address: exit status %d, %s", status, &stderr)
 	}
 }
