@@ -394,4 +394,15 @@ func TestAttack24NameOfTheBlocked(t *testing.T) {
 	if got := bob.texts(); len(got) != 0 {
 		t.Errorf("bob saw %q", got)
 	}
+	// The newcomer is not taken for the blocked person, and is accepted by the whole identity.
+	bob.leave()
+	bob = town.client("bob")
+	if _, err := bob.Send(t.Context(), []string{"dora"}, "who are you"); !fail.HasCode(err, proto.IdentityChanged) {
+		t.Errorf("a message to the newcomer: %v", err)
+	}
+	if _, err := bob.state.AcceptPeer("dora", dora.Inside().Identity()); err != nil {
+		t.Fatal(err)
+	}
+	bob.mustSend("welcome", "dora")
+	dora.awaitText("welcome")
 }

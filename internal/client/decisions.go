@@ -47,7 +47,8 @@ func (e *engine) noticeDecisions() {
 	}
 	e.trust = decisions{read, map[[32]byte]standing{}}
 	for _, u := range e.users {
-		if e.standing(u.identity).blocked {
+		// Only who was accepted or has proved to be that person is: the name may be another's by now.
+		if (u.accepted || u.person != nil) && e.standing(u.identity).blocked {
 			e.block(u)
 		}
 		u.accepted = u.accepted || e.cfg.knows(u.name, u.identity)
