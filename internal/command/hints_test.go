@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -203,5 +204,29 @@ func TestHintIsNotTheSameCommand(t *testing.T) {
 				t.Errorf("%q fails: %s", running, stderr.String())
 			}
 		}
+	}
+}
+
+// TestHintsOfCodesExist: the commands in the hints of all codes are there, and so are the options.
+func TestHintsOfCodesExist(t *testing.T) {
+	sets := flagSets()
+	words := regexp.MustCompile(`client ([a-z]+)|(?:^|[ (])-([a-z][a-z-]*)`)
+	found := 0
+	for code := range fail.Codes {
+		hint := fail.Errorf(code, "").Advice()
+		for _, m := range words.FindAllStringSubmatch(hint, -1) {
+			found++
+			command, relays, option := m[1], strings.Contains(hint, "relay "+strings.TrimSpace(m[0])), m[2]
+			known := command != "" && sets[command] != nil || relays || option == "h"
+			for _, f := range sets {
+				known = known || option != "" && f.Lookup(option) != nil
+			}
+			if !known {
+				t.Errorf("%s: there is no %q: %s", code, m[0], hint)
+			}
+		}
+	}
+	if found < len(fail.Codes)/2 {
+		t.Errorf("%d commands and options are found in all hints", found)
 	}
 }
