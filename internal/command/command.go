@@ -95,7 +95,9 @@ func Run(args []string, sys System) int {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
-	go a.awaitSignal(cancel)
+	over := make(chan struct{})
+	defer close(over)
+	go a.awaitSignal(cancel, over)
 	return a.finish(run(a, ctx, rest))
 }
 
@@ -124,16 +126,28 @@ func (a *app) command(args []string) (run runner, rest []string, help string, er
 	return run, f.Args(), commands[i].help, err
 }
 
-// awaitSignal ends the run in order at the first signal, and at once at the
-// second.
-func (a *app) awaitSignal(cancel context.CancelFunc) {
-	for s := range a.Signals {
-		number, _ := s.(syscall.Signal)
-		if !a.signal.CompareAndSwap(0, int32(number)) {
-			a.restoreTerminal()
-			os.Exit(exitSignal + int(number))
+// lastWait bounds the end in order. A terminal or a pipe that takes no output would hold it up.
+const lastWait = closeWait + 2*time.Second
+
+// awaitSignal ends the run in order at the first signal, and at once at the second, or if that
+// takes too long.
+func (a *app) awaitSignal(cancel context.CancelFunc, over <-chan struct{}) {
+	var late <-chan time.Time
+	for {
+		select {
+		case s := <-a.Signals:
+			number, _ := s.(syscall.Signal)
+			if first := a.signal.Swap(int32(number)) == 0; first {
+				cancel()
+				late = time.After(lastWait)
+				continue
+			}
+		case <-late:
+		case <-over:
+			return
 		}
-		cancel()
+		a.restoreTerminal()
+		os.Exit(exitSignal + int(a.signal.Load()))
 	}
 }
 

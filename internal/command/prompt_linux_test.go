@@ -7,6 +7,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"chatsecure/testdata/lab"
 	"chatsecure/testdata/lab/town"
@@ -190,6 +191,43 @@ func TestPromptEnds(t *testing.T) {
 				if got := w.Must("", "alice", "list"); strings.Count(got, "alice") != 1 { // the asker
 					t.Errorf("the list is %q", got)
 				}
+			}
+		})
+	}
+}
+
+// TestStuckTerminalEnds: a terminal that takes no output keeps no client from its end, and gets its
+// modes back.
+func TestStuckTerminalEnds(t *testing.T) {
+	hup := make(chan os.Signal, 1) // as in TestPromptEnds
+	signal.Notify(hup, syscall.SIGHUP)
+	defer signal.Stop(hup)
+	w := town.New(t, town.People("alice"))
+	for _, test := range []struct {
+		signals []syscall.Signal
+		want    string
+	}{
+		{[]syscall.Signal{syscall.SIGINT}, "exit status 130"},
+		{[]syscall.Signal{syscall.SIGINT, syscall.SIGTERM}, "exit status 143"},
+		{[]syscall.Signal{syscall.SIGWINCH, syscall.SIGHUP}, "signal: hangup"},
+		{[]syscall.Signal{syscall.SIGQUIT}, "exit status 2"},
+	} {
+		t.Run(test.want, func(t *testing.T) {
+			w.T = t
+			p := tty.OpenPTY(t)
+			before := p.Modes()
+			cmd := atPrompt(w, p, "alice", "xterm")
+			p.Fill(strings.Repeat("help\r", 800))
+			for _, s := range test.signals {
+				cmd.Process.Signal(s)
+			}
+			stuck := time.AfterFunc(time.Minute, func() { cmd.Process.Kill() })
+			defer stuck.Stop()
+			if err := cmd.Wait(); err == nil || err.Error() != test.want {
+				t.Errorf("it ended with %v", err)
+			}
+			if p.Modes() != before {
+				t.Errorf("the modes are %+v, were %+v", p.Modes(), before)
 			}
 		})
 	}

@@ -4,6 +4,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"runtime/pprof"
 	"sync"
 	"syscall"
 	"time"
@@ -29,17 +30,20 @@ func (t *Terminal) StartEditing(env func(string) string, complete Completer) (st
 		return func() {}
 	}
 	// Before raw mode begins, so that every signal restores the terminal.
-	signals := make(chan os.Signal, 8)
-	signal.Notify(signals, syscall.SIGWINCH, syscall.SIGTSTP, syscall.SIGCONT, syscall.SIGQUIT)
+	signals, ends := make(chan os.Signal, 8), make(chan os.Signal, 2)
+	signal.Notify(signals, syscall.SIGWINCH, syscall.SIGTSTP, syscall.SIGCONT)
+	signal.Notify(ends, syscall.SIGQUIT)
 	if !signal.Ignored(syscall.SIGHUP) { // nohup
-		signal.Notify(signals, syscall.SIGHUP)
+		signal.Notify(ends, syscall.SIGHUP)
 	}
 	if err := t.device.enter(); err != nil {
 		signal.Stop(signals)
+		signal.Stop(ends)
 		return func() {}
 	}
 	t.painter.plain = false
 	go t.awaitSignals(signals)
+	go t.awaitEnd(ends)
 	io.WriteString(t.out, modesOn)
 	go func() {
 		defer t.RestoreOnPanic()
@@ -50,6 +54,8 @@ func (t *Terminal) StartEditing(env func(string) string, complete Completer) (st
 		close(signals)
 		t.leaveTerminal()
 		t.Restore()
+		signal.Stop(ends)
+		close(ends)
 	})
 }
 
@@ -58,8 +64,23 @@ func (t *Terminal) StartEditing(env func(string) string, complete Completer) (st
 func (t *Terminal) Restore() { t.release(true) }
 
 func (t *Terminal) release(forGood bool) {
-	if t.device.leave(forGood) {
-		io.WriteString(t.out, modesOff)
+	inTime(func() {
+		if t.device.leave(forGood) {
+			io.WriteString(t.out, modesOff)
+		}
+	})
+}
+
+// inTime calls f, which may write to a terminal. One that takes no output is left alone soon.
+func inTime(f func()) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		f()
+	}()
+	select {
+	case <-done:
+	case <-time.After(500 * time.Millisecond):
 	}
 }
 
@@ -83,17 +104,24 @@ func (t *Terminal) awaitSignals(signals <-chan os.Signal) {
 			t.resume()
 		case syscall.SIGTSTP:
 			t.stopUntilContinued(signals)
-		default:
-			t.die(s)
 		}
 	}
 }
 
-// die restores the terminal and lets a signal end the program by its default.
-func (t *Terminal) die(s os.Signal) {
+// awaitEnd restores the terminal at a signal and lets that end the program by its default. It waits
+// for nothing else: a change of size may wait for a terminal that takes no output.
+func (t *Terminal) awaitEnd(ends <-chan os.Signal) {
+	s, ok := (<-ends).(syscall.Signal)
+	if !ok {
+		return
+	}
 	t.Restore()
+	if s == syscall.SIGQUIT { // the default of Go, which would wait for the terminal
+		inTime(func() { pprof.Lookup("goroutine").WriteTo(os.Stderr, 2) })
+		os.Exit(2)
+	}
 	signal.Reset(s)
-	syscall.Kill(syscall.Getpid(), s.(syscall.Signal))
+	syscall.Kill(syscall.Getpid(), s)
 }
 
 // stopSoon bounds the time until a stop takes effect.
@@ -112,9 +140,6 @@ func (t *Terminal) stopUntilContinued(signals <-chan os.Signal) {
 	for stopped := true; stopped; {
 		select {
 		case s, more := <-signals:
-			if s == syscall.SIGHUP || s == syscall.SIGQUIT {
-				t.die(s)
-			}
 			if !more {
 				return
 			}

@@ -6,5 +6,6 @@ import "syscall"
 const (
 	getModes      = syscall.TIOCGETA
 	setModes      = syscall.TIOCSETAF // drops pending input, which was not meant for the question
+	setModesNow   = syscall.TIOCSETA
 	setModesLater = syscall.TIOCSETAW // after all output, and keeps pending input
 )

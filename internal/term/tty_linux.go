@@ -8,5 +8,6 @@ import (
 const (
 	getModes      = syscall.TCGETS
 	setModes      = syscall.TCSETS + 2 // TCSETSF: drops pending input, which was not meant for the question
+	setModesNow   = syscall.TCSETS
 	setModesLater = syscall.TCSETS + 1 // TCSETSW: after all output, and keeps pending input
 )

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"runtime"
 	"strings"
 	"sync"
 	"syscall"
@@ -126,6 +127,33 @@ func (p *PTY) All() string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.text.String()
+}
+
+// Fill types keys whose output nobody reads, until the terminal takes no more of it.
+// Nothing is read from then on.
+func (p *PTY) Fill(keys string) {
+	p.T.Helper()
+	p.mu.Lock() // collect waits for it, with what it has read last
+	go p.Master.WriteString(keys)
+	for deadline := time.Now().Add(patience); p.isWritable(); runtime.Gosched() {
+		if time.Now().After(deadline) {
+			p.T.Fatal("the terminal takes all output")
+		}
+	}
+}
+
+// isWritable reports whether the terminal takes output.
+func (p *PTY) isWritable() bool {
+	p.T.Helper()
+	poll, now := struct {
+		fd              int32
+		events, revents int16
+	}{fd: int32(p.Slave.Fd()), events: 4}, syscall.Timespec{} // POLLOUT
+	n, _, errno := syscall.Syscall6(syscall.SYS_PPOLL, uintptr(unsafe.Pointer(&poll)), 1, uintptr(unsafe.Pointer(&now)), 0, 0, 0)
+	if errno != 0 {
+		p.T.Fatal(errno)
+	}
+	return n > 0
 }
 
 // Control makes this the controlling terminal of cmd.
