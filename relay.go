@@ -342,8 +342,7 @@ Options (given twice, the last counts):
   -fetch=false         fetch no revocation lists
   -fetch-private       fetch from private addresses too
   -ciphers LIST        cipher suites allowed, with commas (default
-                       MLKEM768X25519_AES256_GCM,RSA_AES256_CBC_HMAC,
-                       RSA_AES128_CBC_HMAC)
+                       MLKEM768X25519_AES256_GCM,RSA_AES256_CBC_HMAC,RSA_AES128_CBC_HMAC)
   -max-conns N         connections at once (default 20000)
   -addr-file FILE      file that gets host:port once the relay listens
   -log FORMAT          text (default) or json, on standard error
