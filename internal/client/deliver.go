@@ -66,7 +66,7 @@ func (e *engine) enqueue(r *recipient) (waits []string) {
 
 // spread queues a record for every connection of a recipient's that takes
 // messages, even before the end of its handshake. The result has the name once
-// for each that is not ready.
+// for each that is not ready, or waits for a decision about the person.
 func (e *engine) spread(r *recipient) (waits []string) {
 	for _, pc := range e.conns {
 		if pc.user != r.user || pc.takes != proto.TakesMessages || pc.ending || pc.shake.tries >= hopelessTries {
@@ -74,7 +74,7 @@ func (e *engine) spread(r *recipient) (waits []string) {
 		}
 		pc.out.queue = append(pc.out.queue, &delivery{r: r})
 		r.active++
-		if pc.conv == nil {
+		if pc.conv == nil || !r.user.accepted {
 			waits = append(waits, r.user.shown)
 		}
 	}
@@ -83,9 +83,7 @@ func (e *engine) spread(r *recipient) (waits []string) {
 
 // tellPending writes down and reports that a record waits.
 func (e *engine) tellPending(out *outRecord, waits []string) {
-	if err := e.history.Pending(out.record, waits); err != nil {
-		e.problem(err)
-	}
+	e.keep(out, waits...)
 	if !e.cfg.Receipts {
 		return
 	}

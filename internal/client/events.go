@@ -67,10 +67,10 @@ type ReceiptChange struct {
 	ID     string
 	No     uint64 // number of the Send, from 1: the event may come before Send returns
 	To     string // name
-	Conn   string // the connection that reached it, if one did
+	Conn   string // the connection that it reached, or is on its way to, if there is one
 	Status history.Status
-	Reason string      // FAILED
-	Err    *fail.Error // FAILED: the reason with its cause
+	Reason string      // FAILED, or given up on its way, or why it waits
+	Err    *fail.Error // the reason with its cause
 }
 
 // PeerChange tells that a known user's connection came, left, proved itself or

@@ -193,7 +193,10 @@ func (e *engine) sendBatch(pc *peerConn, n int) bool {
 	e.sendTo(pc, proto.TypeClientCom, sealed.Body, pc.conv.SentSeq())
 	freed, bytes := 0, 0
 	for _, d := range pc.out.move(n) {
-		d.r.sent = true
+		d.r.sent, d.r.left, d.r.out.kept = true, pc.id, true
+		if d.r.told && d.r.status == history.StatusPending {
+			e.report(d.r, pc.id)
+		}
 		if d.r.out.held && (!e.cfg.Persistent || d.r.out.done()) { // a script's goes on without the absent
 			d.r.out.held = false
 			freed++

@@ -7,6 +7,7 @@ import (
 	"chatsecure/crypto"
 	"chatsecure/internal/fail"
 	"chatsecure/internal/history"
+	"chatsecure/proto"
 )
 
 // outRecord is one record on its way to every recipient.
@@ -17,6 +18,7 @@ type outRecord struct {
 	names  []string // of a persistent client, until the engine has found their users
 	to     []*recipient
 	held   bool // counted in the outbox: it is not sent, or has come back, and is not given up
+	kept   bool // it stands in the history
 }
 
 // recipient is one name's share of an outRecord.
@@ -25,9 +27,11 @@ type recipient struct {
 	user   *user
 	status history.Status
 	reason *fail.Error
-	active int  // connections that it is queued for, or un-READ at
-	sent   bool // over a connection, and not come back
-	absent bool // it was reported that it waits because nobody is there
+	active int    // connections that it is queued for, or un-READ at
+	sent   bool   // over a connection, and not come back
+	left   string // the connection that it was last sent over, perhaps in vain
+	absent bool   // it was reported that it waits because nobody is there
+	told   bool   // its status was reported
 }
 
 // delivery is one record on its way to one connection.
@@ -118,21 +122,44 @@ func (e *engine) reached(r *recipient, s history.Status, conn string) {
 	}
 }
 
-// failed gives a record up for one recipient, once.
+// failed gives a record up for one recipient, once. One that has left may have arrived: it is
+// called FAILED only if it is refused.
 func (e *engine) failed(r *recipient, reason *fail.Error) {
 	if !r.waits() {
 		return
 	}
+	perhaps := r.left != "" && !final(reason)
+	if perhaps {
+		reason = fail.Errorf(proto.NotDelivered, "it has left and was not answered, so it may have arrived: %s", reason.Message)
+		r.reason = reason
+		e.report(r, r.left)
+	}
 	r.user.counts.fail(r.status, reason)
 	r.status, r.reason = history.StatusFailed, reason
-	if err := e.history.Failed(r.out.record.ID, r.user.shown, reason.Message); err != nil {
-		e.problem(err)
+	if !perhaps {
+		e.keep(r.out, r.user.shown)
+		if err := e.history.Failed(r.out.record.ID, r.user.shown, reason.Message); err != nil {
+			e.problem(err)
+		}
+		e.report(r, "")
 	}
-	e.report(r, "")
 	e.releaseIfDone(r.out)
 }
 
+// keep writes down a record that waits for some names, unless the history has it.
+func (e *engine) keep(out *outRecord, names ...string) {
+	if out.kept {
+		return
+	}
+	if err := e.history.Pending(out.record, names); err != nil {
+		e.problem(err)
+		return
+	}
+	out.kept = true
+}
+
 func (e *engine) report(r *recipient, conn string) {
+	r.told = true
 	change := &ReceiptChange{ID: r.out.record.ID, No: r.out.no, To: r.user.shown, Conn: conn, Status: r.status}
 	if r.reason != nil {
 		change.Reason, change.Err = r.reason.Message, r.reason

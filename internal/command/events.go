@@ -166,6 +166,8 @@ func (p *presenter) receipt(r *client.ReceiptChange) {
 	case p.look == promptLook && r.Status == history.StatusFailed:
 		p.out.notice("%s to %s FAILED: %s", p.quote(r.ID), proto.Visible(r.To), proto.Visible(r.Reason))
 		p.advise(r.Err)
+	case p.look == promptLook && r.Err != nil && r.Conn != "":
+		p.out.notice("%s to %s was perhaps not delivered: %s", p.quote(r.ID), proto.Visible(r.To), proto.Visible(r.Reason))
 	case p.look == promptLook || r.Status == history.StatusFailed:
 		p.out.detail("message %s to %s is %s", r.ID, proto.Visible(r.To), r.Status)
 	}

@@ -455,10 +455,10 @@ func (s *promptRun) finish(ctx context.Context) error {
 		if s.sent && s.c.Wait(waiting, history.StatusDelivered).ExitStatus() != 0 {
 			lines := s.desk.progress.undelivered()
 			for _, line := range lines[:min(len(lines), maxUndelivered)] {
-				s.out.notice("not delivered: %s", line)
+				s.out.notice("%s", line)
 			}
 			if len(lines) == 0 || len(lines) > maxUndelivered {
-				s.out.notice("more messages were not delivered; history shows them")
+				s.out.notice("more messages were perhaps not delivered; history shows them")
 			}
 		}
 		return nil

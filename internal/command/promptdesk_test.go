@@ -97,6 +97,9 @@ func TestProgress(t *testing.T) {
 	change := func(id, to string, status history.Status) *client.ReceiptChange {
 		return &client.ReceiptChange{ID: id, To: to, Status: status}
 	}
+	left := func(id, to string) *client.ReceiptChange {
+		return &client.ReceiptChange{ID: id, To: to, Status: history.StatusPending, Conn: "c"}
+	}
 	for _, step := range []struct {
 		sent    string // an id
 		to      []string
@@ -120,6 +123,11 @@ func TestProgress(t *testing.T) {
 		{changed: change("2", "bob", history.StatusRead), want: "✓ read by bob; delivered to carla"},
 		{changed: change("2", "carla", history.StatusRead), want: "✓ read by bob, carla"},
 		{changed: change("1", "bob", history.StatusRead), silent: true},
+		{sent: "3", to: []string{"bob", "carla", "dora", "edgar"}},
+		{changed: change("3", "bob", history.StatusPending), want: "waits for bob"},
+		{changed: left("3", "bob")},
+		{changed: change("3", "carla", history.StatusSent), want: "sent to carla"},
+		{changed: change("3", "dora", history.StatusPending), want: "sent to carla; waits for dora"},
 	} {
 		got, last := "", true
 		if step.sent != "" {
@@ -131,7 +139,10 @@ func TestProgress(t *testing.T) {
 			t.Errorf("%+v: %q %v", step, got, last)
 		}
 	}
-	if got, want := p.undelivered(), []string{`"text 2" to dora`}; !slices.Equal(got, want) {
+	if got, want := p.undelivered(), []string{
+		`not delivered: "text 2" to dora`, `not delivered: "text 3" to dora`,
+		`perhaps not delivered: "text 3" to bob, carla, edgar`,
+	}; !slices.Equal(got, want) {
 		t.Errorf("undelivered are %q, want %q", got, want)
 	}
 	if got := p.quoted("2") + p.quoted("9"); got != `"text 2"message 9` {

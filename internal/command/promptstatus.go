@@ -58,7 +58,8 @@ func (p *progress) changed(c *client.ReceiptChange, now time.Time) (status strin
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	name := proto.FoldName(c.To)
-	if c.Status != history.StatusPending {
+	left := c.Status == history.StatusPending && c.Conn != "" // it waits no more
+	if left || c.Status != history.StatusPending {
 		delete(p.waits, name)
 	} else if p.waits[name] == nil {
 		if p.waits == nil {
@@ -73,7 +74,9 @@ func (p *progress) changed(c *client.ReceiptChange, now time.Time) (status strin
 	s := p.sayings[at]
 	// The furthest of a user's connections counts.
 	before := s.reached[name]
-	if c.Status.AtLeast(before) || c.Status == history.StatusFailed && before == history.StatusPending {
+	if left {
+		delete(s.reached, name)
+	} else if c.Status.AtLeast(before) || c.Status == history.StatusFailed && before == history.StatusPending {
 		s.reached[name] = c.Status
 	}
 	return s.status(), at == len(p.sayings)-1
@@ -120,13 +123,19 @@ func (p *progress) back(now time.Time) {
 	}
 }
 
-// undelivered describes the messages that somebody lacks.
+// undelivered describes the messages that somebody lacks, and those that somebody may lack: they have
+// left, and no receipt came.
 func (p *progress) undelivered() (lines []string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, s := range p.sayings {
-		if lacking := s.at(func(status history.Status) bool { return !status.AtLeast(history.StatusDelivered) }); lacking != "" {
-			lines = append(lines, s.quoted+" to "+lacking)
+		if lacking := s.at(func(status history.Status) bool {
+			return status == history.StatusPending || status == history.StatusFailed
+		}); lacking != "" {
+			lines = append(lines, "not delivered: "+s.quoted+" to "+lacking)
+		}
+		if unsure := s.at(func(status history.Status) bool { return status == "" || status == history.StatusSent }); unsure != "" {
+			lines = append(lines, "perhaps not delivered: "+s.quoted+" to "+unsure)
 		}
 	}
 	return lines

@@ -1,6 +1,7 @@
 package history
 
 import (
+	"cmp"
 	"slices"
 	"time"
 
@@ -48,7 +49,7 @@ type Delivery struct {
 	Name   string
 	Conn   string // the connection that it reached; empty if none
 	Status Status
-	Reason string // of FAILED
+	Reason string // of FAILED, and of PENDING if the message has left
 }
 
 // Status returns the message's progress with everyone: the least of its deliveries,
@@ -82,7 +83,8 @@ func (m *Message) delivered(d Delivery) {
 		if !proto.SameName(before.Name, d.Name) {
 			continue
 		}
-		if slices.Index(certainty, d.Status) > slices.Index(certainty, before.Status) {
+		more := cmp.Compare(slices.Index(certainty, d.Status), slices.Index(certainty, before.Status))
+		if more > 0 || more == 0 && before.Reason == "" && d.Reason != "" {
 			*before = d
 		}
 		return

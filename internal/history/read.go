@@ -178,11 +178,18 @@ func (v *view) receipt(l *Line) {
 	}
 }
 
+// left is the reason why a message is PENDING that was signed and sent.
+const left = "it has left and was not answered, so it may have arrived"
+
 // finish turns the progress of conversations into deliveries.
 func (v *view) finish() {
 	for _, c := range v.order {
 		for _, r := range c.sent {
-			r.m.delivered(Delivery{Name: c.peer.Name, Conn: c.peer.Conn, Status: c.status(r.seq)})
+			d := Delivery{Name: c.peer.Name, Conn: c.peer.Conn, Status: c.status(r.seq)}
+			if d.Status == StatusPending {
+				d.Reason = left
+			}
+			r.m.delivered(d)
 		}
 		for _, r := range c.received {
 			status := StatusDelivered

@@ -52,7 +52,7 @@ func TestReadHistory(t *testing.T) {
 	want := `to both Ana>bruno,carla PENDING: Carla/=PENDING Bruno/conn-b=READ
 two Ana>bruno DELIVERED: Bruno/conn-b=DELIVERED
 three Ana>bruno SENT: Bruno/conn-b=SENT
-four Ana>bruno PENDING: Bruno/conn-b=PENDING
+four Ana>bruno PENDING: Bruno/conn-b=PENDING (it has left and was not answered, so it may have arrived)
 given up >carla FAILED: Carla/=FAILED (nobody came)
 `
 	if got := summary(p.a); got != want {
