@@ -23,7 +23,7 @@ func ClientMain(args []string, version string) int {
 	return command.Run(args, command.System{
 		Version: version, Roots: caBundle,
 		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr,
-		Env: os.Getenv, Now: time.Now, Signals: signals,
+		Env: os.Getenv, Environ: os.Environ(), Now: time.Now, Signals: signals,
 		OpenTTY: func() (*os.File, error) { return os.OpenFile("/dev/tty", os.O_RDWR, 0) },
 	})
 }

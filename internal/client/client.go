@@ -158,10 +158,12 @@ type Config struct {
 	Renew func(ctx context.Context) (*state.Credential, error)
 
 	Ciphers     []string // allowed suites, best first; default all
-	Fingerprint string   // the relay key's, if it is pinned on the command line
-	AcceptNew   bool     // trust an unknown relay and an unknown peer, never a changed one
-	ReadAnyone  bool     // say READ to people who are not accepted, too
-	Asker       Asker    // nil: refuse instead of asking
+	Fingerprint string   // the relay key's, if it is pinned
+	// FingerprintFrom is the place of Fingerprint, for people: an option, a variable or a line of a file.
+	FingerprintFrom string
+	AcceptNew       bool  // trust an unknown relay and an unknown peer, never a changed one
+	ReadAnyone      bool  // say READ to people who are not accepted, too
+	Asker           Asker // nil: refuse instead of asking
 	// Timeout bounds the wait of a sent record for a connection that takes it, and
 	// the time of a reconnect. The default is 30 s.
 	Timeout    time.Duration

@@ -48,7 +48,7 @@ func (e *engine) checkRelay(fingerprint string) error {
 	known, ok := e.cfg.State.KnownRelay(e.cfg.Relay)
 	if given := state.NormalFingerprint(e.cfg.Fingerprint); given != "" {
 		if given != fingerprint {
-			return state.RelayNotGiven(e.cfg.Relay, given, fingerprint)
+			return state.RelayNotGiven(e.cfg.Relay, e.cfg.FingerprintFrom, given, fingerprint)
 		}
 		return nil // for this run, whatever key is known
 	}

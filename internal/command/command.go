@@ -33,6 +33,7 @@ type System struct {
 	Stdin          io.Reader
 	Stdout, Stderr io.Writer
 	Env            func(string) string
+	Environ        []string // all of it, as os.Environ
 	Now            func() time.Time
 	Signals        <-chan os.Signal
 	OpenTTY        func() (*os.File, error)                                       // the controlling terminal
@@ -81,6 +82,9 @@ func Run(args []string, sys System) int {
 	if len(rest) > 0 && (rest[0] != "card" || opt.card == "") { // without the card that is named, card shows others
 		a.out.running = "client " + strings.Join(rest, " ")
 	}
+	if err == nil {
+		err = checkEnvironment(sys.Environ)
+	}
 	// A file config with a fault must not keep anybody from the help.
 	run, rest, help, commandErr := a.command(rest)
 	if err == nil || errors.Is(commandErr, errHelp) {
@@ -114,14 +118,15 @@ func (a *app) command(args []string) (run runner, rest []string, help string, er
 	f := newFlags(args[0])
 	run = commands[i].flags(f)
 	err = parseFlags(f, args[1:])
+	found := make(places)
 	if err == nil {
-		err = fromEnvironment(f, a.Env)
+		err = found.fromEnvironment(f, a.Env)
 	}
 	if err == nil && a.opt.file != nil {
-		err = fromFile(f, a.opt.file)
+		err = found.fromFile(f, a.opt.file)
 	}
 	if err == nil {
-		err = refusePairs(f)
+		err = found.refusePairs(f)
 	}
 	return run, f.Args(), commands[i].help, err
 }

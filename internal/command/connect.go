@@ -54,7 +54,7 @@ func (a *app) connect(ctx context.Context, takes string, change func(*client.Con
 	}
 	cfg := client.Config{
 		Relay: a.opt.relay, Name: name, Takes: takes, State: st,
-		Ciphers: a.opt.ciphers, Fingerprint: a.opt.fingerprint, AcceptNew: a.opt.acceptNew,
+		Ciphers: a.opt.ciphers, Fingerprint: a.opt.fingerprint, FingerprintFrom: a.opt.places.of("fingerprint"), AcceptNew: a.opt.acceptNew,
 		Timeout: a.opt.timeout, Receipts: a.opt.json || a.opt.verbose, Now: a.Now,
 	}
 	if !a.opt.batch {
@@ -69,8 +69,8 @@ func (a *app) connect(ctx context.Context, takes string, change func(*client.Con
 	}
 	a.out.connected(c.Client)
 	if known, ok := st.KnownRelay(a.opt.relay); ok && known != c.Fingerprint() {
-		a.out.notice("the relay has the key given with -fingerprint, and another is known for %s: %s; to change that: %s",
-			a.opt.relay, known, a.opt.advice((&state.Refused{Target: a.opt.relay, Value: c.Fingerprint()}).Accept()))
+		a.out.notice("the relay has the key given with %s, and another is known for %s: %s; to change that: %s",
+			a.opt.places.of("fingerprint"), a.opt.relay, known, a.opt.advice((&state.Refused{Target: a.opt.relay, Value: c.Fingerprint()}).Accept()))
 	}
 	return c, nil
 }

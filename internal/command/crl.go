@@ -90,7 +90,7 @@ const crlRefreshTimeout = 5 * time.Minute
 // the certificate's issuers. failed tells of lists that were not fetched.
 func (a *app) refreshLists(ctx context.Context, dir string) (signers [][]byte, failed, err error) {
 	if !a.opt.fetch {
-		return nil, nil, usageError("crl refresh fetches, and -fetch=false says not to")
+		return nil, nil, usageError("crl refresh fetches, and %s is false", a.opt.places.of("fetch"))
 	}
 	bundle, err := a.readCABundle()
 	if err != nil {

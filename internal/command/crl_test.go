@@ -53,7 +53,7 @@ func TestCRL(t *testing.T) {
 		t.Errorf("%d lists are shown", found)
 	}
 	w.Fails(2, "", []string{"crl", "nonsense"}, `"nonsense"`)
-	w.Fails(2, "", []string{"crl", "refresh"}, "-fetch=false")
+	w.Fails(2, "", []string{"crl", "refresh"}, "-fetch is false")
 	w.Fails(2, "", []string{"-fetch", "crl", "refresh"}, "there is no state directory", "-name NAME")
 }
 

@@ -201,7 +201,7 @@ func (d *doctor) lookAtRelay(ctx context.Context) {
 		d.fail(check, err)
 		return
 	}
-	known, how := state.NormalFingerprint(opt.fingerprint), "given with -fingerprint"
+	known, how := state.NormalFingerprint(opt.fingerprint), "given with "+opt.places.of("fingerprint")
 	if known == "" && d.state != nil {
 		known, _ = d.state.KnownRelay(opt.relay)
 		how = "known from before"
@@ -210,7 +210,7 @@ func (d *doctor) lookAtRelay(ctx context.Context) {
 	case known == shown:
 		d.ok(check, "%s answers with the fingerprint %s, %s", opt.relay, shown, how)
 	case opt.fingerprint != "":
-		d.fail(check, state.RelayNotGiven(opt.relay, known, shown))
+		d.fail(check, state.RelayNotGiven(opt.relay, opt.places.of("fingerprint"), known, shown))
 	case known != "":
 		d.fail(check, d.state.RelayChanged(opt.relay, known, shown))
 	case opt.batch && !opt.acceptNew:

@@ -105,7 +105,7 @@ func (d *doctor) issuerPlace(more [][]byte) string {
 func (d *doctor) revocation(cfg trust.VerifierConfig) {
 	const check = "crl"
 	if cfg.Policy == trust.PolicyOff {
-		d.note(check, "use -crl-policy try", "revocation is not checked: -crl-policy is off")
+		d.note(check, "use -crl-policy try", "revocation is not checked: %s is off", d.a.opt.places.of("crl-policy"))
 		return
 	}
 	person, err := trust.NewVerifier(cfg).Certificate(d.leaf, d.chain)

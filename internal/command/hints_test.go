@@ -42,8 +42,8 @@ func TestClaimedNameCounts(t *testing.T) {
 		refused   bool
 		says      string
 	}{
-		{"", "", false, place + ": the name carol does not count"},
-		{"", "dave", false, "CHATSECURE_NAME: the name dave does not count"},
+		{"", "", false, place + ": name carol does not count"},
+		{"", "dave", false, "CHATSECURE_NAME dave does not count"},
 		{"", "BOB2", false, ""},
 		{"-name bob2", "", false, ""},
 		{"-name=", "", false, ""},

@@ -9,7 +9,6 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
-	"slices"
 	"strings"
 	"time"
 
@@ -36,6 +35,7 @@ type options struct {
 	ciphers                        suites
 	keep, timeout                  time.Duration
 	typed                          map[string]string // the options of the command line, as given
+	places                         places            // of the other options
 	file                           *state.Config     // with options of commands too; nil without a state directory
 	outvoted                       string            // a sentence about a name that does not count, or ""
 }
@@ -93,6 +93,7 @@ func (o *options) flags() *flag.FlagSet {
 // or the file config is at fault, these come with the error.
 func parseGlobal(args []string, env func(string) string) (o options, rest []string, err error) {
 	f := o.flags()
+	o.places = make(places)
 	if err := parseFlags(f, args); err != nil {
 		return o, nil, err
 	}
@@ -105,14 +106,14 @@ func parseGlobal(args []string, env func(string) string) (o options, rest []stri
 	if o.version {
 		return o, f.Args(), nil
 	}
-	if err := fromEnvironment(f, env); err != nil {
+	if err := o.places.fromEnvironment(f, env); err != nil {
 		return o, f.Args(), err
 	}
 	if dir, err := stateDir(o.state, env); err == nil { // else its first use says so
 		if o.file, err = readConfig(dir); err != nil {
 			return o, f.Args(), err
 		}
-		if err = fromFile(f, o.file); err != nil {
+		if err = o.places.fromFile(f, o.file); err != nil {
 			return o, f.Args(), err
 		}
 		o.ownName(dir, env)
@@ -121,7 +122,7 @@ func parseGlobal(args []string, env func(string) string) (o options, rest []stri
 		o.relay = defaultRelay
 	}
 	f.Visit(func(f *flag.Flag) { o.keyGiven = o.keyGiven || f.Name == "key" })
-	return o, f.Args(), refusePairs(f)
+	return o, f.Args(), o.places.refusePairs(f)
 }
 
 // ownName takes the name of the state directory, which counts before one in the environment or the
@@ -132,13 +133,12 @@ func (o *options) ownName(dir string, env func(string) string) {
 		return
 	}
 	if o.name != "" && !proto.SameName(o.name, owner) {
-		place, remedy := variable("name"), "another name needs another directory: client -state DIR"
-		if env(place) == "" {
-			at := slices.IndexFunc(o.file.Settings, func(s state.Setting) bool { return s.Name == "name" })
-			place, remedy = o.file.Place(o.file.Settings[at].Line), "to mend the line: "+o.client()+" -name "+owner+" init"
+		remedy := "another name needs another directory: client -state DIR"
+		if env(variable("name")) == "" {
+			remedy = "to mend the line: " + o.client() + " -name " + owner + " init"
 		}
-		o.outvoted = fmt.Sprintf("%s: the name %s does not count, as the state directory belongs to the name %s; %s",
-			place, o.name, owner, remedy)
+		o.outvoted = fmt.Sprintf("%s %s does not count, as the state directory belongs to the name %s; %s",
+			o.places.of("name"), o.name, owner, remedy)
 		o.name = ""
 	}
 	o.name = cmp.Or(o.name, owner)
@@ -177,7 +177,7 @@ func (o *options) advice(hint string) string {
 func (o *options) checkRelay() error {
 	addr, err := state.RelayAddr(o.relay)
 	if err != nil {
-		return usageError("-relay is %v, not %q", err, o.relay)
+		return o.places.usageError("relay", " is %v, not %q", err, o.relay)
 	}
 	o.relay = addr
 	return nil

@@ -57,7 +57,7 @@ func TestGlobalFlags(t *testing.T) {
 	}
 	for _, c := range cases {
 		got, rest, err := parseGlobal(strings.Fields(c.args), noEnv)
-		got.file, got.typed = nil, nil
+		got.file, got.typed, got.places = nil, nil, nil
 		if err != nil || !reflect.DeepEqual(got, c.want) || !slices.Equal(rest, c.rest) {
 			t.Errorf("%q: %+v %q %v, want %+v %q", c.args, got, rest, err, c.want, c.rest)
 		}
@@ -167,7 +167,7 @@ func TestRelayMattersWhereItIsNeeded(t *testing.T) {
 			}
 			sys.Env = func(name string) string { return env[name] }
 			status := Run(args, sys)
-			said := strings.Contains(stderr.String(), "-relay is HOST:PORT")
+			said := strings.Contains(stderr.String(), " is HOST:PORT")
 			if said != needed || (status == 2) != needed {
 				t.Errorf("client %s, with a relay without a port from %s: exit status %d, %q", line, from, status, stderr.String())
 			}

@@ -37,7 +37,7 @@ func TestPromptAdvice(t *testing.T) {
 	person := fakePerson("bob", 1)
 	refused := []*fail.Error{
 		st.RelayChanged("relay:1", digits, digits), st.RelayUnknown("relay:1", digits),
-		state.PeerChanged("bob", &state.KnownPeer{}, person), state.PeerUnknown("bob", person), state.RelayNotGiven("relay:1", digits, digits),
+		state.PeerChanged("bob", &state.KnownPeer{}, person), state.PeerUnknown("bob", person), state.RelayNotGiven("relay:1", "-fingerprint", digits, digits),
 	}
 	for code := range fail.Codes {
 		refused = append(refused, fail.Errorf(code, ""))

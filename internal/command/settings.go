@@ -1,12 +1,16 @@
 package command
 
 import (
+	"cmp"
 	"flag"
+	"fmt"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 
 	"chatsecure/card"
+	"chatsecure/internal/fail"
 	"chatsecure/internal/state"
 	"chatsecure/proto"
 )
@@ -27,31 +31,97 @@ func variable(option string) string {
 	return "CHATSECURE_" + strings.ToUpper(strings.ReplaceAll(option, "-", "_"))
 }
 
+// places has the places of options that do not come from the command line, for people: a variable,
+// or a line of the file.
+type places map[string]string
+
+// of names an option by where it was given.
+func (p places) of(option string) string { return cmp.Or(p[option], "-"+option) }
+
+// usageError is an error about an option. It begins with the option's place.
+func (p places) usageError(option, format string, args ...any) error {
+	e := fail.Errorf(proto.Usage, "%s%s", p.of(option), fmt.Sprintf(format, args...))
+	if p[option] != "" {
+		e.Hint = "mend it there, or give -" + option + " on the command line, which counts first"
+	}
+	return e
+}
+
+// ofTests are variables of make and of the tests.
+var ofTests = regexp.MustCompile(`^CHATSECURE_(ATTACK|LOAD|NO_[A-Z]+|REAL_CA|SEED|SOAK(_[A-Z]+)?|TEST_[A-Z_]+)=`)
+
+// checkEnvironment refuses a variable of no option: a slip in the name of one must not leave the
+// program without it. An empty variable counts as none.
+func checkEnvironment(environ []string) error {
+	var all []string
+	for _, f := range allFlags() {
+		f.VisitAll(func(o *flag.Flag) { all = append(all, variable(o.Name)) })
+	}
+	for _, v := range environ {
+		name, value, _ := strings.Cut(v, "=")
+		if strings.HasPrefix(name, "CHATSECURE_") && value != "" && !slices.Contains(all, name) && !ofTests.MatchString(v) {
+			return &fail.Error{
+				Code: proto.Usage, Message: proto.Visible(name) + " in the environment is no option's variable",
+				Hint: "it may stand for " + nearest(name, all) + "; if not, unset it",
+			}
+		}
+	}
+	return nil
+}
+
+// nearest returns the word that needs the fewest changes of a letter to become the given one.
+func nearest(given string, words []string) string {
+	given = given[:min(len(given), 64)]
+	return slices.MinFunc(words, func(a, b string) int { return cmp.Compare(distance(given, a), distance(given, b)) })
+}
+
+// distance counts the letters to add, leave out or replace between two words.
+func distance(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		before := row[0] // of the row above, one to the left
+		row[0] = i + 1
+		for j := range len(b) {
+			least := before
+			if a[i] != b[j] {
+				least = 1 + min(before, row[j], row[j+1])
+			}
+			before, row[j+1] = row[j+1], least
+		}
+	}
+	return row[len(b)]
+}
+
 // fromEnvironment sets the options that are not set yet. An empty variable counts as none.
-func fromEnvironment(f *flag.FlagSet, env func(string) string) (err error) {
+func (p places) fromEnvironment(f *flag.FlagSet, env func(string) string) (err error) {
 	open := unset(f)
 	f.VisitAll(func(o *flag.Flag) {
 		value := env(variable(o.Name))
 		if value == "" || !open[o.Name] || err != nil {
 			return
 		}
+		p[o.Name] = variable(o.Name)
 		if problem := set(f, o, value, ""); problem != "" {
-			err = usageError("%s: %s", variable(o.Name), problem)
+			err = p.usageError(o.Name, ": %s", problem)
 		}
 	})
 	return err
 }
 
 // fromFile sets the options that are not set yet. Relative paths are below the file's directory.
-func fromFile(f *flag.FlagSet, file *state.Config) error {
+func (p places) fromFile(f *flag.FlagSet, file *state.Config) error {
 	open := unset(f)
 	for _, s := range file.Settings {
 		o := f.Lookup(s.Name)
 		if o == nil || !open[s.Name] {
 			continue
 		}
+		p[s.Name] = file.Place(s.Line) + ": " + s.Name
 		if problem := set(f, o, s.Value, filepath.Dir(file.Path)); problem != "" {
-			return file.Refuse(s.Line, "%s", problem)
+			return file.Refuse(s.Line, "mend the line; "+help(f)+" tells the values that it takes", "%s", problem)
 		}
 	}
 	return nil
@@ -112,28 +182,47 @@ func readConfig(dir string) (*state.Config, error) {
 	if err != nil {
 		return nil, err
 	}
+	var known []string
+	for _, f := range allFlags() {
+		found := make(places)
+		if err := found.fromFile(f, file); err != nil {
+			return nil, err
+		}
+		if err := found.refusePairs(f); err != nil {
+			return nil, err
+		}
+		f.VisitAll(func(o *flag.Flag) {
+			if !commandLineOnly[o.Name] && o.Name != "state" {
+				known = append(known, o.Name)
+			}
+		})
+	}
+	for _, s := range file.Settings {
+		if !slices.Contains(known, s.Name) {
+			return nil, file.Refuse(s.Line, "a line is an option without its dash, and its value, as: "+nearest(s.Name, known)+" VALUE",
+				"there is no option %s that may stand here", proto.Visible(s.Name))
+		}
+	}
+	return file, nil
+}
+
+// allFlags returns the flags of all commands, and those of each.
+func allFlags() []*flag.FlagSet {
 	sets := []*flag.FlagSet{new(options).flags()}
 	for _, c := range commands {
 		f := newFlags(c.name)
 		c.flags(f)
 		sets = append(sets, f)
 	}
-	known := make(map[string]bool)
-	for _, f := range sets {
-		if err := fromFile(f, file); err != nil {
-			return nil, err
-		}
-		if a, b := pair(f); a != "" {
-			return nil, usageError("%s: %s and %s exclude each other", proto.Visible(file.Path), a, b)
-		}
-		f.VisitAll(func(o *flag.Flag) { known[o.Name] = !commandLineOnly[o.Name] && o.Name != "state" })
+	return sets
+}
+
+// help is the command line that explains a set of options.
+func help(f *flag.FlagSet) string {
+	if f.Name() == "client" {
+		return "client -h"
 	}
-	for _, s := range file.Settings {
-		if !known[s.Name] {
-			return nil, file.Refuse(s.Line, "there is no option %s that may stand here", proto.Visible(s.Name))
-		}
-	}
-	return file, nil
+	return "client " + f.Name() + " -h"
 }
 
 // pair returns two options of a set that are given and exclude each other, "" for none.
@@ -158,9 +247,14 @@ func pair(f *flag.FlagSet) (first, second string) {
 func isGiven(o *flag.Flag) bool { return o != nil && o.Value.String() != o.DefValue }
 
 // refusePairs refuses options that exclude each other and come from one place.
-func refusePairs(f *flag.FlagSet) error {
-	if a, b := pair(f); a != "" {
-		return usageError("-%s and -%s exclude each other", a, b)
+func (p places) refusePairs(f *flag.FlagSet) error {
+	a, b := pair(f)
+	if a == "" {
+		return nil
 	}
-	return nil
+	e := fail.Errorf(proto.Usage, "%s and %s exclude each other", p.of(a), p.of(b))
+	if p[a] != "" {
+		e.Hint = "keep one of the two"
+	}
+	return e
 }

@@ -3,8 +3,10 @@ package command
 import (
 	"flag"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"syscall"
 	"testing"
@@ -50,12 +52,12 @@ func TestEveryOptionEverywhere(t *testing.T) {
 			}
 			fresh := func() *flag.FlagSet { return flagSets()[command] }
 			f := fresh()
-			if err := fromEnvironment(f, env); err != nil || f.Lookup(o.Name).Value.String() != value {
+			if err := make(places).fromEnvironment(f, env); err != nil || f.Lookup(o.Name).Value.String() != value {
 				t.Errorf("%s -%s of the environment: %v %v", command, o.Name, f.Lookup(o.Name).Value, err)
 			}
 			f = fresh()
 			if err := parseFlags(f, []string{"-" + o.Name + "=" + o.DefValue}); err == nil {
-				if err := fromEnvironment(f, env); err != nil || f.Lookup(o.Name).Value.String() != o.DefValue {
+				if err := make(places).fromEnvironment(f, env); err != nil || f.Lookup(o.Name).Value.String() != o.DefValue {
 					t.Errorf("%s -%s of the command line: %v %v", command, o.Name, f.Lookup(o.Name).Value, err)
 				}
 			}
@@ -73,7 +75,7 @@ func TestEveryOptionEverywhere(t *testing.T) {
 				value = filepath.Join(dir, value)
 			}
 			f = fresh()
-			if err := fromFile(f, file); err != nil || f.Lookup(o.Name).Value.String() != value {
+			if err := make(places).fromFile(f, file); err != nil || f.Lookup(o.Name).Value.String() != value {
 				t.Errorf("%s %s of the file: %v %v", command, o.Name, f.Lookup(o.Name).Value, err)
 			}
 		})
@@ -184,8 +186,9 @@ func TestConfigRefused(t *testing.T) {
 		"timeout soon": ", line 1: ", "timeout 5": "as 5s, 10m", "fetch maybe": ", line 1: ", "relay": ", line 1: ", "key dsa": ", line 1: ",
 		"relay h":  ", line 1: invalid value \"h\" for relay: HOST:PORT",
 		"name a/b": ", line 1: ", "state /elsewhere": ", line 1: ", "version": ", line 1: ", "wait seen": ", line 1: ", "n 0": ", line 1: ",
-		"help": ", line 1: ", "keep 25h": ", line 1: ", "relay=h:1": ", line 1: ", "only-ca a\nca-bundle b": "only-ca and ca-bundle exclude",
-		"q\nv": "exclude", "verify\npeer bob": "exclude", "\x1b[2J x": ", line 1: ", strings.Repeat("#", 70_000): "at most",
+		"help": ", line 1: ", "keep 25h": ", line 1: ", "relay=h:1": ", line 1: ", "only-ca a\nca-bundle b": "line 1: only-ca and ",
+		"fetch no\nrelya h:1": "as: relay VALUE",
+		"q\nv":                "exclude", "verify\npeer bob": "exclude", "\x1b[2J x": ", line 1: ", strings.Repeat("#", 70_000): "at most",
 	} {
 		dir := t.TempDir()
 		writeConfig(t, dir, text)
@@ -225,6 +228,97 @@ func TestConfigRefused(t *testing.T) {
 		sys.Env = func(n string) string { return map[string]string{name: value, "HOME": dir}[n] }
 		if status := Run([]string{"send", "bob", "x"}, sys); status != 2 || !strings.Contains(stderr.String(), name+": ") {
 			t.Errorf("%s=%s: exit status %d, %q", name, value, status, stderr.String())
+		}
+	}
+}
+
+// TestPlacesAreNamed: every later error about an option begins with the place that it comes from, and
+// no hint sends anybody to the command line's help instead.
+func TestPlacesAreNamed(t *testing.T) {
+	home := t.TempDir()
+	for _, c := range []struct{ option, value, command string }{
+		{"relay", "h", "list"}, {"relay", "h", "doctor"}, {"only-ca", "/none", "verify x"}, {"ca-bundle", "/none", "list"}, {"crl", "/none", "list"},
+		{"fetch", "false", "crl refresh"}, {"timeout", "soon", "list"}, {"wait", "seen", "send bob x"},
+	} {
+		for _, from := range []string{"environment", "file", "line"} {
+			dir := t.TempDir()
+			env := map[string]string{"HOME": home, "CHATSECURE_NAME": "ana"}
+			args, want := []string{"-state", dir, "-batch"}, ""
+			command := strings.Fields(c.command)
+			switch from {
+			case "environment":
+				env[variable(c.option)] = c.value
+				want = variable(c.option)
+			case "file":
+				writeConfig(t, dir, "# mine\n"+c.option+" "+c.value)
+				want = filepath.Join(dir, "config") + ", line 2: "
+			case "line":
+				if c.option == "wait" || c.option == "timeout" {
+					continue // package flag's own words
+				}
+				args = append(args, "-"+c.option+"="+c.value)
+				want = "-" + c.option
+			}
+			sys, _, stderr := fakeSystem("")
+			sys.OpenTTY = noTTY
+			sys.Env = func(name string) string { return env[name] }
+			status := Run(append(args, command...), sys)
+			said := stderr.String()
+			if status != 2 || !strings.Contains(said, want) || from != "line" && strings.Contains(said, "-"+c.option+" ") && !strings.Contains(said, "or give") ||
+				from != "line" && strings.Contains(said, "client -h shows how") {
+				t.Errorf("%s %s from the %s, %s: exit status %d, %s, want %s", c.option, c.value, from, c.command, status, said, want)
+			}
+		}
+	}
+}
+
+// TestUnknownVariable: a slip in the name of a variable is refused, and the right one is named. Those
+// of make and of the tests are no slips, and neither keeps anybody from the help.
+func TestUnknownVariable(t *testing.T) {
+	run := func(args []string, environ ...string) (int, string) {
+		sys, _, stderr := fakeSystem("")
+		sys.OpenTTY = noTTY
+		sys.Environ = environ
+		return Run(args, sys), stderr.String()
+	}
+	for given, meant := range map[string]string{
+		"CHATSECURE_ONLYCA": "CHATSECURE_ONLY_CA", "CHATSECURE_FINGER_PRINT": "CHATSECURE_FINGERPRINT", "CHATSECURE_WAITPEER": "CHATSECURE_WAIT_PEER",
+		"CHATSECURE_only_ca": "CHATSECURE_ONLY_CA", "CHATSECURE_RELAYS": "CHATSECURE_RELAY",
+	} {
+		if status, said := run([]string{"completion", "bash"}, "HOME=/", given+"=x"); status != 2 || !strings.Contains(said, given) || !strings.Contains(said, " "+meant+";") {
+			t.Errorf("%s: exit status %d, %s", given, status, said)
+		}
+		if status, said := run([]string{"send", "-h"}, given+"=x"); status != 0 {
+			t.Errorf("%s keeps from the help: %s", given, said)
+		}
+	}
+	if status, said := run([]string{"completion", "bash"}, "CHATSECURE_="+strings.Repeat("x", 99)); status != 2 {
+		t.Errorf("no name: exit status %d, %s", status, said)
+	}
+	used := map[string]bool{"CHATSECURE_ONLYCA=": false}
+	err := filepath.WalkDir(filepath.Join("..", ".."), func(path string, d fs.DirEntry, err error) error {
+		name := filepath.Base(path)
+		if err != nil {
+			return err
+		}
+		if d.IsDir() && name == ".git" {
+			return fs.SkipDir
+		}
+		if d.IsDir() || name != "Makefile" && filepath.Ext(name) != ".sh" && filepath.Ext(name) != ".go" {
+			return nil
+		}
+		text, err := os.ReadFile(path)
+		for _, m := range regexp.MustCompile(`(?:Getenv\("|\$\{|\s)(CHATSECURE_[A-Z_]+)(?:"|:-|=1)`).FindAllSubmatch(text, -1) {
+			used[string(m[1])+"=1"] = true
+		}
+		return err
+	})
+	if err != nil || len(used) < 6 {
+		t.Errorf("the tests use the variables %v: %v", used, err)
+	}
+	for v, fine := range used {
+		if status, said := run([]string{"completion", "bash"}, v, "CHATSECURE_NAME=ana", "CHATSECURE_ONLYCA="); fine && status != 0 {
+			t.Errorf("%s: exit status %d, %s", v, status, said)
 		}
 	}
 }

@@ -101,6 +101,7 @@ Every option, a command's too, may also stand in the environment, as
 CHATSECURE_ONLY_CA=FILE, or on a line of DIR/config, as only-ca FILE. The
 command line counts first, then the environment, then the file. The name
 of a state directory that was connected before comes before the last two.
+A variable CHATSECURE_... of no option is refused.
 
 Exit status: 0 done, to the level that -wait asked, for all recipients; 1
 another failure; 2 usage; 3 the relay cannot be reached, or was lost; 4 relay,

@@ -78,7 +78,7 @@ func (a *app) trustStore(caBundle []byte) (store *trust.Store, err error) {
 
 // bundleName names the option and the file that readCABundle reads.
 func (a *app) bundleName() string {
-	return a.opt.advice("-ca-bundle") + " " + proto.Visible(cmp.Or(a.opt.onlyCA, a.opt.caBundle))
+	return a.opt.places.of(strings.TrimPrefix(a.opt.advice("-ca-bundle"), "-")) + " " + proto.Visible(cmp.Or(a.opt.onlyCA, a.opt.caBundle))
 }
 
 // badBundle is an error of that file.
@@ -97,7 +97,7 @@ func (a *app) ownRefused(err error) error {
 		return err
 	}
 	e := *fail.AsError(err)
-	e.Message = fmt.Sprintf("your own certificate is refused with -only-ca %s: %s", proto.Visible(a.opt.onlyCA), e.Message)
+	e.Message = fmt.Sprintf("%s: your own certificate is refused: %s", a.bundleName(), e.Message)
 	if e.Hint != "" {
 		e.Hint += "; or use a card of an authority in that file"
 	}
@@ -142,7 +142,7 @@ func (a *app) loadLists(crls *trust.CRLStore) error {
 		return nil
 	}
 	if _, err := os.ReadDir(a.opt.crlDir); err != nil {
-		return &fail.Error{Code: proto.Usage, Message: "-crl: " + err.Error(), Hint: "give a directory with revocation lists", Err: err}
+		return &fail.Error{Code: proto.Usage, Message: a.opt.places.of("crl") + ": " + err.Error(), Hint: "give a directory with revocation lists", Err: err}
 	}
 	a.tellProblems(crls.LoadDir(a.opt.crlDir))
 	return nil

@@ -74,7 +74,7 @@ func (c *Config) parse(text string) error {
 			continue
 		}
 		if lineOf[name] > 0 {
-			return c.Refuse(i+1, "%s stands in line %d already", proto.Visible(name), lineOf[name])
+			return c.Refuse(i+1, "keep one of the two lines", "%s stands in line %d already", proto.Visible(name), lineOf[name])
 		}
 		lineOf[name] = i + 1
 		c.Settings = append(c.Settings, Setting{i + 1, name, value})
@@ -100,12 +100,9 @@ func (c *Config) Place(line int) string {
 	return fmt.Sprintf("%s, line %d", proto.Visible(c.Path), line)
 }
 
-// Refuse returns the error for a line of the file.
-func (c *Config) Refuse(line int, format string, args ...any) error {
-	return &fail.Error{
-		Code: proto.Usage, Message: c.Place(line) + ": " + fmt.Sprintf(format, args...),
-		Hint: "a line is an option of client -h without its dash, and its value, as: relay 192.0.2.1:8080",
-	}
+// Refuse returns the error for a line of the file, with a hint.
+func (c *Config) Refuse(line int, hint, format string, args ...any) error {
+	return &fail.Error{Code: proto.Usage, Message: c.Place(line) + ": " + fmt.Sprintf(format, args...), Hint: hint}
 }
 
 // Change returns the text of the file with other values of some options. An empty value takes

@@ -43,13 +43,13 @@ func (s *State) RelayChanged(addr, known, now string) *fail.Error {
 	}
 }
 
-// RelayNotGiven refuses a relay whose key is not the one given for this run. There
+// RelayNotGiven refuses a relay whose key is not the one given at a place, as -fingerprint. There
 // is nothing to accept, as the known key plays no part.
-func RelayNotGiven(addr, given, now string) *fail.Error {
+func RelayNotGiven(addr, place, given, now string) *fail.Error {
 	return &fail.Error{
 		Code: proto.RelayChanged,
-		Message: fmt.Sprintf("the relay at %s does not have the key that was given with -fingerprint: given is %s, it shows %s",
-			addr, given, now),
+		Message: fmt.Sprintf("the relay at %s does not have the key that was given with %s: given is %s, it shows %s",
+			addr, place, given, now),
 		Hint: "compare the given one with what relay -fingerprint prints there; if the two agree, " +
 			"somebody stands between you and the relay, or another relay has its address",
 	}
