@@ -90,7 +90,7 @@ const crlRefreshTimeout = 5 * time.Minute
 // the certificate's issuers. failed tells of lists that were not fetched.
 func (a *app) refreshLists(ctx context.Context, dir string) (signers [][]byte, failed, err error) {
 	if !a.opt.fetch {
-		return nil, nil, usageError("crl refresh fetches, and %s is false", a.opt.places.of("fetch"))
+		return nil, nil, a.opt.places.usageError("fetch", " is false, and crl refresh fetches")
 	}
 	bundle, err := a.readCABundle()
 	if err != nil {
