@@ -406,3 +406,101 @@ func TestAttack24NameOfTheBlocked(t *testing.T) {
 	bob.mustSend("welcome", "dora")
 	dora.awaitText("welcome")
 }
+
+// TestAttack26StrangerLines: whatever line of the history a stranger causes, over a connection of
+// either kind, the disk holds the small inbox. Nothing is begun from here after a no, nor while the
+// question is open, and messages after the end of a conversation are not taken.
+func TestAttack26StrangerLines(t *testing.T) {
+	const at, bundles = 200, 2 * 28 << 10
+	sealed := func(m *evilPeer, bob *testClient, typ string, seal func() (*crypto.Sealed, error)) {
+		for range at {
+			s, err := seal()
+			if err != nil {
+				t.Fatal(err)
+			}
+			m.Say(headerTo(typ, end(bob)), s.Body)
+		}
+	}
+	ways := map[string]func(m *evilPeer, bob *testClient){
+		"ends": func(m *evilPeer, bob *testClient) {
+			sealed(m, bob, proto.TypeDisconnect, func() (*crypto.Sealed, error) { return m.conv.SealEnd(time.Now()) })
+		},
+		"receipts": func(m *evilPeer, bob *testClient) {
+			sealed(m, bob, proto.TypeCommAck, func() (*crypto.Sealed, error) { return m.conv.SealReceipt(0, 0, time.Now()) })
+		},
+		"broken messages": func(m *evilPeer, bob *testClient) {
+			s, err := m.conv.SealEnd(time.Now())
+			if err != nil {
+				t.Fatal(err)
+			}
+			s.Body[len(s.Body)-1] ^= 1
+			m.Say(headerTo(proto.TypeDisconnect, end(bob)), s.Body)
+		},
+		"unknown conversations": func(m *evilPeer, bob *testClient) {
+			h := headerTo(proto.TypeError, end(bob))
+			h.Code, h.Message = proto.NoConversation, "x"
+			m.Say(h, m.conv.T3[:])
+		},
+	}
+	for _, takes := range []string{proto.TakesMessages, proto.TakesPipe} {
+		for _, answer := range []string{"no", "open", "unasked"} {
+			for way, act := range ways {
+				if answer != "unasked" && (takes == proto.TakesPipe || way != "unknown conversations") {
+					continue // a pipe asks before it begins
+				}
+				t.Run(takes+" "+answer+" "+way, func(t *testing.T) {
+					t.Parallel()
+					town := newTown(t, "bob", "carol", "mallory")
+					carol := town.client("carol")
+					q := newQuestions()
+					bob := town.client("bob", town.asksFor(q, carol.Fingerprint()), eager, func(cfg *client.Config) {
+						cfg.Takes, cfg.Again = takes, time.Millisecond
+					})
+					m := town.evilPeerTaking(takes, town.addr, "mallory", town.credential("mallory"))
+					before := bob.onDisk()
+					if answer != "unasked" {
+						bob.mustSend("hello?", "mallory")
+						m.answer(end(bob))
+						<-q.asked
+						if answer == "no" {
+							q.answers <- false
+							bob.await("the no", func(ev client.Event) bool {
+								return ev.Receipt != nil && ev.Receipt.Status == history.StatusFailed
+							})
+						}
+						act(m, bob)
+					}
+					for refused := false; !refused; {
+						grown := bob.onDisk() - before
+						if grown > client.StrangerBytes+bundles {
+							t.Fatalf("a stranger left %d bytes on the disk", grown)
+						}
+						i := m.offer(end(bob))
+						for over := false; !over; {
+							switch x := m.Next(); {
+							case x.Type == proto.TypeError && x.Code == proto.NotAccepted:
+								refused, over = true, true
+							case x.Type == proto.TypeClientConnect && x.Phase == 1:
+								t.Fatal("a conversation with somebody who is not accepted is begun anew")
+							case x.Type == proto.TypeClientConnect && x.Phase == 2:
+								p3, conv, err := i.Phase2(x.Body, m.trusts("bob"))
+								if err != nil {
+									t.Fatal(err)
+								}
+								m.conv = conv
+								m.phase(end(bob), 3, p3)
+								act(m, bob)
+								over = true
+							}
+						}
+					}
+					if n := bob.refusals("mallory"); n != 1 {
+						t.Errorf("bob is told %d times", n)
+					}
+					leaves(t, bob)
+					town.historyHolds(bob.state.HistoryDir())
+				})
+			}
+		}
+	}
+}

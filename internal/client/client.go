@@ -73,7 +73,7 @@ func Dial(ctx context.Context, cfg Config) (*Client, error) {
 		sess.Fail(nil)
 		return nil, err
 	}
-	e.history = history
+	e.history, history.Admit = history, e.admit
 	e.begin(sess)
 	for _, n := range notices {
 		e.event(Event{Type: EventNotice, Notice: n})

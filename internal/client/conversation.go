@@ -15,8 +15,10 @@ import (
 // authenticated from here on.
 func (e *engine) converse(pc *peerConn, conv *crypto.Conversation) {
 	if err := e.history.Begin(conv, e.local.Bundle); err != nil {
+		if !e.turnAway(pc, conv, err) {
+			e.unstored(fail.AsError(err))
+		}
 		conv.Erase()
-		e.unstored(fail.AsError(err))
 		return
 	}
 	e.endConversation(pc, "the other side began anew")
@@ -112,6 +114,9 @@ func (e *engine) breakConversation(pc *peerConn, reason string) {
 		return
 	}
 	if err := e.history.Gap(pc.conv.T3, reason); err != nil {
+		if e.turnAway(pc, pc.conv, err) {
+			return
+		}
 		e.problem(err)
 	}
 	e.endConversation(pc, reason)

@@ -30,7 +30,7 @@ var KindType = map[string]string{
 // onMessage takes a client-com, comm-ack or client-disconnect of a peer's.
 func (e *engine) onMessage(h *proto.Header, body []byte) {
 	pc := e.conns[h.SrcID]
-	if pc == nil || pc.conv == nil {
+	if pc == nil || pc.conv == nil || pc.ending {
 		e.replyUnknown(h, crypto.PeekConversation(body))
 		return
 	}
@@ -51,11 +51,9 @@ func (e *engine) onMessage(h *proto.Header, body []byte) {
 	}
 	switch o.Header.Kind {
 	case crypto.KindText:
-		e.onText(pc, o, len(body))
+		e.onText(pc, o)
 	case crypto.KindReceipt:
-		if reason := e.turnsAway(pc.conv.Person.Identity, 0, len(body)); reason != nil {
-			e.turnAway(pc, o, reason)
-		} else if e.stored(pc, o, e.history.Receipt(pc.conv, o)) {
+		if e.stored(pc, o, e.history.Receipt(pc.conv, o)) {
 			pc.conv.Commit(o)
 			e.onReceipt(pc, o.Receipt.Delivered, o.Receipt.Read)
 		}
@@ -96,6 +94,9 @@ func (e *engine) stored(pc *peerConn, o *crypto.Opened, err error) bool {
 		return true
 	}
 	o.Discard()
+	if e.turnAway(pc, pc.conv, err) {
+		return false
+	}
 	if e.cfg.Persistent {
 		e.unstored(fail.AsError(err))
 		return false
@@ -146,7 +147,7 @@ func (e *engine) refuseMessage(pc *peerConn, err error) {
 
 // onText stores a batch of records, and only then makes it part of the
 // conversation and shows it.
-func (e *engine) onText(pc *peerConn, o *crypto.Opened, size int) {
+func (e *engine) onText(pc *peerConn, o *crypto.Opened) {
 	if e.cfg.Takes != proto.TakesMessages {
 		o.Discard()
 		e.refuseMessage(pc, fail.Errorf(proto.NotTaking, "this connection takes no messages"))
@@ -162,16 +163,6 @@ func (e *engine) onText(pc *peerConn, o *crypto.Opened, size int) {
 	}
 	e.acceptNew(pc)
 	levels := e.known(pc, o.Records)
-	fresh := 0
-	for _, level := range levels {
-		if level == history.KnownNot {
-			fresh++
-		}
-	}
-	if reason := e.turnsAway(from, fresh, size); reason != nil {
-		e.turnAway(pc, o, reason)
-		return
-	}
 	if !e.stored(pc, o, e.history.Received(pc.conv, o)) {
 		return
 	}

@@ -149,6 +149,7 @@ func (e *engine) decided(u *user, person *trust.Person, refusal error) {
 		u.watching = true // a refusal of theirs may have ended that
 		return
 	}
+	u.watching = false // nothing is begun with them
 	for _, waiting := range e.connsOf(u) {
 		e.failQueue(waiting, fail.AsError(refusal))
 	}

@@ -1,6 +1,7 @@
 package client
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"slices"
@@ -196,11 +197,9 @@ func (e *engine) confirm(ctx context.Context, u *user) (refusal *fail.Error, err
 	case p.person != nil && p.accepted:
 		return nil, nil
 	case p.person != nil:
-		err := e.accept(ctx, u, p.shown, p.person)
-		if err == nil {
-			err = e.do(ctx, func() { e.decided(u, p.person, nil) })
-		}
-		return fail.AsError(err), nil
+		refusal := e.accept(ctx, u, p.shown, p.person)
+		err := e.do(ctx, func() { e.decided(u, p.person, refusal) })
+		return fail.AsError(cmp.Or(refusal, err)), nil
 	case p.refusal != nil:
 		return fail.AsError(p.refusal), nil
 	case p.there && !p.away:

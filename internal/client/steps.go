@@ -74,11 +74,11 @@ type lane struct {
 // else's.
 const laneWorkers = 2
 
-// lanes are apart so that strangers delay nobody who is known, and handshakes delay no
+// lanes are apart so that strangers delay nobody who is accepted, and handshakes delay no
 // messages.
 type lanes struct {
 	looks     lane // for messages that wait; at most one for each conversation
-	known     lane // handshakes of people who are accepted, watched or known
+	known     lane // handshakes of people who are accepted, or whom the user has written to
 	strangers lane
 	back      chan *step // with room for all at work: none of them waits for the engine
 }
@@ -95,7 +95,7 @@ func newLanes() lanes {
 
 // laneFor returns the lane of a connection's handshakes.
 func (e *engine) laneFor(pc *peerConn) *lane {
-	if u := pc.user; u.accepted || u.watching || u.met || u.person != nil {
+	if pc.user.accepted || pc.user.watching {
 		return &e.lanes.known
 	}
 	return &e.lanes.strangers

@@ -31,6 +31,14 @@ var (
 	errStrangers = fail.Errorf(proto.NotAccepted, "too many people who are not accepted there have written today: try again tomorrow")
 )
 
+// admit is asked before each line of the history that another person causes.
+func (e *engine) admit(identity [32]byte, records, bytes int) error {
+	if reason := e.turnsAway(identity, records, bytes); reason != nil {
+		return reason
+	}
+	return nil
+}
+
 // turnsAway returns the reason not to take so many new records, in so many bytes, from a person.
 func (e *engine) turnsAway(identity [32]byte, records, bytes int) *fail.Error {
 	if e.standing(identity).accepted || e.cfg.State.Accepted(identity) { // maybe since the last turn
@@ -47,15 +55,19 @@ func (e *engine) turnsAway(identity [32]byte, records, bytes int) *fail.Error {
 	return nil
 }
 
-// turnAway refuses a stranger's message: it is not stored. The conversation ends, and the peer hears
-// the reason at its next p1. Nothing here begins a conversation before the user writes again.
-func (e *engine) turnAway(pc *peerConn, o *crypto.Opened, reason *fail.Error) {
-	o.Discard()
-	t3, person := pc.conv.T3, pc.conv.Person
+// turnAway ends a conversation with a stranger of whom no more is stored. It returns false for
+// another error of the history. The peer hears the reason at its next p1. Nothing here begins a
+// conversation before the user writes again.
+func (e *engine) turnAway(pc *peerConn, conv *crypto.Conversation, err error) bool {
+	if !fail.HasCode(err, proto.NotAccepted) {
+		return false
+	}
+	reason, t3, identity := fail.AsError(err), conv.T3, conv.Person.Identity
 	e.endConversation(pc, reason.Message)
 	e.sayEnded(pc, t3)
 	pc.turned, pc.user.watching = reason, false
-	e.tellTurned(pc, person.Identity, reason)
+	e.tellTurned(pc, identity, reason)
+	return true
 }
 
 // turnsOffer returns the reason to refuse a p1 of a person, or nil.

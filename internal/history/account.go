@@ -5,8 +5,9 @@ import (
 	"time"
 )
 
-// Account is how much of the history one person has caused: records, each counted once, and
-// bytes of lines. Day is the share of the last day with any, in UTC.
+// Account is how much of the history one person has caused since this user last read them or wrote
+// to them: records, each counted once, and bytes of lines. Day is the share of the last day with
+// any, in UTC; reading leaves it.
 type Account struct {
 	Records, DayRecords int
 	Bytes, DayBytes     int64
@@ -14,8 +15,15 @@ type Account struct {
 	day int64
 }
 
-// accounts has the account of each person by identity, and the sizes of bundles whose person no
-// conversation has told yet.
+// cause is the person who makes this client write a line, and the new records in it. The zero cause
+// is this user.
+type cause struct {
+	by      [32]byte
+	records int
+}
+
+// accounts has the account of each person by identity, and the sizes of bundles in a file that is
+// read whose person no conversation has told yet.
 type accounts struct {
 	of      map[[32]byte]*Account
 	bundles map[[sha256.Size]byte]int64
@@ -27,42 +35,46 @@ func newAccounts() accounts {
 
 func dayOf(ms int64) int64 { return ms / (24 * time.Hour).Milliseconds() }
 
-// charge puts records, and the bytes of their line, down to a person.
-func (a *accounts) charge(identity [32]byte, at int64, records int, bytes int64) {
-	of := a.of[identity]
+// charge puts a line down to its cause.
+func (a *accounts) charge(from cause, at, bytes int64) {
+	if from == (cause{}) {
+		return
+	}
+	of := a.of[from.by]
 	if of == nil {
 		of = new(Account)
-		a.of[identity] = of
+		a.of[from.by] = of
 	}
 	if day := dayOf(at); of.day != day {
 		of.day, of.DayRecords, of.DayBytes = day, 0, 0
 	}
-	of.Records += records
-	of.DayRecords += records
+	of.Records += from.records
+	of.DayRecords += from.records
 	of.Bytes += bytes
 	of.DayBytes += bytes
 }
 
-// began puts the line of a conversation down to the peer, with that of a bundle that is new.
-func (a *accounts) began(peer *End, at, bytes int64) {
-	hash := [sha256.Size]byte(peer.Bundle)
-	a.charge(peer.identity(), at, 0, bytes+a.bundles[hash])
-	delete(a.bundles, hash)
+// read takes what a person has caused out of the account: the user has read it. The day's share
+// stays, as anybody may be read who is not accepted.
+func (a *accounts) read(identity [32]byte) {
+	if of := a.of[identity]; of != nil {
+		of.Records, of.Bytes = 0, 0
+	}
 }
 
-// Account returns the account of a person, as far as the history knows: a one-shot sender's does not.
+// answered closes the account: the user writes to nobody who is not accepted.
+func (a *accounts) answered(identity [32]byte) { delete(a.of, identity) }
+
+// Account returns the account of a person. A one-shot sender's knows the end of its file.
 func (h *History) Account(identity [32]byte) Account {
-	if h.known == nil || h.known.accounts.of[identity] == nil {
-		return Account{}
+	if a := h.known.accounts.of[identity]; a != nil {
+		return *a
 	}
-	return *h.known.accounts.of[identity]
+	return Account{}
 }
 
 // Today adds up what those people have caused today for whom counts says so.
 func (h *History) Today(counts func(identity [32]byte) bool) (sum Account) {
-	if h.known == nil {
-		return sum
-	}
 	today := dayOf(h.now().UnixMilli())
 	for identity, a := range h.known.accounts.of {
 		if a.day == today && counts(identity) {

@@ -33,8 +33,14 @@ type History struct {
 	slot   string
 	now    func() time.Time
 	writer *writer
-	known  *index // nil for a one-shot sender
+	known  *index
 	buf    []byte // scratch, for lines
+
+	// Admit is asked before each line that another person causes; nil: all are written. Its error
+	// is the method's, and the line is not written.
+	Admit func(identity [32]byte, records, bytes int) error
+
+	receiving bool // and not a one-shot sender
 
 	unshown []Stored                   // from before this start, until Unshown is called
 	bundles map[[sha256.Size]byte]bool // in the file
@@ -67,11 +73,8 @@ func Open(cfg Config) (h *History, notices []string, err error) {
 		return nil, nil, err
 	}
 	h = &History{
-		dir: cfg.Dir, slot: s.slot, now: cfg.Now, bundles: s.bundles,
+		dir: cfg.Dir, slot: s.slot, now: cfg.Now, bundles: s.bundles, known: s.known, receiving: cfg.Receiving,
 		writer: newWriter(cfg.Through(s.lines), cfg.Through(s.head), s.lines.Name(), s.end),
-	}
-	if cfg.Receiving {
-		h.known = s.known
 	}
 	unread, err := h.begin(cfg.Since)
 	if err != nil {
@@ -85,14 +88,14 @@ func Open(cfg Config) (h *History, notices []string, err error) {
 // other slots. notices tell of messages that cannot be read.
 func (h *History) begin(since time.Time) (notices []string, err error) {
 	if h.writer.end.count == 0 {
-		err := h.appendLine(lineFile, func(b []byte) []byte {
+		err := h.appendLine(lineFile, cause{}, func(b []byte) []byte {
 			return appendLineJSON(b, "file", quoteJSON(h.slot+Ext))
 		})
 		if err != nil {
 			return nil, err
 		}
 	}
-	if h.known == nil {
+	if !h.receiving {
 		return nil, nil
 	}
 	if !since.IsZero() {
@@ -112,7 +115,7 @@ func (h *History) begin(since time.Time) (notices []string, err error) {
 // reads from them. dir is the place of other slots.
 func NewOn(dir string, now func() time.Time, lines, head Store) *History {
 	return &History{
-		dir: dir, slot: "0", now: now, known: newIndex(), bundles: make(map[[sha256.Size]byte]bool),
+		dir: dir, slot: "0", now: now, known: newIndex(), receiving: true, bundles: make(map[[sha256.Size]byte]bool),
 		writer: newWriter(lines, head, dir, position{}),
 	}
 }
@@ -130,60 +133,66 @@ func (h *History) Probe() error { return h.writer.probe() }
 // Broken tells whether no line can be written any more, whatever becomes of the disk.
 func (h *History) Broken() bool { return h.writer.broken != nil }
 
-// appendLine writes one line; fields appends the fields that follow its type.
-func (h *History) appendLine(typ string, fields func(b []byte) []byte) error {
-	b := appendLineStart(h.buf[:0], &h.writer.end.last, h.now().UnixMilli(), typ)
+// appendLine writes one line; fields appends the fields that follow its type. A line that another
+// person causes is asked about first, and charged.
+func (h *History) appendLine(typ string, from cause, fields func(b []byte) []byte) error {
+	at := h.now().UnixMilli()
+	b := appendLineStart(h.buf[:0], &h.writer.end.last, at, typ)
 	b = fields(b)
 	b = append(b, '}', '\n')
 	h.buf = b // kept at any size: a client has one History, and a line a bound
-	return h.writer.append(b)
+	if from != (cause{}) && h.Admit != nil {
+		if err := h.Admit(from.by, from.records, len(b)); err != nil {
+			return err
+		}
+	}
+	if err := h.writer.append(b); err != nil {
+		return err
+	}
+	h.known.accounts.charge(from, at, int64(len(b)-1))
+	return nil
 }
-
-// last returns the line that was written last, without its newline.
-func (h *History) last() []byte { return h.buf[:len(h.buf)-1] }
 
 func quoteJSON(s string) []byte { return proto.MustMarshal(s) }
 
 // Begin writes down a conversation, and both bundles if they are new to the file. It
 // comes before everything else about the conversation.
 func (h *History) Begin(c *crypto.Conversation, mine *trust.Bundle) error {
-	for _, b := range [...]*trust.Bundle{mine, c.PeerBundle} {
-		if err := h.bundle(b); err != nil {
-			return err
-		}
+	from := cause{by: c.Person.Identity}
+	if err := h.bundle(mine, cause{}); err != nil {
+		return err
+	}
+	if err := h.bundle(c.PeerBundle, from); err != nil {
+		return err
 	}
 	myBundle, theirBundle := c.MyBundle(), c.TheirBundle()
 	me := End{Name: c.Me.Name, Conn: c.Me.Conn, Identity: proto.FormatHash(c.MyIdentity()), Bundle: myBundle[:]}
 	peer := End{Name: c.Peer.Name, Conn: c.Peer.Conn, Identity: proto.FormatHash(c.Person.Identity), Bundle: theirBundle[:]}
-	err := h.appendLine(lineConversation, func(b []byte) []byte {
+	err := h.appendLine(lineConversation, from, func(b []byte) []byte {
 		b = appendLineBytes(b, "conversation", c.T3[:])
 		b = appendLineJSON(b, "suite", quoteJSON(c.Suite()))
 		b = appendLineJSON(b, "direction", quoteJSON(c.SendDirection()))
 		b = appendLineJSON(b, "me", proto.MustMarshal(me))
 		return appendLineJSON(b, "peer", proto.MustMarshal(peer))
 	})
-	if err == nil && h.known != nil {
+	if err == nil {
 		h.known.began(flow{c.T3, reverse(c.SendDirection())}, peer)
-		h.known.accounts.began(&peer, h.now().UnixMilli(), int64(len(h.last())))
 	}
 	return err
 }
 
 // bundle writes a bundle down, unless the file has it.
-func (h *History) bundle(b *trust.Bundle) error {
+func (h *History) bundle(b *trust.Bundle, from cause) error {
 	hash := b.Hash()
 	if h.bundles[hash] {
 		return nil
 	}
-	err := h.appendLine(lineBundle, func(line []byte) []byte {
+	err := h.appendLine(lineBundle, from, func(line []byte) []byte {
 		line = appendLineBytes(line, "hash", hash[:])
 		return appendLineJSON(line, "bundle", proto.MustMarshal(b))
 	})
 	if err == nil {
 		h.bundles[hash] = true
-		if h.known != nil {
-			h.known.accounts.bundles[hash] = int64(len(h.last()))
-		}
 	}
 	return err
 }
@@ -191,7 +200,7 @@ func (h *History) bundle(b *trust.Bundle) error {
 // Pending writes down a record that is fixed and waits to be sent to names. It is
 // not signed yet, and so proves nothing.
 func (h *History) Pending(r *crypto.Record, names []string) error {
-	return h.appendLine(linePending, func(b []byte) []byte {
+	return h.appendLine(linePending, cause{}, func(b []byte) []byte {
 		b = appendLineJSON(b, "names", proto.MustMarshal(names))
 		return appendLineJSON(b, "record", r.Encode())
 	})
@@ -200,11 +209,15 @@ func (h *History) Pending(r *crypto.Record, names []string) error {
 // Sent writes down a text message before it leaves. s and exact are the results of
 // SealRecords.
 func (h *History) Sent(c *crypto.Conversation, s *crypto.Sealed, exact [][]byte) error {
-	return h.appendLine(lineSent, func(b []byte) []byte {
+	err := h.appendLine(lineSent, cause{}, func(b []byte) []byte {
 		b = slices.Grow(b, linesSize(exact)+len(s.Header)+len(s.Signature)*2)
 		b = appendLineSigned(b, s.Header, &s.CipherHash, s.Signature)
 		return appendLineRecords(b, &s.Before, exact)
 	})
+	if err == nil {
+		h.known.accounts.answered(c.Person.Identity)
+	}
+	return err
 }
 
 // linesSize estimates the length of a line with these records.
@@ -222,7 +235,7 @@ func (h *History) Taken(t3 [32]byte, seq uint64) error {
 	if seq == 0 {
 		return nil // sequence numbers begin at 1
 	}
-	return h.appendLine(lineTaken, func(b []byte) []byte {
+	return h.appendLine(lineTaken, cause{}, func(b []byte) []byte {
 		b = appendLineBytes(b, "conversation", t3[:])
 		return strconv.AppendUint(appendLineField(b, "seq"), seq, 10)
 	})
@@ -235,14 +248,14 @@ func (h *History) Shown(t3 [32]byte, seq uint64) error {
 	if seq == 0 {
 		return nil
 	}
-	if h.known == nil {
+	if !h.receiving {
 		return failure(nil, "", "a client that takes no messages has shown none")
 	}
 	direction, ok := h.known.from[t3]
 	if !ok {
 		return failure(nil, "", "records of a conversation that is not in the history have been shown")
 	}
-	err := h.appendLine(lineShown, func(b []byte) []byte {
+	err := h.appendLine(lineShown, cause{}, func(b []byte) []byte {
 		b = appendLineBytes(b, "conversation", t3[:])
 		b = appendLineJSON(b, "direction", quoteJSON(direction))
 		return strconv.AppendUint(appendLineField(b, "seq"), seq, 10)
@@ -256,17 +269,21 @@ func (h *History) Shown(t3 [32]byte, seq uint64) error {
 // Received writes down a text message that the conversation has opened, before it is
 // committed and before anything of it is acknowledged.
 func (h *History) Received(c *crypto.Conversation, o *crypto.Opened) error {
-	err := h.appendLine(lineReceived, func(b []byte) []byte {
+	from := cause{by: c.Person.Identity}
+	for _, r := range o.Records {
+		if key, ok := parseKey(r.ID); ok && !h.known.has(key) {
+			from.records++
+		}
+	}
+	err := h.appendLine(lineReceived, from, func(b []byte) []byte {
 		b = slices.Grow(b, linesSize(o.ExactRecords)+len(o.Exact)+len(o.Signature)*2)
 		b = appendLineSigned(b, o.Exact, &o.CipherHash, o.Signature)
 		return appendLineRecords(b, &o.Before, o.ExactRecords)
 	})
-	if err == nil && h.known != nil {
-		of, before := flow{c.T3, o.Header.Direction}, len(h.known.ids)
+	if err == nil {
 		for _, r := range o.Records {
-			h.known.stored(r.ID, of, r.Seq, false)
+			h.known.stored(r.ID, flow{c.T3, o.Header.Direction}, r.Seq, false)
 		}
-		h.known.charge(of, h.now().UnixMilli(), len(h.known.ids)-before, h.last())
 	}
 	return err
 }
@@ -275,14 +292,10 @@ func (h *History) Received(c *crypto.Conversation, o *crypto.Opened) error {
 // receipt that brings nothing new is written too: without it the next message's
 // number would show a gap.
 func (h *History) Receipt(c *crypto.Conversation, o *crypto.Opened) error {
-	err := h.appendLine(lineReceipt, func(b []byte) []byte {
+	return h.appendLine(lineReceipt, cause{by: c.Person.Identity}, func(b []byte) []byte {
 		b = appendLineSigned(b, o.Exact, &o.CipherHash, o.Signature)
 		return appendLineJSON(b, "receipt", o.ExactReceipt)
 	})
-	if err == nil && h.known != nil {
-		h.known.charge(flow{c.T3, o.Header.Direction}, h.now().UnixMilli(), 0, h.last())
-	}
-	return err
 }
 
 // Failed writes down that a record is given up for a name.
@@ -290,7 +303,7 @@ func (h *History) Failed(id, name, reason string) error {
 	if reason == "" {
 		reason = "no reason is known"
 	}
-	return h.appendLine(lineFailed, func(b []byte) []byte {
+	return h.appendLine(lineFailed, cause{}, func(b []byte) []byte {
 		b = appendLineJSON(b, "id", quoteJSON(id))
 		b = appendLineJSON(b, "name", quoteJSON(name))
 		return appendLineJSON(b, "reason", quoteJSON(reason))
@@ -300,7 +313,7 @@ func (h *History) Failed(id, name, reason string) error {
 // Ended writes down the peer's sealed end of a conversation, which the conversation
 // has opened.
 func (h *History) Ended(c *crypto.Conversation, o *crypto.Opened) error {
-	return h.appendLine(lineEnd, func(b []byte) []byte {
+	return h.appendLine(lineEnd, cause{by: c.Person.Identity}, func(b []byte) []byte {
 		return appendLineSigned(b, o.Exact, &o.CipherHash, o.Signature)
 	})
 }
@@ -311,7 +324,11 @@ func (h *History) Gap(t3 [32]byte, reason string) error {
 	if reason == "" {
 		reason = "messages are missing"
 	}
-	return h.appendLine(lineGap, func(b []byte) []byte {
+	var from cause
+	if peer := h.known.peer(flow{t3, h.known.from[t3]}); peer != nil {
+		from.by = peer.identity()
+	}
+	return h.appendLine(lineGap, from, func(b []byte) []byte {
 		b = appendLineBytes(b, "conversation", t3[:])
 		return appendLineJSON(b, "reason", quoteJSON(reason))
 	})

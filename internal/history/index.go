@@ -2,6 +2,7 @@ package history
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"os"
@@ -100,6 +101,9 @@ func (x *index) began(of flow, peer End) {
 
 func (x *index) shown(of flow, seq uint64) {
 	c := &x.convs[x.conv(of)]
+	if seq > c.shown && c.peer != nil {
+		x.accounts.read(c.peer.identity())
+	}
 	c.shown = max(c.shown, seq)
 	c.waiting = slices.DeleteFunc(c.waiting, func(l storedLine) bool { return l.last <= c.shown })
 }
@@ -124,12 +128,15 @@ func (x *index) stored(id string, of flow, seq uint64, theirs bool) {
 	}
 }
 
-// charge puts a line about a conversation, with new records, down to its peer.
-func (x *index) charge(of flow, at int64, records int, line []byte) {
-	if peer := x.convs[x.conv(of)].peer; peer != nil {
-		x.accounts.charge(peer.identity(), at, records, int64(len(line)))
+// peer returns the other side of a conversation, or nil if it is not known.
+func (x *index) peer(of flow) *End {
+	if i, ok := x.flows[of]; ok {
+		return x.convs[i].peer
 	}
+	return nil
 }
+
+func (x *index) has(key recordKey) bool { _, ok := x.ids[key]; return ok }
 
 func (x *index) level(key recordKey) KnownLevel {
 	p, ok := x.ids[key]
@@ -149,7 +156,7 @@ func (x *index) level(key recordKey) KnownLevel {
 // known only once this slot has it. One that another slot received earlier can only
 // come here because it is sent again.
 func (h *History) Connected(since time.Time) {
-	if h.known != nil {
+	if h.receiving {
 		h.known.since = since.UnixMilli()
 		clear(h.known.theirs)
 	}
@@ -160,7 +167,7 @@ func (h *History) Connected(since time.Time) {
 // A one-shot sender knows no record.
 func (h *History) Known(id string) KnownLevel {
 	key, ok := parseKey(id)
-	if h.known == nil || !ok {
+	if !h.receiving || !ok {
 		return KnownNot
 	}
 	return h.known.level(key)
@@ -170,7 +177,7 @@ func (h *History) Known(id string) KnownLevel {
 // records may be sent again to this client. A client calls it at each new
 // conversation, and when a record arrives that is older than the conversation.
 func (h *History) RefreshKnown() error {
-	if h.known == nil {
+	if !h.receiving {
 		return nil
 	}
 	slots, err := h.otherReceivers()
@@ -234,30 +241,47 @@ func (x *index) line(slot string, line []byte, offset int64) {
 	if !ok {
 		return
 	}
+	var of flow
+	records, size := len(x.ids), int64(len(line))
 	switch string(typ) {
 	case lineBundle:
 		if hash, ok := peekBundle(line); ok {
-			x.accounts.bundles[hash] = int64(len(line))
+			x.accounts.bundles[hash] = size
 		}
+		return
 	case lineConversation:
 		if l, err := parseLine(line); err == nil {
-			x.began(flow{[32]byte(l.Conversation), reverse(l.Direction)}, *l.Peer)
-			x.accounts.began(l.Peer, l.Time, int64(len(line)))
+			of = flow{[32]byte(l.Conversation), reverse(l.Direction)}
+			x.began(of, *l.Peer)
+			hash := [sha256.Size]byte(l.Peer.Bundle)
+			size += x.accounts.bundles[hash]
+			delete(x.accounts.bundles, hash)
 		}
 	case lineShown:
 		if of, rest, ok := peekFlow(rest, `,"conversation":"`); ok {
 			x.shownLine(of, rest)
 		}
-	case lineReceived:
-		if of, rest, ok := peekFlow(rest, `,"header":{"conversation":"`); ok {
-			at, before := peekTime(line), len(x.ids)
-			x.receivedLine(slot, offset, of, rest, x.since != 0 && at >= x.since)
-			x.charge(of, at, len(x.ids)-before, line)
-		}
-	case lineReceipt:
+		return
+	case lineSent:
 		if of, _, ok := peekFlow(rest, `,"header":{"conversation":"`); ok {
-			x.charge(of, peekTime(line), 0, line)
+			if peer := x.peer(flow{of.t3, reverse(of.direction)}); peer != nil {
+				x.accounts.answered(peer.identity())
+			}
 		}
+		return
+	case lineReceived:
+		if of, rest, ok = peekFlow(rest, `,"header":{"conversation":"`); ok {
+			x.receivedLine(slot, offset, of, rest, x.since != 0 && peekTime(line) >= x.since)
+		}
+	case lineGap:
+		rest, _ = bytes.CutPrefix(rest, []byte(`,"conversation":"`))
+		t3, _, _ := peekHash(rest)
+		of = flow{t3, x.from[t3]}
+	default:
+		of, _, _ = peekFlow(rest, `,"header":{"conversation":"`)
+	}
+	if peer := x.peer(of); peer != nil {
+		x.accounts.charge(cause{peer.identity(), len(x.ids) - records}, peekTime(line), size)
 	}
 }
 

@@ -153,9 +153,7 @@ func (s *takenSlot) line(line []byte, offset int64) {
 	if hash, ok := peekBundle(line); ok {
 		s.bundles[hash] = true
 	}
-	if s.receiving {
-		s.known.line(s.slot, line, offset)
-	}
+	s.known.line(s.slot, line, offset)
 }
 
 // readAll reads and checks every line.
