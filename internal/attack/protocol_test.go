@@ -148,8 +148,8 @@ func TestProtocolLimits(t *testing.T) {
 		"handshakes that others began with a client and have not ended": count(client.MaxHalfOpen) + "; then the oldest of the person that has most is dropped",
 		"handshakes that a connection begins with a client": count(client.OfferBurst) + " at once, then one " +
 			map[time.Duration]string{time.Second: "a second"}[client.OfferEvery] + "; more get no answer",
-		"handshakes that wait at a client to be looked at": count(client.MaxQueued) + " of people whom it knows, " + count(client.MaxQueued) +
-			" of strangers; then the oldest of the name with most gets `busy`",
+		"handshakes that wait at a client to be looked at": count(client.MaxQueued) + " of people whom the user has accepted or written to, " + count(client.MaxQueued) +
+			" of others; then the oldest of the name with most gets `busy`",
 		"lines that wait at a client for such a look": size(client.MaxHeld) + "; then the connection with most is given up",
 		"sentence of an error":                        size(proto.MaxMessage),
 		"code of an error":                            fmt.Sprintf("%d bytes", proto.MaxCode),

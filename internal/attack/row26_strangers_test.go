@@ -504,3 +504,26 @@ func TestAttack26StrangerLines(t *testing.T) {
 		}
 	}
 }
+
+// TestAttack26ReadDoesNotCount: messages that were READ leave the small inbox of somebody who is
+// accepted no more, also after a restart.
+func TestAttack26ReadDoesNotCount(t *testing.T) {
+	town := newTown(t, "alice", "bob", "carol")
+	alice, carol := town.client("alice"), town.client("carol")
+	bob := town.client("bob", strict(carol))
+	bob.accept(alice)
+	for i := range client.StrangerRecords {
+		alice.mustSend(fmt.Sprint(i), "bob")
+		alice.mustSettle(history.StatusRead)
+	}
+	if ok, err := bob.state.ForgetPeer("alice"); !ok || err != nil {
+		t.Fatal(ok, err)
+	}
+	for _, text := range []string{"a word", "another"} {
+		if s, reason := alice.tries(text, "bob"); s != history.StatusDelivered {
+			t.Errorf("nothing is kept, and a text is %s: %s", s, reason)
+		}
+		leaves(t, bob)
+		bob = town.client("bob", strict(carol))
+	}
+}

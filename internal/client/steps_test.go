@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"chatsecure/crypto"
+	"chatsecure/crypto/trust"
 	"chatsecure/internal/history"
 	"chatsecure/internal/state"
 	"chatsecure/proto"
@@ -48,7 +49,7 @@ func asker(e *engine, n int, name string) *peerConn {
 }
 
 // TestStepsTakeTurns: a name with many connections delays another name by one step, and one
-// step of a name is at work at a time. Strangers delay nobody who is known.
+// step of a name is at work at a time. Strangers delay nobody who is accepted.
 func TestStepsTakeTurns(t *testing.T) {
 	e, _, started := stepEngine(t)
 	e.userFor("friend").accepted = true
@@ -59,6 +60,8 @@ func TestStepsTakeTurns(t *testing.T) {
 			n++
 		}
 	}
+	e.userFor("greedy").met = true // once, and not accepted
+	e.userFor("greedy").person = new(trust.Person)
 	ask("greedy", 5)
 	ask("modest", 1)
 	ask("other", 1)
