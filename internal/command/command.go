@@ -89,6 +89,8 @@ func Run(args []string, sys System) int {
 	run, rest, help, commandErr := a.command(rest)
 	if err == nil || errors.Is(commandErr, errHelp) {
 		err = commandErr
+	} else {
+		a.out.about = "" // an option of all commands is at fault
 	}
 	if errors.Is(err, errHelp) {
 		a.out.text(help)
@@ -105,16 +107,26 @@ func Run(args []string, sys System) int {
 	return a.finish(run(a, ctx, rest))
 }
 
+// runHelp refuses more than one command. The help itself is shown as for -h, whatever else is wrong.
+func runHelp(*app, context.Context, []string) error { return usageError("help takes one command") }
+
 // command returns what runs the command named first in args, or the prompt, with the arguments for
 // it, and the help to show where the error is errHelp.
 func (a *app) command(args []string) (run runner, rest []string, help string, err error) {
 	if len(args) == 0 {
 		return (*app).runSession, nil, usage, nil
 	}
+	switch {
+	case args[0] == "help" && len(args) == 1:
+		return nil, nil, usage, errHelp
+	case args[0] == "help" && len(args) == 2 && !strings.HasPrefix(args[1], "-"):
+		args = []string{args[1], "-h"}
+	}
 	i := slices.IndexFunc(commands, func(c command) bool { return c.name == args[0] })
 	if i < 0 {
 		return nil, nil, usage, fail.Errorf(proto.Usage, "there is no command %q", args[0])
 	}
+	a.out.about = args[0]
 	f := newFlags(args[0])
 	run = commands[i].flags(f)
 	err = parseFlags(f, args[1:])

@@ -112,8 +112,8 @@ func (d *doctor) tell() error {
 	d.a.out.flush() // before the summary on standard error
 	return &fail.Error{
 		Code:    worst.Code,
-		Message: fmt.Sprintf("%s, first of all the %s: %s", counted(failed, "check failed", "checks failed"), worst.Check, worst.Message),
-		Hint:    worst.Hint,
+		Message: fmt.Sprintf("%s, first of all the %s", counted(failed, "check failed", "checks failed"), worst.Check),
+		Hint:    "its line above says more",
 	}
 }
 

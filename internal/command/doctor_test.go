@@ -100,6 +100,10 @@ func TestDoctorFindsTrouble(t *testing.T) {
 		if !strings.HasPrefix(r.Stderr, "client: error: ") || !strings.Contains(r.Stderr, "\nclient: hint: ") {
 			t.Errorf("%s %q: it said %q", c.name, c.args, r.Stderr)
 		}
+		if _, hint, _ := strings.Cut(r.Stderr, "hint: "); strings.Contains(r.Stderr, got.Message) || strings.Contains(hint, got.Hint) ||
+			!strings.Contains(r.Stderr, c.check) {
+			t.Errorf("%s %q: the %s is told twice: %q", c.name, c.args, c.check, r.Stderr)
+		}
 	}
 }
 

@@ -161,6 +161,7 @@ func everyCommand(w *town.Town) []tried {
 		{[]string{"release"}, 0, true, false},
 		{[]string{"doctor"}, 0, false, false},
 		{[]string{"completion", "bash"}, 0, false, false},
+		{[]string{"help", "send"}, 0, false, false},
 		{[]string{"init"}, 0, false, false},
 	}
 }

@@ -154,7 +154,7 @@ func (o *options) client() string {
 
 // onState has the commands in hints that depend on the state directory, but for those that somebody
 // else types, which have no options.
-var onState = regexp.MustCompile(`\bclient ((-([a-gi-z]|[a-z][a-z-]+) ([A-Z][A-Z:]* )?)+[a-z]+\b|(crl|doctor|history -verify|init|list|logout|trust|whois)\b)`)
+var onState = regexp.MustCompile(`\bclient ((-([a-gi-z]|[a-z][a-z-]+) ([A-Z][A-Z:]* )?)+[a-z]+\b|(crl|doctor|history -verify|init|list|logout|trust|whois)\b)( -h)?`)
 
 // advice is a hint in which commands can be typed as they stand: with the option in use to give
 // roots with, and with the state directory in use. A card that the file or the environment names
@@ -165,7 +165,12 @@ func (o *options) advice(hint string) string {
 		option = "-only-ca"
 	}
 	hint = strings.NewReplacer("-ca-bundle or -only-ca", option, "-ca-bundle", option).Replace(hint)
-	hint = onState.ReplaceAllStringFunc(hint, func(s string) string { return o.client() + strings.TrimPrefix(s, "client") })
+	hint = onState.ReplaceAllStringFunc(hint, func(s string) string {
+		if strings.HasSuffix(s, " -h") {
+			return s
+		}
+		return o.client() + strings.TrimPrefix(s, "client")
+	})
 	if _, typed := o.typed["card"]; o.card != "" && !typed {
 		hint = strings.Replace(hint, tokens, "client -card= card shows the tokens", 1)
 	}

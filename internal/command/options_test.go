@@ -179,13 +179,72 @@ func TestRelayMattersWhereItIsNeeded(t *testing.T) {
 func TestGlobalFlagAfterTheCommand(t *testing.T) {
 	for line, want := range map[string]string{
 		"history -json": "stands before the command: client -json history", "send -q bob x": "stands before the command: client -q send",
-		"list -nonsense": "client -h", "-nonsense list": "client -h",
+		"list -nonsense": "client list -h", "-nonsense list": "client -h",
 	} {
 		sys, _, stderr := fakeSystem("")
 		Run(strings.Fields(line), sys)
 		if _, hint, _ := strings.Cut(stderr.String(), "client: hint: "); !strings.Contains(hint, want) {
 			t.Errorf("client %s: %q is said, want %q", line, stderr.String(), want)
 		}
+	}
+}
+
+// TestUsageErrorNamesItsHelp: the hint of a usage error is the help of its command, which has the
+// command's options, and help COMMAND is the same. An error of the options of all commands is told
+// in the help of all.
+func TestUsageErrorNamesItsHelp(t *testing.T) {
+	said := func(line string) (status int, out, err string) {
+		sys, stdout, stderr := fakeSystem("")
+		sys.OpenTTY = noTTY
+		status = Run(strings.Fields(line), sys)
+		return status, stdout.String(), stderr.String()
+	}
+	for line, want := range map[string]string{
+		"-name ana list bob": "list", "history -peer bob -verify": "history", "-name ana send -wait seen bob hi": "send", "trust x": "trust",
+		"pipe": "pipe", "list -nonsense": "list", "help a b": "help", "help -nonsense": "help",
+	} {
+		_, _, err := said("-relay h:1 " + line)
+		if !strings.Contains(err, "client: hint: client "+want+" -h shows how it is used\n") {
+			t.Errorf("client %s: %s", line, err)
+		}
+	}
+	for _, line := range []string{"-nonsense list", "nonsense", "-timeout soon list", "help nonsense"} {
+		if status, _, err := said(line); status != 2 || !strings.Contains(err, "client: hint: client -h shows how it is used\n") {
+			t.Errorf("client %s: exit status %d, %s", line, status, err)
+		}
+	}
+	for _, c := range commands {
+		_, want, _ := said(c.name + " -h")
+		if status, out, err := said("help " + c.name); status != 0 || out != want || out == "" || err != "" {
+			t.Errorf("client help %s: exit status %d, %q %q", c.name, status, out, err)
+		}
+	}
+	if status, out, err := said("help"); status != 0 || out != usage || err != "" {
+		t.Errorf("client help: exit status %d, %q %q", status, out, err)
+	}
+}
+
+// TestNoStateDirectory: a directory that is named and is not there is told, as it may be a slip.
+func TestNoStateDirectory(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "none")
+	for _, from := range []string{"-state", "CHATSECURE_STATE"} {
+		sys, _, stderr := fakeSystem("")
+		sys.OpenTTY = noTTY
+		args := []string{"list"}
+		if from == "-state" {
+			args = []string{"-state", dir, "list"}
+		} else {
+			sys.Env = func(name string) string { return map[string]string{from: dir}[name] }
+		}
+		if status := Run(args, sys); status != 2 || !strings.Contains(stderr.String(), "there is no state directory "+dir+" ("+from+")") ||
+			!strings.Contains(stderr.String(), " -name NAME init") {
+			t.Errorf("%s: exit status %d, %s", from, status, stderr.String())
+		}
+	}
+	sys, _, stderr := fakeSystem("")
+	sys.OpenTTY = noTTY
+	if Run([]string{"-state", t.TempDir(), "list"}, sys); !strings.Contains(stderr.String(), "a name is needed") {
+		t.Errorf("a directory without a name: %s", stderr.String())
 	}
 }
 

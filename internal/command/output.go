@@ -28,6 +28,7 @@ type display struct {
 	bell                 bool // with every message, see term.Terminal.Bell
 	advice               func(hint string) string
 	running              string // the command line without options, "" for the prompt
+	about                string // the command whose help is of use, "" for that of all
 	now                  func() time.Time
 
 	outCols, errCols func() int // of a terminal at the end of out and err, now; 0: there is none
@@ -292,6 +293,9 @@ func (d *display) fail(err error) int {
 // hint is the line with the advice of an error, if there is any.
 func (d *display) hint(e *fail.Error) string {
 	advice := e.Advice()
+	if e.Code == proto.Usage && e.Hint == "" && d.about != "" {
+		advice = "client " + d.about + " -h shows how it is used"
+	}
 	if rest, same := strings.CutPrefix(advice, d.running+" "); same && (strings.HasPrefix(rest, "shows ") || strings.HasPrefix(rest, "tells ")) {
 		_, advice, _ = strings.Cut(advice, "; ") // it would end like this one
 	}

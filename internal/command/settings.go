@@ -41,6 +41,7 @@ func (p places) of(option string) string { return cmp.Or(p[option], "-"+option) 
 // usageError is an error about an option. It begins with the option's place.
 func (p places) usageError(option, format string, args ...any) error {
 	e := fail.Errorf(proto.Usage, "%s%s", p.of(option), fmt.Sprintf(format, args...))
+	e.Hint = "client -h shows how it is used"
 	if p[option] != "" {
 		e.Hint = "mend it there, or give -" + option + " on the command line, which counts first"
 	}

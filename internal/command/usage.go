@@ -59,6 +59,8 @@ Commands:
         connection shows whether the relay lets you in
   completion bash|zsh|fish
         a script that completes the command line in a shell
+  help [COMMAND]
+        this, or a command with its options, as COMMAND -h
 
 Options, which stand before COMMAND (given twice, the last counts):
   -relay HOST:PORT     the relay (default localhost:8080)
@@ -210,5 +212,9 @@ connection shows whether the relay lets you in.
 	{"completion", plain(runCompletion), `usage: client [options] completion bash|zsh|fish
 
 A script that completes the command line in a shell.
+`},
+	{"help", plain(runHelp), `usage: client [options] help [COMMAND]
+
+This, or a command with its options, as COMMAND -h.
 `},
 }

@@ -35,7 +35,7 @@ _chatsecure_client() {
 	history:-export|history:--export) return ;;
 	esac
 	case $command in
-	'') COMPREPLY=($(compgen -W "-relay -name -card -pin-file -state -ca-bundle -only-ca -crl -crl-policy -fetch -fetch-private -fingerprint -accept-new -keep -key -ciphers -batch -timeout -prompt -bell -json -q -v -version -h init list whois send recv pipe history verify card crl trust logout release doctor completion" -- "$cur")) ;;
+	'') COMPREPLY=($(compgen -W "-relay -name -card -pin-file -state -ca-bundle -only-ca -crl -crl-policy -fetch -fetch-private -fingerprint -accept-new -keep -key -ciphers -batch -timeout -prompt -bell -json -q -v -version -h init list whois send recv pipe history verify card crl trust logout release doctor completion help" -- "$cur")) ;;
 	init) COMPREPLY=($(compgen -W "" -- "$cur")) ;;
 	list) COMPREPLY=($(compgen -W "" -- "$cur")) ;;
 	whois) COMPREPLY=($(compgen -W " $(client -q trust 2>/dev/null | sed -n 's/^peer \([^ ]*\) .*/\1/p')" -- "$cur")) ;;
@@ -51,6 +51,7 @@ _chatsecure_client() {
 	release) COMPREPLY=($(compgen -W "" -- "$cur")) ;;
 	doctor) COMPREPLY=($(compgen -W "" -- "$cur")) ;;
 	completion) COMPREPLY=($(compgen -W "bash zsh fish" -- "$cur")) ;;
+	help) COMPREPLY=($(compgen -W "init list whois send recv pipe history verify card crl trust logout release doctor completion help" -- "$cur")) ;;
 	esac
 	case $command in verify) COMPREPLY+=($(compgen -f -- "$cur")) ;; esac
 }

@@ -62,3 +62,5 @@ complete -c client -n __fish_use_subcommand -a release -d 'give up your name at 
 complete -c client -n __fish_use_subcommand -a doctor -d 'check the needs of a connection, and name what is missing; only a connection shows whether the relay lets you in'
 complete -c client -n __fish_use_subcommand -a completion -d 'a script that completes the command line in a shell'
 complete -c client -n '__fish_seen_subcommand_from completion' -a 'bash zsh fish'
+complete -c client -n __fish_use_subcommand -a help -d 'this, or a command with its options, as COMMAND -h'
+complete -c client -n '__fish_seen_subcommand_from help' -a 'init list whois send recv pipe history verify card crl trust logout release doctor completion help'

@@ -19,6 +19,7 @@ _chatsecure_client() {
 		'release:give up your name at the relay'
 		'doctor:check the needs of a connection, and name what is missing; only a connection shows whether the relay lets you in'
 		'completion:a script that completes the command line in a shell'
+		'help:this, or a command with its options, as COMMAND -h'
 	)
 	_arguments -C \
 		'-relay[the relay (default localhost;8080)]:HOST\:PORT: ' \
@@ -66,6 +67,7 @@ _chatsecure_client() {
 		release) _arguments ;;
 		doctor) _arguments ;;
 		completion) _arguments '1:word:(bash zsh fish)' ;;
+		help) _arguments '1:word:(init list whois send recv pipe history verify card crl trust logout release doctor completion help)' ;;
 		esac ;;
 	esac
 }
