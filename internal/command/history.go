@@ -4,6 +4,7 @@ import (
 	"context"
 	"flag"
 	"fmt"
+	"slices"
 	"strings"
 
 	"chatsecure/internal/fail"
@@ -46,7 +47,11 @@ func (o *historyOptions) run(a *app, _ context.Context, args []string) error {
 		a.out.exact(string(proof))
 		return nil
 	}
-	return showHistory(a.out, historyIn(state), o.peer)
+	messages, problems, err := historyIn(state)()
+	if err != nil {
+		return err
+	}
+	return showHistory(a.out, messages, problems, o.peer)
 }
 
 // historySource reads the whole history.
@@ -64,12 +69,70 @@ func historyIn(state *state.State) historySource {
 	}
 }
 
-// showHistory writes the whole history, or the part with one peer.
-func showHistory(out *display, read historySource, peer string) error {
-	messages, problems, err := read()
-	if err != nil {
-		return err
+// The part of the history that the prompt shows: messages, and bytes of their texts.
+const (
+	latestMessages = 50
+	latestTexts    = 32 << 10
+)
+
+// showLatest writes the latest part of the history, or of that with one peer. It reads once gate,
+// of capacity 1, is free: the whole history is in memory then.
+func showLatest(ctx context.Context, out *display, read historySource, peer string, gate chan struct{}) error {
+	select {
+	case gate <- struct{}{}:
+	case <-ctx.Done():
+		return ctx.Err()
 	}
+	part := make(chan func() error, 1)
+	go func() {
+		defer func() { <-gate }()
+		messages, problems, err := read()
+		if err != nil {
+			part <- func() error { return err }
+			return
+		}
+		shown, all := latest(messages, peer)
+		part <- func() error {
+			if len(shown) < all {
+				out.notice("the last %d of %d messages; the command client history shows all", len(shown), all)
+			}
+			return showHistory(out, shown, problems, peer)
+		}
+	}()
+	select {
+	case show := <-part:
+		return show()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// latest returns the last messages, of a peer if one is named, and the number of all.
+func latest(messages []*history.Message, peer string) (last []*history.Message, all int) {
+	room := latestTexts
+	for _, m := range slices.Backward(messages) {
+		if peer != "" && !m.With(peer) {
+			continue
+		}
+		all++
+		if room <= 0 || len(last) == latestMessages {
+			room = 0
+			continue
+		}
+		if clipped := proto.Clip(m.Text, room); clipped != m.Text {
+			copied := *m
+			copied.Text = clipped + "…"
+			m = &copied
+		}
+		room -= len(m.Text)
+		last = append(last, m)
+	}
+	slices.Reverse(last)
+	return last, all
+}
+
+// showHistory writes messages of the history, those with one peer if it is named.
+func showHistory(out *display, messages []*history.Message, problems []history.Finding, peer string) error {
 	if out.json {
 		for _, m := range messages {
 			if peer == "" || m.With(peer) {

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"chatsecure/internal/client"
@@ -86,6 +87,7 @@ type promptRun struct {
 	presenter // owned by the goroutine that shows events, once run has begun
 
 	history   historySource
+	reading   chan struct{} // capacity 1: full while the history is read
 	now       func() time.Time
 	patience  time.Duration
 	terminal  *term.Terminal // the prompt, or nil for a pipe
@@ -103,13 +105,17 @@ type promptRun struct {
 
 	showing   chan struct{} // capacity 1: full while events are shown and their senders told
 	presented chan struct{} // closed after the last event
+	leaving   atomic.Bool   // all further messages stay unread
+	lacking   bool          // at the end of a stay at a terminal, somebody lacks a message
 }
 
 func newPromptRun(out *display, c talker, patience time.Duration, now func() time.Time) *promptRun {
-	return &promptRun{
+	s := &promptRun{
 		presenter: presenter{out: out, c: c, look: promptLook}, patience: patience, now: now, open: make(chan struct{}, maxOpen),
-		showing: make(chan struct{}, 1), presented: make(chan struct{}),
+		reading: make(chan struct{}, 1), showing: make(chan struct{}, 1), presented: make(chan struct{}),
 	}
+	s.take = func(*client.Message) bool { return !s.leaving.Load() }
+	return s
 }
 
 // atTerminal makes it the prompt of a person.
@@ -135,6 +141,12 @@ func (s *promptRun) run(ctx context.Context) error {
 		defer s.desk.open(ctx, s.c)()
 	}
 	err := s.readAll(reading)
+	stop(nil)
+	if s.terminal != nil && s.sent {
+		waiting, cancel := context.WithTimeout(ctx, lastMoment)
+		defer cancel()
+		s.lacking = s.c.Wait(waiting, history.StatusDelivered).ExitStatus() != 0
+	}
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
@@ -153,13 +165,16 @@ func (s *promptRun) show(stop context.CancelCauseFunc) {
 	for {
 		events, err := s.nextEvents()
 		s.showing <- struct{}{}
+		if s.terminal != nil {
+			s.desk.note(events, s.setStatus)
+		}
 		shown, writeErr := s.present(events)
 		if writeErr == nil {
 			s.c.Shown(shown...)
 		} else if err == nil {
 			// Nobody reads the output any more: messages stay unread.
 			stop(writeErr)
-			s.take = takeNone
+			s.leaving.Store(true)
 		}
 		<-s.showing
 		if err != nil {
@@ -197,23 +212,39 @@ func (s *promptRun) nextEvents() ([]client.Event, error) {
 		}
 		s.refusals.note(refusedIn(&events[i]))
 	}
-	if s.terminal != nil {
-		s.desk.note(events, s.setStatus)
-	}
 	return events, err
 }
 
 // stopShowing leaves all further messages unread: one shown while the client
 // leaves would not be READ for its sender. An output that nobody reads delays
-// it by no more than the patience.
+// it by no more than the patience. At a terminal it tells what was not delivered.
 func (s *promptRun) stopShowing(ctx context.Context) {
-	waiting, cancel := context.WithTimeout(ctx, s.patience)
+	s.leaving.Store(true)
+	patience := s.patience
+	if s.terminal != nil {
+		ctx, patience = context.WithoutCancel(ctx), lastMoment
+	}
+	waiting, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	select {
 	case s.showing <- struct{}{}:
-		s.take, s.over = takeNone, s.terminal != nil
+		s.over = s.terminal != nil
+		if s.lacking {
+			s.tellUndelivered()
+		}
 		<-s.showing
 	case <-waiting.Done():
+	}
+}
+
+// tellUndelivered tells which messages are not delivered, as far as that is known.
+func (s *promptRun) tellUndelivered() {
+	lines, more := s.desk.progress.undelivered()
+	for _, line := range lines[:min(len(lines), maxUndelivered)] {
+		s.out.notice("%s", line)
+	}
+	if more || len(lines) > maxUndelivered {
+		s.out.notice("more messages were perhaps not delivered; history shows them")
 	}
 }
 
@@ -233,10 +264,10 @@ func (s *promptRun) readAll(ctx context.Context) error {
 				return ended(ctx, err)
 			}
 			if err != nil {
-				s.failed = fail.MostSevere(s.failed, s.out.fail(err))
-				if s.isText(line.text) {
-					s.terminal.Keep(line.text)
+				if line.problem == nil {
+					err = s.withRecall(err)
 				}
+				s.failed = fail.MostSevere(s.failed, s.out.fail(err))
 			}
 			s.out.flush()
 		}
@@ -255,10 +286,14 @@ func (s *promptRun) nextLines(ctx context.Context) ([]inputLine, error) {
 	return []inputLine{line}, nil
 }
 
-// isText reports whether a line that was refused at the terminal was not meant to be a command. It
-// must not be lost.
-func (s *promptRun) isText(line string) bool {
-	return s.terminal != nil && (strings.Contains(line, "\n") || s.desk.talksTo() != nil && !strings.HasPrefix(line, "/"))
+// withRecall adds to the error of a typed line that it is not lost.
+func (s *promptRun) withRecall(err error) error {
+	if _, told := errors.AsType[statusError](err); told || s.terminal == nil || !s.terminal.Recalls() {
+		return err
+	}
+	e := *fail.AsError(err)
+	e.Hint = strings.TrimPrefix(e.Advice()+"; Up brings the line back", "; ")
+	return &e
 }
 
 // prompt is the original's with the time and oneself, or short. Both name those whom bare lines go
@@ -315,7 +350,15 @@ func (s *promptRun) execute(ctx context.Context, line string) error {
 			if err := s.c.Written(ctx); ctx.Err() != nil {
 				return err
 			}
-			return showHistory(s.out, s.history, strings.Join(c.args, ""))
+			peer := strings.Join(c.args, "")
+			if s.terminal != nil {
+				return showLatest(ctx, s.out, s.history, peer, s.reading)
+			}
+			messages, problems, err := s.history()
+			if err != nil {
+				return err
+			}
+			return showHistory(s.out, messages, problems, peer)
 		})
 	case "to":
 		return s.to(c.names)
@@ -443,26 +486,14 @@ const lastMoment = time.Second
 // maxUndelivered bounds the undelivered messages that are told at the end.
 const maxUndelivered = 10
 
-// finish waits for sent messages. From a pipe it waits until all are READ, and
-// ends as send does. A person who quits does not wait, but for a moment, and is told what was not
-// delivered: that is no failure of the stay.
+// finish waits until messages from a pipe are READ, and ends as send does. A person who quits does
+// not wait, but for a moment, and what was not delivered is no failure of the stay.
 func (s *promptRun) finish(ctx context.Context) error {
-	waiting, cancel := context.WithTimeout(ctx, s.patience)
-	defer cancel()
 	if s.terminal != nil {
-		waiting, cancel := context.WithTimeout(waiting, lastMoment)
-		defer cancel()
-		if s.sent && s.c.Wait(waiting, history.StatusDelivered).ExitStatus() != 0 {
-			lines := s.desk.progress.undelivered()
-			for _, line := range lines[:min(len(lines), maxUndelivered)] {
-				s.out.notice("%s", line)
-			}
-			if len(lines) == 0 || len(lines) > maxUndelivered {
-				s.out.notice("more messages were perhaps not delivered; history shows them")
-			}
-		}
 		return nil
 	}
+	waiting, cancel := context.WithTimeout(ctx, s.patience)
+	defer cancel()
 	exit := s.failed
 	if s.sent {
 		outcome := s.c.Wait(waiting, history.StatusRead)

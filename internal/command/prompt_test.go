@@ -442,15 +442,19 @@ func TestPromptWaitsForNobody(t *testing.T) {
 			t.Errorf("the answer is %+v", a)
 		}
 
-		// At the end the undelivered ones are told by their text, and that is no failure.
+		// At the end the undelivered ones are told by their text, if they were not told before, and that
+		// is no failure.
 		c.outcome = client.Outcome{Names: []client.NameOutcome{{Name: "dave", Failed: 1}}}
 		types("/quit\n")
 		if err := <-ended; err != nil {
 			t.Errorf("it ended with %v", err)
 		}
-		says("client: notice: not delivered: \"are you asleep?\" to dave\n")
+		says("client: notice: perhaps not delivered: \"hello\" to bob\n")
+		if strings.Contains(out.String(), "delivered: \"are you asleep?\"") {
+			t.Error("a message that had FAILED is told again")
+		}
 		c.events <- []client.Event{{Type: client.EventReceipt, Receipt: &client.ReceiptChange{
-			ID: "id2", To: "dave", Status: history.StatusFailed, Reason: "the client stopped"}}}
+			ID: "id3", To: "bob", Status: history.StatusFailed, Reason: "the client stopped"}}}
 		typist.Close()
 		c.Close(t.Context())
 		<-s.presented

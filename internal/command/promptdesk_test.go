@@ -139,11 +139,10 @@ func TestProgress(t *testing.T) {
 			t.Errorf("%+v: %q %v", step, got, last)
 		}
 	}
-	if got, want := p.undelivered(), []string{
-		`not delivered: "text 2" to dora`, `not delivered: "text 3" to dora`,
-		`perhaps not delivered: "text 3" to bob, carla, edgar`,
-	}; !slices.Equal(got, want) {
-		t.Errorf("undelivered are %q, want %q", got, want)
+	if got, more := p.undelivered(); !slices.Equal(got, []string{
+		`not delivered: "text 3" to dora`, `perhaps not delivered: "text 3" to bob, carla, edgar`,
+	}) || more {
+		t.Errorf("undelivered are %q, %v", got, more) // that the second message to dora has FAILED was told
 	}
 	if got := p.quoted("2") + p.quoted("9"); got != `"text 2"message 9` {
 		t.Errorf("they are named %s", got)
@@ -153,6 +152,9 @@ func TestProgress(t *testing.T) {
 	}
 	if len(p.sayings) != maxSayings || p.sayings[0].id != "x10" || len(p.sayings[0].quoted) > maxQuoted+8 {
 		t.Errorf("%d texts are kept, the first is %+v", len(p.sayings), p.sayings[0])
+	}
+	if _, more := p.undelivered(); !more {
+		t.Error("an undelivered message is forgotten in silence")
 	}
 }
 

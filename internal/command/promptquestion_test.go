@@ -2,6 +2,7 @@ package command
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"runtime"
 	"slices"
@@ -9,7 +10,9 @@ import (
 	"testing"
 	"time"
 
+	"chatsecure/crypto"
 	"chatsecure/internal/client"
+	"chatsecure/internal/history"
 	"chatsecure/internal/state"
 	"chatsecure/internal/term"
 	"chatsecure/testdata/lab/tty"
@@ -97,10 +100,10 @@ func TestQuestionTakesNothingElse(t *testing.T) {
 	p.shows("> bob: yes, half\nDave is new.\nIs this the dave you mean? (y/n) |")
 	p.sends(fakeSent{[]string{"bob"}, "yes, half"})
 	p.types("carol: y\rperhaps\r")
-	p.shows("client: error: there is no command \"perhaps\"\nclient: hint: /help shows what can be typed\nIs this the dave you mean? (y/n) |")
+	p.shows("client: error: there is no command \"perhaps\"\nclient: hint: /help shows what can be typed; Up brings the line back\nIs this the dave you mean? (y/n) |")
 	p.sends(fakeSent{[]string{"carol"}, "y"})
 	p.types("\x1b[200~y\x1b[201~\r") // a paste is no answer
-	p.shows("client: error: there is no command \"y\"\nclient: hint: /help shows what can be typed\nIs this the dave you mean? (y/n) |")
+	p.shows("client: error: there is no command \"y\"\nclient: hint: /help shows what can be typed; Up brings the line back\nIs this the dave you mean? (y/n) |")
 	second := ask(ctx, &question{text: "Eve is new.\n", last: "Is this the eve you mean? (y/n) "})
 	p.types("y\r")
 	p.shows("(y/n) y\nEve is new.\nIs this the eve you mean? (y/n) |")
@@ -139,7 +142,7 @@ func TestQuestionTakesNothingElse(t *testing.T) {
 		t.Error("the PIN is shown")
 	}
 	p.types("/pin\r")
-	p.shows("client: error: no card waits for its PIN\nclient: hint: /help shows what can be typed\n> |")
+	p.shows("client: error: no card waits for its PIN\nclient: hint: /help shows what can be typed; Up brings the line back\n> |")
 
 	for range maxQuestions {
 		ask(context.Background(), &question{last: "x ", secret: true})
@@ -169,6 +172,8 @@ func TestPasteAtThePrompt(t *testing.T) {
 	p.sends(fakeSent{[]string{"bob"}, "one\ncarol: two\nexit"})
 	p.types("\x1b[200~exit\nlist\x1b[201~")
 	p.types("\r")
+	p.shows("Up brings the line back\n> |")
+	p.types("\x1b[A")
 	p.shows("list|")
 	if screen := p.out.screen(); !strings.Contains(screen, `client: error: "exit list" is for nobody: begin with a name, as in john: hello`) {
 		t.Errorf("nothing is said of the paste:\n%s", screen)
@@ -183,14 +188,78 @@ func TestPasteAtThePrompt(t *testing.T) {
 	p.shows("/list\nbob> |")
 	p.sends(fakeSent{[]string{"bob"}, "/quit\n/list"})
 	p.types("10:30 is fine\r")
-	p.shows("\nbob> 10:30 is fine|")
+	p.shows("Up brings the line back\nbob> |")
 	p.sends()
-	p.types("\x01bob: \r")
+	p.types("\x1b[A\x01bob: \r")
 	p.shows("\nbob> |")
 	p.types("/to bob,carol,dora\r")
 	p.shows("\nbob,+2> |")
 	p.sends(fakeSent{[]string{"bob"}, "10:30 is fine"})
 	p.leaves()
+}
+
+// TestRefusedLineIsNoBegin: a line that is refused is no part of the next one.
+func TestRefusedLineIsNoBegin(t *testing.T) {
+	p := sitDown(t)
+	p.types("/to bob\rexit\r")
+	p.shows("client: error: /exit is the command, and bob: exit says it\n" +
+		"client: hint: /help shows what can be typed; Up brings the line back\nbob> |")
+	p.types("list\r")
+	p.shows("bob: list says it\nclient: hint: /help shows what can be typed; Up brings the line back\nbob> |")
+	p.types("/etc/passwd\r")
+	p.shows("client: error: there is no command \"etc/passwd\"\n" +
+		"client: hint: /help shows what can be typed; Up brings the line back\nbob> |")
+	p.types("//etc/passwd\r")
+	p.shows("\nbob> |")
+	p.types("/exit\r")
+	if err := <-p.ended; err != nil {
+		t.Error(err)
+	}
+	p.sends(fakeSent{[]string{"bob"}, "/etc/passwd"})
+}
+
+// TestLatestHistory: the prompt shows the last part of a long history, one reading at a time, and
+// leaves without an answer that takes its time.
+func TestLatestHistory(t *testing.T) {
+	p := sitDown(t)
+	var messages []*history.Message
+	for i := range 120 {
+		messages = append(messages, &history.Message{ID: fmt.Sprint("id", i), From: crypto.End{Name: "Bruno"}, Text: "x"})
+	}
+	reads, hold := make(chan struct{}, 2), make(chan struct{})
+	p.s.history = func() ([]*history.Message, []history.Finding, error) {
+		reads <- struct{}{}
+		<-hold
+		return messages, nil, nil
+	}
+	p.types("history\r")
+	<-reads
+	hold <- struct{}{}
+	p.shows("> |")
+	for deadline := time.Now().Add(20 * time.Second); !strings.Contains(p.out.screen(), "id119"); runtime.Gosched() {
+		if time.Now().After(deadline) {
+			t.Fatalf("no history in\n%s", p.out.screen())
+		}
+	}
+	if screen := p.out.String(); !strings.Contains(screen, "the last 50 of 120 messages; the command client history shows") ||
+		!strings.Contains(screen, "id70 ") || strings.Contains(screen, "id69 ") {
+		t.Errorf("shown is\n%s", screen)
+	}
+	p.types("history\rhistory\r")
+	<-reads
+	p.leaves()
+	if len(reads) > 0 {
+		t.Error("the history is read twice at a time")
+	}
+
+	messages[119].Text = strings.Repeat("long ", latestTexts)
+	last, all := latest(messages, "")
+	if len(last) != 1 || all != 120 || len(last[0].Text) > latestTexts+len("…") {
+		t.Errorf("%d of %d messages, the last has %d bytes", len(last), all, len(last[0].Text))
+	}
+	if last, all := latest(messages, "carla"); len(last) != 0 || all != 0 {
+		t.Errorf("with carla there are %d of %d", len(last), all)
+	}
 }
 
 // TestUnread: for a person who looks elsewhere a message rings, and what came since is marked with
@@ -248,12 +317,12 @@ func TestTrustAtThePrompt(t *testing.T) {
 	p.types("trust block BOB a1a1a1a1\rtrust block bob\rtrust unblock bob a1a1a1a1\r")
 	p.types("trust\rtrust accept bob a1a1a1a1\r/trust accept bob a1a1a1\rtrust accept bob a1a1a1a2\r")
 	p.shows(`client: error: nothing that was refused here under "bob" begins with a1a1a1a2:` + "\n" +
-		"             | give all 64 digits\nclient: hint: /help shows what can be typed\n> |")
+		"             | give all 64 digits\nclient: hint: /help shows what can be typed; Up brings the line back\n> |")
 	p.types("trust accept carol a1a1a1a1\r")
-	p.shows("under \"carol\" begins with\n             | a1a1a1a1: give all 64 digits\nclient: hint: /help shows what can be typed\n> |")
+	p.shows("under \"carol\" begins with\n             | a1a1a1a1: give all 64 digits\nclient: hint: /help shows what can be typed; Up brings the line back\n> |")
 	refuse("bob", second)
 	p.types("trust accept bob a1a1a1a1:b2\rtrust accept bob a1a1a1a1\r")
-	p.shows("client: error: more than one of the refused begins with a1a1a1a1: give all 64\n             | digits\nclient: hint: /help shows what can be typed\n> |")
+	p.shows("client: error: more than one of the refused begins with a1a1a1a1: give all 64\n             | digits\nclient: hint: /help shows what can be typed; Up brings the line back\n> |")
 	p.leaves()
 	want := [][]string{{"block", "BOB", first}, {"block", "bob"}, {"unblock", "bob", "a1a1a1a1"}, nil, {"accept", "bob", first}, {"accept", "bob", "a1a1a1"}, {"accept", "bob", second}}
 	if !slices.EqualFunc(trusted, want, slices.Equal) {

@@ -30,6 +30,7 @@ type saying struct {
 type progress struct {
 	mu      sync.Mutex
 	sayings []*saying          // oldest first, without those that all have READ but for the last one
+	lost    bool               // others were there
 	waits   map[string]*waited // the people that messages wait for, by folded name
 }
 
@@ -46,6 +47,7 @@ func (p *progress) sent(id string, names []string, text string) string {
 	defer p.mu.Unlock()
 	p.sayings = slices.DeleteFunc(p.sayings, (*saying).isRead)
 	if len(p.sayings) == maxSayings {
+		p.lost = true
 		p.sayings = slices.Delete(p.sayings, 0, 1)
 	}
 	s := &saying{id, quoteText(text), names, make(map[string]history.Status)}
@@ -124,21 +126,19 @@ func (p *progress) back(now time.Time) {
 }
 
 // undelivered describes the messages that somebody lacks, and those that somebody may lack: they have
-// left, and no receipt came.
-func (p *progress) undelivered() (lines []string) {
+// left, and no receipt came. Those that have FAILED were told. more tells that there are others.
+func (p *progress) undelivered() (lines []string, more bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, s := range p.sayings {
-		if lacking := s.at(func(status history.Status) bool {
-			return status == history.StatusPending || status == history.StatusFailed
-		}); lacking != "" {
+		if lacking := s.at(func(status history.Status) bool { return status == history.StatusPending }); lacking != "" {
 			lines = append(lines, "not delivered: "+s.quoted+" to "+lacking)
 		}
 		if unsure := s.at(func(status history.Status) bool { return status == "" || status == history.StatusSent }); unsure != "" {
 			lines = append(lines, "perhaps not delivered: "+s.quoted+" to "+unsure)
 		}
 	}
-	return lines
+	return lines, p.lost
 }
 
 func (s *saying) isRead() bool {

@@ -122,15 +122,8 @@ func (t *Terminal) Prompt(ctx context.Context, prompt func() string) (Line, erro
 	return Line{string(got.line), got.pasted}, got.err
 }
 
-// Keep makes a text the begin of the next line at the prompt, to be changed or sent
-// again. Without an editor it is gone.
-func (t *Terminal) Keep(text string) {
-	t.change(func() {
-		if line := &t.prompt.line; !t.painter.plain {
-			line.set(text + string(line.text))
-		}
-	})
-}
+// Recalls reports whether the key Up brings earlier lines back.
+func (t *Terminal) Recalls() bool { return !t.isPlain() }
 
 // Typing reports whether a line for the prompt has been begun. Without an editor
 // nothing is known of that.

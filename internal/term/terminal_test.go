@@ -128,10 +128,9 @@ func TestBellWithoutAnEditor(t *testing.T) {
 	if got := out.String(); got != "\a" {
 		t.Errorf("written is %q", got)
 	}
-	// Nothing is known of the person, and there is no line to change.
-	terminal.Keep("text")
-	if terminal.Away(0) || terminal.Typing() {
-		t.Errorf("away: %v, typing: %v", terminal.Away(0), terminal.Typing())
+	// Nothing is known of the person.
+	if terminal.Away(0) || terminal.Typing() || terminal.Recalls() {
+		t.Errorf("away: %v, typing: %v, recalls: %v", terminal.Away(0), terminal.Typing(), terminal.Recalls())
 	}
 }
 
