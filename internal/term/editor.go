@@ -7,6 +7,7 @@ import (
 	"errors"
 	"io"
 	"math"
+	"runtime"
 	"slices"
 	"time"
 
@@ -162,9 +163,16 @@ func (t *Terminal) wait(got typed) bool {
 }
 
 // fresh makes the next line without an editor one that is typed from now on: whole
-// lines wait for the prompt, and one that is begun is dropped.
+// lines wait for the prompt, and one that is begun is dropped. The lock is held, and
+// given away while readLines takes a line.
 func (t *Terminal) fresh() {
-	for !t.reading && t.device.lineWaits() {
+	for t.device.lineWaits() {
+		if t.reading {
+			t.mu.Unlock()
+			runtime.Gosched()
+			t.mu.Lock()
+			continue
+		}
 		if got := t.readLine(); !t.wait(got) || got.err != nil {
 			break
 		}

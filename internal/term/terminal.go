@@ -236,8 +236,10 @@ func (t *Terminal) letRead(ctx context.Context, question string) (string, error)
 		defer t.RestoreOnPanic()
 		select {
 		case <-t.after(ReadingTime):
-			t.change(func() {
-				t.fresh()
+			t.mu.Lock()
+			defer t.mu.Unlock()
+			t.fresh()
+			t.redraw(func() {
 				f.unread, f.since, f.prompt, f.shown = false, t.now(), last, last()
 			})
 		case <-over:
