@@ -176,14 +176,14 @@ func TestAnswerNeedsTheQuestion(t *testing.T) {
 	}()
 	p.shows("Dave is new.\nIs this the dave you mean? |")
 	p.types("yes\r")
-	p.shows("you mean? yes\nclient: error: there is no command \"yes\"\nclient: hint: /help shows what can be typed\nIs this the dave you mean? |")
+	p.shows("you mean? yes\nclient: error: there is no command \"yes\"\nclient: hint: /help shows what can be typed; Up brings the line back\nIs this the dave you mean? |")
 	(<-over)() // of the first drawing
 	p.types("y")
 	p.shows("\nIs this the dave you mean? y|")
 	(<-over)()
 	p.shows("\n> y|\nEnter on an empty line gets the question: Is this the dave you mean? (y/n)")
 	p.types("\r")
-	p.shows("client: error: there is no command \"y\"\nclient: hint: /help shows what can be typed\nIs this the dave you mean? |")
+	p.shows("client: error: there is no command \"y\"\nclient: hint: /help shows what can be typed; Up brings the line back\nIs this the dave you mean? |")
 	(<-over)()
 	p.shows("\nIs this the dave you mean? (y/n) |")
 	select {
