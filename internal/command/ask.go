@@ -131,10 +131,10 @@ func (a *app) name(ctx context.Context, dir string) (string, error) {
 		return "", err
 	}
 	t := a.person()
-	hint, missing := "give it with -name NAME, or for good: client -name NAME init", ""
+	hint, missing := "give it with -name NAME, or for good: "+fail.Command("client -name NAME init"), ""
 	if _, err := os.Lstat(dir); errors.Is(err, fs.ErrNotExist) && a.opt.state != "" {
 		missing = "there is no state directory " + proto.Visible(a.opt.state) + " (" + a.opt.places.of("state") + ")"
-		hint = "name the one that you mean, or make this one: client -name NAME init"
+		hint = "name the one that you mean, or make this one: " + fail.Command("client -name NAME init")
 	}
 	switch {
 	case t == nil && missing != "":
@@ -158,6 +158,6 @@ func (a *app) name(ctx context.Context, dir string) (string, error) {
 // tellOutvoted tells of a name that does not count.
 func (a *app) tellOutvoted() {
 	if a.opt.outvoted != "" {
-		a.out.notice("%s", proto.Visible(a.opt.outvoted))
+		a.out.notice("%s", a.opt.outvoted)
 	}
 }

@@ -25,12 +25,13 @@ type doctorObject struct {
 	Exit    int        `json:"exit"`
 	Message string     `json:"message"`
 	Hint    string     `json:"hint,omitempty"`
+	shown   string     // the hint, for a terminal
 }
 
 func (c doctorObject) text() string {
 	text := fmt.Sprintf("%-8s%-13s%s%s", c.Status, c.Check, term.Hang, c.Message)
 	if c.Hint != "" {
-		text += " (hint: " + c.Hint + ")"
+		text += " (hint: " + c.shown + ")"
 	}
 	return text + "\n"
 }
@@ -120,9 +121,10 @@ func (d *doctor) tell() error {
 func (d *doctor) add(c doctorObject) { d.checks = append(d.checks, c) }
 
 func (d *doctor) result(check, status, message, hint string) doctorObject {
+	shown := shown(oneLine(d.a.opt.advice(hint)))
 	return doctorObject{
 		head: d.a.out.head("doctor"), Check: check, Status: status,
-		Message: proto.Visible(oneLine(message)), Hint: proto.Visible(oneLine(d.a.opt.advice(hint))),
+		Message: proto.Visible(oneLine(message)), Hint: term.Unwrapped(shown), shown: shown,
 	}
 }
 

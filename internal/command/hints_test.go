@@ -230,3 +230,51 @@ func TestHintsOfCodesExist(t *testing.T) {
 		t.Errorf("%d commands and options are found in all hints", found)
 	}
 }
+
+// TestHintsCanBeCopied: at a terminal of any width each command to copy is a line of its own, which the program does not
+// break, as is a hash. A pipe gets one line, and the prompt the command in its own words.
+func TestHintsCanBeCopied(t *testing.T) {
+	known, now := strings.Repeat("01", 32), strings.Repeat("02", 32)
+	st, err := state.Open(t.TempDir(), "ana")
+	if err != nil {
+		t.Fatal(err)
+	}
+	person := &state.KnownPeer{Name: "bob", Identity: proto.MustHash(known)}
+	opt := options{typed: map[string]string{"state": "lab/state/frank"}}
+	for _, c := range []struct {
+		err  error
+		rows []string
+	}{
+		{st.RelayChanged("localhost:8080", known, now), []string{known, now, "client -state lab/state/frank trust accept localhost:8080 " + now}},
+		{st.RelayUnknown("localhost:8080", now), []string{now, "client -state lab/state/frank trust accept localhost:8080 " + now}},
+		{state.PeerChanged("bob", person, fakePerson("bob", 2)), []string{
+			"client -state lab/state/frank trust accept bob 02" + strings.Repeat("00", 31), "client -state lab/state/frank trust block bob 02" + strings.Repeat("00", 31)}},
+		{state.PeerUnknown("bob", fakePerson("bob", 2)), []string{"client -state lab/state/frank trust accept bob 02" + strings.Repeat("00", 31)}},
+	} {
+		said := func(cols int) string {
+			sys, _, stderr := fakeSystem("")
+			d := newDisplay(sys, opt)
+			d.advice = opt.advice
+			d.errCols = func() int { return cols }
+			d.fail(c.err)
+			return stderr.String()
+		}
+		for _, cols := range []int{132, 80, 60, 20} {
+			got := said(cols)
+			for _, row := range c.rows {
+				if !strings.Contains(got, "\n  "+row+"\n") {
+					t.Errorf("%d columns: no row is %q in\n%s", cols, row, got)
+				}
+			}
+			if regexp.MustCompile(`\n +\| *\n`).MatchString(got) {
+				t.Errorf("%d columns: an empty row is in\n%s", cols, got)
+			}
+		}
+		if got := said(0); strings.Count(got, "\n") != 2 || strings.ContainsAny(got, "\f") {
+			t.Errorf("a pipe gets %q", got)
+		}
+		if got := promptAdvice(fail.AsError(c.err).Advice()); strings.Contains(got, fail.Mark) || !strings.Contains(got, "/trust accept ") {
+			t.Errorf("the prompt says %q", got)
+		}
+	}
+}

@@ -59,7 +59,7 @@ func runInit(a *app, ctx context.Context, args []string) error {
 	if len(s.settings) == 0 {
 		return &fail.Error{
 			Code: proto.Usage, Message: "there is nothing to write, and nobody to ask here",
-			Hint: "give the options to write before the command: client -relay HOST:PORT -name NAME init",
+			Hint: "give the options to write before the command: " + fail.Command("client -relay HOST:PORT -name NAME init"),
 		}
 	}
 	text, err := a.opt.file.Change(s.settings)
@@ -179,7 +179,7 @@ func (s *setup) ask(ctx context.Context, text, now string, check func(context.Co
 
 // tell says a sentence to the person, between the questions.
 func (s *setup) tell(format string, args ...any) {
-	s.person.Print("  " + proto.Visible(fmt.Sprintf(format, args...)) + "\n")
+	s.person.Print("  " + shown(fmt.Sprintf(format, args...)) + "\n")
 }
 
 // lookTime bounds the look at a relay.

@@ -135,7 +135,7 @@ func (o *options) ownName(dir string, env func(string) string) {
 	if o.name != "" && !proto.SameName(o.name, owner) {
 		remedy := "another name needs another directory: client -state DIR"
 		if env(variable("name")) == "" {
-			remedy = "to mend the line: " + o.client() + " -name " + owner + " init"
+			remedy = "to mend the line: " + fail.Command(o.client()+" -name "+owner+" init")
 		}
 		o.outvoted = fmt.Sprintf("%s %s does not count, as the state directory belongs to the name %s; %s",
 			o.places.of("name"), o.name, owner, remedy)
@@ -225,7 +225,7 @@ func parseFlags(f *flag.FlagSet, args []string) error {
 	e := fail.Errorf(proto.Usage, "%s", proto.Visible(err.Error()))
 	name, unknown := strings.CutPrefix(err.Error(), "flag provided but not defined: -")
 	if unknown && new(options).flags().Lookup(name) != nil {
-		e.Hint = "-" + name + " is for all commands and stands before the command: client -" + name + " " + f.Name()
+		e.Hint = "-" + name + " is for all commands and stands before the command: " + fail.Command("client -"+name+" "+f.Name())
 	}
 	return e
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"regexp"
 	"strings"
 	"sync"
 	"time"
@@ -264,7 +265,25 @@ func (d *display) notice(format string, args ...any) {
 // its source. This is the last chance to keep one that was not from acting on a
 // terminal, or from going on as a line of its own.
 func sentence(kind, text string) string {
-	return "client: " + kind + ": " + term.Hang + proto.Visible(oneLine(text))
+	text = oneLine(text)
+	if kind == "error" { // it may quote, and has no command
+		text = proto.Visible(text)
+	}
+	return "client: " + kind + ": " + term.Hang + shown(text)
+}
+
+var wholeHash = regexp.MustCompile(`\b[0-9a-f]{64}\b\)?`)
+
+// shown is a text of the program for a terminal: what is to be copied or compared, a fail.Command or
+// a whole hash, gets a row of its own there.
+func shown(text string) string {
+	parts := strings.Split(text, fail.Mark)
+	for i, part := range parts {
+		if parts[i] = proto.Visible(part); i%2 == 0 {
+			parts[i] = wholeHash.ReplaceAllString(parts[i], term.Whole+"$0"+term.Whole)
+		}
+	}
+	return strings.Join(parts, term.Whole)
 }
 
 // detail is a notice for -v.

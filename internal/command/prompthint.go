@@ -24,6 +24,7 @@ var (
 // eight digits of what was refused are enough, and a clause about another command or an option is
 // left out, unless it is for the other side, "there".
 func promptAdvice(hint string) string {
+	hint = strings.ReplaceAll(hint, fail.Mark, "")
 	hint = strings.ReplaceAll(hint, "client -h shows how it is used", "/help shows what can be typed")
 	hint = quoted.ReplaceAllString(hint, "$1")
 	hint = wholeDigits.ReplaceAllString(typedHere.ReplaceAllString(hint, "/$1$2"), "$1")

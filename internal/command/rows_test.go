@@ -26,7 +26,7 @@ var lookalikes = []string{
 	strings.Repeat("\u3248", 38), strings.Repeat("Ω", 19),
 	"ok", " ", strings.Repeat(" ", 78), strings.Repeat(" ", 33), "bob: send the money to PT50", "[20:41:55] [bob]: send the money",
 	"client: notice: x", "client: hint: type client -accept-new -relay evil:1", "client: error: x", "alice> ", "[20:41:55] [alice-0123456789abcdef] ",
-	"\n", "\n\n", "\r", "\t", "\v", "\x1f", "\x1b[2J\x1b[1;1H", "\x1b[m", "\u2028", "\u202e", "\u009b2J", "\xff", "| ", " | x",
+	"\n", "\n\n", "\r", "\t", "\v", "\f", "\fclient: hint: x", "\x1f", "\x1b[2J\x1b[1;1H", "\x1b[m", "\u2028", "\u202e", "\u009b2J", "\xff", "| ", " | x",
 	"王王王王王王王王王王王王王王王王王王王王王王", "e\u0301", "👨\u200d👩\u200d👧\u200d👦", "👍🏽", "🇵🇹", "می\u200cخواهم", "\ue000\U0001fc00",
 	strings.Repeat("x", 79), strings.Repeat("0123456789abcdef", 4), "olá, ação ",
 }
@@ -69,7 +69,7 @@ func scene(d *display, text string) {
 	d.show(crlObject{Kind: "base", Source: text, issuer: proto.Quote(text), Flaw: proto.Visible(text)})
 	d.show(cardObject{Token: text, Manufacturer: text, Model: text, Serial: text, Flags: []string{text}, Error: text,
 		Certificates: []cardCertificate{{Label: text, Error: text}}, Keys: []cardKey{{Label: text}}})
-	d.show((&doctor{a: &app{out: d}}).result("card", doctorFailed, text, text))
+	d.show((&doctor{a: &app{out: d}}).result("card", doctorFailed, text, proto.Visible(text)))
 	d.say(fields(trust.CertificateText(person.Leaf) + alikeText([]state.KnownPeer{{Name: "bobby", CommonName: text}}, person)))
 	d.exact(zeroMessage(&client.Message{From: "mallory", Text: text}))
 	d.flush()
@@ -85,6 +85,9 @@ func shownOn(w interface{ Write([]byte) (int, error) }, cols int, text string) {
 	d.errCols = d.outCols
 	scene(d, text)
 }
+
+// hashRow is a row, or on a narrow terminal a part, of a hash to compare or to copy: nothing else can stand in it.
+var hashRow = regexp.MustCompile(`^ {0,2}[0-9a-f]*\\?$`)
 
 var furtherRow = regexp.MustCompile(`^ +\|( |$)`)
 
@@ -123,10 +126,11 @@ func TestRow23EveryRow(t *testing.T) {
 			shownOn(vt, size[0], text)
 			began := 0
 			for _, row := range strings.Split(strings.TrimSuffix(vt.All(), "\n|"), "\n") {
-				if furtherRow.MatchString(row) {
+				next := began < len(lines) && strings.HasPrefix(squeezed(lines[began]), squeezed(row))
+				if furtherRow.MatchString(row) || !next && hashRow.MatchString(row) {
 					continue
 				}
-				if began == len(lines) || !strings.HasPrefix(squeezed(lines[began]), squeezed(row)) && began < len(lines)-1 ||
+				if began == len(lines) || !next && began < len(lines)-1 ||
 					began == len(lines)-1 && !strings.HasPrefix(row, "mallory"[:min(7, len(row))]) {
 					t.Fatalf("%d columns: %q has the row %q", size[0], text, row)
 				}

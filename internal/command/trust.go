@@ -227,7 +227,7 @@ func forget(st *state.State, target string, relay bool) (said, next string, err 
 	said = proto.Visible(target) + " is forgotten: the next meeting counts as the first"
 	for _, k := range blocked {
 		said += "; " + k.Shown() + " stays blocked"
-		next = (&state.Refused{Target: k.Name, Value: proto.FormatHash(k.Identity)}).Unblock() + " takes that back"
+		next = "to take that back: " + (&state.Refused{Target: k.Name, Value: proto.FormatHash(k.Identity)}).Unblock()
 	}
 	return said, next, nil
 }

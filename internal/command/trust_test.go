@@ -65,7 +65,7 @@ func TestTrustChanges(t *testing.T) {
 		{"block bob", 0, "bob is blocked under every name: identity " + two[:16] + "; it is", "peer bob  blocked  " + two},
 		{"accept bob", 2, "known is peer bob  blocked  " + two, "peer bob  blocked  " + two},
 		{"block nobody", 1, "nothing is known of nobody; client trust shows", ""},
-		{"accept carol " + two, 4, "is blocked here, under the name bob; client trust unblock bob " + two, "peer bob  blocked  " + two},
+		{"accept carol " + two, 4, "is blocked here, under the name bob; to take the block back: client trust unblock bob " + two, "peer bob  blocked  " + two},
 		{"accept bob " + one, 0, one, "peer bob  accepted  " + one + "  not met yet"},
 		// Another uses bob's name: he stays, and the other one is blocked.
 		{"block Bob " + three, 0, "blocked under every name is identity " + three[:16] + "; Bob stays identity " + one[:16],
@@ -74,7 +74,7 @@ func TestTrustChanges(t *testing.T) {
 			"; client trust unblock bob " + two + ", or client trust unblock bob " + three, "peer bob  blocked  " + three},
 		{"unblock bob " + two[:7], 2, "64 hex digits", "peer bob  blocked  " + two},
 		{"unblock bob " + one, 1, "nobody is blocked whose identity is " + one, "peer bob  blocked  " + two},
-		{"forget bob", 0, "identity " + three[:16] + " stays blocked; client trust unblock bob " + three + " takes that back",
+		{"forget bob", 0, "identity " + three[:16] + " stays blocked; to take that back: client trust unblock bob " + three,
 			"peer bob  blocked  " + two},
 		{"unblock frank " + two[:8], 0, "not blocked any more, and not accepted: identity " + two[:16], "peer bob  blocked  " + three},
 		{"unblock bob", 0, "bob is not blocked any more", ""},
@@ -106,6 +106,7 @@ func TestTrustChanges(t *testing.T) {
 		if said += "; " + next; err != nil {
 			said = fail.AsError(err).Message + "; " + fail.AsError(err).Advice()
 		}
+		said = strings.ReplaceAll(said, fail.Mark, "")
 		if fail.ExitStatus(err) != c.status || !strings.Contains(said, c.says) {
 			t.Errorf("trust %s: exit status %d, %q; want %d, %q", c.line, fail.ExitStatus(err), said, c.status, c.says)
 		}

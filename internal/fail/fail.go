@@ -46,6 +46,13 @@ func (e *Error) Advice() string {
 	return e.Hint
 }
 
+// Mark stands around each command in a hint that is to be copied: see Command.
+const Mark = "\f"
+
+// Command is a command in a hint, to be typed as it stands: a terminal shows it on a row of its own.
+// Its names and addresses have no blanks, or are quoted for a shell.
+func Command(line string) string { return Mark + line + Mark }
+
 // Errorf makes an Error with the code's own hint.
 func Errorf(code proto.Code, format string, args ...any) *Error {
 	return &Error{Code: code, Message: fmt.Sprintf(format, args...)}

@@ -48,7 +48,7 @@ func ReadConfig(dir string) (*Config, error) {
 		err = fmt.Errorf("%s belongs to another user", c.Path)
 	case info.Mode().Perm()&0o022 != 0:
 		err = fmt.Errorf("%s can be written by others, so it cannot be relied on", c.Path)
-		hint = "look at it, then chmod 600 " + fail.ShellWord(c.Path)
+		hint = "look at it, then " + fail.Command("chmod 600 "+fail.ShellWord(c.Path))
 	default:
 		err = checkDir(filepath.Clean(dir))
 	}

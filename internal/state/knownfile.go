@@ -106,7 +106,7 @@ func (k *knownFile[L]) load() error {
 		return &fail.Error{
 			Code:    proto.Internal,
 			Message: k.path + " can be written by others, so it cannot be relied on",
-			Hint:    "look at it, then chmod 600 " + fail.ShellWord(k.path),
+			Hint:    "look at it, then " + fail.Command("chmod 600 "+fail.ShellWord(k.path)),
 		}
 	}
 	data, err := ReadFile(k.path, maxKnownFile)

@@ -95,7 +95,7 @@ func (s *State) PeerBlocked(name string, identity [32]byte) *fail.Error {
 	back := Refused{Target: under, Value: proto.FormatHash(identity)}
 	e := &fail.Error{
 		Code: proto.NotAccepted, Message: "the person who uses the name " + proto.Visible(name) + " is blocked here",
-		Hint: back.Unblock() + " takes the block back",
+		Hint: "to take the block back: " + back.Unblock(),
 	}
 	if !proto.SameName(under, name) {
 		e.Message += ", under the name " + proto.Visible(under)

@@ -20,14 +20,18 @@ func (r *Refused) Error() string { return r.text }
 
 // Accept is the command that accepts what was refused.
 func (r *Refused) Accept() string {
-	return "client trust accept " + fail.ShellWord(r.Target) + " " + r.Value
+	return fail.Command("client trust accept " + fail.ShellWord(r.Target) + " " + r.Value)
 }
 
 // Block is the command that blocks the person who was refused, and not the one whose name it is.
-func (r *Refused) Block() string { return "client trust block " + r.Target + " " + r.Value }
+func (r *Refused) Block() string {
+	return fail.Command("client trust block " + r.Target + " " + r.Value)
+}
 
 // Unblock is the command that takes the block of a person back.
-func (r *Refused) Unblock() string { return "client trust unblock " + r.Target + " " + r.Value }
+func (r *Refused) Unblock() string {
+	return fail.Command("client trust unblock " + r.Target + " " + r.Value)
+}
 
 // RelayChanged refuses a relay whose key is not the known one.
 func (s *State) RelayChanged(addr, known, now string) *fail.Error {
@@ -62,8 +66,8 @@ func (s *State) RelayUnknown(addr, fingerprint string) *fail.Error {
 	return &fail.Error{
 		Code:    proto.UnknownRelay,
 		Message: refused.text,
-		Hint: "compare it with what relay -fingerprint prints there. If the two agree: " + refused.Accept() +
-			"; in a lab, -accept-new takes it unseen",
+		Hint: "compare it with what relay -fingerprint prints there; in a lab, -accept-new takes it unseen. " +
+			"If the two agree: " + refused.Accept(),
 		Err: refused,
 	}
 }
@@ -121,8 +125,8 @@ func PeerUnknown(name string, p *trust.Person) *fail.Error {
 	return &fail.Error{
 		Code:    proto.UnknownPeer,
 		Message: refused.text,
-		Hint: "client whois " + name + " shows the certificate; client card shows its owner the identity there. " +
-			"If it is the right person: " + refused.Accept() + "; in a lab, -accept-new takes anybody",
+		Hint: "client whois " + name + " shows the certificate; client card shows its owner the identity there; " +
+			"in a lab, -accept-new takes anybody. If it is the right person: " + refused.Accept(),
 		Err: refused,
 	}
 }

@@ -53,12 +53,12 @@ func TestChangesAreExplained(t *testing.T) {
 				t.Errorf("%q does not say %s", c.err.Message, want)
 			}
 		}
-		for _, want := range append(c.advises, c.accept) {
+		for _, want := range append(c.advises, fail.Command(c.accept)) {
 			if !strings.Contains(c.err.Advice(), want) {
 				t.Errorf("%q does not say %s", c.err.Advice(), want)
 			}
 		}
-		if refused, ok := errors.AsType[*Refused](c.err); !ok || refused.Accept() != c.accept || refused.Error() != c.err.Message {
+		if refused, ok := errors.AsType[*Refused](c.err); !ok || refused.Accept() != fail.Command(c.accept) || refused.Error() != c.err.Message {
 			t.Errorf("a program cannot tell what was refused: %+v", refused)
 		}
 	}

@@ -15,9 +15,15 @@ import (
 // Marks within a line, for Wrap and Unwrapped. Text that proto.Visible or
 // proto.VisibleText has made safe contains neither.
 const (
-	Hang = "\x1f" // the line's further rows begin below this place
-	Row  = "\v"   // a newline of the text, which does not end the line
+	Hang  = "\x1f" // the line's further rows begin below this place
+	Row   = "\v"   // a newline of the text, which does not end the line
+	Whole = "\f"   // begins and ends a part to copy, which has a row of its own
 )
+
+// wholeIndent begins the row of a part to copy. Only a terminal breaks that row, which copies it
+// as one line. The row bears no mark, so the part must be the program's own: a command, or a
+// hash. Names and addresses in it have no blanks, so that none can look like a line.
+const wholeIndent = "  "
 
 // A row that goes on with a line is indented and begins with a mark, so that no
 // text can look like a line of somebody else.
@@ -37,16 +43,16 @@ func Wrap(text string, cols int) string {
 		line, newline := strings.CutSuffix(line, "\n")
 		w.line([]byte(line))
 		if newline {
-			w.out.WriteByte('\n')
+			w.out = append(w.out, '\n')
 		}
 	}
-	return w.out.String()
+	return string(w.out)
 }
 
 // Unwrapped returns lines for a stream that is no terminal: each stays one line.
 func Unwrapped(text string) string { return unwrapped.Replace(text) }
 
-var unwrapped = strings.NewReplacer(Hang, "", Row, `\x0a`)
+var unwrapped = strings.NewReplacer(Hang, "", Whole, "", Row, `\x0a`)
 
 // Columns returns the columns of a terminal, and 0 for another file.
 func Columns(f *os.File) int {
@@ -59,7 +65,9 @@ func Columns(f *os.File) int {
 
 // wrapper breaks lines into rows.
 type wrapper struct {
-	out   strings.Builder
+	out   []byte
+	begun int // where the present row begins in out, with the newline before it
+	blank int // and its text
 	limit int // columns of a row
 	hang  int // where further rows of the line begin
 	col   int // the next one, on the terminal with the widest characters
@@ -69,9 +77,9 @@ type wrapper struct {
 // line adds a line, given without its newline.
 func (w *wrapper) line(s []byte) {
 	lead := len(s) - len(bytes.TrimLeft(s, " "))
-	w.col, w.own, w.hang = 0, 0, leastHang+min(lead, w.limit/4)
+	w.col, w.own, w.hang, w.blank = 0, 0, leastHang+min(lead, w.limit/4), -1
 	for {
-		n := bytes.IndexAny(s, Hang+Row+" \t")
+		n := bytes.IndexAny(s, Hang+Row+Whole+" \t")
 		if n < 0 {
 			w.word(s)
 			return
@@ -84,6 +92,11 @@ func (w *wrapper) line(s []byte) {
 			}
 		case Row[0]:
 			w.newRow(w.hang)
+		case Whole[0]:
+			part, rest, _ := bytes.Cut(s[n+1:], []byte(Whole))
+			w.whole(part)
+			s = bytes.TrimLeft(rest, ".,:;) ") // the next row divides as well
+			continue
 		case ' ':
 			w.space()
 		case '\t':
@@ -95,29 +108,46 @@ func (w *wrapper) line(s []byte) {
 }
 
 // word puts a word on this row, or whole on the next. A word without room at the
-// line's indent gets a row with the least one, so that a hash to compare or to
+// line's indent gets a row of its own with the least one, so that a hash to compare or to
 // copy stays whole where it can. A still longer word is cut at the end of each
 // row.
 func (w *wrapper) word(s []byte) {
 	width := 0
 	w.pieces(s, func(_ []byte, cols int) { width += cols })
 	switch {
-	case w.col+width <= w.limit:
+	case width == 0 || w.col+width <= w.limit:
 	case width <= w.limit-w.hang:
 		w.newRow(w.hang)
 	case width <= w.limit-leastHang:
+		if w.blank == len(w.out) {
+			w.out = w.out[:w.begun]
+		}
 		w.newRow(leastHang)
 	}
+	alone := width > w.limit-w.hang && w.col == leastHang && w.col+width <= w.limit
 	w.pieces(s, func(piece []byte, cols int) {
-		if w.col+cols > w.limit {
+		if cols > 0 && w.col+cols > w.limit {
 			w.newRow(w.hang)
 		}
-		w.out.Write(piece)
+		w.out = append(w.out, piece...)
 		w.col += cols
 		if cols > 0 { // no style
 			w.own += TextWidth(string(piece))
 		}
 	})
+	if alone {
+		w.col = w.limit + 1
+	}
+}
+
+// whole adds a part to copy on a row of its own. The text after it begins a further row.
+func (w *wrapper) whole(part []byte) {
+	if w.blank == len(w.out) {
+		w.out = w.out[:w.begun]
+	}
+	w.out = append(w.out, "\n"+wholeIndent...)
+	w.out = append(w.out, proto.Visible(string(part))...)
+	w.col = w.limit + 1
 }
 
 // pieces passes the characters and styles of a word to do, with their columns.
@@ -163,7 +193,7 @@ func (w *wrapper) space() bool {
 		w.newRow(w.hang)
 		return false
 	}
-	w.out.WriteByte(' ')
+	w.out = append(w.out, ' ')
 	w.col++
 	w.own++
 	return true
@@ -171,6 +201,7 @@ func (w *wrapper) space() bool {
 
 // newRow begins a further row of the line.
 func (w *wrapper) newRow(hang int) {
-	fmt.Fprintf(&w.out, "\n%*s", hang, rowMark)
-	w.col, w.own = hang, hang
+	w.begun = len(w.out)
+	w.out = fmt.Appendf(w.out, "\n%*s", hang, rowMark)
+	w.col, w.own, w.blank = hang, hang, len(w.out)
 }

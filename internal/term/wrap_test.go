@@ -129,6 +129,12 @@ func TestWrap(t *testing.T) {
 		{"a joined emoji", "a: " + Hang + "bcde 👨\u200d👩\u200d👧\n", 14, "a: bcde \n | 👨\u200d👩\u200d👧\n"},
 		{"without room for it", "a: " + Hang + "👨\u200d👩\u200d👧\n", 7, "a: 👨\u200d\n | 👩\u200d\n | 👧\n"},
 		{"a hash", "Identity       : " + Hang + hash + "\n", 80, "Identity       : \n | " + hash + "\n"},
+		{"no empty row before a hash", "abcdefgh: " + Hang + strings.Repeat("x", 61) + " " + hash + " y\n", 72,
+			"abcdefgh: " + strings.Repeat("x", 61) + "\n | " + hash + "\n        | y\n"},
+		{"a part to copy", "ab: " + Hang + "type: " + Whole + "cd ef ghijk lmnop" + Whole + "\n", 12, "ab: type: \n  cd ef ghijk lmnop\n"},
+		{"a text after it", "ab: " + Hang + Whole + "cd ef ghijk" + Whole + "; or l " + Whole + "mno" + Whole + "\n", 11, "ab: \n  cd ef ghijk\n  | or l \n  mno\n"},
+		{"in a style", "\x1b[2mab: " + Whole + "cd" + Whole + ".\x1b[m\n", 11, "\x1b[2mab: \n  cd\x1b[m\n"},
+		{"no more than one row", "ab: " + Hang + Whole + "c\nd\x1b[2Je", 11, "ab: \n  c\nd\\x1b[2Je"},
 		{"a style", "\x1b[1mab\x1b[m: " + Hang + "\x1b[31mcd efghi\x1b[m\n", 10, "\x1b[1mab\x1b[m: \x1b[31mcd \n  | efghi\x1b[m\n"},
 		{"no style", "a\x1b[2Jb\x1b[1;1Hc\x1b", 80, `a\x1b[2Jb\x1b[1;1Hc\x1b`},
 		{"not UTF-8", "a\xff\u009bb\ufffd", 80, `a\xff\u009bb` + "\ufffd"},
@@ -138,7 +144,7 @@ func TestWrap(t *testing.T) {
 			t.Errorf("%s: %q in %d columns is\n%q, want\n%q", test.name, test.text, test.cols, got, test.want)
 		}
 	}
-	if got, want := Unwrapped("a: "+Hang+"b\tc"+Row+"d\n"), "a: b\tc\\x0ad\n"; got != want {
+	if got, want := Unwrapped("a: "+Hang+"b\t"+Whole+"c"+Whole+Row+"d\n"), "a: b\tc\\x0ad\n"; got != want {
 		t.Errorf("no terminal gets %q, want %q", got, want)
 	}
 }
