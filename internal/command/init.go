@@ -2,6 +2,7 @@ package command
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"flag"
 	"fmt"
@@ -13,6 +14,7 @@ import (
 	"time"
 
 	"chatsecure/card"
+	"chatsecure/crypto/trust"
 	"chatsecure/internal/client"
 	"chatsecure/internal/fail"
 	"chatsecure/internal/state"
@@ -25,7 +27,9 @@ type setup struct {
 	*app
 	person   *term.Terminal // nil: nobody is asked
 	settings []state.Setting
-	found    []string // URIs of tokens, in the order of their numbers
+	found    []string     // URIs of tokens, in the order of their numbers
+	lacks    doctorObject // the first failed check of the card, if any
+	who      string       // the name and whose card it is, for a sentence
 }
 
 // notForFile has options of init itself.
@@ -69,9 +73,16 @@ func runInit(a *app, ctx context.Context, args []string) error {
 	if err := state.ReplaceFile(a.opt.file.Path, text); err != nil {
 		return state.Failure(err)
 	}
+	written := proto.Visible(a.opt.file.Path) + " is written"
+	if s.lacks.Check != "" {
+		a.out.notice("%s, but a connection would fail: %s", written, s.lacks.Message)
+		if s.lacks.Hint != "" {
+			a.out.notice("%s", s.lacks.Hint)
+		}
+		return nil
+	}
 	next := a.opt.client()
-	a.out.notice("%s is written; next: %s (before it, %s doctor checks everything)",
-		proto.Visible(a.opt.file.Path), next, next)
+	a.out.notice("%s; next: %s (%sbefore it, %s doctor checks everything)", written, next, s.who, next)
 	return nil
 }
 
@@ -105,11 +116,97 @@ func (s *setup) take(ctx context.Context, owner string) error {
 		if err != nil {
 			return err
 		}
+		switch q.option {
+		case "name":
+			opt.name = value
+		case "card":
+			opt.card = value
+		}
 		if value != "" {
 			s.settings = append(s.settings, state.Setting{Name: q.option, Value: value})
 		}
 	}
-	return s.given()
+	if err := s.given(); err != nil {
+		return err
+	}
+	return s.tryCard(ctx)
+}
+
+// tryCard checks the card as a connection would, up to the PIN. A person is asked for the roots of a
+// card that those at hand do not lead to.
+func (s *setup) tryCard(ctx context.Context) error {
+	for s.opt.card != "" {
+		bundle, err := s.readCABundle()
+		if err != nil {
+			return err
+		}
+		d := &doctor{a: s.app}
+		if d.lookAtCard(ctx); d.leaf != nil {
+			d.lookAtCertificate()
+			if err := d.lookAtTrust(ctx, bundle); err != nil {
+				return err
+			}
+			if leaf, err := x509.ParseCertificate(d.leaf); err == nil && s.opt.name != "" {
+				s.who = "as " + s.opt.name + ", with the card of " + proto.Visible(trust.SubjectName(leaf)) + "; "
+			}
+		}
+		s.lacks = doctorObject{}
+		if i := slices.IndexFunc(d.checks, func(c doctorObject) bool { return c.Status == doctorFailed }); i >= 0 {
+			s.lacks = d.checks[i]
+		}
+		if s.lacks.Check != "chain" || s.person == nil {
+			return ctx.Err()
+		}
+		s.tell("%s", s.lacks.Message)
+		if s.lacks.Hint != "" {
+			s.tell("%s", s.lacks.Hint)
+		}
+		option, text := "ca-bundle", "More"
+		if s.opt.onlyCA != "" {
+			option, text = "only-ca", "The"
+		}
+		file, err := s.ask(ctx, text+" roots to trust, as a PEM file, or nothing", "", s.roots)
+		if err != nil || file == "" {
+			s.lacks.Message = "the roots do not lead to the card" // the rest was told
+			return err
+		}
+		s.settings = append(s.settings, state.Setting{Name: option, Value: file})
+	}
+	return nil
+}
+
+// absolute is a path from an answer, which no shell has read.
+func absolute(answer string) (string, error) {
+	var given path
+	if err := given.Set(answer); err != nil {
+		return "", err
+	}
+	return filepath.Abs(string(given))
+}
+
+// roots takes a file with roots, in place of the one in use.
+func (s *setup) roots(_ context.Context, answer string) (string, error) {
+	if answer == "" {
+		return "", nil
+	}
+	file, err := absolute(answer)
+	if err != nil {
+		return "", err
+	}
+	used := &s.opt.caBundle
+	if s.opt.onlyCA != "" {
+		used = &s.opt.onlyCA
+	}
+	before := *used
+	*used = file
+	bundle, err := s.readCABundle()
+	if err == nil {
+		_, err = s.trustStore(bundle)
+	}
+	if err != nil {
+		*used = before
+	}
+	return file, err
 }
 
 // given adds the options of the command line, with absolute paths. One of them takes away the
@@ -245,12 +342,8 @@ func (s *setup) card(ctx context.Context, answer string) (string, error) {
 		answer = s.found[n-1]
 	}
 	if !card.IsURI(answer) {
-		var given path
-		err := given.Set(answer)
-		if err == nil {
-			answer, err = filepath.Abs(string(given))
-		}
-		if err != nil {
+		var err error
+		if answer, err = absolute(answer); err != nil {
 			return "", err
 		}
 	}

@@ -1,11 +1,13 @@
 package command
 
 import (
+	"encoding/pem"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
+	"chatsecure/testdata/lab"
 	"chatsecure/testdata/lab/town"
 	"chatsecure/testdata/lab/tty"
 )
@@ -133,5 +135,58 @@ func TestInitBatch(t *testing.T) {
 	if status, said := run("-batch", "-relay", "h:3", "init"); status != 2 || !strings.Contains(said, "line 2") ||
 		readConfigText(t, dir) != "relay h:1\nrely h:2\n" {
 		t.Errorf("a file that does not parse: exit status %d, %s", status, said)
+	}
+}
+
+// TestInitChecksTheChain: a card that the roots do not lead to is told, with the remedy, and a person
+// is asked for its root. Nobody is sent on to a connection that would fail.
+func TestInitChecksTheChain(t *testing.T) {
+	t.Setenv("SOFTHSM2_CONF", "/dev/null")
+	w := town.New(t, map[string][]lab.IssueOption{"alice": nil, "frank": {lab.Untrusted}, "old": {lab.Revoked}})
+	roots, card := w.Path("lab", "ca-bundle.pem"), w.Path("lab", "alice")
+	other := w.Path("other.pem")
+	foreign, err := lab.New(lab.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(other, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: foreign.Root.Cert.Raw}), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	const asked, fails = "roots to trust, as a PEM file", "but a connection would fail: "
+	for i, c := range []struct {
+		args  []string
+		types []string
+		says  string
+		adds  string
+	}{
+		{nil, []string{card, "/none", roots}, "next: client", "ca-bundle " + roots},
+		{nil, []string{card, ""}, fails, ""},
+		{[]string{"-only-ca", other}, []string{card, roots}, "next: client", "only-ca " + roots},
+		{[]string{"-card", card}, []string{roots}, "as ana, with the card of ALICE MARIA EXEMPLO", "ca-bundle " + roots},
+	} {
+		dir := w.Path("init-" + string(rune('a'+i)))
+		args := append([]string{"-state", dir, "-relay", w.Addr, "-name", "ana", "-fetch=false"}, c.args...)
+		status, said := initAt(t, args, c.types...)
+		said = strings.Join(strings.Fields(strings.ReplaceAll(said, " | ", " ")), " ") // rows are broken
+		if status != 0 || !strings.Contains(said, asked) || !strings.Contains(said, "does not lead to a trusted authority") || !strings.Contains(said, c.says) ||
+			strings.Contains(said, "next: ") == strings.Contains(said, fails) || c.adds != "" && !strings.Contains(readConfigText(t, dir), c.adds+"\n") {
+			t.Errorf("%q %q: exit status %d, %s\n%s", c.args, c.types, status, said, readConfigText(t, dir))
+		}
+	}
+	for i, c := range []struct {
+		card, says string
+		more       []string
+	}{
+		{"frank", "does not lead to a trusted authority", nil},
+		{"old", "revoked", []string{"-only-ca", roots, "-crl", w.Path("lab", "crl")}},
+		{"none", "there is no software card", nil},
+	} {
+		dir := w.Path("batch-" + string(rune('a'+i)))
+		sys, _, stderr := fakeSystem("")
+		sys.OpenTTY = noTTY
+		status := Run(append(c.more, "-state", dir, "-batch", "-name", "ana", "-fetch=false", "-card", w.Path("lab", c.card), "init"), sys)
+		if said := stderr.String(); status != 0 || !strings.Contains(said, fails) || !strings.Contains(said, c.says) || strings.Contains(said, "next: ") {
+			t.Errorf("%s: exit status %d, %s", c.card, status, said)
+		}
 	}
 }

@@ -120,9 +120,9 @@ var commands = []command{
 Write the options given, and answers to questions, into DIR/config.
 
 DIR is the state directory. At a terminal it asks for relay, name and card
-where they are not given, and checks each; -batch asks nothing. Paths become
-absolute. A file that is there keeps its other lines; an empty value takes a
-line away.
+where they are not given, and checks each; -batch asks nothing. A card that no
+trusted root leads to is told, and its root is asked for. Paths become absolute.
+A file that is there keeps its other lines; an empty value takes a line away.
 -batch, -json, -q and -v are for init itself.
 `},
 	{"list", plain(runList), `usage: client [options] list
