@@ -35,6 +35,7 @@ type History struct {
 	writer *writer
 	known  *index
 	buf    []byte // scratch, for lines
+	ended  bool   // nothing but its first line is in the file since a run has ended
 
 	// Admit is asked before each line that another person causes; nil: all are written. Its error
 	// is the method's, and the line is not written.
@@ -73,10 +74,17 @@ func Open(cfg Config) (h *History, notices []string, err error) {
 		return nil, nil, err
 	}
 	h = &History{
-		dir: cfg.Dir, slot: s.slot, now: cfg.Now, bundles: s.bundles, known: s.known, receiving: cfg.Receiving,
+		dir: cfg.Dir, slot: s.slot, now: cfg.Now, bundles: s.bundles, known: s.known, receiving: cfg.Receiving, ended: true,
 		writer: newWriter(cfg.Through(s.lines), cfg.Through(s.head), s.lines.Name(), s.end),
 	}
-	unread, err := h.begin(cfg.Since)
+	killed, err := h.settleKilled(&s.last)
+	if killed != "" {
+		notices = append(notices, killed)
+	}
+	var unread []string
+	if err == nil {
+		unread, err = h.begin(cfg.Since)
+	}
 	if err != nil {
 		h.Close()
 		return nil, nil, err
@@ -116,7 +124,7 @@ func (h *History) begin(since time.Time) (notices []string, err error) {
 func NewOn(dir string, now func() time.Time, lines, head Store) *History {
 	return &History{
 		dir: dir, slot: "0", now: now, known: newIndex(), receiving: true, bundles: make(map[[sha256.Size]byte]bool),
-		writer: newWriter(lines, head, dir, position{}),
+		ended: true, writer: newWriter(lines, head, dir, position{}),
 	}
 }
 
@@ -124,8 +132,14 @@ func NewOn(dir string, now func() time.Time, lines, head Store) *History {
 // for the first one-shot sender.
 func (h *History) Slot() string { return h.slot }
 
-// Close forces the history to the disk and releases the slot.
-func (h *History) Close() error { return h.writer.close() }
+// Close ends the run, forces the history to the disk and releases the slot.
+func (h *History) Close() error {
+	if !h.ended {
+		// Without it the next start takes this client for a killed one, and has more to say.
+		_ = h.run(runEnded)
+	}
+	return h.writer.close()
+}
 
 // Probe tells whether a line can be written now.
 func (h *History) Probe() error { return h.writer.probe() }
@@ -149,6 +163,7 @@ func (h *History) appendLine(typ string, from cause, fields func(b []byte) []byt
 	if err := h.writer.append(b); err != nil {
 		return err
 	}
+	h.ended = h.ended && typ == lineFile
 	h.known.accounts.charge(from, at, int64(len(b)-1))
 	return nil
 }

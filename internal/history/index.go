@@ -296,27 +296,8 @@ func (x *index) shownLine(of flow, rest []byte) {
 // receivedLine takes in the records of a received line. They are theirs if this
 // client gets them for itself.
 func (x *index) receivedLine(slot string, offset int64, of flow, rest []byte, theirs bool) {
-	const recordStart, idLen = `{"id":"`, 2 * len(recordKey{})
 	var last uint64
-	for {
-		i := bytes.Index(rest, []byte(recordStart))
-		if i < 0 || len(rest) < i+len(recordStart)+idLen {
-			break
-		}
-		rest = rest[i+len(recordStart):]
-		id := string(rest[:idLen])
-		digits, ok := bytes.CutPrefix(rest[idLen:], []byte(`","seq":`))
-		if !ok {
-			continue
-		}
-		n := 0
-		for n < len(digits) && '0' <= digits[n] && digits[n] <= '9' {
-			n++
-		}
-		seq, err := strconv.ParseUint(string(digits[:n]), 10, 64)
-		if err != nil {
-			continue
-		}
+	for id, seq := range peekRecords(rest) {
 		x.stored(id, of, seq, theirs)
 		last = seq
 	}

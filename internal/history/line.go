@@ -35,6 +35,7 @@ const (
 	lineFailed       = "failed"       // a record is given up for a name
 	lineEnd          = "end"          // the peer ended its part of the conversation
 	lineGap          = "gap"          // messages of the peer's are missing
+	lineRun          = "run"          // how a run of the client ended
 )
 
 // flow is one direction of a conversation. Two clients of one user on one
@@ -135,6 +136,7 @@ var Fields = map[string]uint32{
 	lineFailed:       fieldID | fieldName | fieldReason,
 	lineEnd:          signed,
 	lineGap:          fieldConversation | fieldReason,
+	lineRun:          fieldReason,
 }
 
 func (l *Line) fields() (set uint32) {

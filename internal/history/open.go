@@ -23,6 +23,7 @@ type takenSlot struct {
 	end         position
 	known       *index // of a receiver
 	bundles     map[[sha256.Size]byte]bool
+	last        lastRun
 	notices     []string // sentences for people
 }
 
@@ -145,7 +146,7 @@ func (s *takenSlot) read(head *Head) (torn int64, err error) {
 
 // begin forgets what has been read of the file.
 func (s *takenSlot) begin() {
-	s.end, s.known, s.bundles = position{}, newIndex(), make(map[[sha256.Size]byte]bool)
+	s.end, s.known, s.bundles, s.last = position{}, newIndex(), make(map[[sha256.Size]byte]bool), newLastRun()
 }
 
 // line takes in one line of the file.
@@ -153,6 +154,7 @@ func (s *takenSlot) line(line []byte, offset int64) {
 	if hash, ok := peekBundle(line); ok {
 		s.bundles[hash] = true
 	}
+	s.last.line(line)
 	s.known.line(s.slot, line, offset)
 }
 

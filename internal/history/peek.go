@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/base64"
+	"iter"
 	"strconv"
 
 	"chatsecure/crypto"
@@ -81,4 +82,32 @@ func peekBundle(line []byte) (hash [sha256.Size]byte, ok bool) {
 	}
 	hash, _, ok = peekHash(rest)
 	return hash, ok
+}
+
+// peekRecords returns the ids and numbers of a line's records.
+func peekRecords(rest []byte) iter.Seq2[string, uint64] {
+	const recordStart, idLen = `{"id":"`, 2 * len(recordKey{})
+	return func(yield func(string, uint64) bool) {
+		for {
+			i := bytes.Index(rest, []byte(recordStart))
+			if i < 0 || len(rest) < i+len(recordStart)+idLen {
+				return
+			}
+			rest = rest[i+len(recordStart):]
+			digits, ok := bytes.CutPrefix(rest[idLen:], []byte(`","seq":`))
+			if seq, _, isNumber := peekNumber(digits); ok && isNumber && !yield(string(rest[:idLen]), seq) {
+				return
+			}
+		}
+	}
+}
+
+// peekNumber reads the digits at the start.
+func peekNumber(b []byte) (n uint64, rest []byte, ok bool) {
+	i := 0
+	for i < len(b) && '0' <= b[i] && b[i] <= '9' {
+		i++
+	}
+	n, err := strconv.ParseUint(string(b[:i]), 10, 64)
+	return n, b[i:], err == nil
 }

@@ -1,0 +1,87 @@
+package history
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// kill ends a user's history as a killed client does: nothing more is written.
+func (p *pair) kill(u *user) {
+	p.T.Helper()
+	left := filepath.Join(p.T.TempDir(), "left")
+	p.Must(os.CopyFS(left, os.DirFS(u.dir)))
+	p.close(u)
+	p.Must(errors.Join(os.RemoveAll(u.dir), os.Rename(left, u.dir)))
+}
+
+// restart opens a user's history again, and returns the notices.
+func (p *pair) restart(u *user) string {
+	p.T.Helper()
+	h, notices, err := Open(Config{Dir: u.dir, Receiving: true, Now: p.Clock.Now})
+	p.Must(err)
+	u.keep(h)
+	return strings.Join(notices, "\n")
+}
+
+// TestKilledRun: what a killed client had not sent is FAILED at the next start, and what it had sent
+// without an answer may have arrived. That is told once.
+func TestKilledRun(t *testing.T) {
+	for _, killed := range []bool{true, false} {
+		p := newPair(t)
+		never := p.record("never left", to(p.b))
+		given := p.record("given up", to(p.b))
+		p.Must(errors.Join(p.a.h.Pending(never, []string{"Bruno"}), p.a.h.Pending(given, []string{"Bruno"}), p.a.h.Failed(given.ID, "Bruno", "no")))
+		went := p.record("went", to(p.b))
+		p.Must(p.a.h.Pending(went, []string{"Bruno"}))
+		p.SendRecords(went)
+		p.Send("arrived")
+		p.Receipt(2, 1)
+		p.Send("left")
+		want := "a client was killed, and of its messages are FAILED, because they never left: 1 to bruno; " +
+			"PENDING, because they may have arrived: 1 to Bruno"
+		status := "FAILED (" + neverSent + ")"
+		if killed {
+			p.kill(p.a)
+		} else {
+			p.close(p.a)
+			want, status = "", "PENDING"
+		}
+		if got := p.restart(p.a); got != want {
+			t.Errorf("killed %t: the next start says %q, want %q", killed, got, want)
+		}
+		for text, want := range map[string]string{
+			"never left": status, "given up": "FAILED (no)", "went": "READ", "arrived": "DELIVERED", "left": "PENDING (" + left + ")",
+		} {
+			if got := p.status(text); got != want {
+				t.Errorf("killed %t: %q is %s, want %s", killed, text, got, want)
+			}
+		}
+		p.kill(p.a)
+		if got := p.restart(p.a); got != "" {
+			t.Errorf("killed %t: the start after that says %q", killed, got)
+		}
+		if r := verified(t, p.a.dir, p.Verifier); !r.OK() {
+			t.Errorf("%+v", r.Findings)
+		}
+	}
+}
+
+// status is the progress of Ana's message with a text.
+func (p *pair) status(text string) string {
+	p.T.Helper()
+	messages, _, err := Read(p.a.dir)
+	p.Must(err)
+	for _, m := range messages {
+		if m.Text == text {
+			d := m.Deliveries[0]
+			if d.Reason == "" {
+				return string(d.Status)
+			}
+			return string(d.Status) + " (" + d.Reason + ")"
+		}
+	}
+	return "missing"
+}
