@@ -100,6 +100,8 @@ type promptRun struct {
 	failed    int                       // exit status of the most severe failure of a line
 	sent      bool                      // a message was sent
 
+	soon func(wait time.Duration, f func()) // calls f after some time
+
 	answers sync.WaitGroup // of the questions that are open
 	open    chan struct{}  // has one element for each of them
 
@@ -113,6 +115,7 @@ func newPromptRun(out *display, c talker, patience time.Duration, now func() tim
 	s := &promptRun{
 		presenter: presenter{out: out, c: c, look: promptLook}, patience: patience, now: now, open: make(chan struct{}, maxOpen),
 		reading: make(chan struct{}, 1), showing: make(chan struct{}, 1), presented: make(chan struct{}),
+		soon: func(wait time.Duration, f func()) { time.AfterFunc(wait, f) },
 	}
 	s.take = func(*client.Message) bool { return !s.leaving.Load() }
 	return s

@@ -436,7 +436,12 @@ func TestPromptWaitsForNobody(t *testing.T) {
 			got <- s.questions.ask(t.Context(), &question{text: "Dave is new.\n", last: "Is this the dave you mean? (y/n) "})
 		}()
 		synctest.Wait()
-		says("Dave is new.\nIs this the dave you mean? (y/n) ")
+		says("Dave is new.\nIs this the dave you mean? ")
+		types("y\n")
+		says("client: error: there is no command \"y\"\n")
+		time.Sleep(term.ReadingTime)
+		synctest.Wait()
+		says("Is this the dave you mean? (y/n) ")
 		types("y\n")
 		if a := <-got; !a.yes || a.err != nil {
 			t.Errorf("the answer is %+v", a)

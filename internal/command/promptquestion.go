@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"chatsecure/crypto/trust"
 	"chatsecure/internal/fail"
@@ -160,33 +161,48 @@ func (q *questions) introduce(p *trust.Person) bool {
 	return true
 }
 
-// typed waits for a line at the terminal that is no answer to a question.
+// typed waits for a line at the terminal that is no answer to a question. A line answers only a
+// question that has been on the screen for term.ReadingTime when its first key comes.
 func (s *promptRun) typed(ctx context.Context) (term.Line, error) {
+	var read *question // may be answered
 	for {
 		waiting, wake := context.WithCancel(ctx)
-		asked := s.questions.begin(s.terminal.Typing(), wake)
+		typing := s.terminal.Typing() || read != nil && s.terminal.LineWaits()
+		asked := s.questions.begin(typing, wake)
 		if status := s.questions.status(); status != "" {
 			s.terminal.SetStatus(status)
 		}
 		prompt := s.prompt
+		var timed atomic.Bool
 		if asked != nil {
 			if !asked.shown {
 				asked.shown = true
 				s.terminal.Print(asked.text)
 			}
-			prompt = func() string { return asked.last }
+			last := asked.last
+			if asked != read {
+				last = term.Unanswerable(last)
+				s.soon(term.ReadingTime, func() { timed.Store(true); wake() })
+			}
+			prompt = func() string { return last }
 		}
 		line, err := s.terminal.Prompt(waiting, prompt)
 		woken := waiting.Err() != nil && ctx.Err() == nil
 		wake()
 		if err != nil && woken {
+			if timed.Load() {
+				read = asked
+			} else if asked != read {
+				read = nil
+			}
 			continue
 		}
 		s.questions.begin(false, nil) // the line is done
 		yes, no := term.IsYes(line.Text)
-		if err != nil || asked == nil || line.Pasted || !yes && !no {
+		if err != nil || asked == nil || asked != read || line.Pasted || !yes && !no {
 			return line, err
 		}
+		read = nil
 		if !s.questions.end(asked, answered{yes: yes}) {
 			s.out.notice("that question is over")
 		}

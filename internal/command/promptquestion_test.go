@@ -26,11 +26,12 @@ type sitting struct {
 	out    *strip
 	typist *os.File
 	ended  chan error
+	soon   func(f func()) // when the time to read a question is over
 }
 
 func sitDown(t *testing.T) *sitting {
 	t.Helper()
-	p := &sitting{t: t, c: newFakeTalker(), ended: make(chan error, 1)}
+	p := &sitting{t: t, c: newFakeTalker(), ended: make(chan error, 1), soon: func(f func()) { f() }}
 	p.out = &strip{vt: tty.NewEmulator(t, 80, 60, func(r rune) int { return term.TextWidth(string(r)) })}
 	var keys *os.File
 	keys, p.typist = tty.Pipe(t)
@@ -40,6 +41,7 @@ func sitDown(t *testing.T) *sitting {
 	a.out.onScreen(terminal)
 	p.s = newPromptRun(a.out, p.c, time.Minute, a.Now)
 	p.s.atTerminal(terminal)
+	p.s.soon = func(_ time.Duration, f func()) { p.soon(f) }
 	stop := terminal.StartEditing(func(name string) string { return map[string]string{"TERM": "xterm", "NO_COLOR": "1"}[name] }, p.s.desk.complete)
 	t.Cleanup(stop)
 	go func() { p.ended <- p.s.run(context.Background()) }()
@@ -160,6 +162,41 @@ func TestQuestionTakesNothingElse(t *testing.T) {
 	if a := <-ask(context.Background(), &question{}); a.err == nil {
 		t.Error("a question is asked after the end")
 	}
+}
+
+// TestAnswerNeedsTheQuestion: keys that come before a person can have read a question are no answer.
+func TestAnswerNeedsTheQuestion(t *testing.T) {
+	p := sitDown(t)
+	over := make(chan func(), 8)
+	p.soon = func(f func()) { over <- f }
+	p.shows("> |")
+	got := make(chan answered, 1)
+	go func() {
+		got <- p.s.questions.ask(t.Context(), &question{text: "Dave is new.\n", last: "Is this the dave you mean? (y/n) "})
+	}()
+	p.shows("Dave is new.\nIs this the dave you mean? |")
+	p.types("yes\r")
+	p.shows("you mean? yes\nclient: error: there is no command \"yes\"\nclient: hint: /help shows what can be typed; Up brings the line back\nIs this the dave you mean? |")
+	(<-over)() // of the first drawing
+	p.types("y")
+	p.shows("\nIs this the dave you mean? y|")
+	(<-over)()
+	p.shows("\n> y|\nEnter on an empty line gets the question: Is this the dave you mean? (y/n)")
+	p.types("\r")
+	p.shows("client: error: there is no command \"y\"\nclient: hint: /help shows what can be typed; Up brings the line back\nIs this the dave you mean? |")
+	(<-over)()
+	p.shows("\nIs this the dave you mean? (y/n) |")
+	select {
+	case a := <-got:
+		t.Errorf("an early key is the answer %+v", a)
+	default:
+	}
+	p.types("y\r")
+	if a := <-got; !a.yes || a.err != nil {
+		t.Errorf("the answer is %+v", a)
+	}
+	p.shows("\n> |")
+	p.leaves()
 }
 
 // TestPasteAtThePrompt: a paste of several lines is one message or comes back; nothing pasted is a

@@ -282,6 +282,7 @@ func TestTmuxStranger(t *testing.T) {
 	if got := carol.Line(); !strings.HasSuffix(got, "]: look at this\n") {
 		t.Errorf("carol got %q", got)
 	}
+	p.shows("look at this\nIs this the bob you mean? (y/n)\n")
 	p.types("n\r")
 	p.shows("\"who are you?\" to bob FAILED: bob is new, and nobody has accepted that it is")
 	p.shows("If it is the right person: /trust accept bob")

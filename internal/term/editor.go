@@ -7,7 +7,9 @@ import (
 	"errors"
 	"io"
 	"math"
+	"runtime"
 	"slices"
+	"time"
 
 	"chatsecure/proto"
 )
@@ -33,6 +35,8 @@ type field struct {
 	line   editLine
 	cut    bool       // a paste had no room
 	pasted bool       // part of it was pasted
+	unread bool       // a question that cannot be answered yet
+	since  time.Time  // without an editor: an answer comes later
 	done   chan typed // capacity 1
 }
 
@@ -41,6 +45,7 @@ type typed struct {
 	line   []byte
 	pasted bool
 	err    error
+	at     time.Time // of reading it, without an editor
 }
 
 // Bounds of typed text, in bytes.
@@ -59,7 +64,7 @@ func newField(kind fieldKind, prompt func() string, most int) *field {
 }
 
 // read asks for a line. Ctrl-D on an empty line is io.EOF. A later field comes
-// first: the earlier one is drawn again after it, unchanged.
+// first, and the prompt last: the earlier one is drawn again after it, unchanged.
 func (t *Terminal) read(ctx context.Context, f *field) typed {
 	t.begin(f)
 	var got typed
@@ -79,12 +84,20 @@ func (t *Terminal) read(ctx context.Context, f *field) typed {
 func (t *Terminal) begin(f *field) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if f.kind != promptField && t.painter.plain {
+		t.fresh()
+		f.since = t.now()
+	}
 	t.redraw(func() {
 		if t.ended != nil && (f.kind != promptField || len(t.ready) == 0) {
 			f.done <- typed{err: t.ended}
 			return
 		}
-		t.fields = append(t.fields, f)
+		at := len(t.fields)
+		if f.kind == promptField {
+			at = 0
+		}
+		t.fields = slices.Insert(t.fields, at, f)
 		t.takeHeld(math.MaxInt)
 		t.handOver()
 	})
@@ -118,10 +131,10 @@ func (t *Terminal) readLines() {
 	for more := true; more; {
 		got := t.readLine()
 		t.mu.Lock()
-		if len(t.fields) > 0 {
-			t.answered(t.top(), got)
+		if f := t.answeredBy(got); f != nil {
+			t.answered(f, got)
 		} else {
-			t.ready = append(t.ready, got)
+			t.wait(got)
 		}
 		t.reading = len(t.fields) > 0
 		more = t.reading
@@ -129,8 +142,47 @@ func (t *Terminal) readLines() {
 	}
 }
 
+// answeredBy returns the last field that a line can be for, or nil.
+func (t *Terminal) answeredBy(got typed) *field {
+	for _, f := range slices.Backward(t.fields) {
+		if got.err != nil || !f.unread && !got.at.Before(f.since) {
+			return f
+		}
+	}
+	return nil
+}
+
+// wait makes a line wait for the prompt, if there is room.
+func (t *Terminal) wait(got typed) bool {
+	if t.readyLen+len(got.line) >= maxAhead {
+		return false
+	}
+	t.ready = append(t.ready, got)
+	t.readyLen += len(got.line) + 1
+	return true
+}
+
+// fresh makes the next line without an editor one that is typed from now on: whole
+// lines wait for the prompt, and one that is begun is dropped. The lock is held, and
+// given away while readLines takes a line.
+func (t *Terminal) fresh() {
+	for t.device.lineWaits() {
+		if t.reading {
+			t.mu.Unlock()
+			runtime.Gosched()
+			t.mu.Lock()
+			continue
+		}
+		if got := t.readLine(); !t.wait(got) || got.err != nil {
+			break
+		}
+	}
+	t.device.drop()
+}
+
 func (t *Terminal) readLine() typed {
 	line, err := t.in.ReadSlice('\n')
+	at := t.now()
 	if err == bufio.ErrBufferFull {
 		err = ErrLineTooLong
 	}
@@ -138,7 +190,7 @@ func (t *Terminal) readLine() typed {
 		return typed{err: err}
 	}
 	defer clear(line) // it may be a PIN
-	return typed{line: bytes.Clone(bytes.TrimRight(line, "\r\n"))}
+	return typed{line: bytes.Clone(bytes.TrimRight(line, "\r\n")), at: at}
 }
 
 // answered ends a field without an editor. The terminal has shown the newline of a
@@ -190,7 +242,7 @@ func (t *Terminal) top() *field {
 // finish ends a line, or all of them by an error. One for the prompt waits until that
 // is on top.
 func (t *Terminal) finish(f *field, err error) {
-	got := typed{bytes.Clone(f.line.text), f.pasted, err}
+	got := typed{line: bytes.Clone(f.line.text), pasted: f.pasted, err: err}
 	if f.cut {
 		got.err = ErrLineTooLong
 	}
@@ -198,7 +250,7 @@ func (t *Terminal) finish(f *field, err error) {
 	case f.kind != promptField:
 		t.close(f, got)
 		return
-	case t.readyLen+len(got.line) >= maxAhead:
+	case !t.wait(got):
 		t.bell()
 		f.cut = true // the next line goes on in this one, and neither is sent
 		return
@@ -206,22 +258,19 @@ func (t *Terminal) finish(f *field, err error) {
 		t.recall.add(Line{string(got.line), got.pasted})
 	}
 	t.recall.reset()
-	t.ready = append(t.ready, got)
-	t.readyLen += len(got.line) + 1
 	f.line.clear()
 	t.handOver()
 }
 
-// handOver gives the prompt a line that waits for it. Without an editor, any field
-// gets it.
+// handOver gives the prompt a line that waits for it.
 func (t *Terminal) handOver() {
-	if len(t.fields) == 0 || len(t.ready) == 0 || t.top() != &t.prompt && !t.painter.plain {
+	f := &t.prompt
+	if len(t.ready) == 0 || !slices.Contains(t.fields, f) {
 		return
 	}
 	got := t.ready[0]
 	t.ready = t.ready[1:]
 	t.readyLen -= len(got.line) + 1
-	f := t.top()
 	t.status = ""
 	f.shown = f.prompt() // the sent line shows its time
 	t.close(f, got)
@@ -268,6 +317,8 @@ func (t *Terminal) key(k key) {
 		t.pasteTo = f
 	case k.action == keyInterrupt:
 		t.interrupted(f)
+	case f.unread:
+		t.bell()
 	case !k.pasted:
 		t.act(f, k)
 	case t.pasteTo == nil:

@@ -63,6 +63,13 @@ func (r *rawMode) leave(forGood bool) bool {
 	return was
 }
 
+// lineWaits reports whether a whole line can be read, while lines are read whole.
+func (r *rawMode) lineWaits() bool {
+	var bytes int32
+	_, _, errno := syscall.Syscall(syscall.SYS_IOCTL, r.fd, bytesWaiting, uintptr(unsafe.Pointer(&bytes)))
+	return errno == 0 && bytes > 0
+}
+
 // The assumed size of a terminal that does not know its own.
 const (
 	unknownCols = 80

@@ -28,7 +28,8 @@ type Terminal struct {
 	in     *bufio.Reader // owned by the goroutine that reads
 	out    io.Writer
 	now    func() time.Time
-	soon   func(wait time.Duration, f func()) // calls f after some time
+	soon   func(wait time.Duration, f func())   // calls f after some time
+	after  func(time.Duration) <-chan time.Time // nil: nobody needs time to read
 
 	// The actions of keys that are not the editor's. The lock is held during a call.
 	complete  Completer
@@ -72,6 +73,8 @@ type device interface {
 	enter() error            // makes the terminal raw
 	leave(forGood bool) bool // ends that, and reports whether it was raw
 	size() (cols, rows int)
+	lineWaits() bool // a whole line can be read
+	drop()           // drops what was typed and has not been read
 }
 
 // Line is a text typed at the prompt, without the Enter that ended it. It has
@@ -85,13 +88,15 @@ type Line struct {
 func New(in, out *os.File) *Terminal { return newTerminal(in, out, &rawMode{fd: in.Fd()}) }
 
 // NewOf returns a terminal that is no device: it is always raw, has 80 columns
-// and 24 rows, and echo is called to switch its echo.
+// and 24 rows, and echo is called to switch its echo. Nobody needs time to read there.
 func NewOf(in io.Reader, out io.Writer, echo func(on bool) error) *Terminal {
-	return newTerminal(in, out, noDevice{echo})
+	t := newTerminal(in, out, noDevice{echo})
+	t.after = nil
+	return t
 }
 
 func newTerminal(in io.Reader, out io.Writer, device device) *Terminal {
-	t := &Terminal{in: bufio.NewReaderSize(in, maxTyped), out: out, device: device, now: time.Now, looked: time.Now()}
+	t := &Terminal{in: bufio.NewReaderSize(in, maxTyped), out: out, device: device, now: time.Now, after: time.After, looked: time.Now()}
 	t.prompt = *newField(promptField, fixed(""), proto.MaxText)
 	t.painter.plain = true
 	t.written.L = &t.mu
@@ -109,6 +114,8 @@ func (d noDevice) echo(on bool) error   { return d.setEcho(on) }
 func (noDevice) enter() error           { return nil }
 func (noDevice) leave(bool) bool        { return false }
 func (noDevice) size() (cols, rows int) { return unknownCols, unknownRows }
+func (noDevice) lineWaits() bool        { return false }
+func (noDevice) drop()                  {}
 
 // Prompt asks for a line at the program's prompt: an editor offers recall and
 // completion there. prompt is called at the begin, with each output and status,
@@ -133,7 +140,19 @@ func (t *Terminal) Typing() bool {
 	return len(t.prompt.line.text) > 0 || len(t.ready) > 0
 }
 
-// Question asks for a line that is an answer.
+// LineWaits is Typing, and without an editor looks for lines that have come. One
+// that is begun is dropped, since nothing tells whether it was meant as an answer.
+func (t *Terminal) LineWaits() bool {
+	t.mu.Lock()
+	if t.painter.plain {
+		t.fresh()
+	}
+	t.mu.Unlock()
+	return t.Typing()
+}
+
+// Question asks for a line that is an answer. What was typed before the question is
+// none, and stays for the prompt.
 func (t *Terminal) Question(ctx context.Context, prompt string) (string, error) {
 	got := t.read(ctx, newField(questionField, t.lastRow(prompt), proto.MaxText))
 	return string(got.line), got.err
@@ -147,6 +166,7 @@ func (t *Terminal) Secret(ctx context.Context, prompt string) ([]byte, error) {
 	f := newField(secretField, t.lastRow(prompt), maxSecret)
 	f.line.text = make([]byte, 0, maxSecret) // it never moves in memory
 	if t.isPlain() {
+		t.LineWaits() // the change of the echo would drop whole lines, too
 		if err := t.device.echo(false); err != nil {
 			return nil, fmt.Errorf("the terminal would show the typed text: %w", err)
 		}
@@ -175,11 +195,22 @@ func fixed(prompt string) func() string { return func() string { return prompt }
 // is neither yes nor no.
 const confirmTries = 3
 
+// ReadingTime is the time that a person needs to see a question. What is typed
+// sooner was not meant for it.
+const ReadingTime = 700 * time.Millisecond
+
+// Unanswerable is a question of yes and no before its ReadingTime is over.
+func Unanswerable(question string) string {
+	before, _, _ := strings.Cut(question, "(y/n)")
+	return before
+}
+
 // Confirm asks a question, as "Confirm (y/n)? ", after a text. Anything but a yes is a no.
+// Lines of the time before "(y/n)" is shown are for the prompt.
 func (t *Terminal) Confirm(ctx context.Context, text, question string) (bool, error) {
 	t.Print(text)
 	for range confirmTries {
-		answer, err := t.Question(ctx, question)
+		answer, err := t.letRead(ctx, question)
 		yes, no := IsYes(answer)
 		switch {
 		case errors.Is(err, io.EOF):
@@ -189,6 +220,33 @@ func (t *Terminal) Confirm(ctx context.Context, text, question string) (bool, er
 		}
 	}
 	return false, nil
+}
+
+// letRead asks a question that can be answered once it has been read.
+func (t *Terminal) letRead(ctx context.Context, question string) (string, error) {
+	if t.after == nil {
+		return t.Question(ctx, question)
+	}
+	last := t.lastRow(question)
+	f := newField(questionField, fixed(Unanswerable(last())), proto.MaxText)
+	f.unread = true
+	over := make(chan struct{})
+	defer close(over)
+	go func() {
+		defer t.RestoreOnPanic()
+		select {
+		case <-t.after(ReadingTime):
+			t.mu.Lock()
+			defer t.mu.Unlock()
+			t.fresh()
+			t.redraw(func() {
+				f.unread, f.since, f.prompt, f.shown = false, t.now(), last, last()
+			})
+		case <-over:
+		}
+	}()
+	got := t.read(ctx, f)
+	return string(got.line), got.err
 }
 
 // IsYes reports whether an answer is a yes, or a no. It may be neither.

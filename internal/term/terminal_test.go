@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"chatsecure/testdata/lab/tty"
 )
@@ -175,4 +176,41 @@ func TestDumbTerminal(t *testing.T) {
 	}
 	stop()
 	stop()
+}
+
+// TestLineBeforeItsQuestion: a line that was read before a question goes to the prompt.
+func TestLineBeforeItsQuestion(t *testing.T) {
+	lines, typist := tty.Pipe(t)
+	terminal := NewOf(lines, new(tty.Paper), nil)
+	first := make(chan string)
+	go func() {
+		line, _ := terminal.Prompt(t.Context(), fixed("> "))
+		first <- line.Text
+	}()
+	for !waits(terminal, 1) {
+		runtime.Gosched()
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	second := make(chan error)
+	go func() {
+		_, err := terminal.Question(ctx, "Sure? ")
+		second <- err
+	}()
+	for !waits(terminal, 2) {
+		runtime.Gosched()
+	}
+	terminal.mu.Lock()
+	terminal.top().since = time.Now().Add(time.Hour) // it has just come
+	terminal.mu.Unlock()
+	typist.WriteString("x\ny\n")
+	if got := <-first; got != "x" {
+		t.Errorf("the first has %q", got)
+	}
+	cancel()
+	if err := <-second; err != context.Canceled {
+		t.Errorf("the question has the answer %v", err)
+	}
+	if line, err := terminal.Prompt(t.Context(), fixed("> ")); line.Text != "y" || err != nil {
+		t.Errorf("the next line is %q %v", line.Text, err)
+	}
 }
