@@ -1,7 +1,9 @@
 package proto
 
 import (
+	"slices"
 	"strings"
+	"sync"
 	"unicode"
 	"unicode/utf8"
 )
@@ -15,9 +17,19 @@ const (
 // reserved are the words of the prompt, folded.
 var reserved = map[string]bool{"all": true, "list": true, "whois": true, "history": true, "help": true, "exit": true, "quit": true}
 
+// programs have the shapes of the words that begin the lines of these programs: at a terminal,
+// the text of a person of that name would read as theirs.
+var programs = sync.OnceValue(func() []string { return append(Shapes("client"), Shapes("relay")...) })
+
+// isProgram reports whether a name looks like one of programs. None is longer than client.
+func isProgram(name string) bool {
+	return utf8.RuneCountInString(name) <= len("client") &&
+		slices.ContainsFunc(Shapes(FoldName(name)), func(shape string) bool { return slices.Contains(programs(), shape) })
+}
+
 // CheckName refuses all but names: 1 to 32 letters or digits with "._-" inside, the letters of
-// one script and in everyday use, no combining marks, no word of the prompt. Errors have the
-// code NameInvalid.
+// one script and in everyday use, no combining marks, no word of the prompt, nothing that
+// looks like client or relay. Errors have the code NameInvalid.
 func CheckName(name string) error {
 	bad := func(why string) error { return Errorf(NameInvalid, "%s", "a name "+why) }
 	if name == "" {
@@ -42,6 +54,9 @@ func CheckName(name string) error {
 	}
 	if reserved[FoldName(name)] {
 		return bad("must not be a word of the prompt (all list whois history help exit quit)")
+	}
+	if isProgram(name) {
+		return bad("must not look like client or relay, which begin the lines of these programs")
 	}
 	if len(name) == utf8.RuneCountInString(name) {
 		return nil

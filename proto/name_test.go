@@ -25,6 +25,7 @@ func TestRow24Names(t *testing.T) {
 		"../etc", "a\u202eb", "a\u200db", "a\u200b", "e\u0301", "a\u0345", "\xff", "a\xc0\xafb", "\ufffd", "a@b", "a+b", "😀", "½", "Ⅷ", "a\u3164", "\u115f\u1160",
 		strings.Repeat("x", maxName+1), strings.Repeat("x", 10_000), strings.Repeat("王", maxName+1),
 		"all", "ALL", "list", "whois", "history", "help", "exit", "quit", "Quit", "li\u017ft",
+		"client", "Client", "c1ient", "сlient", "clíent", "dient", "relay", "RELAY", "re1ay",
 	} {
 		err := CheckName(name)
 		if e, ok := errors.AsType[*Error](err); !ok || e.Code != NameInvalid {
