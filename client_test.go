@@ -347,7 +347,7 @@ func TestRelayUnknownAndChanged(t *testing.T) {
 	w.Fails(4, "alice", []string{"-accept-new=false", "list"}, "-fingerprint")
 	w.Fails(4, "alice", []string{"-fingerprint", strings.Repeat("00", 32), "list"}, strings.Repeat("00", 32))
 	if r := w.Run("", "alice", "-fingerprint", strings.Repeat("00", 32), "list"); strings.Contains(r.Stderr,
-		"trust accept") || !strings.Contains(r.Stderr, "given with -fingerprint") {
+		"trust accept") || !strings.Contains(r.Stderr, "given (-fingerprint)") {
 		t.Errorf("another key than the one given: %+v", r)
 	}
 	fingerprint := w.Fingerprint("relay")

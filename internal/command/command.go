@@ -187,7 +187,7 @@ func (a *app) finish(err error) int {
 	if err == nil || errors.Is(err, syscall.EPIPE) {
 		return 0
 	}
-	exit := a.out.fail(err)
+	exit := a.out.fail(a.opt.placed(err))
 	a.out.flush()
 	return exit
 }

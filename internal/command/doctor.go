@@ -139,7 +139,7 @@ func (d *doctor) note(check, hint, format string, args ...any) {
 func (d *doctor) skip(check, why string) { d.add(d.result(check, doctorSkipped, why, "")) }
 
 func (d *doctor) failure(check string, err error) doctorObject {
-	e := fail.AsError(err)
+	e := fail.AsError(d.a.opt.placed(err))
 	c := d.result(check, doctorFailed, e.Message, e.Advice())
 	c.Code, c.Exit = e.Code, fail.ExitStatus(err)
 	return c

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"chatsecure/card"
 	"chatsecure/crypto/trust"
 	"chatsecure/internal/fail"
 	"chatsecure/internal/state"
@@ -175,6 +176,23 @@ func (o *options) advice(hint string) string {
 		hint = strings.Replace(hint, tokens, "client -card= card shows the tokens", 1)
 	}
 	return hint
+}
+
+// placed names the place of a card or PIN file that cannot be used, if that is not the command line.
+func (o *options) placed(err error) error {
+	place := ""
+	switch {
+	case isModuleTrouble(err), errors.Is(err, card.NoCard):
+		place = o.places["card"]
+	case errors.Is(err, card.PINNeeded):
+		place = o.places["pin-file"]
+	}
+	if place == "" {
+		return err
+	}
+	e := *fail.AsError(err)
+	e.Message = place + ": " + e.Message
+	return &e
 }
 
 // checkRelay checks -relay and brings it into its one form, for commands that go online. For others its value,

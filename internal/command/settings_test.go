@@ -322,3 +322,29 @@ func TestUnknownVariable(t *testing.T) {
 		}
 	}
 }
+
+// TestPlaceOfTheCard: a card or PIN file that cannot be used is named by its place, if that is not the
+// command line.
+func TestPlaceOfTheCard(t *testing.T) {
+	dir := t.TempDir()
+	writeConfig(t, dir, "name ana\ncard none")
+	for _, command := range []string{"list", "doctor", "card"} {
+		for _, from := range []string{filepath.Join(dir, "config") + ", line 2: card: ", "CHATSECURE_CARD: ", ""} {
+			sys, stdout, stderr := fakeSystem("")
+			sys.OpenTTY = noTTY
+			args := []string{"-state", dir, "-batch", command}
+			switch from {
+			case "CHATSECURE_CARD: ":
+				sys.Env = func(name string) string { return map[string]string{"CHATSECURE_CARD": "/none"}[name] }
+			case "":
+				args = append([]string{"-card", "/none"}, args...)
+			}
+			status := Run(args, sys)
+			said := stdout.String() + stderr.String()
+			placed := strings.Contains(said, "card: there is no software card") || strings.Contains(said, "CARD: there is no software card")
+			if status != 5 || !strings.Contains(said, from+"there is no software card") || placed != (from != "") {
+				t.Errorf("%s, card from %q: exit status %d, %s", command, from, status, said)
+			}
+		}
+	}
+}

@@ -52,7 +52,7 @@ func (s *State) RelayChanged(addr, known, now string) *fail.Error {
 func RelayNotGiven(addr, place, given, now string) *fail.Error {
 	return &fail.Error{
 		Code: proto.RelayChanged,
-		Message: fmt.Sprintf("the relay at %s does not have the key that was given with %s: given is %s, it shows %s",
+		Message: fmt.Sprintf("the relay at %s does not have the key that was given (%s): given is %s, it shows %s",
 			addr, place, given, now),
 		Hint: "compare the given one with what relay -fingerprint prints there; if the two agree, " +
 			"somebody stands between you and the relay, or another relay has its address",
