@@ -31,6 +31,7 @@ func (a *app) person() *term.Terminal {
 			out = a.Stdout.(*os.File)
 		}
 		a.tty = term.New(a.Stdin.(*os.File), out)
+		a.out.person.Store(a.tty)
 		return a.tty
 	}
 	tty, err := a.OpenTTY()
@@ -39,6 +40,7 @@ func (a *app) person() *term.Terminal {
 		return nil
 	}
 	a.tty = term.New(tty, tty)
+	a.out.person.Store(a.tty)
 	return a.tty
 }
 

@@ -9,6 +9,7 @@ import (
 	"regexp"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"chatsecure/internal/client"
@@ -33,6 +34,8 @@ type display struct {
 	now                  func() time.Time
 
 	outCols, errCols func() int // of a terminal at the end of out and err, now; 0: there is none
+
+	person atomic.Pointer[term.Terminal] // who may be asked, or nil
 
 	mu     sync.Mutex // guards the fields below
 	out    *bufio.Writer
@@ -110,8 +113,21 @@ func (d *display) text(s string) {
 		d.screen.Print(s)
 		return
 	}
-	_, err := d.out.WriteString(rows(s, d.outCols()))
-	d.note(err)
+	cols := d.outCols()
+	d.above(cols, func() {
+		_, err := d.out.WriteString(rows(s, cols))
+		d.note(err)
+	})
+}
+
+// above writes to a stream, of some columns if it is a terminal: above an open question, which
+// stands on the row below.
+func (d *display) above(cols int, write func()) {
+	if t := d.person.Load(); t != nil && cols > 0 {
+		t.Above(write)
+		return
+	}
+	write()
 }
 
 // exact writes data to its last byte. A terminal gets it safe to show.
@@ -193,7 +209,9 @@ func (d *display) note(err error) {
 func (d *display) flush() error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.note(d.out.Flush())
+	if d.out.Buffered() > 0 {
+		d.above(d.outCols(), func() { d.note(d.out.Flush()) })
+	}
 	return d.broken
 }
 
@@ -230,11 +248,12 @@ func (d *display) say(s string) {
 		d.screen.Print(s)
 		return
 	}
-	s = rows(s, d.errCols())
+	cols := d.errCols()
+	s = rows(s, cols)
 	if d.state != "" {
 		s = term.ClearLine + s + d.state
 	}
-	io.WriteString(d.err, s)
+	d.above(cols, func() { io.WriteString(d.err, s) })
 }
 
 // status draws a progress line, of ASCII, on standard error in the place of the last one;

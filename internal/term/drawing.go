@@ -131,6 +131,15 @@ func (t *Terminal) takeTerminal() {
 	})
 }
 
+// Above lets another stream to the same terminal write whole lines, above what is
+// typed there.
+func (t *Terminal) Above(write func()) {
+	t.change(func() {
+		t.flush()
+		write()
+	})
+}
+
 // change makes a change with the lock held, and draws the result.
 func (t *Terminal) change(what func()) {
 	t.mu.Lock()
