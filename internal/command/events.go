@@ -221,10 +221,11 @@ func (p *presenter) peer(c *client.PeerChange) {
 		text, loud = who+" has a renewed card, of the same person", true
 	case c.What == proto.Left && c.Reason != "":
 		text, loud = who+" has left, "+proto.Visible(c.Reason), true
-	case c.Reason != "":
-		text += ", " + proto.Visible(c.Reason)
-	case p.quiet != nil && (c.What == whatProved || p.quiet(c.Name)):
+	case p.quiet != nil && (c.What == whatProved && c.Reason == "" || p.quiet(c.Name)):
 		loud = false
+	}
+	if c.Reason != "" && (c.What == proto.Came || c.What == whatProved) {
+		text += ", " + proto.Visible(c.Reason)
 	}
 	switch {
 	case !loud:
@@ -352,14 +353,21 @@ func (p *presenter) introduce(m *client.Message) {
 	if p.out.quiet {
 		return
 	}
-	if p.look != promptLook {
+	switch {
+	case p.look != promptLook:
 		p.out.notice("%s is new here, and proves to be:", proto.Visible(m.From))
+	case p.isStranger(m):
+		p.out.notice("%s is new here; a message to %[1]s asks you whether to accept, /trust block %[1]s refuses; %[1]s proves to be:",
+			proto.Visible(m.From))
 	}
 	if p.met != nil {
 		p.met(m.Person)
 	}
 	p.out.say(personText(m.Person))
 }
+
+// isStranger reports whether the sender is to be marked as not accepted.
+func (p *presenter) isStranger(m *client.Message) bool { return p.quiet != nil && !p.c.Knows(m) }
 
 // plainHead is the head of a message for a script.
 func plainHead(m *client.Message) string {
@@ -379,6 +387,9 @@ func zeroMessage(m *client.Message) string {
 // promptHead is the head of a message at the prompt.
 func (p *presenter) promptHead(m *client.Message, now time.Time) string {
 	who := p.shortName(m.From, m.FromConn)
+	if p.isStranger(m) {
+		who += ", not accepted"
+	}
 	if len(m.To) > 1 {
 		who += " → " + visibleNames(m.To)
 	}

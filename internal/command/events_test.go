@@ -66,14 +66,14 @@ func TestQuietNotices(t *testing.T) {
 		before += len(text)
 		return strings.ReplaceAll(text, "client: notice: ", "")
 	}
-	quiet := []client.Event{peer("bob", proto.Came, ""), peer("bob", whatProved, ""), peer("bob", proto.Left, "")}
+	quiet := []client.Event{peer("bob", proto.Came, ""), peer("bob", whatProved, "with another key"), peer("bob", proto.Left, "")}
 	p.present(quiet)
 	if got := heard(); got != "" {
 		t.Errorf("of an accepted person is said %q", got)
 	}
 	p.out.verbose = true
 	p.present(quiet)
-	if got, want := heard(), "[bob]: came\n[bob]: authenticated\n[bob]: left\n"; got != want {
+	if got, want := heard(), "[bob]: came\n[bob]: authenticated, with another key\n[bob]: left\n"; got != want {
 		t.Errorf("-v says %q, want %q", got, want)
 	}
 	p.out.verbose = false

@@ -19,6 +19,7 @@ import (
 type inputLine struct {
 	number  int
 	text    string
+	pasted  bool // a part of it came by bracketed paste
 	problem *fail.Error
 }
 

@@ -16,16 +16,16 @@ func runList(a *app, ctx context.Context, args []string) error {
 	return a.oneShot(ctx, func(ctx context.Context, c *connection) error {
 		online, err := c.List(ctx)
 		if err == nil {
-			showList(a.out, online)
+			showList(a.out, online, nil)
 		}
 		return err
 	})
 }
 
-// showList writes the connected people.
-func showList(out *display, online []client.Online) {
+// showList writes the connected people. Those who are not accepted are marked; with nil nobody is.
+func showList(out *display, online []client.Online, accepted func(name string) bool) {
 	if !out.json {
-		out.text(listText(online))
+		out.text(listText(online, accepted))
 		return
 	}
 	for _, o := range online {
@@ -38,7 +38,7 @@ func showList(out *display, online []client.Online) {
 
 // listText is the list for people, with the start of each connection if that is
 // known. A user's connections are told apart if there are several.
-func listText(online []client.Online) string {
+func listText(online []client.Online, accepted func(name string) bool) string {
 	count := make(map[string]int)
 	var self client.Online
 	for _, o := range online {
@@ -62,6 +62,8 @@ func listText(online []client.Online) string {
 			b.WriteString(" (you)")
 		case self.Name != "" && proto.SameName(o.Name, self.Name) && o.Identity == self.Identity:
 			b.WriteString(" (you, on another device)")
+		case accepted != nil && !accepted(o.Name):
+			b.WriteString(" (not accepted)")
 		}
 		b.WriteByte('\n')
 	}

@@ -124,6 +124,7 @@ func newPromptRun(out *display, c talker, patience time.Duration, now func() tim
 // atTerminal makes it the prompt of a person.
 func (s *promptRun) atTerminal(t *term.Terminal) {
 	s.terminal, s.people, s.quoted, s.met = t, true, s.desk.progress.quoted, s.questions.introduce
+	s.desk.progress.asked = func(name string) bool { return s.questions.holdUp(name, s.quiet != nil && s.quiet(name)) }
 }
 
 // errQuit ends the session at the wish of the person.
@@ -193,7 +194,7 @@ func (s *promptRun) nextEvents() ([]client.Event, error) {
 	ctx, cancel := context.Background(), func() {}
 	if s.terminal != nil {
 		names, due := s.desk.progress.overdue(time.Now())
-		s.waiting(slices.DeleteFunc(names, s.questions.isAbout)) // who waits for an answer knows why
+		s.waiting(names)
 		if sum := s.flood.due(); due.IsZero() || !sum.IsZero() && sum.Before(due) {
 			due = sum
 		}
@@ -261,7 +262,7 @@ func (s *promptRun) readAll(ctx context.Context) error {
 		for _, line := range lines {
 			err := error(line.problem)
 			if line.problem == nil {
-				err = s.execute(ctx, line.text)
+				err = s.execute(ctx, line)
 			}
 			if errors.Is(err, errQuit) || err != nil && ctx.Err() != nil {
 				return ended(ctx, err)
@@ -286,6 +287,7 @@ func (s *promptRun) nextLines(ctx context.Context) ([]inputLine, error) {
 		return nil, err
 	}
 	line := checkLine(0, []byte(typed.Text), err != nil)
+	line.pasted = typed.Pasted
 	return []inputLine{line}, nil
 }
 
@@ -318,10 +320,17 @@ func (s *promptRun) prompt() string {
 }
 
 // execute executes one line.
-func (s *promptRun) execute(ctx context.Context, line string) error {
-	c, err := promptView{s.desk.talksTo(), s.known}.parse(line)
+func (s *promptRun) execute(ctx context.Context, line inputLine) error {
+	c, err := promptView{s.desk.talksTo(), s.known}.parse(line.text)
 	if err != nil {
+		name, text, _ := strings.Cut(strings.TrimSpace(line.text), " ")
+		if s.desk.talksTo() == nil && text != "" && s.desk.names.has(name) { // bob hello
+			return promptError("%s is no command; %[1]s: %s says it to %[1]s", proto.Visible(name), proto.Visible(proto.Clip(text, 12)))
+		}
 		return err
+	}
+	if line.pasted && c.verb != "" && c.verb != "say" {
+		return promptError("nothing pasted is a command: type %s by hand", quoteText(line.text))
 	}
 	switch c.verb {
 	case "quit", "exit":
@@ -336,7 +345,7 @@ func (s *promptRun) execute(ctx context.Context, line string) error {
 		return s.ask(ctx, c, func(ctx context.Context) error {
 			online, err := s.c.List(ctx)
 			if err == nil {
-				showList(s.out, online)
+				showList(s.out, online, s.quiet)
 			}
 			return err
 		})

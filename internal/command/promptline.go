@@ -167,7 +167,9 @@ john: hello there
 'whois john' and 'history john' are about john.
 '/to john', or 'john:' alone, makes john the one whom lines without a name
 go to; '/to' ends that. Commands begin with a slash then: /list, /help,
-/history, /whois, /quit; '//text' says '/text'.
+/history, /whois, /exit; '//text' says '/text'.
 '/trust' shows whom you know; '/trust accept', 'block', 'unblock' or 'forget',
-and the name, change that. '/quit' or 'exit' leaves.
+and the name, change that. '/pin' asks for the PIN that a card waits for.
+Alt-Enter begins a new line in a message, Tab completes, Up brings earlier
+lines back. 'exit' or 'quit' leaves; what waits to be sent is dropped then.
 `

@@ -123,11 +123,14 @@ func (q *questions) first(secret bool) *question {
 	return nil
 }
 
-// isAbout reports whether a question about a person is open.
-func (q *questions) isAbout(name string) bool {
+// holdUp reports whether a message to somebody waits for an answer: a question about that person is
+// open, or one about another new person comes first.
+func (q *questions) holdUp(name string, accepted bool) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	return slices.ContainsFunc(q.open, func(a *question) bool { return a.about != "" && proto.SameName(a.about, name) })
+	return slices.ContainsFunc(q.open, func(a *question) bool {
+		return a.about != "" && (!accepted || proto.SameName(a.about, name))
+	})
 }
 
 // status says which questions wait, and for what.
@@ -185,6 +188,7 @@ func (s *promptRun) typed(ctx context.Context) (term.Line, error) {
 				s.soon(term.ReadingTime, func() { timed.Store(true); wake() })
 			}
 			prompt = func() string { return last }
+			s.setStatus(s.desk.progress.last())
 		}
 		line, err := s.terminal.Prompt(waiting, prompt)
 		woken := waiting.Err() != nil && ctx.Err() == nil

@@ -210,7 +210,15 @@ func TestPasteAtThePrompt(t *testing.T) {
 	p.types("\x1b[200~exit\nlist\x1b[201~")
 	p.types("\r")
 	p.shows("Up brings the line back\n> |")
-	p.types("\x1b[A")
+	p.types("\x1b[200~/trust forget bob\r\n\x1b[201~")
+	p.types("\r")
+	p.shows("client: error: nothing pasted is a command: type \"/trust forget bob\" by hand\n" +
+		"client: hint: /help shows what can be typed; Up brings the line back\n> |")
+	p.types("\x1b[A ") // it stays a paste
+	p.types("\r\x1b[200~exit\x1b[201~")
+	p.types("\r")
+	p.shows("type \"exit\" by hand\nclient: hint: /help shows what can be typed; Up brings the line back\n> |")
+	p.types("\x1b[A\x1b[A\x1b[A\x1b[A")
 	p.shows("list|")
 	if screen := p.out.screen(); !strings.Contains(screen, `client: error: "exit list" is for nobody: begin with a name, as in john: hello`) {
 		t.Errorf("nothing is said of the paste:\n%s", screen)
@@ -220,6 +228,10 @@ func TestPasteAtThePrompt(t *testing.T) {
 	p.sends(fakeSent{[]string{"bob"}, "exit\nlist"})
 	p.types("/to bob\r")
 	p.shows("\nbob> |")
+	p.types("\x1b[200~see you\x1b[201~")
+	p.types("\r")
+	p.shows("> see you\nbob> |")
+	p.sends(fakeSent{[]string{"bob"}, "see you"})
 	p.types("\x1b[200~/quit\n/list\n\x1b[201~")
 	p.types("\r")
 	p.shows("/list\nbob> |")
@@ -253,6 +265,53 @@ func TestRefusedLineIsNoBegin(t *testing.T) {
 		t.Error(err)
 	}
 	p.sends(fakeSent{[]string{"bob"}, "/etc/passwd"})
+}
+
+// TestStrangerIsMarked: each message of somebody who is not accepted says so, and the first one what
+// can be done. A message that waits for one's own answer says that.
+func TestStrangerIsMarked(t *testing.T) {
+	p := sitDown(t)
+	p.s.quiet = func(name string) bool { return p.c.accepted[name] }
+	message := func(first bool) {
+		p.c.events <- []client.Event{{Type: client.EventMessage, Time: fixedNow(), Message: &client.Message{
+			From: "erin", Text: "hi", To: []string{"ana"}, First: first, Person: fakePerson("erin", 7),
+		}}}
+		<-p.c.seen
+	}
+	message(true)
+	p.shows("[09:58:36] [erin, not accepted]: hi\n> |")
+	if screen := p.out.screen(); strings.Count(screen, "Nome  ") != 1 || !strings.Contains(screen, "client: notice: erin is new here; a message to erin asks you whether to accept,\n") {
+		t.Errorf("a stranger is introduced as\n%s", screen)
+	}
+	p.c.online = []client.Online{{Name: "erin", Level: 1}, {Name: "Ana", Level: 1, Self: true}}
+	p.types("list\r")
+	p.shows("User list:\n\n1. ID: erin Level: 1 (not accepted)\n2. ID: Ana Level: 1 (you)\n\n> |")
+
+	got := make(chan answered, 1)
+	go func() {
+		got <- p.s.questions.ask(context.Background(), &question{about: "erin", text: "Erin is new.\n", last: "Is this the erin you mean? (y/n) "})
+	}()
+	p.shows("(y/n) |")
+	p.types("erin,carol: hello\r")
+	p.shows("hello\nIs this the erin you mean? (y/n) |")
+	pending := func(name string) {
+		p.c.events <- []client.Event{{Type: client.EventReceipt, Receipt: &client.ReceiptChange{ID: "id1", To: name, Status: history.StatusPending}}}
+		<-p.c.seen
+	}
+	pending("erin")
+	p.shows("(y/n) |\nwaits for your answer about erin")
+	pending("carol") // a question about carol would come after this one
+	p.shows("(y/n) |\nwaits for your answer about erin, carol")
+	names, next := p.s.desk.progress.overdue(time.Now().Add(time.Hour))
+	if len(names) > 0 || next.IsZero() {
+		t.Errorf("%v are said to keep one waiting; the next look is at %v", names, next)
+	}
+	p.c.accepted["carol"], p.c.accepted["erin"] = true, true
+	p.types("y\r")
+	<-got
+	message(false)
+	p.shows("[09:58:36] [erin]: hi\n> |")
+	p.leaves()
 }
 
 // TestLatestHistory: the prompt shows the last part of a long history, one reading at a time, and

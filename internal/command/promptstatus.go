@@ -28,7 +28,9 @@ type saying struct {
 // progress follows messages, for the status below the prompt and for the words about those that
 // wait or fail. Its methods may be called from any goroutine.
 type progress struct {
-	mu      sync.Mutex
+	asked func(name string) bool // whether the person's own answer is waited for; may be nil
+
+	mu      sync.Mutex         // guards the fields below
 	sayings []*saying          // oldest first, without those that all have READ but for the last one
 	lost    bool               // others were there
 	waits   map[string]*waited // the people that messages wait for, by folded name
@@ -52,7 +54,17 @@ func (p *progress) sent(id string, names []string, text string) string {
 	}
 	s := &saying{id, quoteText(text), names, make(map[string]history.Status)}
 	p.sayings = append(p.sayings, s)
-	return s.status()
+	return s.status(p.asked)
+}
+
+// last is the status of the last message.
+func (p *progress) last() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.sayings) == 0 {
+		return ""
+	}
+	return p.sayings[len(p.sayings)-1].status(p.asked)
 }
 
 // changed adds a receipt. last tells that it is about the last message, and status is that one's.
@@ -81,7 +93,7 @@ func (p *progress) changed(c *client.ReceiptChange, now time.Time) (status strin
 	} else if c.Status.AtLeast(before) || c.Status == history.StatusFailed && before == history.StatusPending {
 		s.reached[name] = c.Status
 	}
-	return s.status(), at == len(p.sayings)-1
+	return s.status(p.asked), at == len(p.sayings)-1
 }
 
 // quoted names a message by its text, and one of another stay by its id.
@@ -105,15 +117,26 @@ func (p *progress) overdue(now time.Time) (names []string, next time.Time) {
 		due := w.since.Add(moment)
 		switch {
 		case w.told:
-		case !now.Before(due):
+		case now.Before(due):
+			next = earlier(next, due)
+		case p.asked != nil && p.asked(w.name): // who waits for an answer knows why
+			w.since = now
+			next = earlier(next, now.Add(moment))
+		default:
 			w.told = true
 			names = append(names, w.name)
-		case next.IsZero() || due.Before(next):
-			next = due
 		}
 	}
 	slices.Sort(names)
 	return names, next
+}
+
+// earlier returns the earlier one of a time or zero, and another.
+func earlier(t, other time.Time) time.Time {
+	if t.IsZero() || other.Before(t) {
+		return other
+	}
+	return t
 }
 
 // back gives everybody a moment anew: after a loss of the relay they come one by one.
@@ -147,22 +170,28 @@ func (s *saying) isRead() bool {
 
 // at returns the recipients whose status is wanted.
 func (s *saying) at(wanted func(history.Status) bool) string {
-	return visibleNames(slices.DeleteFunc(slices.Clone(s.names), func(name string) bool {
-		return !wanted(s.reached[proto.FoldName(name)])
-	}))
+	return s.who(func(name string) bool { return wanted(s.reached[proto.FoldName(name)]) })
+}
+
+func (s *saying) who(wanted func(name string) bool) string {
+	return visibleNames(slices.DeleteFunc(slices.Clone(s.names), func(name string) bool { return !wanted(name) }))
 }
 
 // status tells how far a message has got. Failures have their own notices.
-func (s *saying) status() string {
+func (s *saying) status(asked func(name string) bool) string {
 	var parts []string
 	for _, part := range []struct {
 		status history.Status
+		held   bool
 		words  string
 	}{
-		{history.StatusRead, "read by "}, {history.StatusDelivered, "delivered to "}, {history.StatusSent, "sent to "},
-		{history.StatusPending, "waits for "},
+		{history.StatusRead, false, "read by "}, {history.StatusDelivered, false, "delivered to "}, {history.StatusSent, false, "sent to "},
+		{history.StatusPending, false, "waits for "}, {history.StatusPending, true, "waits for your answer about "},
 	} {
-		if names := s.at(func(status history.Status) bool { return status == part.status }); names != "" {
+		if names := s.who(func(name string) bool {
+			status := s.reached[proto.FoldName(name)]
+			return status == part.status && part.held == (status == history.StatusPending && asked != nil && asked(name))
+		}); names != "" {
 			if len(parts) == 0 && part.status.AtLeast(history.StatusDelivered) {
 				part.words = "✓ " + part.words
 			}

@@ -271,7 +271,7 @@ func TestTmuxStranger(t *testing.T) {
 	p.shows("client: notice: carol is accepted")
 	bob := chatter(w, "bob")
 	says(bob, "alice: Bom dia!")
-	p.shows("[bob]: Bom dia!")
+	p.shows("[bob, not accepted]: Bom dia!")
 	p.types("bob: who are you?\r")
 	p.shows("Is this the bob you mean? (y/n)")
 	screen := p.screen()
