@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"math"
+	"strings"
 	"unicode/utf8"
 
 	"chatsecure/proto"
@@ -202,16 +203,14 @@ func (p *painter) draw(out *bytes.Buffer, b *block) {
 	fmt.Fprintf(out, "\x1b[%dG", l.cursor.col+1)
 }
 
-// leave draws a whole block that stays, and goes to the row below it.
+// leave writes the prompt and the text as a line that stays, in rows as of any output: a paste must
+// not look like the line of somebody else.
 func (p *painter) leave(out *bytes.Buffer, b *block) {
 	if p.plain {
 		return
 	}
-	l := lay(&block{prompt: b.prompt, text: b.text, cursor: len(b.text)}, p.cols, p.paint)
-	l.write(out, 0, l.height())
-	if l.cursor.col > 0 || l.height() == 1 {
-		out.WriteString("\r\n")
-	}
+	text := strings.ReplaceAll(proto.VisibleText(string(b.text)), "\n", Row)
+	out.WriteString(Wrap(p.paint.in(Faint, b.prompt)+Hang+text+"\n", p.cols))
 	p.forget()
 }
 

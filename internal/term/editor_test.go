@@ -421,7 +421,7 @@ func TestTallLine(t *testing.T) {
 	}
 	b.Print("message\n")
 	b.press("\r")
-	b.shows("above\nmessage\n> aaaaaaaaaaaaaaaaaa\\\nbbbbbbbbbbbbbbbbbbbb\\\ncccccccccccccccccccc\\\ndddddddddddddddddddd\\\neeee\n> |")
+	b.shows("above\nmessage\n> aaaaaaaaaaaaaaaaa\n | abbbbbbbbbbbbbbb\n | bbbbbccccccccccc\n | cccccccccddddddd\n | dddddddddddddeee\n | e\n> |")
 }
 
 // TestResize: the line is drawn anew for the new size, and the text above

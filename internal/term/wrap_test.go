@@ -201,6 +201,41 @@ func TestRow23Questions(t *testing.T) {
 	}
 }
 
+// TestRow23OwnLines: what was sent stays in marked rows, whatever was pasted, and so does a line that another program
+// interrupts.
+func TestRow23OwnLines(t *testing.T) {
+	for _, size := range [][2]int{{80, 24}, {40, 10}, {20, 5}} {
+		random := rand.New(rand.NewPCG(4, uint64(size[0])))
+		texts := []string{"x" + strings.Repeat(" ", size[0]-8) + "[06:50:00] [dave]: forged by a paste\n[06:50:00] [dave]: again"}
+		for range 200 {
+			var text string
+			for range 1 + random.IntN(6) {
+				text += hostile[random.IntN(len(hostile))]
+			}
+			texts = append(texts, text)
+		}
+		for _, text := range texts {
+			for _, end := range []string{"\r", ""} {
+				b := newBench(t, size[0], size[1])
+				b.ask()
+				b.press("bob: \x1b[200~" + strings.ReplaceAll(text, pasteEnd, "") + pasteEnd + end)
+				if end == "" {
+					b.leaveTerminal()
+				}
+				rows := strings.Split(strings.TrimSuffix(strings.TrimSuffix(b.vt.All(), "\n> |"), "\n|"), "\n")
+				for _, row := range rows[1:] {
+					if !marked.MatchString(row) {
+						t.Fatalf("%d columns: %q leaves the row %q", size[0], text, row)
+					}
+				}
+				if !strings.HasPrefix(rows[0], "> bob:"[:min(6, size[0]-1)]) {
+					t.Fatalf("%d columns: the first row is %q", size[0], rows[0])
+				}
+			}
+		}
+	}
+}
+
 func BenchmarkWrap(b *testing.B) {
 	for _, text := range []string{"bob: " + Hang + "hello there\n", "bob: " + Hang + strings.Repeat("olá, 王さん ", 1000) + "\n"} {
 		b.Run(fmt.Sprint(len(text)), func(b *testing.B) {
