@@ -321,7 +321,18 @@ func (s *promptRun) prompt() string {
 
 // execute executes one line.
 func (s *promptRun) execute(ctx context.Context, line inputLine) error {
-	c, err := promptView{s.desk.talksTo(), s.known}.parse(line.text)
+	asked := s.questions.first(false)
+	current := s.desk.talksTo()
+	if asked != nil && asked.shown {
+		current = nil // no line without a name is for them now
+	}
+	c, err := promptView{current, s.known}.parse(line.text)
+	if err != nil && asked != nil && asked.shown {
+		return &fail.Error{
+			Code: proto.Usage, Message: quoteText(line.text) + " does not answer the question",
+			Hint: "answer y or n once (y/n) is there; a message begins with a name, as in john: hello",
+		}
+	}
 	if err != nil {
 		name, text, _ := strings.Cut(strings.TrimSpace(line.text), " ")
 		if s.desk.talksTo() == nil && text != "" && s.desk.names.has(name) { // bob hello
@@ -379,7 +390,10 @@ func (s *promptRun) execute(ctx context.Context, line inputLine) error {
 		if err != nil {
 			return err
 		}
-		return s.trust(args)
+		if err = s.trust(args); err == nil && len(args) > 1 && args[0] != "unblock" && s.questions.decided(args[1], args[0] == "accept") {
+			s.out.notice("the question about %s is over: trust %s is the answer", proto.Visible(args[1]), args[0])
+		}
+		return err
 	case "pin":
 		return s.pin(ctx)
 	case "say":

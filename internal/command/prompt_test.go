@@ -438,7 +438,7 @@ func TestPromptWaitsForNobody(t *testing.T) {
 		synctest.Wait()
 		says("Dave is new.\nIs this the dave you mean? ")
 		types("y\n")
-		says("client: error: there is no command \"y\"\n")
+		says("client: error: \"y\" does not answer the question\n")
 		time.Sleep(term.ReadingTime)
 		synctest.Wait()
 		says("Is this the dave you mean? (y/n) ")

@@ -90,6 +90,20 @@ func (q *questions) end(a *question, got answered) bool {
 	return true
 }
 
+// decided ends the questions about a person whom the command trust has accepted, or else not. After a
+// yes the state directory still refuses another identity. It returns false if there was none.
+func (q *questions) decided(name string, yes bool) (any bool) {
+	q.mu.Lock()
+	open := slices.Clone(q.open)
+	q.mu.Unlock()
+	for _, a := range open {
+		if a.about != "" && proto.SameName(a.about, name) {
+			any = q.end(a, answered{yes: yes}) || any
+		}
+	}
+	return any
+}
+
 // close ends all questions, and those to come.
 func (q *questions) close() {
 	q.mu.Lock()

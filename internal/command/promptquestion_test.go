@@ -102,10 +102,10 @@ func TestQuestionTakesNothingElse(t *testing.T) {
 	p.shows("> bob: yes, half\nDave is new.\nIs this the dave you mean? (y/n) |")
 	p.sends(fakeSent{[]string{"bob"}, "yes, half"})
 	p.types("carol: y\rperhaps\r")
-	p.shows("client: error: there is no command \"perhaps\"\nclient: hint: /help shows what can be typed; Up brings the line back\nIs this the dave you mean? (y/n) |")
+	p.shows("client: error: \"perhaps\" does not answer the question\n" + answerHint + "\nIs this the dave you mean? (y/n) |")
 	p.sends(fakeSent{[]string{"carol"}, "y"})
 	p.types("\x1b[200~y\x1b[201~\r") // a paste is no answer
-	p.shows("client: error: there is no command \"y\"\nclient: hint: /help shows what can be typed; Up brings the line back\nIs this the dave you mean? (y/n) |")
+	p.shows("client: error: \"y\" does not answer the question\n" + answerHint + "\nIs this the dave you mean? (y/n) |")
 	second := ask(ctx, &question{text: "Eve is new.\n", last: "Is this the eve you mean? (y/n) "})
 	p.types("y\r")
 	p.shows("(y/n) y\nEve is new.\nIs this the eve you mean? (y/n) |")
@@ -176,14 +176,14 @@ func TestAnswerNeedsTheQuestion(t *testing.T) {
 	}()
 	p.shows("Dave is new.\nIs this the dave you mean? |")
 	p.types("yes\r")
-	p.shows("you mean? yes\nclient: error: there is no command \"yes\"\nclient: hint: /help shows what can be typed; Up brings the line back\nIs this the dave you mean? |")
+	p.shows("you mean? yes\nclient: error: \"yes\" does not answer the question\n" + answerHint + "\nIs this the dave you mean? |")
 	(<-over)() // of the first drawing
 	p.types("y")
 	p.shows("\nIs this the dave you mean? y|")
 	(<-over)()
 	p.shows("\n> y|\nEnter on an empty line gets the question: Is this the dave you mean? (y/n)")
 	p.types("\r")
-	p.shows("client: error: there is no command \"y\"\nclient: hint: /help shows what can be typed; Up brings the line back\nIs this the dave you mean? |")
+	p.shows("client: error: \"y\" does not answer the question\n" + answerHint + "\nIs this the dave you mean? |")
 	(<-over)()
 	p.shows("\nIs this the dave you mean? (y/n) |")
 	select {
@@ -313,6 +313,35 @@ func TestStrangerIsMarked(t *testing.T) {
 	p.shows("[09:58:36] [erin]: hi\n> |")
 	p.leaves()
 }
+
+// TestDecidedQuestion: trust answers the questions about a person. In a conversation, too, a line that
+// is no answer goes to nobody.
+func TestDecidedQuestion(t *testing.T) {
+	p := sitDown(t)
+	p.s.trust = func([]string) error { return nil }
+	p.types("/to bob\r")
+	p.shows("\nbob> |")
+	for _, verb := range []string{"block", "accept", "forget"} {
+		got := make(chan answered, 1)
+		go func() {
+			got <- p.s.questions.ask(context.Background(), &question{about: "erin", text: verb + "?\n", last: "Is this the erin you mean? (y/n) "})
+		}()
+		p.shows(verb + "?\nIs this the erin you mean? (y/n) |")
+		p.types("maybe\r")
+		p.shows("client: error: \"maybe\" does not answer the question\n" + answerHint + "\nIs this the erin you mean? (y/n) |")
+		p.types("/trust " + verb + " Erin\r")
+		p.shows("client: notice: the question about Erin is over: trust " + verb + " is the answer\nbob> |")
+		if a := <-got; a.yes != (verb == "accept") || a.err != nil {
+			t.Errorf("%s answers %+v", verb, a)
+		}
+	}
+	p.sends()
+	p.leaves()
+}
+
+// answerHint is on the screen after a line that is no answer.
+const answerHint = "client: hint: answer y or n once (y/n) is there; a message begins with a name,\n" +
+	"            | as in john: hello; Up brings the line back"
 
 // TestLatestHistory: the prompt shows the last part of a long history, one reading at a time, and
 // leaves without an answer that takes its time.
