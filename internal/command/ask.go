@@ -135,16 +135,14 @@ func (a *app) name(ctx context.Context, dir string) (string, error) {
 	t := a.person()
 	hint, missing := "give it with -name NAME, or for good: "+fail.Command("client -name NAME init"), ""
 	if _, err := os.Lstat(dir); errors.Is(err, fs.ErrNotExist) && a.opt.state != "" {
-		missing = "there is no state directory " + proto.Visible(a.opt.state) + " (" + a.opt.places.of("state") + ")"
+		missing = ", and there is no state directory " + proto.Visible(a.opt.state) + " (" + a.opt.places.of("state") + ")"
 		hint = "name the one that you mean, or make this one: " + fail.Command("client -name NAME init")
 	}
-	switch {
-	case t == nil && missing != "":
-		return "", &fail.Error{Code: proto.Usage, Message: missing + ", and so no name to go online with", Hint: hint}
-	case t == nil:
-		return "", &fail.Error{Code: proto.Usage, Message: "a name is needed to go online", Hint: hint}
-	case missing != "":
-		a.out.notice("%s: it is made now", missing)
+	if t == nil {
+		return "", &fail.Error{Code: proto.Usage, Message: "a name is needed to go online" + missing, Hint: hint}
+	}
+	if missing != "" {
+		a.out.notice("this is a first connection%s: it is made now", missing)
 	}
 	name, err := t.Question(ctx, "Name: ")
 	if err != nil {
