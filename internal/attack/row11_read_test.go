@@ -27,6 +27,29 @@ func (tc *testClient) accept(other *testClient) {
 	}
 }
 
+// TestSeenIsNotShownAgain: what a stranger wrote is shown in one run, although it is not READ. That
+// comes with the acceptance, in whichever run.
+func TestSeenIsNotShownAgain(t *testing.T) {
+	town := newTown(t, "alice", "bob")
+	alice := town.client("alice")
+	bob := town.client("bob", strict(alice))
+	alice.mustSend("first", "bob")
+	bob.awaitText("first")
+	alice.mustSettle(history.StatusDelivered)
+	bob.seen() // and all of it was marked as shown
+	bob.leave()
+	bob = town.client("bob", strict(alice))
+	alice.mustSend("second", "bob")
+	if m := bob.awaitText("second"); m.Again {
+		t.Error("a new message is told as an old one")
+	}
+	if got := bob.texts(); !slices.Equal(got, []string{"second"}) {
+		t.Errorf("the second run shows %q", got)
+	}
+	bob.accept(alice)
+	alice.mustSettle(history.StatusRead)
+}
+
 // TestReadNeedsAcceptance: a stranger's message is shown once in a run, although it comes again, and
 // is READ only once the person is accepted.
 func TestReadNeedsAcceptance(t *testing.T) {

@@ -112,7 +112,7 @@ func leftBehind(t *testing.T, before bool) {
 		there = slices.ContainsFunc(online, func(o client.Online) bool { return o.Conn == conn })
 	}
 	release()
-	if m := second.awaitText("left behind"); m.ID != id || !m.Again {
+	if m := second.awaitText("left behind"); m.ID != id || m.Again {
 		t.Errorf("it came as %+v", m)
 	}
 	alice.mustSettle(history.StatusRead)

@@ -392,7 +392,7 @@ func TestUnshownIsShownAtTheNextStart(t *testing.T) {
 	}
 	bob.leave()
 	bob = town.client("bob")
-	if m := bob.awaitText("kept"); !m.Again || m.From != "alice" {
+	if m := bob.awaitText("kept"); m.Again || m.From != "alice" {
 		t.Errorf("it came again as %+v", *m)
 	}
 	bob.leave()

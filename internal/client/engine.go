@@ -211,6 +211,10 @@ func (e *engine) end(err error) {
 	if e.fatal != nil {
 		return
 	}
+	if e.events.lastMessages(e.leaving) {
+		e.history.Unsure()
+	}
+	e.takeMarks()
 	e.link.close(nil, fail.Errorf(proto.Lost, "the client is closing"))
 	for _, pc := range e.conns {
 		e.abandon(&pc.look)

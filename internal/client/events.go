@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"slices"
 	"sync"
 	"time"
 
@@ -126,6 +127,7 @@ type eventQueue struct {
 	bytes   int           // the cost of events
 	dropped int           // events that were only counted since the last next
 	end     error         // set once; after the last event
+	lent    bool          // messages have been taken, and nobody has said which were shown
 	signal  chan struct{} // capacity 1
 }
 
@@ -158,6 +160,25 @@ func (q *eventQueue) close(err error) {
 	}
 	q.mu.Unlock()
 	poke(q.signal)
+}
+
+// returned tells that the marks of all messages that were taken and shown are there.
+func (q *eventQueue) returned() {
+	q.mu.Lock()
+	q.lent = false
+	q.mu.Unlock()
+}
+
+// lastMessages tells, at the end, whether messages may still be shown, or have been without a mark.
+// A client that leaves shows no more: the next start does.
+func (q *eventQueue) lastMessages(leaving bool) (may bool) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	isMessage := func(ev Event) bool { return ev.Message != nil }
+	if leaving {
+		q.events = slices.DeleteFunc(q.events, isMessage)
+	}
+	return q.lent || slices.ContainsFunc(q.events, isMessage)
 }
 
 // full tells whether DELIVERED must be withheld.
@@ -195,6 +216,7 @@ func (q *eventQueue) take() ([]Event, error) {
 		events = append(events, Event{Type: EventNotice, Time: events[len(events)-1].Time, Notice: notice})
 	}
 	if len(events) > 0 {
+		q.lent = q.lent || slices.ContainsFunc(events, func(ev Event) bool { return ev.Message != nil })
 		q.events, q.bytes, q.dropped = nil, 0, 0
 	}
 	return events, q.end

@@ -196,7 +196,7 @@ func (e *engine) arrive(pc *peerConn, r *crypto.Record, level history.KnownLevel
 		ID: r.ID, From: pc.name, FromConn: pc.id, Seq: r.Seq, Sent: time.UnixMilli(r.Time), To: namesOf(r), Text: r.Text,
 		Identity: from, Person: pc.conv.Person, Known: u.accepted, First: first, mark: mark,
 		// A client that was killed stored it, and perhaps showed it.
-		Again: level == history.KnownStored,
+		Again: level == history.KnownStored && e.history.Again(r.ID),
 	}})
 }
 
@@ -227,7 +227,7 @@ func (e *engine) known(pc *peerConn, records []*crypto.Record) []history.KnownLe
 }
 
 // showStored shows, at start, the messages that an earlier run stored and did
-// not mark as shown. That run may have shown them just before its end.
+// not mark as shown. A run that was killed may have shown them just before its end.
 func (e *engine) showStored() {
 	for _, s := range e.history.Unshown() {
 		if e.standing(s.Identity).blocked {
@@ -236,9 +236,13 @@ func (e *engine) showStored() {
 		known := e.cfg.knows(s.From.Name, s.Identity)
 		mark := &shownMark{id: s.Record.ID, t3: s.Conversation, seq: s.Seq, from: s.Identity, name: proto.FoldName(s.From.Name), known: known}
 		e.inbox.pending[s.Record.ID] = mark
+		if mark.seen = s.Seen; mark.seen {
+			e.marks.put([]*shownMark{mark}) // it may be READ by now
+			continue
+		}
 		e.event(Event{Type: EventMessage, Message: &Message{
 			ID: s.Record.ID, From: s.From.Name, FromConn: s.From.Conn, Seq: s.Seq, Sent: s.Sent, To: namesOf(s.Record), Text: s.Record.Text,
-			Identity: s.Identity, Known: known, Again: true, mark: mark,
+			Identity: s.Identity, Known: known, Again: s.Again, mark: mark,
 		}})
 	}
 }

@@ -51,7 +51,8 @@ func (q *markQueue) take() []*shownMark {
 }
 
 // Shown tells that these messages have been shown to a person, or flushed to
-// standard output. Their senders get a READ receipt, once they are accepted.
+// standard output. Their senders get a READ receipt, once they are accepted. It is called after
+// each Next with messages, also if none was shown: otherwise they may have been.
 func (c *Client) Shown(messages ...*Message) {
 	var marks []*shownMark
 	for _, m := range messages {
@@ -60,6 +61,7 @@ func (c *Client) Shown(messages ...*Message) {
 		}
 	}
 	c.engine.marks.put(marks)
+	c.events.returned()
 	c.engine.nudge()
 }
 
@@ -71,12 +73,16 @@ func (e *engine) takeMarks() {
 	if len(marks) == 0 {
 		return
 	}
-	upTo := map[[32]byte]uint64{}
+	upTo, seen := map[[32]byte]uint64{}, map[[32]byte]uint64{}
 	for _, m := range marks {
 		if m.shown {
 			continue
 		}
-		if m.seen = !e.cfg.ReadAnyone && !e.standing(m.from).accepted; m.seen {
+		if !e.cfg.ReadAnyone && !e.standing(m.from).accepted {
+			if !m.seen {
+				seen[m.t3] = max(seen[m.t3], m.seq)
+			}
+			m.seen = true
 			continue
 		}
 		m.shown = true
@@ -85,6 +91,11 @@ func (e *engine) takeMarks() {
 	}
 	for t3, seq := range upTo {
 		if err := e.history.Shown(t3, seq); err != nil {
+			e.problem(err)
+		}
+	}
+	for t3, seq := range seen {
+		if err := e.history.Seen(t3, seq); err != nil {
 			e.problem(err)
 		}
 	}

@@ -35,6 +35,7 @@ type History struct {
 	writer *writer
 	known  *index
 	buf    []byte // scratch, for lines
+	ending string // the reason of the run line that Close writes
 	ended  bool   // nothing but its first line is in the file since a run has ended
 
 	// Admit is asked before each line that another person causes; nil: all are written. Its error
@@ -74,7 +75,7 @@ func Open(cfg Config) (h *History, notices []string, err error) {
 		return nil, nil, err
 	}
 	h = &History{
-		dir: cfg.Dir, slot: s.slot, now: cfg.Now, bundles: s.bundles, known: s.known, receiving: cfg.Receiving, ended: true,
+		dir: cfg.Dir, slot: s.slot, now: cfg.Now, bundles: s.bundles, known: s.known, receiving: cfg.Receiving, ended: true, ending: runEnded,
 		writer: newWriter(cfg.Through(s.lines), cfg.Through(s.head), s.lines.Name(), s.end),
 	}
 	killed, err := h.settleKilled(&s.last)
@@ -116,7 +117,10 @@ func (h *History) begin(since time.Time) (notices []string, err error) {
 	if err != nil {
 		return nil, openFailure(h.dir, err)
 	}
-	return notices, nil
+	if len(h.unshown) > 0 {
+		err = h.run(runBegins)
+	}
+	return notices, err
 }
 
 // NewOn returns an empty History of a receiver that writes to these stores and never
@@ -124,7 +128,7 @@ func (h *History) begin(since time.Time) (notices []string, err error) {
 func NewOn(dir string, now func() time.Time, lines, head Store) *History {
 	return &History{
 		dir: dir, slot: "0", now: now, known: newIndex(), receiving: true, bundles: make(map[[sha256.Size]byte]bool),
-		ended: true, writer: newWriter(lines, head, dir, position{}),
+		ended: true, ending: runEnded, writer: newWriter(lines, head, dir, position{}),
 	}
 }
 
@@ -136,10 +140,13 @@ func (h *History) Slot() string { return h.slot }
 func (h *History) Close() error {
 	if !h.ended {
 		// Without it the next start takes this client for a killed one, and has more to say.
-		_ = h.run(runEnded)
+		_ = h.run(h.ending)
 	}
 	return h.writer.close()
 }
+
+// Unsure tells that messages may have been shown, or will be, without a mark.
+func (h *History) Unsure() { h.ending = runUnsure }
 
 // Probe tells whether a line can be written now.
 func (h *History) Probe() error { return h.writer.probe() }
@@ -191,7 +198,7 @@ func (h *History) Begin(c *crypto.Conversation, mine *trust.Bundle) error {
 		return appendLineJSON(b, "peer", proto.MustMarshal(peer))
 	})
 	if err == nil {
-		h.known.began(flow{c.T3, reverse(c.SendDirection())}, peer)
+		h.known.began(flow{c.T3, reverse(c.SendDirection())}, peer, h.now().UnixMilli())
 	}
 	return err
 }
@@ -259,7 +266,12 @@ func (h *History) Taken(t3 [32]byte, seq uint64) error {
 // Shown writes down that the records received in a conversation up to seq have been
 // shown to a person, or flushed to standard output. The conversation is one that
 // began in this History, or one of a record from Unshown.
-func (h *History) Shown(t3 [32]byte, seq uint64) error {
+func (h *History) Shown(t3 [32]byte, seq uint64) error { return h.mark(lineShown, t3, seq) }
+
+// Seen writes down the same of a person who is not accepted: the records are not READ.
+func (h *History) Seen(t3 [32]byte, seq uint64) error { return h.mark(lineSeen, t3, seq) }
+
+func (h *History) mark(typ string, t3 [32]byte, seq uint64) error {
 	if seq == 0 {
 		return nil
 	}
@@ -270,13 +282,13 @@ func (h *History) Shown(t3 [32]byte, seq uint64) error {
 	if !ok {
 		return failure(nil, "", "records of a conversation that is not in the history have been shown")
 	}
-	err := h.appendLine(lineShown, cause{}, func(b []byte) []byte {
+	err := h.appendLine(typ, cause{}, func(b []byte) []byte {
 		b = appendLineBytes(b, "conversation", t3[:])
 		b = appendLineJSON(b, "direction", quoteJSON(direction))
 		return strconv.AppendUint(appendLineField(b, "seq"), seq, 10)
 	})
 	if err == nil {
-		h.known.shown(flow{t3, direction}, seq)
+		h.known.mark(typ, flow{t3, direction}, seq)
 	}
 	return err
 }

@@ -42,7 +42,9 @@ type place struct {
 type indexedConv struct {
 	flow    flow   // of the received part
 	peer    *End   // nil until its line has been read
+	began   int64  // Unix milliseconds
 	shown   uint64 // records up to here
+	seen    uint64
 	waiting []storedLine
 }
 
@@ -62,6 +64,8 @@ type index struct {
 	ids   map[recordKey]place
 	more  map[recordKey][]place // of records that were received again
 	ends  map[string]*position  // of the other slots: read up to here
+	doubt int64                 // records until this time may have been shown without a mark
+	open  map[string]int64      // the same of slots whose last run has not ended
 
 	since  int64              // Unix milliseconds, see Connected; 0: not connected yet
 	theirs map[recordKey]bool // received since then in other slots, and not in this one
@@ -76,6 +80,7 @@ func newIndex() *index {
 		ids:    make(map[recordKey]place),
 		more:   make(map[recordKey][]place),
 		ends:   make(map[string]*position),
+		open:   make(map[string]int64),
 		theirs: make(map[recordKey]bool),
 
 		accounts: newAccounts(),
@@ -92,15 +97,21 @@ func (x *index) conv(of flow) uint32 {
 	return i
 }
 
-func (x *index) began(of flow, peer End) {
-	x.convs[x.conv(of)].peer = &peer
+func (x *index) began(of flow, peer End, at int64) {
+	c := &x.convs[x.conv(of)]
+	c.peer, c.began = &peer, at
 	if _, ok := x.from[of.t3]; !ok {
 		x.from[of.t3] = of.direction // the own file is read first
 	}
 }
 
-func (x *index) shown(of flow, seq uint64) {
+// mark takes in that records up to seq are shown, or only seen.
+func (x *index) mark(typ string, of flow, seq uint64) {
 	c := &x.convs[x.conv(of)]
+	if typ == lineSeen {
+		c.seen = max(c.seen, seq)
+		return
+	}
 	if seq > c.shown && c.peer != nil {
 		x.accounts.read(c.peer.identity())
 	}
@@ -148,6 +159,27 @@ func (x *index) level(key recordKey) KnownLevel {
 		return KnownShown
 	}
 	return KnownStored
+}
+
+// doubtful tells whether records of a conversation may have been shown without a mark.
+func (x *index) doubtful(c *indexedConv) bool {
+	for _, at := range x.open {
+		if c.began <= at {
+			return true
+		}
+	}
+	return c.began <= x.doubt
+}
+
+// Again tells whether a record that is only stored has been seen, or may have been shown.
+func (h *History) Again(id string) bool {
+	key, _ := parseKey(id)
+	again := func(p place) bool {
+		c := &h.known.convs[p.conv]
+		return p.seq <= c.seen || h.known.doubtful(c)
+	}
+	p, ok := h.known.ids[key]
+	return ok && (again(p) || slices.ContainsFunc(h.known.more[key], again))
 }
 
 // Connected says since when the client has its connection to the relay, by the clock
@@ -241,6 +273,7 @@ func (x *index) line(slot string, line []byte, offset int64) {
 	if !ok {
 		return
 	}
+	x.open[slot] = peekTime(line)
 	var of flow
 	records, size := len(x.ids), int64(len(line))
 	switch string(typ) {
@@ -252,14 +285,22 @@ func (x *index) line(slot string, line []byte, offset int64) {
 	case lineConversation:
 		if l, err := parseLine(line); err == nil {
 			of = flow{[32]byte(l.Conversation), reverse(l.Direction)}
-			x.began(of, *l.Peer)
+			x.began(of, *l.Peer, l.Time)
 			hash := [sha256.Size]byte(l.Peer.Bundle)
 			size += x.accounts.bundles[hash]
 			delete(x.accounts.bundles, hash)
 		}
-	case lineShown:
+	case lineRun:
+		if reason := peekReason(rest); reason != runBegins {
+			delete(x.open, slot)
+			if reason != runEnded {
+				x.doubt = max(x.doubt, peekTime(line))
+			}
+		}
+		return
+	case lineShown, lineSeen:
 		if of, rest, ok := peekFlow(rest, `,"conversation":"`); ok {
-			x.shownLine(of, rest)
+			x.shownLine(string(typ), of, rest)
 		}
 		return
 	case lineSent:
@@ -286,10 +327,10 @@ func (x *index) line(slot string, line []byte, offset int64) {
 }
 
 // shownLine takes in the number of a shown line.
-func (x *index) shownLine(of flow, rest []byte) {
+func (x *index) shownLine(typ string, of flow, rest []byte) {
 	digits, ok := bytes.CutPrefix(rest, []byte(`,"seq":`))
 	if seq, err := strconv.ParseUint(string(bytes.TrimSuffix(digits, []byte("}"))), 10, 64); ok && err == nil {
-		x.shown(of, seq)
+		x.mark(typ, of, seq)
 	}
 }
 

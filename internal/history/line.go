@@ -31,6 +31,7 @@ const (
 	lineTaken        = "taken"        // the relay has our records up to seq
 	lineReceived     = "received"     // a text message of the peer's
 	lineShown        = "shown"        // its records up to seq have been shown
+	lineSeen         = "seen"         // they have been shown, and their sender is not accepted: not READ
 	lineReceipt      = "receipt"      // the peer's receipt for ours
 	lineFailed       = "failed"       // a record is given up for a name
 	lineEnd          = "end"          // the peer ended its part of the conversation
@@ -132,6 +133,7 @@ var Fields = map[string]uint32{
 	lineTaken:        fieldConversation | fieldSeq,
 	lineReceived:     signed | fieldBefore | fieldRecords,
 	lineShown:        fieldConversation | fieldDirection | fieldSeq,
+	lineSeen:         fieldConversation | fieldDirection | fieldSeq,
 	lineReceipt:      signed | fieldReceipt,
 	lineFailed:       fieldID | fieldName | fieldReason,
 	lineEnd:          signed,

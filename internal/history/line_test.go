@@ -18,7 +18,6 @@ import (
 func TestHistoryLinesAreCanonical(t *testing.T) {
 	p := newPair(t)
 	told(p)
-	p.close(p.a)
 	types := make(map[string]bool)
 	for _, u := range []*user{p.a, p.b} {
 		data, err := os.ReadFile(filepath.Join(u.dir, "0.jsonl"))

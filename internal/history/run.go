@@ -114,9 +114,12 @@ func (r *lastRun) got(t3 [32]byte, seq uint64) {
 // settleKilled ends the run of a killed client: what it had not sent is FAILED. notice tells of that,
 // and of what may have arrived.
 func (h *History) settleKilled(r *lastRun) (notice string, err error) {
+	last := h.known.open[h.slot]
+	delete(h.known.open, h.slot)
 	if r.ended {
 		return "", nil
 	}
+	h.known.doubt = max(h.known.doubt, last)
 	failed, left := make(map[string]int), make(map[string]int)
 	for _, id := range r.order {
 		for _, name := range r.open[id] {

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 )
 
 // kill ends a user's history as a killed client does: nothing more is written.
@@ -84,4 +85,52 @@ func (p *pair) status(text string) string {
 		}
 	}
 	return "missing"
+}
+
+// TestAgainIsTrue: after an orderly end it is known what was shown. Only where a client was killed, or
+// ended in the middle of showing, may a message have been shown that is not marked.
+func TestAgainIsTrue(t *testing.T) {
+	closed := func(p *pair) { p.close(p.b) }
+	killed := func(p *pair) { p.kill(p.b) }
+	unsure := func(p *pair) { p.b.h.Unsure(); p.close(p.b) }
+	for name, c := range map[string]struct {
+		ends  []func(*pair)
+		again bool
+	}{
+		"closed":              {[]func(*pair){closed}, false},
+		"closed twice":        {[]func(*pair){closed, closed}, false},
+		"killed":              {[]func(*pair){killed}, true},
+		"unsure":              {[]func(*pair){unsure}, true},
+		"closed, then killed": {[]func(*pair){closed, killed}, true},
+		"killed, then closed": {[]func(*pair){killed, closed}, true},
+		"unsure, then closed": {[]func(*pair){unsure, closed, closed}, true},
+	} {
+		p := newPair(t)
+		p.Send("shown", "seen", "neither")
+		p.Must(errors.Join(p.b.h.Shown(p.Cb.T3, 1), p.b.h.Seen(p.Cb.T3, 2)))
+		for i, end := range c.ends {
+			end(p)
+			p.Clock.Add(time.Second)
+			if notices := p.restart(p.b); notices != "" {
+				t.Errorf("%s: the next start says %q", name, notices)
+			}
+			if i < len(c.ends)-1 {
+				p.b.h.Unshown() // and shows them
+			}
+		}
+		left := p.b.h.Unshown()
+		if len(left) != 2 || !left[0].Seen || !left[0].Again || left[1].Seen || left[1].Again != c.again {
+			t.Errorf("%s: unshown is %+v, want again %t", name, left, c.again)
+		}
+		// What comes from now on has nothing to do with that.
+		p.Clock.Add(time.Second)
+		p.Connect()
+		later := p.Send("later")[0]
+		if p.b.h.Again(later) {
+			t.Errorf("%s: a message of this run is told as one of an earlier one", name)
+		}
+		if r := verified(t, p.b.dir, p.Verifier); !r.OK() {
+			t.Errorf("%s: %+v", name, r.Findings)
+		}
+	}
 }

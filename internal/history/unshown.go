@@ -12,8 +12,7 @@ import (
 	"chatsecure/crypto"
 )
 
-// Stored is a record that was received before this start and is not marked shown. It
-// may have been shown, if the client was killed between the two.
+// Stored is a record that was received before this start and is not marked shown.
 type Stored struct {
 	Conversation [32]byte // with Seq the arguments of Shown
 	Seq          uint64
@@ -21,6 +20,8 @@ type Stored struct {
 	Identity     [32]byte  // of the sender, as proved when the conversation began
 	Sent         time.Time // the record's own time
 	Record       *crypto.Record
+	Seen         bool // shown, while its sender was not accepted
+	Again        bool // seen, or perhaps shown by a client that was killed
 }
 
 // Unshown returns the records that were received before this start and are not
@@ -52,6 +53,7 @@ func (h *History) findUnshown() (found []Stored, notices []string, err error) {
 			}
 			for _, s := range records {
 				key, ok := parseKey(s.Record.ID)
+				s.Seen, s.Again = s.Seq <= c.seen, ok && h.Again(s.Record.ID)
 				if ok && s.Seq > c.shown && !seen[key] && h.known.level(key) == KnownStored {
 					seen[key] = true
 					h.known.from[c.flow.t3] = c.flow.direction
@@ -74,7 +76,7 @@ func (h *History) readShown() error {
 	other := newIndex()
 	for _, slot := range slots {
 		err := other.readSlot(h.dir, slot, func(slot string, line []byte, offset int64) {
-			if typ, _, ok := peekType(line); ok && string(typ) == lineShown {
+			if typ, _, ok := peekType(line); ok && (string(typ) == lineShown || string(typ) == lineSeen) {
 				other.line(slot, line, offset)
 			}
 		})
@@ -84,7 +86,8 @@ func (h *History) readShown() error {
 	}
 	for _, c := range other.convs {
 		if _, ok := h.known.flows[c.flow]; ok {
-			h.known.shown(c.flow, c.shown)
+			h.known.mark(lineShown, c.flow, c.shown)
+			h.known.mark(lineSeen, c.flow, c.seen)
 		}
 	}
 	return nil

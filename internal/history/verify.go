@@ -214,7 +214,7 @@ func (v *verification) typed(at lineAt, l *Line) error {
 		return v.end(at, l)
 	case lineTaken:
 		return v.taken(l)
-	case lineShown:
+	case lineShown, lineSeen:
 		v.shown = append(v.shown, shownClaim{at, flow{[32]byte(l.Conversation), l.Direction}, l.Seq})
 	case lineGap:
 		if v.convs[[32]byte(l.Conversation)] == nil {

@@ -45,6 +45,7 @@ func told(p *pair) (ids []string) {
 	p.Connect()
 	ids = append(ids, p.Send("in the second conversation")...)
 	p.Must(p.a.h.Failed(ids[4], "Bruno", "not delivered within 30s"))
+	p.Must(p.b.h.Seen(p.Cb.T3, 1))
 	p.close(p.a)
 	p.close(p.b)
 	return ids
