@@ -114,8 +114,13 @@ func (p *presenter) note(ev *client.Event) {
 	}
 	folded := proto.FoldName(name)
 	if gone {
-		delete(p.conns[folded], conn)
+		if delete(p.conns[folded], conn); len(p.conns[folded]) == 0 {
+			delete(p.conns, folded)
+		}
 		return
+	}
+	if len(p.conns) >= maxRoster || len(p.conns[folded]) >= maxRoster {
+		clear(p.conns) // a relay could report any number
 	}
 	if p.conns == nil {
 		p.conns = make(map[string]map[string]bool)
@@ -319,7 +324,7 @@ func (p *presenter) sayUnsure(c *client.PeerChange) {
 	if c.Person == nil || c.Person.Revocation.Status != trust.RevocationUnknown || p.unsure[name] {
 		return
 	}
-	if p.unsure == nil {
+	if p.unsure == nil || len(p.unsure) >= maxRoster {
 		p.unsure = make(map[string]bool)
 	}
 	p.unsure[name] = true

@@ -208,7 +208,13 @@ func historyTables(messages []*history.Message, peer string) string {
 		fmt.Fprintf(&b, "History for %s:\n", proto.Visible(name))
 		fmt.Fprintf(&b, "%-*s%-*sStatus\n", idWidth, "ID", historyTextWidth, "Message")
 		for _, row := range rows[proto.FoldName(name)] {
-			fmt.Fprintf(&b, "%-*s%s%s%s  %s\n", idWidth, row.id, term.Hang, padded(row.text, historyTextWidth), row.status, row.when)
+			text, status := padded(row.text, historyTextWidth), row.status+"  "+row.when
+			if strings.Contains(text, term.Row) || term.TextWidth(text) > historyTextWidth || idWidth+historyTextWidth+term.TextWidth(status) >= 80 {
+				// The status stays beside the id, and the text has room.
+				fmt.Fprintf(&b, "%-*s%s  %s%s\n", idWidth, row.id, status, term.Hang, row.text)
+				continue
+			}
+			fmt.Fprintf(&b, "%-*s%s%s%s\n", idWidth, row.id, term.Hang, text, status)
 		}
 	}
 	return b.String()

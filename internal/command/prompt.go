@@ -484,6 +484,12 @@ func (s *promptRun) say(ctx context.Context, c promptCommand) error {
 		return err
 	}
 	s.sent = true
+	for _, name := range names {
+		if near := s.desk.names.near(name); !s.known(name) && len(near) > 0 {
+			s.out.notice("nobody by the name of %s has been seen here, but %s; the message waits for %[1]s, and leaving ends that",
+				proto.Visible(name), visibleNames(near))
+		}
+	}
 	if s.terminal != nil {
 		s.desk.names.add(names...)
 		s.setStatus(s.desk.progress.sent(id, names, c.text))

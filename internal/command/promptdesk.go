@@ -199,6 +199,24 @@ func (r *roster) has(name string) bool {
 	return ok
 }
 
+// near returns names of which one may be meant by another, at most three.
+func (r *roster) near(name string) (found []string) {
+	typed := []rune(proto.FoldName(name))
+	for _, other := range r.sorted() {
+		a, b := typed, []rune(proto.FoldName(other))
+		for len(a) > 0 && len(b) > 0 && a[0] == b[0] {
+			a, b = a[1:], b[1:]
+		}
+		for len(a) > 0 && len(b) > 0 && a[len(a)-1] == b[len(b)-1] {
+			a, b = a[:len(a)-1], b[:len(b)-1]
+		}
+		if len(a)+len(b) > 0 && max(len(a), len(b)) <= 2 && len(a)+len(b) < len(typed)+2 && len(found) < 3 {
+			found = append(found, other)
+		}
+	}
+	return found
+}
+
 // note adds the name in an event.
 func (r *roster) note(ev *client.Event) {
 	switch {

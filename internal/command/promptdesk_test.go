@@ -47,6 +47,17 @@ func TestRoster(t *testing.T) {
 	}
 }
 
+// TestNearNames: a name that nobody has is perhaps another one, mistyped.
+func TestNearNames(t *testing.T) {
+	var r roster
+	r.add("bob", "carol", "dave", "al")
+	for typed, want := range map[string]string{"bbo": "bob", "Bo": "bob", "carl": "carol", "carool": "carol", "bob": "", "zoe": "", "x": "", "davw": "dave"} {
+		if got := strings.Join(r.near(typed), ","); got != want {
+			t.Errorf("%s may be %q, want %q", typed, got, want)
+		}
+	}
+}
+
 // TestComplete is the table of completions. TestKeys of package term has their
 // effect.
 func TestComplete(t *testing.T) {

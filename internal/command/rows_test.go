@@ -75,6 +75,26 @@ func scene(d *display, text string) {
 	d.flush()
 }
 
+// TestHistoryRows: a message and its status begin on one row, whatever the text is.
+func TestHistoryRows(t *testing.T) {
+	at := time.Date(2026, 12, 1, 6, 33, 12, 0, time.Local)
+	message := func(id, text string, status history.Status) *history.Message {
+		return &history.Message{ID: id, From: crypto.End{Name: "bob"}, To: []string{"alice"}, Text: text, Time: at,
+			Deliveries: []history.Delivery{{Name: "alice", Status: status}}}
+	}
+	long := strings.Repeat("0a", 16)
+	for _, m := range []*history.Message{
+		message("139934430395280", "Bom dia!", history.StatusRead), message("139934430395280", "one\ntwo", history.StatusDelivered),
+		message("139934430395280", strings.Repeat("many words ", 20), history.StatusRead), message(long, "x", history.StatusRead),
+		message(long, "x", history.StatusDelivered), message(long, "one\ntwo", history.StatusDelivered),
+	} {
+		rows := strings.Split(term.Wrap(historyTables([]*history.Message{m}, ""), 80), "\n")
+		if !strings.HasPrefix(rows[2], m.ID+"  ") || !strings.Contains(rows[2], string(m.Status())+"  2026-12-01 06:33:12") {
+			t.Errorf("%q is shown as\n%s", m.Text, strings.Join(rows, "\n"))
+		}
+	}
+}
+
 // shownOn plays a scene on one stream of some columns, 0 for a pipe.
 func shownOn(w interface{ Write([]byte) (int, error) }, cols int, text string) {
 	sys, _, _ := fakeSystem("")

@@ -236,7 +236,7 @@ func TestTmuxFirstTime(t *testing.T) {
 	p.shows("2. ID: bob")
 	p.ready()
 	p.types("bob: Bom dia!\r")
-	p.shows("Is this the bob you mean? (y/n)\nwaits for bob\ncursor: ")
+	p.shows("Is this the bob you mean? (y/n)\nwaits for your answer about bob\ncursor: ")
 	p.types("y\r")
 	p.golden("first", "✓ read by bob")
 	says(bob, "alice: Olá!")
