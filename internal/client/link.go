@@ -26,6 +26,7 @@ type link struct {
 	first   time.Duration // the first wait
 	backoff time.Duration // the next one
 	retryAt time.Time
+	relays  uint64        // see State.RelaysRead, at the begin of the last attempt
 	lostAt  time.Time     // zero while there is a session
 	away    time.Duration // without a session before
 	dialing bool
@@ -150,7 +151,7 @@ func (e *engine) lost(err error) {
 		e.end(&fail.Error{Code: proto.Lost, Message: "the relay is lost, and the pipe with it: " + lostReason(err), Err: err})
 		return
 	}
-	e.link.lostAt = time.Now()
+	e.link.lostAt, e.link.relays = time.Now(), e.cfg.State.RelaysRead()
 	e.link.scheduleRetry()
 	e.event(Event{Type: EventLost, Err: &fail.Error{Code: proto.Lost, Message: "the relay is lost: " + lostReason(err), Err: err}})
 }
@@ -170,7 +171,7 @@ func (e *engine) tickLost(now time.Time) {
 		e.end(nil)
 	case !e.cfg.Persistent && now.Sub(e.link.lostAt) > e.cfg.Timeout:
 		e.end(fail.Errorf(proto.Lost, "the relay at %s was lost and could not be reached again within %v", e.cfg.Relay, e.cfg.Timeout))
-	case !e.link.dialing && now.After(e.link.retryAt) && !e.now().After(e.delegationEnd()):
+	case !e.link.dialing && e.retryNow(now) && !e.now().After(e.delegationEnd()):
 		// Not under a delegation that has ended: the relay's refusal of it is final.
 		if e.cfg.Persistent {
 			if err := e.history.Probe(); err != nil {
@@ -181,6 +182,12 @@ func (e *engine) tickLost(now time.Time) {
 		}
 		e.retry()
 	}
+}
+
+// retryNow tells whether it is time for the next attempt: also once a relay's key was accepted since
+// the last one.
+func (e *engine) retryNow(now time.Time) bool {
+	return now.After(e.link.retryAt) || e.cfg.State.RelaysRead() != e.link.relays
 }
 
 // unstored takes it that the history cannot be written. It ends a command. A prompt leaves the relay
@@ -215,7 +222,7 @@ func (e *engine) dial(ctx context.Context, cred *state.Credential) (*Session, er
 
 // retry dials again in the background.
 func (e *engine) retry() {
-	e.link.dialing = true
+	e.link.dialing, e.link.relays = true, e.cfg.State.RelaysRead()
 	cred := e.cfg.Credential
 	e.wg.Go(func() {
 		sess, err := e.dial(e.ctx, cred)

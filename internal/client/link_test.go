@@ -2,11 +2,13 @@ package client
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"chatsecure/internal/fail"
+	"chatsecure/internal/state"
 	"chatsecure/proto"
 )
 
@@ -54,4 +56,32 @@ func TestBackoff(t *testing.T) {
 			}
 		}
 	})
+}
+
+// TestRetryOnceTheRelayIsAccepted: another program accepts the relay's new key, and the next attempt waits no longer.
+func TestRetryOnceTheRelayIsAccepted(t *testing.T) {
+	dir := t.TempDir()
+	st, err := state.Open(dir, "ana")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := st.SetKnownRelay("localhost:80", strings.Repeat("01", 32)); err != nil {
+		t.Fatal(err)
+	}
+	now := time.Now()
+	e := &engine{cfg: &Config{State: st}}
+	e.link.retryAt, e.link.relays = now.Add(time.Hour), st.RelaysRead()
+	if e.retryNow(now) {
+		t.Error("nothing has changed, and it tries again")
+	}
+	other, err := state.Open(dir, "ana")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := other.AcceptRelay("localhost:80", strings.Repeat("02", 32)); err != nil {
+		t.Fatal(err)
+	}
+	if !e.retryNow(now) {
+		t.Error("the relay's key is accepted, and it waits")
+	}
 }

@@ -65,8 +65,8 @@ func firstSteps(addr string, card, relay bool, noCard string) string {
 	} else {
 		fmt.Fprintf(&b, "  1. A card: %s.\n", proto.Visible(noCard))
 		b.WriteString("     Put one into the reader; client card shows the readers. Or try a lab with\n" +
-			"     software cards first: in the source, this makes one, and prints its commands,\n" +
-			"     which need none of the steps below:\n" +
+			"     software cards first: in the source, this makes one, and prints its\n" +
+			"     commands, which need none of the steps below:\n" +
 			"     go run ./testdata/pki -out lab alice bob\n")
 	}
 	if relay {

@@ -16,7 +16,10 @@ import (
 	"chatsecure/crypto"
 	"chatsecure/crypto/trust"
 	"chatsecure/internal/history"
+	"chatsecure/internal/state"
+	"chatsecure/internal/term"
 	"chatsecure/testdata/lab/manual"
+	"chatsecure/testdata/lab/tty"
 )
 
 // TestManPageIsOfToday: doc/client.1 has the commands, options and exit statuses
@@ -385,6 +388,43 @@ func TestCompletionInBash(t *testing.T) {
 		out, err := cmd.CombinedOutput()
 		if got := strings.TrimSpace(string(out)); err != nil || got != want {
 			t.Errorf("%q completes to %q, want %q (%v)", line, got, want, err)
+		}
+	}
+}
+
+// TestNoTextIsWiderThanATerminal: usage, help, first steps and questions are not broken in 80 columns, of which the last
+// stays free.
+func TestNoTextIsWiderThanATerminal(t *testing.T) {
+	texts := map[string]string{"-h": usage, "help of the prompt": promptHelp}
+	for _, c := range commands {
+		texts[c.name+" -h"] = c.help
+	}
+	for _, card := range []bool{false, true} {
+		for _, relay := range []bool{false, true} {
+			texts[fmt.Sprint("first steps ", card, relay)] = firstSteps("localhost:8080", card, relay, "no reader is found")
+		}
+	}
+	source, err := os.ReadFile("init.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	told := regexp.MustCompile(`s\.tell\("([^"]*)"`).FindAllStringSubmatch(string(source), -1)
+	for _, call := range told {
+		texts["init"] += "  " + call[1] + "\n"
+	}
+	out := new(tty.Paper)
+	a := &app{tty: fakeTerminal(out, tty.Step{Types: "y"}, tty.Step{Types: "y"})}
+	asked := asker{a, state.New(t.TempDir(), "")}
+	asked.ConfirmRelay(t.Context(), "localhost:8080", strings.Repeat("0a", 32))
+	asked.ConfirmPeer(t.Context(), "bob", fakePerson("bob", 1))
+	if texts["questions"] = out.String(); len(told) == 0 || strings.Count(out.String(), "(y/n)") != 2 {
+		t.Errorf("%d sentences of init, and the questions %q", len(told), out.String())
+	}
+	for name, text := range texts {
+		for line := range strings.Lines(text) {
+			if width := term.TextWidth(strings.TrimSuffix(line, "\n")); width > 79 {
+				t.Errorf("%s: %d columns in %q", name, width, line)
+			}
 		}
 	}
 }

@@ -292,7 +292,7 @@ func (s *setup) relay(ctx context.Context, addr string) (string, error) {
 	defer cancel()
 	shown, err := client.ProbeRelay(asking, s.opt.relay, s.opt.ciphers)
 	if err == nil {
-		s.tell("A relay answers there. Compare its fingerprint with what relay -fingerprint prints:")
+		s.tell("A relay answers there. Compare its fingerprint with relay -fingerprint there:")
 		s.tell("%s", shown)
 		return s.opt.relay, nil
 	}

@@ -284,6 +284,7 @@ func TestUsageNamesEverything(t *testing.T) {
 	}
 	for i, c := range commands {
 		line, rest, _ := strings.Cut(c.help, "\n\n")
+		line = strings.Join(strings.Fields(line), " ")
 		told, _, _ := strings.Cut(rest, "\n\n")
 		told = strings.Join(strings.Fields(told), " ")
 		if listed[i].Name() != c.name || line != "usage: client [options] "+listed[i].Term || !strings.EqualFold(told, listed[i].Text+".") {

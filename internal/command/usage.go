@@ -121,8 +121,9 @@ Write the options given, and answers to questions, into DIR/config.
 
 DIR is the state directory. At a terminal it asks for relay, name and card
 where they are not given, and checks each; -batch asks nothing. A card that no
-trusted root leads to is told, and its root is asked for. Paths become absolute.
-A file that is there keeps its other lines; an empty value takes a line away.
+trusted root leads to is told, and its root is asked for. Paths become
+absolute. A file that is there keeps its other lines; an empty value takes a
+line away.
 -batch, -json, -q and -v are for init itself.
 `},
 	{"list", plain(runList), `usage: client [options] list
@@ -133,7 +134,8 @@ The connected people.
 
 The certificate, chain, revocation and remembered identity of a person.
 `},
-	{"send", func(f *flag.FlagSet) runner { return new(sendOptions).flags(f) }, `usage: client [options] send [-wait sent|delivered|read] [-wait-peer D] [-0] NAME[,NAME...] [TEXT...]
+	{"send", func(f *flag.FlagSet) runner { return new(sendOptions).flags(f) }, `usage: client [options] send [-wait sent|delivered|read] [-wait-peer D] [-0]
+              NAME[,NAME...] [TEXT...]
 
 Send a message; without TEXT, each line of standard input is one.
 
@@ -186,7 +188,8 @@ The revocation lists at hand; fetch your own anew.
 refresh fetches the lists about your own certificate at once, and other
 people's when you next meet them.
 `},
-	{"trust", plain(runTrust), `usage: client [options] trust [accept NAME IDENTITY | block|unblock NAME [IDENTITY] | forget NAME]
+	{"trust", plain(runTrust), `usage: client [options] trust [accept NAME IDENTITY |
+              block|unblock NAME [IDENTITY] | forget NAME]
 
 The relays and people that are known; a relay is HOST:PORT FINGERPRINT.
 

@@ -81,6 +81,14 @@ func (k *knownFile[L]) current() []L {
 	return k.lines
 }
 
+// read looks at the file, and counts how often its content was taken in.
+func (k *knownFile[L]) read() uint64 {
+	k.load()
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.reads
+}
+
 // all returns every line, sorted by key.
 func (k *knownFile[L]) all() []L {
 	return slices.SortedFunc(slices.Values(k.current()), func(a, b L) int { return strings.Compare(a.key(), b.key()) })

@@ -147,12 +147,7 @@ func blockedIn(lines []PeerLine) map[string]bool {
 
 // PeersRead counts the readings of the file: as long as the number stays, nobody was accepted or
 // blocked. It costs a stat of the file.
-func (s *State) PeersRead() uint64 {
-	s.peers.load()
-	s.peers.mu.Lock()
-	defer s.peers.mu.Unlock()
-	return s.peers.reads
-}
+func (s *State) PeersRead() uint64 { return s.peers.read() }
 
 // Blocked reports whether a person is blocked, whatever name they use. It costs a stat of
 // the file.

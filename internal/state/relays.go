@@ -42,6 +42,10 @@ func (s *State) KnownRelay(addr string) (fingerprint string, ok bool) {
 	return l.Fingerprint, ok
 }
 
+// RelaysRead counts the readings of the file: as long as the number stays, no relay was accepted or
+// forgotten. It costs a stat of the file.
+func (s *State) RelaysRead() uint64 { return s.relays.read() }
+
 // KnownRelays returns all known relays, sorted.
 func (s *State) KnownRelays() []KnownRelay {
 	var out []KnownRelay
