@@ -37,6 +37,8 @@ func newQuestions() *questions { return &questions{make(chan string, 8), make(ch
 
 func (q *questions) ConfirmRelay(context.Context, string, string) (bool, error) { return false, nil }
 
+func (*questions) ConfirmMet(context.Context, *state.KnownPeer) (bool, error) { return false, nil }
+
 func (q *questions) ConfirmPeer(ctx context.Context, name string, _ *trust.Person) (bool, error) {
 	q.asked <- name
 	select {

@@ -15,6 +15,7 @@ import (
 	"chatsecure/crypto/trust"
 	"chatsecure/internal/client"
 	"chatsecure/internal/fail"
+	"chatsecure/internal/state"
 	"chatsecure/proto"
 	"chatsecure/testdata/lab/wire"
 )
@@ -27,6 +28,8 @@ type slowAsker struct {
 	asked  chan struct{}
 	answer chan bool
 }
+
+func (*slowAsker) ConfirmMet(context.Context, *state.KnownPeer) (bool, error) { return false, nil }
 
 func (a *slowAsker) ConfirmPeer(context.Context, string, *trust.Person) (bool, error) {
 	close(a.asked)

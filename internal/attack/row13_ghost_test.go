@@ -158,6 +158,8 @@ type ghostAsker struct{ before func() }
 
 func (a *ghostAsker) ConfirmRelay(context.Context, string, string) (bool, error) { return true, nil }
 
+func (*ghostAsker) ConfirmMet(context.Context, *state.KnownPeer) (bool, error) { return false, nil }
+
 func (a *ghostAsker) ConfirmPeer(context.Context, string, *trust.Person) (bool, error) {
 	a.before()
 	return true, nil

@@ -477,6 +477,8 @@ func (a *testAsker) ConfirmRelay(context.Context, string, string) (bool, error) 
 	return a.answer, nil
 }
 
+func (*testAsker) ConfirmMet(context.Context, *state.KnownPeer) (bool, error) { return false, nil }
+
 func (a *testAsker) ConfirmPeer(context.Context, string, *trust.Person) (bool, error) {
 	a.times++
 	return a.answer, nil

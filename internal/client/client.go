@@ -192,6 +192,9 @@ type Asker interface {
 	// person in the certificate is the right one. A Persistent client asks one
 	// question at a time, from a goroutine of its own, while all else goes on.
 	ConfirmPeer(ctx context.Context, name string, p *trust.Person) (bool, error)
+	// ConfirmMet asks about a person whom an earlier run has met: the certificate
+	// is not at hand any more.
+	ConfirmMet(ctx context.Context, met *state.KnownPeer) (bool, error)
 }
 
 func (cfg *Config) check() error {

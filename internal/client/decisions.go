@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"chatsecure/internal/fail"
+	"chatsecure/internal/state"
 	"chatsecure/proto"
 )
 
@@ -128,16 +129,33 @@ func (e *engine) acceptNew(pc *peerConn) {
 	delete(e.trust.of, pc.conv.Person.Identity)
 }
 
+// acceptMet accepts the sender of a message that an earlier run has stored. Nobody takes the name of
+// somebody else so.
+func (c *Client) acceptMet(ctx context.Context, m *Message) error {
+	met, ok := c.cfg.State.KnownPeer(proto.FoldName(m.From))
+	if !ok {
+		met = &state.KnownPeer{Name: m.From, Identity: m.Identity}
+	}
+	yes, err := c.cfg.AcceptNew, error(nil)
+	if same := met.Identity == m.Identity && !met.Blocked; !same {
+		yes = false
+	} else if !yes && c.cfg.Asker != nil {
+		yes, err = c.cfg.Asker.ConfirmMet(ctx, met)
+	}
+	if err == nil && !yes {
+		err = fail.Errorf(proto.UnknownPeer, "the person who uses the name %s is not accepted", proto.Visible(m.From))
+	}
+	if err == nil {
+		_, err = c.cfg.State.AcceptPeer(m.From, m.Identity)
+	}
+	return err
+}
+
 // Accept accepts the sender of a message under that name: by AcceptNew, or by a question. An error
 // means that the person is not accepted.
 func (c *Client) Accept(ctx context.Context, m *Message) error {
-	if m.Person == nil { // stored by an earlier run: there is no certificate to ask about
-		k, ok := c.cfg.State.KnownPeer(proto.FoldName(m.From))
-		if c.cfg.AcceptNew && (!ok || k.Identity == m.Identity) {
-			_, err := c.cfg.State.AcceptPeer(m.From, m.Identity)
-			return err
-		}
-		return fail.Errorf(proto.UnknownPeer, "the person who uses the name %s is not accepted", proto.Visible(m.From))
+	if m.Person == nil {
+		return c.acceptMet(ctx, m)
 	}
 	var u *user
 	if err := c.engine.do(ctx, func() { u = c.engine.userFor(m.From) }); err != nil {

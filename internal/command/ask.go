@@ -78,6 +78,16 @@ func (a asker) ConfirmPeer(ctx context.Context, name string, p *trust.Person) (b
 		digits, "Is this the "+who+" you mean? (y/n) ")
 }
 
+// ConfirmMet asks about a person whom an earlier run has met.
+func (a asker) ConfirmMet(ctx context.Context, met *state.KnownPeer) (bool, error) {
+	who := proto.Visible(met.Name)
+	return a.confirm(ctx, met.Name, who+" has written before, to an earlier run, and is not accepted. This is\n"+
+		met.Shown()+".\n"+
+		"A yes means: "+who+" is this identity from now on, and any other is refused.\n"+
+		"For certainty compare all 64 digits with those of client card there:\n"+proto.FormatHash(met.Identity)+"\n",
+		"Is this the "+who+" you mean? (y/n) ")
+}
+
 // confirm asks the person. Without one the answer is no.
 func (a asker) confirm(ctx context.Context, about, text, last string) (bool, error) {
 	if q := a.asked.Load(); q != nil {

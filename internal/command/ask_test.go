@@ -102,3 +102,16 @@ func TestQuestionsSayWhatAYesMeans(t *testing.T) {
 		}
 	}
 }
+
+// TestConfirmMet: about a person of an earlier run there is a question, with the whole identity.
+func TestConfirmMet(t *testing.T) {
+	out := new(tty.Paper)
+	a := &app{tty: fakeTerminal(out, tty.Step{Types: "y"})}
+	met := &state.KnownPeer{Name: "bob", CommonName: "BOB\x1b", Identity: [32]byte{1}}
+	yes, err := (asker{a, state.New(t.TempDir(), "")}).ConfirmMet(t.Context(), met)
+	for _, want := range []string{"bob has written before", `"BOB\x1b"`, "01" + strings.Repeat("00", 31), "(y/n)"} {
+		if !yes || err != nil || !strings.Contains(out.String(), want) {
+			t.Errorf("%v %v: nothing says %q in %q", yes, err, want, out.String())
+		}
+	}
+}
