@@ -295,14 +295,14 @@ func TestSessionInTheEditor(t *testing.T) {
 	}
 	show(client.Event{Type: client.EventReceipt, Receipt: &client.ReceiptChange{ID: "id1", To: "Bruno", Status: history.StatusRead}})
 	show(client.Event{Type: client.EventMessage, Message: &client.Message{From: "Bruno", Text: "tu\x1b[2J王", To: []string{"ana"}}})
-	const want = "[09:58:36] [Ana-139934559672912] Bruno: olá\n[09:58:36] [Bruno]: tu\\x1b[2J王\n[09:58:36] [Ana-139934559672912] who|\n✓ read by Bruno"
+	const want = "[09:58:36] [Ana-139934559672912] Bruno: olá\n[09:58:36] [Bruno, not accepted]: tu\\x1b[2J王\n[09:58:36] [Ana-139934559672912] who|\n✓ read by Bruno"
 	for !strings.HasSuffix(out.screen(), "✓ read by Bruno") { // output that comes fast is drawn together
 		runtime.Gosched()
 	}
 	if got := out.screen(); got != want {
 		t.Errorf("the terminal shows\n%s\nwant\n%s", got, want)
 	}
-	for _, colour := range []string{"\x1b[2m[09:58:36] [Ana-139934559672912] \x1b[mBruno", "\x1b[1m[Bruno]\x1b[m: ",
+	for _, colour := range []string{"\x1b[2m[09:58:36] [Ana-139934559672912] \x1b[mBruno", "\x1b[1m[Bruno, not accepted]\x1b[m: ",
 		"\x1b[2m✓ read by Bruno\x1b[m"} {
 		if !strings.Contains(out.String(), colour) {
 			t.Errorf("%q is not in %q", colour, out.String())

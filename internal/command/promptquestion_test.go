@@ -272,13 +272,16 @@ func TestRefusedLineIsNoBegin(t *testing.T) {
 func TestStrangerIsMarked(t *testing.T) {
 	p := sitDown(t)
 	p.s.quiet = func(name string) bool { return p.c.accepted[name] }
-	message := func(first bool) {
+	p.c.accepted["dave"] = true
+	message := func(from string, first bool) {
 		p.c.events <- []client.Event{{Type: client.EventMessage, Time: fixedNow(), Message: &client.Message{
-			From: "erin", Text: "hi", To: []string{"ana"}, First: first, Person: fakePerson("erin", 7),
+			From: from, Text: "hi", To: []string{"ana"}, First: first, Person: fakePerson("erin", 7),
 		}}}
 		<-p.c.seen
 	}
-	message(true)
+	message("dave", false)
+	p.shows("[09:58:36] [dave]: hi\n> |")
+	message("erin", true)
 	p.shows("[09:58:36] [erin, not accepted]: hi\n> |")
 	if screen := p.out.screen(); strings.Count(screen, "Nome  ") != 1 || !strings.Contains(screen, "client: notice: erin is new here; a message to erin asks you whether to accept,\n") {
 		t.Errorf("a stranger is introduced as\n%s", screen)
@@ -306,11 +309,8 @@ func TestStrangerIsMarked(t *testing.T) {
 	if len(names) > 0 || next.IsZero() {
 		t.Errorf("%v are said to keep one waiting; the next look is at %v", names, next)
 	}
-	p.c.accepted["carol"], p.c.accepted["erin"] = true, true
 	p.types("y\r")
 	<-got
-	message(false)
-	p.shows("[09:58:36] [erin]: hi\n> |")
 	p.leaves()
 }
 
