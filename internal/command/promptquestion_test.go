@@ -286,9 +286,10 @@ func TestStrangerIsMarked(t *testing.T) {
 	if screen := p.out.screen(); strings.Count(screen, "Nome  ") != 1 || !strings.Contains(screen, "client: notice: erin is new here; a message to erin asks you whether to accept,\n") {
 		t.Errorf("a stranger is introduced as\n%s", screen)
 	}
-	p.c.online = []client.Online{{Name: "erin", Level: 1}, {Name: "Ana", Level: 1, Self: true}}
-	p.types("list\r")
-	p.shows("User list:\n\n1. ID: erin Level: 1 (not accepted)\n2. ID: Ana Level: 1 (you)\n\n> |")
+	list := listText([]client.Online{{Name: "erin", Level: 1}, {Name: "dave"}, {Name: "Ana", Level: 1, Self: true}}, p.s.quiet)
+	if list != "User list:\n\n1. ID: erin Level: 1 (not accepted)\n2. ID: dave Level: 0\n3. ID: Ana Level: 1 (you)\n\n" {
+		t.Errorf("the list is %q", list)
+	}
 
 	got := make(chan answered, 1)
 	go func() {
