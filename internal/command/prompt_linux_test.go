@@ -39,7 +39,7 @@ func TestAtATerminal(t *testing.T) {
 	p.Expect(": ")
 	p.Types(lab.PIN)
 	p.Expect("Server cipher sha256 fingerprint is:\n")
-	p.Expect("\nConfirm (y/n)? ")
+	p.Expect("Confirm (y/n)? ")
 	p.Types("y")
 	p.Expect("] [alice-")
 	p.Expect("] ")
