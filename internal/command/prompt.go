@@ -97,6 +97,7 @@ type promptRun struct {
 	refusals  refusals
 	trust     func(args []string) error // is the command trust
 	lines     lineSource                // of the pipe
+	receiver  *receiver                 // of the pipe: whose messages are printed
 	failed    int                       // exit status of the most severe failure of a line
 	sent      bool                      // a message was sent
 
@@ -117,12 +118,14 @@ func newPromptRun(out *display, c talker, patience time.Duration, now func() tim
 		reading: make(chan struct{}, 1), showing: make(chan struct{}, 1), presented: make(chan struct{}),
 		soon: func(wait time.Duration, f func()) { time.AfterFunc(wait, f) },
 	}
+	s.receiver = &receiver{presenter: &s.presenter}
 	s.take = func(*client.Message) bool { return !s.leaving.Load() }
 	return s
 }
 
 // atTerminal makes it the prompt of a person.
 func (s *promptRun) atTerminal(t *term.Terminal) {
+	s.receiver = nil
 	s.terminal, s.people, s.quoted, s.met = t, true, s.desk.progress.quoted, s.questions.introduce
 	s.desk.progress.asked = func(name string) bool { return s.questions.holdUp(name, s.quiet != nil && s.quiet(name)) }
 }
@@ -134,7 +137,7 @@ func (s *promptRun) run(ctx context.Context) error {
 	reading, stop := context.WithCancelCause(ctx)
 	defer s.answers.Wait()
 	defer stop(nil)
-	go s.show(stop)
+	go s.show(reading, stop)
 	defer s.stopShowing(ctx)
 	if s.people {
 		if err := s.c.Watch(ctx); err != nil {
@@ -161,13 +164,16 @@ func (s *promptRun) run(ctx context.Context) error {
 }
 
 // show shows events until the client ends, and marks messages as read.
-func (s *promptRun) show(stop context.CancelCauseFunc) {
+func (s *promptRun) show(ctx context.Context, stop context.CancelCauseFunc) {
 	defer close(s.presented)
 	if s.terminal != nil {
 		defer s.terminal.RestoreOnPanic()
 	}
 	for {
 		events, err := s.nextEvents()
+		if s.receiver != nil {
+			events = s.receiver.admit(ctx, events)
+		}
 		s.showing <- struct{}{}
 		if s.terminal != nil {
 			s.desk.note(events, s.setStatus)
@@ -182,6 +188,9 @@ func (s *promptRun) show(stop context.CancelCauseFunc) {
 		}
 		<-s.showing
 		if err != nil {
+			if s.receiver != nil {
+				s.receiver.tellHeld()
+			}
 			stop(err)
 			return
 		}

@@ -281,7 +281,7 @@ func TestShownIsREAD(t *testing.T) {
 		s := newPromptRun(newDisplay(sys, options{quiet: true}), c, time.Minute, time.Now)
 		s.lines = newPipedLines(in, '\n')
 		message := func(text string) {
-			m := &client.Message{ID: text, From: "Bruno", FromConn: "1", To: []string{"ana"}, Text: text}
+			m := &client.Message{ID: text, From: "Bruno", FromConn: "1", To: []string{"ana"}, Text: text, Known: true}
 			c.events <- []client.Event{{Type: client.EventMessage, Time: time.Now(), Message: m}}
 		}
 		message("at the end")

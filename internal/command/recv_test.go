@@ -284,3 +284,20 @@ func TestRecvJSON(t *testing.T) {
 		t.Errorf("the objects are %s", got)
 	}
 }
+
+// TestPipedPromptOfStrangers: the prompt's lines from a pipe print the messages of the same people as
+// recv does.
+func TestPipedPromptOfStrangers(t *testing.T) {
+	f := newFakeTalker()
+	sys, stdout, stderr := fakeSystem("")
+	s := newPromptRun(newDisplay(sys, options{}), f, time.Minute, time.Now)
+	f.events <- []client.Event{unknown("bruno", "a stranger's", 1), message("carla", "a friend's", "ana")}
+	close(f.events)
+	s.show(t.Context(), func(error) {})
+	if got := stdout.String(); strings.Contains(got, "stranger's") || !strings.Contains(got, "friend's") {
+		t.Errorf("it prints %q", got)
+	}
+	if got := stderr.String(); !strings.Contains(got, "of people who are not accepted: 1") {
+		t.Errorf("it says %q", got)
+	}
+}
