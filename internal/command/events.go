@@ -349,8 +349,31 @@ func (p *presenter) message(m *client.Message, now time.Time) {
 	case zeroLook:
 		p.out.exact(zeroMessage(m))
 	default:
-		p.out.message(p.promptHead(m, now), m.Text)
+		text := m.Text
+		if p.isStranger(m) {
+			text = clipped(text)
+		}
+		p.out.message(p.promptHead(m, now), text)
 	}
+}
+
+// Bounds of what the prompt shows of a message of somebody who is not accepted: one may fill the
+// screen with a thousand rows.
+const (
+	strangerLines = 4
+	strangerText  = 600 // bytes
+)
+
+// clipped is the begin of a stranger's message, and says where the rest is.
+func clipped(text string) string {
+	begin := proto.Clip(text, strangerText)
+	if lines := strings.SplitN(begin, "\n", strangerLines+1); len(lines) > strangerLines {
+		begin = strings.Join(lines[:strangerLines], "\n")
+	}
+	if len(begin) < len(text) {
+		begin += fmt.Sprintf("\n... %d bytes more: history shows them", len(text)-len(begin))
+	}
+	return begin
 }
 
 // introduce shows the certificate behind a first message.

@@ -267,6 +267,21 @@ func TestRefusedLineIsNoBegin(t *testing.T) {
 	p.sends(fakeSent{[]string{"bob"}, "/etc/passwd"})
 }
 
+// TestStrangerIsClipped: a stranger's message takes a few rows of the prompt.
+func TestStrangerIsClipped(t *testing.T) {
+	for text, want := range map[string]string{
+		"hi": "hi", "a\nb\nc\nd": "a\nb\nc\nd", "": "",
+		"a\nb\nc\nd\ne":                     "a\nb\nc\nd\n... 2 bytes more: history shows them",
+		strings.Repeat("\n", 40_000):        "\n\n\n\n... 39997 bytes more: history shows them",
+		strings.Repeat("x", strangerText+3): strings.Repeat("x", strangerText) + "\n... 3 bytes more: history shows them",
+		strings.Repeat("é", strangerText):   strings.Repeat("é", strangerText/2) + "\n... 600 bytes more: history shows them",
+	} {
+		if got := clipped(text); got != want {
+			t.Errorf("%.20q is shown as %q, want %q", text, got, want)
+		}
+	}
+}
+
 // TestStrangerIsMarked: each message of somebody who is not accepted says so, and the first one what
 // can be done. A message that waits for one's own answer says that.
 func TestStrangerIsMarked(t *testing.T) {
