@@ -166,7 +166,7 @@ func (s *CRLStore) withFiles() (held []heldCRL) {
 }
 
 // settled returns those of the lists that count, the last ones first: former ones and those from
-// Add are dropped when another leaves them nothing to say, and beyond their bounds.
+// Add are dropped when another list supersedes them, and beyond their bounds.
 func settled(lists []heldCRL) (held []heldCRL) {
 	type group struct {
 		source, folded, scope string

@@ -17,8 +17,8 @@ func (a *accounts) add(identity [32]byte, bytes int) {
 	}
 }
 
-// full tells whether nothing more is taken from a person: what they have here is more than what
-// is left for all. Alone a person may have MaxUnread, and whoever has little always finds room.
+// full tells whether a person has more here than the rest that is left for all. Then nothing more
+// is taken from that person. One person alone may have MaxUnread. A small account always has room.
 func (a *accounts) full(identity [32]byte) bool { return a.of[identity] > MaxAllUnread-a.all }
 
 // crowds tells whether DELIVERED is withheld from a person, so that the senders stop at their

@@ -225,8 +225,8 @@ func errNobody(name string) *fail.Error {
 	return fail.Errorf(proto.NoSuchName, "nobody by the name of %s is connected", name)
 }
 
-// passing are refusals of a person that time may end: a clock is set, a list is fetched, a machine
-// that slept has its delegation made anew.
+// passing are refusals of a person that may end by themselves. Somebody sets a clock, a list is
+// fetched, or a machine that slept renews its delegation.
 var passing = []proto.Code{
 	proto.RevocationUnknown, proto.CertificateNotYet, proto.DelegationNotYet, proto.DelegationExpired,
 }

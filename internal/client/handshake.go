@@ -114,8 +114,9 @@ func (e *engine) sendPhase(pc *peerConn, phase int, body []byte) {
 	e.sendHeader(pc, &proto.Header{Type: proto.TypeClientConnect, Phase: phase, Dst: pc.name, DstID: pc.id}, body)
 }
 
-// samePerson refuses somebody who is blocked, and another person than the one that the name belongs to, or has proved to
-// belong to before in this session, and a name that looks like an accepted person's. Any goroutine may call it.
+// samePerson refuses a blocked person, another person than the owner of the name, another than
+// before in this session, and a name that looks like an accepted person's. Any goroutine may call
+// it.
 func (cfg *Config) samePerson(name string, person, before *trust.Person) error {
 	if cfg.State.Blocked(person.Identity) {
 		return cfg.State.PeerBlocked(name, person.Identity)

@@ -181,7 +181,9 @@ func (e *engine) arrive(pc *peerConn, r *crypto.Record, level history.KnownLevel
 	e.waiting.add(from, ArrivedCost)
 	mark, waits := e.inbox.pending[r.ID]
 	if !waits {
-		mark = &shownMark{id: r.ID, t3: pc.conv.T3, seq: r.Seq, from: from, name: u.name, known: u.accepted, shown: level == history.KnownShown}
+		mark = &shownMark{
+			id: r.ID, t3: pc.conv.T3, seq: r.Seq, from: from, name: u.name, known: u.accepted, shown: level == history.KnownShown,
+		}
 	}
 	pc.in.arrived = append(pc.in.arrived, mark)
 	if waits || mark.shown {
@@ -234,7 +236,9 @@ func (e *engine) showStored() {
 			continue
 		}
 		known := e.cfg.knows(s.From.Name, s.Identity)
-		mark := &shownMark{id: s.Record.ID, t3: s.Conversation, seq: s.Seq, from: s.Identity, name: proto.FoldName(s.From.Name), known: known}
+		mark := &shownMark{
+			id: s.Record.ID, t3: s.Conversation, seq: s.Seq, from: s.Identity, name: proto.FoldName(s.From.Name), known: known,
+		}
 		e.inbox.pending[s.Record.ID] = mark
 		if mark.seen = s.Seen; mark.seen {
 			e.marks.put([]*shownMark{mark}) // it may be READ by now

@@ -72,7 +72,8 @@ func (i Inside) Look(f func(Snapshot)) {
 func (e *engine) snapshot() Snapshot {
 	s := Snapshot{
 		Users: map[string]UserSnapshot{}, Conns: map[string]ConnSnapshot{},
-		Dialing: e.link.dialing, Goodbye: e.goodbye, OwesReceipts: !e.inbox.receiptAt.IsZero(), Waiting: e.waiting.all, EventsFull: e.events.full(),
+		Dialing: e.link.dialing, Goodbye: e.goodbye, OwesReceipts: !e.inbox.receiptAt.IsZero(),
+		Waiting: e.waiting.all, EventsFull: e.events.full(),
 		PipeAgreed: e.pipe != nil && e.pipe.peer != nil,
 	}
 	for name, u := range e.users {

@@ -184,8 +184,8 @@ func (e *engine) tickLost(now time.Time) {
 	}
 }
 
-// retryNow tells whether it is time for the next attempt: also once a relay's key was accepted since
-// the last one.
+// retryNow tells whether it is time for the next attempt. The acceptance of a relay's key brings it
+// forward.
 func (e *engine) retryNow(now time.Time) bool {
 	return now.After(e.link.retryAt) || e.cfg.State.RelaysRead() != e.link.relays
 }
@@ -227,7 +227,8 @@ func (e *engine) retry() {
 	e.wg.Go(func() {
 		sess, err := e.dial(e.ctx, cred)
 		if _, gone := os.Stat(e.cfg.State.Dir()); err != nil && errors.Is(gone, fs.ErrNotExist) {
-			err = &fail.Error{Code: proto.History, Message: "the state directory " + proto.Visible(e.cfg.State.Dir()) + " is gone", Err: gone}
+			message := "the state directory " + proto.Visible(e.cfg.State.Dir()) + " is gone"
+			err = &fail.Error{Code: proto.History, Message: message, Err: gone}
 		}
 		if !e.post(func() { e.retried(sess, cred, err) }) && sess != nil {
 			sess.Fail(nil)

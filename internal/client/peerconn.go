@@ -143,7 +143,8 @@ func (e *engine) onPeerError(h *proto.Header, body []byte) {
 	if h.Code != proto.NoConversation {
 		if pc.shake.init != nil {
 			e.attemptFailed(pc, &fail.Error{
-				Code: h.Code, Message: pc.name + " refuses you: " + proto.Quote(h.Message), Err: &proto.Error{Code: h.Code, Message: h.Message},
+				Code: h.Code, Message: pc.name + " refuses you: " + proto.Quote(h.Message),
+				Err: &proto.Error{Code: h.Code, Message: h.Message},
 			})
 		}
 		return

@@ -96,7 +96,8 @@ func (e *engine) refusePeer(pc *peerConn, err error) {
 func (e *engine) tellRefusal(pc *peerConn, err error) {
 	if told, ok := pc.refusals.tell(time.Now(), fail.AsError(err).Message); ok {
 		refused, _ := errors.AsType[*state.Refused](err)
-		e.event(Event{Type: EventPeer, Peer: &PeerChange{Name: pc.name, Conn: pc.id, What: "refused", Reason: told, Refused: refused}})
+		change := &PeerChange{Name: pc.name, Conn: pc.id, What: "refused", Reason: told, Refused: refused}
+		e.event(Event{Type: EventPeer, Peer: change})
 	}
 }
 

@@ -26,9 +26,10 @@ const (
 
 // Refusals of strangers. Their sentences are for them.
 var (
-	errSmallInbox = fail.Errorf(proto.NotAccepted, "before you are accepted there, no more than %d messages of together %d KiB are taken",
-		StrangerRecords, StrangerBytes>>10)
-	errStrangers = fail.Errorf(proto.NotAccepted, "too many people who are not accepted there have written today: try again tomorrow")
+	errSmallInbox = fail.Errorf(proto.NotAccepted,
+		"before you are accepted there, no more than %d messages of together %d KiB are taken", StrangerRecords, StrangerBytes>>10)
+	errStrangers = fail.Errorf(proto.NotAccepted,
+		"too many people who are not accepted there have written today: try again tomorrow")
 )
 
 // admit is asked before each line of the history that another person causes.
@@ -39,7 +40,7 @@ func (e *engine) admit(identity [32]byte, records, bytes int) error {
 	return nil
 }
 
-// turnsAway returns the reason not to take so many new records, in so many bytes, from a person.
+// turnsAway returns the reason to refuse new records of a person, or nil. The size is in bytes.
 func (e *engine) turnsAway(identity [32]byte, records, bytes int) *fail.Error {
 	if e.standing(identity).accepted || e.cfg.State.Accepted(identity) { // maybe since the last turn
 		return nil
@@ -98,14 +99,16 @@ func (e *engine) tellTurned(pc *peerConn, identity [32]byte, reason *fail.Error)
 	}
 	e.toldTurned[person] = true
 	if reason == errStrangers {
-		e.event(Event{Type: EventNotice, Notice: fmt.Sprintf("people who are not accepted have left all that is kept of them in a day "+
-			"(%d messages, %d MiB): more is refused until tomorrow, unless some are accepted or blocked; client trust shows them",
+		e.event(Event{Type: EventNotice, Notice: fmt.Sprintf(
+			"people who are not accepted have left all that is kept of them in a day "+
+				"(%d messages, %d MiB): more is refused until tomorrow, unless some are accepted or blocked; client trust shows them",
 			StrangersRecords, StrangersBytes>>20)})
 		return
 	}
 	e.event(Event{Type: EventPeer, Peer: &PeerChange{
 		Name: pc.name, Conn: pc.id, What: "refused",
-		Reason:  fmt.Sprintf("more than the %d messages (%d KiB) that are kept of somebody who is not accepted", StrangerRecords, StrangerBytes>>10),
+		Reason: fmt.Sprintf("more than the %d messages (%d KiB) that are kept of somebody who is not accepted",
+			StrangerRecords, StrangerBytes>>10),
 		Refused: &state.Refused{Target: pc.name, Value: proto.FormatHash(identity)},
 	}})
 }

@@ -71,7 +71,8 @@ func (a asker) ConfirmPeer(ctx context.Context, name string, p *trust.Person) (b
 		digits = "For certainty compare all 64 digits with those of client card there:\n" + proto.FormatHash(p.Identity) + "\n"
 	}
 	if asked != nil && !asked.introduce(p) {
-		text, shown = who+" is new here, and proves to be "+proto.Quote(trust.SubjectName(p.Leaf))+": the certificate is above.\n", ""
+		subject := proto.Quote(trust.SubjectName(p.Leaf))
+		text, shown = who+" is new here, and proves to be "+subject+": the certificate is above.\n", ""
 	}
 	return a.confirm(ctx, name, text+fields(shown+factsText(p, a.opt.advice("-ca-bundle"), false)+alikeText(a.state.Alike(name, p), p))+
 		"A yes means: "+who+" is this identity from now on, and any other is refused.\n"+

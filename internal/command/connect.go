@@ -54,8 +54,9 @@ func (a *app) connect(ctx context.Context, takes string, change func(*client.Con
 	}
 	cfg := client.Config{
 		Relay: a.opt.relay, Name: name, Takes: takes, State: st,
-		Ciphers: a.opt.ciphers, Fingerprint: a.opt.fingerprint, FingerprintFrom: a.opt.places.of("fingerprint"), AcceptNew: a.opt.acceptNew,
-		Timeout: a.opt.timeout, Receipts: a.opt.json || a.opt.verbose, Now: a.Now,
+		Ciphers: a.opt.ciphers, Fingerprint: a.opt.fingerprint, FingerprintFrom: a.opt.places.of("fingerprint"),
+		AcceptNew: a.opt.acceptNew,
+		Timeout:   a.opt.timeout, Receipts: a.opt.json || a.opt.verbose, Now: a.Now,
 	}
 	if !a.opt.batch {
 		cfg.Asker = asker{a, st}

@@ -385,7 +385,8 @@ func (p *presenter) introduce(m *client.Message) {
 	case p.look != promptLook:
 		p.out.notice("%s is new here, and proves to be:", proto.Visible(m.From))
 	case p.isStranger(m):
-		p.out.notice("%s is new here; a message to %[1]s asks you whether to accept, /trust block %[1]s refuses; %[1]s proves to be:",
+		p.out.notice("%s is new here; a message to %[1]s asks you whether to accept, "+
+			"/trust block %[1]s refuses; %[1]s proves to be:",
 			proto.Visible(m.From))
 	}
 	if p.met != nil {

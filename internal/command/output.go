@@ -50,7 +50,8 @@ type display struct {
 func newDisplay(sys System, opt options) *display {
 	d := &display{
 		json: opt.json, quiet: opt.quiet, verbose: opt.verbose, bell: opt.bell, advice: opt.advice, now: sys.Now,
-		out: bufio.NewWriterSize(sys.Stdout, outBuffer), err: sys.Stderr, outCols: columns(sys.Stdout), errCols: columns(sys.Stderr),
+		out: bufio.NewWriterSize(sys.Stdout, outBuffer), err: sys.Stderr,
+		outCols: columns(sys.Stdout), errCols: columns(sys.Stderr),
 	}
 	d.told = sync.NewCond(&d.mu)
 	return d

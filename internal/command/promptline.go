@@ -65,7 +65,7 @@ func (v promptView) parse(line string) (c promptCommand, err error) {
 		return command, err
 	}
 	if err == nil && (len(command.args) == 0 || slices.ContainsFunc(command.args, v.known)) {
-		// Nobody knows which was meant.
+		// The line may be meant as either.
 		line = proto.Visible(strings.TrimSpace(line))
 		return c, promptError("/%s is the command, and %s: %[1]s says it", line, strings.Join(v.current, ","))
 	}

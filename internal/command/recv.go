@@ -109,8 +109,8 @@ func (r *receiver) isFrom(m *client.Message) bool {
 	return r.opt.from == "" || proto.SameName(m.From, r.opt.from)
 }
 
-// admit holds the messages of people who are not accepted back, and gives back those of people who
-// have been accepted meanwhile. Nobody is asked about beyond -n.
+// admit holds back the messages of people who are not accepted. It returns the others, and the
+// held messages of people who were accepted meanwhile. After -n messages it asks no question.
 func (r *receiver) admit(ctx context.Context, events []client.Event) (admitted []client.Event) {
 	coming := r.seen
 	admit := func(ev client.Event) {
@@ -156,7 +156,8 @@ func (r *receiver) accepts(ctx context.Context, m *client.Message) bool {
 	}
 	r.told[m.Identity] = true
 	r.out.notice("%s is not accepted, so their messages stay unread and are not printed; to take them: %s",
-		proto.Visible(m.From), r.out.words((&state.Refused{Target: proto.Visible(m.From), Value: proto.FormatHash(m.Identity)}).Accept()))
+		proto.Visible(m.From),
+		r.out.words((&state.Refused{Target: proto.Visible(m.From), Value: proto.FormatHash(m.Identity)}).Accept()))
 	return false
 }
 

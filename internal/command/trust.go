@@ -150,7 +150,8 @@ func whatToAccept(st *state.State, target string, relay bool) error {
 			known = "known is " + strings.TrimSpace(o.text())
 		}
 	}
-	return &fail.Error{Code: proto.Usage, Message: fmt.Sprintf("trust accept %s needs the whole %s after it; %s", target, value, known), Hint: hint}
+	message := fmt.Sprintf("trust accept %s needs the whole %s after it; %s", target, value, known)
+	return &fail.Error{Code: proto.Usage, Message: message, Hint: hint}
 }
 
 // notFound is the error about a name or address that means nothing here.

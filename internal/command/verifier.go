@@ -142,7 +142,10 @@ func (a *app) loadLists(crls *trust.CRLStore) error {
 		return nil
 	}
 	if _, err := os.ReadDir(a.opt.crlDir); err != nil {
-		return &fail.Error{Code: proto.Usage, Message: a.opt.places.of("crl") + ": " + err.Error(), Hint: "give a directory with revocation lists", Err: err}
+		return &fail.Error{
+			Code: proto.Usage, Message: a.opt.places.of("crl") + ": " + err.Error(),
+			Hint: "give a directory with revocation lists", Err: err,
+		}
 	}
 	a.tellProblems(crls.LoadDir(a.opt.crlDir))
 	return nil

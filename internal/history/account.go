@@ -54,15 +54,15 @@ func (a *accounts) charge(from cause, at, bytes int64) {
 	of.DayBytes += bytes
 }
 
-// read takes what a person has caused out of the account: the user has read it. The day's share
-// stays, as anybody may be read who is not accepted.
+// read empties the account of a person whose messages the user has read. The day's share stays:
+// the user may read people who are not accepted.
 func (a *accounts) read(identity [32]byte) {
 	if of := a.of[identity]; of != nil {
 		of.Records, of.Bytes = 0, 0
 	}
 }
 
-// answered closes the account: the user writes to nobody who is not accepted.
+// answered closes the account. The user writes to accepted people only.
 func (a *accounts) answered(identity [32]byte) { delete(a.of, identity) }
 
 // Account returns the account of a person. A one-shot sender's knows the end of its file.

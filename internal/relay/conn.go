@@ -196,7 +196,8 @@ func (c *conn) finish() {
 	c.recv.Erase()
 	c.send.Erase()
 	c.relay.residents.write(c.identity, slog.LevelInfo, c.relay.log, "left", "name", c.name, "conn", c.id,
-		"reason", c.ending.reason, "in", c.bytesIn, "out", c.bytesOut, "duration", c.relay.cfg.Now().Sub(c.since).Round(time.Second))
+		"reason", c.ending.reason, "in", c.bytesIn, "out", c.bytesOut,
+		"duration", c.relay.cfg.Now().Sub(c.since).Round(time.Second))
 }
 
 // errLeft is the end that a client asked for.

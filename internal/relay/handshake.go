@@ -349,7 +349,8 @@ func (h *handshake) refuse(err error) {
 	if told.Code == proto.NotAllowed && h.person != nil {
 		log = log.With("issuers", keysAbove(h.person))
 	}
-	h.relay.visitors.write(h.visitor.addr.addr, slog.LevelInfo, log, "refused", "code", told.Code, "reason", fail.AsError(err).Message)
+	h.relay.visitors.write(h.visitor.addr.addr, slog.LevelInfo, log, "refused",
+		"code", told.Code, "reason", fail.AsError(err).Message)
 	line := clearError(told)
 	if h.sealed {
 		line = append(h.welcome(&proto.Welcome{Error: told}), '\n')

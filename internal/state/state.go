@@ -88,9 +88,10 @@ func (s *State) RefuseName(name string) error {
 		return nil
 	}
 	return &fail.Error{
-		Code:    proto.Usage,
-		Message: "the state directory " + s.dir + " belongs to the name " + proto.Visible(s.name) + ", not to " + proto.Visible(name),
-		Hint:    "give another directory with -state, or leave -name out",
+		Code: proto.Usage,
+		Message: "the state directory " + s.dir + " belongs to the name " + proto.Visible(s.name) +
+			", not to " + proto.Visible(name),
+		Hint: "give another directory with -state, or leave -name out",
 	}
 }
 

@@ -96,7 +96,9 @@ func NewOf(in io.Reader, out io.Writer, echo func(on bool) error) *Terminal {
 }
 
 func newTerminal(in io.Reader, out io.Writer, device device) *Terminal {
-	t := &Terminal{in: bufio.NewReaderSize(in, maxTyped), out: out, device: device, now: time.Now, after: time.After, looked: time.Now()}
+	t := &Terminal{
+		in: bufio.NewReaderSize(in, maxTyped), out: out, device: device, now: time.Now, after: time.After, looked: time.Now(),
+	}
 	t.prompt = *newField(promptField, fixed(""), proto.MaxText)
 	t.painter.plain = true
 	t.written.L = &t.mu
