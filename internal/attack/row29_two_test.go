@@ -50,7 +50,7 @@ func TestAttack29TwoClients(t *testing.T) {
 	fed.Wait()
 	for i, p := range senders {
 		ids = append(ids, strings.Fields(rests[i]())...)
-		if p.Cmd.ProcessState.ExitCode() != 0 || p.Stderr.Len() != 0 {
+		if p.Cmd.ProcessState.ExitCode() != 0 || p.Stderr.String() != "" {
 			t.Errorf("send %s ended with %v: %s", what[i], p.Cmd.ProcessState, p.Stderr.String())
 		}
 	}

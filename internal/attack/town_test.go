@@ -37,6 +37,7 @@ type localTown struct {
 
 	suites []string                        // allowed by the relay; nil: all
 	listen func(net.Listener) net.Listener // wraps the relay's listener, if set
+	hold   bool                            // new clients show nothing
 }
 
 func newTown(t testing.TB, names ...string) *localTown {

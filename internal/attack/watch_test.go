@@ -52,7 +52,7 @@ func soon[T any](t testing.TB, what string, ch <-chan T) (v T) {
 
 // watch collects a client's events and closes the client at the end of the test.
 func (town *localTown) watch(c *client.Client, cfg client.Config) *testClient {
-	tc := &testClient{Client: c, t: town.t, state: cfg.State}
+	tc := &testClient{Client: c, t: town.t, state: cfg.State, hold: town.hold}
 	tc.cond = sync.NewCond(&tc.mu)
 	go tc.collect()
 	town.t.Cleanup(func() { tc.leave() })

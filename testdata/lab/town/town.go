@@ -266,7 +266,25 @@ type Running struct {
 	Cmd    *exec.Cmd
 	Stdin  io.WriteCloser
 	Out    *bufio.Reader
-	Stderr bytes.Buffer
+	Stderr Words
+}
+
+// Words are what a program has said so far. They may be read while it runs.
+type Words struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (w *Words) Write(b []byte) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.text.Write(b)
+}
+
+func (w *Words) String() string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.text.String()
 }
 
 // Start starts a client and leaves its standard input open.
