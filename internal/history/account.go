@@ -73,7 +73,7 @@ func (h *History) Account(identity [32]byte) Account {
 	return Account{}
 }
 
-// Today adds up what those people have caused today for whom counts says so.
+// Today adds up the lines that people have caused today. counts selects the people.
 func (h *History) Today(counts func(identity [32]byte) bool) (sum Account) {
 	today := dayOf(h.now().UnixMilli())
 	for identity, a := range h.known.accounts.of {
