@@ -10,7 +10,6 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -390,18 +389,22 @@ func TestRelaySuites(t *testing.T) {
 // for them keeps a neighbour waiting for one of its visitors only.
 func TestRareKeysGoRound(t *testing.T) {
 	suite := crypto.SuiteByName(crypto.SuiteRSA256)
-	key, err := suite.GenerateKey()
-	if err != nil {
-		t.Fatal(err)
+	generate := func() crypto.KEMKey {
+		key, err := suite.GenerateKey()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return key
 	}
-	var asking atomic.Int64
-	keys := make(chan crypto.KEMKey)
+	first, second := generate(), generate()    // each is erased by the visitor that gets it
+	asked := make(chan chan crypto.KEMKey, 30) // who asks for a key, in turn
 	rt := start(t, func(cfg *Config) {
 		cfg.Failures = 1 << 20
 		cfg.Key = func(ctx context.Context, _ crypto.Suite) (crypto.KEMKey, error) {
-			asking.Add(1)
+			mine := make(chan crypto.KEMKey, 1)
+			asked <- mine
 			select {
-			case key := <-keys:
+			case key := <-mine:
 				return key, nil
 			case <-ctx.Done():
 				return nil, crypto.ErrBusy
@@ -419,11 +422,11 @@ func TestRareKeysGoRound(t *testing.T) {
 	for range 20 {
 		visit("192.0.2.1:1")
 	}
-	wire.Until(t, "the crowd asks", func() bool { return asking.Load() > 0 })
+	one := <-asked // of the crowd
 	neighbour := visit("192.0.2.2:1")
-	wire.Until(t, "the neighbour asks", func() bool { return asking.Load() > 1 })
-	keys <- key
-	keys <- key
+	two := <-asked
+	one <- first
+	two <- second
 	neighbour.SetReadDeadline(time.Now().Add(5 * time.Second))
 	if n, err := neighbour.Read(make([]byte, 10)); n == 0 {
 		t.Errorf("the neighbour's key is not the second: %v", err)
