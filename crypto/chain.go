@@ -1,10 +1,6 @@
 package crypto
 
-import (
-	"encoding/binary"
-
-	"chatsecure/proto"
-)
+import "chatsecure/proto"
 
 // A kdfChain is the symmetric chain of one direction. Each message has its key
 // from a chain key that moves one way only: later state does not give an earlier
@@ -12,54 +8,61 @@ import (
 //
 // One goroutine owns it.
 type kdfChain struct {
-	suite Suite
-	ck    []byte // nil once erased
-	n     uint64 // number of the next message
-	info  []byte // tuple("mk", suite, session, direction, n); n stands in its last 8 bytes
+	suite     Suite
+	ck        []byte // nil once erased
+	n         uint64 // number of the next message
+	session   [32]byte
+	direction string
+	info      []byte // memory for the tuple of each message
 }
 
 func newKDFChain(suite Suite, ck []byte, session [32]byte, direction string) *kdfChain {
-	return &kdfChain{suite: suite, ck: ck, info: proto.Tuple("mk", suite.Name(), session, direction, uint64(0))}
+	return &kdfChain{suite: suite, ck: ck, session: session, direction: direction}
 }
 
-// messageKey derives the key of message n. The chain does not move.
-func (c *kdfChain) messageKey(random []byte) []byte {
+// keys derives the key of message n and the chain key after it. The chain does
+// not move.
+func (c *kdfChain) keys(random []byte) (mk, next []byte) {
 	if c.ck == nil {
-		return unknownSecret()
+		return unknownSecret(), nil
 	}
-	binary.BigEndian.PutUint64(c.info[len(c.info)-8:], c.n)
-	prk := extract(c.ck, random)
-	mk := expand(prk, string(c.info), secretSize)
-	clear(prk)
-	return mk
+	c.info = proto.AppendTuple(c.info[:0], "mk", c.suite.Name(), c.session, c.direction, c.n, random)
+	both := expand(c.ck, string(c.info), 2*secretSize)
+	return both[:secretSize:secretSize], both[secretSize:]
 }
 
 // seal seals message n and advances.
 func (c *kdfChain) seal(dst, random, aad, plaintext []byte) []byte {
-	mk := c.messageKey(random)
+	mk, next := c.keys(random)
 	dst = c.suite.Seal(dst, mk, aad, plaintext)
 	clear(mk)
-	c.advance()
+	c.advance(next)
 	return dst
 }
 
 // open opens message n without advancing: the message may still be refused, and
-// must then have changed nothing.
-func (c *kdfChain) open(dst, random, aad, sealed []byte) ([]byte, error) {
-	mk := c.messageKey(random)
-	out, err := c.suite.Open(dst, mk, aad, sealed)
+// must then have changed nothing. next is the chain key after it, for advance; it
+// stands beside the chain and not in it, because another message may be opened
+// before this one is taken or refused.
+func (c *kdfChain) open(dst, random, aad, sealed []byte) (out, next []byte, err error) {
+	mk, next := c.keys(random)
+	out, err = c.suite.Open(dst, mk, aad, sealed)
 	clear(mk)
-	return out, err
+	if err != nil {
+		clear(next)
+		return nil, nil, err
+	}
+	return out, next, nil
 }
 
-// advance moves to the next message.
-func (c *kdfChain) advance() {
+// advance moves to the next message, whose chain key is next. An erased chain
+// stays erased.
+func (c *kdfChain) advance(next []byte) {
 	if c.ck == nil {
+		clear(next)
 		return
 	}
-	next := expandLabel(c.ck, "next", secretSize)
-	clear(c.ck)
-	c.ck = next
+	c.replace(next)
 	c.n++
 }
 

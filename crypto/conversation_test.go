@@ -513,6 +513,46 @@ func TestCommit(t *testing.T) {
 	take(t, p.cb, p.text(t, true, people.Now, "two"), people.Now)
 }
 
+// What was discarded, or opened before the conversation was erased, is not committed: its keys are
+// cleared, and everybody knows a cleared key.
+func TestCommitTooLate(t *testing.T) {
+	eachSuite(t, func(t *testing.T, suite string) {
+		for _, step := range []bool{false, true} {
+			p := newPair(t, suite)
+			now := people.Now
+			if step {
+				take(t, p.ca, receipt(t, p.cb, 0, 0, now), now)
+				now = now.Add(stepAgeRSA)
+			}
+			s := p.text(t, false, now, "text")
+			if stepped(t, s) != step {
+				t.Fatalf("step %v, want %v", !step, step)
+			}
+			open := func() *Opened {
+				o, err := p.ca.Open(bytes.Clone(s.Body), now)
+				if err != nil {
+					t.Fatal(err)
+				}
+				return o
+			}
+			before := stateOf(p.ca)
+			o := open()
+			o.Discard()
+			p.ca.Commit(o)
+			if stateOf(p.ca) != before {
+				t.Errorf("a discarded message was committed, step %v", step)
+			}
+			o = open()
+			next := o.next
+			p.ca.Erase()
+			p.ca.Commit(o)
+			if p.ca.recv.ck != nil || p.ca.root != nil || len(secrets(o)) != 0 || !bytes.Equal(next, make([]byte, secretSize)) {
+				t.Errorf("an erased conversation took a key, step %v", step)
+			}
+		}
+	})
+}
+
 func TestErasedConversation(t *testing.T) {
 	eachSuite(t, func(t *testing.T, suite string) {
 		p := newPair(t, suite)

@@ -3,6 +3,7 @@ package crypto
 import (
 	"bytes"
 	"fmt"
+	"maps"
 	"reflect"
 	"slices"
 	"strings"
@@ -19,6 +20,13 @@ type leak struct {
 	roots  []leakedRoot
 	chains []leakedChain
 	keys   []KEMKey
+	heard  map[place][]byte // the randoms of messages since, which every listener knows
+}
+
+// place is that of a message in the conversation.
+type place struct {
+	direction string
+	n         uint64
 }
 
 type leakedRoot struct {
@@ -33,7 +41,7 @@ type leakedChain struct {
 }
 
 func leakOf(c *Conversation) *leak {
-	l := &leak{suite: c.suite, t3: c.T3, roots: []leakedRoot{{bytes.Clone(c.root), c.steps}}}
+	l := &leak{suite: c.suite, t3: c.T3, roots: []leakedRoot{{bytes.Clone(c.root), c.steps}}, heard: map[place][]byte{}}
 	l.chains = append(l.chains,
 		leakedChain{c.SendDirection(), bytes.Clone(c.send.ck), c.send.n},
 		leakedChain{c.recvDirection(), bytes.Clone(c.recv.ck), c.recv.n})
@@ -54,17 +62,25 @@ type captured struct {
 	body        []byte
 }
 
+// hear keeps the random of a message that crossed the relay.
+func (l *leak) hear(t testing.TB, body []byte) (h *MessageHeader, header, sealed []byte) {
+	t.Helper()
+	header, _, sealed = cutBody(t, body)
+	h, err := ParseMessageHeader(header)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.heard[place{h.Direction, h.N}] = h.Random
+	return h, header, sealed
+}
+
 // opens tries everything that the leak allows on one message: each chain key at its own number,
 // advanced to the message's, and as if its number were the message's; and each root with each
 // private key, if the message carries a step. It keeps the keys of a step that opens something: the
 // attacker reads on.
 func (l *leak) opens(t testing.TB, m captured) bool {
 	t.Helper()
-	header, _, sealed := cutBody(t, m.body)
-	h, err := ParseMessageHeader(header)
-	if err != nil {
-		t.Fatal(err)
-	}
+	h, header, sealed := l.hear(t, m.body)
 	opened := false
 	try := func(ck []byte, from uint64) bool {
 		if from > h.N {
@@ -72,9 +88,14 @@ func (l *leak) opens(t testing.TB, m captured) bool {
 		}
 		chain := newKDFChain(l.suite, bytes.Clone(ck), l.t3, h.Direction)
 		for chain.n = from; chain.n < h.N; {
-			chain.advance()
+			random := l.heard[place{h.Direction, chain.n}]
+			if random == nil {
+				t.Fatalf("the attacker has not heard message %d of %s", chain.n, h.Direction)
+			}
+			_, next := chain.keys(random)
+			chain.advance(next)
 		}
-		_, err := chain.open(nil, h.Random, header, sealed)
+		_, _, err := chain.open(nil, h.Random, header, sealed)
 		opened = opened || err == nil
 		return err == nil
 	}
@@ -218,17 +239,23 @@ func TestRow17OneWayTraffic(t *testing.T) {
 		p := newPair(t, suite)
 		now := people.Now
 		take(t, p.ca, receipt(t, p.cb, 0, 0, now), now)
+		var eves []*leak
 		round := func() (text captured) {
 			t.Helper()
 			now = now.Add(stepAgeRSA)
 			s := p.text(t, true, now, "text")
 			take(t, p.cb, s, now)
 			n := p.cb.ReceivedSeq()
-			take(t, p.ca, receipt(t, p.cb, n, n, now), now)
+			r := receipt(t, p.cb, n, n, now)
+			take(t, p.ca, r, now)
+			for _, eve := range eves {
+				eve.hear(t, s.Body)
+				eve.hear(t, r.Body)
+			}
 			return captured{true, stepped(t, s), s.Body}
 		}
 		round()
-		eves := []*leak{leakOf(p.ca), leakOf(p.cb)}
+		eves = []*leak{leakOf(p.ca), leakOf(p.cb)}
 		round()
 		round()
 		for range 3 {
@@ -249,8 +276,11 @@ var secretFields = map[reflect.Type]struct{ secret, open []string }{
 		"T3", "Me", "Peer", "Person", "PeerBundle", "local", "suite", "role", "myHash", "peerHash",
 		"send", "recv", "ratchet", "sent", "received", "lastN", "lastM", "saidN",
 	}},
-	reflect.TypeFor[ratchet]():    {[]string{"root", "mine"}, []string{"theirs", "steps", "last", "since"}},
-	reflect.TypeFor[kdfChain]():   {[]string{"ck"}, []string{"suite", "n", "info"}},
+	reflect.TypeFor[ratchet]():  {[]string{"root", "mine"}, []string{"theirs", "steps", "last", "since"}},
+	reflect.TypeFor[kdfChain](): {[]string{"ck"}, []string{"suite", "n", "session", "direction", "info"}},
+	reflect.TypeFor[Opened](): {[]string{"next"}, []string{
+		"Header", "Exact", "Signature", "CipherHash", "Before", "Records", "ExactRecords", "Receipt", "ExactReceipt", "Chunk", "digests", "step",
+	}},
 	reflect.TypeFor[openedStep](): {[]string{"root"}, []string{"chain", "key", "at"}},
 	reflect.TypeFor[Initiator]():  {[]string{"key"}, []string{"local", "me", "peer", "nonce", "first", "suite", "p1", "t1", "retried", "Former"}},
 	reflect.TypeFor[Responder]():  {[]string{"key", "root0"}, []string{"local", "me", "peer", "suite", "t2", "sig2", "confirm2", "person", "peerBundle", "offer"}},
@@ -303,7 +333,7 @@ func secrets(values ...any) map[string][]byte {
 			}
 		}
 		for _, name := range fields.open {
-			if f := v.FieldByName(name); name == "send" || name == "recv" || name == "ratchet" || name == "chain" {
+			if f := v.FieldByName(name); name == "send" || name == "recv" || name == "ratchet" || name == "chain" || name == "step" {
 				walk(f)
 			}
 		}
@@ -368,9 +398,11 @@ func TestKeysAreCleared(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			for address, secret := range secrets(dst, o.step) {
-				before[address] = secret
+			opened := secrets(o)
+			if want := map[bool]int{true: 3, false: 1}[o.step != nil]; len(opened) != want {
+				t.Errorf("%d secrets in an opened message, want %d", len(opened), want)
 			}
+			maps.Copy(before, opened)
 			dst.Commit(o)
 			gone(t, "still committing", before, ca, cb)
 			if used != nil {

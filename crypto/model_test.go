@@ -197,7 +197,6 @@ func (m *model) deliver(e *modelEnd) {
 		return
 	}
 	msg := e.wire[0]
-	e.wire = e.wire[1:]
 	for m.r.IntN(4) == 0 {
 		m.ops["discard"]++
 		before := stateOf(e.c)
@@ -215,7 +214,11 @@ func (m *model) deliver(e *modelEnd) {
 	if err != nil {
 		m.t.Fatalf("%s %d: %v", msg.kind, e.delivered, err)
 	}
+	for m.r.IntN(4) == 0 { // another arrives while this one is stored
+		m.attack(e)
+	}
 	e.c.Commit(o)
+	e.wire = e.wire[1:]
 	e.delivered++
 	m.old = append(m.old, msg.s.Body)
 	var texts []string

@@ -28,6 +28,7 @@ type Opened struct {
 
 	digests [][32]byte
 	step    *openedStep
+	next    []byte // the chain key after this message; nil once taken or cleared
 }
 
 // Open checks a message in the order of PROTOCOL.md, "Messages": header, signature,
@@ -74,8 +75,8 @@ func (c *Conversation) Open(body []byte, now time.Time) (o *Opened, err error) {
 		}
 		chain = o.step.chain
 	}
-	plaintext, err := chain.open(sealed[:0], h.Random, o.Exact, sealed)
-	if err == nil {
+	var plaintext []byte
+	if plaintext, o.next, err = chain.open(sealed[:0], h.Random, o.Exact, sealed); err == nil {
 		err = c.interpret(o, plaintext, now)
 	}
 	if err != nil {
@@ -164,9 +165,10 @@ func (c *Conversation) checkReceipt(h *MessageHeader, r *Receipt) error {
 }
 
 // Commit takes the whole message into the state. An o that is no longer the next
-// message changes nothing.
+// message changes nothing, nor does one that was committed or discarded, or whose
+// conversation was erased since.
 func (c *Conversation) Commit(o *Opened) {
-	if o.Header.N != c.recv.n {
+	if o.next == nil || c.recv.ck == nil || o.Header.N != c.recv.n {
 		o.Discard()
 		return
 	}
@@ -176,7 +178,8 @@ func (c *Conversation) Commit(o *Opened) {
 		c.commitStep(o.step)
 		o.step = nil
 	}
-	c.recv.advance()
+	c.recv.advance(o.next)
+	o.next = nil
 	c.since++
 	c.received.append(o.digests...)
 	if o.Receipt != nil {
@@ -187,6 +190,8 @@ func (c *Conversation) Commit(o *Opened) {
 
 // Discard clears the secrets of a message that is not committed.
 func (o *Opened) Discard() {
+	clear(o.next)
+	o.next = nil
 	if o.step != nil {
 		o.step.erase()
 		o.step = nil

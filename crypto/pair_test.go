@@ -228,7 +228,7 @@ func forge(c *Conversation, kind string, plaintext []byte, edit func(h *MessageH
 		edit(h)
 	}
 	header := proto.MustMarshal(h)
-	mk := c.send.messageKey(h.Random)
+	mk, _ := c.send.keys(h.Random)
 	return sign(c, header, c.suite.Seal(nil, mk, header, plaintext))
 }
 

@@ -15,7 +15,8 @@ func (p *pair) agree(t testing.TB) {
 	t.Helper()
 	for _, ends := range [][2]*Conversation{{p.ca, p.cb}, {p.cb, p.ca}} {
 		x, y := ends[0], ends[1]
-		if !bytes.Equal(x.send.ck, y.recv.ck) || x.send.n != y.recv.n || !bytes.Equal(x.send.info[:len(x.send.info)-8], y.recv.info[:len(y.recv.info)-8]) {
+		if !bytes.Equal(x.send.ck, y.recv.ck) || x.send.n != y.recv.n ||
+			x.send.session != y.recv.session || x.send.direction != y.recv.direction {
 			t.Errorf("the chain of %s differs", x.SendDirection())
 		}
 		if !bytes.Equal(x.root, y.root) || x.steps != y.steps {
@@ -197,8 +198,7 @@ func TestStepOutOfTurn(t *testing.T) {
 				t.Errorf("a step %s: %v", name, err)
 			}
 		}
-		receipt(t, p.cb, 0, 0, people.Now) // sets B's clock; n advances
-		p.ca.recv.advance()
+		take(t, p.ca, receipt(t, p.cb, 0, 0, people.Now), people.Now) // sets B's clock
 		step := receipt(t, p.cb, 0, 0, people.Now.Add(stepAgeRSA))
 		take(t, p.ca, step, people.Now.Add(stepAgeRSA))
 		if err := refused(t, p.ca, forgeStep(t, p.cb, used, next, 1, nil), people.Now); !errors.Is(err, ErrDecrypt) {
@@ -228,17 +228,21 @@ func TestStepIsTentative(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		root, ck := o.step.root, o.step.chain.ck
+		root, ck, next := o.step.root, o.step.chain.ck, o.next
 		o.Discard()
 		o.Discard()
-		if zero := make([]byte, secretSize); !bytes.Equal(root, zero) || !bytes.Equal(ck, zero) || o.step != nil {
-			t.Error("Discard left keys")
+		for _, key := range [][]byte{root, ck, next} {
+			if !bytes.Equal(key, make([]byte, secretSize)) {
+				t.Error("Discard left a key, or there was none")
+			}
+		}
+		if o.step != nil || o.next != nil {
+			t.Error("Discard left a step or a chain key in its place")
 		}
 		if p.ca.mine == nil || p.ca.steps != 0 {
 			t.Error("a discarded step counted")
 		}
-		receipt(t, p.cb, 0, 0, people.Now)
-		p.ca.recv.advance()
+		take(t, p.ca, receipt(t, p.cb, 0, 0, people.Now), people.Now)
 		take(t, p.ca, receipt(t, p.cb, 0, 0, people.Now.Add(stepAgeRSA)), people.Now.Add(stepAgeRSA))
 		p.agree(t)
 	})

@@ -3,7 +3,6 @@ package crypto
 import (
 	"bytes"
 	"crypto/sha256"
-	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -49,27 +48,14 @@ func RecordID(sender [32]byte, r *Record) string {
 
 // recordID is RecordID without an allocation.
 func recordID(sender [32]byte, r *Record) (id [2 * idSize]byte) {
-	// tuple("id", sender, to, time, salt, text); to is a list of lists of name and
-	// identity.
-	toLen := 0
-	for i := range r.To {
-		toLen += 4 + 4 + len(r.To[i].Name) + 4 + len(r.To[i].Identity)/2
-	}
 	var room [512]byte
-	b := proto.AppendContext(room[:0], "id")
-	b = proto.AppendBytes(b, sender[:])
-	b = binary.BigEndian.AppendUint32(b, uint32(toLen))
+	list := room[:0] // the bytes of a list of lists, which are as many as the recipients
 	for i := range r.To {
-		rc := &r.To[i]
-		b = binary.BigEndian.AppendUint32(b, uint32(4+len(rc.Name)+4+len(rc.Identity)/2))
-		b = proto.AppendBytes(b, rc.Name)
-		b = binary.BigEndian.AppendUint32(b, uint32(len(rc.Identity)/2))
-		b, _ = hex.AppendDecode(b, []byte(rc.Identity))
+		var room [sha256.Size]byte
+		identity, _ := hex.AppendDecode(room[:0], []byte(r.To[i].Identity))
+		list = proto.AppendItems(list, proto.List{r.To[i].Name, identity})
 	}
-	b = proto.AppendUint(b, uint64(r.Time))
-	b = proto.AppendBytes(b, r.Salt)
-	b = proto.AppendBytes(b, r.Text)
-	h := sha256.Sum256(b)
+	h := proto.HashTuple("id", sender, list, uint64(r.Time), r.Salt, r.Text)
 	hex.Encode(id[:], h[:idSize])
 	return id
 }
@@ -159,10 +145,7 @@ func FirstDigest(t3 [32]byte, direction string) [32]byte {
 
 // NextDigest returns the digest after a record whose exact bytes hash to h.
 func NextDigest(d, h [32]byte) [32]byte {
-	var room [128]byte
-	b := proto.AppendContext(room[:0], "record")
-	b = proto.AppendBytes(b, d[:])
-	return sha256.Sum256(proto.AppendBytes(b, h[:]))
+	return proto.HashTuple("record", d, h)
 }
 
 // splitRecords cuts a text message's plaintext into its records. count is from the

@@ -4,6 +4,7 @@ import (
 	"crypto/hkdf"
 	"crypto/rand"
 	"crypto/sha256"
+	"crypto/subtle"
 
 	"chatsecure/proto"
 )
@@ -41,6 +42,15 @@ func unknownSecret() []byte {
 	secret := make([]byte, secretSize)
 	rand.Read(secret)
 	return secret
+}
+
+// uncleared returns a message key, or an unknownSecret in place of a cleared one.
+func uncleared(mk []byte) []byte {
+	var zero [secretSize]byte
+	if len(mk) != secretSize || subtle.ConstantTimeCompare(mk, zero[:]) == 1 {
+		return unknownSecret()
+	}
+	return mk
 }
 
 // takeSecret returns a secret that serves once and forgets it. Later it returns

@@ -2,7 +2,6 @@ package crypto
 
 import (
 	"crypto/rand"
-	"encoding/binary"
 
 	"chatsecure/proto"
 )
@@ -13,25 +12,19 @@ import (
 type Hop struct {
 	chain *kdfChain
 	t4    [32]byte
-	aad   []byte // tuple("secure", T4, direction, seq, random); fillAAD sets the last two items
+	aad   []byte // memory for that of each line
 }
 
 func newHop(suite Suite, prk []byte, t4 [32]byte, direction string) *Hop {
 	ck := expand(prk, string(proto.Tuple("app", suite.Name(), direction)), secretSize)
-	return &Hop{
-		chain: newKDFChain(suite, ck, t4, direction),
-		t4:    t4,
-		aad:   proto.Tuple("secure", t4, direction, uint64(0), [32]byte{}),
-	}
+	return &Hop{chain: newKDFChain(suite, ck, t4, direction), t4: t4}
 }
 
 // Seq returns the number of the next line.
 func (h *Hop) Seq() uint64 { return h.chain.n }
 
 func (h *Hop) fillAAD(random *[32]byte) {
-	n := len(h.aad)
-	copy(h.aad[n-32:], random[:])
-	binary.BigEndian.PutUint64(h.aad[n-32-4-8:], h.chain.n)
+	h.aad = proto.AppendTuple(h.aad[:0], "secure", h.t4, h.chain.direction, h.chain.n, random[:])
 }
 
 // Seal appends the sealed payload of line Seq() to dst, draws its random and
@@ -49,11 +42,11 @@ func (h *Hop) Open(seq uint64, random *[32]byte, sealed []byte) ([]byte, error) 
 		return nil, ErrDecrypt
 	}
 	h.fillAAD(random)
-	payload, err := h.chain.open(sealed[:0], random[:], h.aad, sealed)
+	payload, next, err := h.chain.open(sealed[:0], random[:], h.aad, sealed)
 	if err != nil {
 		return nil, err
 	}
-	h.chain.advance()
+	h.chain.advance(next)
 	return payload, nil
 }
 

@@ -24,10 +24,11 @@ type Suite interface {
 	// Decapsulate returns the secret in enc. A spoiled enc gives ErrDecrypt, or a
 	// secret that nobody else has, and only a confirmation tells.
 	Decapsulate(key KEMKey, enc, info []byte) (secret []byte, err error)
-	// Seal appends the sealed plaintext to dst. A message key serves once.
+	// Seal appends the sealed plaintext to dst. A message key serves once. Under one
+	// that has been cleared nobody can open what is sealed.
 	Seal(dst, mk, aad, plaintext []byte) []byte
 	// Open appends the plaintext to dst, which may be sealed[:0]. Its one error is
-	// ErrDecrypt.
+	// ErrDecrypt. Under a key that has been cleared nothing opens.
 	Open(dst, mk, aad, sealed []byte) ([]byte, error)
 }
 

@@ -84,13 +84,14 @@ func (s rsaSuite) Decapsulate(key KEMKey, enc, info []byte) ([]byte, error) {
 }
 
 func (s rsaSuite) keys(mk []byte) (block cipher.Block, iv, macKey []byte) {
-	key := expandLabel(mk, "key", s.keySize)
+	all := expandLabel(uncleared(mk), "cbc", s.keySize+aes.BlockSize+sha256.Size)
+	key, iv, macKey := all[:s.keySize], all[s.keySize:s.keySize+aes.BlockSize], all[s.keySize+aes.BlockSize:]
 	block, err := aes.NewCipher(key)
 	if err != nil {
 		panic("crypto: " + err.Error())
 	}
 	clear(key)
-	return block, expandLabel(mk, "iv", aes.BlockSize), expandLabel(mk, "mac", sha256.Size)
+	return block, iv, macKey
 }
 
 // mac is HMAC-SHA256 over the tuple (AAD, IV, ciphertext). The MAC key has no

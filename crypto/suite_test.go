@@ -2,6 +2,7 @@ package crypto
 
 import (
 	"bytes"
+	"crypto/aes"
 	"crypto/cipher"
 	"crypto/ecdh"
 	"crypto/mlkem"
@@ -346,7 +347,8 @@ func TestRow19OneError(t *testing.T) {
 		// A message key belongs to one suite: the two of AES-CBC would derive one MAC key from it.
 		ck := unknownSecret()
 		keyOf := func(s Suite) []byte {
-			return newKDFChain(s, ck, [32]byte{}, "a2b").messageKey(make([]byte, secretSize))
+			mk, _ := newKDFChain(s, ck, [32]byte{}, "a2b").keys(make([]byte, secretSize))
+			return mk
 		}
 		for _, other := range suites {
 			if other != s {
@@ -354,6 +356,49 @@ func TestRow19OneError(t *testing.T) {
 			}
 		}
 	})
+}
+
+// A message key that was cleared is known to everybody. What is sealed under one does not open with
+// it, and what somebody seals with it does not open.
+func TestClearedMessageKey(t *testing.T) {
+	eachSuite(t, func(t *testing.T, name string) {
+		s := SuiteByName(name)
+		for _, mk := range [][]byte{nil, {}, make([]byte, 16), make([]byte, secretSize)} {
+			if got, err := s.Open(nil, mk, nil, sealKnown(t, s, mk, []byte("text"))); err != ErrDecrypt || got != nil {
+				t.Errorf("under %d zeros opens %q, %v", len(mk), got, err)
+			}
+			if sealed := s.Seal(nil, mk, nil, []byte("text")); bytes.Equal(sealed, sealKnown(t, s, mk, []byte("text"))) {
+				t.Errorf("sealed under %d zeros", len(mk))
+			}
+		}
+		mk := unknownSecret()
+		if !bytes.Equal(s.Seal(nil, mk, nil, []byte("text")), sealKnown(t, s, mk, []byte("text"))) {
+			t.Error("the test seals otherwise than the suite")
+		}
+	})
+}
+
+// sealKnown seals a text of less than a block without additional data, under any key.
+func sealKnown(t testing.TB, s Suite, mk, text []byte) []byte {
+	t.Helper()
+	rs, isRSA := s.(rsaSuite)
+	if !isRSA {
+		key := make([]byte, secretSize)
+		copy(key, mk)
+		block, err := aes.NewCipher(key)
+		Must(t, err)
+		aead, err := cipher.NewGCM(block)
+		Must(t, err)
+		return aead.Seal(nil, make([]byte, 12), text, nil)
+	}
+	all := expandLabel(mk, "cbc", rs.keySize+16+32)
+	block, err := aes.NewCipher(all[:rs.keySize])
+	Must(t, err)
+	pad := 16 - len(text)
+	out := append(bytes.Clone(text), bytes.Repeat([]byte{byte(pad)}, pad)...)
+	iv := all[rs.keySize : rs.keySize+16]
+	cipher.NewCBCEncrypter(block, iv).CryptBlocks(out, out)
+	return rs.mac(out, all[rs.keySize+16:], nil, iv, out[:16:16])
 }
 
 // Row 19: a right MAC over wrong padding, which only the sender can make, is the same error.

@@ -304,9 +304,9 @@ func (v *vectors) keys() {
 		vc := vectorChain{s.Name(), hexOf(run(80, 32)), DirectionBA, hexOf(chain.ck), nil}
 		for range 3 {
 			random := run(byte(chain.n), 32)
-			link := vectorLink{N: chain.n, Random: hexOf(random), MK: hexOf(chain.messageKey(random))}
-			chain.advance()
-			link.NextCK = hexOf(chain.ck)
+			mk, next := chain.keys(random)
+			link := vectorLink{N: chain.n, Random: hexOf(random), MK: hexOf(mk), NextCK: hexOf(next)}
+			chain.advance(next)
 			vc.Links = append(vc.Links, link)
 		}
 		v.Chain = append(v.Chain, vc)

@@ -53,11 +53,15 @@ def item(v):
 
 
 def tup(context, *items):
-    return item("chatsecure/1 " + context) + b"".join(map(item, items))
+    return item("chatsecure/2 " + context) + b"".join(map(item, items))
 
 
-def expand(key, info, n=32):  # at most 32 bytes are ever asked for: one block
-    return hmac(key, info + b"\x01")[:n]
+def expand(key, info, n=32):
+    out, block = b"", b""
+    while len(out) < n:
+        block = hmac(key, block + info + bytes([len(out) // 32 + 1]))
+        out += block
+    return out[:n]
 
 
 def derive(secret, salt, labels, *info):
@@ -207,16 +211,16 @@ def decapsulate(key, enc, info):
         return instead
 
 
-def message_keys(suite, mk):
-    others = [(b"nonce", 12)] if suite == MLKEM else [(b"iv", 16), (b"mac", 32)]
-    return [expand(mk, b"chatsecure/1 " + label, n) for label, n in [(b"key", SUITES[suite])] + others]
+def cbc_keys(suite, mk):
+    n = SUITES[suite]
+    keys = expand(mk, b"chatsecure/2 cbc", n + 16 + 32)
+    return keys[:n], keys[n:n + 16], keys[n + 16:]
 
 
 def seal(suite, mk, aad, plain):
     if suite == MLKEM:
-        key, nonce = message_keys(suite, mk)
-        return AESGCM(key).encrypt(nonce, plain, aad)
-    key, iv, mac = message_keys(suite, mk)
+        return AESGCM(mk).encrypt(bytes(12), plain, aad)
+    key, iv, mac = cbc_keys(suite, mk)
     pad, aes = blocks.PKCS7(128).padder(), Cipher(algorithms.AES(key), modes.CBC(iv)).encryptor()
     sealed = aes.update(pad.update(plain) + pad.finalize()) + aes.finalize()
     return sealed + hmac(mac, item(aad) + item(iv) + item(sealed))
@@ -225,9 +229,8 @@ def seal(suite, mk, aad, plain):
 def unseal(suite, mk, aad, sealed):
     try:
         if suite == MLKEM:
-            key, nonce = message_keys(suite, mk)
-            return AESGCM(key).decrypt(nonce, sealed, aad)
-        key, iv, mac = message_keys(suite, mk)
+            return AESGCM(mk).decrypt(bytes(12), sealed, aad)
+        key, iv, mac = cbc_keys(suite, mk)
         sealed, tag = sealed[:-32], sealed[-32:]
         equal(hmac(mac, item(aad) + item(iv) + item(sealed)), tag, "a seal")
         aes, pad = Cipher(algorithms.AES(key), modes.CBC(iv)).decryptor(), blocks.PKCS7(128).unpadder()
@@ -241,10 +244,13 @@ class Chain:
         self.suite, self.session, self.direction, self.ck, self.n = suite, session, direction, ck, 0
 
     def mk(self, random):
-        return expand(hmac(random, self.ck), tup("mk", self.suite, self.session, self.direction, self.n))
+        keys = expand(self.ck, tup("mk", self.suite, self.session, self.direction, self.n, random), 64)
+        self.next = keys[32:]
+        return keys[:32]
 
     def forward(self):
-        self.ck, self.n = expand(self.ck, b"chatsecure/1 next"), self.n + 1
+        """Once the message of mk's last call is sealed or taken."""
+        self.ck, self.n = self.next, self.n + 1
 
 
 # Identity: certificates and bundles.

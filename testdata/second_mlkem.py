@@ -102,12 +102,12 @@ def combine(secret, shared, ct, pub):
 
 
 def export(secret, info):
-    """HPKE's Export("chatsecure/1 kem", 32)."""
+    """HPKE's Export("chatsecure/2 kem", 32)."""
     mac, suite = lambda key, data: hmac.new(key, data, hashlib.sha256).digest(), b"HPKE\x64\x7a\x00\x01\xff\xff"
     extract = lambda salt, label, data: mac(salt, b"HPKE-v1" + suite + label + data)
     expand = lambda key, label, data: mac(key, b"\x00\x20HPKE-v1" + suite + label + data + b"\x01")
     context = b"\x00" + extract(b"", b"psk_id_hash", b"") + extract(b"", b"info_hash", info)
-    return expand(expand(extract(secret, b"secret", b""), b"exp", context), b"sec", b"chatsecure/1 kem")
+    return expand(expand(extract(secret, b"secret", b""), b"exp", context), b"sec", b"chatsecure/2 kem")
 
 
 class Key:

@@ -19,7 +19,7 @@ def field(v):
 
 
 def tuples(v):
-    t = tup(v["context"].removeprefix("chatsecure/1 "), *map(field, v["items"]))
+    t = tup(v["context"].removeprefix("chatsecure/2 "), *map(field, v["items"]))
     return [(t, v["tuple"]), (H(t), v["hash"])]
 
 

@@ -259,16 +259,12 @@ func (p *evilPeer) forge(kind string, plaintext []byte, edit func(h *crypto.Mess
 		edit(h)
 	}
 	header := proto.MustMarshal(h)
-	prk, err := hkdf.Extract(sha256.New, ck, h.Random)
+	info := evilTuple("mk", []byte(c.Suite()), c.T3[:], []byte(c.SendDirection()), binary.BigEndian.AppendUint64(nil, n), h.Random)
+	keys, err := hkdf.Expand(sha256.New, ck, string(info), 64)
 	if err != nil {
 		p.T.Fatal(err)
 	}
-	info := evilTuple("mk", []byte(c.Suite()), c.T3[:], []byte(c.SendDirection()), binary.BigEndian.AppendUint64(nil, n))
-	mk, err := hkdf.Expand(sha256.New, prk, string(info), 32)
-	if err != nil {
-		p.T.Fatal(err)
-	}
-	sealed := crypto.SuiteByName(c.Suite()).Seal(nil, mk, header, plaintext)
+	sealed := crypto.SuiteByName(c.Suite()).Seal(nil, keys[:32], header, plaintext)
 	sig := p.local.Key.Sign(crypto.MessageSigns(header, sha256.Sum256(sealed)))
 	return joinPhase(header, sig, sealed)
 }
@@ -288,7 +284,7 @@ func (p *evilPeer) forgeReceipt(r *crypto.Receipt, edit func(h *crypto.MessageHe
 // evilTuple is the tuple of PROTOCOL.md.
 func evilTuple(context string, items ...[]byte) []byte {
 	var b []byte
-	for _, item := range append([][]byte{[]byte("chatsecure/1 " + context)}, items...) {
+	for _, item := range append([][]byte{[]byte("chatsecure/2 " + context)}, items...) {
 		b = binary.BigEndian.AppendUint32(b, uint32(len(item)))
 		b = append(b, item...)
 	}

@@ -379,7 +379,7 @@ func TestProtocolContexts(t *testing.T) {
 	for _, file := range shippedSource(t) {
 		for _, decl := range file.Decls {
 			in, _ := decl.(*ast.FuncDecl)
-			if in != nil && slices.Contains([]string{"Tuple", "HashTuple", "AppendContext", "expandLabel"}, in.Name.Name) {
+			if in != nil && slices.Contains([]string{"Tuple", "HashTuple", "AppendTuple", "expandLabel"}, in.Name.Name) {
 				continue // passes its caller's context or label on
 			}
 			ast.Inspect(decl, func(n ast.Node) bool {
@@ -390,10 +390,10 @@ func TestProtocolContexts(t *testing.T) {
 				switch name := calledName(call); name {
 				case "Tuple", "HashTuple":
 					contexts[literal(t, call.Args[0])] = true
-				case "AppendContext":
+				case "AppendTuple":
 					contexts[literal(t, call.Args[1])] = true
 				case "expandLabel":
-					if label := literal(t, call.Args[1]); !strings.Contains(text, `"chatsecure/1 `+label+`"`) {
+					if label := literal(t, call.Args[1]); !strings.Contains(text, `"chatsecure/2 `+label+`"`) {
 						t.Errorf("PROTOCOL.md does not have the label %q", label)
 					}
 				}

@@ -248,7 +248,7 @@ func (m *scheduledMallory) must(err error) {
 // scheduleTuple is PROTOCOL.md's tuple, of byte strings.
 func scheduleTuple(context string, items ...[]byte) []byte {
 	var b []byte
-	for _, it := range append([][]byte{[]byte("chatsecure/1 " + context)}, items...) {
+	for _, it := range append([][]byte{[]byte("chatsecure/2 " + context)}, items...) {
 		b = append(binary.BigEndian.AppendUint32(b, uint32(len(it))), it...)
 	}
 	return b
