@@ -47,10 +47,10 @@ lint: lint-go
 attack: deps
 	sh testdata/attack.sh 45m
 
-# The list of a million entries by itself: the memory of its process is measured.
+# Each beside a program that does less. BENCH_OLD=COMMIT measures by turns with that
+# commit, too: see testdata/bench.sh.
 bench: build
-	go test -run '^$$' -bench . -skip '^BenchmarkCRL$$' -benchtime 1s -timeout 60m ./...
-	go test -run '^$$' -bench '^BenchmarkCRL$$' ./crypto/trust
+	sh testdata/bench.sh $(BENCH_OLD)
 
 # 200 clients that come, talk, pipe, leave and are killed: SOAK=2m for a try,
 # CHATSECURE_SOAK_SEED=N for the clients of another run.

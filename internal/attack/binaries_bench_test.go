@@ -13,19 +13,15 @@ import (
 	"testing"
 	"time"
 
+	"chatsecure/testdata/lab/contest"
 	"chatsecure/testdata/lab/town"
 )
 
 // Benchmarks of the built programs, each beside a program that does less, in the same run.
 
-// median returns the middle of the times, in milliseconds.
-func median(times []time.Duration) float64 {
-	slices.Sort(times)
-	return float64(times[len(times)/2].Microseconds()) / 1e3
-}
-
-// openTLS starts openssl s_server on a free port with a lab certificate and returns its address.
-func openTLS(b *testing.B, w *town.Town) (addr string) {
+// openTLS starts openssl s_server on a free port with a lab certificate and returns its address
+// and process.
+func openTLS(b *testing.B, w *town.Town) (addr string, pid int) {
 	b.Helper()
 	card := w.Path("lab", "alice")
 	for range 20 {
@@ -50,41 +46,55 @@ func openTLS(b *testing.B, w *town.Town) (addr string) {
 		for range 200 {
 			if conn, err := net.Dial("tcp", addr); err == nil {
 				conn.Close()
-				return addr
+				return addr, cmd.Process.Pid
 			}
 			time.Sleep(5 * time.Millisecond)
 		}
 	}
 	b.Fatal("openssl s_server does not listen")
-	return ""
+	return "", 0
 }
 
 // BenchmarkColdSend times `client send -wait read` with a software card, from process start to
 // exit, against an openssl s_client that shakes hands by TLS 1.3 and ends.
 func BenchmarkColdSend(b *testing.B) {
+	const starts = 10 // in a turn
 	w := town.New(b, town.People("alice", "bob"))
 	bob := collect(w.Receive("bob"))
 	w.Must("", "alice", "send", "-wait", "read", "bob", "warm")
-	addr := openTLS(b, w)
-	var ours, tls []time.Duration
-	for range b.N {
-		cmd := w.Client("alice", "send", "-wait", "read", "bob", "hello")
-		start := time.Now()
-		if err := cmd.Run(); err != nil {
-			b.Fatal(err)
+	addr, _ := openTLS(b, w)
+	contest.Measure(b, func(report contest.Report) {
+		var ours, tls []time.Duration
+		var oursUsed, tlsUsed float64
+		for range starts {
+			cmd := w.Client("alice", "send", "-wait", "read", "bob", "hello")
+			start := time.Now()
+			if err := cmd.Run(); err != nil {
+				b.Fatal(err)
+			}
+			ours = append(ours, time.Since(start))
+			oursUsed += contest.Used(cmd)
+			cmd = exec.Command("openssl", "s_client", "-tls1_3", "-quiet", "-no_ign_eof", "-connect", addr)
+			cmd.Stdin = strings.NewReader("")
+			start = time.Now()
+			cmd.Run() // its status only says that it does not know the lab's root
+			tls = append(tls, time.Since(start))
+			tlsUsed += contest.Used(cmd)
 		}
-		ours = append(ours, time.Since(start))
-		cmd = exec.Command("openssl", "s_client", "-tls1_3", "-quiet", "-no_ign_eof", "-connect", addr)
-		cmd.Stdin = strings.NewReader("")
-		start = time.Now()
-		cmd.Run() // its status only says that it does not know the lab's root
-		tls = append(tls, time.Since(start))
-	}
+		now, openssl := contest.Median(ours).Seconds()*1e3, contest.Median(tls).Seconds()*1e3
+		report("now-ms", now)
+		report("now-max-ms", slices.Max(ours).Seconds()*1e3)
+		report("now-cpu-ms", oursUsed/1e6/starts)
+		report("openssl-ms", openssl)
+		report("openssl-cpu-ms", tlsUsed/1e6/starts)
+		report("now/openssl", now/openssl)
+		if then := contest.Then(b, "./cmd/client", "^BenchmarkColdSend$", fmt.Sprint(starts, "x")); then != nil {
+			report("then-ms", then["median-ms"])
+			report("then/openssl", then["of-openssl"])
+			report("now/then", now/then["median-ms"])
+		}
+	})
 	bob.Cmd.Process.Signal(syscall.SIGTERM)
-	b.ReportMetric(median(ours), "median-ms")
-	b.ReportMetric(float64(slices.Max(ours).Microseconds())/1e3, "max-ms")
-	b.ReportMetric(median(tls), "openssl-ms")
-	b.ReportMetric(median(ours)/median(tls), "of-openssl")
 }
 
 // randomFile writes so many random bytes to a file, none of them ASCII: s_client takes some letters
@@ -108,17 +118,34 @@ func randomFile(b *testing.B, path string, size int) {
 	}
 }
 
-// carry runs a receiver, whose output goes to /dev/null, and a sender that reads a file. It returns
-// the time that this took, from the end of listening on, and the most memory that either had.
-func carry(b *testing.B, file string, recv, send *exec.Cmd, listening func()) (took time.Duration, rss int64) {
+// carried is one way of a file from a sender to a receiver.
+type carried struct {
+	rate float64 // MB/s, from the end of listening on
+	cpu  float64 // nanoseconds of the processor for each byte, of both ends and what is between
+	rss  int64   // the most memory in bytes that either end had
+}
+
+// carry runs a receiver, whose output goes to /dev/null, and a sender that reads a file.
+// between are processes that both need.
+func carry(b *testing.B, file string, recv, send *exec.Cmd, listening func(), between ...int) (c carried) {
 	b.Helper()
 	in, err := os.Open(file)
 	if err != nil {
 		b.Fatal(err)
 	}
 	defer in.Close()
+	info, err := in.Stat()
+	if err != nil {
+		b.Fatal(err)
+	}
 	send.Stdin = in
-	start := time.Now()
+	used := func() (sum float64) {
+		for _, pid := range between {
+			sum += contest.Processor(b, pid)
+		}
+		return sum
+	}
+	before, start := used(), time.Now()
 	if err := recv.Start(); err != nil {
 		b.Fatal(err)
 	}
@@ -138,49 +165,99 @@ func carry(b *testing.B, file string, recv, send *exec.Cmd, listening func()) (t
 				return
 			case <-time.After(50 * time.Millisecond):
 			}
-			for _, c := range []*exec.Cmd{recv, send} {
-				n, _ := town.PeakResident(c.Process.Pid) // 0 for a process that has ended
-				rss = max(rss, n)
+			for _, cmd := range []*exec.Cmd{recv, send} {
+				n, _ := town.PeakResident(cmd.Process.Pid) // 0 for a process that has ended
+				c.rss = max(c.rss, n)
 			}
 		}
 	}()
 	if err := send.Wait(); err != nil {
-		b.Logf("%s: %v", send.Path, err)
+		b.Fatalf("%v: %v", send, err)
 	}
-	took = time.Since(start)
+	took := time.Since(start)
 	close(over)
 	<-looked
 	recv.Process.Signal(syscall.SIGTERM)
 	recv.Wait()
-	return took, rss
+	size := float64(info.Size())
+	c.rate = size / 1e6 / took.Seconds()
+	c.cpu = (used() - before + contest.Used(recv) + contest.Used(send)) / size
+	return c
+}
+
+// installed tells whether a program is there to compare with.
+func installed(b *testing.B, program, pkg string) bool {
+	_, err := exec.LookPath(program)
+	if err != nil {
+		b.Logf("%s is not installed: no comparison with it (%s)", program, pkg)
+	}
+	return err == nil
 }
 
 // BenchmarkPipeBinaries carries random bytes through `client pipe`, from a file to /dev/null, against
-// nc and openssl s_client in the same run.
+// openssl, and against nc and croc where they are installed.
 func BenchmarkPipeBinaries(b *testing.B) {
-	const size = 256 << 20
-	rate := func(took time.Duration, _ int64) float64 { return size / 1e6 / took.Seconds() }
 	w := town.New(b, town.People("alice", "bob"))
 	file := w.Path("random")
-	randomFile(b, file, size)
-	for range b.N {
-		for _, suite := range []string{"MLKEM768X25519_AES256_GCM", "RSA_AES256_CBC_HMAC"} {
-			took, rss := carry(b, file,
-				w.Client("bob", "-ciphers", suite, "pipe", "-recv", "-wait-peer", "20s", "alice"),
-				w.Client("alice", "-ciphers", suite, "pipe", "-send", "-wait-peer", "20s", "bob"), nil)
-			name, _, _ := strings.Cut(suite, "_")
-			b.ReportMetric(rate(took, rss), name+"-MB/s")
-			b.ReportMetric(float64(rss)/(1<<20), name+"-MiB")
-		}
-		if _, err := exec.LookPath("nc"); err != nil {
-			b.Log("nc is not installed: no comparison with it (apt-get install netcat-openbsd)")
-		} else {
-			port := fmt.Sprint(20000 + os.Getpid()%20000)
-			nc := rate(carry(b, file, exec.Command("nc", "-l", "127.0.0.1", port), exec.Command("nc", "-N", "127.0.0.1", port),
-				func() { time.Sleep(200 * time.Millisecond) }))
-			b.ReportMetric(nc, "nc-MB/s")
-		}
-		client := exec.Command("openssl", "s_client", "-tls1_3", "-quiet", "-no_ign_eof", "-connect", openTLS(b, w))
-		b.ReportMetric(rate(carry(b, file, exec.Command("true"), client, nil)), "tls-MB/s")
+	randomFile(b, file, 256<<20)
+	addr, server := openTLS(b, w)
+	hasNC := installed(b, "nc", "apt-get install netcat-openbsd")
+	hasCroc := installed(b, "croc", "go install github.com/schollz/croc/v10@latest")
+	pipe := func(suite string) carried {
+		return carry(b, file,
+			w.Client("bob", "-ciphers", suite, "pipe", "-recv", "-wait-peer", "20s", "alice"),
+			w.Client("alice", "-ciphers", suite, "pipe", "-send", "-wait-peer", "20s", "bob"), nil, w.Pid)
 	}
+	contest.Measure(b, func(report contest.Report) {
+		tell := func(name string, c carried) {
+			report(name+"-MB/s", c.rate)
+			report(name+"-cpu-ns/B", c.cpu)
+			if c.rss > 0 {
+				report(name+"-MiB", float64(c.rss)/(1<<20))
+			}
+		}
+		now, rsa := pipe("MLKEM768X25519_AES256_GCM"), pipe("RSA_AES256_CBC_HMAC")
+		tell("now", now)
+		tell("now-RSA", rsa)
+		client := exec.Command("openssl", "s_client", "-tls1_3", "-quiet", "-no_ign_eof", "-connect", addr)
+		tls := carry(b, file, exec.Command("true"), client, nil, server)
+		tls.rss = 0
+		tell("tls", tls)
+		report("now/tls", now.rate/tls.rate)
+		report("now-RSA/tls", rsa.rate/tls.rate)
+		if hasNC {
+			port := fmt.Sprint(20000 + os.Getpid()%20000)
+			nc := carry(b, file, exec.Command("nc", "-l", "127.0.0.1", port), exec.Command("nc", "-N", "127.0.0.1", port),
+				func() { time.Sleep(200 * time.Millisecond) })
+			nc.rss = 0
+			tell("nc", nc)
+			report("now/nc", now.rate/nc.rate)
+		}
+		if hasCroc {
+			croc := carryByCroc(b, w, file)
+			tell("croc", croc)
+			report("now/croc", now.rate/croc.rate)
+		}
+		if then := contest.Then(b, "./cmd/client", "^BenchmarkPipeBinaries$", "1x"); then != nil {
+			report("then-MB/s", then["MLKEM768X25519-MB/s"])
+			report("then-RSA-MB/s", then["RSA-MB/s"])
+			report("now/then", now.rate/then["MLKEM768X25519-MB/s"])
+			report("now-RSA/then", rsa.rate/then["RSA-MB/s"])
+		}
+	})
+}
+
+// carryByCroc carries the file by croc without compression, over the relay in its sender. The
+// receiver is the one whose end is waited for: the sender waits for it.
+func carryByCroc(b *testing.B, w *town.Town, file string) carried {
+	b.Helper()
+	port := fmt.Sprint(20000 + os.Getpid()%20000)
+	croc := func(args ...string) *exec.Cmd {
+		cmd := exec.Command("croc", append([]string{"--yes", "--quiet", "--overwrite", "--disable-clipboard", "--ignore-stdin"}, args...)...)
+		cmd.Env = append(os.Environ(), "CROC_SECRET=a-lab-is-open", "HOME="+w.Dir)
+		cmd.Dir = w.Dir
+		return cmd
+	}
+	return carry(b, file, croc("--no-compress", "send", "--port", port, file),
+		croc("--ip", "127.0.0.1:"+port, "--out", b.TempDir()), func() { time.Sleep(time.Second) })
 }

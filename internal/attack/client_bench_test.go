@@ -4,73 +4,26 @@ import (
 	"bufio"
 	"cmp"
 	"context"
+	"fmt"
 	"io"
-	"net"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"chatsecure/crypto/trust"
 	"chatsecure/internal/client"
 	"chatsecure/internal/history"
+	"chatsecure/testdata/lab/contest"
+	"chatsecure/testdata/lab/people"
+	"chatsecure/testdata/lab/wire"
 )
-
-// bareRelay copies each line of one connection to the other and flushes when nothing more is there
-// to read: the least that a relay can cost.
-func bareRelay(b *testing.B) (addr string) {
-	b.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		b.Fatal(err)
-	}
-	b.Cleanup(func() { ln.Close() })
-	go func() {
-		for {
-			one, err := ln.Accept()
-			if err != nil {
-				return
-			}
-			other, err := ln.Accept()
-			if err != nil {
-				return
-			}
-			go copyLines(one, other)
-			go copyLines(other, one)
-		}
-	}()
-	return ln.Addr().String()
-}
-
-func copyLines(from, to net.Conn) {
-	defer to.Close()
-	r, w := bufio.NewReaderSize(from, 64<<10), bufio.NewWriterSize(to, 64<<10)
-	for {
-		line, err := r.ReadSlice('\n')
-		if err != nil {
-			return
-		}
-		w.Write(line)
-		if r.Buffered() == 0 && w.Flush() != nil {
-			return
-		}
-	}
-}
 
 // barePingPong times n round trips of a 200-byte line through the bare relay.
 func barePingPong(b *testing.B, n int) []time.Duration {
 	b.Helper()
-	addr := bareRelay(b)
-	one, err := net.Dial("tcp", addr)
-	if err != nil {
-		b.Fatal(err)
-	}
-	defer one.Close()
-	other, err := net.Dial("tcp", addr)
-	if err != nil {
-		b.Fatal(err)
-	}
-	defer other.Close()
+	one, other := contest.Bare(b)
 	go io.Copy(other, other)
 	line := []byte(strings.Repeat("x", 199) + "\n")
 	r := bufio.NewReader(one)
@@ -92,43 +45,69 @@ func percentile(times []time.Duration, p int) float64 {
 	return float64(times[len(times)*p/100].Nanoseconds()) / 1e3
 }
 
-// BenchmarkSendToRead times one message from Send to its READ receipt, warm, against the bare
-// relay's ping-pong in the same run.
+// BenchmarkSendToRead times one message from Send to its READ receipt, warm. Its floor is two
+// signatures, two verifications, and the ping-pong of the bare relay.
 func BenchmarkSendToRead(b *testing.B) {
 	town := newBenchTown(b, "alice", "bob")
 	alice, bob := town.client("alice", quiet), town.client("bob", quiet)
-	text := strings.Repeat("x", 200)
+	text := strings.Repeat("x", wire.TextSize)
 	ctx := context.Background()
-	for range 200 {
-		alice.mustSend(text, "bob")
-		alice.mustSettle(history.StatusRead)
-	}
-	_ = bob
-	bare := barePingPong(b, 2000)
-	var times []time.Duration
-	b.ResetTimer()
-	for range b.N {
-		start := time.Now()
-		if _, err := alice.Send(ctx, []string{"bob"}, text); err != nil {
-			b.Fatal(err)
+	send := func(n int) (times []time.Duration) {
+		for range n {
+			start := time.Now()
+			if _, err := alice.Send(ctx, []string{"bob"}, text); err != nil {
+				b.Fatal(err)
+			}
+			alice.Wait(ctx, history.StatusRead)
+			times = append(times, time.Since(start))
 		}
-		alice.Wait(ctx, history.StatusRead)
+		return times
+	}
+	send(200)
+	_ = bob
+	contest.Measure(b, func(report contest.Report) {
+		bare := percentile(barePingPong(b, 1000), 50)
+		floor := bare + 2*signAndVerify(b)
+		own := contest.Own(b)
+		times := send(1000)
+		own = contest.Own(b) - own
+		p50 := percentile(times, 50)
+		report("now-p50-us", p50)
+		report("now-p95-us", percentile(times, 95))
+		report("now-cpu-us", own/1e3/float64(len(times)))
+		report("bare-p50-us", bare)
+		report("floor-us", floor)
+		report("now/floor", p50/floor)
+		if then := contest.Then(b, ".", "^BenchmarkSendToRead$", "1000x"); then != nil {
+			report("then-p50-us", then["p50-us"])
+			report("now/then", p50/then["p50-us"])
+		}
+	})
+}
+
+// signAndVerify returns the time of one signature of a K and its verification, in microseconds.
+func signAndVerify(b *testing.B) float64 {
+	b.Helper()
+	key, text := people.Key(b, trust.KeyEd25519), make([]byte, 300)
+	public := key.Public()
+	var times []time.Duration
+	for range 200 {
+		start := time.Now()
+		if !public.Verify(text, key.Sign(text)) {
+			b.Fatal("the signature does not hold")
+		}
 		times = append(times, time.Since(start))
 	}
-	b.StopTimer()
-	p50, bare50 := percentile(times, 50), percentile(bare, 50)
-	b.ReportMetric(p50, "p50-us")
-	b.ReportMetric(percentile(times, 95), "p95-us")
-	b.ReportMetric(bare50, "bare-p50-us")
-	b.ReportMetric(percentile(bare, 95), "bare-p95-us")
-	b.ReportMetric(p50/bare50, "times-bare")
+	return float64(contest.Median(times).Nanoseconds()) / 1e3
 }
 
 func quiet(cfg *client.Config) { cfg.Receipts = false }
 
+// benchLines is the number of lines in one turn of BenchmarkSendLines.
+const benchLines = 100_000
+
 // BenchmarkSendLines sends 100-byte lines until all are READ: signed, receipted and in both
-// histories. One operation is one line. The bare relay carries the same lines, flushed one by one,
-// in the same run.
+// histories. The bare relay carries the same lines, flushed one by one.
 func BenchmarkSendLines(b *testing.B) {
 	town := newBenchTown(b, "alice", "bob")
 	alice, bob := town.client("alice", quiet), town.client("bob", quiet)
@@ -137,38 +116,37 @@ func BenchmarkSendLines(b *testing.B) {
 	alice.mustSend(text, "bob")
 	alice.mustSettle(history.StatusRead)
 	_ = bob
-	b.ResetTimer()
-	for range b.N {
-		if _, err := alice.Send(ctx, []string{"bob"}, text); err != nil {
-			b.Fatal(err)
+	contest.Measure(b, func(report contest.Report) {
+		own, start := contest.Own(b), time.Now()
+		for range benchLines {
+			if _, err := alice.Send(ctx, []string{"bob"}, text); err != nil {
+				b.Fatal(err)
+			}
 		}
-	}
-	if out := alice.Wait(ctx, history.StatusRead); len(out.Failed) > 0 {
-		b.Fatal(out.Failed)
-	}
-	b.StopTimer()
-	rate := float64(b.N) / b.Elapsed().Seconds()
-	b.ReportMetric(rate, "lines/s")
-	bare := bareLines(b, b.N)
-	b.ReportMetric(bare, "bare-lines/s")
-	b.ReportMetric(rate/bare, "of-bare")
+		if out := alice.Wait(ctx, history.StatusRead); len(out.Failed) > 0 {
+			b.Fatal(out.Failed)
+		}
+		rate := benchLines / time.Since(start).Seconds()
+		cpu := contest.Own(b) - own
+		report("now-lines/s", rate)
+		report("now-cpu-ns/line", cpu/benchLines)
+		own = contest.Own(b)
+		bare := bareLines(b, benchLines)
+		report("bare-lines/s", bare)
+		report("bare-cpu-ns/line", (contest.Own(b)-own)/benchLines)
+		report("now/bare", rate/bare)
+		if then := contest.Then(b, ".", "^BenchmarkSendLines$", fmt.Sprint(benchLines, "x")); then != nil {
+			report("then-lines/s", then["lines/s"])
+			report("now/then", rate/then["lines/s"])
+		}
+	})
 }
 
 // bareLines returns the rate, in lines a second, at which 100-byte lines written one by one cross
 // the bare relay.
 func bareLines(b *testing.B, n int) float64 {
 	b.Helper()
-	addr := bareRelay(b)
-	one, err := net.Dial("tcp", addr)
-	if err != nil {
-		b.Fatal(err)
-	}
-	defer one.Close()
-	other, err := net.Dial("tcp", addr)
-	if err != nil {
-		b.Fatal(err)
-	}
-	defer other.Close()
+	one, other := contest.Bare(b)
 	line := []byte(strings.Repeat("x", 99) + "\n")
 	start := time.Now()
 	var wg sync.WaitGroup

@@ -1,11 +1,9 @@
 package relay
 
 import (
-	"bufio"
 	"bytes"
 	"fmt"
 	"io"
-	"net"
 	"runtime"
 	"strings"
 	"sync"
@@ -17,6 +15,7 @@ import (
 	"chatsecure/crypto"
 	"chatsecure/proto"
 	"chatsecure/testdata/lab"
+	"chatsecure/testdata/lab/contest"
 	"chatsecure/testdata/lab/leaks"
 	"chatsecure/testdata/lab/wire"
 )
@@ -25,70 +24,109 @@ import (
 // the background, and measured too.
 func benchSuite(cfg *Config) { cfg.Ciphers = []string{crypto.SuiteMLKEM} }
 
-// BenchmarkRelayThroughput passes lines of 200 bytes from one connection to another,
-// many in flight, each in a write of its own like the lines of a chat. It does so once
-// more through a relay that only copies lines. Both relays share this process with
-// their clients, so neither number is that of a relay with a machine to itself. Their
+// BenchmarkRelayThroughput passes lines of 200 bytes from one connection to another
+// through the built relay, many in flight, each in a write of its own like the lines
+// of a chat. It does so once more through a process that only copies lines. Their
 // ratio is the cost of sealing, checking and acknowledging each line.
 func BenchmarkRelayThroughput(b *testing.B) {
-	leaks.Check(b) // of the bare relay, too
-	lines := make([][]byte, b.N)
-	text := bytes.Repeat([]byte("x"), wire.TextSize)
-	for i := range lines {
-		lines[i] = append(text[:wire.TextSize:wire.TextSize], '\n')
+	const n = 50_000 // lines in a turn
+	addr, pid := wire.Program(b)
+	person := func(name string) *wire.Client {
+		c, err := wire.Dial(b, addr, wire.Delegate(b, wire.Person(b, name), name), proto.TakesMessages)
+		if err != nil {
+			b.Fatal(err)
+		}
+		c.Conn.SetDeadline(time.Time{})
+		return c
 	}
-	bare := benchBare(b, lines)
-	b.StopTimer()
-
-	rt := start(b, benchSuite)
-	from, to := rt.Join("from"), rt.Join("to")
-	from.Conn.SetDeadline(time.Time{})
-	to.Conn.SetDeadline(time.Time{})
+	from, to := person("from"), person("to")
+	bareFrom, bareTo, barePid := contest.BareProgram(b)
+	text := bytes.Repeat([]byte("x"), wire.TextSize)
 	header := proto.MustMarshal(&proto.Header{Type: proto.TypeClientCom, Dst: to.Name, DstID: to.ID})
 	payload := proto.AppendPayload(nil, header, nil, text)
-	for i := range lines {
-		lines[i] = from.Line(payload)
+	bareLine := append(bytes.Clone(text), '\n')
+	acks := &benchAcks{more: make(chan struct{}, 1)}
+	go acks.read(from)
+	contest.Measure(b, func(report contest.Report) {
+		lines := make([][]byte, n)
+		for i := range lines {
+			lines[i] = from.Line(payload)
+		}
+		used, start := contest.Processor(b, pid), time.Now()
+		acked := acks.count.Load()
+		benchPass(b, to.Conn, lines, func(i int, line []byte) error {
+			// The sender keeps to its window, which counts bodies.
+			for int64(i)-(acks.count.Load()-acked) >= min(proto.RelayWindow/wire.TextSize, proto.RelayMessages) {
+				<-acks.more
+			}
+			_, err := from.Conn.Write(line)
+			return err
+		})
+		rate := n / time.Since(start).Seconds()
+		used = contest.Processor(b, pid) - used
+		report("now-lines/s", rate)
+		report("now-cpu-ns/line", used/n)
+		for i := range lines {
+			lines[i] = bareLine
+		}
+		bareUsed, start := contest.Processor(b, barePid), time.Now()
+		benchPass(b, bareTo, lines, func(_ int, line []byte) error {
+			_, err := bareFrom.Write(line)
+			return err
+		})
+		bare := n / time.Since(start).Seconds()
+		bareUsed = contest.Processor(b, barePid) - bareUsed
+		report("bare-lines/s", bare)
+		report("bare-cpu-ns/line", bareUsed/n)
+		report("now/bare", rate/bare)
+		report("cpu-now/bare", used/bareUsed)
+		if then := contest.Then(b, ".", "^BenchmarkRelayThroughput$", fmt.Sprint(n, "x"), asShipped...); then != nil {
+			report("then-lines/s", then["relay-lines/s"])
+			report("then/bare", then["relay/bare"])
+			report("now/then", rate/then["relay-lines/s"])
+		}
+	})
+}
+
+// asShipped has an older benchmark's relay, which shares the process of its clients,
+// run with the garbage and the threads that the program allows itself.
+var asShipped = []string{"GOGC=400", fmt.Sprint("GOMAXPROCS=", runtime.GOMAXPROCS(0)+2)}
+
+// benchAcks counts the lines that the relay has acknowledged.
+type benchAcks struct {
+	count atomic.Int64
+	more  chan struct{} // capacity 1
+}
+
+func (a *benchAcks) read(from *wire.Client) {
+	for {
+		m, err := from.Read()
+		if err != nil {
+			return
+		}
+		if m.Type == proto.TypeAck && m.Answers != nil {
+			a.count.Store(int64(*m.Answers) + 1)
+			select {
+			case a.more <- struct{}{}:
+			default:
+			}
+		}
 	}
-	// The sender keeps to its window, which counts bodies.
-	const window = proto.RelayWindow / wire.TextSize
-	var acked atomic.Int64
-	more := make(chan struct{}, 1)
-	go func() {
-		for {
-			m, err := from.Read()
-			if err != nil {
-				return
-			}
-			if m.Type == proto.TypeAck && m.Answers != nil {
-				acked.Store(int64(*m.Answers) + 1)
-				select {
-				case more <- struct{}{}:
-				default:
-				}
-			}
-		}
-	}()
-	b.StartTimer()
-	begin := time.Now()
+}
+
+// benchPass writes lines, and returns when all have arrived.
+func benchPass(b *testing.B, to io.Reader, lines [][]byte, write func(i int, line []byte) error) {
+	b.Helper()
 	done := make(chan error, 1)
-	go func() { done <- benchCount(to.Conn, b.N) }()
+	go func() { done <- benchCount(to, len(lines)) }()
 	for i, line := range lines {
-		for int64(i)-acked.Load() >= min(window, proto.RelayMessages) {
-			<-more
-		}
-		if _, err := from.Conn.Write(line); err != nil {
+		if err := write(i, line); err != nil {
 			b.Fatal(err)
 		}
 	}
 	if err := <-done; err != nil {
 		b.Fatal(err)
 	}
-	took := time.Since(begin)
-	b.StopTimer()
-	relay := float64(b.N) / took.Seconds()
-	b.ReportMetric(relay, "relay-lines/s")
-	b.ReportMetric(bare, "bare-lines/s")
-	b.ReportMetric(relay/bare, "relay/bare")
 }
 
 // benchCount reads n lines and throws them away.
@@ -102,68 +140,6 @@ func benchCount(r io.Reader, n int) error {
 		n -= bytes.Count(buf[:m], []byte("\n"))
 	}
 	return nil
-}
-
-// benchBare passes the lines through a relay that only copies them, and returns its
-// rate in lines a second.
-func benchBare(b *testing.B, lines [][]byte) float64 {
-	b.Helper()
-	from, to := benchBareRelay(b)
-	begin := time.Now()
-	done := make(chan error, 1)
-	go func() { done <- benchCount(to, len(lines)) }()
-	for _, line := range lines {
-		if _, err := from.Write(line); err != nil {
-			b.Fatal(err)
-		}
-	}
-	if err := <-done; err != nil {
-		b.Fatal(err)
-	}
-	return float64(len(lines)) / time.Since(begin).Seconds()
-}
-
-// benchBareRelay connects two clients to a relay that copies the lines of each to the
-// other, and flushes when it has no further line.
-func benchBareRelay(b *testing.B) (one, two net.Conn) {
-	b.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		b.Fatal(err)
-	}
-	defer ln.Close()
-	var ends [4]net.Conn
-	for i := range 2 {
-		if ends[i], err = net.Dial("tcp", ln.Addr().String()); err != nil {
-			b.Fatal(err)
-		}
-		if ends[2+i], err = ln.Accept(); err != nil {
-			b.Fatal(err)
-		}
-	}
-	var wg sync.WaitGroup
-	pass := func(from, to net.Conn) {
-		r, w := bufio.NewReaderSize(from, 64<<10), bufio.NewWriterSize(to, 64<<10)
-		for {
-			line, err := r.ReadSlice('\n')
-			if err != nil {
-				return
-			}
-			w.Write(line)
-			if r.Buffered() == 0 && w.Flush() != nil {
-				return
-			}
-		}
-	}
-	wg.Go(func() { pass(ends[2], ends[3]) })
-	wg.Go(func() { pass(ends[3], ends[2]) })
-	b.Cleanup(func() {
-		for _, c := range ends {
-			c.Close()
-		}
-		wg.Wait()
-	})
-	return ends[0], ends[1]
 }
 
 // BenchmarkRelayPingPong is the time of one line there and one back through the
@@ -200,7 +176,7 @@ func BenchmarkRelayPingPong(b *testing.B) {
 }
 
 func BenchmarkRelayPingPongBare(b *testing.B) {
-	one, two := benchBareRelay(b)
+	one, two := contest.Bare(b)
 	line := append(bytes.Repeat([]byte("x"), wire.TextSize), '\n')
 	go func() {
 		buf := make([]byte, len(line))

@@ -1,23 +1,31 @@
 package relay
 
 import (
+	"fmt"
 	"net"
+	"path/filepath"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
+	"chatsecure/crypto"
 	"chatsecure/proto"
 	"chatsecure/testdata/lab"
+	"chatsecure/testdata/lab/contest"
 	"chatsecure/testdata/lab/wire"
 )
 
-// BenchmarkRelayConnect is the whole handshake, eight clients at a time, with an
-// RSA-2048 certificate under two authorities, its delegation, its chain and its
-// revocation list. It includes the clients' half of the work. Every bundle is new to
-// the relay. Its certificate is either known, as of people who come back, or new, and
-// then checked from the leaf to the root. The authorities have RSA-4096 keys, like
-// those of cards with RSA keys, or P-384 keys, like those of later cards.
+// BenchmarkRelayConnect is the whole handshake with the built relay, eight clients at
+// a time, with an RSA-2048 certificate under two authorities, its delegation, its chain
+// and its revocation list. Every bundle is new to the relay. Its certificate is either
+// known, as of people who come back, or new, and then checked from the leaf to the
+// root. The authorities have RSA-4096 keys, like those of cards with RSA keys, or P-384
+// keys, like those of later cards. connects/s includes the clients' half of the work,
+// and cpu-us is the relay's alone.
 func BenchmarkRelayConnect(b *testing.B) {
+	const n = 400 // connects in a turn
 	for _, sub := range []struct {
 		name  string
 		ca    lab.KeyType
@@ -37,25 +45,35 @@ func BenchmarkRelayConnect(b *testing.B) {
 			if err != nil {
 				b.Fatal(err)
 			}
-			creds := make([]*wire.Cred, b.N)
-			for i := range creds {
-				h := first
-				if sub.fresh {
-					if h, err = p.Issue("ana", lab.RenewalOf(first), lab.WithKey(first.Key)); err != nil {
-						b.Fatal(err)
-					}
-				}
-				creds[i] = wire.Delegate(b, h, "ana")
-			}
 			dir := b.TempDir()
 			if err := p.Write(dir); err != nil {
 				b.Fatal(err)
 			}
-			rt := startIn(b, dir, benchSuite)
-			rt.Connect(wire.Delegate(b, first, "ana"), proto.TakesNone).Close() // takes the name
-			b.ResetTimer()
-			benchConnect(b, rt.Addr, creds)
-			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "connects/s")
+			addr, pid := wire.ProgramIn(b, dir, "-crl", filepath.Join(dir, "crl"), "-ciphers", crypto.SuiteMLKEM)
+			benchConnect(b, addr, []*wire.Cred{wire.Delegate(b, first, "ana")}) // takes the name
+			contest.Measure(b, func(report contest.Report) {
+				creds := make([]*wire.Cred, n)
+				for i := range creds {
+					h := first
+					if sub.fresh {
+						if h, err = p.Issue("ana", lab.RenewalOf(first), lab.WithKey(first.Key)); err != nil {
+							b.Fatal(err)
+						}
+					}
+					creds[i] = wire.Delegate(b, h, "ana")
+				}
+				used, start := contest.Processor(b, pid), time.Now()
+				benchConnect(b, addr, creds)
+				rate := n / time.Since(start).Seconds()
+				report("now-connects/s", rate)
+				report("now-cpu-us", (contest.Processor(b, pid)-used)/1e3/n)
+				then := contest.Then(b, ".", "^BenchmarkRelayConnect$/^"+strings.ReplaceAll(sub.name, "/", "$/^")+"$",
+					fmt.Sprint(n, "x"), asShipped...)
+				if then != nil {
+					report("then-connects/s", then["connects/s"])
+					report("now/then", rate/then["connects/s"])
+				}
+			})
 		})
 	}
 }

@@ -23,6 +23,7 @@ import (
 	"time"
 
 	"chatsecure/testdata/lab"
+	"chatsecure/testdata/lab/contest"
 )
 
 // Patience bounds every wait of a test with processes: far more than any step
@@ -55,6 +56,7 @@ var Binaries = sync.OnceValues(func() (dir string, err error) {
 // Main runs the tests of m, removes the binaries that were built for them, and returns
 // the exit status.
 func Main(m *testing.M) int {
+	contest.RunBare()
 	status := m.Run()
 	if binaryDir != "" {
 		os.RemoveAll(binaryDir)

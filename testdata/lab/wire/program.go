@@ -14,14 +14,19 @@ import (
 // trusts Lab and is killed when the test ends. town.Main removes the binary.
 func Program(t testing.TB) (addr string, pid int) {
 	t.Helper()
-	dir := Files(t)
+	return ProgramIn(t, Files(t))
+}
+
+// ProgramIn is Program for the lab that was written to dir, with more options.
+func ProgramIn(t testing.TB, dir string, options ...string) (addr string, pid int) {
+	t.Helper()
 	bin, err := town.Binaries()
 	if err != nil {
 		t.Fatal(err)
 	}
 	addrFile := filepath.Join(dir, "addr")
-	cmd := exec.Command(filepath.Join(bin, "relay"), "-listen", "127.0.0.1:0", "-addr-file", addrFile,
-		"-state", filepath.Join(dir, "state"), "-ca-bundle", filepath.Join(dir, "ca-bundle.pem"))
+	cmd := exec.Command(filepath.Join(bin, "relay"), append([]string{"-listen", "127.0.0.1:0", "-addr-file", addrFile,
+		"-state", filepath.Join(dir, "state"), "-ca-bundle", filepath.Join(dir, "ca-bundle.pem")}, options...)...)
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
