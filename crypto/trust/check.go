@@ -18,7 +18,7 @@ type check struct {
 }
 
 // person finds the person of a bundle at a time. Errors are *Error.
-func (c check) person(d *delegated, at time.Time) (*Person, error) {
+func (c check) person(d *Proved, at time.Time) (*Person, error) {
 	if err := d.prove(c.trust); err != nil {
 		return nil, err
 	}
@@ -30,6 +30,7 @@ func (c check) person(d *delegated, at time.Time) (*Person, error) {
 		return nil, err
 	}
 	person.Name, person.Key, person.Expires = d.bundle.Name, d.key, time.Unix(d.bundle.NotAfter, 0).UTC()
+	person.Proved = d
 	return person, nil
 }
 

@@ -61,7 +61,7 @@ func (s *formScene) judge(t *testing.T, store *CRLStore, clears bool) {
 		v := verifierAt(trust, store, policy, labNow)
 		for when, look := range map[string]func(b *Bundle) (*Person, error){
 			"now":              func(b *Bundle) (*Person, error) { return v.Verify(b, b.Name) },
-			"half an hour ago": func(b *Bundle) (*Person, error) { return v.VerifyAt(b, b.Name, labNow.Add(-30*time.Minute)) },
+			"half an hour ago": func(b *Bundle) (*Person, error) { return v.verifyAt(b, b.Name, labNow.Add(-30*time.Minute)) },
 		} {
 			_, err := look(s.bad)
 			if refused, ok := errors.AsType[*Error](err); !ok || refused.Code != proto.CertificateRevoked {

@@ -9,9 +9,9 @@ import (
 	"chatsecure/proto"
 )
 
-// delegated is a bundle that is parsed, and once it is proved the paths of its leaf. Neither
+// Proved is a bundle that is parsed, and once it is proved the paths of its leaf. Neither
 // time nor revocation lists change these.
-type delegated struct {
+type Proved struct {
 	bundle  *Bundle
 	key     *PublicKey // K
 	leaf    *x509.Certificate
@@ -20,7 +20,7 @@ type delegated struct {
 }
 
 // readDelegated parses a bundle that Check has passed. Errors are *Error.
-func readDelegated(b *Bundle) (d delegated, err error) {
+func readDelegated(b *Bundle) (d Proved, err error) {
 	d.bundle = b
 	if d.key, err = b.Key(); err == nil {
 		d.leaf, err = parseLeaf(b.X509)
@@ -34,7 +34,7 @@ func readDelegated(b *Bundle) (d delegated, err error) {
 // prove finds the paths of the leaf, and then checks that the leaf's key has signed the
 // delegation of K. A stranger without a path chooses that key, and so the cost of its
 // signature. Errors are *Error.
-func (d *delegated) prove(trust *Store) error {
+func (d *Proved) prove(trust *Store) error {
 	if d.paths != nil {
 		return nil
 	}
@@ -72,7 +72,7 @@ func checkDelegation(b *Bundle, leaf *x509.Certificate) error {
 
 // checkTimes checks the delegation's times. The leaf's come first: an expired leaf
 // has an expired delegation too, which would hide the cause.
-func (d *delegated) checkTimes(at time.Time) error {
+func (d *Proved) checkTimes(at time.Time) error {
 	if err := checkValidity(d.leaf, at); err != nil {
 		return err
 	}

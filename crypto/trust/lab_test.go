@@ -209,3 +209,18 @@ func (c check) look(leaf *x509.Certificate, chain []*x509.Certificate) (*Person,
 	}
 	return c.holder(paths, labNow)
 }
+
+// verifyAt checks a bundle at a time in the past, as a history's verification does.
+func (v *Verifier) verifyAt(b *Bundle, name string, at time.Time) (*Person, error) {
+	d, err := v.Prove(b, name)
+	if err != nil {
+		return nil, err
+	}
+	return v.At(d, at)
+}
+
+// today is what a live look says of the certificate of a bundle that was good in the past.
+func (v *Verifier) today(b *Bundle) error {
+	_, err := v.Certificate(b.X509, b.Chain)
+	return err
+}

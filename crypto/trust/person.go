@@ -24,10 +24,7 @@ type Person struct {
 	Key         *PublicKey          // K
 	Expires     time.Time           // end of the delegation
 	Revocation  RevocationResult
-
-	// Now is set by VerifyAt: nil if the certificate would be accepted now, else an
-	// *Error. The end of the delegation, which is always near, does not count.
-	Now error
+	Proved      *Proved // for At
 }
 
 // The domain of the Portuguese citizen card, and the names of its authorities, which

@@ -151,8 +151,8 @@ func refusedDelegations(t *testing.T) (list []refusal) {
 	}
 	short := issue(t, p, "Ana", lab.Window(labNow.Add(-time.Hour), labNow.Add(time.Hour)))
 	_, beyond := verifierAt(trust, nil, PolicyTry, labNow).Verify(delegate(t, short), "Ana")
-	_, future := verifierAt(trust, nil, PolicyTry, labNow).VerifyAt(delegate(t, h), "Ana", labNow.Add(time.Hour))
-	_, past := verifierAt(trust, nil, PolicyTry, labNow).VerifyAt(delegate(t, h), "Ana", labNow.Add(-24*time.Hour))
+	_, future := verifierAt(trust, nil, PolicyTry, labNow).verifyAt(delegate(t, h), "Ana", labNow.Add(time.Hour))
+	_, past := verifierAt(trust, nil, PolicyTry, labNow).verifyAt(delegate(t, h), "Ana", labNow.Add(-24*time.Hour))
 	return []refusal{
 		{"delegation that was to come", past},
 		{"delegation by another card", at(labNow, func(b *Bundle) { b.Signature = []byte{1} })},
@@ -332,7 +332,7 @@ func refusedByLists(t *testing.T) (list []refusal) {
 		func(b *Bundle) {
 			b.NotBefore, b.NotAfter = labNow.Add(-2*time.Hour).Unix(), labNow.Add(-time.Hour).Unix()
 		})
-	_, err = verifierAt(trust, s.holding(t, made(s.ca, lab.CRL{ThisUpdate: labNow})), PolicyRequire, labNow).VerifyAt(ended, "Ana", labNow.Add(-90*time.Minute))
+	_, err = verifierAt(trust, s.holding(t, made(s.ca, lab.CRL{ThisUpdate: labNow})), PolicyRequire, labNow).verifyAt(ended, "Ana", labNow.Add(-90*time.Minute))
 	list = append(list, refusal{"list from after the certificate's end", err})
 	for _, form := range lab.ListForms {
 		s := newFormScene(t, p, "Form")

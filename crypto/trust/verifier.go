@@ -46,11 +46,11 @@ type Verifier struct {
 
 // remembered is a live result: a person, or the refusal alone.
 type remembered struct {
-	delegated delegated
-	person    *Person
-	refusal   error
-	at        time.Time
-	lists     uint64 // CRLStore.generation at that time
+	proved  Proved
+	person  *Person
+	refusal error
+	at      time.Time
+	lists   uint64 // CRLStore.generation at that time
 }
 
 // memory holds results by bundle hash.
@@ -90,10 +90,13 @@ func (v *Verifier) Reload(trust *Store, crls *CRLStore, policy Policy) {
 	v.known, v.refused = make(memory), make(memory)
 }
 
-// WithPolicy returns a Verifier with the same trust and another policy.
-func (v *Verifier) WithPolicy(policy Policy) *Verifier {
+// Lenient returns a Verifier with the same trust that accepts an unknown revocation.
+func (v *Verifier) Lenient() *Verifier {
 	check := v.current()
-	return NewVerifier(VerifierConfig{Trust: check.trust, CRLs: check.crls, Policy: policy, Now: v.now})
+	if check.policy == PolicyRequire {
+		check.policy = PolicyTry
+	}
+	return NewVerifier(VerifierConfig{Trust: check.trust, CRLs: check.crls, Policy: check.policy, Now: v.now})
 }
 
 // Verify checks a bundle live: form, name, delegation, path to an anchor, revocation.
@@ -114,7 +117,7 @@ func (v *Verifier) Verify(b *Bundle, name string) (*Person, error) {
 	}
 	var person *Person
 	var err error
-	d := known.delegated
+	d := known.proved
 	if d.bundle == nil {
 		d, err = readDelegated(b)
 	}
@@ -122,37 +125,35 @@ func (v *Verifier) Verify(b *Bundle, name string) (*Person, error) {
 		person, err = check.person(&d, now)
 	}
 	if err != nil {
-		d, err = delegated{}, nameClock(err, now)
+		d, err = Proved{}, nameClock(err, now)
 	}
 	v.remember(hash, remembered{d, person, err, now, lists}, check)
 	return person, err
 }
 
-// VerifyAt checks a bundle at a time in the past, for history and proofs: valid then,
-// and not revoked by then. Person.Now tells whether the certificate would still be
-// accepted. Errors are *Error.
-func (v *Verifier) VerifyAt(b *Bundle, name string, at time.Time) (*Person, error) {
+// Prove checks all of a bundle but the times and revocation, which At looks at. Errors are
+// *Error.
+func (v *Verifier) Prove(b *Bundle, name string) (*Proved, error) {
 	if err := checkForm(b, name); err != nil {
 		return nil, err
 	}
-	now := v.now()
-	if at.Sub(now) > ClockTolerance {
-		return nil, nameClock(refuse(proto.DelegationNotYet, "the time claimed, %s, is still to come", shownTime(at)), now)
-	}
 	d, err := readDelegated(b)
-	if err != nil {
-		return nil, err
+	if err == nil {
+		err = d.prove(v.current().trust)
 	}
-	live := v.current()
-	past := live
-	past.now = now
-	person, err := past.person(&d, at)
-	if err != nil {
-		return nil, nameTime(err, "; the time in question is ", "; the time in question is ", at, "")
+	return &d, err
+}
+
+// At finds the person of a bundle at the time in a signed header: valid then, and not revoked
+// by then. Errors are *Error. PROTOCOL.md, "Who is judged when".
+func (v *Verifier) At(d *Proved, at time.Time) (*Person, error) {
+	past := v.current()
+	past.now = v.now()
+	if at.Sub(past.now) > ClockTolerance {
+		return nil, nameClock(refuse(proto.DelegationNotYet, "the time claimed, %s, is still to come", shownTime(at)), past.now)
 	}
-	_, err = live.holder(d.paths, now)
-	person.Now = nameClock(err, now)
-	return person, nil
+	person, err := past.person(d, at)
+	return person, nameTime(err, "; the time in question is ", "; the time in question is ", at, "")
 }
 
 // Certificate checks a certificate without a bundle live, with the chain that came

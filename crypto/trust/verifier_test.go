@@ -29,7 +29,7 @@ func TestVerify(t *testing.T) {
 				t.Fatal(err)
 			}
 			if person.Name != "Ana" || !bytes.Equal(person.Leaf.Raw, h.Leaf.Raw) || len(person.Path) != 4 ||
-				!bytes.Equal(person.Key.SPKI(), b.PublicKey) || person.Now != nil ||
+				!bytes.Equal(person.Key.SPKI(), b.PublicKey) ||
 				!person.Expires.Equal(labNow.Add(7*time.Hour)) ||
 				person.Revocation.Status != RevocationUnknown || person.Identity == [32]byte{} {
 				t.Errorf("person is %+v", person)
@@ -100,7 +100,7 @@ func TestRow13Delegation(t *testing.T) {
 			}
 			_, err := v.Verify(b, name)
 			wantCode(t, err, test.code)
-			_, err = v.VerifyAt(b, name, labNow)
+			_, err = v.verifyAt(b, name, labNow)
 			wantCode(t, err, test.code)
 		})
 	}
@@ -168,7 +168,7 @@ func TestRow13Times(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			_, err := verifierAt(trust, nil, PolicyTry, test.at).Verify(test.bundle, "Ana")
-			_, past := verifierAt(trust, nil, PolicyTry, test.at.AddDate(1, 0, 0)).VerifyAt(test.bundle, "Ana", test.at)
+			_, past := verifierAt(trust, nil, PolicyTry, test.at.AddDate(1, 0, 0)).verifyAt(test.bundle, "Ana", test.at)
 			if test.code == "" {
 				if err != nil || past != nil {
 					t.Errorf("live: %v; in the past: %v", err, past)
@@ -460,7 +460,7 @@ func TestVerifierConcurrency(t *testing.T) {
 				if _, err := v.Verify(b, "Ana"); err != nil {
 					t.Error(err)
 				}
-				if _, err := v.VerifyAt(b, "Ana", labNow); err != nil {
+				if _, err := v.verifyAt(b, "Ana", labNow); err != nil {
 					t.Error(err)
 				}
 			}
@@ -472,7 +472,7 @@ func TestVerifierConcurrency(t *testing.T) {
 	wg.Wait()
 }
 
-// History: a bundle that was valid then is accepted, and Person.Now tells whether it would be now.
+// History: a bundle that was valid then is accepted, and Certificate tells whether it would be now.
 func TestVerifyAt(t *testing.T) {
 	p := testLab(t)
 	trust := trustOf(t, p.Root.Cert)
@@ -482,24 +482,24 @@ func TestVerifyAt(t *testing.T) {
 	if _, err := verifierAt(trust, nil, PolicyTry, year).Verify(b, "Ana"); err == nil {
 		t.Error("an expired certificate is accepted live")
 	}
-	person, err := verifierAt(trust, nil, PolicyTry, year).VerifyAt(b, "Ana", labNow)
-	if err != nil {
+	later := verifierAt(trust, nil, PolicyTry, year)
+	if _, err := later.verifyAt(b, "Ana", labNow); err != nil {
 		t.Fatal(err)
 	}
-	wantCode(t, person.Now, proto.CertificateExpired)
+	wantCode(t, later.today(b), proto.CertificateExpired)
 	// The delegation ended long ago, and the certificate still holds.
-	person, err = verifierAt(trust, nil, PolicyTry, labNow.AddDate(0, 0, 20)).VerifyAt(b, "Ana", labNow)
-	if err != nil {
+	later = verifierAt(trust, nil, PolicyTry, labNow.AddDate(0, 0, 20))
+	if _, err := later.verifyAt(b, "Ana", labNow); err != nil {
 		t.Fatal(err)
 	}
-	if person.Now != nil {
-		t.Errorf("now: %v", person.Now)
+	if err := later.today(b); err != nil {
+		t.Errorf("now: %v", err)
 	}
 	// A time in the future is not history.
-	if _, err := verifierAt(trust, nil, PolicyTry, labNow.Add(-ClockTolerance)).VerifyAt(b, "Ana", labNow); err != nil {
+	if _, err := verifierAt(trust, nil, PolicyTry, labNow.Add(-ClockTolerance)).verifyAt(b, "Ana", labNow); err != nil {
 		t.Error(err)
 	}
-	_, err = verifierAt(trust, nil, PolicyTry, labNow.Add(-ClockTolerance-time.Second)).VerifyAt(b, "Ana", labNow)
+	_, err := verifierAt(trust, nil, PolicyTry, labNow.Add(-ClockTolerance-time.Second)).verifyAt(b, "Ana", labNow)
 	wantCode(t, err, proto.DelegationNotYet)
 	// Not remembered for the live check.
 	_, err = verifierAt(trust, nil, PolicyTry, labNow.AddDate(0, 0, 20)).Verify(b, "Ana")

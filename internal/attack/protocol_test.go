@@ -556,3 +556,24 @@ func TestProtocolAnchors(t *testing.T) {
 		t.Errorf("the hashes in PROTOCOL.md are %q, in the code %q", told, want)
 	}
 }
+
+// TestSlackStandsOnce: the five minutes between clocks stand in one section, to which the others
+// refer.
+func TestSlackStandsOnce(t *testing.T) {
+	const heading = "\n## Who is judged when\n"
+	before, section, ok := strings.Cut(protocolText(t), heading)
+	if !ok {
+		t.Fatalf("PROTOCOL.md has no heading %q", heading)
+	}
+	section, after, _ := strings.Cut(section, "\n## ")
+	minutes := regexp.MustCompile(`(?i)\b(five|5)[ -]min`)
+	if n := len(minutes.FindAllString(section, -1)); n != 1 {
+		t.Errorf("the section has them %d times, want once", n)
+	}
+	if other := minutes.FindString(before + after); other != "" {
+		t.Errorf("another section has %q", other)
+	}
+	if want := "within **five minutes**"; trust.ClockTolerance != 5*time.Minute || !strings.Contains(section, want) {
+		t.Errorf("the slack is %v, and the section lacks %q", trust.ClockTolerance, want)
+	}
+}

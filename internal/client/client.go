@@ -1,6 +1,6 @@
 // Package client is one user's connection to a relay, and the conversations over
 // it with the connections of other users: the client's side of PROTOCOL.md,
-// "Connect", "Requests and routing", "Client-connect", "Messages", "Live checks"
+// "Connect", "Requests and routing", "Client-connect", "Messages", "Who is judged when"
 // and "Pipes". It keeps a record until it is READ, and stores a received one
 // before the receipt.
 //
@@ -51,6 +51,7 @@ func Dial(ctx context.Context, cfg Config) (*Client, error) {
 		return nil, err
 	}
 	e := newEngine(&c.cfg, c.events, self.Identity)
+	e.me = &history.Party{Verifier: e.lenient, Bundle: cfg.Credential.Bundle, Proved: self.Proved, Identity: self.Identity}
 	if cfg.Ciphers[0] != crypto.SuiteMLKEM {
 		e.local.Keys.Fill()
 	}

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"chatsecure/crypto"
+	"chatsecure/crypto/trust"
 	"chatsecure/internal/fail"
 	"chatsecure/internal/history"
 	"chatsecure/proto"
@@ -18,6 +19,8 @@ type engine struct {
 	*loop
 	cfg  *Config  // run replaces Credential and drops Renew; nothing else changes
 	self [32]byte // identity
+	// lenient leaves the revocation lists to the look at the present, which waits for a fetch.
+	lenient *trust.Verifier
 	// confirmed is the relay's fingerprint to which a person has said yes, for connectFirst.
 	confirmed string
 	events    *eventQueue
@@ -41,6 +44,7 @@ type engine struct {
 
 	toldTurned map[[32]byte]bool // strangers whose messages are refused, and zero for all together
 	renewal    renewal
+	me         *history.Party // for judge
 	departed   []departed
 	waiters    []*waiter
 	leaving    bool // Close has begun: no new handshakes
@@ -75,7 +79,7 @@ func newEngine(cfg *Config, events *eventQueue, self [32]byte) *engine {
 		inbox:   inbox{pending: map[string]*shownMark{}},
 		waiting: accounts{of: map[[32]byte]int{}}, trust: decisions{of: map[[32]byte]standing{}}, toldTurned: map[[32]byte]bool{},
 	}
-	e.start = e.startStep
+	e.lenient, e.start = cfg.Verifier.Lenient(), e.startStep
 	return e
 }
 

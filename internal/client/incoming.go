@@ -73,16 +73,21 @@ func (e *engine) onMessage(h *proto.Header, body []byte) {
 	}
 }
 
-// open opens a message and checks that it came in the right type of line. mustWait has looked
-// whether its sender is still trusted.
+// open opens a message and checks that it came in the right type of line, and that both people
+// held at the time in it. mustWait has looked whether its sender is still trusted.
 func (e *engine) open(pc *peerConn, typ string, body []byte) (*crypto.Opened, error) {
 	o, err := pc.conv.Open(body, e.now())
 	if err != nil {
 		return nil, err
 	}
 	if KindType[o.Header.Kind] != typ {
+		err = crypto.ErrDecrypt
+	} else {
+		err = e.judge(pc, false, o.Header.Time)
+	}
+	if err != nil {
 		o.Discard()
-		return nil, crypto.ErrDecrypt
+		return nil, err
 	}
 	return o, nil
 }

@@ -22,7 +22,7 @@ func talkingEngine(t *testing.T) (e *engine, pc *peerConn, dir string) {
 		t.Fatal(err)
 	}
 	cfg := &Config{
-		Name: pair.A.End.Name, Takes: proto.TakesMessages, Now: pair.Clock.Now, State: known, Persistent: true, Receipts: true,
+		Name: pair.A.End.Name, Takes: proto.TakesMessages, Now: pair.Clock.Now, State: known, Verifier: pair.Verifier, Persistent: true, Receipts: true,
 		Credential: &state.Credential{Key: pair.A.Local.Key, Bundle: pair.A.Local.Bundle},
 	}
 	e = newEngine(cfg, newEventQueue(), pair.A.Local.Identity)
@@ -37,7 +37,7 @@ func talkingEngine(t *testing.T) (e *engine, pc *peerConn, dir string) {
 	u := &user{name: pair.B.Local.FoldedName, shown: pair.B.End.Name, accepted: true, watching: true, listed: true}
 	u.identity, u.person = pair.B.Local.Identity, pair.Ca.Person
 	pc = &peerConn{id: pair.B.End.Conn, name: u.shown, user: u, takes: proto.TakesMessages, conv: pair.Ca}
-	pc.checked = time.Now()
+	pc.checked, pc.party = time.Now(), e.partyOf(pair.Ca)
 	e.users[u.name], e.conns[pc.id] = u, pc
 	return e, pc, dir
 }

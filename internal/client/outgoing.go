@@ -182,7 +182,12 @@ func (e *engine) sendBatch(pc *peerConn, n int) bool {
 	for i, d := range pc.out.queue[:n] {
 		records[i] = d.r.out.record
 	}
-	sealed, exact, err := pc.conv.SealRecords(records, e.now())
+	now := e.now()
+	if err := e.judge(pc, true, now.UnixMilli()); err != nil {
+		e.refuseMessage(pc, err)
+		return false
+	}
+	sealed, exact, err := pc.conv.SealRecords(records, now)
 	if err != nil {
 		e.breakConversation(pc, "a message could not be sealed: "+err.Error())
 		return false

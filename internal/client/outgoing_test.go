@@ -16,7 +16,9 @@ func TestGivenUpTakesNoRoom(t *testing.T) {
 	pair := wire.NewPair(t)
 	pair.Connect()
 	cred := &state.Credential{Key: pair.A.Local.Key, Bundle: pair.A.Local.Bundle}
-	cfg := &Config{Name: pair.A.End.Name, Takes: proto.TakesMessages, Now: pair.Clock.Now, Credential: cred}
+	cfg := &Config{
+		Name: pair.A.End.Name, Takes: proto.TakesMessages, Now: pair.Clock.Now, Verifier: pair.Verifier, Credential: cred,
+	}
 	e := newEngine(cfg, newEventQueue(), pair.A.Local.Identity)
 	e.history = history.NewOn(t.TempDir(), pair.Clock.Now, keepsNothing{}, keepsNothing{})
 	e.begin(newSession(noConn{}, pair.A.End.Conn, nil, nil))
@@ -24,7 +26,7 @@ func TestGivenUpTakesNoRoom(t *testing.T) {
 		t.Fatal(err)
 	}
 	u := &user{name: pair.B.Local.FoldedName, shown: pair.B.End.Name, accepted: true}
-	pc := &peerConn{id: pair.B.End.Conn, name: u.shown, user: u, takes: proto.TakesMessages, conv: pair.Ca}
+	pc := &peerConn{id: pair.B.End.Conn, name: u.shown, user: u, takes: proto.TakesMessages, conv: pair.Ca, party: e.partyOf(pair.Ca)}
 	e.users[u.name], e.conns[pc.id] = u, pc
 	var records []*recipient
 	for _, identity := range [][32]byte{{1}, pair.B.Local.Identity} {

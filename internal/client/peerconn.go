@@ -6,6 +6,7 @@ import (
 
 	"chatsecure/crypto"
 	"chatsecure/internal/fail"
+	"chatsecure/internal/history"
 	"chatsecure/proto"
 )
 
@@ -23,10 +24,11 @@ type peerConn struct {
 	turned   *fail.Error // why the last message was refused, for the next p1
 
 	conv      *crypto.Conversation
-	confirmed bool      // the peer has sent something in conv
-	first     int64     // the time of its first message in conv, Unix milliseconds
-	checked   time.Time // when the peer's bundle was last looked at
-	look      *step     // a look at it that is under way
+	confirmed bool           // the peer has sent something in conv
+	first     int64          // the time of its first message in conv, Unix milliseconds
+	checked   time.Time      // when the peer's bundle was last looked at
+	look      *step          // a look at it that is under way
+	party     *history.Party // for judge
 	bundle    [32]byte
 	ending    bool // the peer has said that it ends
 	adopted   bool // it has got what waited for its device

@@ -10,6 +10,7 @@ import (
 
 	"chatsecure/crypto"
 	"chatsecure/crypto/trust"
+	"chatsecure/internal/history"
 )
 
 // fingerprint hashes the engine's whole knowledge of other people, and the known
@@ -34,7 +35,7 @@ type fingerprinter struct {
 // Values that never change, and times.
 var fingerprintSkips = []reflect.Type{
 	reflect.TypeFor[trust.Person](), reflect.TypeFor[trust.Bundle](), reflect.TypeFor[crypto.Local](),
-	reflect.TypeFor[crypto.Record](), reflect.TypeFor[time.Time](),
+	reflect.TypeFor[crypto.Record](), reflect.TypeFor[time.Time](), reflect.TypeFor[history.Party](),
 }
 
 func (f *fingerprinter) number(n uint64) {

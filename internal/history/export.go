@@ -11,11 +11,14 @@ import (
 	"chatsecure/proto"
 )
 
+// proofConv is the bundles of a conversation.
+type proofConv struct{ me, peer *trust.Bundle }
+
 // proofCandidate is a message with the wanted record, while the history is read.
 type proofCandidate struct {
 	line      *Line
 	index     int // of the record in the message
-	conv      *verifyConv
+	conv      *proofConv
 	last      uint64   // seq of the last record of the message
 	seq       uint64   // of the record
 	later     [][]byte // H of the records sent after the message, while a receipt may need them
@@ -28,7 +31,7 @@ type proofSearch struct {
 	mark    []byte                              // the beginning of the record
 	slot    string                              // of the present file
 	bundles map[[sha256.Size]byte]*trust.Bundle // of the present file
-	convs   map[[32]byte]*verifyConv            // of the present file
+	convs   map[[32]byte]*proofConv             // of the present file
 	found   []*proofCandidate                   // of all files
 }
 
@@ -78,7 +81,7 @@ func (c *proofCandidate) rank() int {
 func (s *proofSearch) line(slot string, _ uint64, line []byte) {
 	if slot != s.slot {
 		s.slot, s.bundles = slot, make(map[[sha256.Size]byte]*trust.Bundle)
-		s.convs = make(map[[32]byte]*verifyConv)
+		s.convs = make(map[[32]byte]*proofConv)
 	}
 	typ, rest, ok := peekType(line)
 	if !ok {
@@ -102,10 +105,8 @@ func (s *proofSearch) line(slot string, _ uint64, line []byte) {
 	case lineBundle:
 		s.bundles[[sha256.Size]byte(l.Hash)] = l.Bundle
 	case lineConversation:
-		s.convs[[32]byte(l.Conversation)] = &verifyConv{
-			t3:   [32]byte(l.Conversation),
-			me:   verifyEnd{End: *l.Me, bundle: s.bundles[[sha256.Size]byte(l.Me.Bundle)]},
-			peer: verifyEnd{End: *l.Peer, bundle: s.bundles[[sha256.Size]byte(l.Peer.Bundle)]},
+		s.convs[[32]byte(l.Conversation)] = &proofConv{
+			me: s.bundles[[sha256.Size]byte(l.Me.Bundle)], peer: s.bundles[[sha256.Size]byte(l.Peer.Bundle)],
 		}
 	default:
 		s.signed(l)
@@ -113,7 +114,7 @@ func (s *proofSearch) line(slot string, _ uint64, line []byte) {
 }
 
 // follows reports whether a candidate needs the next lines of a conversation.
-func (s *proofSearch) follows(conv *verifyConv) bool {
+func (s *proofSearch) follows(conv *proofConv) bool {
 	for _, c := range s.found {
 		if c.conv == conv && c.open() {
 			return true
@@ -129,7 +130,7 @@ func (s *proofSearch) signed(l *Line) {
 		return
 	}
 	conv := s.convs[[32]byte(header.Conversation)]
-	if conv == nil || conv.me.bundle == nil || conv.peer.bundle == nil {
+	if conv == nil || conv.me == nil || conv.peer == nil {
 		return
 	}
 	for _, c := range s.found {
@@ -196,7 +197,7 @@ func proofHashes(records []json.RawMessage) [][]byte {
 
 // proof makes a proof of a candidate.
 func (c *proofCandidate) proof() *Proof {
-	from, to := c.conv.peer.bundle, c.conv.me.bundle
+	from, to := c.conv.peer, c.conv.me
 	if c.line.Type == lineSent {
 		from, to = to, from
 	}

@@ -14,6 +14,7 @@ import (
 	"chatsecure/internal/fail"
 	"chatsecure/proto"
 	"chatsecure/testdata/corpus"
+	"chatsecure/testdata/lab/people"
 )
 
 // exported returns a proof of a record out of a user's history, and its report. The
@@ -215,7 +216,7 @@ func TestVerifyWithoutLists(t *testing.T) {
 	ids := told(p)
 	data, err := ExportProof(p.a.dir, ids[0])
 	p.Must(err)
-	strict := p.Verifier.WithPolicy(trust.PolicyRequire)
+	strict := trust.NewVerifier(trust.VerifierConfig{Trust: people.Trust(t, p.PKI), Policy: trust.PolicyRequire, Now: p.Clock.Now})
 	_, err = VerifyProof(data, strict)
 	e := fail.AsError(err)
 	const says = "hold, and one thing is missing: the sender: whether the certificate of "

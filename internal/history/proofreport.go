@@ -52,7 +52,7 @@ type ProofReceipt struct {
 func VerifyProof(data []byte, verifier *trust.Verifier) (*ProofReport, error) {
 	r, err := verifyProof(data, verifier)
 	if fail.HasCode(err, proto.RevocationUnknown) {
-		if _, other := verifyProof(data, verifier.WithPolicy(trust.PolicyTry)); other == nil {
+		if _, other := verifyProof(data, verifier.Lenient()); other == nil {
 			return nil, &fail.Error{
 				Code:    proto.SignatureInvalid,
 				Message: "the signatures and certificates of the proof hold, and one thing is missing: " + proto.Visible(err.Error()),
@@ -101,17 +101,11 @@ func verifyProof(data []byte, verifier *trust.Verifier) (*ProofReport, error) {
 	r := &ProofReport{
 		Sent: time.UnixMilli(h.Time).UTC(), conversation: h.Conversation, direction: h.Direction, n: h.N, header: p.Data.Header,
 	}
-	from, err := verifier.VerifyAt(&p.Bundle, p.Bundle.Name, r.Sent)
-	if err != nil {
-		return nil, fmt.Errorf("the sender: %w", err)
+	sender, recipient := &Party{Verifier: verifier, Bundle: &p.Bundle}, &Party{Verifier: verifier, Bundle: p.Recipient}
+	if wrong, err := Judge(sender, recipient, h.Time); err != nil {
+		return nil, fmt.Errorf("the %s: %w", map[bool]string{true: "sender", false: "recipient"}[wrong == sender], err)
 	}
-	// The sender names the recipient, and knows that delegation from the handshake: it
-	// counts as it was then.
-	end := verifyEnd{bundle: p.Recipient}
-	to, err := verifier.VerifyAt(p.Recipient, p.Recipient.Name, time.UnixMilli(end.within(h.Time)))
-	if err != nil {
-		return nil, fmt.Errorf("the recipient: %w", err)
-	}
+	from, to := sender.person, recipient.person
 	r.From, r.Recipient = proofParty(from), proofParty(to)
 	record, err := crypto.ParseRecord(p.Data.Record, from.Identity)
 	if err != nil {
@@ -126,17 +120,16 @@ func verifyProof(data []byte, verifier *trust.Verifier) (*ProofReport, error) {
 	r.ID, r.To, r.Text, r.seq = record.ID, record.To, record.Text, record.Seq
 	r.Written = time.UnixMilli(record.Time).UTC()
 	r.Notes = []string{"the times are what the signers' clocks said; nobody else attests them"}
-	for _, person := range [...]*trust.Person{from, to} {
-		if note := personNote(person.Name, person); note != "" && !slices.Contains(r.Notes, note) {
+	for _, party := range [...]*Party{sender, recipient} {
+		if note := party.note(); note != "" && !slices.Contains(r.Notes, note) {
 			r.Notes = append(r.Notes, note)
 		}
 	}
 	if c.receipt != nil {
-		at := time.UnixMilli(c.receipt.Time).UTC()
-		if _, err := verifier.VerifyAt(p.Recipient, p.Recipient.Name, at); err != nil {
+		if _, err := Judge(recipient, sender, c.receipt.Time); err != nil {
 			return nil, fmt.Errorf("the receipt: %w", err)
 		}
-		r.Receipt = &ProofReceipt{Status: c.status, Time: at}
+		r.Receipt = &ProofReceipt{Status: c.status, Time: time.UnixMilli(c.receipt.Time).UTC()}
 	}
 	return r, nil
 }

@@ -12,6 +12,7 @@ import (
 
 	"chatsecure/crypto"
 	"chatsecure/crypto/trust"
+	"chatsecure/internal/fail"
 	"chatsecure/proto"
 )
 
@@ -20,12 +21,15 @@ import (
 type verification struct {
 	report  Report
 	files   []string // in the order of reading
-	persons *personCache
+	trust   *trust.Verifier
+	parties map[partyKey]*Party
+	order   []*Party                            // the same, in the order of reading
 	bundles map[[sha256.Size]byte]*trust.Bundle // of the present file
 	convs   map[[32]byte]*verifyConv            // of the present file
 	flows   map[flow]*verifyConv                // of all files, by the received flow
 	shown   []shownClaim
 
+	unlisted  bool   // somebody was refused for lack of a revocation list
 	untrusted int    // findings of an authority that is unknown, and nothing else
 	trustHint string // what to do about them
 
@@ -53,10 +57,13 @@ type verifyConv struct {
 // verifyEnd is one party of a conversation.
 type verifyEnd struct {
 	End
-	hash   [32]byte
-	bundle *trust.Bundle
-	key    *trust.PublicKey
+	hash  [32]byte
+	key   *trust.PublicKey
+	party *Party
 }
+
+// partyKey finds the party of a bundle that conversations call one identity.
+type partyKey struct{ bundle, identity [32]byte }
 
 // verifyDirection is the state of one direction of a conversation.
 type verifyDirection struct {
@@ -97,7 +104,7 @@ func Verify(dir string, verifier *trust.Verifier) (*Report, error) {
 	if err != nil || !unlisted {
 		return r, err
 	}
-	other, _, err := verify(dir, verifier.WithPolicy(trust.PolicyTry))
+	other, _, err := verify(dir, verifier.Lenient())
 	if err != nil {
 		return nil, err
 	}
@@ -108,7 +115,8 @@ func Verify(dir string, verifier *trust.Verifier) (*Report, error) {
 // verify also reports whether a certificate was refused for lack of a revocation list.
 func verify(dir string, verifier *trust.Verifier) (r *Report, unlisted bool, err error) {
 	v := &verification{
-		persons: newPersonCache(verifier),
+		trust:   verifier,
+		parties: make(map[partyKey]*Party),
 		flows:   make(map[flow]*verifyConv),
 		jobs:    make(chan signatureJob, 256), // enough that no worker waits for the reader's disk
 	}
@@ -123,7 +131,7 @@ func verify(dir string, verifier *trust.Verifier) (r *Report, unlisted bool, err
 		return nil, false, err
 	}
 	v.checkShown()
-	return v.finish(walk.torn), v.persons.unlisted, nil
+	return v.finish(walk.torn), v.unlisted, nil
 }
 
 // finish makes the report. torn of the findings are those of a killed writer.
@@ -136,7 +144,17 @@ func (v *verification) finish(torn int) *Report {
 	r.Files = len(v.files)
 	r.Findings, r.More = v.findings, v.more
 	r.Hint = v.hint(torn)
-	r.Notes = append(r.Notes, v.persons.notes...)
+	noted := make(map[string]bool) // the same card has many delegations
+	for _, p := range v.order {
+		key := p.Bundle.Name + "\n" + string(p.Bundle.X509)
+		if p.person == nil || noted[key] {
+			continue
+		}
+		noted[key] = true
+		if note := p.note(); note != "" {
+			r.Notes = append(r.Notes, note)
+		}
+	}
 	return r
 }
 
@@ -272,7 +290,12 @@ func (v *verification) party(e *End) (verifyEnd, error) {
 		return verifyEnd{}, errors.New("the bundle of " + proto.Visible(e.Name) + " is of another name")
 	}
 	key, err := trust.ParsePublicKey(b.PublicKey)
-	return verifyEnd{*e, hash, b, key}, err
+	of := partyKey{hash, e.identity()}
+	if v.parties[of] == nil {
+		v.parties[of] = &Party{Verifier: v.trust, Bundle: b, Identity: of.identity}
+		v.order = append(v.order, v.parties[of])
+	}
+	return verifyEnd{*e, hash, key, v.parties[of]}, err
 }
 
 // way returns the two ends of a signed line, and the state of its direction.
@@ -302,8 +325,7 @@ func (v *verification) signed(place lineAt, l *Line, kind string) (*crypto.Messa
 		at: place, key: from.key, who: proto.Visible(from.Name),
 		message: crypto.MessageSigns(l.Header, [32]byte(l.CipherHash)), signature: l.Signature,
 	}
-	v.identity(place, from, h.Time)
-	v.identity(place, to, to.within(h.Time))
+	v.judge(place, from.party, to.party, h.Time)
 	// The receipts that this client gave are not in its history. Everything that the
 	// peer sent is, except the chunks of a pipe, and a conversation with a pipe has no
 	// records.
@@ -315,24 +337,19 @@ func (v *verification) signed(place lineAt, l *Line, kind string) (*crypto.Messa
 	return h, c, nil
 }
 
-// identity checks the person behind a party. A wrong one is a finding of its own: it
-// says nothing about the lines that follow.
-func (v *verification) identity(place lineAt, e *verifyEnd, at int64) {
-	err := v.persons.check(e, at)
+// judge judges both parties of a message. A wrong one is a finding of its own: it says nothing
+// about the lines that follow.
+func (v *verification) judge(place lineAt, from, to *Party, at int64) {
+	_, err := Judge(from, to, at)
 	if err == nil {
 		return
 	}
 	v.wrong(place, err.Error())
+	v.unlisted = v.unlisted || fail.HasCode(err, proto.RevocationUnknown)
 	if hint := untrustedHint(err); hint != "" {
 		v.trustHint = hint
 		v.untrusted++
 	}
-}
-
-// within returns t, or the nearest end of the delegation. The sender of a message
-// names its receiver, and knows that delegation from the handshake.
-func (e *verifyEnd) within(t int64) int64 {
-	return max(e.bundle.NotBefore*1000, min(t, e.bundle.NotAfter*1000))
 }
 
 // batch checks a text message and its records.
