@@ -325,7 +325,7 @@ func TestRow11Records(t *testing.T) {
 		{name: "as it should be", good: true},
 		{name: "for several", good: true, edit: func(r *Record) { r.To = to(p.b, carol) }},
 		{name: "to a name whose identity was not known", good: true, edit: func(r *Record) { r.To = []Recipient{{Name: "bob"}} }},
-		{name: "written long ago", good: true, edit: func(r *Record) { r.Time = 0 }},
+		{name: "written long ago", good: true, edit: func(r *Record) { r.Time = earliestRecord }},
 		{name: "five minutes ahead", good: true, edit: func(r *Record) { r.Time = nowMilli + trust.ClockTolerance.Milliseconds() }},
 		{name: "further ahead", edit: func(r *Record) { r.Time = nowMilli + trust.ClockTolerance.Milliseconds() + 1 }},
 		{name: "at the end of time", edit: func(r *Record) { r.Time = 1<<63 - 1 }},
@@ -439,7 +439,8 @@ func TestHeaderForms(t *testing.T) {
 		want error // nil: any
 	}{
 		{"n of the one after", func(h *MessageHeader) { h.N = 1 }, ErrGap},
-		{"largest n", func(h *MessageHeader) { h.N = ^uint64(0) }, ErrGap},
+		{"largest n", func(h *MessageHeader) { h.N = 1<<63 - 1 }, ErrGap},
+		{"a larger n", func(h *MessageHeader) { h.N = 1 << 63 }, nil},
 		{"another conversation", func(h *MessageHeader) { h.Conversation = unknownSecret() }, ErrOtherConversation},
 		{"a short conversation", func(h *MessageHeader) { h.Conversation = h.Conversation[:31] }, nil},
 		{"the other direction", func(h *MessageHeader) { h.Direction = DirectionBA }, ErrDecrypt},
@@ -454,7 +455,7 @@ func TestHeaderForms(t *testing.T) {
 		{"the end of time", func(h *MessageHeader) { h.Time = 1<<63 - 1 }, ErrClock},
 		{"a time before 1970", func(h *MessageHeader) { h.Time = -1 }, nil},
 		{"the beginning of time", func(h *MessageHeader) { h.Time = -1 << 63 }, nil},
-		{"an empty step", func(h *MessageHeader) { h.Step = &Step{} }, ErrDecrypt},
+		{"an empty step", func(h *MessageHeader) { h.Step = &Step{[]byte{}, []byte{}} }, ErrDecrypt},
 		{"a header over the limit", func(h *MessageHeader) { h.Step = &Step{Enc: make([]byte, maxHeader)} }, nil},
 	} {
 		if err := refused(t, p.cb, text(test.edit), people.Now); test.want != nil && !errors.Is(err, test.want) {

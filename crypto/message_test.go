@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"chatsecure/proto"
 	"chatsecure/testdata/corpus"
@@ -39,8 +40,12 @@ func TestNewRecord(t *testing.T) {
 // The bounds of a record hold against a dishonest sender.
 func TestRecordBounds(t *testing.T) {
 	sender := run32(1)
+	const first = 1577836800000 // 2020
 	parse := func(r *Record) error {
 		r.Salt = run(0, 16)
+		if r.Time == 0 {
+			r.Time = first
+		}
 		r.ID = RecordID(sender, r)
 		_, err := ParseRecord(r.Encode(), sender)
 		return err
@@ -59,12 +64,54 @@ func TestRecordBounds(t *testing.T) {
 		{"a longer text", &Record{To: many[:1], Text: strings.Repeat("x", proto.MaxText+1)}, false},
 		{"the most recipients", &Record{To: many[:proto.MaxRecipients]}, true},
 		{"more recipients", &Record{To: many}, false},
-		{"the longest name", &Record{To: []Recipient{{Name: strings.Repeat("n", proto.MaxNameBytes)}}}, true},
-		{"a longer name", &Record{To: []Recipient{{Name: strings.Repeat("n", proto.MaxNameBytes+1)}}}, false},
+		{"the longest name", &Record{To: named(strings.Repeat("n", 32))}, true},
+		{"a longer name", &Record{To: named(strings.Repeat("n", 33))}, false},
+		{"a folded name", &Record{To: named(proto.FoldName("joão"))}, true},
+		{"a name that is not folded", &Record{To: named("joão")}, false},
+		{"one name in two spellings", &Record{To: named("BOB", "bob")}, false},
+		{"names in another order", &Record{To: named("bob", "alice")}, false},
+		{"one name twice", &Record{To: named("bob", "bob")}, false},
+		{"no name", &Record{To: named("")}, false},
+		{"an ESC", &Record{To: named("\x1b[2J")}, false},
+		{"a blank", &Record{To: named("bob ")}, false},
+		{"a word of the prompt", &Record{To: named("all")}, false},
+		{"a name like the program's", &Record{To: named("c1ient")}, false},
+		{"two scripts", &Record{To: named("bоb")}, false},
+		{"the last moment of 2019", &Record{To: named("bob"), Time: first - 1}, false},
+		{"1970", &Record{To: named("bob"), Time: 1}, false},
+		{"before 1970", &Record{To: named("bob"), Time: -1}, false},
+		{"the end of time", &Record{To: named("bob"), Time: 1<<63 - 1}, true},
+		{"the largest seq", &Record{To: named("bob"), Seq: 1<<63 - 1}, true},
+		{"a larger seq", &Record{To: named("bob"), Seq: 1 << 63}, false},
 	} {
 		if err := parse(test.r); (err == nil) != test.good {
 			t.Errorf("%s: %v", test.name, err)
 		}
+	}
+}
+
+func named(names ...string) (to []Recipient) {
+	for _, name := range names {
+		to = append(to, Recipient{Name: name})
+	}
+	return to
+}
+
+// TestFoldedNamesAreNames: the folded form of each name is a name, and itself folded: `to` has no other.
+func TestFoldedNamesAreNames(t *testing.T) {
+	names := 0
+	for r := range rune(utf8.MaxRune + 1) {
+		name := string(r) + string(r)
+		if proto.CheckName(name) != nil {
+			continue
+		}
+		names++
+		if folded := proto.FoldName(name); checkRecipients(named(folded)) != nil {
+			t.Errorf("%q is a name, and its folded form %q is none", name, folded)
+		}
+	}
+	if names < 1000 {
+		t.Errorf("%d names", names)
 	}
 }
 
@@ -76,7 +123,10 @@ func TestMessageHeaderAlone(t *testing.T) {
 		good bool
 	}{
 		{"as it should be", func(h *MessageHeader) {}, true},
-		{"the largest numbers", func(h *MessageHeader) { h.N, h.Seq, h.Time = ^uint64(0), ^uint64(0), 1<<63-1 }, true},
+		{"the largest numbers", func(h *MessageHeader) { h.N, h.Seq, h.Time = 1<<63-1, 1<<63-1, 1<<63-1 }, true},
+		{"a larger n", func(h *MessageHeader) { h.N = 1 << 63 }, false},
+		{"a larger seq", func(h *MessageHeader) { h.Seq = 1 << 63 }, false},
+		{"a step of null", func(h *MessageHeader) { h.Step = new(Step) }, false},
 		{"a step of the largest suite", func(h *MessageHeader) { h.Step = &Step{make([]byte, 1120), make([]byte, 1216)} }, true},
 		{"a time before 1970", func(h *MessageHeader) { h.Time = -1 }, false},
 		{"a header over the limit", func(h *MessageHeader) { h.Step = &Step{make([]byte, maxHeader), nil} }, false},

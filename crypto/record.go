@@ -101,25 +101,33 @@ func (r *Record) check() error {
 // checkOwn is check without `to`.
 func (r *Record) checkOwn() error {
 	switch {
-	case len(r.Salt) != saltSize || r.Time < 0 || !utf8.ValidString(r.Text):
+	case len(r.Salt) != saltSize || !utf8.ValidString(r.Text):
 		return errors.New("record: malformed")
+	case r.Time < earliestRecord:
+		return errors.New("record: it is dated before 2020, so the clock of its machine is wrong")
 	case len(r.Text) > proto.MaxText:
 		return fmt.Errorf("record: a text of %d bytes, at most %d are allowed", len(r.Text), proto.MaxText)
 	}
 	return nil
 }
 
+// earliestRecord is the beginning of 2020 in Unix milliseconds. A record of before
+// comes from a machine that does not know the time.
+const earliestRecord = 1577836800000
+
 // checkRecipients refuses a bad `to` list. Names must ascend strictly, so none
-// stands twice, under one identity or under two.
+// stands twice, under one identity or under two, or in two spellings.
 func checkRecipients(to []Recipient) error {
 	if len(to) == 0 || len(to) > proto.MaxRecipients {
 		return fmt.Errorf("record: %d recipients, 1 to %d are allowed", len(to), proto.MaxRecipients)
 	}
 	for i := range to {
 		rc := &to[i]
-		if rc.Name == "" || len(rc.Name) > proto.MaxNameBytes || !utf8.ValidString(rc.Name) ||
-			rc.Identity != "" && !proto.IsHex(rc.Identity, sha256.Size) {
+		if rc.Identity != "" && !proto.IsHex(rc.Identity, sha256.Size) {
 			return errors.New("record: malformed recipient")
+		}
+		if proto.CheckName(rc.Name) != nil || proto.FoldName(rc.Name) != rc.Name {
+			return fmt.Errorf("record: the recipient %s is no folded name", proto.QuoteShort(rc.Name, proto.MaxNameBytes))
 		}
 		if i > 0 && to[i-1].Name >= rc.Name {
 			return errors.New("record: recipients out of order, or one name twice")

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"chatsecure/proto"
@@ -25,9 +26,14 @@ func (c *Conversation) SealRecords(records []*Record, now time.Time) (s *Sealed,
 	if len(records) == 0 || len(records) > maxBatch {
 		return nil, nil, fmt.Errorf("a message of %d records, 1 to %d are allowed", len(records), maxBatch)
 	}
-	for _, r := range records {
-		if err := r.check(); err != nil {
-			return nil, nil, err // no receiver would ever take it
+	for i, r := range records { // no receiver would ever take a bad one
+		if i == 0 || !slices.Equal(r.To, records[i-1].To) {
+			if err := checkRecipients(r.To); err != nil {
+				return nil, nil, err
+			}
+		}
+		if err := r.checkOwn(); err != nil {
+			return nil, nil, err
 		}
 	}
 	seq, before := c.sent.last()

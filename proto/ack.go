@@ -30,7 +30,7 @@ func ScanAck(header []byte) (h *Header, ok bool) {
 	if !ok || len(digits) == 0 || len(digits) > 1 && digits[0] == '0' || digits[0] == '+' {
 		return nil, false
 	}
-	n, err := strconv.ParseUint(string(digits), 10, 64)
+	n, err := strconv.ParseUint(string(digits), 10, 63)
 	if err != nil {
 		return nil, false
 	}

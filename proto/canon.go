@@ -2,9 +2,11 @@ package proto
 
 import (
 	"bytes"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 )
 
@@ -16,10 +18,18 @@ import (
 // encoding/json alone takes "dAtA" for "data", duplicate keys and invalid UTF-8
 // in silence. Unmarshal therefore encodes the decoded value again and compares
 // the bytes, so two parties that hash the same bytes have read the same values.
+// Nothing is null, and no number is beyond an int64: other languages lack those.
 
 // errNotCanonical is in the chain of errors about JSON that fits the type but is
 // not in its canonical form.
 var errNotCanonical = errors.New("not canonical JSON")
+
+var (
+	errNotJSON   = errors.New("it is not JSON, or it is cut off")
+	errNotBase64 = errors.New("a field is not base64")
+	errNull      = errors.New("a null stands where a value belongs")
+	errNumber    = errors.New("a number is too large")
+)
 
 // Marshal returns the canonical encoding of v.
 func Marshal(v any) ([]byte, error) {
@@ -44,15 +54,10 @@ func MustMarshal(v any) []byte {
 
 // Unmarshal decodes data into the zero value that v points to. It refuses every
 // encoding but the canonical one, and with it unknown fields and trailing bytes.
-// Errors are short, however long the input.
+// Errors are for people, and short, however long the input.
 func Unmarshal(data []byte, v any) error {
 	if err := json.Unmarshal(data, v); err != nil {
-		if e, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
-			// After "number " come all its digits, perhaps a megabyte. Errors are
-			// shown, stored and logged.
-			e.Value, _, _ = strings.Cut(e.Value, " ")
-		}
-		return err
+		return misread(err)
 	}
 	want := match{data}
 	enc := json.NewEncoder(&want)
@@ -62,6 +67,58 @@ func Unmarshal(data []byte, v any) error {
 	}
 	if len(want.rest) > 0 {
 		return errNotCanonical
+	}
+	return checkValues(data)
+}
+
+// misread says in words for people why something was not read.
+func misread(err error) error {
+	if _, ok := errors.AsType[base64.CorruptInputError](err); ok {
+		return errNotBase64
+	}
+	e, ok := errors.AsType[*json.UnmarshalTypeError](err)
+	if !ok {
+		return errNotJSON
+	}
+	value, _, _ := strings.Cut(e.Value, " ") // behind "number " come all its digits
+	if e.Field == "" {
+		return fmt.Errorf("it is the wrong kind of JSON, %s", value)
+	}
+	return fmt.Errorf("the %s in the field %s does not fit there", value, e.Field)
+}
+
+// checkValues refuses null and numbers beyond an int64 in canonical JSON.
+func checkValues(b []byte) error {
+	for len(b) > 0 {
+		quote := bytes.IndexByte(b, '"')
+		if quote < 0 {
+			quote = len(b)
+		}
+		if bytes.Contains(b[:quote], []byte("null")) {
+			return errNull
+		}
+		for number := range bytes.FieldsFuncSeq(b[:quote], func(r rune) bool { return r < '0' || r > '9' }) {
+			if _, err := strconv.ParseInt(string(number), 10, 64); err != nil {
+				return errNumber
+			}
+		}
+		b = afterString(b[quote:])
+	}
+	return nil
+}
+
+// afterString returns what follows the string with which b begins.
+func afterString(b []byte) []byte {
+	for end := 1; end < len(b); end++ {
+		quote := bytes.IndexByte(b[end:], '"')
+		if quote < 0 {
+			return nil
+		}
+		end += quote
+		escapes := end - len(bytes.TrimRight(b[:end], `\`))
+		if escapes%2 == 0 {
+			return b[end+1:]
+		}
 	}
 	return nil
 }

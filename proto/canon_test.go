@@ -1,6 +1,7 @@
 package proto
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -8,16 +9,17 @@ import (
 )
 
 type sample struct {
-	Type string   `json:"type"`
-	N    uint64   `json:"n,omitempty"`
-	Data []byte   `json:"data,omitempty"`
-	To   []string `json:"to,omitempty"`
+	Type string          `json:"type"`
+	N    uint64          `json:"n,omitempty"`
+	Data []byte          `json:"data,omitempty"`
+	To   []string        `json:"to,omitempty"`
+	Raw  json.RawMessage `json:"raw,omitempty"`
 }
 
 func TestRoundTrip(t *testing.T) {
 	for _, want := range []sample{
 		{Type: "a"},
-		{Type: "<&>\u2028\x7f\x00\"\\é€😀", N: 1<<64 - 1, Data: []byte{0, 255}, To: []string{"", "x"}},
+		{Type: "<&>\u2028\x7f\x00\"\\é€😀", N: 1<<63 - 1, Data: []byte{0, 255}, To: []string{"", `"null"\`, `\"`, "[null,99999999999999999999]"}},
 	} {
 		b := MustMarshal(want)
 		var got sample
@@ -47,6 +49,11 @@ func TestRefuses(t *testing.T) {
 		"exponent":          `{"type":"a","n":1e2}`,
 		"negative":          `{"type":"a","n":-1}`,
 		"beyond uint64":     `{"type":"a","n":18446744073709551616}`,
+		"beyond int64":      `{"type":"a","n":9223372036854775808}`,
+		"a null string":     `{"type":null}`,
+		"null in a list":    `{"type":"a","to":[null]}`,
+		"null embedded":     `{"type":"\\\"","raw":{"a":null}}`,
+		"number embedded":   `{"type":"\"","raw":[9223372036854775808]}`,
 		"base64 newline":    `{"type":"a","data":"AA\nE="}`,
 		"base64 pad bits":   `{"type":"a","data":"AB=="}`,
 		"base64 unpadded":   `{"type":"a","data":"AA"}`,
@@ -80,6 +87,9 @@ func TestErrorsAreShort(t *testing.T) {
 		err := Unmarshal([]byte(long), &sample{})
 		if err == nil || len(err.Error()) > 200 {
 			t.Errorf("%.30s: an error of %d bytes: %.200v", long, len(fmt.Sprint(err)), err)
+		}
+		if err != nil && (strings.Contains(err.Error(), "json:") || strings.Contains(err.Error(), "Go ")) {
+			t.Errorf("%.30s: the error is not for people: %v", long, err)
 		}
 	}
 }

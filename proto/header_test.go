@@ -32,7 +32,7 @@ var goodHeaders = map[string][]Header{
 	},
 	"relay": {
 		{Type: TypeList, Answers: answers(0)},
-		{Type: TypeList, Answers: answers(1<<64 - 1), Done: "ok"},
+		{Type: TypeList, Answers: answers(1<<63 - 1), Done: "ok"},
 		{Type: TypeWhoisResponse, Answers: answers(7), Name: "ana"},
 		{Type: TypeRelease, Answers: answers(7), Done: "ok"},
 		{Type: TypePeer, Name: "ana", ID: testID, Takes: TakesPipe, Done: Came},

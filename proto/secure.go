@@ -45,7 +45,7 @@ func ScanSecure(line []byte) (seq uint64, random [RandomSize]byte, payload []byt
 	}
 	for _, c := range rest[:digits] {
 		d := uint64(c - '0')
-		if seq > (1<<64-1-d)/10 {
+		if seq > (1<<63-1-d)/10 {
 			return 0, random, nil, errSecure
 		}
 		seq = seq*10 + d

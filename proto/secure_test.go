@@ -36,7 +36,7 @@ func secureExample(seq uint64, payload []byte) []byte {
 }
 
 func TestSecureRoundTrip(t *testing.T) {
-	for _, seq := range []uint64{0, 1, 9, 10, 1 << 32, 1<<64 - 1} {
+	for _, seq := range []uint64{0, 1, 9, 10, 1 << 32, 1<<63 - 1} {
 		for n := range 100 {
 			payload := bytes.Repeat([]byte{byte(n), 0xfe}, n)[:n]
 			line := secureExample(seq, payload)
@@ -83,7 +83,7 @@ func TestRow22SecureLines(t *testing.T) {
 		"seq as text":         change(`:7,`, `:"7",`),
 		"seq a fraction":      change(`:7,`, `:7.0,`),
 		"seq with exponent":   change(`:7,`, `:7e1,`),
-		"seq too large":       change(`:7,`, `:18446744073709551616,`),
+		"seq too large":       change(`:7,`, `:9223372036854775808,`),
 		"seq far too large":   change(`:7,`, `:`+strings.Repeat("9", 400)+`,`),
 		"random short":        change(`"random":"A`, `"random":"`),
 		"random with junk":    change(`"random":"A`, `"random":"!`),

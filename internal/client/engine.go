@@ -45,6 +45,7 @@ type engine struct {
 	toldTurned map[[32]byte]bool // strangers whose messages are refused, and zero for all together
 	renewal    renewal
 	me         *history.Party // for judge
+	toldCard   bool           // one's own card does not hold, and the user knows
 	departed   []departed
 	waiters    []*waiter
 	leaving    bool // Close has begun: no new handshakes

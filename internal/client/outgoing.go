@@ -183,8 +183,7 @@ func (e *engine) sendBatch(pc *peerConn, n int) bool {
 		records[i] = d.r.out.record
 	}
 	now := e.now()
-	if err := e.judge(pc, true, now.UnixMilli()); err != nil {
-		e.refuseMessage(pc, err)
+	if !e.mayWrite(pc, now) {
 		return false
 	}
 	sealed, exact, err := pc.conv.SealRecords(records, now)

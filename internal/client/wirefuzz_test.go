@@ -92,9 +92,40 @@ func FuzzWhois(f *testing.F) {
 			t.Fatalf("%d entries", len(entries))
 		}
 		for _, e := range entries {
-			if !proto.ValidConnID(e.ID) || e.Bundle == nil || !proto.ValidTakes(e.Takes) {
+			if !proto.ValidConnID(e.ID) || e.Bundle == nil || !proto.ValidTakes(e.Takes) || e.Since < 0 {
 				t.Fatalf("taken: %+v", e)
 			}
 		}
 	})
+}
+
+// TestAnswersRefused: forms of the relay's answers that are none.
+func TestAnswersRefused(t *testing.T) {
+	bundle := wire.Delegate(t, wire.Person(t, "ana"), "ana").Bundle
+	list := string(proto.MustMarshal([]proto.Listed{{
+		Name: "ana", ID: "0123456789abcdef", Takes: proto.TakesMessages, Since: 7, Identity: strings.Repeat("0", 64),
+	}}))
+	whois := string(proto.MustMarshal([]crypto.WhoisEntry{{
+		ID: "0123456789abcdef", Takes: proto.TakesMessages, Since: 7, Bundle: bundle,
+	}}))
+	for _, answer := range []struct {
+		what, good string
+		read       func(b string) error
+	}{
+		{"list", list, func(b string) error { _, err := readListed([]byte(b)); return err }},
+		{"whois", whois, func(b string) error { _, err := readWhois([]byte(b)); return err }},
+	} {
+		if err := answer.read(answer.good); err != nil {
+			t.Errorf("%s: %v", answer.what, err)
+		}
+		for _, bad := range []string{
+			"null", "[null]", strings.Replace(answer.good, `"since":7`, `"since":-1`, 1),
+			strings.Replace(answer.good, `"since":7`, `"since":9223372036854775808`, 1),
+			strings.Replace(answer.good, `"since":7`, `"since":null`, 1),
+		} {
+			if answer.read(bad) == nil {
+				t.Errorf("%s: %.60s is taken", answer.what, bad)
+			}
+		}
+	}
 }
