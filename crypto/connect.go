@@ -53,8 +53,8 @@ func (c *Connect) Decapsulate(suite Suite, key KEMKey, enc []byte) error {
 func (c *Connect) derive(suite Suite, enc, secret []byte) {
 	c.suite, c.enc, c.secret = suite, enc, secret
 	prk := extract(secret, c.t[2][:])
-	c.c2s = expand(prk, string(proto.Tuple("hs", suite.Name(), enc, "c2s")), secretSize)
-	c.s2c = expand(prk, string(proto.Tuple("hs", suite.Name(), enc, "s2c")), secretSize)
+	c.c2s = expand(prk, string(proto.Tuple("hs-keys", suite.Name(), enc, "c2s")), secretSize)
+	c.s2c = expand(prk, string(proto.Tuple("hs-keys", suite.Name(), enc, "s2c")), secretSize)
 	clear(prk)
 }
 
@@ -67,14 +67,14 @@ func (c *Connect) ClientSigns(name string, bundleHash [32]byte) []byte {
 func (c *Connect) SealHello(plaintext []byte) []byte {
 	mk := takeSecret(&c.c2s)
 	defer clear(mk)
-	return c.suite.Seal(nil, mk, proto.Tuple("hs", c.t[2], c.enc), plaintext)
+	return c.suite.Seal(nil, mk, proto.Tuple("hs-c2s", c.t[2], c.enc), plaintext)
 }
 
 // OpenHello opens the payload of phase 3.
 func (c *Connect) OpenHello(sealed []byte) ([]byte, error) {
 	mk := takeSecret(&c.c2s)
 	defer clear(mk)
-	return c.suite.Open(nil, mk, proto.Tuple("hs", c.t[2], c.enc), sealed)
+	return c.suite.Open(nil, mk, proto.Tuple("hs-c2s", c.t[2], c.enc), sealed)
 }
 
 // Line3 adds line 3 to the transcript.
@@ -84,14 +84,14 @@ func (c *Connect) Line3(line []byte) { c.t[3] = proto.HashTuple("connect-T3", c.
 func (c *Connect) SealWelcome(plaintext []byte) []byte {
 	mk := takeSecret(&c.s2c)
 	defer clear(mk)
-	return c.suite.Seal(nil, mk, proto.Tuple("hs", c.t[3]), plaintext)
+	return c.suite.Seal(nil, mk, proto.Tuple("hs-s2c", c.t[3]), plaintext)
 }
 
 // OpenWelcome opens the payload of phase 4.
 func (c *Connect) OpenWelcome(sealed []byte) ([]byte, error) {
 	mk := takeSecret(&c.s2c)
 	defer clear(mk)
-	return c.suite.Open(nil, mk, proto.Tuple("hs", c.t[3]), sealed)
+	return c.suite.Open(nil, mk, proto.Tuple("hs-s2c", c.t[3]), sealed)
 }
 
 // Finish adds line 4 to the transcript and returns the two directions of the

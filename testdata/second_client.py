@@ -44,15 +44,15 @@ class Relay:
         need(H(f["public_key"]).hex() == fingerprint, "relay-changed", "another fingerprint: " + H(f["public_key"]).hex())
         t2 = H(tup("connect-T2", t1, line2))
         secret, enc = encapsulate(self.suite, f["data"], t2)
-        c2s, s2c = derive(secret, t2, ("c2s", "s2c"), "hs", self.suite, enc)
+        c2s, s2c = derive(secret, t2, ("c2s", "s2c"), "hs-keys", self.suite, enc)
         plain = encode({"name": me.name, "takes": takes, "bundle": me.bundle.json,
                         "data_signature": spoil("connect", me.sign("connect-3", t2, enc, me.name, me.bundle.hash))})
-        line3 = encode({"type": "connect", "phase": 3, "data": enc, "payload": seal(self.suite, c2s, tup("hs", t2, enc), plain)})
+        line3 = encode({"type": "connect", "phase": 3, "data": enc, "payload": seal(self.suite, c2s, tup("hs-c2s", t2, enc), plain)})
         line4 = self.exchange(line3)
         t3 = H(tup("connect-T3", t2, line3))
         f = decode(line4, "type phase:i payload:b")
         need((f["type"], f["phase"]) == ("connect", 4), "unexpected", "phase 4")
-        f = decode(unseal(self.suite, s2c, tup("hs", t3), f["payload"]), "done? id? error:o?")
+        f = decode(unseal(self.suite, s2c, tup("hs-s2c", t3), f["payload"]), "done? id? error:o?")
         if f["error"]:
             f = decode(f["error"], "code message")
             raise Refused(f["code"], f["message"])

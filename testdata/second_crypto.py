@@ -317,7 +317,7 @@ def person(leaf, chain, roots):
     fields = parts(parts(leaf.public_bytes(DER))[0])  # version, serial, algorithm, issuer, validity, subject, key
     spki = parts(parts(signer.public_bytes(DER))[0])[6]
     need(parts(fields[5]), "certificate-unsuitable", "the leaf has no subject")
-    return H(tup("identity", H(spki), [fields[3], fields[5]]))
+    return H(tup("identity-subject", H(spki), [fields[3], fields[5]]))
 
 
 def delegation(leaf, name, spki, begin, end):

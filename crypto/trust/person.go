@@ -47,10 +47,10 @@ func identify(p path) (identity [32]byte, err error) {
 		if err != nil {
 			return identity, err
 		}
-		return proto.HashTuple("identity", citizenDomain, number), nil
+		return proto.HashTuple("identity-citizen", citizenDomain, number), nil
 	}
 	key := sha256.Sum256(issuer.RawSubjectPublicKeyInfo)
-	return proto.HashTuple("identity", key, proto.List{leaf.RawIssuer, leaf.RawSubject}), nil
+	return proto.HashTuple("identity-subject", key, proto.List{leaf.RawIssuer, leaf.RawSubject}), nil
 }
 
 // isCitizen reports whether this is the path of a Cartão de Cidadão, under any anchor.

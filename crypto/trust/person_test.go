@@ -25,7 +25,7 @@ func isCitizen(t *testing.T, person *Person) bool {
 	t.Helper()
 	number, err := civilNumber(person.Leaf)
 	must(t, err)
-	citizen := person.Identity == proto.HashTuple("identity", citizenDomain, number)
+	citizen := person.Identity == proto.HashTuple("identity-citizen", citizenDomain, number)
 	if person.Citizen != citizen {
 		t.Errorf("the person is a citizen: %v, and has a citizen's identity: %v", person.Citizen, citizen)
 	}
@@ -38,12 +38,12 @@ func TestIdentityBytes(t *testing.T) {
 	h := issue(t, p, "Ana", lab.WithCivilNumber("BI100000011"))
 	item := func(s string) string { return string([]byte{0, 0, byte(len(s) >> 8), byte(len(s))}) + s }
 
-	want := sha256.Sum256([]byte(item("chatsecure/2 identity") + item("PT-CC") + item("BI100000011")))
+	want := sha256.Sum256([]byte(item("chatsecure/2 identity-citizen") + item("PT-CC") + item("BI100000011")))
 	if person := identityOf(t, pinnedTo(t, p.Root.Cert), h, p.Root.Cert); person.Identity != want || !person.Citizen || person.Anchor != AnchorPinned {
 		t.Errorf("a citizen's identity is %x, want %x: %+v", person.Identity, want, person)
 	}
 	key := sha256.Sum256(p.Auth.Cert.RawSubjectPublicKeyInfo)
-	want = sha256.Sum256([]byte(item("chatsecure/2 identity") + item(string(key[:])) +
+	want = sha256.Sum256([]byte(item("chatsecure/2 identity-subject") + item(string(key[:])) +
 		item(item(string(h.Leaf.RawIssuer))+item(string(h.Leaf.RawSubject)))))
 	if person := identityOf(t, trustOf(t, p.Root.Cert), h, p.Root.Cert); person.Identity != want || person.Citizen || person.Anchor != AnchorGiven {
 		t.Errorf("another's identity is %x, want %x: %+v", person.Identity, want, person)

@@ -373,9 +373,15 @@ func TestProtocolHistoryLines(t *testing.T) {
 }
 
 // TestProtocolContexts compares the contexts of all hashes and signatures, and the labels of all
-// derivations.
+// derivations. Each context has one number of items, wherever it stands.
 func TestProtocolContexts(t *testing.T) {
-	contexts, text := map[string]bool{}, protocolText(t)
+	contexts, text := map[string]int{}, protocolText(t)
+	count := func(context string, items int) {
+		if n, seen := contexts[context]; seen && n != items {
+			t.Errorf("%q has %d items in one place and %d in another", context, n, items)
+		}
+		contexts[context] = items
+	}
 	for _, file := range shippedSource(t) {
 		for _, decl := range file.Decls {
 			in, _ := decl.(*ast.FuncDecl)
@@ -387,13 +393,18 @@ func TestProtocolContexts(t *testing.T) {
 				if !ok {
 					return true
 				}
-				switch name := calledName(call); name {
-				case "Tuple", "HashTuple":
-					contexts[literal(t, call.Args[0])] = true
+				args := call.Args
+				switch calledName(call) {
 				case "AppendTuple":
-					contexts[literal(t, call.Args[1])] = true
+					args = args[1:]
+					fallthrough
+				case "Tuple", "HashTuple":
+					if call.Ellipsis.IsValid() {
+						t.Errorf("the items of %q are computed: they could be any", literal(t, args[0]))
+					}
+					count(literal(t, args[0]), len(args)-1)
 				case "expandLabel":
-					if label := literal(t, call.Args[1]); !strings.Contains(text, `"chatsecure/2 `+label+`"`) {
+					if label := literal(t, args[1]); !strings.Contains(text, `"chatsecure/2 `+label+`"`) {
 						t.Errorf("PROTOCOL.md does not have the label %q", label)
 					}
 				}
@@ -401,13 +412,40 @@ func TestProtocolContexts(t *testing.T) {
 			})
 		}
 	}
-	told := map[string]bool{}
-	for _, m := range regexp.MustCompile(`tuple\("([^"]+)"`).FindAllStringSubmatch(text, -1) {
-		told[m[1]] = true
+	told := map[string]int{}
+	for _, m := range regexp.MustCompile(`(info )?tuple\("([^"]+)"`).FindAllStringSubmatchIndex(text, -1) {
+		context, items := text[m[4]:m[5]], itemsTold(text[m[1]:])
+		if m[2] >= 0 {
+			items++ // a derivation has the secret's own label as one more
+		}
+		if n, seen := told[context]; seen && n != items {
+			t.Errorf("PROTOCOL.md tells of %q with %d items and with %d", context, n, items)
+		}
+		told[context] = items
 	}
 	if !maps.Equal(told, contexts) {
-		t.Errorf("the contexts in PROTOCOL.md are\n%q, in the code\n%q", slices.Sorted(maps.Keys(told)), slices.Sorted(maps.Keys(contexts)))
+		t.Errorf("the contexts in PROTOCOL.md, with their items, are\n%v, in the code\n%v", told, contexts)
 	}
+}
+
+// itemsTold counts the items of a tuple whose context stands before rest.
+func itemsTold(rest string) (n int) {
+	for i, depth := 0, 0; i < len(rest); i++ {
+		switch rest[i] {
+		case '(', '[':
+			depth++
+		case ')', ']':
+			if depth == 0 {
+				return n
+			}
+			depth--
+		case ',':
+			if depth == 0 {
+				n++
+			}
+		}
+	}
+	return -1
 }
 
 // literal returns a string literal's value. A computed context could be any.
