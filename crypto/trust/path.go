@@ -214,11 +214,6 @@ func keysDiffer(child, parent *x509.Certificate) bool {
 	return len(child.AuthorityKeyId) > 0 && len(parent.SubjectKeyId) > 0 && !bytes.Equal(child.AuthorityKeyId, parent.SubjectKeyId)
 }
 
-// checkSignature verifies the signature on a certificate and nothing else.
-func checkSignature(child, parent *x509.Certificate) error {
-	return parent.CheckSignature(child.SignatureAlgorithm, child.RawTBSCertificate, child.Signature)
-}
-
 // signatureCost is the time of one verification with a key, in those with P-256.
 func signatureCost(public any) int {
 	switch public := public.(type) {
