@@ -95,6 +95,7 @@ func BenchmarkColdSend(b *testing.B) {
 		}
 	})
 	bob.Cmd.Process.Signal(syscall.SIGTERM)
+	bob.Cmd.Wait()
 }
 
 // randomFile writes so many random bytes to a file, none of them ASCII: s_client takes some letters

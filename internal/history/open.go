@@ -154,7 +154,6 @@ func (s *takenSlot) line(line []byte, offset int64) {
 	if hash, ok := peekBundle(line); ok {
 		s.bundles[hash] = true
 	}
-	s.last.line(line)
 	s.known.line(s.slot, line, offset)
 }
 
@@ -169,6 +168,7 @@ func (s *takenSlot) readAll(head *Head) (torn int64, err error) {
 			return damage
 		}
 		s.line(line, offset)
+		s.last.line(line)
 		return nil
 	})
 	if err != nil {
@@ -230,6 +230,7 @@ func (s *takenSlot) readEnd(head *Head) (torn int64, ok bool, err error) {
 
 // chain takes in lines without their last newline, and reports whether they chain.
 func (s *takenSlot) chain(lines []byte) bool {
+	open := lines[afterRuns(lines):]
 	for line := range bytes.SplitSeq(lines, []byte("\n")) {
 		if s.end.chains(line) != nil {
 			return false
@@ -237,6 +238,9 @@ func (s *takenSlot) chain(lines []byte) bool {
 		s.end.last = sha256.Sum256(line)
 		s.end.count++
 		s.line(line, 0)
+	}
+	for line := range bytes.SplitSeq(open, []byte("\n")) {
+		s.last.line(line)
 	}
 	return true
 }

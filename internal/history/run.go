@@ -78,6 +78,24 @@ func (r *lastRun) line(line []byte) {
 	}
 }
 
+// afterRuns returns the place after the last run that has ended: nothing before it is open.
+func afterRuns(lines []byte) int {
+	const start = `,"type":"run"`
+	for end := len(lines); ; {
+		i := bytes.LastIndex(lines[:end], []byte(start))
+		if i < 0 {
+			return 0
+		}
+		if peekReason(lines[i+len(start):]) != runBegins {
+			if next := bytes.IndexByte(lines[i:], '\n'); next >= 0 {
+				return i + next + 1
+			}
+			return len(lines)
+		}
+		end = i
+	}
+}
+
 func (r *lastRun) pending(line []byte) {
 	l, err := parseLine(line)
 	if err != nil {
