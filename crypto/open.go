@@ -123,12 +123,12 @@ func (c *Conversation) readRecords(o *Opened, plaintext []byte) error {
 	}
 	o.Before = d
 	me := proto.FormatHash(c.local.Identity)
-	parser := recordParser{sender: c.Person.Identity}
+	parser := RecordParser{Sender: c.Person.Identity}
 	o.digests = make([][32]byte, 0, len(lines))
 	o.Records = make([]*Record, 0, len(lines))
 	o.ExactRecords = lines
 	for i, line := range lines {
-		r, err := parser.parse(line)
+		r, err := parser.Parse(line)
 		if err != nil {
 			return err
 		}

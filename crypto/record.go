@@ -86,8 +86,8 @@ func (r *Record) appendTo(dst []byte) []byte {
 // ParseRecord decodes a record and checks its form, the order of `to` and the id.
 // Whether it is for this receiver is a question for Names.
 func ParseRecord(b []byte, sender [32]byte) (*Record, error) {
-	p := recordParser{sender: sender}
-	return p.parse(b)
+	p := RecordParser{Sender: sender}
+	return p.Parse(b)
 }
 
 // check refuses a bad form of anything but the id.
@@ -127,7 +127,8 @@ func checkRecipients(to []Recipient) error {
 			return errors.New("record: malformed recipient")
 		}
 		if proto.CheckName(rc.Name) != nil || proto.FoldName(rc.Name) != rc.Name {
-			return fmt.Errorf("record: the recipient %s is no folded name", proto.QuoteShort(rc.Name, proto.MaxNameBytes))
+			shown := proto.QuoteShort(rc.Name, proto.MaxNameBytes)
+			return fmt.Errorf("record: the recipient %s is no folded name", shown)
 		}
 		if i > 0 && to[i-1].Name >= rc.Name {
 			return errors.New("record: recipients out of order, or one name twice")

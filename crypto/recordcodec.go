@@ -229,16 +229,16 @@ func (s *recordScanner) text() string {
 // is left to package proto.
 var jsonEscaped = [256]byte{'"': '"', '\\': '\\', 'n': '\n', 'r': '\r', 't': '\t'}
 
-// recordParser decodes and checks the records of one message. Most have the same
+// RecordParser is ParseRecord for the records of one message. Most have the same
 // recipients, which it reads and checks once.
-type recordParser struct {
-	sender  [32]byte
-	exactTo []byte // inside of `to` of the last good record, in its memory
+type RecordParser struct {
+	Sender  [32]byte // identity
+	exactTo []byte   // inside of `to` of the last good record, in its memory
 	to      []Recipient
 }
 
-// parse is ParseRecord.
-func (p *recordParser) parse(b []byte) (*Record, error) {
+// Parse is ParseRecord.
+func (p *RecordParser) Parse(b []byte) (*Record, error) {
 	r := new(Record)
 	exactTo, ok := p.scan(b, r)
 	if !ok {
@@ -255,7 +255,7 @@ func (p *recordParser) parse(b []byte) (*Record, error) {
 	if err := r.checkOwn(); err != nil {
 		return nil, err
 	}
-	if id := recordID(p.sender, r); r.ID != string(id[:]) {
+	if id := recordID(p.Sender, r); r.ID != string(id[:]) {
 		return nil, errors.New("record: the id is not that of its content")
 	}
 	if exactTo != nil {
@@ -267,7 +267,7 @@ func (p *recordParser) parse(b []byte) (*Record, error) {
 // scan decodes a record in its canonical form into r. It reports false for a form
 // that is left to proto.Unmarshal. exactTo is the inside of `to`, or nil if that is
 // the same as in the record before and is shared with it.
-func (p *recordParser) scan(b []byte, r *Record) (exactTo []byte, ok bool) {
+func (p *RecordParser) scan(b []byte, r *Record) (exactTo []byte, ok bool) {
 	s := recordScanner{rest: b}
 	s.literal(recordPrefix)
 	r.ID = s.text()

@@ -79,7 +79,7 @@ func TestRecordEncoding(t *testing.T) {
 }
 
 // sameAsCanon compares both ways of decoding with proto.Unmarshal.
-func sameAsCanon(t testing.TB, p *recordParser, b []byte) (fast bool) {
+func sameAsCanon(t testing.TB, p *RecordParser, b []byte) (fast bool) {
 	t.Helper()
 	var want Record
 	canonical := proto.Unmarshal(b, &want) == nil
@@ -91,8 +91,8 @@ func sameAsCanon(t testing.TB, p *recordParser, b []byte) (fast bool) {
 	if fast && !reflect.DeepEqual(got, want) {
 		t.Fatalf("%q scanned as %+v, want %+v", b, got, want)
 	}
-	r, err := p.parse(b)
-	id := recordID(p.sender, &want)
+	r, err := p.Parse(b)
+	id := recordID(p.Sender, &want)
 	if good := canonical && want.check() == nil && want.ID == string(id[:]); good != (err == nil) {
 		t.Fatalf("%q parsed with %v, want good %v", b, err, good)
 	}
@@ -104,10 +104,10 @@ func sameAsCanon(t testing.TB, p *recordParser, b []byte) (fast bool) {
 
 func TestRecordDecoding(t *testing.T) {
 	sender := newParty(t, "alice", "a1").Identity
-	shared, fast := &recordParser{sender: sender}, 0
+	shared, fast := &RecordParser{Sender: sender}, 0
 	for _, r := range codecRecords(t) {
 		b := proto.MustMarshal(r)
-		for _, p := range []*recordParser{{sender: sender}, shared} {
+		for _, p := range []*RecordParser{{Sender: sender}, shared} {
 			if sameAsCanon(t, p, b) {
 				fast++
 			}
@@ -128,10 +128,10 @@ func TestRecordDecoding(t *testing.T) {
 // Records of one message share a `to` of the same bytes, and no other.
 func TestRecordsShareRecipients(t *testing.T) {
 	a, b, c := newParty(t, "alice", "a1"), newParty(t, "bob", "b1"), newParty(t, "carol", "c1")
-	p := &recordParser{sender: a.Identity}
+	p := &RecordParser{Sender: a.Identity}
 	parse := func(list ...*party) *Record {
 		t.Helper()
-		r, err := p.parse(NewRecord(a.Identity, to(list...), "text", people.Now).Encode())
+		r, err := p.Parse(NewRecord(a.Identity, to(list...), "text", people.Now).Encode())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -152,7 +152,7 @@ func TestRecordsShareRecipients(t *testing.T) {
 	bad.To = []Recipient{{"bob", ""}, {"bob", ""}}
 	bad.ID = RecordID(a.Identity, bad)
 	for range 2 {
-		if _, err := p.parse(bad.Encode()); err == nil {
+		if _, err := p.Parse(bad.Encode()); err == nil {
 			t.Error("one name twice was taken")
 		}
 	}
@@ -168,9 +168,9 @@ func FuzzRecord(f *testing.F) {
 	good := newRecords(newParty(f, "alice", "a1"), newParty(f, "bob", "b1"), "text")[0].Encode()
 	corpus.Add(f, func(b []byte) bool { _, err := ParseRecord(b, sender); return err == nil }, [][]byte{good}, seeds...)
 	f.Fuzz(func(t *testing.T, b []byte) {
-		p := &recordParser{sender: sender}
+		p := &RecordParser{Sender: sender}
 		sameAsCanon(t, p, b)
-		if _, err := p.parse(good); err != nil {
+		if _, err := p.Parse(good); err != nil {
 			t.Fatal(err)
 		}
 		sameAsCanon(t, p, b) // with another's recipients in memory

@@ -97,7 +97,7 @@ func checkValues(b []byte) error {
 		if bytes.Contains(b[:quote], []byte("null")) {
 			return errNull
 		}
-		for number := range bytes.FieldsFuncSeq(b[:quote], func(r rune) bool { return r < '0' || r > '9' }) {
+		for number := range bytes.FieldsFuncSeq(b[:quote], isNoDigit) {
 			if _, err := strconv.ParseInt(string(number), 10, 64); err != nil {
 				return errNumber
 			}
@@ -106,6 +106,8 @@ func checkValues(b []byte) error {
 	}
 	return nil
 }
+
+func isNoDigit(r rune) bool { return r < '0' || r > '9' }
 
 // afterString returns what follows the string with which b begins.
 func afterString(b []byte) []byte {

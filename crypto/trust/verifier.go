@@ -92,11 +92,11 @@ func (v *Verifier) Reload(trust *Store, crls *CRLStore, policy Policy) {
 
 // Lenient returns a Verifier with the same trust that accepts an unknown revocation.
 func (v *Verifier) Lenient() *Verifier {
-	check := v.current()
-	if check.policy == PolicyRequire {
-		check.policy = PolicyTry
+	c := v.current()
+	if c.policy == PolicyRequire {
+		c.policy = PolicyTry
 	}
-	return NewVerifier(VerifierConfig{Trust: check.trust, CRLs: check.crls, Policy: check.policy, Now: v.now})
+	return NewVerifier(VerifierConfig{Trust: c.trust, CRLs: c.crls, Policy: c.policy, Now: v.now})
 }
 
 // Verify checks a bundle live: form, name, delegation, path to an anchor, revocation.
@@ -147,12 +147,12 @@ func (v *Verifier) Prove(b *Bundle, name string) (*Proved, error) {
 // At finds the person of a bundle at the time in a signed header: valid then, and not revoked
 // by then. Errors are *Error. PROTOCOL.md, "Who is judged when".
 func (v *Verifier) At(d *Proved, at time.Time) (*Person, error) {
-	past := v.current()
-	past.now = v.now()
-	if at.Sub(past.now) > ClockTolerance {
-		return nil, nameClock(refuse(proto.DelegationNotYet, "the time claimed, %s, is still to come", shownTime(at)), past.now)
+	c := v.current()
+	c.now = v.now()
+	if at.Sub(c.now) > ClockTolerance {
+		return nil, nameClock(refuse(proto.DelegationNotYet, "%s is still to come", shownTime(at)), c.now)
 	}
-	person, err := past.person(d, at)
+	person, err := c.person(d, at)
 	return person, nameTime(err, "; the time in question is ", "; the time in question is ", at, "")
 }
 

@@ -46,7 +46,7 @@
 //  27. The relay killed, the transport lost: row27_relay, row27_transport
 //  28. The client killed: row28_kills
 //  29. Two clients on one state directory: row29_two
-//  30. Wrong clocks: row30_clock
+//  30. Wrong clocks: row30_clock; times that are minted: row30_judged
 //
 // No row names the eavesdropper, bad networks (network) and the soak. The other
 // files hold what two sides do without an attack: talk, pipe, wait, requests,

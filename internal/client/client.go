@@ -51,7 +51,7 @@ func Dial(ctx context.Context, cfg Config) (*Client, error) {
 		return nil, err
 	}
 	e := newEngine(&c.cfg, c.events, self.Identity)
-	e.me = &history.Party{Verifier: e.lenient, Bundle: cfg.Credential.Bundle, Proved: self.Proved, Identity: self.Identity}
+	e.me = e.party(cfg.Credential.Bundle, self)
 	if cfg.Ciphers[0] != crypto.SuiteMLKEM {
 		e.local.Keys.Fill()
 	}

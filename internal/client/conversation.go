@@ -26,7 +26,7 @@ func (e *engine) converse(pc *peerConn, conv *crypto.Conversation) {
 	u := pc.user
 	renewed := e.remember(u, conv.Person)
 	pc.conv, pc.confirmed, pc.first, pc.ending, pc.checked = conv, false, 0, false, time.Time{}
-	pc.bundle, pc.party = conv.PeerBundle.Hash(), e.partyOf(conv)
+	pc.bundle, pc.party = conv.PeerBundle.Hash(), e.party(conv.PeerBundle, conv.Person)
 	pc.shake.tries = 0
 	if u.person == nil || u.person.Identity != conv.Person.Identity {
 		// Since the name was looked up, its person may have been forgotten or

@@ -4,7 +4,7 @@ import (
 	"fmt"
 	"time"
 
-	"chatsecure/crypto"
+	"chatsecure/crypto/trust"
 	"chatsecure/internal/fail"
 	"chatsecure/internal/history"
 	"chatsecure/proto"
@@ -15,7 +15,7 @@ import (
 // another one, and it asks for the revocation lists. The code of a fault of our own is Card.
 func (e *engine) judge(pc *peerConn, ours bool, at int64) error {
 	if e.me == nil || e.me.Bundle != e.local.Bundle { // renewed
-		e.me = &history.Party{Verifier: e.lenient, Bundle: e.local.Bundle, Identity: e.self}
+		e.me = e.party(e.local.Bundle, &trust.Person{Identity: e.self})
 	}
 	from, to, clock := pc.party, e.me, "the other side's"
 	if ours {
@@ -23,10 +23,10 @@ func (e *engine) judge(pc *peerConn, ours bool, at int64) error {
 	}
 	wrong, err := history.Judge(from, to, at)
 	if wrong == e.me {
+		const own = "at its time by %s clock, your own card does not hold: %s"
 		return &fail.Error{
-			Code: proto.Card, Err: err,
-			Message: fmt.Sprintf("at its time by %s clock, your own card does not hold: %s", clock, fail.AsError(err).Message),
-			Hint:    "compare the clocks of both machines",
+			Code: proto.Card, Message: fmt.Sprintf(own, clock, fail.AsError(err).Message),
+			Hint: "compare the clocks of both machines", Err: err,
 		}
 	}
 	return err
@@ -50,9 +50,9 @@ func (e *engine) mayWrite(pc *peerConn, now time.Time) bool {
 	return false
 }
 
-// partyOf is the peer of a conversation, for judge.
-func (e *engine) partyOf(conv *crypto.Conversation) *history.Party {
+// party is the person of a bundle, for judge.
+func (e *engine) party(b *trust.Bundle, person *trust.Person) *history.Party {
 	return &history.Party{
-		Verifier: e.lenient, Bundle: conv.PeerBundle, Proved: conv.Person.Proved, Identity: conv.Person.Identity,
+		Verifier: e.lenient, Bundle: b, Proved: person.Proved, Identity: person.Identity,
 	}
 }

@@ -37,7 +37,7 @@ func talkingEngine(t *testing.T) (e *engine, pc *peerConn, dir string) {
 	u := &user{name: pair.B.Local.FoldedName, shown: pair.B.End.Name, accepted: true, watching: true, listed: true}
 	u.identity, u.person = pair.B.Local.Identity, pair.Ca.Person
 	pc = &peerConn{id: pair.B.End.Conn, name: u.shown, user: u, takes: proto.TakesMessages, conv: pair.Ca}
-	pc.checked, pc.party = time.Now(), e.partyOf(pair.Ca)
+	pc.checked, pc.party = time.Now(), e.party(pair.Ca.PeerBundle, pair.Ca.Person)
 	e.users[u.name], e.conns[pc.id] = u, pc
 	return e, pc, dir
 }

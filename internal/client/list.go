@@ -56,8 +56,8 @@ func readListed(body []byte) ([]proto.Listed, error) {
 		return nil, fail.Errorf(proto.Malformed, "the relay's list is malformed")
 	}
 	for _, l := range page {
-		if proto.CheckName(l.Name) != nil || !proto.ValidConnID(l.ID) || !proto.ValidTakes(l.Takes) || l.Since < 0 ||
-			!proto.IsHex(l.Identity, 32) {
+		if proto.CheckName(l.Name) != nil || !proto.ValidConnID(l.ID) || !proto.ValidTakes(l.Takes) ||
+			l.Since < 0 || !proto.IsHex(l.Identity, 32) {
 			return nil, fail.Errorf(proto.Malformed, "the relay's list is malformed")
 		}
 	}

@@ -26,7 +26,7 @@ func TestGivenUpTakesNoRoom(t *testing.T) {
 		t.Fatal(err)
 	}
 	u := &user{name: pair.B.Local.FoldedName, shown: pair.B.End.Name, accepted: true}
-	pc := &peerConn{id: pair.B.End.Conn, name: u.shown, user: u, takes: proto.TakesMessages, conv: pair.Ca, party: e.partyOf(pair.Ca)}
+	pc := &peerConn{id: pair.B.End.Conn, name: u.shown, user: u, takes: proto.TakesMessages, conv: pair.Ca, party: e.party(pair.Ca.PeerBundle, pair.Ca.Person)}
 	e.users[u.name], e.conns[pc.id] = u, pc
 	var records []*recipient
 	for _, identity := range [][32]byte{{1}, pair.B.Local.Identity} {

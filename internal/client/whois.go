@@ -100,7 +100,8 @@ func readWhois(body []byte) ([]crypto.WhoisEntry, error) {
 		return nil, malformed
 	}
 	for _, entry := range entries {
-		if entry.Bundle == nil || !proto.ValidConnID(entry.ID) || !proto.ValidTakes(entry.Takes) || entry.Since < 0 {
+		if entry.Bundle == nil || !proto.ValidConnID(entry.ID) || !proto.ValidTakes(entry.Takes) ||
+			entry.Since < 0 {
 			return nil, malformed
 		}
 	}

@@ -106,7 +106,8 @@ func (s *proofSearch) line(slot string, _ uint64, line []byte) {
 		s.bundles[[sha256.Size]byte(l.Hash)] = l.Bundle
 	case lineConversation:
 		s.convs[[32]byte(l.Conversation)] = &proofConv{
-			me: s.bundles[[sha256.Size]byte(l.Me.Bundle)], peer: s.bundles[[sha256.Size]byte(l.Peer.Bundle)],
+			me:   s.bundles[[sha256.Size]byte(l.Me.Bundle)],
+			peer: s.bundles[[sha256.Size]byte(l.Peer.Bundle)],
 		}
 	default:
 		s.signed(l)

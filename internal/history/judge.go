@@ -54,7 +54,8 @@ func (p *Party) judge(at int64) error {
 		return err
 	}
 	if p.Identity != [32]byte{} && person.Identity != p.Identity {
-		return fail.Errorf(proto.IdentityChanged, "at that time %s was another person than the one in the conversation", proto.Visible(p.Bundle.Name))
+		return fail.Errorf(proto.IdentityChanged,
+			"at that time %s was another person than the one in the conversation", proto.Visible(p.Bundle.Name))
 	}
 	if p.person == nil || !samePath(p.person, person) {
 		p.person, p.from, p.to = person, at, at
@@ -77,15 +78,16 @@ func (p *Party) reach(at int64) {
 		if to <= p.to {
 			return
 		}
-		if later, err := p.Verifier.At(p.Proved, time.Unix(to, 0)); err == nil && samePath(p.person, later) {
+		later, err := p.Verifier.At(p.Proved, time.Unix(to, 0))
+		if err == nil && samePath(p.person, later) {
 			p.to = to
 			return
 		}
 	}
 }
 
-// note says that a party which held then is invalid now, or that its revocation is unknown. It is ""
-// for any other.
+// note says that a party which held then is invalid now, or that its revocation is unknown. It
+// is "" for any other.
 func (p *Party) note() string {
 	_, now := p.Verifier.Certificate(p.Bundle.X509, p.Bundle.Chain)
 	switch {

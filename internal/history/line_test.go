@@ -74,6 +74,8 @@ func TestHistoryHasNoKeys(t *testing.T) {
 func TestHistoryLineRefused(t *testing.T) {
 	zeros, hash := strings.Repeat("0", 64), base64.StdEncoding.EncodeToString(make([]byte, 32))
 	const end = `{"name":"a","conn":"b","identity":"","bundle":""}`
+	const bundle = `{"name":"a","public_key":"","not_before":0,"not_after":0,` +
+		`"public_key_signature":"","x509":"","x509_chain":[]}`
 	start := `{"v":1,"prev":"` + zeros + `","time":1,"type":`
 	if _, err := parseLine([]byte(start + `"file","file":"0.jsonl"}`)); err != nil {
 		t.Fatal(err)
@@ -94,7 +96,7 @@ func TestHistoryLineRefused(t *testing.T) {
 		"record is null":    start + `"pending","names":["bob"],"record":null}`,
 		"a null within":     start + `"pending","names":["bob"],"record":{"to":null}}`,
 		"a large number in": start + `"pending","names":["bob"],"record":{"seq":9223372036854775808}}`,
-		"an issuer is null": start + `"bundle","hash":"` + hash + `","bundle":{"name":"a","public_key":"","not_before":0,"not_after":0,"public_key_signature":"","x509":"","x509_chain":[null]}}`,
+		"an issuer is null": start + `"bundle","hash":"` + hash + `","bundle":` + strings.Replace(bundle, "[]", "[null]", 1) + `}`,
 		"conversation":      start + `"taken","conversation":"AA==","seq":1}`,
 		"seq of nothing":    start + `"taken","conversation":"` + hash + `","seq":0}`,
 		"direction":         start + `"shown","conversation":"` + hash + `","direction":"AC","seq":1}`,

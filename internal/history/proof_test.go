@@ -216,7 +216,9 @@ func TestVerifyWithoutLists(t *testing.T) {
 	ids := told(p)
 	data, err := ExportProof(p.a.dir, ids[0])
 	p.Must(err)
-	strict := trust.NewVerifier(trust.VerifierConfig{Trust: people.Trust(t, p.PKI), Policy: trust.PolicyRequire, Now: p.Clock.Now})
+	strict := trust.NewVerifier(trust.VerifierConfig{
+		Trust: people.Trust(t, p.PKI), Policy: trust.PolicyRequire, Now: p.Clock.Now,
+	})
 	_, err = VerifyProof(data, strict)
 	e := fail.AsError(err)
 	const says = "hold, and one thing is missing: the sender: whether the certificate of "

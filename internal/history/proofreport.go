@@ -101,9 +101,13 @@ func verifyProof(data []byte, verifier *trust.Verifier) (*ProofReport, error) {
 	r := &ProofReport{
 		Sent: time.UnixMilli(h.Time).UTC(), conversation: h.Conversation, direction: h.Direction, n: h.N, header: p.Data.Header,
 	}
-	sender, recipient := &Party{Verifier: verifier, Bundle: &p.Bundle}, &Party{Verifier: verifier, Bundle: p.Recipient}
-	if wrong, err := Judge(sender, recipient, h.Time); err != nil {
-		return nil, fmt.Errorf("the %s: %w", map[bool]string{true: "sender", false: "recipient"}[wrong == sender], err)
+	sender := &Party{Verifier: verifier, Bundle: &p.Bundle}
+	recipient := &Party{Verifier: verifier, Bundle: p.Recipient}
+	switch wrong, err := Judge(sender, recipient, h.Time); wrong {
+	case sender:
+		return nil, fmt.Errorf("the sender: %w", err)
+	case recipient:
+		return nil, fmt.Errorf("the recipient: %w", err)
 	}
 	from, to := sender.person, recipient.person
 	r.From, r.Recipient = proofParty(from), proofParty(to)

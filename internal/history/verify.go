@@ -377,12 +377,13 @@ func (v *verification) batch(place lineAt, l *Line) error {
 		return errors.New("its records do not go on where the ones before it end")
 	}
 	d := before
+	records := crypto.RecordParser{Sender: from.identity()}
 	for i, exact := range l.Records {
 		d = crypto.NextDigest(d, sha256.Sum256(exact))
 		if l.Type == lineSent {
 			c.digests = append(c.digests, d)
 		}
-		if err := checkRecord(exact, h, uint64(i), from, to); err != nil {
+		if err := checkRecord(&records, exact, h.Seq+uint64(i), h, to); err != nil {
 			return err
 		}
 	}
@@ -400,13 +401,15 @@ func (c *verifyConv) sentUpTo(at *verifyDirection) {
 	}
 }
 
-// checkRecord checks the i-th record of a message.
-func checkRecord(exact []byte, h *crypto.MessageHeader, i uint64, from, to *verifyEnd) error {
-	r, err := crypto.ParseRecord(exact, from.identity())
+// checkRecord checks the record of a message that has the number seq.
+func checkRecord(
+	p *crypto.RecordParser, exact []byte, seq uint64, h *crypto.MessageHeader, to *verifyEnd,
+) error {
+	r, err := p.Parse(exact)
 	if err != nil {
 		return err
 	}
-	if r.Seq != h.Seq+i || r.Time > h.Time+trust.ClockTolerance.Milliseconds() {
+	if r.Seq != seq || r.Time > h.Time+trust.ClockTolerance.Milliseconds() {
 		return fmt.Errorf("record %s has another number or a later time than its message", r.ID)
 	}
 	if !r.Names(proto.FoldName(to.Name), to.Identity) {
