@@ -67,10 +67,7 @@ type cardKey struct {
 
 // runCard lists readers, cards and certificates. It asks for no PIN. With
 // -pin-file, the PIN opens the card that would be used, to list its keys.
-func runCard(a *app, ctx context.Context, args []string) error {
-	if err := noArguments("card", args); err != nil {
-		return err
-	}
+func runCard(a *app, ctx context.Context) error {
 	bundle, err := a.readCABundle()
 	if err != nil {
 		return err

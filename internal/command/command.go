@@ -140,7 +140,7 @@ func (a *app) command(args []string) (run runner, rest []string, help string, er
 	if err == nil {
 		err = found.refusePairs(f)
 	}
-	return run, f.Args(), commands[i].help, err
+	return run, f.Args(), commands[i].help(), err
 }
 
 // lastWait bounds the end in order. A terminal or a pipe that takes no output would hold it up.

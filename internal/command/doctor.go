@@ -60,10 +60,7 @@ type doctor struct {
 	lists *trust.CRLStore // nil with -crl-policy off
 }
 
-func runDoctor(a *app, ctx context.Context, args []string) error {
-	if err := noArguments("doctor", args); err != nil {
-		return err
-	}
+func runDoctor(a *app, ctx context.Context) error {
 	if err := a.opt.checkRelay(); err != nil {
 		return err
 	}

@@ -25,13 +25,10 @@ func (o *historyOptions) flags(f *flag.FlagSet) runner {
 	f.Var(checked[string]{&o.peer, nameOrNone}, "peer", "")
 	f.BoolVar(&o.verify, "verify", false, "")
 	f.StringVar(&o.export, "export", "", "")
-	return o.run
+	return alone(o.run)(f)
 }
 
-func (o *historyOptions) run(a *app, _ context.Context, args []string) error {
-	if err := noArguments("history", args); err != nil {
-		return err
-	}
+func (o *historyOptions) run(a *app, _ context.Context) error {
 	state, err := a.readState()
 	if err != nil {
 		return err

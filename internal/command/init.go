@@ -37,10 +37,7 @@ var notForFile = []string{"state", "version", "batch", "json", "q", "v"}
 
 // runInit writes options into the file config: those of the command line and, at a terminal,
 // answers.
-func runInit(a *app, ctx context.Context, args []string) error {
-	if err := noArguments("init", args); err != nil {
-		return err
-	}
+func runInit(a *app, ctx context.Context) error {
 	dir, err := a.stateDir()
 	if err != nil {
 		return err

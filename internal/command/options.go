@@ -248,14 +248,6 @@ func parseFlags(f *flag.FlagSet, args []string) error {
 	return e
 }
 
-// noArguments refuses arguments.
-func noArguments(command string, args []string) error {
-	if len(args) > 0 {
-		return usageError("%s takes no argument, but there is %q", command, args[0])
-	}
-	return nil
-}
-
 // parseNames reads NAME[,NAME...] and drops repeated names.
 func parseNames(list string) ([]string, error) {
 	var names []string

@@ -289,7 +289,7 @@ func (s *promptRun) readAll(ctx context.Context) error {
 
 func (s *promptRun) nextLines(ctx context.Context) ([]inputLine, error) {
 	if s.terminal == nil {
-		return s.lines.wait(ctx)
+		return s.lines(ctx)
 	}
 	typed, err := s.typed(ctx)
 	if err != nil && !errors.Is(err, term.ErrLineTooLong) {

@@ -30,13 +30,10 @@ func (o *recvOptions) flags(f *flag.FlagSet) runner {
 	f.BoolVar(&o.anyone, "from-anyone", false, "")
 	f.Var(checked[time.Duration]{&o.time, duration(1, forEver)}, "for", "")
 	f.BoolVar(&o.zero, "0", false, "")
-	return o.run
+	return alone(o.run)(f)
 }
 
-func (o *recvOptions) run(a *app, ctx context.Context, args []string) error {
-	if err := noArguments("recv", args); err != nil {
-		return err
-	}
+func (o *recvOptions) run(a *app, ctx context.Context) error {
 	if o.zero && a.opt.json {
 		return usageError("-0 and -json exclude one another")
 	}

@@ -7,10 +7,7 @@ import (
 )
 
 // runRelease gives up the name at the relay.
-func runRelease(a *app, ctx context.Context, args []string) error {
-	if err := noArguments("release", args); err != nil {
-		return err
-	}
+func runRelease(a *app, ctx context.Context) error {
 	return a.oneShot(ctx, func(ctx context.Context, c *connection) error {
 		if err := c.Release(ctx); err != nil {
 			return err

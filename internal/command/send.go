@@ -67,7 +67,7 @@ func (o *sendOptions) run(a *app, ctx context.Context, args []string) error {
 		if line.problem != nil {
 			return line.problem
 		}
-		lines = &oneLineOnly{text: o.text}
+		lines = onlyLine(o.text)
 	}
 	c, err := a.connect(ctx, proto.TakesNone, func(cfg *client.Config) { cfg.WaitPeer = o.waitPeer })
 	if err != nil {
@@ -184,12 +184,8 @@ func howFar(n client.NameOutcome) string {
 // sendAll sends until the lines end, the context ends, or nothing can be sent.
 func (s *sender) sendAll(ctx context.Context, source lineSource) error {
 	for {
-		lines, err := source.ready()
-		if err == nil && len(lines) == 0 {
-			// The reader of the ids gets them before the wait.
-			s.out.flush()
-			lines, err = source.wait(ctx)
-		}
+		s.out.flush() // the reader of the ids gets them before the wait
+		lines, err := source(ctx)
 		if errors.Is(err, io.EOF) {
 			return nil
 		}
