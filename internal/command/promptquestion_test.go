@@ -461,11 +461,15 @@ func TestTrustAtThePrompt(t *testing.T) {
 		"             | give all 64 digits\nclient: hint: /help shows what can be typed; Up brings the line back\n> |")
 	p.types("trust accept carol a1a1a1a1\r")
 	p.shows("under \"carol\" begins with\n             | a1a1a1a1: give all 64 digits\nclient: hint: /help shows what can be typed; Up brings the line back\n> |")
+	refuse("localhost:8080", second)
+	p.types("trust accept LOCALHOST.:08080 a1a1a1a1\rtrust accept [::1]:8080 a1a1a1a1\r")
+	p.shows("under \"[::1]:8080\" begins with\n             | a1a1a1a1: give all 64 digits\nclient: hint: /help shows what can be typed; Up brings the line back\n> |")
 	refuse("bob", second)
 	p.types("trust accept bob a1a1a1a1:b2\rtrust accept bob a1a1a1a1\r")
 	p.shows("client: error: more than one of the refused begins with a1a1a1a1: give all 64\n             | digits\nclient: hint: /help shows what can be typed; Up brings the line back\n> |")
 	p.leaves()
-	want := [][]string{{"block", "BOB", first}, {"block", "bob"}, {"unblock", "bob", "a1a1a1a1"}, nil, {"accept", "bob", first}, {"accept", "bob", "a1a1a1"}, {"accept", "bob", second}}
+	want := [][]string{{"block", "BOB", first}, {"block", "bob"}, {"unblock", "bob", "a1a1a1a1"}, nil, {"accept", "bob", first}, {"accept", "bob", "a1a1a1"},
+		{"accept", "LOCALHOST.:08080", second}, {"accept", "bob", second}}
 	if !slices.EqualFunc(trusted, want, slices.Equal) {
 		t.Errorf("trust got %q, want %q", trusted, want)
 	}
