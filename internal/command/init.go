@@ -174,7 +174,7 @@ func (s *setup) tryCard(ctx context.Context) error {
 
 // absolute is a path from an answer, which no shell has read.
 func absolute(answer string) (string, error) {
-	var given path
+	var given Path
 	if err := given.Set(answer); err != nil {
 		return "", err
 	}
@@ -216,7 +216,7 @@ func (s *setup) given() error {
 		if !given || slices.Contains(notForFile, o.Name) {
 			return
 		}
-		if _, isPath := o.Value.(*path); isPath && value != "" {
+		if _, isPath := o.Value.(*Path); isPath && value != "" {
 			files = true
 			if !card.IsURI(value) {
 				var absErr error

@@ -61,12 +61,12 @@ func (o *options) flags() *flag.FlagSet {
 	o.relay = defaultRelay
 	f.Var((*relayAddr)(&o.relay), "relay", "")
 	f.Var(checked[string]{&o.name, nameOrNone}, "name", "")
-	f.Var((*path)(&o.card), "card", "")
-	f.Var((*path)(&o.pinFile), "pin-file", "")
-	f.Var((*path)(&o.state), "state", "")
-	f.Var((*path)(&o.caBundle), "ca-bundle", "")
-	f.Var((*path)(&o.onlyCA), "only-ca", "")
-	f.Var((*path)(&o.crlDir), "crl", "")
+	f.Var((*Path)(&o.card), "card", "")
+	f.Var((*Path)(&o.pinFile), "pin-file", "")
+	f.Var((*Path)(&o.state), "state", "")
+	f.Var((*Path)(&o.caBundle), "ca-bundle", "")
+	f.Var((*Path)(&o.onlyCA), "only-ca", "")
+	f.Var((*Path)(&o.crlDir), "crl", "")
 	o.policy = trust.PolicyTry
 	f.Var(checked[trust.Policy]{&o.policy, trust.ParsePolicy}, "crl-policy", "")
 	f.BoolVar(&o.fetch, "fetch", true, "")

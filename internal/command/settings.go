@@ -163,7 +163,7 @@ func set(f *flag.FlagSet, o *flag.Flag, value, dir string) (problem string) {
 	} else if value == "" {
 		return o.Name + " has no value"
 	}
-	if _, ok := o.Value.(*path); ok && dir != "" && !filepath.IsAbs(value) && !strings.HasPrefix(value, "~") && !card.IsURI(value) {
+	if _, ok := o.Value.(*Path); ok && dir != "" && !filepath.IsAbs(value) && !strings.HasPrefix(value, "~") && !card.IsURI(value) {
 		value = filepath.Join(dir, value)
 	}
 	err := f.Set(o.Name, value)

@@ -61,7 +61,8 @@ Commands:
 `
 
 const usageTail = `
-Options, which stand before COMMAND (given twice, the last counts):
+Options, which stand before COMMAND (given twice, the last counts; in a path ~
+is your home directory):
   -relay HOST:PORT     the relay (default localhost:8080)
   -name NAME           your name (default: the state directory's)
   -card CARD           a pkcs11: URI, or a directory with a software card

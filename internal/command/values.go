@@ -37,11 +37,11 @@ func (c checked[T]) String() string {
 	return fmt.Sprint(*c.to)
 }
 
-// path is the value of an option that names a file, or a card by its URI.
-type path string
+// Path is the value of an option that names a file, or a card by its URI, in both programs.
+type Path string
 
 // Set takes ~ for the home directory, as ssh_config does: not every place is read by a shell.
-func (p *path) Set(s string) error {
+func (p *Path) Set(s string) error {
 	if below, ok := strings.CutPrefix(s, "~"); ok {
 		home := os.Getenv("HOME")
 		if below != "" && below[0] != '/' || !filepath.IsAbs(home) {
@@ -49,11 +49,11 @@ func (p *path) Set(s string) error {
 		}
 		s = filepath.Join(home, below)
 	}
-	*p = path(s)
+	*p = Path(s)
 	return nil
 }
 
-func (p *path) String() string { return string(*p) }
+func (p *Path) String() string { return string(*p) }
 
 // relayAddr is the value of an option that names a relay. It matters only to commands that go
 // online, which check it, and in the file config.
