@@ -307,10 +307,12 @@ func (e *engine) attemptFailed(pc *peerConn, err error) {
 	if !final(ee) || !e.talks(pc.user) {
 		pc.user.refusal = ee
 	}
-	if again || ee.Code == proto.Busy || errors.Is(err, fetch.ErrFetching) {
+	if ee.Code == proto.Busy || errors.Is(err, fetch.ErrFetching) {
 		return // tickConn begins anew
 	}
-	e.tellRefusal(pc, ee)
+	if !again {
+		e.tellRefusal(pc, ee)
+	}
 	e.refuseUser(pc.user, ee)
 }
 

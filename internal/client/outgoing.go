@@ -84,6 +84,13 @@ func (o *outgoing) undelivered() []*delivery {
 	return slices.Concat(o.sent[o.delivered-o.base:], o.queue)
 }
 
+// refuse notes the peer's word that nothing was taken of what it has not called DELIVERED.
+func (o *outgoing) refuse() {
+	for _, d := range o.sent[o.delivered-o.base:] {
+		d.r.unanswered--
+	}
+}
+
 // restart takes back what was not READ, for the next conversation.
 func (o *outgoing) restart() {
 	*o = outgoing{queue: append(slices.Clone(o.sent), o.queue...)}
@@ -195,6 +202,7 @@ func (e *engine) sendBatch(pc *peerConn, n int) bool {
 	freed, bytes := 0, 0
 	for _, d := range pc.out.move(n) {
 		d.r.sent, d.r.left, d.r.out.kept = true, pc.id, true
+		d.r.unanswered++
 		if d.r.told && d.r.status == history.StatusPending {
 			e.report(d.r, pc.id)
 		}
