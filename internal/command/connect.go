@@ -53,10 +53,10 @@ func (a *app) connect(ctx context.Context, takes string, change func(*client.Con
 		return nil, err
 	}
 	cfg := client.Config{
-		Relay: a.opt.relay, Name: name, Takes: takes, State: st,
-		Ciphers: a.opt.ciphers, Fingerprint: a.opt.fingerprint, FingerprintFrom: a.opt.places.of("fingerprint"),
-		AcceptNew: a.opt.acceptNew,
-		Timeout:   a.opt.timeout, Receipts: a.opt.json || a.opt.verbose, Now: a.Now,
+		Relay: a.opt.relay, Name: name, Takes: takes, State: st, Ciphers: a.opt.ciphers,
+		Fingerprint: a.opt.fingerprint, FingerprintFrom: a.opt.places.of("fingerprint"),
+		AcceptNew: a.opt.acceptNew, Timeout: a.opt.timeout,
+		Receipts: a.opt.json || a.opt.verbose, Now: a.Now,
 	}
 	if !a.opt.batch {
 		cfg.Asker = asker{a, st}
@@ -70,22 +70,27 @@ func (a *app) connect(ctx context.Context, takes string, change func(*client.Con
 	}
 	a.out.connected(c.Client)
 	if known, ok := st.KnownRelay(a.opt.relay); ok && known != c.Fingerprint() {
+		refused := &state.Refused{Target: a.opt.relay, Value: c.Fingerprint()}
 		a.out.notice("the relay has the key given with %s, and another is known for %s: %s; to change that: %s",
-			a.opt.places.of("fingerprint"), a.opt.relay, known, a.opt.advice((&state.Refused{Target: a.opt.relay, Value: c.Fingerprint()}).Accept()))
+			a.opt.places.of("fingerprint"), a.opt.relay, known, a.opt.advice(refused.Accept()))
 	}
 	return c, nil
 }
 
 // dial adds trust and credential to cfg, and connects.
 func (a *app) dial(ctx context.Context, cfg client.Config) (*connection, error) {
-	bundle, err := a.readCABundle()
+	t, err := a.trust("")
 	if err != nil {
 		return nil, err
 	}
-	if err := a.trust(&cfg, bundle); err != nil {
+	if t.cfg.CRLs != nil {
+		cfg.Refresh = t.cfg.CRLs.Refresh
+	}
+	cfg.Verifier = t.verifier
+	if cfg.Fetcher, err = a.fetcher(cfg.State.Dir(), t.cfg.CRLs); err != nil {
 		return nil, err
 	}
-	s := signer{app: a, state: cfg.State, name: cfg.Name, bundle: bundle, verifier: cfg.Verifier, fetcher: cfg.Fetcher}
+	s := signer{app: a, trusted: t, state: cfg.State, name: cfg.Name, fetcher: cfg.Fetcher}
 	cfg.Renew = s.sign
 	if cfg.Credential, err = s.credential(ctx); err != nil {
 		cfg.Fetcher.Close()

@@ -67,11 +67,11 @@ func runCRL(a *app, ctx context.Context, args []string) error {
 	if err := a.loadLists(lists); err != nil {
 		return err
 	}
-	bundle, err := a.readCABundle()
+	_, more, err := a.readCABundle()
 	if err != nil {
 		return err
 	}
-	lists.CheckSignatures(slices.Concat(signers, certificates(bundle), fetch.CachedIssuers(dir)))
+	lists.CheckSignatures(slices.Concat(signers, more, fetch.CachedIssuers(dir)))
 	for _, l := range lists.List() {
 		c, ok := cached[l.Source]
 		if ok {
@@ -92,26 +92,22 @@ func (a *app) refreshLists(ctx context.Context, dir string) (signers [][]byte, f
 	if !a.opt.fetch {
 		return nil, nil, a.opt.places.usageError("fetch", " is false, and crl refresh fetches")
 	}
-	bundle, err := a.readCABundle()
-	if err != nil {
-		return nil, nil, err
-	}
 	state, err := a.stateForLists(dir)
 	if err != nil {
 		return nil, nil, err
 	}
-	verifier, lists, err := a.verifier("", bundle)
+	t, err := a.trust("")
 	if err != nil {
 		return nil, nil, err
 	}
-	fetcher, err := a.fetcher(dir, lists)
+	fetcher, err := a.fetcher(dir, t.cfg.CRLs)
 	if err != nil {
 		return nil, nil, err
 	}
 	defer fetcher.Close()
 	ctx, cancel := context.WithTimeout(ctx, crlRefreshTimeout)
 	defer cancel()
-	s := signer{app: a, state: state, name: state.Name(), bundle: bundle, verifier: verifier, fetcher: fetcher}
+	s := signer{app: a, trusted: t, state: state, name: state.Name(), fetcher: fetcher}
 	leaf, signers, err := s.ownCertificate(ctx)
 	if err != nil {
 		return nil, nil, err
@@ -119,7 +115,7 @@ func (a *app) refreshLists(ctx context.Context, dir string) (signers [][]byte, f
 	var results map[string]error
 	if leaf == nil {
 		fetcher.Refetch()
-	} else if results, err = fetcher.Refresh(ctx, verifier, leaf, signers); err != nil {
+	} else if results, err = fetcher.Refresh(ctx, t.verifier, leaf, signers); err != nil {
 		a.out.notice("no list is fetched for your own certificate: %s", err)
 	}
 	switch {
@@ -141,10 +137,8 @@ func (a *app) stateForLists(dir string) (*state.State, error) {
 		return st, err
 	}
 	if a.opt.name == "" {
-		return nil, &fail.Error{
-			Code: proto.Usage, Message: "there is no state directory to fetch lists into at " + dir,
-			Hint: "give -name NAME, for which it is made, or -state DIR with one that is there", Err: err,
-		}
+		return nil, usageError("there is no state directory to fetch lists into at %s", dir).
+			With("give -name NAME, for which it is made, or -state DIR with one that is there")
 	}
 	return state.Open(dir, a.opt.name)
 }
@@ -161,10 +155,8 @@ func (a *app) tellResults(results map[string]error) error {
 	if failed == 0 {
 		return nil
 	}
-	return &fail.Error{
-		Code: proto.Internal, Message: fmt.Sprintf("%d of %d revocation lists were not fetched", failed, len(results)),
-		Hint: "try again later; without -q the reasons are shown",
-	}
+	return fail.Errorf(proto.Internal, "%d of %d revocation lists were not fetched", failed, len(results)).
+		With("try again later; without -q the reasons are shown")
 }
 
 // crlObject is a list. fetched is zero for a list from a directory.

@@ -55,16 +55,16 @@ func TestManPageIsOfToday(t *testing.T) {
 // takes a value has "=" after its name.
 func flagsOf() map[string][]string {
 	sets := make(map[string][]string)
-	for name, f := range flagSets() {
+	for command, f := range flagSets() {
 		f.VisitAll(func(o *flag.Flag) {
 			name := "-" + o.Name
 			if b, ok := o.Value.(interface{ IsBoolFlag() bool }); !ok || !b.IsBoolFlag() {
 				name += "="
 			}
-			sets[f.Name()] = append(sets[f.Name()], name)
+			sets[command] = append(sets[command], name)
 		})
-		if sets[name] == nil {
-			sets[name] = []string{}
+		if sets[command] == nil {
+			sets[command] = []string{}
 		}
 	}
 	return sets

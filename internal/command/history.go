@@ -80,28 +80,30 @@ func showLatest(ctx context.Context, out *display, read historySource, peer stri
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	part := make(chan func() error, 1)
+	var shown []*history.Message
+	var problems []history.Finding
+	var all int
+	var err error
+	done := make(chan struct{})
 	go func() {
+		defer close(done)
 		defer func() { <-gate }()
-		messages, problems, err := read()
-		if err != nil {
-			part <- func() error { return err }
-			return
-		}
-		shown, all := latest(messages, peer)
-		part <- func() error {
-			if len(shown) < all {
-				out.notice("the last %d of %d messages; the command client history shows all", len(shown), all)
-			}
-			return showHistory(out, shown, problems, peer)
-		}
+		var messages []*history.Message
+		messages, problems, err = read()
+		shown, all = latest(messages, peer)
 	}()
 	select {
-	case show := <-part:
-		return show()
+	case <-done:
 	case <-ctx.Done():
 		return ctx.Err()
 	}
+	if err != nil {
+		return err
+	}
+	if len(shown) < all {
+		out.notice("the last %d of %d messages; the command client history shows all", len(shown), all)
+	}
+	return showHistory(out, shown, problems, peer)
 }
 
 // latest returns the last messages, of a peer if one is named, and the number of all.
@@ -143,10 +145,8 @@ func showHistory(out *display, messages []*history.Message, problems []history.F
 		out.say(sentence("error", p.String()) + "\n")
 	}
 	if len(problems) > 0 {
-		return &fail.Error{
-			Code: proto.SignatureInvalid, Message: "the history is damaged in " + counted(len(problems), "place", "places"),
-			Hint: "client history -verify tells more",
-		}
+		return fail.Errorf(proto.SignatureInvalid, "the history is damaged in %s",
+			counted(len(problems), "place", "places")).With("client history -verify tells more")
 	}
 	return nil
 }
@@ -206,7 +206,8 @@ func historyTables(messages []*history.Message, peer string) string {
 		fmt.Fprintf(&b, "%-*s%-*sStatus\n", idWidth, "ID", historyTextWidth, "Message")
 		for _, row := range rows[proto.FoldName(name)] {
 			text, status := padded(row.text, historyTextWidth), row.status+"  "+row.when
-			if strings.Contains(text, term.Row) || term.TextWidth(text) > historyTextWidth || idWidth+historyTextWidth+term.TextWidth(status) >= 80 {
+			if strings.Contains(text, term.Row) || term.TextWidth(text) > historyTextWidth ||
+				idWidth+historyTextWidth+term.TextWidth(status) >= 80 {
 				// The status stays beside the id, and the text has room.
 				fmt.Fprintf(&b, "%-*s%s  %s%s\n", idWidth, row.id, status, term.Hang, row.text)
 				continue
@@ -239,8 +240,9 @@ type historyDelivery struct {
 
 func historyMessage(m *history.Message) historyObject {
 	o := historyObject{
-		head: head{jsonVersion, "history", jsonTime{m.Time}}, ID: m.ID, Direction: "in", From: m.From.Name, Conn: m.From.Conn,
-		To: m.To, Text: m.Text, Identity: m.Identity, Status: string(m.Status()),
+		head: head{jsonVersion, "history", jsonTime{m.Time}}, ID: m.ID, Direction: "in",
+		From: m.From.Name, Conn: m.From.Conn, To: m.To, Text: m.Text, Identity: m.Identity,
+		Status: string(m.Status()),
 	}
 	if m.Outgoing {
 		o.Direction = "out"

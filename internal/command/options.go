@@ -51,13 +51,13 @@ const (
 var errHelp = flag.ErrHelp
 
 // usageError is an error of the command line.
-func usageError(format string, args ...any) error {
+func usageError(format string, args ...any) *fail.Error {
 	return fail.Errorf(proto.Usage, format, args...)
 }
 
 // flags returns the global flags, which set the options.
 func (o *options) flags() *flag.FlagSet {
-	f := newFlags("client")
+	f := newFlags("")
 	o.relay = defaultRelay
 	f.Var((*relayAddr)(&o.relay), "relay", "")
 	f.Var(checked[string]{&o.name, nameOrNone}, "name", "")
@@ -94,16 +94,11 @@ func (o *options) flags() *flag.FlagSet {
 // or the file config is at fault, these come with the error.
 func parseGlobal(args []string, env func(string) string) (o options, rest []string, err error) {
 	f := o.flags()
-	o.places = make(places)
+	o.places, o.typed = make(places), make(map[string]string)
 	if err := parseFlags(f, args); err != nil {
 		return o, nil, err
 	}
-	f.Visit(func(f *flag.Flag) {
-		if o.typed == nil {
-			o.typed = make(map[string]string)
-		}
-		o.typed[f.Name] = f.Value.String()
-	})
+	f.Visit(func(f *flag.Flag) { o.typed[f.Name] = f.Value.String() })
 	if o.version {
 		return o, f.Args(), nil
 	}
@@ -153,19 +148,25 @@ func (o *options) client() string {
 	return "client"
 }
 
+// roots returns the option in use to give roots with, and its file.
+func (o *options) roots() (option string, file *string) {
+	if o.onlyCA != "" {
+		return "only-ca", &o.onlyCA
+	}
+	return "ca-bundle", &o.caBundle
+}
+
 // onState has the commands in hints that depend on the state directory, but for those that somebody
 // else types, which have no options.
-var onState = regexp.MustCompile(`\bclient ((-([a-gi-z]|[a-z][a-z-]+) ([A-Z][A-Z:]* )?)+[a-z]+\b|(crl|doctor|history -verify|init|list|logout|trust|whois)\b)( -h)?`)
+var onState = regexp.MustCompile(`\bclient ((-([a-gi-z]|[a-z][a-z-]+) ([A-Z][A-Z:]* )?)+[a-z]+\b|` +
+	`(crl|doctor|history -verify|init|list|logout|trust|whois)\b)( -h)?`)
 
 // advice is a hint in which commands can be typed as they stand: with the option in use to give
 // roots with, and with the state directory in use. A card that the file or the environment names
 // keeps nobody from a look at the others.
 func (o *options) advice(hint string) string {
-	option, tokens := "-ca-bundle", "client card shows the tokens"
-	if o.onlyCA != "" {
-		option = "-only-ca"
-	}
-	hint = strings.NewReplacer("-ca-bundle or -only-ca", option, "-ca-bundle", option).Replace(hint)
+	roots, _ := o.roots()
+	hint = strings.NewReplacer("-ca-bundle or -only-ca", "-"+roots, "-ca-bundle", "-"+roots).Replace(hint)
 	hint = onState.ReplaceAllStringFunc(hint, func(s string) string {
 		if strings.HasSuffix(s, " -h") {
 			return s
@@ -173,7 +174,7 @@ func (o *options) advice(hint string) string {
 		return o.client() + strings.TrimPrefix(s, "client")
 	})
 	if _, typed := o.typed["card"]; o.card != "" && !typed {
-		hint = strings.Replace(hint, tokens, "client -card= card shows the tokens", 1)
+		hint = strings.Replace(hint, "client card shows the tokens", "client -card= card shows the tokens", 1)
 	}
 	return hint
 }
@@ -195,8 +196,8 @@ func (o *options) placed(err error) error {
 	return &e
 }
 
-// checkRelay checks -relay and brings it into its one form, for commands that go online. For others its value,
-// perhaps from the environment, does not matter.
+// checkRelay checks -relay and brings it into its one form, for commands that go online.
+// For others its value, perhaps from the environment, does not matter.
 func (o *options) checkRelay() error {
 	addr, err := state.RelayAddr(o.relay)
 	if err != nil {
@@ -218,10 +219,8 @@ func stateDir(given string, env func(string) string) (string, error) {
 	}
 	home := env("HOME")
 	if !filepath.IsAbs(home) {
-		return "", &fail.Error{
-			Code: proto.Internal, Message: "there is no home directory to keep the state in",
-			Hint: "name a state directory with -state",
-		}
+		return "", fail.Errorf(proto.Internal, "there is no home directory to keep the state in").
+			With("name a state directory with -state")
 	}
 	return filepath.Join(home, ".local", "state", "chatsecure"), nil
 }
@@ -240,10 +239,11 @@ func parseFlags(f *flag.FlagSet, args []string) error {
 	if err == nil || errors.Is(err, errHelp) {
 		return err
 	}
-	e := fail.Errorf(proto.Usage, "%s", proto.Visible(err.Error()))
+	e := usageError("%s", proto.Visible(err.Error()))
 	name, unknown := strings.CutPrefix(err.Error(), "flag provided but not defined: -")
 	if unknown && new(options).flags().Lookup(name) != nil {
-		e.Hint = "-" + name + " is for all commands and stands before the command: " + fail.Command("client -"+name+" "+f.Name())
+		e.Hint = "-" + name + " is for all commands and stands before the command: " +
+			fail.Command("client -"+name+" "+f.Name())
 	}
 	return e
 }
@@ -254,7 +254,7 @@ func parseNames(list string) ([]string, error) {
 	seen := make(map[string]bool)
 	for name := range strings.SplitSeq(list, ",") {
 		if err := proto.CheckName(name); err != nil {
-			return nil, &fail.Error{Code: proto.Usage, Message: fmt.Sprintf("%q is not a name: %v", name, err), Err: err}
+			return nil, usageError("%q is not a name: %w", name, err)
 		}
 		if folded := proto.FoldName(name); !seen[folded] {
 			seen[folded] = true

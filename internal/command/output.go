@@ -64,6 +64,13 @@ func (d *display) onScreen(s *term.Terminal) {
 	d.screen = s
 }
 
+// atPrompt returns the terminal of the prompt, or nil.
+func (d *display) atPrompt() *term.Terminal {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.screen
+}
+
 // columns returns a function that asks for a stream's columns.
 func columns(stream any) func() int {
 	if f, ok := stream.(*os.File); ok && isTerminal(f) {
@@ -87,9 +94,7 @@ const unseen = 5 * time.Second
 // show, and its text. At the prompt it rings, and is marked for a person who does not look.
 func (d *display) message(head, text string) {
 	line := head + term.Hang + messageText(text) + "\n"
-	d.mu.Lock()
-	screen := d.screen
-	d.mu.Unlock()
+	screen := d.atPrompt()
 	switch {
 	case screen == nil:
 		d.text(line)
@@ -346,10 +351,7 @@ func (d *display) hint(e *fail.Error) string {
 
 // words puts advice for a command line into the words of where it is read.
 func (d *display) words(advice string) string {
-	d.mu.Lock()
-	atPrompt := d.screen != nil
-	d.mu.Unlock()
-	if atPrompt {
+	if d.atPrompt() != nil {
 		return promptAdvice(advice)
 	}
 	return d.advice(advice)
@@ -357,10 +359,8 @@ func (d *display) words(advice string) string {
 
 // in returns a text in a style, for a terminal with colour.
 func (d *display) in(s term.Style, text string) string {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.screen == nil {
-		return text
+	if screen := d.atPrompt(); screen != nil {
+		return screen.In(s, text)
 	}
-	return d.screen.In(s, text)
+	return text
 }

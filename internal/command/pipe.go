@@ -35,7 +35,8 @@ func (o *pipeOptions) run(a *app, ctx context.Context, args []string) (err error
 		return usageError("%q is not a name: %v", args[0], err)
 	}
 	if a.opt.json && !o.send {
-		return usageError("a pipe writes the peer's bytes to standard output, and -json would mix with them")
+		return usageError("a pipe writes the peer's bytes to standard output, " +
+			"and -json would mix with them")
 	}
 	c, err := a.connect(ctx, proto.TakesPipe, func(cfg *client.Config) { cfg.WaitPeer = o.waitPeer })
 	if err != nil {
@@ -51,8 +52,7 @@ func (o *pipeOptions) run(a *app, ctx context.Context, args []string) (err error
 	}
 	report, shown := (func(client.PipeProgress))(nil), func() {}
 	if a.showsProgress(*o) {
-		p := newPipeProgress(a.out, a.Now())
-		report, shown = p.report, p.end
+		report, shown = a.progress()
 	}
 	err = c.Pipe(ctx, o.name, in, out, report)
 	shown()

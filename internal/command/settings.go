@@ -2,6 +2,7 @@ package command
 
 import (
 	"cmp"
+	"errors"
 	"flag"
 	"fmt"
 	"path/filepath"
@@ -10,7 +11,6 @@ import (
 	"strings"
 
 	"chatsecure/card"
-	"chatsecure/internal/fail"
 	"chatsecure/internal/state"
 	"chatsecure/proto"
 )
@@ -40,12 +40,11 @@ func (p places) of(option string) string { return cmp.Or(p[option], "-"+option) 
 
 // usageError is an error about an option. It begins with the option's place.
 func (p places) usageError(option, format string, args ...any) error {
-	e := fail.Errorf(proto.Usage, "%s%s", p.of(option), fmt.Sprintf(format, args...))
-	e.Hint = "client -h shows how it is used"
+	hint := "client -h shows how it is used"
 	if p[option] != "" {
-		e.Hint = "mend it there, or give -" + option + " on the command line, which counts first"
+		hint = "mend it there, or give -" + option + " on the command line, which counts first"
 	}
-	return e
+	return usageError("%s%s", p.of(option), fmt.Sprintf(format, args...)).With(hint)
 }
 
 // ofTests are variables of make and of the tests.
@@ -60,11 +59,10 @@ func checkEnvironment(environ []string) error {
 	}
 	for _, v := range environ {
 		name, value, _ := strings.Cut(v, "=")
-		if strings.HasPrefix(name, "CHATSECURE_") && value != "" && !slices.Contains(all, name) && !ofTests.MatchString(v) {
-			return &fail.Error{
-				Code: proto.Usage, Message: proto.Visible(name) + " in the environment is no option's variable",
-				Hint: "it may stand for " + nearest(name, all) + "; if not, unset it",
-			}
+		if strings.HasPrefix(name, "CHATSECURE_") && value != "" && !slices.Contains(all, name) &&
+			!ofTests.MatchString(v) {
+			return usageError("%s in the environment is no option's variable", proto.Visible(name)).
+				With("it may stand for " + nearest(name, all) + "; if not, unset it")
 		}
 	}
 	return nil
@@ -73,7 +71,9 @@ func checkEnvironment(environ []string) error {
 // nearest returns the word that needs the fewest changes of a letter to become the given one.
 func nearest(given string, words []string) string {
 	given = given[:min(len(given), 64)]
-	return slices.MinFunc(words, func(a, b string) int { return cmp.Compare(distance(given, a), distance(given, b)) })
+	return slices.MinFunc(words, func(a, b string) int {
+		return cmp.Compare(distance(given, a), distance(given, b))
+	})
 }
 
 // distance counts the letters to add, leave out or replace between two words.
@@ -122,7 +122,8 @@ func (p places) fromFile(f *flag.FlagSet, file *state.Config) error {
 		}
 		p[s.Name] = file.Place(s.Line) + ": " + s.Name
 		if problem := set(f, o, s.Value, filepath.Dir(file.Path)); problem != "" {
-			return file.Refuse(s.Line, "mend the line; "+help(f)+" tells the values that it takes", "%s", problem)
+			help := strings.TrimSpace("client "+f.Name()) + " -h"
+			return file.Refuse(s.Line, "mend the line; "+help+" tells the values that it takes", "%s", problem)
 		}
 	}
 	return nil
@@ -163,14 +164,15 @@ func set(f *flag.FlagSet, o *flag.Flag, value, dir string) (problem string) {
 	} else if value == "" {
 		return o.Name + " has no value"
 	}
-	if _, ok := o.Value.(*Path); ok && dir != "" && !filepath.IsAbs(value) && !strings.HasPrefix(value, "~") && !card.IsURI(value) {
+	if _, ok := o.Value.(*Path); ok && dir != "" && !filepath.IsAbs(value) &&
+		!strings.HasPrefix(value, "~") && !card.IsURI(value) {
 		value = filepath.Join(dir, value)
 	}
 	err := f.Set(o.Name, value)
-	if r, ok := o.Value.(*relayAddr); ok && dir != "" && err == nil {
-		err = r.check()
+	if _, ok := o.Value.(*relayAddr); ok && dir != "" && err == nil {
+		_, err = state.RelayAddr(value)
 	}
-	if err != nil {
+	if err != nil && !errors.Is(err, state.ErrInterface) { // which may be there when it is needed
 		return "invalid value " + proto.Quote(given) + " for " + o.Name + ": " + proto.Visible(err.Error())
 	}
 	return ""
@@ -200,8 +202,8 @@ func readConfig(dir string) (*state.Config, error) {
 	}
 	for _, s := range file.Settings {
 		if !slices.Contains(known, s.Name) {
-			return nil, file.Refuse(s.Line, "a line is an option without its dash, and its value, as: "+nearest(s.Name, known)+" VALUE",
-				"there is no option %s that may stand here", proto.Visible(s.Name))
+			return nil, file.Refuse(s.Line, "a line is an option without its dash, and its value, as: "+
+				nearest(s.Name, known)+" VALUE", "there is no option %s that may stand here", proto.Visible(s.Name))
 		}
 	}
 	return file, nil
@@ -218,44 +220,22 @@ func allFlags() []*flag.FlagSet {
 	return sets
 }
 
-// help is the command line that explains a set of options.
-func help(f *flag.FlagSet) string {
-	if f.Name() == "client" {
-		return "client -h"
-	}
-	return "client " + f.Name() + " -h"
-}
-
-// pair returns two options of a set that are given and exclude each other, "" for none.
-func pair(f *flag.FlagSet) (first, second string) {
-	for _, group := range exclusive {
-		given := ""
-		for _, name := range group {
-			if !isGiven(f.Lookup(name)) {
-				continue
-			}
-			if given != "" {
-				return given, name
-			}
-			given = name
-		}
-	}
-	return "", ""
-}
-
 // isGiven reports whether an option has a value other than none. No option of exclusive has a
 // default.
 func isGiven(o *flag.Flag) bool { return o != nil && o.Value.String() != o.DefValue }
 
 // refusePairs refuses options that exclude each other and come from one place.
 func (p places) refusePairs(f *flag.FlagSet) error {
-	a, b := pair(f)
-	if a == "" {
-		return nil
+	for _, group := range exclusive {
+		given := slices.DeleteFunc(slices.Clone(group), func(name string) bool { return !isGiven(f.Lookup(name)) })
+		if len(given) < 2 {
+			continue
+		}
+		e := usageError("%s and %s exclude each other", p.of(given[0]), p.of(given[1]))
+		if p[given[0]] != "" {
+			e.Hint = "keep one of the two"
+		}
+		return e
 	}
-	e := fail.Errorf(proto.Usage, "%s and %s exclude each other", p.of(a), p.of(b))
-	if p[a] != "" {
-		e.Hint = "keep one of the two"
-	}
-	return e
+	return nil
 }

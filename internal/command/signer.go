@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/x509"
 	"errors"
-	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -21,11 +20,10 @@ import (
 // signer makes the credential that proves who the client is.
 type signer struct {
 	*app
-	state    *state.State
-	name     string
-	bundle   []byte // -ca-bundle
-	verifier *trust.Verifier
-	fetcher  *fetch.Fetcher
+	*trusted
+	state   *state.State
+	name    string
+	fetcher *fetch.Fetcher
 
 	failed error // why the PIN of -pin-file must not be given to the card again
 }
@@ -101,11 +99,9 @@ func (a *app) ownLeaf(der []byte) (*x509.Certificate, error) {
 	}
 	now := a.Now()
 	outside := func(code proto.Code, does string, at time.Time, remedy string) error {
-		return &fail.Error{
-			Code: code, Message: fmt.Sprintf("the card's certificate %s on %s UTC; the clock here says %s UTC",
-				does, at.UTC().Format(time.DateTime), now.UTC().Format(time.DateTime)),
-			Hint: remedy + "if the certificate should be valid, check this machine's clock",
-		}
+		return fail.Errorf(code, "the card's certificate %s on %s UTC; the clock here says %s UTC",
+			does, at.UTC().Format(time.DateTime), now.UTC().Format(time.DateTime)).
+			With(remedy + "if the certificate should be valid, check this machine's clock")
 	}
 	switch {
 	case now.Sub(leaf.NotAfter) > trust.ClockTolerance:
@@ -162,7 +158,7 @@ func (s *signer) ownCertificate(ctx context.Context) (leaf []byte, chain [][]byt
 // no anchor, fetched ones. A card is refused here, before a PIN is asked for,
 // unless only its revocation is unknown.
 func (s *signer) issuers(ctx context.Context, c card.Card) ([][]byte, error) {
-	extra := certificates(s.bundle)
+	extra := s.more
 	person, err := s.verifier.Certificate(c.Leaf(), c.Chain())
 	if !isOfChain(err) {
 		return append(pathAbove(person), extra...), unlessUnknown(err)

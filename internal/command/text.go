@@ -94,13 +94,6 @@ func age(d time.Duration) string {
 	return counted(int(d/(24*time.Hour)), "day", "days") + " ago"
 }
 
-func orNone(id string) string {
-	if id == "" {
-		return "none"
-	}
-	return id
-}
-
 func described(s string) string {
 	if s == "" {
 		return ""

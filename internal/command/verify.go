@@ -20,18 +20,14 @@ func runVerify(a *app, _ context.Context, args []string) error {
 	if len(args) == 0 {
 		return usageError("verify needs a file, or - for standard input")
 	}
-	bundle, err := a.readCABundle()
-	if err != nil {
-		return err
-	}
-	verifier, _, err := a.verifier("", bundle)
+	t, err := a.trust("")
 	if err != nil {
 		return err
 	}
 	worst := 0
 	var first *history.ProofReport
 	for _, file := range args {
-		r, err := a.verifyProof(file, verifier)
+		r, err := a.verifyProof(file, t.verifier)
 		switch {
 		case err != nil:
 			e := *fail.AsError(err)
@@ -65,7 +61,7 @@ func (a *app) verifyProof(file string, verifier *trust.Verifier) (*history.Proof
 		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, os.ErrPermission) {
 			hint = "give a file that client history -export has written"
 		}
-		return nil, &fail.Error{Code: proto.Internal, Message: "the proof cannot be read: " + err.Error(), Hint: hint, Err: err}
+		return nil, fail.Errorf(proto.Internal, "the proof cannot be read: %w", err).With(hint)
 	}
 	r, err := history.VerifyProof(data, verifier)
 	if err != nil {
@@ -94,15 +90,11 @@ func (a *app) verifyProof(file string, verifier *trust.Verifier) (*history.Proof
 
 // verifyHistory checks the whole history.
 func (a *app) verifyHistory(state *state.State) error {
-	bundle, err := a.readCABundle()
+	t, err := a.trust(state.CRLDir())
 	if err != nil {
 		return err
 	}
-	verifier, _, err := a.verifier(state.CRLDir(), bundle)
-	if err != nil {
-		return err
-	}
-	r, err := history.Verify(state.HistoryDir(), verifier)
+	r, err := history.Verify(state.HistoryDir(), t.verifier)
 	if err != nil {
 		return err
 	}
@@ -118,17 +110,12 @@ func (a *app) verifyHistory(state *state.State) error {
 		counted(r.Records, "record", "records"), counted(r.Receipts, "receipt", "receipts"),
 		counted(r.Conversations, "conversation", "conversations")))
 	if r.Unlisted {
-		return &fail.Error{
-			Code:    proto.SignatureInvalid,
-			Message: "all signatures and certificates of the history hold, but it is not known whether some of the certificates are revoked",
-			Hint:    history.UnlistedHint,
-		}
+		return fail.Errorf(proto.SignatureInvalid, "all signatures and certificates of the history hold, "+
+			"but it is not known whether some of the certificates are revoked").With(history.UnlistedHint)
 	}
 	if !r.OK() {
-		return &fail.Error{
-			Code: proto.SignatureInvalid, Message: "the history does not verify: " + counted(len(r.Findings)+r.More, "finding", "findings"),
-			Hint: r.Hint,
-		}
+		return fail.Errorf(proto.SignatureInvalid, "the history does not verify: %s",
+			counted(len(r.Findings)+r.More, "finding", "findings")).With(r.Hint)
 	}
 	return nil
 }
