@@ -5,7 +5,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"crypto/x509"
-	"encoding/hex"
 	"fmt"
 	"slices"
 	"strings"
@@ -45,7 +44,7 @@ type cardCertificate struct {
 	Refused    *cardRefusal      `json:"refused,omitempty"`
 	Identity   string            `json:"identity,omitempty"`
 	Chain      [][]byte          `json:"chain,omitempty"`   // DER, up to the anchor
-	Issuers    []cardIssuer      `json:"issuers,omitempty"` // of the chain, as a relay's -allow and -deny name them
+	Issuers    []cardIssuer      `json:"issuers,omitempty"` // of the chain, as in a relay's -allow
 	Revocation *revocationObject `json:"revocation,omitempty"`
 }
 
@@ -158,10 +157,12 @@ func (t *trusted) certificate(c card.CertificateReport, chain [][]byte) cardCert
 		cc.Refused = &cardRefusal{e.Code, e.Message}
 		return cc
 	}
-	cc.Identity, cc.Chain, cc.Revocation = hex.EncodeToString(person.Identity[:]), pathAbove(person), revocation(person.Revocation)
+	cc.Identity, cc.Chain = proto.FormatHash(person.Identity), pathAbove(person)
+	cc.Revocation = revocation(person.Revocation)
 	names := authorityNames(person)
 	for i, cert := range person.Path[1:] {
-		cc.Issuers = append(cc.Issuers, cardIssuer{names[i], proto.FormatHash(sha256.Sum256(cert.RawSubjectPublicKeyInfo))})
+		key := sha256.Sum256(cert.RawSubjectPublicKeyInfo)
+		cc.Issuers = append(cc.Issuers, cardIssuer{names[i], proto.FormatHash(key)})
 	}
 	return cc
 }
@@ -179,7 +180,8 @@ func slotText(s card.SlotReport) string {
 func (o cardObject) text() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "    Token: %s, %s %s, serial %s\n",
-		proto.Quote(o.Token), proto.Visible(o.Manufacturer), proto.Visible(o.Model), cmp.Or(proto.Visible(o.Serial), "none"))
+		proto.Quote(o.Token), proto.Visible(o.Manufacturer), proto.Visible(o.Model),
+		cmp.Or(proto.Visible(o.Serial), "none"))
 	if len(o.Flags) > 0 {
 		fmt.Fprintf(&b, "    Flags: %s\n", visibleNames(o.Flags))
 	}
@@ -216,7 +218,8 @@ func (c cardCertificate) text() string {
 	case err != nil:
 		return b.String()
 	case c.CA:
-		fmt.Fprintf(&b, "      %s, to %s\n", proto.Visible(trust.SubjectName(cert)), cert.NotAfter.UTC().Format(time.DateTime))
+		fmt.Fprintf(&b, "      %s, to %s\n", proto.Visible(trust.SubjectName(cert)),
+			cert.NotAfter.UTC().Format(time.DateTime))
 		return b.String()
 	}
 	for line := range strings.Lines(trust.CertificateText(cert)) {
@@ -226,7 +229,8 @@ func (c cardCertificate) text() string {
 		fmt.Fprintf(&b, "      refused: %s\n", proto.Visible(c.Refused.Message))
 		return b.String()
 	}
-	fmt.Fprintf(&b, "      revocation: %s, %s\n      identity: %s\n", c.Revocation.Status, c.Revocation.Reason, c.Identity)
+	fmt.Fprintf(&b, "      revocation: %s, %s\n", c.Revocation.Status, c.Revocation.Reason)
+	fmt.Fprintf(&b, "      identity: %s\n", c.Identity)
 	for _, issuer := range c.Issuers {
 		fmt.Fprintf(&b, "      issuer %s  # %s\n", issuer.Key, issuer.Name)
 	}

@@ -36,8 +36,9 @@ type System struct {
 	Environ        []string // all of it, as os.Environ
 	Now            func() time.Time
 	Signals        <-chan os.Signal
-	OpenTTY        func() (*os.File, error)                                       // the controlling terminal
-	cards          func(context.Context, string, card.Options) (card.Card, error) // default card.Open
+	OpenTTY        func() (*os.File, error) // the controlling terminal
+	// cards is card.Open but in tests.
+	cards func(context.Context, string, card.Options) (card.Card, error)
 }
 
 // app is one run of the program.

@@ -1,6 +1,7 @@
 package command
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -26,10 +27,10 @@ type crlObject struct {
 	ThisUpdate jsonTime `json:"this_update"`
 	NextUpdate jsonTime `json:"next_update,omitzero"`
 	Source     string   `json:"source"`           // a file, or the URL of a fetched list
-	Fetched    jsonTime `json:"fetched,omitzero"` // when a list in the cache was fetched; not if it is to be fetched anew
-	Verified   bool     `json:"verified"`         // the signature holds; false if the authority's certificate is not at hand
+	Fetched    jsonTime `json:"fetched,omitzero"` // if it is in the cache, and not to be fetched anew
+	Verified   bool     `json:"verified"`         // the signature, with a certificate at hand
 	Oddity     string   `json:"oddity,omitempty"` // it changes nothing
-	Flaw       string   `json:"flaw,omitempty"`   // why the list clears nobody; it revokes all the same
+	Flaw       string   `json:"flaw,omitempty"`   // the list clears nobody; it revokes all the same
 
 	issuer  string // the authority's name for people
 	refuted bool   // no certificate of the authority at hand has made the signature
@@ -73,10 +74,8 @@ func runCRL(a *app, ctx context.Context, args []string) error {
 	}
 	lists.CheckSignatures(slices.Concat(signers, more, fetch.CachedIssuers(dir)))
 	for _, l := range lists.List() {
-		c, ok := cached[l.Source]
-		if ok {
-			l.Source = c.URL
-		}
+		c := cached[l.Source]
+		l.Source = cmp.Or(c.URL, l.Source)
 		a.out.show(a.crlObject(l, c.Fetched))
 	}
 	return failed
@@ -96,33 +95,27 @@ func (a *app) refreshLists(ctx context.Context, dir string) (signers [][]byte, f
 	if err != nil {
 		return nil, nil, err
 	}
-	t, err := a.trust("")
+	s, err := a.signer(state, state.Name())
 	if err != nil {
 		return nil, nil, err
 	}
-	fetcher, err := a.fetcher(dir, t.cfg.CRLs)
-	if err != nil {
-		return nil, nil, err
-	}
-	defer fetcher.Close()
+	defer s.fetcher.Close()
 	ctx, cancel := context.WithTimeout(ctx, crlRefreshTimeout)
 	defer cancel()
-	s := signer{app: a, trusted: t, state: state, name: state.Name(), fetcher: fetcher}
 	leaf, signers, err := s.ownCertificate(ctx)
 	if err != nil {
 		return nil, nil, err
 	}
-	var results map[string]error
 	if leaf == nil {
-		fetcher.Refetch()
-	} else if results, err = fetcher.Refresh(ctx, t.verifier, leaf, signers); err != nil {
-		a.out.notice("no list is fetched for your own certificate: %s", err)
+		s.fetcher.Refetch()
+		a.out.notice("there is no list to fetch now: other people's are fetched when you meet them, " +
+			"and your own with -card CARD")
+		return nil, nil, nil
 	}
-	switch {
-	case len(results) > 0 || err != nil:
-	case leaf == nil:
-		a.out.notice("there is no list to fetch now: other people's are fetched when you meet them, and your own with -card CARD")
-	default:
+	results, err := s.fetcher.Refresh(ctx, s.verifier, leaf, signers)
+	if err != nil {
+		a.out.notice("no list is fetched for your own certificate: %s", err)
+	} else if len(results) == 0 {
 		a.out.notice("there is no list to fetch now: your own certificate names no place of one, " +
 			"and other people's are fetched when you meet them")
 	}
@@ -145,26 +138,25 @@ func (a *app) stateForLists(dir string) (*state.State, error) {
 
 // tellResults reports the fetches that failed, and returns an error if there are some.
 func (a *app) tellResults(results map[string]error) error {
-	failed := 0
+	all := len(results)
+	maps.DeleteFunc(results, func(_ string, err error) bool { return err == nil })
 	for _, address := range slices.Sorted(maps.Keys(results)) {
-		if err := results[address]; err != nil {
-			failed++
-			a.out.notice("%s", err)
-		}
+		a.out.notice("%s", results[address])
 	}
-	if failed == 0 {
+	if len(results) == 0 {
 		return nil
 	}
-	return fail.Errorf(proto.Internal, "%d of %d revocation lists were not fetched", failed, len(results)).
-		With("try again later; without -q the reasons are shown")
+	return fail.Errorf(proto.Internal, "%d of %d revocation lists were not fetched", len(results),
+		all).With("try again later; without -q the reasons are shown")
 }
 
 // crlObject is a list. fetched is zero for a list from a directory.
 func (a *app) crlObject(l trust.CRLInfo, fetched time.Time) crlObject {
 	return crlObject{
-		head: a.out.head("crl"), Issuer: l.Name, Kind: l.Kind, Number: l.Number, Base: l.Base, Entries: l.Entries,
-		ThisUpdate: jsonTime{l.ThisUpdate}, NextUpdate: jsonTime{l.NextUpdate}, Source: l.Source, Fetched: jsonTime{fetched},
-		Verified: l.Verified, Oddity: l.Oddity, Flaw: l.Flaw, issuer: l.Issuer, refuted: l.Refuted,
+		head: a.out.head("crl"), Issuer: l.Name, Kind: l.Kind, Number: l.Number, Base: l.Base,
+		Entries: l.Entries, ThisUpdate: jsonTime{l.ThisUpdate}, NextUpdate: jsonTime{l.NextUpdate},
+		Source: l.Source, Fetched: jsonTime{fetched}, Verified: l.Verified,
+		Oddity: l.Oddity, Flaw: l.Flaw, issuer: l.Issuer, refuted: l.Refuted,
 	}
 }
 
@@ -183,8 +175,9 @@ func (o crlObject) text() string {
 			next += " (overdue)"
 		}
 	}
-	text := fmt.Sprintf("%s: %s of %s (%s), %s, %s\n  from %s", proto.Visible(o.issuer), kind, o.ThisUpdate.UTC().Format(time.DateTime),
-		age(now.Sub(o.ThisUpdate.Time)), counted(o.Entries, "entry", "entries"), next, proto.Visible(o.Source))
+	text := fmt.Sprintf("%s: %s of %s (%s), %s, %s\n  from %s", proto.Visible(o.issuer), kind,
+		o.ThisUpdate.UTC().Format(time.DateTime), age(now.Sub(o.ThisUpdate.Time)),
+		counted(o.Entries, "entry", "entries"), next, proto.Visible(o.Source))
 	if !o.Fetched.IsZero() {
 		text += ", fetched " + age(now.Sub(o.Fetched.Time))
 	}

@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
 	"time"
 
 	"chatsecure/crypto/trust"
@@ -97,14 +96,16 @@ func (d *doctor) tell() error {
 		return nil
 	}
 	d.a.out.flush() // before the summary on standard error
-	return fail.Errorf(worst.Code, "%s, first of all the %s", counted(failed, "check failed", "checks failed"),
-		worst.Check).With("its line above says more")
+	return fail.Errorf(worst.Code, "%s, first of all the %s",
+		counted(failed, "check failed", "checks failed"), worst.Check).With("its line above says more")
 }
 
 // failure returns the first failed check, the zero value for none.
 func (d *doctor) failure() (c doctorObject) {
-	if i := slices.IndexFunc(d.checks, func(c doctorObject) bool { return c.Status == doctorFailed }); i >= 0 {
-		c = d.checks[i]
+	for _, c := range d.checks {
+		if c.Status == doctorFailed {
+			return c
+		}
 	}
 	return c
 }
@@ -114,12 +115,15 @@ func (d *doctor) add(check, status, hint, format string, args ...any) *doctorObj
 	shown := shown(oneLine(d.a.opt.advice(hint)))
 	d.checks = append(d.checks, doctorObject{
 		head: d.a.out.head("doctor"), Check: check, Status: status,
-		Message: proto.Visible(oneLine(fmt.Sprintf(format, args...))), Hint: term.Unwrapped(shown), shown: shown,
+		Message: proto.Visible(oneLine(fmt.Sprintf(format, args...))),
+		Hint:    term.Unwrapped(shown), shown: shown,
 	})
 	return &d.checks[len(d.checks)-1]
 }
 
-func (d *doctor) ok(check, format string, args ...any) { d.add(check, doctorOK, "", format, args...) }
+func (d *doctor) ok(check, format string, args ...any) {
+	d.add(check, doctorOK, "", format, args...)
+}
 
 func (d *doctor) note(check, hint, format string, args ...any) {
 	d.add(check, doctorNote, hint, format, args...)
@@ -136,11 +140,9 @@ func (d *doctor) fail(check string, err error) {
 func (d *doctor) lookAtState() {
 	const check = "state"
 	opt := &d.a.opt
-	dir, err := d.a.stateDir()
-	if err == nil {
-		d.state, err = state.OpenReadOnly(dir)
-	}
-	if errors.Is(err, fs.ErrNotExist) {
+	dir, _ := d.a.stateDir()
+	var err error
+	if d.state, err = d.a.readState(); errors.Is(err, fs.ErrNotExist) {
 		d.ok(check, "there is none yet; the first connection makes %s", dir)
 		return
 	}
@@ -166,8 +168,8 @@ func (d *doctor) lookAtState() {
 		message = dir + ", of " + owner
 	}
 	if free, ok := freeBytes(dir); ok && free < doctorDiskLow {
-		d.note(check, "make room: a message that cannot be stored is refused", "%s; %d MiB are free on its disk",
-			message, free>>20)
+		d.note(check, "make room: a message that cannot be stored is refused",
+			"%s; %d MiB are free on its disk", message, free>>20)
 		return
 	}
 	d.ok(check, "%s", message)

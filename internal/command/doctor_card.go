@@ -14,7 +14,9 @@ import (
 )
 
 // moduleTrouble are the errors of a module, before any reader is looked at.
-var moduleTrouble = []error{card.BadSpec, card.NoModule, card.ModuleMissing, card.ModuleArch, card.ModuleLoad, card.NoCgo}
+var moduleTrouble = []error{
+	card.BadSpec, card.NoModule, card.ModuleMissing, card.ModuleArch, card.ModuleLoad, card.NoCgo,
+}
 
 func isModuleTrouble(err error) bool {
 	return slices.ContainsFunc(moduleTrouble, func(kind error) bool { return errors.Is(err, kind) })
@@ -24,7 +26,7 @@ func isModuleTrouble(err error) bool {
 func (d *doctor) lookAtCard(ctx context.Context) {
 	if d.kept != nil {
 		d.leaf, d.chain = d.kept.Bundle.X509, d.kept.Bundle.Chain
-		until := time.Unix(d.kept.Bundle.NotAfter, 0).Local().Format(time.DateTime)
+		until := dateTime(time.Unix(d.kept.Bundle.NotAfter, 0))
 		for _, check := range []string{"module", "reader", "card"} {
 			d.ok(check, "not needed: a kept key is used until %s", until)
 		}
@@ -64,7 +66,8 @@ func (d *doctor) lookAtCard(ctx context.Context) {
 	case spec != "" && !card.IsURI(spec):
 		d.ok("reader", "not needed for a software card")
 	case len(readers) == 0:
-		d.fail("reader", fail.Errorf(proto.Card, "no reader is found").With("plug one in; on Linux, pcscd must run"))
+		d.fail("reader", fail.Errorf(proto.Card, "no reader is found").
+			With("plug one in; on Linux, pcscd must run"))
 		d.add("card", doctorSkipped, "", "there is no reader for it")
 		return
 	default:

@@ -26,7 +26,8 @@ func (d *doctor) lookAtCertificate() {
 		d.fail(check, err)
 		return
 	}
-	message := fmt.Sprintf("%s, valid until %s UTC", trust.SubjectName(leaf), leaf.NotAfter.UTC().Format(time.DateTime))
+	message := fmt.Sprintf("%s, valid until %s UTC", trust.SubjectName(leaf),
+		leaf.NotAfter.UTC().Format(time.DateTime))
 	if left := leaf.NotAfter.Sub(d.a.Now()); left < doctorCardSoon {
 		d.note(check, "have the card renewed", "%s", message)
 	} else {
@@ -69,8 +70,8 @@ func (d *doctor) lookAtTrust(ctx context.Context) error {
 				"its authority's certificate is not on the card, and is not fetched from %s: %s", place, why).
 				With("allow it with -fetch-private, or give it with -ca-bundle FILE"))
 		default:
-			d.note("chain", "or give it with -ca-bundle FILE", "its authority's certificate is not on the card; "+
-				"the first connection fetches it from %s", place)
+			d.note("chain", "or give it with -ca-bundle FILE", "its authority's certificate is not "+
+				"on the card; the first connection fetches it from %s", place)
 		}
 		d.add("crl", doctorSkipped, "", "there is no chain to look at")
 		return nil
@@ -84,7 +85,8 @@ func (d *doctor) lookAtTrust(ctx context.Context) error {
 // fetched, or "" if it is at hand or is not fetched.
 func (d *doctor) issuerPlace(more [][]byte) string {
 	leaf, err := x509.ParseCertificate(d.leaf)
-	if err != nil || !d.a.opt.fetch || trust.HasIssuer(leaf, trust.Authorities(slices.Concat(d.chain, more))) {
+	if err != nil || !d.a.opt.fetch ||
+		trust.HasIssuer(leaf, trust.Authorities(slices.Concat(d.chain, more))) {
 		return ""
 	}
 	for _, address := range leaf.IssuingCertificateURL {

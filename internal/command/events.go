@@ -50,16 +50,16 @@ type presenter struct {
 	look   look
 	take   func(*client.Message) bool // nil takes all; on false a message stays unread
 	people bool                       // tells who comes and goes
-	quiet  func(name string) bool     // of these, the accepted people, that is told with -v only; nil: of none
+	quiet  func(name string) bool     // of these, that is told with -v only: of accepted people; nil: of none
 	quoted func(id string) string     // names a message; nil: its id does
 	met    func(*trust.Person) bool   // notes that a certificate is shown; may be nil
 
 	flood  flood
-	lost   bool                       // the relay is
-	over   bool                       // what was not delivered has been told: FAILED is no news
-	conns  map[string]map[string]bool // ids of known connections, by folded name
-	unsure map[string]bool            // folded names whose unknown revocation was told
-	worst  int                        // exit status of the most severe error told
+	lost   bool                // the relay is
+	over   bool                // what was not delivered has been told: FAILED is no news
+	conns  map[string][]string // ids of known connections, by folded name
+	unsure map[string]bool     // folded names whose unknown revocation was told
+	worst  int                 // exit status of the most severe error told
 }
 
 // presenter returns a presenter for a connection. take may be nil.
@@ -113,22 +113,16 @@ func (p *presenter) note(ev *client.Event) {
 		return
 	}
 	folded := proto.FoldName(name)
-	if gone {
-		if delete(p.conns[folded], conn); len(p.conns[folded]) == 0 {
-			delete(p.conns, folded)
-		}
-		return
+	if p.conns == nil || len(p.conns) >= maxRoster || len(p.conns[folded]) >= maxRoster {
+		p.conns = make(map[string][]string) // a relay could report any number
 	}
-	if len(p.conns) >= maxRoster || len(p.conns[folded]) >= maxRoster {
-		clear(p.conns) // a relay could report any number
+	here := slices.DeleteFunc(p.conns[folded], func(other string) bool { return other == conn })
+	if !gone {
+		here = append(here, conn)
 	}
-	if p.conns == nil {
-		p.conns = make(map[string]map[string]bool)
+	if p.conns[folded] = here; len(here) == 0 {
+		delete(p.conns, folded)
 	}
-	if p.conns[folded] == nil {
-		p.conns[folded] = make(map[string]bool)
-	}
-	p.conns[folded][conn] = true
 }
 
 // Changes of a peer's connection besides coming and leaving.
@@ -148,7 +142,8 @@ func (p *presenter) tell(ev *client.Event) {
 	case ev.Peer != nil:
 		p.peer(ev.Peer)
 	case ev.Gap != nil:
-		p.out.notice("messages of %s may be missing: %s", p.shortName(ev.Gap.Name, ev.Gap.Conn), proto.Visible(ev.Gap.Reason))
+		p.out.notice("messages of %s may be missing: %s", p.shortName(ev.Gap.Name, ev.Gap.Conn),
+			proto.Visible(ev.Gap.Reason))
 	case ev.Err != nil && ev.Type == client.EventLost:
 		p.out.notice("%s; trying again", proto.Visible(ev.Err.Message))
 		if refusedIn(ev) != nil {
@@ -172,7 +167,8 @@ func (p *presenter) receipt(r *client.ReceiptChange) {
 		p.out.notice("%s to %s FAILED: %s", p.quote(r.ID), proto.Visible(r.To), proto.Visible(r.Reason))
 		p.advise(r.Err)
 	case p.look == promptLook && r.Err != nil && r.Conn != "":
-		p.out.notice("%s to %s was perhaps not delivered: %s", p.quote(r.ID), proto.Visible(r.To), proto.Visible(r.Reason))
+		p.out.notice("%s to %s was perhaps not delivered: %s", p.quote(r.ID), proto.Visible(r.To),
+			proto.Visible(r.Reason))
 	case p.look == promptLook || r.Status == history.StatusFailed:
 		p.out.detail("message %s to %s is %s", r.ID, proto.Visible(r.To), r.Status)
 	}
@@ -214,7 +210,8 @@ func (p *presenter) peer(c *client.PeerChange) {
 	}
 	text, loud := who+": "+c.What, p.people
 	switch {
-	case c.What == whatRefused && strings.HasPrefix(c.Reason, c.Name+" refuses you: "): // the reason says who refuses whom
+	case c.What == whatRefused && strings.HasPrefix(c.Reason, c.Name+" refuses you: "):
+		// The reason says who refuses whom.
 		text, loud = proto.Visible(c.Reason), true
 	case c.What == whatRefused:
 		text, loud = who+" is refused: "+proto.Visible(c.Reason), true
@@ -299,21 +296,20 @@ func (p *presenter) sumUp(now time.Time) {
 
 // floodWords are the verbs of a sum.
 var floodWords = map[string]string{
-	proto.Came: "came", proto.Left: "left", whatRefused: "were refused", whatRenewed: "have a renewed card",
-	whatProved: "authenticated",
+	proto.Came: "came", proto.Left: "left", whatRefused: "were refused",
+	whatRenewed: "have a renewed card", whatProved: "authenticated",
 }
 
 // waiting says why messages wait for some people.
 func (p *presenter) waiting(names []string) {
 	for _, name := range names {
-		switch folded := proto.FoldName(name); {
-		case p.lost:
-			p.out.notice("the relay is away; the message to %s waits as long as this client runs", proto.Visible(name))
-		case len(p.conns[folded]) > 0:
-			p.out.notice("%s does not answer yet; the message waits as long as this client runs", proto.Visible(name))
-		default:
-			p.out.notice("%s is not here; the message waits as long as this client runs", proto.Visible(name))
+		why := proto.Visible(name) + " is not here; the message"
+		if p.lost {
+			why = "the relay is away; the message to " + proto.Visible(name)
+		} else if len(p.conns[proto.FoldName(name)]) > 0 {
+			why = proto.Visible(name) + " does not answer yet; the message"
 		}
+		p.out.notice("%s waits as long as this client runs", why)
 	}
 }
 
@@ -428,7 +424,7 @@ func (p *presenter) promptHead(m *client.Message, now time.Time) string {
 // shortName is a name, with the start of the connection's id if the user has
 // another connection.
 func (p *presenter) shortName(name, conn string) string {
-	for other := range p.conns[proto.FoldName(name)] {
+	for _, other := range p.conns[proto.FoldName(name)] {
 		if other != conn {
 			return proto.Visible(name) + "-" + shortConn(conn)
 		}
@@ -439,7 +435,8 @@ func (p *presenter) shortName(name, conn string) string {
 // followAside presents events in a goroutine until the client ends. The
 // returned context ends then, with the reason as its cause. done is closed
 // after the last event. A failure to write does not stop it.
-func (p *presenter) followAside(ctx context.Context) (reading context.Context, done <-chan struct{}) {
+func (p *presenter) followAside(ctx context.Context) (
+	reading context.Context, done <-chan struct{}) {
 	reading, stop := context.WithCancelCause(ctx)
 	followed := make(chan struct{})
 	go func() {

@@ -7,7 +7,6 @@ import (
 	"io/fs"
 
 	"chatsecure/internal/fail"
-	"chatsecure/internal/state"
 	"chatsecure/proto"
 )
 
@@ -20,13 +19,9 @@ func (a *app) firstMinutes(ctx context.Context) error {
 		opt.file != nil && len(opt.file.Settings) > 0 {
 		return nil
 	}
-	dir, err := a.stateDir()
-	if err != nil {
-		return err
-	}
 	// A state directory alone proves nothing: a relay's state lies below it. One that belongs to a
 	// name has given it to the options.
-	if _, err := state.OpenReadOnly(dir); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if _, err := a.readState(); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil // its first use reports the error
 	}
 	d := &doctor{a: a}
@@ -59,7 +54,8 @@ func firstSteps(addr string, card, relay bool, noCard string) string {
 	}
 	haveRelay := "one answers at " + addr + "."
 	if !relay {
-		haveRelay = "none answers at " + addr + ". Ask for the address of yours, or\n     start one: relay"
+		haveRelay = "none answers at " + addr +
+			". Ask for the address of yours, or\n     start one: relay"
 	}
 	return "Nothing is set up here yet. What to do, in this order:\n\n" +
 		"  1. A card: " + haveCard + "\n" +

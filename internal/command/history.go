@@ -74,7 +74,9 @@ const (
 
 // showLatest writes the latest part of the history, or of that with one peer. It reads once gate,
 // of capacity 1, is free: the whole history is in memory then.
-func showLatest(ctx context.Context, out *display, read historySource, peer string, gate chan struct{}) error {
+func showLatest(
+	ctx context.Context, out *display, read historySource, peer string, gate chan struct{},
+) error {
 	select {
 	case gate <- struct{}{}:
 	case <-ctx.Done():
@@ -131,7 +133,9 @@ func latest(messages []*history.Message, peer string) (last []*history.Message, 
 }
 
 // showHistory writes messages of the history, those with one peer if it is named.
-func showHistory(out *display, messages []*history.Message, problems []history.Finding, peer string) error {
+func showHistory(
+	out *display, messages []*history.Message, problems []history.Finding, peer string,
+) error {
 	if out.json {
 		for _, m := range messages {
 			if peer == "" || m.With(peer) {
@@ -158,7 +162,8 @@ type historyRow struct {
 
 // historyRows sorts messages by peer. Both maps are by folded name; names has the
 // peers as they write themselves.
-func historyRows(messages []*history.Message) (names map[string]string, rows map[string][]historyRow) {
+func historyRows(messages []*history.Message) (
+	names map[string]string, rows map[string][]historyRow) {
 	names, rows = make(map[string]string), make(map[string][]historyRow)
 	add := func(name string, row historyRow) {
 		folded := proto.FoldName(name)
@@ -170,7 +175,8 @@ func historyRows(messages []*history.Message) (names map[string]string, rows map
 	for _, m := range messages {
 		text, when := messageText(m.Text), dateTime(m.Time)
 		if !m.Outgoing {
-			add(m.From.Name, historyRow{m.ID, "[" + proto.Visible(m.From.Name) + "]: " + text, string(m.Status()), when})
+			text = "[" + proto.Visible(m.From.Name) + "]: " + text
+			add(m.From.Name, historyRow{m.ID, text, string(m.Status()), when})
 			continue
 		}
 		for _, d := range m.Deliveries {

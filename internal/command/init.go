@@ -62,8 +62,9 @@ func runInit(a *app, ctx context.Context) error {
 		return err
 	}
 	if len(s.settings) == 0 {
-		return usageError("there is nothing to write, and nobody to ask here").With("give the options to " +
-			"write before the command: " + fail.Command("client -relay HOST:PORT -name NAME init"))
+		return usageError("there is nothing to write, and nobody to ask here").
+			With("give the options to write before the command: " +
+				fail.Command("client -relay HOST:PORT -name NAME init"))
 	}
 	text, err := a.opt.file.Change(s.settings)
 	if err == nil {
@@ -127,8 +128,8 @@ func (s *setup) take(ctx context.Context, owner string) error {
 	return s.tryCard(ctx)
 }
 
-// tryCard checks the card as a connection would, up to the PIN. A person is asked for the roots of a
-// card that those at hand do not lead to.
+// tryCard checks the card as a connection would, up to the PIN. A person is asked for the
+// roots of a card that those at hand do not lead to.
 func (s *setup) tryCard(ctx context.Context) error {
 	for s.opt.card != "" {
 		d := &doctor{a: s.app}
@@ -138,7 +139,8 @@ func (s *setup) tryCard(ctx context.Context) error {
 			return err
 		}
 		if leaf, err := x509.ParseCertificate(d.leaf); err == nil && s.opt.name != "" {
-			s.who = fmt.Sprintf("as %s, with the card of %s; ", s.opt.name, proto.Visible(trust.SubjectName(leaf)))
+			s.who = fmt.Sprintf("as %s, with the card of %s; ", s.opt.name,
+				proto.Visible(trust.SubjectName(leaf)))
 		}
 		if s.lacks = d.failure(); s.lacks.Check != "chain" || s.person == nil {
 			return ctx.Err()

@@ -76,6 +76,7 @@ type lineReader struct {
 	r      *bufio.Reader
 	end    byte // of a line
 	number int
+	text   []byte // of the line, as far as it is not too long
 }
 
 // batch reads a line, and the further lines that have arrived.
@@ -97,31 +98,20 @@ func (l *lineReader) buffered() bool {
 }
 
 func (l *lineReader) next() (inputLine, error) {
-	var long []byte
-	tooLong := false
-	for {
+	l.text = l.text[:0]
+	for tooLong := false; ; {
 		part, err := l.r.ReadSlice(l.end)
+		if tooLong = tooLong || len(l.text)+len(part) > proto.MaxText+1; !tooLong {
+			l.text = append(l.text, part...)
+		}
 		switch {
-		case tooLong: // drop the rest
-		case len(long)+len(part) > proto.MaxText+1:
-			long, tooLong = nil, true
-		case err != nil || len(long) > 0:
-			long = append(long, part...)
-		}
-		if err == bufio.ErrBufferFull {
+		case err == bufio.ErrBufferFull:
 			continue
-		}
-		if err == io.EOF && len(long) == 0 && !tooLong && len(part) == 0 {
-			return inputLine{}, io.EOF
-		}
-		if err != nil && err != io.EOF {
+		case err != nil && (err != io.EOF || len(l.text) == 0 && !tooLong):
 			return inputLine{}, err
 		}
 		l.number++
-		if len(long) > 0 {
-			part = long
-		}
-		return checkLine(l.number, bytes.TrimSuffix(part, []byte{l.end}), tooLong), nil
+		return checkLine(l.number, bytes.TrimSuffix(l.text, []byte{l.end}), tooLong), nil
 	}
 }
 
@@ -130,8 +120,8 @@ func checkLine(number int, text []byte, tooLong bool) inputLine {
 	line := inputLine{number: number}
 	switch {
 	case tooLong || len(text) > proto.MaxText:
-		line.problem = fail.Errorf(proto.TooLong, "%s: it is longer than the 262144 bytes of a message", unsent(number)).
-			With("divide it; client pipe carries bytes that are not lines")
+		line.problem = fail.Errorf(proto.TooLong, "%s: it is longer than the 262144 bytes of a message",
+			unsent(number)).With("divide it; client pipe carries bytes that are not lines")
 	case !utf8.Valid(text):
 		line.problem = fail.Errorf(proto.Malformed, "%s: it is not UTF-8 text", unsent(number)).
 			With("convert it first, with iconv for example")

@@ -37,8 +37,8 @@ type options struct {
 	keep, timeout                  time.Duration
 	typed                          map[string]string // the options of the command line, as given
 	places                         places            // of the other options
-	file                           *state.Config     // with options of commands too; nil without a state directory
-	outvoted                       string            // a sentence about a name that does not count, or ""
+	file                           *state.Config     // of commands too; nil without a state directory
+	outvoted                       string            // a sentence on a name that does not count
 }
 
 // Defaults of the command line.
@@ -58,7 +58,10 @@ func usageError(format string, args ...any) *fail.Error {
 // flags returns the global flags, which set the options.
 func (o *options) flags() *flag.FlagSet {
 	f := newFlags("")
-	o.relay = defaultRelay
+	*o = options{
+		relay: defaultRelay, policy: trust.PolicyTry, key: trust.KeyEd25519,
+		timeout: defaultTimeout, prompt: promptShort,
+	}
 	f.Var((*relayAddr)(&o.relay), "relay", "")
 	f.Var(checked[string]{&o.name, nameOrNone}, "name", "")
 	f.Var((*Path)(&o.card), "card", "")
@@ -67,20 +70,16 @@ func (o *options) flags() *flag.FlagSet {
 	f.Var((*Path)(&o.caBundle), "ca-bundle", "")
 	f.Var((*Path)(&o.onlyCA), "only-ca", "")
 	f.Var((*Path)(&o.crlDir), "crl", "")
-	o.policy = trust.PolicyTry
 	f.Var(checked[trust.Policy]{&o.policy, trust.ParsePolicy}, "crl-policy", "")
 	f.BoolVar(&o.fetch, "fetch", true, "")
 	f.BoolVar(&o.fetchPrivate, "fetch-private", false, "")
 	f.Var(checked[string]{&o.fingerprint, fingerprintOrNone}, "fingerprint", "")
 	f.BoolVar(&o.acceptNew, "accept-new", false, "")
 	f.Var(checked[time.Duration]{&o.keep, duration(0, trust.MaxDelegation)}, "keep", "")
-	o.key = trust.KeyEd25519
 	f.Var(checked[string]{&o.key, oneOf(trust.KeyEd25519, trust.KeyRSA)}, "key", "")
 	f.Var(checked[suites]{&o.ciphers, parseSuites}, "ciphers", "")
 	f.BoolVar(&o.batch, "batch", false, "")
-	o.timeout = defaultTimeout
 	f.Var(checked[time.Duration]{&o.timeout, duration(1, forEver)}, "timeout", "")
-	o.prompt = promptShort
 	f.Var(checked[string]{&o.prompt, oneOf(promptShort, promptLong)}, "prompt", "")
 	f.BoolVar(&o.bell, "bell", false, "")
 	f.BoolVar(&o.json, "json", false, "")
@@ -114,9 +113,7 @@ func parseGlobal(args []string, env func(string) string) (o options, rest []stri
 		}
 		o.ownName(dir, env)
 	}
-	if o.relay == "" {
-		o.relay = defaultRelay
-	}
+	o.relay = cmp.Or(o.relay, defaultRelay)
 	f.Visit(func(f *flag.Flag) { o.keyGiven = o.keyGiven || f.Name == "key" })
 	return o, f.Args(), o.places.refusePairs(f)
 }
@@ -133,8 +130,8 @@ func (o *options) ownName(dir string, env func(string) string) {
 		if env(variable("name")) == "" {
 			remedy = "to mend the line: " + fail.Command(o.client()+" -name "+owner+" init")
 		}
-		o.outvoted = fmt.Sprintf("%s %s does not count, as the state directory belongs to the name %s; %s",
-			o.places.of("name"), o.name, owner, remedy)
+		o.outvoted = fmt.Sprintf("%s %s does not count, as the state directory belongs "+
+			"to the name %s; %s", o.places.of("name"), o.name, owner, remedy)
 		o.name = ""
 	}
 	o.name = cmp.Or(o.name, owner)
@@ -166,7 +163,8 @@ var onState = regexp.MustCompile(`\bclient ((-([a-gi-z]|[a-z][a-z-]+) ([A-Z][A-Z
 // keeps nobody from a look at the others.
 func (o *options) advice(hint string) string {
 	roots, _ := o.roots()
-	hint = strings.NewReplacer("-ca-bundle or -only-ca", "-"+roots, "-ca-bundle", "-"+roots).Replace(hint)
+	hint = strings.ReplaceAll(hint, "-ca-bundle or -only-ca", "-ca-bundle")
+	hint = strings.ReplaceAll(hint, "-ca-bundle", "-"+roots)
 	hint = onState.ReplaceAllStringFunc(hint, func(s string) string {
 		if strings.HasSuffix(s, " -h") {
 			return s
@@ -174,12 +172,14 @@ func (o *options) advice(hint string) string {
 		return o.client() + strings.TrimPrefix(s, "client")
 	})
 	if _, typed := o.typed["card"]; o.card != "" && !typed {
-		hint = strings.Replace(hint, "client card shows the tokens", "client -card= card shows the tokens", 1)
+		hint = strings.Replace(hint, "client card shows the tokens",
+			"client -card= card shows the tokens", 1)
 	}
 	return hint
 }
 
-// placed names the place of a card or PIN file that cannot be used, if that is not the command line.
+// placed names the place of a card or PIN file that cannot be used, if that is not the command
+// line.
 func (o *options) placed(err error) error {
 	place := ""
 	switch {

@@ -49,7 +49,8 @@ type display struct {
 
 func newDisplay(sys System, opt options) *display {
 	d := &display{
-		json: opt.json, quiet: opt.quiet, verbose: opt.verbose, bell: opt.bell, advice: opt.advice, now: sys.Now,
+		json: opt.json, quiet: opt.quiet, verbose: opt.verbose, bell: opt.bell,
+		advice: opt.advice, now: sys.Now,
 		out: bufio.NewWriterSize(sys.Stdout, outBuffer), err: sys.Stderr,
 		outCols: columns(sys.Stdout), errCols: columns(sys.Stderr),
 	}
@@ -173,7 +174,8 @@ func (d *display) show(o interface{ text() string }) {
 
 // connected reports the connection, before any other output.
 func (d *display) connected(c *client.Client) {
-	d.detail("connected as %s-%s with %s to the relay %s", proto.Visible(c.Name()), c.Conn(), c.Suite(), c.Fingerprint())
+	d.detail("connected as %s-%s with %s to the relay %s",
+		proto.Visible(c.Name()), c.Conn(), c.Suite(), c.Fingerprint())
 	if d.json {
 		d.object(connectedObject{d.head("connected"), c.Name(), c.Conn(), c.Fingerprint(), c.Suite()})
 	}
@@ -299,8 +301,8 @@ func sentence(kind, text string) string {
 
 var wholeHash = regexp.MustCompile(`\b[0-9a-f]{64}\b\)?`)
 
-// shown is a text of the program for a terminal: what is to be copied or compared, a fail.Command or
-// a whole hash, gets a row of its own there.
+// shown is a text of the program for a terminal: a fail.Command to be copied, or a whole hash to be
+// compared, gets a row of its own there.
 func shown(text string) string {
 	parts := strings.Split(text, fail.Mark)
 	for i, part := range parts {
@@ -340,7 +342,8 @@ func (d *display) hint(e *fail.Error) string {
 	if e.Code == proto.Usage && e.Hint == "" && d.about != "" {
 		advice = "client " + d.about + " -h shows how it is used"
 	}
-	if rest, same := strings.CutPrefix(advice, d.running+" "); same && (strings.HasPrefix(rest, "shows ") || strings.HasPrefix(rest, "tells ")) {
+	rest, same := strings.CutPrefix(advice, d.running+" ")
+	if same && (strings.HasPrefix(rest, "shows ") || strings.HasPrefix(rest, "tells ")) {
 		_, advice, _ = strings.Cut(advice, "; ") // it would end like this one
 	}
 	if hint := d.words(advice); hint != "" {

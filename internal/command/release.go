@@ -12,8 +12,8 @@ func runRelease(a *app, ctx context.Context) error {
 		if err := c.Release(ctx); err != nil {
 			return err
 		}
-		a.out.notice("the name %s is free at %s as soon as your other connections have left; then anybody can take it",
-			proto.Visible(c.Name()), a.opt.relay)
+		a.out.notice("the name %s is free at %s as soon as your other connections have left; "+
+			"then anybody can take it", proto.Visible(c.Name()), a.opt.relay)
 		return nil
 	})
 }

@@ -109,7 +109,9 @@ type sender struct {
 
 // run sends every line, waits until all have reached level, and reports
 // failures. reading ends when the client does.
-func (s *sender) run(ctx, reading context.Context, lines lineSource, level history.Status, patience time.Duration) error {
+func (s *sender) run(
+	ctx, reading context.Context, lines lineSource, level history.Status, patience time.Duration,
+) error {
 	cut := s.sendAll(reading, lines)
 	if ctx.Err() != nil {
 		return ctx.Err()

@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"chatsecure/card"
+	"chatsecure/internal/fail"
 	"chatsecure/internal/state"
 	"chatsecure/proto"
 )
@@ -24,7 +25,9 @@ var commandLineOnly = map[string]bool{"version": true}
 
 // exclusive has options that exclude each other. One that is given in a nearer place rules out
 // the others in a farther one.
-var exclusive = [][]string{{"only-ca", "ca-bundle"}, {"q", "v"}, {"send", "recv"}, {"peer", "verify", "export"}}
+var exclusive = [][]string{
+	{"only-ca", "ca-bundle"}, {"q", "v"}, {"send", "recv"}, {"peer", "verify", "export"},
+}
 
 // variable is the environment variable of an option.
 func variable(option string) string {
@@ -48,7 +51,8 @@ func (p places) usageError(option, format string, args ...any) error {
 }
 
 // ofTests are variables of make and of the tests.
-var ofTests = regexp.MustCompile(`^CHATSECURE_(ATTACK|LOAD|NO_[A-Z]+|REAL_CA|SEED|SOAK(_[A-Z]+)?|TEST_[A-Z_]+)=`)
+var ofTests = regexp.MustCompile(
+	`^CHATSECURE_(ATTACK|LOAD|NO_[A-Z]+|REAL_CA|SEED|SOAK(_[A-Z]+)?|TEST_[A-Z_]+)=`)
 
 // checkEnvironment refuses a variable of no option: a slip in the name of one must not leave the
 // program without it. An empty variable counts as none.
@@ -122,8 +126,8 @@ func (p places) fromFile(f *flag.FlagSet, file *state.Config) error {
 		}
 		p[s.Name] = file.Place(s.Line) + ": " + s.Name
 		if problem := set(f, o, s.Value, filepath.Dir(file.Path)); problem != "" {
-			help := strings.TrimSpace("client "+f.Name()) + " -h"
-			return file.Refuse(s.Line, "mend the line; "+help+" tells the values that it takes", "%s", problem)
+			hint := "mend the line; " + strings.TrimSpace("client "+f.Name()) + " -h tells the values that it takes"
+			return file.Refuse(s.Line, hint, "%s", problem)
 		}
 	}
 	return nil
@@ -173,7 +177,7 @@ func set(f *flag.FlagSet, o *flag.Flag, value, dir string) (problem string) {
 		_, err = state.RelayAddr(value)
 	}
 	if err != nil && !errors.Is(err, state.ErrInterface) { // which may be there when it is needed
-		return "invalid value " + proto.Quote(given) + " for " + o.Name + ": " + proto.Visible(err.Error())
+		return fmt.Sprintf("invalid value %s for %s: %s", proto.Quote(given), o.Name, fail.Text(err))
 	}
 	return ""
 }
@@ -203,7 +207,8 @@ func readConfig(dir string) (*state.Config, error) {
 	for _, s := range file.Settings {
 		if !slices.Contains(known, s.Name) {
 			return nil, file.Refuse(s.Line, "a line is an option without its dash, and its value, as: "+
-				nearest(s.Name, known)+" VALUE", "there is no option %s that may stand here", proto.Visible(s.Name))
+				nearest(s.Name, known)+" VALUE",
+				"there is no option %s that may stand here", proto.Visible(s.Name))
 		}
 	}
 	return file, nil
@@ -227,7 +232,12 @@ func isGiven(o *flag.Flag) bool { return o != nil && o.Value.String() != o.DefVa
 // refusePairs refuses options that exclude each other and come from one place.
 func (p places) refusePairs(f *flag.FlagSet) error {
 	for _, group := range exclusive {
-		given := slices.DeleteFunc(slices.Clone(group), func(name string) bool { return !isGiven(f.Lookup(name)) })
+		var given []string
+		for _, name := range group {
+			if isGiven(f.Lookup(name)) {
+				given = append(given, name)
+			}
+		}
 		if len(given) < 2 {
 			continue
 		}

@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"strings"
 
 	"chatsecure/crypto/trust"
 	"chatsecure/internal/fail"
@@ -68,8 +69,8 @@ func (a *app) verifyProof(file string, verifier *trust.Verifier) (*history.Proof
 		return nil, err
 	}
 	o := verifyObject{
-		head: a.out.head("verify"), OK: true, What: file, ID: r.ID, From: r.From.Name, Identity: r.From.Identity,
-		Text: r.Text, Sent: jsonTime{r.Sent}, Notes: r.Notes,
+		head: a.out.head("verify"), OK: true, What: file, ID: r.ID, From: r.From.Name,
+		Identity: r.From.Identity, Text: r.Text, Sent: jsonTime{r.Sent}, Notes: r.Notes,
 	}
 	for _, to := range r.To {
 		o.To = append(o.To, to.Name)
@@ -105,10 +106,23 @@ func (a *app) verifyHistory(state *state.State) error {
 	for _, f := range r.Findings {
 		o.Findings = append(o.Findings, f.String())
 	}
-	a.tellVerified(o, fmt.Sprintf("history: %s in %s; %s with %s, %s, %s",
-		counted(r.Lines, "line", "lines"), counted(r.Files, "file", "files"), counted(r.Messages, "message", "messages"),
-		counted(r.Records, "record", "records"), counted(r.Receipts, "receipt", "receipts"),
-		counted(r.Conversations, "conversation", "conversations")))
+	for _, n := range o.Notes {
+		a.out.notice("%s", n)
+	}
+	holds := ""
+	if o.OK {
+		holds = ": all of it holds"
+	}
+	if a.out.json {
+		a.out.object(o)
+	} else {
+		a.out.text(strings.Join(append(o.Findings, fmt.Sprintf(
+			"history: %s in %s; %s with %s, %s, %s%s\n",
+			counted(r.Lines, "line", "lines"), counted(r.Files, "file", "files"),
+			counted(r.Messages, "message", "messages"), counted(r.Records, "record", "records"),
+			counted(r.Receipts, "receipt", "receipts"),
+			counted(r.Conversations, "conversation", "conversations"), holds)), "\n"))
+	}
 	if r.Unlisted {
 		return fail.Errorf(proto.SignatureInvalid, "all signatures and certificates of the history hold, "+
 			"but it is not known whether some of the certificates are revoked").With(history.UnlistedHint)
@@ -118,24 +132,6 @@ func (a *app) verifyHistory(state *state.State) error {
 			counted(len(r.Findings)+r.More, "finding", "findings")).With(r.Hint)
 	}
 	return nil
-}
-
-// tellVerified writes the result of a verification.
-func (a *app) tellVerified(o verifyObject, summary string) {
-	for _, n := range o.Notes {
-		a.out.notice("%s", n)
-	}
-	if a.out.json {
-		a.out.object(o)
-		return
-	}
-	for _, f := range o.Findings {
-		a.out.line(f)
-	}
-	if o.OK {
-		summary += ": all of it holds"
-	}
-	a.out.line(summary)
 }
 
 // maxProofFile bounds a file given to verify, in bytes: a proof has at most 2
