@@ -56,54 +56,53 @@ func (a asker) ConfirmRelay(ctx context.Context, addr, fingerprint string) (bool
 		text += "The key is known as " + other + "'s.\n"
 	}
 	text += "Server cipher sha256 fingerprint is:\n" + fingerprint + "\n"
-	return a.confirm(ctx, "", text, "Confirm (y/n)? ")
+	return a.confirm(ctx, &question{text: text, last: "Confirm (y/n)? "})
 }
 
 // ConfirmPeer asks about an unknown person before the first message to a name.
 func (a asker) ConfirmPeer(ctx context.Context, name string, p *trust.Person) (bool, error) {
 	who := proto.Visible(name)
-	text, shown := who+" is new here, and proves to be:\n", trust.CertificateText(p.Leaf)
-	digits := "For certainty compare all 64 digits: " +
-		"client whois " + who + " here, client card there.\n"
-	asked := a.asked.Load()
-	if asked != nil { // no command of the prompt shows them
-		digits = allDigits(p.Identity)
-	}
-	if asked != nil && !asked.introduce(p) {
-		subject := proto.Quote(trust.SubjectName(p.Leaf))
-		text, shown = who+" is new here, and proves to be "+subject+": the certificate is above.\n", ""
-	}
 	facts := factsText(p, a.opt.advice("-ca-bundle"), false) + alikeText(a.state.Alike(name, p), p)
-	return a.confirm(ctx, name, text+fields(shown+facts)+
-		"A yes means: "+who+" is this identity from now on, and any other is refused.\n"+
-		digits, "Is this the "+who+" you mean? (y/n) ")
+	q := &question{about: name, text: who + " is new here, and proves to be:\n" + fields(trust.CertificateText(p.Leaf)+facts)}
+	if asked := a.asked.Load(); asked != nil && !asked.introduce(p) {
+		subject := proto.Quote(trust.SubjectName(p.Leaf))
+		q.again, q.text = q.text, who+" is new here, and proves to be "+subject+": the certificate is above.\n"+fields(facts)
+	}
+	return a.confirmPeer(ctx, q, p.Identity)
 }
 
 // ConfirmMet asks about a person whom an earlier run has met.
 func (a asker) ConfirmMet(ctx context.Context, met *state.KnownPeer) (bool, error) {
 	who := proto.Visible(met.Name)
-	return a.confirm(ctx, met.Name,
-		who+" has written before, to an earlier run, and is not accepted. This is\n"+met.Shown()+".\n"+
-			"A yes means: "+who+" is this identity from now on, and any other is refused.\n"+
-			allDigits(met.Identity), "Is this the "+who+" you mean? (y/n) ")
+	text := who + " has written before, to an earlier run, and is not accepted.\n"
+	if met.CommonName != "" {
+		text += "The certificate was that of " + proto.Quote(met.CommonName) + ".\n"
+	}
+	return a.confirmPeer(ctx, &question{about: met.Name, text: text}, met.Identity)
 }
 
-func allDigits(identity [32]byte) string {
-	return "For certainty compare all 64 digits with those of client card there:\n" +
-		proto.FormatHash(identity) + "\n"
+// confirmPeer asks a question about a person, with the identity to compare.
+func (a asker) confirmPeer(ctx context.Context, q *question, identity [32]byte) (bool, error) {
+	who := proto.Visible(q.about)
+	end := "A yes takes this identity as " + who + "'s for good; client card there shows the same:\n" + proto.FormatHash(identity) + "\n"
+	if q.text += end; q.again != "" {
+		q.again += end
+	}
+	q.last = "Is this the " + who + " you mean? (y/n) "
+	return a.confirm(ctx, q)
 }
 
 // confirm asks the person. Without one the answer is no.
-func (a asker) confirm(ctx context.Context, about, text, last string) (bool, error) {
+func (a asker) confirm(ctx context.Context, asked *question) (bool, error) {
 	if q := a.asked.Load(); q != nil {
-		got := q.ask(ctx, &question{about: about, text: text, last: last})
+		got := q.ask(ctx, asked)
 		return got.yes, got.err
 	}
 	t := a.person()
 	if t == nil {
 		return false, nil
 	}
-	return t.Confirm(ctx, text, last)
+	return t.Confirm(ctx, asked.text, asked.last)
 }
 
 // askPIN returns a card.Options.PIN that asks at t.

@@ -65,6 +65,20 @@ func (p *sitting) shows(end string) {
 	}
 }
 
+// showsSoon is shows while time passes.
+func (p *sitting) showsSoon(end string, over <-chan func()) {
+	p.t.Helper()
+	for deadline := time.Now().Add(20 * time.Second); !strings.HasSuffix(p.out.screen(), end) && time.Now().Before(deadline); {
+		select {
+		case due := <-over:
+			due()
+		default:
+			runtime.Gosched()
+		}
+	}
+	p.shows(end)
+}
+
 // sends checks the messages that were sent, and forgets them.
 func (p *sitting) sends(want ...fakeSent) {
 	p.t.Helper()
@@ -196,6 +210,54 @@ func TestAnswerNeedsTheQuestion(t *testing.T) {
 		t.Errorf("the answer is %+v", a)
 	}
 	p.shows("\n> |")
+	p.leaves()
+}
+
+// TestQuestionIsSeen: a question that other people's messages have moved off the screen is no
+// longer answered, and is shown again, whole.
+func TestQuestionIsSeen(t *testing.T) {
+	p := sitDown(t)
+	over := make(chan func(), 8)
+	p.soon = func(f func()) { over <- f }
+	p.shows("> |")
+	flood := func(text string) {
+		var events []client.Event
+		for n := range 30 {
+			events = append(events, client.Event{Type: client.EventMessage, Time: fixedNow(), Message: &client.Message{From: "carol", Text: fmt.Sprint(text, n), To: []string{"ana"}}})
+		}
+		p.c.events <- events
+		<-p.c.seen
+	}
+	got := make(chan answered, 1)
+	go func() {
+		got <- p.s.questions.ask(t.Context(), &question{
+			text: "Dave is new: see above.\n", again: "Dave is new:\nNome: DAVE\n", last: "Is this the dave you mean? (y/n) ",
+		})
+	}()
+	p.shows("Dave is new: see above.\nIs this the dave you mean? |")
+	(<-over)()
+	p.shows("you mean? (y/n) |")
+	flood("a") // it is gone, and comes again before it can be answered
+	p.shows("[carol]: a29\nDave is new:\nNome: DAVE\nIs this the dave you mean? |")
+	flood("b") // sooner than it can be read: then it waits
+	p.shows("[carol]: b29\nIs this the dave you mean? |")
+	p.showsSoon("[carol]: b29\nDave is new:\nNome: DAVE\nIs this the dave you mean? (y/n) |", over)
+	p.types("y")
+	p.shows("you mean? (y/n) y|")
+	flood("c") // during the answer
+	p.shows("[carol]: c29\n> y|\nEnter on an empty line gets the question: Is this the dave you mean? (y/n)")
+	p.types("\r")
+	p.shows("client: error: \"y\" does not answer the question\n" + answerHint + "\nDave is new:\nNome: DAVE\nIs this the dave you mean? |")
+	p.showsSoon("(y/n) |", over)
+	select {
+	case a := <-got:
+		t.Errorf("an unseen question has the answer %+v", a)
+	default:
+	}
+	p.types("y\r")
+	if a := <-got; !a.yes || a.err != nil {
+		t.Errorf("the answer is %+v", a)
+	}
 	p.leaves()
 }
 
