@@ -63,10 +63,12 @@ func (a asker) ConfirmRelay(ctx context.Context, addr, fingerprint string) (bool
 func (a asker) ConfirmPeer(ctx context.Context, name string, p *trust.Person) (bool, error) {
 	who := proto.Visible(name)
 	facts := factsText(p, a.opt.advice("-ca-bundle"), false) + alikeText(a.state.Alike(name, p), p)
-	q := &question{about: name, text: who + " is new here, and proves to be:\n" + fields(trust.CertificateText(p.Leaf)+facts)}
+	q := &question{about: name, text: who + " is new here, and proves to be:\n"}
+	q.text += fields(trust.CertificateText(p.Leaf) + facts)
 	if asked := a.asked.Load(); asked != nil && !asked.introduce(p) {
 		subject := proto.Quote(trust.SubjectName(p.Leaf))
-		q.again, q.text = q.text, who+" is new here, and proves to be "+subject+": the certificate is above.\n"+fields(facts)
+		q.again = q.text
+		q.text = who + " is new here, and proves to be " + subject + ": the certificate is above.\n" + fields(facts)
 	}
 	return a.confirmPeer(ctx, q, p.Identity)
 }
@@ -84,7 +86,8 @@ func (a asker) ConfirmMet(ctx context.Context, met *state.KnownPeer) (bool, erro
 // confirmPeer asks a question about a person, with the identity to compare.
 func (a asker) confirmPeer(ctx context.Context, q *question, identity [32]byte) (bool, error) {
 	who := proto.Visible(q.about)
-	end := "A yes takes this identity as " + who + "'s for good; client card there shows the same:\n" + proto.FormatHash(identity) + "\n"
+	end := "A yes takes this identity as " + who + "'s for good; client card there shows the same:\n" +
+		proto.FormatHash(identity) + "\n"
 	if q.text += end; q.again != "" {
 		q.again += end
 	}

@@ -9,6 +9,7 @@ import (
 // one of a person who sees it.
 func TestView(t *testing.T) {
 	const own = 5
+	longText := strings.Repeat("x", 90)
 	for _, test := range []struct {
 		name       string
 		cols, rows int
@@ -22,7 +23,7 @@ func TestView(t *testing.T) {
 		{"a mark", 20, 10, func(b *bench) { b.PrintMarked("1\n2\n3\n4\n", newRow) }, false},
 		{"lines of one's own", 20, 10, func(b *bench) { b.press("a\rb\rc\rd\re\r") }, false},
 		{"a status", 20, 10, func(b *bench) { b.Print("1\n2\n3\n4\n"); b.SetStatus("s") }, false},
-		{"a long line", 20, 10, func(b *bench) { b.Print("1\n"); b.press(strings.Repeat("x", 90)) }, false},
+		{"a long line", 20, 10, func(b *bench) { b.Print("1\n"); b.press(longText) }, false},
 		{"completions", 20, 8, func(b *bench) { b.Print("1\n"); b.press("h\t\t") }, false},
 		{"another width", 20, 10, func(b *bench) { b.vt.Resize(30, 10, true); b.Print("1\n") }, false},
 		{"a cleared screen", 20, 10, func(b *bench) { b.press("\x0c") }, false},
