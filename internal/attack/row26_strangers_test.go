@@ -449,6 +449,28 @@ func TestAttack26Blocked(t *testing.T) {
 	}
 }
 
+// TestUnblockedAtOnce: a handshake that this side gives up, as it finds a blocked person at the other end,
+// does not hold up the other's messages after the block.
+func TestUnblockedAtOnce(t *testing.T) {
+	town := newTown(t, "alice", "bob")
+	alice, bob := town.client("alice", atPrompt), town.client("bob", atPrompt)
+	alice.mustSend("hello", "bob")
+	bob.awaitText("hello")
+	self := alice.Inside().Identity()
+	if _, _, err := bob.state.Block("alice", self); err != nil {
+		t.Fatal(err)
+	}
+	alice.await("the refusal", func(ev client.Event) bool { return ev.Peer != nil && ev.Peer.What == "refused" })
+	bob.awaitStatus(bob.mustSend("to nobody", "alice"), "alice", history.StatusFailed)
+	alice.Inside().HoldHandshakes()
+	if ok, err := bob.state.Unblock(self); !ok || err != nil {
+		t.Fatal(ok, err)
+	}
+	if s, reason := alice.tries("again", "bob"); s == history.StatusFailed {
+		t.Errorf("after the block the text is %s: %s", s, reason)
+	}
+}
+
 // TestAttack24NameOfTheBlocked: a client that accepts new people takes nobody under the name of somebody who is blocked, and
 // a block of whoever uses a friend's name leaves the friend's name to the friend.
 func TestAttack24NameOfTheBlocked(t *testing.T) {

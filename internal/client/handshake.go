@@ -267,6 +267,8 @@ func (e *engine) answerFailed(pc *peerConn, s *step) {
 		return
 	}
 	s.erase()
+	told, _ := refusal(s.err)
+	e.answerError(pc, told.Code, told.Message, nil) // the peer would wait for our p3
 	e.attemptFailed(pc, s.err)
 }
 

@@ -151,8 +151,12 @@ func (e *engine) onPeerError(h *proto.Header, body []byte) {
 		pc.out.refuse()
 		e.endConversation(pc, refusal.Message)
 		e.attemptFailed(pc, refusal)
-	case h.Code != proto.NoConversation && len(body) == 0 && pc.shake.init != nil:
+	case h.Code == proto.NoConversation || len(body) > 0: // of another conversation
+	case pc.shake.init != nil:
 		e.attemptFailed(pc, refusal)
+	case pc.shake.resp != nil: // what waits here has an attempt of its own
+		pc.shake.drop()
+		pc.shake.deadline = time.Time{}
 	}
 }
 

@@ -306,7 +306,7 @@ func (p *presenter) waiting(names []string) {
 		why := proto.Visible(name) + " is not here; the message"
 		if p.lost {
 			why = "the relay is away; the message to " + proto.Visible(name)
-		} else if len(p.conns[proto.FoldName(name)]) > 0 {
+		} else if p.c.Here(name) {
 			why = proto.Visible(name) + " does not answer yet; the message"
 		}
 		p.out.notice("%s waits as long as this client runs", why)
