@@ -42,6 +42,11 @@ func (o *recvOptions) run(a *app, ctx context.Context) error {
 		return err
 	}
 	r := &receiver{presenter: a.presenter(c, nil), opt: *o}
+	if _, known := c.state.KnownPeer(proto.FoldName(o.from)); o.from != "" && !known {
+		asking, cancel := context.WithTimeout(ctx, a.opt.timeout)
+		r.tellAbsent(asking)
+		cancel()
+	}
 	err = r.run(ctx)
 	patience := a.opt.timeout // the relay must get the receipts first
 	if ctx.Err() != nil {
@@ -91,6 +96,15 @@ func (r *receiver) run(ctx context.Context) error {
 		}
 	}
 	return r.result()
+}
+
+// tellAbsent says that the relay knows nobody by the wanted name either: it may be a slip.
+func (r *receiver) tellAbsent(ctx context.Context) {
+	online, err := r.c.List(ctx)
+	if err == nil && !slices.ContainsFunc(online, func(o client.Online) bool { return proto.SameName(o.Name, r.opt.from) }) {
+		r.out.notice("nobody by the name of %s is known here or connected; this waits until somebody comes",
+			proto.Visible(r.opt.from))
+	}
 }
 
 // wants reports whether a message is wanted, and counts it. Others stay unread.
