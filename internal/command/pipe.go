@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"flag"
+	"io"
 	"syscall"
 	"time"
 
 	"chatsecure/internal/client"
 	"chatsecure/internal/fail"
+	"chatsecure/internal/term"
 	"chatsecure/proto"
 )
 
@@ -44,6 +46,9 @@ func (o *pipeOptions) run(a *app, ctx context.Context, args []string) (err error
 	}
 	_, followed := a.presenter(c, takeNone).followAside(ctx)
 	in, out := a.Stdin, a.Stdout // nil for a way that is not used
+	if isTerminal(in) {
+		in = &afterQuestions{Reader: in, terminal: a.person()}
+	}
 	if o.send {
 		out = nil
 	}
@@ -62,4 +67,24 @@ func (o *pipeOptions) run(a *app, ctx context.Context, args []string) (err error
 	err = errors.Join(err, c.leave(closeWait))
 	<-followed
 	return err
+}
+
+// afterQuestions reads a terminal once the questions are over. The lines that were typed before
+// them come first.
+type afterQuestions struct {
+	io.Reader
+	terminal *term.Terminal // nil: nobody is asked
+	early    []byte
+}
+
+func (r *afterQuestions) Read(b []byte) (int, error) {
+	if r.terminal != nil {
+		r.early, r.terminal = r.terminal.Untaken(), nil
+	}
+	if len(r.early) == 0 {
+		return r.Reader.Read(b)
+	}
+	n := copy(b, r.early)
+	r.early = r.early[n:]
+	return n, nil
 }

@@ -155,6 +155,20 @@ func (t *Terminal) LineWaits() bool {
 	return t.Typing()
 }
 
+// Untaken returns the whole lines that were typed for no question, for a program that reads the
+// terminal itself from now on.
+func (t *Terminal) Untaken() (lines []byte) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, got := range t.ready {
+		if got.err == nil {
+			lines = append(append(lines, got.line...), '\n')
+		}
+	}
+	t.ready, t.readyLen = nil, 0
+	return lines
+}
+
 // Question asks for a line that is an answer. What was typed before the question is
 // none, and stays for the prompt.
 func (t *Terminal) Question(ctx context.Context, prompt string) (string, error) {
