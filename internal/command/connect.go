@@ -73,7 +73,8 @@ func (a *app) connect(ctx context.Context, takes string, change func(*client.Con
 	if known, ok := st.KnownRelay(a.opt.relay); ok && known != c.Fingerprint() {
 		refused := &state.Refused{Target: a.opt.relay, Value: c.Fingerprint()}
 		a.out.notice("the relay has the key given with %s, and another is known for %s: %s; "+
-			"to change that: %s", a.opt.places.of("fingerprint"), a.opt.relay, known, a.opt.advice(refused.Accept()))
+			"to change that: %s", a.opt.places.of("fingerprint"), a.opt.relay, known,
+			a.opt.advice(refused.Accept()))
 	}
 	return c, nil
 }

@@ -1,6 +1,7 @@
 package command
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -190,18 +191,13 @@ func (d *doctor) lookAtRelay(ctx context.Context) {
 		d.fail(check, err)
 		return
 	}
-	known, how := state.NormalFingerprint(opt.fingerprint), "given with "+opt.places.of("fingerprint")
-	if known == "" && d.state != nil {
-		known, _ = d.state.KnownRelay(opt.relay)
-		how = "known from before"
-	}
+	known := cmp.Or(d.state, new(state.State))
+	trusted, err := known.CheckRelay(opt.relay, opt.fingerprint, opt.places.of("fingerprint"), shown)
 	switch {
-	case known == shown:
-		d.ok(check, "%s answers with the fingerprint %s, %s", opt.relay, shown, how)
-	case opt.fingerprint != "":
-		d.fail(check, state.RelayNotGiven(opt.relay, opt.places.of("fingerprint"), known, shown))
-	case known != "":
-		d.fail(check, d.state.RelayChanged(opt.relay, known, shown))
+	case err != nil:
+		d.fail(check, err)
+	case trusted != "":
+		d.ok(check, "%s answers with the fingerprint %s, %s", opt.relay, shown, trusted)
 	case opt.batch && !opt.acceptNew:
 		d.fail(check, fail.Errorf(proto.UnknownRelay, "%s answers, but its fingerprint is not known: %s",
 			opt.relay, shown))

@@ -50,7 +50,7 @@ type presenter struct {
 	look   look
 	take   func(*client.Message) bool // nil takes all; on false a message stays unread
 	people bool                       // tells who comes and goes
-	quiet  func(name string) bool     // of these, that is told with -v only: of accepted people; nil: of none
+	quiet  func(name string) bool     // for accepted people, that is told with -v only; may be nil
 	quoted func(id string) string     // names a message; nil: its id does
 	met    func(*trust.Person) bool   // notes that a certificate is shown; may be nil
 

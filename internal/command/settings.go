@@ -126,8 +126,9 @@ func (p places) fromFile(f *flag.FlagSet, file *state.Config) error {
 		}
 		p[s.Name] = file.Place(s.Line) + ": " + s.Name
 		if problem := set(f, o, s.Value, filepath.Dir(file.Path)); problem != "" {
-			hint := "mend the line; " + strings.TrimSpace("client "+f.Name()) + " -h tells the values that it takes"
-			return file.Refuse(s.Line, hint, "%s", problem)
+			help := strings.TrimSpace("client "+f.Name()) + " -h"
+			return file.Refuse(s.Line, "mend the line; "+help+" tells the values that it takes",
+				"%s", problem)
 		}
 	}
 	return nil

@@ -131,7 +131,8 @@ func (a *app) loadLists(crls *trust.CRLStore) error {
 		return nil
 	}
 	if _, err := os.ReadDir(a.opt.crlDir); err != nil {
-		return usageError("%s: %w", a.opt.places.of("crl"), err).With("give a directory with revocation lists")
+		return usageError("%s: %w", a.opt.places.of("crl"), err).
+			With("give a directory with revocation lists")
 	}
 	a.tellProblems(crls.LoadDir(a.opt.crlDir))
 	return nil

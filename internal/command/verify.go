@@ -124,8 +124,8 @@ func (a *app) verifyHistory(state *state.State) error {
 			counted(r.Conversations, "conversation", "conversations"), holds)), "\n"))
 	}
 	if r.Unlisted {
-		return fail.Errorf(proto.SignatureInvalid, "all signatures and certificates of the history hold, "+
-			"but it is not known whether some of the certificates are revoked").With(history.UnlistedHint)
+		return fail.Errorf(proto.SignatureInvalid, "all signatures and certificates of the history "+
+			"hold, but it is not known whether some of the certificates are revoked").With(history.UnlistedHint)
 	}
 	if !r.OK() {
 		return fail.Errorf(proto.SignatureInvalid, "the history does not verify: %s",

@@ -53,7 +53,7 @@ func ReadConfig(dir string) (*Config, error) {
 		err = checkDir(filepath.Clean(dir))
 	}
 	if err != nil {
-		return nil, &fail.Error{Code: proto.Usage, Message: proto.Visible(err.Error()), Hint: hint, Err: err}
+		return nil, fail.Errorf(proto.Usage, "%s", proto.Visible(err.Error())).With(hint)
 	}
 	return c, c.parse(string(text))
 }

@@ -62,8 +62,8 @@ func (s *State) LoadKept(name, card string, now time.Time) (*Credential, error) 
 		return nil, nil
 	}
 	if err == nil && info.Mode().IsRegular() && info.Mode().Perm()&0o077 != 0 {
-		return nil, fail.Errorf(proto.Card, "the kept key %s has the mode %04o, so others may have read it",
-			s.keptPath(), info.Mode().Perm()).With(eraseKept)
+		return nil, fail.Errorf(proto.Card, "the kept key %s has the mode %04o, "+
+			"so others may have read it", s.keptPath(), info.Mode().Perm()).With(eraseKept)
 	}
 	data, err := ReadFile(s.keptPath(), maxKept)
 	if err != nil {

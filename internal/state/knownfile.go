@@ -114,8 +114,8 @@ func (k *knownFile[L]) load() error {
 		info.Size() == k.info.Size():
 		return nil
 	case info.Mode().Perm()&0o022 != 0:
-		return fail.Errorf(proto.Internal, "%s can be written by others, so it cannot be relied on", k.path).
-			With("look at it, then " + fail.Command("chmod 600 "+fail.ShellWord(k.path)))
+		return fail.Errorf(proto.Internal, "%s can be written by others, so it cannot be relied on",
+			k.path).With("look at it, then " + fail.Command("chmod 600 "+fail.ShellWord(k.path)))
 	}
 	data, err := ReadFile(k.path, maxKnownFile)
 	if err != nil {
@@ -206,17 +206,19 @@ func (k *knownFile[L]) forget(key string) (found bool, err error) {
 // one: to drop that line would make a stranger of somebody who is known.
 func parseKnown[L knownLine](path string, data []byte) ([]L, error) {
 	bad := func(n int, why string) error {
-		return fail.Errorf(proto.Internal, "%s, line %d: %s", path, n, why).With("put the file back from a backup, " +
-			"or remove the line, which makes its relay or person unknown again")
+		return fail.Errorf(proto.Internal, "%s, line %d: %s", path, n, why).
+			With("put the file back from a backup, or remove the line, " +
+				"which makes its relay or person unknown again")
 	}
 	var lines []L
 	seen := make(map[string]bool)
-	for n := 1; len(data) > 0; n++ {
-		text, rest, ok := bytes.Cut(data, []byte("\n"))
-		if !ok {
+	n := 0
+	for text := range bytes.Lines(data) {
+		n++
+		text, ended := bytes.CutSuffix(text, []byte("\n"))
+		if !ended {
 			return nil, bad(n, "the line has no end")
 		}
-		data = rest
 		var l L
 		if err := proto.Unmarshal(text, &l); err != nil {
 			return nil, bad(n, "this program has not written it: "+err.Error())

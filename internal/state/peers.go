@@ -152,7 +152,8 @@ func (s *State) Alike(name string, p *trust.Person) (alike []KnownPeer) {
 	undotted := func(commonName string) string { return strings.ReplaceAll(commonName, ".", "") }
 	for _, k := range s.KnownPeers() {
 		same := k.Identity == p.Identity || proto.LookAlike(k.Name, proto.FoldName(name)) ||
-			k.CommonName != "" && proto.LookAlike(undotted(k.CommonName), undotted(trust.SubjectName(p.Leaf)))
+			k.CommonName != "" &&
+				proto.LookAlike(undotted(k.CommonName), undotted(trust.SubjectName(p.Leaf)))
 		if k.Accepted && same && k.Name != proto.FoldName(name) {
 			alike = append(alike, k)
 		}
@@ -163,7 +164,8 @@ func (s *State) Alike(name string, p *trust.Person) (alike []KnownPeer) {
 // Block blocks an identity under every name. It stays the one of its names, and of this one if
 // nobody has that, but is accepted no more. Block returns the person, and the names that they were
 // accepted under.
-func (s *State) Block(name string, identity [32]byte) (who *KnownPeer, accepted []string, err error) {
+func (s *State) Block(name string, identity [32]byte) (
+	who *KnownPeer, accepted []string, err error) {
 	line := newPeer(KnownPeer{Name: name, Identity: identity, First: time.Now()})
 	err = s.peers.change(func(lines []KnownPeer) []KnownPeer {
 		taken, blocked := false, false
@@ -192,7 +194,9 @@ func (s *State) Block(name string, identity [32]byte) (who *KnownPeer, accepted 
 }
 
 // Unblock takes the block of an identity back. It returns false if there is none.
-func (s *State) Unblock(identity [32]byte) (bool, error) { return s.peers.forget(blockedKey(identity)) }
+func (s *State) Unblock(identity [32]byte) (bool, error) {
+	return s.peers.forget(blockedKey(identity))
+}
 
 // SetKnownPeer remembers the person behind a name, who must have been verified.
 // It never replaces an identity that another client has written meanwhile, and
@@ -271,4 +275,6 @@ func (s *State) AcceptPeer(name string, identity [32]byte) (before *KnownPeer, e
 
 // ForgetPeer makes a name unknown again: the next meeting is a first one. It
 // returns false if it was unknown.
-func (s *State) ForgetPeer(name string) (bool, error) { return s.peers.forget(proto.FoldName(name)) }
+func (s *State) ForgetPeer(name string) (bool, error) {
+	return s.peers.forget(proto.FoldName(name))
+}

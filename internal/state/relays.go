@@ -17,7 +17,8 @@ type KnownRelay struct {
 }
 
 func newKnownRelay(addr, fingerprint string) KnownRelay {
-	return KnownRelay{knownVersion, sameAddr(addr), NormalFingerprint(fingerprint), fileTime(time.Now())}
+	first := fileTime(time.Now())
+	return KnownRelay{knownVersion, sameAddr(addr), NormalFingerprint(fingerprint), first}
 }
 
 // key is the address in its one form, whatever form an earlier program has written.
@@ -73,6 +74,24 @@ func (s *State) AcceptRelay(addr, fingerprint string) (before string, err error)
 
 // ForgetRelay makes a relay unknown again. It returns false if it was unknown.
 func (s *State) ForgetRelay(addr string) (bool, error) { return s.relays.forget(sameAddr(addr)) }
+
+// CheckRelay compares the key that a relay shows with the one given at a place, as -fingerprint, or
+// else with the known one. trusted says which of the two it is, "" if there is neither. A given
+// one counts for this run, whatever key is known.
+func (s *State) CheckRelay(addr, given, place, shows string) (trusted string, err error) {
+	known, ok := s.KnownRelay(addr)
+	switch given = NormalFingerprint(given); {
+	case given == shows:
+		return "given with " + place, nil
+	case given != "":
+		return "", RelayNotGiven(addr, place, given, shows)
+	case ok && known != shows:
+		return "", s.RelayChanged(addr, known, shows)
+	case ok:
+		return "known from before", nil
+	}
+	return "", nil
+}
 
 // Elsewhere names the other addresses that a key is known for, or returns "". One key is one
 // relay: its address may be new only because the relay has two.

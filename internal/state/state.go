@@ -133,7 +133,8 @@ func Owner(dir string) (string, error) {
 	name := strings.TrimSuffix(string(text), "\n")
 	if proto.CheckName(name) != nil {
 		return "", fail.Errorf(proto.Internal, "the file %s does not hold a name", path).
-			With("write the name that the directory belongs to into it, or use another directory with -state")
+			With("write the name that the directory belongs to into it, " +
+				"or use another directory with -state")
 	}
 	return name, nil
 }
