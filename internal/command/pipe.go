@@ -14,11 +14,10 @@ import (
 	"chatsecure/proto"
 )
 
-// pipeOptions are the flags and the argument of pipe.
+// pipeOptions are the flags of pipe.
 type pipeOptions struct {
 	send, recv bool // neither means both ways
 	waitPeer   time.Duration
-	name       string
 }
 
 func (o *pipeOptions) flags(f *flag.FlagSet) runner {
@@ -29,12 +28,13 @@ func (o *pipeOptions) flags(f *flag.FlagSet) runner {
 }
 
 // run carries bytes between standard input and output and the peer's pipe.
-func (o *pipeOptions) run(a *app, ctx context.Context, args []string) (err error) {
+func (o *pipeOptions) run(a *app, ctx context.Context, args []string) error {
 	if len(args) != 1 {
 		return usageError("pipe needs one name")
 	}
-	if o.name, err = oneName(args[0]); err != nil {
-		return usageError("%q is not a name: %v", args[0], err)
+	name, err := oneName(args[0])
+	if err != nil {
+		return usageError("%q is not a name: %w", name, err)
 	}
 	if a.opt.json && !o.send {
 		return usageError("a pipe writes the peer's bytes to standard output, " +
@@ -55,11 +55,8 @@ func (o *pipeOptions) run(a *app, ctx context.Context, args []string) (err error
 	if o.recv {
 		in = nil
 	}
-	report, shown := (func(client.PipeProgress))(nil), func() {}
-	if a.showsProgress(*o) {
-		report, shown = a.progress()
-	}
-	err = c.Pipe(ctx, o.name, in, out, report)
+	report, shown := a.progress(*o)
+	err = c.Pipe(ctx, name, in, out, report)
 	shown()
 	if errors.Is(err, syscall.EPIPE) {
 		err = statusError(fail.ExitFailure) // the reader has closed; not all bytes arrived

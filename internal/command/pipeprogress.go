@@ -11,16 +11,13 @@ import (
 // progressEvery is the time between two drawings of the line.
 const progressEvery = 500 * time.Millisecond
 
-// showsProgress reports whether a pipe shows its progress: standard error is a
-// terminal, and no data is read from or written to a terminal.
-func (a *app) showsProgress(o pipeOptions) bool {
-	return isTerminal(a.Stderr) && !a.opt.quiet && a.Env("TERM") != "dumb" &&
-		(o.recv || !isTerminal(a.Stdin)) && (o.send || !isTerminal(a.Stdout))
-}
-
-// progress draws what is reported of a pipe on one line of standard error. end draws it a last
-// time and leaves it there.
-func (a *app) progress() (report func(client.PipeProgress), end func()) {
+// progress draws what is reported of a pipe on one line of standard error, if that is a terminal
+// and no data is read from or written to one. end draws it a last time and leaves it there.
+func (a *app) progress(o pipeOptions) (report func(client.PipeProgress), end func()) {
+	if !isTerminal(a.Stderr) || a.opt.quiet || a.Env("TERM") == "dumb" ||
+		!o.recv && isTerminal(a.Stdin) || !o.send && isTerminal(a.Stdout) {
+		return nil, func() {}
+	}
 	var last atomic.Pointer[client.PipeProgress] // nil before the first byte
 	start := a.Now()
 	draw := func() {
