@@ -101,8 +101,14 @@ func (t *trusted) show(out *display, m card.ModuleReport) {
 		out.notice("%s", proto.Visible(m.Err.Error()))
 	}
 	for _, slot := range m.Slots {
+		text := fmt.Sprintf("  Slot %d: %s\n", slot.ID, proto.Visible(slot.Description))
+		if slot.Err != nil {
+			text += fmt.Sprintf("    cannot be read: %s\n", proto.Visible(slot.Err.Error()))
+		} else if slot.Token == nil {
+			text += "    empty\n"
+		}
 		if !out.json {
-			out.text(slotText(slot))
+			out.text(text)
 		}
 		if slot.Token != nil {
 			out.show(t.card(out.head("card"), m, slot))
@@ -165,16 +171,6 @@ func (t *trusted) certificate(c card.CertificateReport, chain [][]byte) cardCert
 		cc.Issuers = append(cc.Issuers, cardIssuer{names[i], proto.FormatHash(key)})
 	}
 	return cc
-}
-
-func slotText(s card.SlotReport) string {
-	text := fmt.Sprintf("  Slot %d: %s\n", s.ID, proto.Visible(s.Description))
-	if s.Err != nil {
-		text += fmt.Sprintf("    cannot be read: %s\n", proto.Visible(s.Err.Error()))
-	} else if s.Token == nil {
-		text += "    empty\n"
-	}
-	return text
 }
 
 func (o cardObject) text() string {

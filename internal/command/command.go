@@ -136,11 +136,8 @@ func (a *app) command(args []string) (run runner, rest []string, help string, er
 	if err == nil {
 		err = found.fromEnvironment(f, a.Env)
 	}
-	if err == nil && a.opt.file != nil {
-		err = found.fromFile(f, a.opt.file)
-	}
 	if err == nil {
-		err = found.refusePairs(f)
+		err = found.fromFile(f, a.opt.file)
 	}
 	return run, f.Args(), commands[i].help(), err
 }

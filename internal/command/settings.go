@@ -116,8 +116,12 @@ func (p places) fromEnvironment(f *flag.FlagSet, env func(string) string) (err e
 	return err
 }
 
-// fromFile sets the options that are not set yet. Relative paths are below the file's directory.
+// fromFile sets the options that are not set yet, and refuses those that exclude each other.
+// Relative paths are below the file's directory. file may be nil.
 func (p places) fromFile(f *flag.FlagSet, file *state.Config) error {
+	if file == nil {
+		return p.refusePairs(f)
+	}
 	open := unset(f)
 	for _, s := range file.Settings {
 		o := f.Lookup(s.Name)
@@ -131,7 +135,7 @@ func (p places) fromFile(f *flag.FlagSet, file *state.Config) error {
 				"%s", problem)
 		}
 	}
-	return nil
+	return p.refusePairs(f)
 }
 
 // unset returns the options of a set that a farther place may still set.
@@ -192,11 +196,7 @@ func readConfig(dir string) (*state.Config, error) {
 	}
 	var known []string
 	for _, f := range allFlags() {
-		found := make(places)
-		if err := found.fromFile(f, file); err != nil {
-			return nil, err
-		}
-		if err := found.refusePairs(f); err != nil {
+		if err := make(places).fromFile(f, file); err != nil {
 			return nil, err
 		}
 		f.VisitAll(func(o *flag.Flag) {
