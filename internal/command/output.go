@@ -40,7 +40,6 @@ type display struct {
 	mu     sync.Mutex // guards the fields below
 	out    *bufio.Writer
 	err    io.Writer
-	broken error  // the first error of a write
 	sent   uint64 // number of messages whose id has been written
 	told   *sync.Cond
 	screen *term.Terminal // of the prompt, or nil
@@ -121,10 +120,7 @@ func (d *display) text(s string) {
 		return
 	}
 	cols := d.outCols()
-	d.above(cols, func() {
-		_, err := d.out.WriteString(rows(s, cols))
-		d.note(err)
-	})
+	d.above(cols, func() { d.out.WriteString(rows(s, cols)) })
 }
 
 // above writes to a stream, of some columns if it is a terminal: above an open question, which
@@ -145,8 +141,7 @@ func (d *display) exact(s string) {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	_, err := d.out.WriteString(s)
-	d.note(err)
+	d.out.WriteString(s)
 }
 
 // object writes a line of JSON and flushes it.
@@ -160,7 +155,7 @@ func (d *display) objectLater(v any) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.out.WriteString(proto.VisibleJSON(string(proto.MustMarshal(v))))
-	d.note(d.out.WriteByte('\n'))
+	d.out.WriteByte('\n')
 }
 
 // show writes an object: with -json as a line of JSON, and else as its text.
@@ -206,21 +201,16 @@ func (d *display) awaitSent(no uint64) {
 	}
 }
 
-// note keeps the first error. The lock is held.
-func (d *display) note(err error) {
-	if d.broken == nil {
-		d.broken = err
-	}
-}
-
-// flush writes out all data. It returns the first error of any write.
-func (d *display) flush() error {
+// flush writes out all data. It returns the first error of any write, which the buffer keeps.
+func (d *display) flush() (err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	cols := 0
 	if d.out.Buffered() > 0 {
-		d.above(d.outCols(), func() { d.note(d.out.Flush()) })
+		cols = d.outCols()
 	}
-	return d.broken
+	d.above(cols, func() { err = d.out.Flush() })
+	return err
 }
 
 // flushEvery bounds the time that data lies in the buffer of a busy command.
