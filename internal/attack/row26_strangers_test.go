@@ -449,6 +449,30 @@ func TestAttack26Blocked(t *testing.T) {
 	}
 }
 
+// TestBlockEndsTheQuestion: a block by another program ends the open question about the person. After
+// the block there is another.
+func TestBlockEndsTheQuestion(t *testing.T) {
+	town := newTown(t, "alice", "bob")
+	bob := town.client("bob")
+	q := newQuestions()
+	alice := town.client("alice", town.asksFor(q, bob.Fingerprint()))
+	id, other := alice.mustSend("who are you", "bob"), bob.Inside().Identity()
+	soon(t, "the question", q.asked)
+	if _, _, err := alice.state.Block("bob", other); err != nil {
+		t.Fatal(err)
+	}
+	if r := alice.awaitStatus(id, "bob", history.StatusFailed); !strings.Contains(r.Reason, "blocked here") {
+		t.Errorf("the message failed: %s", r.Reason)
+	}
+	if ok, err := alice.state.Unblock(other); !ok || err != nil {
+		t.Fatal(ok, err)
+	}
+	id = alice.mustSend("once more", "bob")
+	soon(t, "another question", q.asked)
+	q.answers <- true
+	alice.awaitStatus(id, "bob", history.StatusRead)
+}
+
 // TestUnblockedAtOnce: a handshake that this side gives up, as it finds a blocked person at the other end,
 // does not hold up the other's messages after the block.
 func TestUnblockedAtOnce(t *testing.T) {

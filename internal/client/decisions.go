@@ -100,7 +100,7 @@ func (e *engine) turnOut(u *user, err error) {
 	e.failUser(u, fail.AsError(err))
 }
 
-// block ends all that there is with a blocked person, in silence.
+// block ends all that there is with a blocked person. Only an open question is ended by a word.
 func (e *engine) block(u *user) {
 	err := e.cfg.State.PeerBlocked(u.shown, u.identity)
 	for _, pc := range e.connsOf(u) {
@@ -109,6 +109,9 @@ func (e *engine) block(u *user) {
 			told, _ := refusal(err)
 			e.endRefused(pc, pc.conv, told)
 		}
+	}
+	if unask := e.asked[u]; unask != nil {
+		unask(err)
 	}
 	u.accepted, u.watching, u.person = false, false, nil
 	u.refusal = err

@@ -1,6 +1,7 @@
 package client
 
 import (
+	"context"
 	"slices"
 
 	"chatsecure/crypto"
@@ -129,18 +130,21 @@ func (e *engine) acceptLate(pc *peerConn) bool {
 
 // question asks about a new person. Nothing but the messages to this person waits for the answer.
 func (e *engine) question(u *user, person *trust.Person) {
-	if u.asked || e.leaving {
+	if e.asked[u] != nil || e.leaving {
 		return
 	}
-	u.asked = true
+	ctx, unask := context.WithCancelCause(e.ctx)
+	e.asked[u] = unask
 	name := u.shown
 	e.wg.Go(func() {
+		defer unask(nil)
 		e.asking.Lock()
 		defer e.asking.Unlock()
-		err := e.accept(e.ctx, u, name, person)
+		err := e.accept(ctx, u, name, person)
+		over := ctx.Err() != nil
 		e.post(func() {
-			u.asked = false
-			if e.ctx.Err() == nil {
+			delete(e.asked, u)
+			if !over {
 				e.decided(u, person, err)
 			}
 		})

@@ -99,6 +99,10 @@ func (a asker) confirmPeer(ctx context.Context, q *question, identity [32]byte) 
 func (a asker) confirm(ctx context.Context, asked *question) (bool, error) {
 	if q := a.asked.Load(); q != nil {
 		got := q.ask(ctx, asked)
+		why, ended := errors.AsType[*fail.Error](context.Cause(ctx))
+		if ended && got.err != nil && asked.about != "" {
+			a.out.notice("the question about %s is over: %s", proto.Visible(asked.about), why.Message)
+		}
 		return got.yes, got.err
 	}
 	t := a.person()

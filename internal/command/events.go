@@ -142,7 +142,11 @@ func (p *presenter) tell(ev *client.Event) {
 	case ev.Peer != nil:
 		p.peer(ev.Peer)
 	case ev.Gap != nil:
-		p.out.notice("messages of %s may be missing: %s", p.shortName(ev.Gap.Name, ev.Gap.Conn),
+		say := p.out.notice
+		if p.quiet != nil && !p.quiet(ev.Gap.Name) {
+			say = p.out.detail // a stranger could cause any number
+		}
+		say("messages of %s may be missing: %s", p.shortName(ev.Gap.Name, ev.Gap.Conn),
 			proto.Visible(ev.Gap.Reason))
 	case ev.Err != nil && ev.Type == client.EventLost:
 		p.out.notice("%s; trying again", proto.Visible(ev.Err.Message))
@@ -288,16 +292,22 @@ func (p *presenter) sumUp(now time.Time) {
 	}
 	var parts []string
 	for _, what := range slices.Sorted(maps.Keys(p.flood.untold)) {
-		parts = append(parts, fmt.Sprintf("%d more %s", p.flood.untold[what], floodWords[what]))
+		words := floodWords[what]
+		if n := p.flood.untold[what]; n == 1 {
+			parts = append(parts, "1 other "+words[0])
+		} else {
+			parts = append(parts, fmt.Sprintf("%d others %s", n, words[1]))
+		}
 	}
 	p.flood.untold = nil
 	p.out.notice("%s", strings.Join(parts, ", "))
 }
 
-// floodWords are the verbs of a sum.
-var floodWords = map[string]string{
-	proto.Came: "came", proto.Left: "left", whatRefused: "were refused",
-	whatRenewed: "have a renewed card", whatProved: "authenticated",
+// floodWords are the verbs of a sum: of one, and of several.
+var floodWords = map[string][2]string{
+	proto.Came: {"came", "came"}, proto.Left: {"left", "left"},
+	whatRefused: {"was refused", "were refused"}, whatProved: {"authenticated", "authenticated"},
+	whatRenewed: {"has a renewed card", "have a renewed card"},
 }
 
 // waiting says why messages wait for some people.
@@ -372,23 +382,25 @@ func clipped(text string) string {
 	return begin
 }
 
-// introduce shows the certificate behind a first message.
+// introduce shows the certificate behind a first message, unless a question has.
 func (p *presenter) introduce(m *client.Message) {
 	if p.out.quiet {
 		return
+	}
+	fresh, proves := p.met == nil || p.met(m.Person), ""
+	if fresh {
+		proves = "; " + proto.Visible(m.From) + " proves to be:"
 	}
 	switch {
 	case p.look != promptLook:
 		p.out.notice("%s is new here, and proves to be:", proto.Visible(m.From))
 	case p.isStranger(m):
 		p.out.notice("%s is new here; a message to %[1]s asks you whether to accept, "+
-			"/trust block %[1]s refuses; %[1]s proves to be:",
-			proto.Visible(m.From))
+			"/trust block %[1]s refuses%s", proto.Visible(m.From), proves)
 	}
-	if p.met != nil {
-		p.met(m.Person)
+	if fresh {
+		p.out.say(personText(m.Person))
 	}
-	p.out.say(personText(m.Person))
 }
 
 // isStranger reports whether the sender is to be marked as not accepted.

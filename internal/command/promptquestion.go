@@ -67,7 +67,9 @@ func (q *questions) ask(ctx context.Context, a *question) answered {
 	case got := <-a.answer:
 		return got
 	case <-ctx.Done():
-		q.end(a, answered{})
+		if !q.end(a, answered{}) {
+			return <-a.answer
+		}
 		return answered{err: ctx.Err()}
 	}
 }

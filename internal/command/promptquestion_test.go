@@ -12,9 +12,11 @@ import (
 
 	"chatsecure/crypto"
 	"chatsecure/internal/client"
+	"chatsecure/internal/fail"
 	"chatsecure/internal/history"
 	"chatsecure/internal/state"
 	"chatsecure/internal/term"
+	"chatsecure/proto"
 	"chatsecure/testdata/lab/tty"
 )
 
@@ -363,6 +365,13 @@ func TestStrangerIsMarked(t *testing.T) {
 	if screen := p.out.screen(); strings.Count(screen, "Nome  ") != 1 || !strings.Contains(screen, "client: notice: erin is new here; a message to erin asks you whether to accept,\n") {
 		t.Errorf("a stranger is introduced as\n%s", screen)
 	}
+	p.c.accepted["erin"] = true
+	message("erin", true) // the question has shown the certificate, or a message
+	p.shows("[09:58:36] [erin]: hi\n> |")
+	if screen := p.out.screen(); strings.Count(screen, "Nome  ") != 1 {
+		t.Errorf("the certificate is shown again:\n%s", screen)
+	}
+	p.c.accepted["erin"] = false
 	list := listText([]client.Online{{Name: "erin", Level: 1}, {Name: "dave"}, {Name: "Ana", Level: 1, Self: true}}, p.s.quiet)
 	if list != "User list:\n\n1. ID: erin Level: 1 (not accepted)\n2. ID: dave Level: 0\n3. ID: Ana Level: 1 (you)\n\n" {
 		t.Errorf("the list is %q", list)
@@ -414,6 +423,26 @@ func TestDecidedQuestion(t *testing.T) {
 		}
 	}
 	p.sends()
+	p.leaves()
+}
+
+// TestQuestionIsOver: a question that its asker takes back says why.
+func TestQuestionIsOver(t *testing.T) {
+	p := sitDown(t)
+	a := asker{app: &app{out: p.s.out}}
+	a.asked.Store(&p.s.questions)
+	ctx, takeBack := context.WithCancelCause(t.Context())
+	got := make(chan error, 1)
+	go func() {
+		_, err := a.confirm(ctx, &question{about: "erin", text: "erin is new\n", last: "Is this the erin you mean? (y/n) "})
+		got <- err
+	}()
+	p.shows("erin is new\nIs this the erin you mean? (y/n) |")
+	takeBack(fail.Errorf(proto.NotAccepted, "erin is blocked here"))
+	p.shows("client: notice: the question about erin is over: erin is blocked here\n> |")
+	if err := <-got; err == nil {
+		t.Error("it is answered")
+	}
 	p.leaves()
 }
 
