@@ -68,7 +68,8 @@ func (h *handshake) postpone(first time.Duration) {
 // approach begins a handshake with a connection of a watched user, unless there
 // is one or it must wait.
 func (e *engine) approach(pc *peerConn) {
-	if e.leaving || pc.conv != nil || pc.shake.underWay() || pc.takes != e.talksWith() || !pc.user.watching || e.asked[pc.user] != nil {
+	if e.leaving || pc.conv != nil || pc.shake.underWay() || pc.takes != e.talksWith() ||
+		!pc.user.watching || e.asked[pc.user] != nil {
 		return
 	}
 	if time.Now().Before(pc.shake.again) {
