@@ -49,7 +49,7 @@ type engine struct {
 
 	asked  map[*user]context.CancelCauseFunc // ends an open question; owned by run
 	asking sync.Mutex                        // held while the person at the client is asked
-	start  func(*step)                       // computes a step, which then comes back; tests wait
+	start  func(*step)                       // computes a step that comes back; tests do so at once
 }
 
 // sessionInfo describes the present session to any goroutine.
