@@ -16,6 +16,7 @@ import (
 	"sync"
 	"syscall"
 
+	"chatsecure/internal/command"
 	"chatsecure/internal/fail"
 	"chatsecure/internal/relay"
 )
@@ -42,18 +43,18 @@ func (o *relayOptions) flags() *flag.FlagSet {
 	fs := flag.NewFlagSet("relay", flag.ContinueOnError)
 	fs.SetOutput(io.Discard)
 	fs.StringVar(&o.listen, "listen", ":8080", "")
-	fs.StringVar(&o.cfg.State, "state", "", "")
-	fs.StringVar(&o.cfg.CABundle, "ca-bundle", "", "")
-	fs.StringVar(&o.cfg.OnlyCA, "only-ca", "", "")
-	fs.StringVar(&o.cfg.Allow, "allow", "", "")
-	fs.StringVar(&o.cfg.Deny, "deny", "", "")
-	fs.StringVar(&o.cfg.CRLDir, "crl", "", "")
+	fs.Var((*command.Path)(&o.cfg.State), "state", "")
+	fs.Var((*command.Path)(&o.cfg.CABundle), "ca-bundle", "")
+	fs.Var((*command.Path)(&o.cfg.OnlyCA), "only-ca", "")
+	fs.Var((*command.Path)(&o.cfg.Allow), "allow", "")
+	fs.Var((*command.Path)(&o.cfg.Deny), "deny", "")
+	fs.Var((*command.Path)(&o.cfg.CRLDir), "crl", "")
 	fs.StringVar(&o.policy, "crl-policy", "try", "")
 	fs.BoolVar(&o.cfg.Fetch, "fetch", true, "")
 	fs.BoolVar(&o.cfg.FetchPrivate, "fetch-private", false, "")
 	fs.StringVar(&o.ciphers, "ciphers", "", "")
 	fs.IntVar(&o.cfg.MaxConns, "max-conns", relay.DefaultMaxConns, "")
-	fs.StringVar(&o.addrFile, "addr-file", "", "")
+	fs.Var((*command.Path)(&o.addrFile), "addr-file", "")
 	fs.StringVar(&o.logFormat, "log", "text", "")
 	fs.BoolVar(&o.verbose, "v", false, "")
 	fs.BoolVar(&o.fingerprint, "fingerprint", false, "")
@@ -324,7 +325,7 @@ const relayUsage = `usage: relay [-listen ADDR] [-state DIR] [options]
 Passes messages between clients. Their messages are encrypted end to end; the
 relay knows who talks to whom, and when. It stores no message.
 
-Options (given twice, the last counts):
+Options (given twice, the last counts; in a path ~ is your home directory):
   -listen ADDR         address to listen on (default :8080)
   -state DIR           the relay's key and names (default
                        $XDG_STATE_HOME/chatsecure/relay)

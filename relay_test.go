@@ -72,6 +72,31 @@ func TestHelpAndVersion(t *testing.T) {
 	}
 }
 
+// TestHome: ~ is the home directory in each path, as for the client: a shell takes it in -state ~/x,
+// and not in -state=~/x.
+func TestHome(t *testing.T) {
+	home := t.TempDir()
+	t.Setenv("HOME", home)
+	if out, errs, status := runRelay(t, "-fingerprint", "-state=~/relay"); status != 0 || errs != "" || len(out) != 65 {
+		t.Errorf("-state=~/relay: %q, %q, %d", out, errs, status)
+	}
+	if _, err := os.Stat(filepath.Join(home, "relay", "relay.key")); err != nil {
+		t.Error(err)
+	}
+	flags := new(relayOptions).flags()
+	flags.VisitAll(func(f *flag.Flag) {
+		if !strings.Contains(relayUsage, "\n  -"+f.Name+" FILE ") && !strings.Contains(relayUsage, "\n  -"+f.Name+" DIR ") {
+			return
+		}
+		if err := flags.Set(f.Name, "~/x"); err != nil || f.Value.String() != filepath.Join(home, "x") {
+			t.Errorf("-%s=~/x is %s, %v", f.Name, f.Value, err)
+		}
+		if _, errs, status := runRelay(t, "-fingerprint", "-"+f.Name+"=~bob/x"); status != 2 || !strings.Contains(errs, "~ is your own home directory") {
+			t.Errorf("-%s=~bob/x: %q, %d", f.Name, errs, status)
+		}
+	})
+}
+
 func TestUsageErrors(t *testing.T) {
 	for _, args := range [][]string{
 		{"-nonsense"}, {"serve"}, {"-listen"}, {"-max-conns", "many"}, {"-max-conns", "0"}, {"-log", "xml"}, {"-crl-policy", "maybe"},

@@ -235,7 +235,7 @@ func checkMessageBounds(t *testing.T, header, batch int) {
 }
 
 // jsonKeys returns the names of a struct's JSON fields, in order. It enters inner structs, except
-// bundles and steps.
+// bundles, steps and times.
 func jsonKeys(typ reflect.Type) (keys []string) {
 	for i := range typ.NumField() {
 		f := typ.Field(i)
@@ -248,7 +248,7 @@ func jsonKeys(typ reflect.Type) (keys []string) {
 			keys = append(keys, name)
 		}
 		if inner.Kind() == reflect.Struct && (f.Anonymous || inner != reflect.TypeFor[trust.Bundle]()) &&
-			inner != reflect.TypeFor[crypto.Step]() {
+			inner != reflect.TypeFor[crypto.Step]() && inner != reflect.TypeFor[time.Time]() {
 			keys = append(keys, jsonKeys(inner)...)
 		}
 	}
@@ -284,7 +284,7 @@ func TestProtocolFields(t *testing.T) {
 		proto.Connect1{}, proto.Connect2{}, proto.Connect3{}, proto.Connect4{}, proto.ClearError{}, proto.Listed{},
 		crypto.Hello{}, crypto.WhoisEntry{}, trust.Bundle{}, crypto.MessageHeader{},
 		crypto.Step{}, crypto.Record{}, crypto.Recipient{}, crypto.Receipt{},
-		history.Head{}, history.End{}, history.Proof{}, state.RelayLine{}, state.PeerLine{},
+		history.Head{}, history.End{}, history.Proof{}, state.KnownRelay{}, state.KnownPeer{},
 	} {
 		typ := reflect.TypeOf(v)
 		check(typ.Name(), jsonKeys(typ))

@@ -1,6 +1,7 @@
 package attack
 
 import (
+	"bytes"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -114,7 +115,13 @@ func TestAttack26StrangerFloods(t *testing.T) {
 				}
 				mallory.conv = conv
 				mallory.phase(end(bob), 3, p3)
-				mallory.take(mallory.skipTo(proto.TypeCommAck).Body)
+				for m = mallory.Next(); m.Type != proto.TypeCommAck; m = mallory.Next() {
+					if m.Type == proto.TypeError && m.Code == proto.NotAccepted && bytes.Equal(m.Body, conv.T3[:]) {
+						refusals++
+						return false
+					}
+				}
+				mallory.take(m.Body)
 				return true
 			}
 		}
@@ -210,6 +217,82 @@ func TestAttack26StrangerIsTold(t *testing.T) {
 	if n := bob.refusals("alice"); n != 1 {
 		t.Errorf("bob is told %d times", n)
 	}
+}
+
+// TestAttack26StrangerBurst: of a burst beyond the small inbox each text is FAILED if, and only if, the
+// receiver has not got it. None waits for ever, and nothing says that messages are missing.
+func TestAttack26StrangerBurst(t *testing.T) {
+	for name, prompt := range map[string]bool{"prompt": true, "script": false} {
+		for _, size := range []int{1, 3000} { // of one message, and of several
+			t.Run(fmt.Sprint(name, " ", size), func(t *testing.T) {
+				t.Parallel()
+				town := newTown(t, "alice", "bob")
+				alice := town.client("alice", func(cfg *client.Config) { cfg.Persistent = prompt })
+				bob := town.client("bob", strict(alice))
+				const texts = 2 * client.StrangerRecords
+				ids := map[string]bool{}
+				say := func(n int) {
+					for range n {
+						if id, err := alice.Send(t.Context(), []string{"bob"}, strings.Repeat("x", size)); err == nil {
+							ids[id] = true
+						} else if prompt || !strings.Contains(err.Error(), smallInbox) {
+							t.Fatal(err)
+						}
+					}
+				}
+				say(texts)
+				alice.awaitEnds(ids)
+				say(texts) // the inbox is full, or nearly so
+				ends := alice.awaitEnds(ids)
+				if n := len(alice.gaps()) + len(bob.gaps()); n != 0 {
+					t.Errorf("%d gaps are told", n)
+				}
+				leaves(t, alice, bob)
+				town.historiesHold("alice", "bob")
+				got := town.inHistory("bob")
+				if len(got) > client.StrangerRecords || size > 1 && len(got) == 0 {
+					t.Errorf("bob has %d texts", len(got))
+				}
+				sent := town.inHistory("alice")
+				for id := range ids {
+					_, taken := got[id]
+					if failed := ends[id] == history.StatusFailed; failed == taken || sent[id] != ends[id] {
+						t.Errorf("a text is told to be %s, and %s in the history; bob has it: %v", ends[id], sent[id], taken)
+					}
+				}
+			})
+		}
+	}
+}
+
+// awaitEnds waits until each of these messages is at least DELIVERED, or has FAILED, and returns
+// which.
+func (tc *testClient) awaitEnds(ids map[string]bool) map[string]history.Status {
+	tc.t.Helper()
+	ends := map[string]history.Status{}
+	wire.Until(tc.t, "an end of every message", func() bool {
+		for _, ev := range tc.seen() {
+			if r := ev.Receipt; r != nil && ids[r.ID] && (r.Status == history.StatusFailed || r.Status.AtLeast(history.StatusDelivered)) {
+				ends[r.ID] = r.Status
+			}
+		}
+		return len(ends) == len(ids)
+	})
+	return ends
+}
+
+// inHistory has the statuses of the messages in a history, by id.
+func (town *localTown) inHistory(name string) map[string]history.Status {
+	town.t.Helper()
+	messages, _, err := history.Read(filepath.Join(town.dir, "state-"+name, "history"))
+	if err != nil {
+		town.t.Fatal(err)
+	}
+	of := map[string]history.Status{}
+	for _, m := range messages {
+		of[m.ID] = m.Status()
+	}
+	return of
 }
 
 // TestAttack26NamesOfOneCard: eight names of one card leave no more than one, and hold no more of a
@@ -326,6 +409,12 @@ func TestAttack26Blocked(t *testing.T) {
 		bob.Inside().Look(func(s client.Snapshot) { ended = s.Conns[mallory.Conn()].Conversation == nil && s.Waiting == 0 })
 		return ended
 	})
+	mallory.await("the refusal", func(ev client.Event) bool {
+		return ev.Peer != nil && ev.Peer.What == "refused" && strings.Contains(ev.Peer.Reason, notTaken)
+	})
+	if n := len(mallory.gaps()); n != 0 {
+		t.Errorf("mallory is told of %d gaps", n)
+	}
 	disk, events := bob.onDisk(), len(bob.seen())
 	cfg := town.config("zoe", "state-zoe")
 	cfg.Credential = town.credentialAs("mallory", "zoe", time.Now())
@@ -357,6 +446,52 @@ func TestAttack26Blocked(t *testing.T) {
 	bob.awaitText("again")
 	if got := bob.texts(); slices.Contains(got, "more") {
 		t.Errorf("bob saw %q", got)
+	}
+}
+
+// TestBlockEndsTheQuestion: a block by another program ends the open question about the person. After
+// the block there is another.
+func TestBlockEndsTheQuestion(t *testing.T) {
+	town := newTown(t, "alice", "bob")
+	bob := town.client("bob")
+	q := newQuestions()
+	alice := town.client("alice", town.asksFor(q, bob.Fingerprint()))
+	id, other := alice.mustSend("who are you", "bob"), bob.Inside().Identity()
+	soon(t, "the question", q.asked)
+	if _, _, err := alice.state.Block("bob", other); err != nil {
+		t.Fatal(err)
+	}
+	if r := alice.awaitStatus(id, "bob", history.StatusFailed); !strings.Contains(r.Reason, "blocked here") {
+		t.Errorf("the message failed: %s", r.Reason)
+	}
+	if ok, err := alice.state.Unblock(other); !ok || err != nil {
+		t.Fatal(ok, err)
+	}
+	id = alice.mustSend("once more", "bob")
+	soon(t, "another question", q.asked)
+	q.answers <- true
+	alice.awaitStatus(id, "bob", history.StatusRead)
+}
+
+// TestUnblockedAtOnce: a handshake that this side gives up, as it finds a blocked person at the other end,
+// does not hold up the other's messages after the block.
+func TestUnblockedAtOnce(t *testing.T) {
+	town := newTown(t, "alice", "bob")
+	alice, bob := town.client("alice", atPrompt), town.client("bob", atPrompt)
+	alice.mustSend("hello", "bob")
+	bob.awaitText("hello")
+	self := alice.Inside().Identity()
+	if _, _, err := bob.state.Block("alice", self); err != nil {
+		t.Fatal(err)
+	}
+	alice.await("the refusal", func(ev client.Event) bool { return ev.Peer != nil && ev.Peer.What == "refused" })
+	bob.awaitStatus(bob.mustSend("to nobody", "alice"), "alice", history.StatusFailed)
+	alice.Inside().HoldHandshakes()
+	if ok, err := bob.state.Unblock(self); !ok || err != nil {
+		t.Fatal(ok, err)
+	}
+	if s, reason := alice.tries("again", "bob"); s == history.StatusFailed {
+		t.Errorf("after the block the text is %s: %s", s, reason)
 	}
 }
 

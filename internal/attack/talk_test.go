@@ -179,7 +179,7 @@ func TestWhoisOfAnother(t *testing.T) {
 	town := newTown(t, "alice", "bob")
 	bob := town.client("bob")
 	cfg := town.config("alice", "state-alice")
-	bobs := state.KnownPeer{Name: "bob", Identity: [32]byte{1}, Accepted: true, CommonName: "BOB", First: time.Now().UTC().Truncate(time.Second)}
+	bobs := state.KnownPeer{V: 1, Name: "bob", Identity: [32]byte{1}, Accepted: true, CommonName: "BOB", First: time.Now().UTC().Truncate(time.Second)}
 	if err := cfg.State.SetKnownPeer(bobs); err != nil {
 		t.Fatal(err)
 	}

@@ -27,7 +27,7 @@ func (e *engine) converse(pc *peerConn, conv *crypto.Conversation) {
 	renewed := e.remember(u, conv.Person)
 	pc.conv, pc.confirmed, pc.first, pc.ending, pc.checked = conv, false, 0, false, time.Time{}
 	pc.bundle, pc.party = conv.PeerBundle.Hash(), e.party(conv.PeerBundle, conv.Person)
-	pc.shake.tries = 0
+	pc.shake.tries, pc.refusals.last = 0, ""
 	if u.person == nil || u.person.Identity != conv.Person.Identity {
 		// Since the name was looked up, its person may have been forgotten or
 		// replaced. The yes was to that person.
@@ -122,6 +122,20 @@ func (e *engine) breakConversation(pc *peerConn, reason string) {
 	e.endConversation(pc, reason)
 	pc.shake.postpone(e.cfg.Again)
 	e.event(Event{Type: EventGap, Gap: &Gap{Name: pc.name, Conn: pc.id, Reason: reason}})
+}
+
+// endRefused ends a conversation because this side takes nothing more of the peer, and says so. The
+// peer is told first how much was taken: the rest is FAILED there. conv may not have begun here.
+func (e *engine) endRefused(pc *peerConn, conv *crypto.Conversation, why *proto.Error) {
+	told := true
+	if pc.conv == conv && pc.lines.answerRoom() {
+		told = e.sayReceived(pc, conv.ReceivedSeq(), pc.in.read) == nil
+	}
+	t3 := conv.T3
+	e.endConversation(pc, why.Message)
+	if told {
+		e.answerError(pc, why.Code, why.Message, t3[:])
+	}
 }
 
 // then adds the consequence to a reason, but for a pipe: it is never resumed.

@@ -91,29 +91,31 @@ func (e *engine) noticeDecisions() {
 func (e *engine) turnOut(u *user, err error) {
 	for _, pc := range e.connsOf(u) {
 		if pc.conv != nil {
-			e.refusePeer(pc, err)
-			t3 := pc.conv.T3
-			e.endConversation(pc, fail.AsError(err).Message)
-			e.sayEnded(pc, t3)
+			told, _ := refusal(err)
+			e.endRefused(pc, pc.conv, told)
+			e.tellRefusal(pc, err)
 		}
 	}
 	u.watching, u.person, u.refusal = false, nil, fail.AsError(err)
 	e.failUser(u, fail.AsError(err))
 }
 
-// block ends all that there is with a blocked person, in silence.
+// block ends all that there is with a blocked person. Only an open question is ended by a word.
 func (e *engine) block(u *user) {
+	err := e.cfg.State.PeerBlocked(u.shown, u.identity)
 	for _, pc := range e.connsOf(u) {
 		pc.told = false // nor is their leaving told
 		if pc.conv != nil {
-			t3 := pc.conv.T3
-			e.endConversation(pc, "the other side is blocked")
-			e.sayEnded(pc, t3)
+			told, _ := refusal(err)
+			e.endRefused(pc, pc.conv, told)
 		}
 	}
+	if unask := e.asked[u]; unask != nil {
+		unask(err)
+	}
 	u.accepted, u.watching, u.person = false, false, nil
-	u.refusal = e.cfg.State.PeerBlocked(u.shown, u.identity)
-	e.failUser(u, e.cfg.State.PeerBlocked(u.shown, u.identity))
+	u.refusal = err
+	e.failUser(u, err)
 }
 
 // acceptNew accepts a person whose first message has come, if AcceptNew says so.

@@ -1,6 +1,7 @@
 package client
 
 import (
+	"context"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -51,8 +52,9 @@ type engine struct {
 	leaving    bool // Close has begun: no new handshakes
 	goodbye    bool // and the relay has been told
 
-	asking sync.Mutex  // held while the person at the client is asked
-	start  func(*step) // computes a step that then comes back; tests do it on the spot
+	asked  map[*user]context.CancelCauseFunc // ends an open question; owned by run
+	asking sync.Mutex                        // held while the person at the client is asked
+	start  func(*step)                       // computes a step that comes back; tests do so at once
 }
 
 // sessionInfo describes the present session to any goroutine.
@@ -79,6 +81,7 @@ func newEngine(cfg *Config, events *eventQueue, self [32]byte) *engine {
 		users: map[string]*user{}, conns: map[string]*peerConn{},
 		inbox:   inbox{pending: map[string]*shownMark{}},
 		waiting: accounts{of: map[[32]byte]int{}}, trust: decisions{of: map[[32]byte]standing{}}, toldTurned: map[[32]byte]bool{},
+		asked: map[*user]context.CancelCauseFunc{},
 	}
 	e.lenient, e.start = cfg.Verifier.Lenient(), e.startStep
 	return e

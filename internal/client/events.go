@@ -212,7 +212,8 @@ func (q *eventQueue) take() ([]Event, error) {
 	defer q.mu.Unlock()
 	events := q.events
 	if len(events) > 0 && q.dropped > 0 {
-		notice := fmt.Sprintf("%d more reports of peers that come, leave or are refused, and of gaps, were not kept: nobody took them", q.dropped)
+		notice := fmt.Sprintf("reports of peers that come, leave or are refused, and of gaps, "+
+			"that were not kept because nobody took them: %d", q.dropped)
 		events = append(events, Event{Type: EventNotice, Time: events[len(events)-1].Time, Notice: notice})
 	}
 	if len(events) > 0 {

@@ -21,7 +21,7 @@ func TestEventsAreBounded(t *testing.T) {
 	}
 	kept := len(events) - 2 // but for the message and the notice of the others
 	last := events[len(events)-1]
-	if want := fmt.Sprintf("%d more reports", n-kept); !strings.HasPrefix(last.Notice, want) {
+	if want := fmt.Sprintf(": %d", n-kept); !strings.HasSuffix(last.Notice, want) {
 		t.Errorf("the last event is %+v, want one that says %s", last, want)
 	}
 	if !strings.Contains(last.Notice, "gaps") { // which are among them

@@ -68,7 +68,8 @@ func (h *handshake) postpone(first time.Duration) {
 // approach begins a handshake with a connection of a watched user, unless there
 // is one or it must wait.
 func (e *engine) approach(pc *peerConn) {
-	if e.leaving || pc.conv != nil || pc.shake.underWay() || pc.takes != e.talksWith() || !pc.user.watching || pc.user.asked {
+	if e.leaving || pc.conv != nil || pc.shake.underWay() || pc.takes != e.talksWith() ||
+		!pc.user.watching || e.asked[pc.user] != nil {
 		return
 	}
 	if time.Now().Before(pc.shake.again) {
@@ -267,6 +268,8 @@ func (e *engine) answerFailed(pc *peerConn, s *step) {
 		return
 	}
 	s.erase()
+	told, _ := refusal(s.err)
+	e.answerError(pc, told.Code, told.Message, nil) // the peer would wait for our p3
 	e.attemptFailed(pc, s.err)
 }
 
@@ -307,10 +310,12 @@ func (e *engine) attemptFailed(pc *peerConn, err error) {
 	if !final(ee) || !e.talks(pc.user) {
 		pc.user.refusal = ee
 	}
-	if again || ee.Code == proto.Busy || errors.Is(err, fetch.ErrFetching) {
+	if ee.Code == proto.Busy || errors.Is(err, fetch.ErrFetching) {
 		return // tickConn begins anew
 	}
-	e.tellRefusal(pc, ee)
+	if !again {
+		e.tellRefusal(pc, ee)
+	}
 	e.refuseUser(pc.user, ee)
 }
 

@@ -106,17 +106,27 @@ func TestLeftIsNotFailed(t *testing.T) {
 	}
 }
 
-// TestLeftThenRefused: a message that is refused by somebody who signs that is FAILED, also if it had left.
+// TestLeftThenRefused: a message that had left is FAILED if the peer ends its conversation by a refusal:
+// what was taken has been told. A refusal after another end says nothing about it.
 func TestLeftThenRefused(t *testing.T) {
-	e, pc, dir := talkingEngine(t)
-	e.send(t, pc.user, "hello")
-	e.takeOutbox()
-	e.flush()
-	e.endConversation(pc, "a test")
-	e.refuseUser(pc.user, fail.Errorf(proto.NotAccepted, "no"))
-	e.end(nil)
-	if d := inHistory(t, dir, "hello"); d.Status != history.StatusFailed || d.Reason != "no" {
-		t.Errorf("it is %+v", d)
+	for taken, want := range map[bool]history.Status{false: history.StatusFailed, true: history.StatusPending} {
+		e, pc, dir := talkingEngine(t)
+		e.send(t, pc.user, "hello")
+		e.takeOutbox()
+		e.flush()
+		refused := &proto.Header{Type: proto.TypeError, SrcID: pc.id, Code: proto.NotAccepted, Message: "no"}
+		t3 := pc.conv.T3
+		if taken {
+			e.endConversation(pc, "a test")
+			pc.shake.init = new(crypto.Initiator)
+			e.onPeerError(refused, nil)
+		} else {
+			e.onPeerError(refused, t3[:])
+		}
+		e.end(nil)
+		if d := inHistory(t, dir, "hello"); d.Status != want || d.Reason == "" {
+			t.Errorf("it is %+v", d)
+		}
 	}
 }
 

@@ -1,6 +1,7 @@
 package client
 
 import (
+	"context"
 	"slices"
 
 	"chatsecure/crypto"
@@ -84,6 +85,13 @@ func (o *outgoing) undelivered() []*delivery {
 	return slices.Concat(o.sent[o.delivered-o.base:], o.queue)
 }
 
+// refuse notes the peer's word that nothing was taken of what it has not called DELIVERED.
+func (o *outgoing) refuse() {
+	for _, d := range o.sent[o.delivered-o.base:] {
+		d.r.unanswered--
+	}
+}
+
 // restart takes back what was not READ, for the next conversation.
 func (o *outgoing) restart() {
 	*o = outgoing{queue: append(slices.Clone(o.sent), o.queue...)}
@@ -122,18 +130,21 @@ func (e *engine) acceptLate(pc *peerConn) bool {
 
 // question asks about a new person. Nothing but the messages to this person waits for the answer.
 func (e *engine) question(u *user, person *trust.Person) {
-	if u.asked || e.leaving {
+	if e.asked[u] != nil || e.leaving {
 		return
 	}
-	u.asked = true
+	ctx, unask := context.WithCancelCause(e.ctx)
+	e.asked[u] = unask
 	name := u.shown
 	e.wg.Go(func() {
+		defer unask(nil)
 		e.asking.Lock()
 		defer e.asking.Unlock()
-		err := e.accept(e.ctx, u, name, person)
+		err := e.accept(ctx, u, name, person)
+		over := ctx.Err() != nil
 		e.post(func() {
-			u.asked = false
-			if e.ctx.Err() == nil {
+			delete(e.asked, u)
+			if !over {
 				e.decided(u, person, err)
 			}
 		})
@@ -199,6 +210,7 @@ func (e *engine) sendBatch(pc *peerConn, n int) bool {
 	freed, bytes := 0, 0
 	for _, d := range pc.out.move(n) {
 		d.r.sent, d.r.left, d.r.out.kept = true, pc.id, true
+		d.r.unanswered++
 		if d.r.told && d.r.status == history.StatusPending {
 			e.report(d.r, pc.id)
 		}

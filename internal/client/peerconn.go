@@ -21,7 +21,6 @@ type peerConn struct {
 
 	shake    handshake
 	refusals refusalCount
-	turned   *fail.Error // why the last message was refused, for the next p1
 
 	conv      *crypto.Conversation
 	confirmed bool           // the peer has sent something in conv
@@ -142,17 +141,24 @@ func (e *engine) onPeerError(h *proto.Header, body []byte) {
 	if pc == nil {
 		return
 	}
-	if h.Code != proto.NoConversation {
-		if pc.shake.init != nil {
-			e.attemptFailed(pc, &fail.Error{
-				Code: h.Code, Message: pc.name + " refuses you: " + proto.Quote(h.Message),
-				Err: &proto.Error{Code: h.Code, Message: h.Message},
-			})
-		}
-		return
+	refusal := &fail.Error{
+		Code: h.Code, Message: pc.name + " refuses you: " + proto.Quote(h.Message),
+		Err: &proto.Error{Code: h.Code, Message: h.Message},
 	}
-	if pc.conv != nil && bytes.Equal(body, pc.conv.T3[:]) {
+	ends := pc.conv != nil && bytes.Equal(body, pc.conv.T3[:])
+	switch {
+	case ends && h.Code == proto.NoConversation:
 		e.breakConversation(pc, e.then("the other side does not know the conversation any more", "it begins anew"))
+	case ends:
+		pc.out.refuse()
+		e.endConversation(pc, refusal.Message)
+		e.attemptFailed(pc, refusal)
+	case h.Code == proto.NoConversation || len(body) > 0: // of another conversation
+	case pc.shake.init != nil:
+		e.attemptFailed(pc, refusal)
+	case pc.shake.resp != nil: // what waits here has an attempt of its own
+		pc.shake.drop()
+		pc.shake.deadline = time.Time{}
 	}
 }
 

@@ -177,11 +177,18 @@ func (e *engine) sendReceipt(pc *peerConn, due, full bool) {
 		e.owe()
 		return
 	}
+	if err := e.sayReceived(pc, delivered, read); err != nil {
+		e.breakConversation(pc, "a receipt could not be sealed: "+err.Error())
+	}
+}
+
+// sayReceived sends a receipt now, for which there is room.
+func (e *engine) sayReceived(pc *peerConn, delivered, read uint64) error {
 	s, err := pc.conv.SealReceipt(delivered, read, e.now())
 	if err != nil {
-		e.breakConversation(pc, "a receipt could not be sealed: "+err.Error())
-		return
+		return err
 	}
-	in.owesAnswer, in.saidDelivered, in.saidRead = false, delivered, read
+	pc.in.owesAnswer, pc.in.saidDelivered, pc.in.saidRead = false, delivered, read
 	e.sendTo(pc, proto.TypeCommAck, s.Body, 0)
+	return nil
 }

@@ -30,8 +30,11 @@ type recipient struct {
 	active int    // connections that it is queued for, or un-READ at
 	sent   bool   // over a connection, and not come back
 	left   string // the connection that it was last sent over, perhaps in vain
-	absent bool   // it was reported that it waits because nobody is there
-	told   bool   // its status was reported
+	// unanswered counts the times that it was sent, without those of which the peer has said that it
+	// took nothing.
+	unanswered int
+	absent     bool // it was reported that it waits because nobody is there
+	told       bool // its status was reported
 }
 
 // delivery is one record on its way to one connection.
@@ -122,13 +125,13 @@ func (e *engine) reached(r *recipient, s history.Status, conn string) {
 	}
 }
 
-// failed gives a record up for one recipient, once. One that has left may have arrived: it is
-// called FAILED only if it is refused.
+// failed gives a record up for one recipient, once. One that has left may have arrived, whatever is
+// the reason now: it is called FAILED only if the peer has said that it was not taken.
 func (e *engine) failed(r *recipient, reason *fail.Error) {
 	if !r.waits() {
 		return
 	}
-	perhaps := r.left != "" && !final(reason)
+	perhaps := r.unanswered > 0
 	if perhaps {
 		reason = fail.Errorf(proto.NotDelivered, "it has left and was not answered, so it may have arrived: %s", reason.Message)
 		r.reason = reason

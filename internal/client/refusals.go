@@ -70,6 +70,15 @@ func (e *engine) answerError(pc *peerConn, code proto.Code, message string, body
 
 // refusePeer tells a peer why it is refused, and shows that here.
 func (e *engine) refusePeer(pc *peerConn, err error) {
+	told, quiet := refusal(err)
+	e.answerError(pc, told.Code, told.Message, nil)
+	if !quiet {
+		e.tellRefusal(pc, err)
+	}
+}
+
+// refusal returns what a peer is told of a refusal. quiet means that nobody here need know.
+func refusal(err error) (told *proto.Error, quiet bool) {
 	ee := fail.AsError(err)
 	switch {
 	case errors.Is(err, crypto.ErrDecrypt), errors.Is(err, crypto.ErrHandshake):
@@ -77,19 +86,16 @@ func (e *engine) refusePeer(pc *peerConn, err error) {
 	case errors.Is(err, crypto.ErrBusy):
 		ee = fail.Errorf(proto.Busy, "the keys for this suite are used up for the moment")
 	}
-	told := fail.Told(ee)
+	told = fail.Told(ee)
 	switch {
-	case errors.Is(err, fetch.ErrFetching):
-		e.answerError(pc, proto.Busy, "a revocation list about the certificate is being fetched", nil)
-		return // the peer tries again, and nobody need know
+	case errors.Is(err, fetch.ErrFetching): // the peer tries again
+		return &proto.Error{Code: proto.Busy, Message: "a revocation list about the certificate is being fetched"}, true
 	case ee.Code == proto.NotAccepted: // blocked
-		e.answerError(pc, proto.NotAccepted, "no messages are taken from you there", nil)
-		return
+		return &proto.Error{Code: proto.NotAccepted, Message: "no messages are taken from you there"}, true
 	case errors.As(err, new(*state.Refused)):
 		told.Message = "the name is known there as another person's" // not whose
 	}
-	e.answerError(pc, told.Code, told.Message, nil)
-	e.tellRefusal(pc, err)
+	return told, false
 }
 
 // tellRefusal reports a refused connection, no faster than a person can read.

@@ -7,7 +7,6 @@ import (
 
 	"chatsecure/crypto"
 	"chatsecure/internal/fail"
-	"chatsecure/internal/state"
 )
 
 // errAskRelay says that a person must look at the relay's fingerprint first.
@@ -45,20 +44,10 @@ func (e *engine) connectFirst(ctx context.Context) (*Session, error) {
 // checkRelay decides whether the relay's key is trusted: by Config.Fingerprint, by
 // the known relays, by a person's yes, or by AcceptNew.
 func (e *engine) checkRelay(fingerprint string) error {
-	known, ok := e.cfg.State.KnownRelay(e.cfg.Relay)
-	if given := state.NormalFingerprint(e.cfg.Fingerprint); given != "" {
-		if given != fingerprint {
-			return state.RelayNotGiven(e.cfg.Relay, e.cfg.FingerprintFrom, given, fingerprint)
-		}
-		return nil // for this run, whatever key is known
-	}
-	switch {
-	case ok && known == fingerprint:
-		return nil
-	case ok:
-		return e.cfg.State.RelayChanged(e.cfg.Relay, known, fingerprint)
-	case e.cfg.AcceptNew, e.confirmed == fingerprint:
-		return nil
+	cfg := e.cfg
+	trusted, err := cfg.State.CheckRelay(cfg.Relay, cfg.Fingerprint, cfg.FingerprintFrom, fingerprint)
+	if err != nil || trusted != "" || cfg.AcceptNew || e.confirmed == fingerprint {
+		return err
 	}
 	return &errAskRelay{fingerprint}
 }

@@ -17,6 +17,10 @@ const (
 	StrangerBytes   = 256 << 10
 )
 
+// leastRoom is about the bytes of a conversation with one short message. Without so much room none
+// begins.
+const leastRoom = 4 << 10
+
 // Bounds of what all strangers together may leave in a day. Who comes too late can come tomorrow:
 // nothing that was stored gives way.
 const (
@@ -57,17 +61,15 @@ func (e *engine) turnsAway(identity [32]byte, records, bytes int) *fail.Error {
 }
 
 // turnAway ends a conversation with a stranger of whom no more is stored. It returns false for
-// another error of the history. The peer hears the reason at its next p1. Nothing here begins a
-// conversation before the user writes again.
+// another error of the history. Nothing here begins a conversation before the user writes again.
 func (e *engine) turnAway(pc *peerConn, conv *crypto.Conversation, err error) bool {
 	if !fail.HasCode(err, proto.NotAccepted) {
 		return false
 	}
-	reason, t3, identity := fail.AsError(err), conv.T3, conv.Person.Identity
-	e.endConversation(pc, reason.Message)
-	e.sayEnded(pc, t3)
-	pc.turned, pc.user.watching = reason, false
-	e.tellTurned(pc, identity, reason)
+	reason := fail.AsError(err)
+	e.endRefused(pc, conv, fail.Told(reason))
+	pc.user.watching = false
+	e.tellTurned(pc, conv.Person.Identity, reason)
 	return true
 }
 
@@ -76,12 +78,7 @@ func (e *engine) turnsOffer(pc *peerConn, identity [32]byte) *fail.Error {
 	if e.waiting.full(identity) {
 		return fail.Errorf(proto.Busy, "too much waits there to be read")
 	}
-	turned := pc.turned
-	pc.turned = nil // a shorter message may fit
-	reason := e.turnsAway(identity, 1, 1)
-	if reason == nil && !e.cfg.State.Accepted(identity) {
-		reason = turned
-	}
+	reason := e.turnsAway(identity, 1, leastRoom)
 	if reason != nil {
 		e.tellTurned(pc, identity, reason)
 	}

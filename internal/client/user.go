@@ -17,7 +17,6 @@ type user struct {
 	watching bool   // the relay tells who comes and leaves
 	listed   bool   // the relay has answered once
 	accepted bool   // a person said yes to this one, now or earlier
-	asked    bool   // the person at the client is being asked about this one
 	met      bool   // the name was known before, accepted or only seen
 	greeted  bool   // a message of this person's has been shown since the start
 

@@ -3,6 +3,7 @@ package command
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 
@@ -31,15 +32,10 @@ func (a *app) person() *term.Terminal {
 			out = a.Stdout.(*os.File)
 		}
 		a.tty = term.New(a.Stdin.(*os.File), out)
-		a.out.person.Store(a.tty)
-		return a.tty
+	} else if tty, err := a.OpenTTY(); err == nil {
+		a.tty = term.New(tty, tty)
 	}
-	tty, err := a.OpenTTY()
-	if err != nil {
-		a.noTTY = true
-		return nil
-	}
-	a.tty = term.New(tty, tty)
+	a.noTTY = a.tty == nil
 	a.out.person.Store(a.tty)
 	return a.tty
 }
@@ -52,54 +48,68 @@ type asker struct {
 
 // ConfirmRelay asks about an unknown relay.
 func (a asker) ConfirmRelay(ctx context.Context, addr, fingerprint string) (bool, error) {
-	text := "The relay at " + proto.Visible(addr) + " is new. A yes takes this key as its key for good.\n" +
+	text := "The relay at " + proto.Visible(addr) +
+		" is new. A yes takes this key as its key for good.\n" +
 		"It cannot read messages, but it sees who talks with whom. On its machine,\n" +
 		"relay -fingerprint prints the same, or somebody stands in between.\n"
 	if other := a.state.Elsewhere(addr, fingerprint); other != "" {
 		text += "The key is known as " + other + "'s.\n"
 	}
-	return a.confirm(ctx, "", text+"Server cipher sha256 fingerprint is:\n"+fingerprint+"\n", "Confirm (y/n)? ")
+	text += "Server cipher sha256 fingerprint is:\n" + fingerprint + "\n"
+	return a.confirm(ctx, &question{text: text, last: "Confirm (y/n)? "})
 }
 
 // ConfirmPeer asks about an unknown person before the first message to a name.
 func (a asker) ConfirmPeer(ctx context.Context, name string, p *trust.Person) (bool, error) {
 	who := proto.Visible(name)
-	text, shown := who+" is new here, and proves to be:\n", trust.CertificateText(p.Leaf)
-	digits := "For certainty compare all 64 digits: client whois " + who + " here, client card there.\n"
-	asked := a.asked.Load()
-	if asked != nil { // no command of the prompt shows them
-		digits = "For certainty compare all 64 digits with those of client card there:\n" + proto.FormatHash(p.Identity) + "\n"
-	}
-	if asked != nil && !asked.introduce(p) {
+	facts := factsText(p, a.opt.advice("-ca-bundle"), false) + alikeText(a.state.Alike(name, p), p)
+	q := &question{about: name, text: who + " is new here, and proves to be:\n"}
+	q.text += fields(trust.CertificateText(p.Leaf) + facts)
+	if asked := a.asked.Load(); asked != nil && !asked.introduce(p) {
 		subject := proto.Quote(trust.SubjectName(p.Leaf))
-		text, shown = who+" is new here, and proves to be "+subject+": the certificate is above.\n", ""
+		q.again = q.text
+		q.text = who + " is new here, and proves to be " + subject + ": the certificate is above.\n" + fields(facts)
 	}
-	return a.confirm(ctx, name, text+fields(shown+factsText(p, a.opt.advice("-ca-bundle"), false)+alikeText(a.state.Alike(name, p), p))+
-		"A yes means: "+who+" is this identity from now on, and any other is refused.\n"+
-		digits, "Is this the "+who+" you mean? (y/n) ")
+	return a.confirmPeer(ctx, q, p.Identity)
 }
 
 // ConfirmMet asks about a person whom an earlier run has met.
 func (a asker) ConfirmMet(ctx context.Context, met *state.KnownPeer) (bool, error) {
 	who := proto.Visible(met.Name)
-	return a.confirm(ctx, met.Name, who+" has written before, to an earlier run, and is not accepted. This is\n"+
-		met.Shown()+".\n"+
-		"A yes means: "+who+" is this identity from now on, and any other is refused.\n"+
-		"For certainty compare all 64 digits with those of client card there:\n"+proto.FormatHash(met.Identity)+"\n",
-		"Is this the "+who+" you mean? (y/n) ")
+	text := who + " has written before, to an earlier run, and is not accepted.\n"
+	if met.CommonName != "" {
+		text += "The certificate was that of " + proto.Quote(met.CommonName) + ".\n"
+	}
+	return a.confirmPeer(ctx, &question{about: met.Name, text: text}, met.Identity)
+}
+
+// confirmPeer asks a question about a person, with the identity to compare.
+func (a asker) confirmPeer(ctx context.Context, q *question, identity [32]byte) (bool, error) {
+	who := proto.Visible(q.about)
+	end := "A yes takes this identity as " + who + "'s for good; client card there shows the same:\n" +
+		proto.FormatHash(identity) + "\n"
+	if q.text += end; q.again != "" {
+		q.again += end
+	}
+	q.last = "Is this the " + who + " you mean? (y/n) "
+	return a.confirm(ctx, q)
 }
 
 // confirm asks the person. Without one the answer is no.
-func (a asker) confirm(ctx context.Context, about, text, last string) (bool, error) {
+func (a asker) confirm(ctx context.Context, asked *question) (bool, error) {
 	if q := a.asked.Load(); q != nil {
-		got := q.ask(ctx, &question{about: about, text: text, last: last})
+		got := q.ask(ctx, asked)
+		why, ended := errors.AsType[*fail.Error](context.Cause(ctx))
+		if ended && got.err != nil && asked.about != "" {
+			a.out.notice("the question about %s is over: %s", proto.Visible(asked.about), why.Message)
+		}
 		return got.yes, got.err
 	}
 	t := a.person()
 	if t == nil {
 		return false, nil
 	}
-	return t.Confirm(ctx, text, last)
+	return t.Confirm(ctx, asked.text, asked.last)
 }
 
 // askPIN returns a card.Options.PIN that asks at t.
@@ -134,7 +144,8 @@ func isTerminal(stream any) bool {
 	return ok && term.IsTerminal(f.Fd())
 }
 
-// name returns the user's name: from the options, which have that of the state directory dir, or by asking.
+// name returns the user's name: from the options, which have that of the state directory dir, or by
+// asking.
 func (a *app) name(ctx context.Context, dir string) (string, error) {
 	a.tellOutvoted()
 	if a.opt.name != "" {
@@ -144,26 +155,27 @@ func (a *app) name(ctx context.Context, dir string) (string, error) {
 		return "", err
 	}
 	t := a.person()
-	hint, missing := "give it with -name NAME, or for good: "+fail.Command("client -name NAME init"), ""
+	command, missing := fail.Command("client -name NAME init"), ""
+	hint := "give it with -name NAME, or for good: " + command
 	if _, err := os.Lstat(dir); errors.Is(err, fs.ErrNotExist) && a.opt.state != "" {
-		missing = ", and there is no state directory " + proto.Visible(a.opt.state) + " (" + a.opt.places.of("state") + ")"
-		hint = "name the one that you mean, or make this one: " + fail.Command("client -name NAME init")
+		missing = fmt.Sprintf(", and there is no state directory %s (%s)", proto.Visible(a.opt.state),
+			a.opt.places.of("state"))
+		hint = "name the one that you mean, or make this one: " + command
 	}
 	if t == nil {
-		return "", &fail.Error{Code: proto.Usage, Message: "a name is needed to go online" + missing, Hint: hint}
+		return "", usageError("a name is needed to go online%s", missing).With(hint)
 	}
 	if missing != "" {
 		a.out.notice("this is a first connection%s: it is made now", missing)
 	}
 	name, err := t.Question(ctx, "Name: ")
-	if err != nil {
-		return "", err
+	if err == nil {
+		err = proto.CheckName(name)
 	}
-	if err := proto.CheckName(name); err != nil {
-		return "", err
+	if err == nil {
+		a.opt.name = name
 	}
-	a.opt.name = name
-	return name, nil
+	return a.opt.name, err
 }
 
 // tellOutvoted tells of a name that does not count.

@@ -64,10 +64,10 @@ func TestQuestionsSayWhatAYesMeans(t *testing.T) {
 		{
 			ask(options{}, company), []string{
 				"bob is new here", "\nNome           : BRUNO MIGUEL EXEMPLO\n", "\nChain          : Acme Staff CA → Public Root\n",
-				"\nRoot           : Public Root, in Mozilla's public list\n", "\nCitizen's card : no\n", "\nIdentity       : 0400000000000000...\n",
+				"\nRoot           : Public Root, in Mozilla's public list\n", "\nCitizen's card : no\n",
 				"\nRevocation     : good: ", "\nAttention      : another person, known as bruno, has such a name too: \"bruno miguel exemplo\" (identity 01",
-				"client whois bob", "client card", "\nIs this the bob you mean? (y/n) ",
-			}, []string{"stranger", "carla"},
+				"\nA yes takes this identity as bob's for good; client card there shows the same:\n04" + strings.Repeat("0", 62) + "\nIs this the bob you mean? (y/n) ",
+			}, []string{"stranger", "carla", "Identity  ", "0400000000000000..."},
 		},
 		{
 			ask(options{}, card), []string{

@@ -1,10 +1,10 @@
 package command
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"crypto/x509"
-	"encoding/hex"
 	"fmt"
 	"slices"
 	"strings"
@@ -44,7 +44,7 @@ type cardCertificate struct {
 	Refused    *cardRefusal      `json:"refused,omitempty"`
 	Identity   string            `json:"identity,omitempty"`
 	Chain      [][]byte          `json:"chain,omitempty"`   // DER, up to the anchor
-	Issuers    []cardIssuer      `json:"issuers,omitempty"` // of the chain, as a relay's -allow and -deny name them
+	Issuers    []cardIssuer      `json:"issuers,omitempty"` // of the chain, as in a relay's -allow
 	Revocation *revocationObject `json:"revocation,omitempty"`
 }
 
@@ -67,19 +67,13 @@ type cardKey struct {
 
 // runCard lists readers, cards and certificates. It asks for no PIN. With
 // -pin-file, the PIN opens the card that would be used, to list its keys.
-func runCard(a *app, ctx context.Context, args []string) error {
-	if err := noArguments("card", args); err != nil {
-		return err
-	}
-	bundle, err := a.readCABundle()
-	if err != nil {
-		return err
-	}
+func runCard(a *app, ctx context.Context) error {
 	fetched, issuers := a.fetched()
-	verifier, _, err := a.verifier(fetched, bundle)
+	t, err := a.trust(fetched)
 	if err != nil {
 		return err
 	}
+	t.more = append(t.more, issuers...)
 	report, err := card.Survey(ctx, a.opt.card, a.cardOptions())
 	if err != nil {
 		return err
@@ -88,9 +82,8 @@ func runCard(a *app, ctx context.Context, args []string) error {
 	if t := report.Used(); t != nil && len(t.Keys) == 0 && a.opt.pinFile != "" {
 		t.Keys, keysErr = card.Keys(ctx, a.opt.card, a.cardOptions())
 	}
-	s := surveyor{verifier: verifier, extra: append(certificates(bundle), issuers...)}
 	for _, m := range report.Modules {
-		s.show(a.out, m)
+		t.show(a.out, m)
 	}
 	if report.Err != nil {
 		return report.Err
@@ -98,16 +91,9 @@ func runCard(a *app, ctx context.Context, args []string) error {
 	return keysErr
 }
 
-// surveyor writes a card.Report, with a verdict on each certificate of a
-// person.
-type surveyor struct {
-	verifier *trust.Verifier
-	extra    [][]byte // CA certificates beside those on the card
-}
-
 // show writes a module. Empty slots and those that cannot be read are only for
 // people.
-func (v *surveyor) show(out *display, m card.ModuleReport) {
+func (t *trusted) show(out *display, m card.ModuleReport) {
 	if !out.json {
 		out.line("Module: " + proto.Visible(m.Path) + described(m.Description))
 	}
@@ -115,31 +101,37 @@ func (v *surveyor) show(out *display, m card.ModuleReport) {
 		out.notice("%s", proto.Visible(m.Err.Error()))
 	}
 	for _, slot := range m.Slots {
+		text := fmt.Sprintf("  Slot %d: %s\n", slot.ID, proto.Visible(slot.Description))
+		if slot.Err != nil {
+			text += fmt.Sprintf("    cannot be read: %s\n", proto.Visible(slot.Err.Error()))
+		} else if slot.Token == nil {
+			text += "    empty\n"
+		}
 		if !out.json {
-			out.text(slotText(slot))
+			out.text(text)
 		}
 		if slot.Token != nil {
-			out.show(v.object(out.head("card"), m, slot))
+			out.show(t.card(out.head("card"), m, slot))
 		}
 	}
 }
 
-// object describes the token in a slot, its certificates and its keys.
-func (v *surveyor) object(h head, m card.ModuleReport, s card.SlotReport) cardObject {
-	t := s.Token
+// card describes the token in a slot, its certificates and its keys.
+func (t *trusted) card(h head, m card.ModuleReport, s card.SlotReport) cardObject {
+	on := s.Token
 	o := cardObject{
 		head: h, Module: m.Path, Slot: s.ID, Reader: s.Description,
-		Token: t.Label, Manufacturer: t.Manufacturer, Model: t.Model, Serial: t.Serial,
-		Flags: t.Flags, Certificates: []cardCertificate{}, Keys: []cardKey{},
+		Token: on.Label, Manufacturer: on.Manufacturer, Model: on.Model, Serial: on.Serial,
+		Flags: on.Flags, Certificates: []cardCertificate{}, Keys: []cardKey{},
 	}
-	if t.Err != nil {
-		o.Error = t.Err.Error()
+	if on.Err != nil {
+		o.Error = on.Err.Error()
 	}
-	chain := slices.Concat(v.extra, authoritiesOn(t))
-	for _, c := range t.Certificates {
-		o.Certificates = append(o.Certificates, v.certificate(c, chain))
+	chain := slices.Concat(t.more, authoritiesOn(on))
+	for _, c := range on.Certificates {
+		o.Certificates = append(o.Certificates, t.certificate(c, chain))
 	}
-	for _, k := range t.Keys {
+	for _, k := range on.Keys {
 		o.Keys = append(o.Keys, cardKey{k.Label, k.ID, k.Type})
 	}
 	return o
@@ -157,7 +149,7 @@ func authoritiesOn(t *card.TokenReport) (ders [][]byte) {
 
 // certificate describes a certificate, and checks that of a person. chain has
 // the authorities at hand.
-func (v *surveyor) certificate(c card.CertificateReport, chain [][]byte) cardCertificate {
+func (t *trusted) certificate(c card.CertificateReport, chain [][]byte) cardCertificate {
 	cc := cardCertificate{Label: c.Label, ID: c.ID, Certificate: c.DER, CA: c.CA, Used: c.Used}
 	if c.Err != nil {
 		cc.Error = c.Err.Error()
@@ -165,34 +157,27 @@ func (v *surveyor) certificate(c card.CertificateReport, chain [][]byte) cardCer
 	if c.Err != nil || c.CA {
 		return cc
 	}
-	person, err := v.verifier.Certificate(c.DER, chain)
+	person, err := t.verifier.Certificate(c.DER, chain)
 	if err != nil {
 		e := fail.AsError(err)
 		cc.Refused = &cardRefusal{e.Code, e.Message}
 		return cc
 	}
-	cc.Identity, cc.Chain, cc.Revocation = hex.EncodeToString(person.Identity[:]), pathAbove(person), revocation(person.Revocation)
+	cc.Identity, cc.Chain = proto.FormatHash(person.Identity), pathAbove(person)
+	cc.Revocation = revocation(person.Revocation)
 	names := authorityNames(person)
 	for i, cert := range person.Path[1:] {
-		cc.Issuers = append(cc.Issuers, cardIssuer{names[i], proto.FormatHash(sha256.Sum256(cert.RawSubjectPublicKeyInfo))})
+		key := sha256.Sum256(cert.RawSubjectPublicKeyInfo)
+		cc.Issuers = append(cc.Issuers, cardIssuer{names[i], proto.FormatHash(key)})
 	}
 	return cc
-}
-
-func slotText(s card.SlotReport) string {
-	text := fmt.Sprintf("  Slot %d: %s\n", s.ID, proto.Visible(s.Description))
-	if s.Err != nil {
-		text += fmt.Sprintf("    cannot be read: %s\n", proto.Visible(s.Err.Error()))
-	} else if s.Token == nil {
-		text += "    empty\n"
-	}
-	return text
 }
 
 func (o cardObject) text() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "    Token: %s, %s %s, serial %s\n",
-		proto.Quote(o.Token), proto.Visible(o.Manufacturer), proto.Visible(o.Model), orNone(proto.Visible(o.Serial)))
+		proto.Quote(o.Token), proto.Visible(o.Manufacturer), proto.Visible(o.Model),
+		cmp.Or(proto.Visible(o.Serial), "none"))
 	if len(o.Flags) > 0 {
 		fmt.Fprintf(&b, "    Flags: %s\n", visibleNames(o.Flags))
 	}
@@ -200,7 +185,7 @@ func (o cardObject) text() string {
 		b.WriteString(c.text())
 	}
 	for _, k := range o.Keys {
-		fmt.Fprintf(&b, "    Key: %s, id %s, %s\n", proto.Visible(k.Label), orNone(k.ID), k.Kind)
+		fmt.Fprintf(&b, "    Key: %s, id %s, %s\n", proto.Visible(k.Label), cmp.Or(k.ID, "none"), k.Kind)
 	}
 	if len(o.Keys) == 0 && len(o.Certificates) > 0 {
 		b.WriteString("    Keys: none is shown without the PIN\n")
@@ -220,7 +205,7 @@ func (c cardCertificate) text() string {
 	if c.Used {
 		used = ", this one is used"
 	}
-	fmt.Fprintf(&b, "    %s: %s, id %s%s\n", kind, proto.Visible(c.Label), orNone(c.ID), used)
+	fmt.Fprintf(&b, "    %s: %s, id %s%s\n", kind, proto.Visible(c.Label), cmp.Or(c.ID, "none"), used)
 	cert, err := x509.ParseCertificate(c.Certificate)
 	switch {
 	case c.Error != "":
@@ -229,7 +214,8 @@ func (c cardCertificate) text() string {
 	case err != nil:
 		return b.String()
 	case c.CA:
-		fmt.Fprintf(&b, "      %s, to %s\n", proto.Visible(trust.SubjectName(cert)), cert.NotAfter.UTC().Format(time.DateTime))
+		fmt.Fprintf(&b, "      %s, to %s\n", proto.Visible(trust.SubjectName(cert)),
+			cert.NotAfter.UTC().Format(time.DateTime))
 		return b.String()
 	}
 	for line := range strings.Lines(trust.CertificateText(cert)) {
@@ -239,7 +225,8 @@ func (c cardCertificate) text() string {
 		fmt.Fprintf(&b, "      refused: %s\n", proto.Visible(c.Refused.Message))
 		return b.String()
 	}
-	fmt.Fprintf(&b, "      revocation: %s, %s\n      identity: %s\n", c.Revocation.Status, c.Revocation.Reason, c.Identity)
+	fmt.Fprintf(&b, "      revocation: %s, %s\n", c.Revocation.Status, c.Revocation.Reason)
+	fmt.Fprintf(&b, "      identity: %s\n", c.Identity)
 	for _, issuer := range c.Issuers {
 		fmt.Fprintf(&b, "      issuer %s  # %s\n", issuer.Key, issuer.Name)
 	}

@@ -36,8 +36,9 @@ type System struct {
 	Environ        []string // all of it, as os.Environ
 	Now            func() time.Time
 	Signals        <-chan os.Signal
-	OpenTTY        func() (*os.File, error)                                       // the controlling terminal
-	cards          func(context.Context, string, card.Options) (card.Card, error) // default card.Open
+	OpenTTY        func() (*os.File, error) // the controlling terminal
+	// cards is card.Open but in tests.
+	cards func(context.Context, string, card.Options) (card.Card, error)
 }
 
 // app is one run of the program.
@@ -79,7 +80,7 @@ func Run(args []string, sys System) int {
 		a.out.line("client " + a.Version)
 		return a.finish(nil)
 	}
-	if len(rest) > 0 && (rest[0] != "card" || opt.card == "") { // without the card that is named, card shows others
+	if len(rest) > 0 && (rest[0] != "card" || opt.card == "") { // without -card, card shows others
 		a.out.running = "client " + strings.Join(rest, " ")
 	}
 	if err == nil {
@@ -107,11 +108,12 @@ func Run(args []string, sys System) int {
 	return a.finish(run(a, ctx, rest))
 }
 
-// runHelp refuses more than one command. The help itself is shown as for -h, whatever else is wrong.
+// runHelp refuses more than one command. The help itself is shown as for -h, whatever else is
+// wrong.
 func runHelp(*app, context.Context, []string) error { return usageError("help takes one command") }
 
-// command returns what runs the command named first in args, or the prompt, with the arguments for
-// it, and the help to show where the error is errHelp.
+// command returns what runs the command named first in args, or the prompt, with the arguments
+// for it, and the help to show where the error is errHelp.
 func (a *app) command(args []string) (run runner, rest []string, help string, err error) {
 	if len(args) == 0 {
 		return (*app).runSession, nil, usage, nil
@@ -124,7 +126,7 @@ func (a *app) command(args []string) (run runner, rest []string, help string, er
 	}
 	i := slices.IndexFunc(commands, func(c command) bool { return c.name == args[0] })
 	if i < 0 {
-		return nil, nil, usage, fail.Errorf(proto.Usage, "there is no command %q", args[0])
+		return nil, nil, usage, usageError("there is no command %q", args[0])
 	}
 	a.out.about = args[0]
 	f := newFlags(args[0])
@@ -134,13 +136,10 @@ func (a *app) command(args []string) (run runner, rest []string, help string, er
 	if err == nil {
 		err = found.fromEnvironment(f, a.Env)
 	}
-	if err == nil && a.opt.file != nil {
+	if err == nil {
 		err = found.fromFile(f, a.opt.file)
 	}
-	if err == nil {
-		err = found.refusePairs(f)
-	}
-	return run, f.Args(), commands[i].help, err
+	return run, f.Args(), commands[i].help(), err
 }
 
 // lastWait bounds the end in order. A terminal or a pipe that takes no output would hold it up.
@@ -181,7 +180,7 @@ func (a *app) finish(err error) int {
 		return int(status)
 	}
 	if err == nil && writeErr != nil && !errors.Is(writeErr, syscall.EPIPE) {
-		err = &fail.Error{Code: proto.Internal, Message: "standard output cannot be written: " + writeErr.Error(), Err: writeErr}
+		err = fail.Errorf(proto.Internal, "standard output cannot be written: %w", writeErr)
 	}
 	// A reader that has closed the pipe is no failure.
 	if err == nil || errors.Is(err, syscall.EPIPE) {

@@ -36,7 +36,8 @@ func (c *connection) leave(patience time.Duration) error {
 
 // connect goes online as the options say: name, state, card, trust and relay, in
 // the order of the cost of a refusal. change may be nil.
-func (a *app) connect(ctx context.Context, takes string, change func(*client.Config)) (*connection, error) {
+func (a *app) connect(ctx context.Context, takes string, change func(*client.Config)) (
+	*connection, error) {
 	if err := a.opt.checkRelay(); err != nil {
 		return nil, err
 	}
@@ -53,10 +54,10 @@ func (a *app) connect(ctx context.Context, takes string, change func(*client.Con
 		return nil, err
 	}
 	cfg := client.Config{
-		Relay: a.opt.relay, Name: name, Takes: takes, State: st,
-		Ciphers: a.opt.ciphers, Fingerprint: a.opt.fingerprint, FingerprintFrom: a.opt.places.of("fingerprint"),
-		AcceptNew: a.opt.acceptNew,
-		Timeout:   a.opt.timeout, Receipts: a.opt.json || a.opt.verbose, Now: a.Now,
+		Relay: a.opt.relay, Name: name, Takes: takes, State: st, Ciphers: a.opt.ciphers,
+		Fingerprint: a.opt.fingerprint, FingerprintFrom: a.opt.places.of("fingerprint"),
+		AcceptNew: a.opt.acceptNew, Timeout: a.opt.timeout,
+		Receipts: a.opt.json || a.opt.verbose, Now: a.Now,
 	}
 	if !a.opt.batch {
 		cfg.Asker = asker{a, st}
@@ -70,23 +71,24 @@ func (a *app) connect(ctx context.Context, takes string, change func(*client.Con
 	}
 	a.out.connected(c.Client)
 	if known, ok := st.KnownRelay(a.opt.relay); ok && known != c.Fingerprint() {
-		a.out.notice("the relay has the key given with %s, and another is known for %s: %s; to change that: %s",
-			a.opt.places.of("fingerprint"), a.opt.relay, known, a.opt.advice((&state.Refused{Target: a.opt.relay, Value: c.Fingerprint()}).Accept()))
+		refused := &state.Refused{Target: a.opt.relay, Value: c.Fingerprint()}
+		a.out.notice("the relay has the key given with %s, and another is known for %s: %s; "+
+			"to change that: %s", a.opt.places.of("fingerprint"), a.opt.relay, known,
+			a.opt.advice(refused.Accept()))
 	}
 	return c, nil
 }
 
 // dial adds trust and credential to cfg, and connects.
 func (a *app) dial(ctx context.Context, cfg client.Config) (*connection, error) {
-	bundle, err := a.readCABundle()
+	s, err := a.signer(cfg.State, cfg.Name)
 	if err != nil {
 		return nil, err
 	}
-	if err := a.trust(&cfg, bundle); err != nil {
-		return nil, err
+	if s.cfg.CRLs != nil {
+		cfg.Refresh = s.cfg.CRLs.Refresh
 	}
-	s := signer{app: a, state: cfg.State, name: cfg.Name, bundle: bundle, verifier: cfg.Verifier, fetcher: cfg.Fetcher}
-	cfg.Renew = s.sign
+	cfg.Verifier, cfg.Fetcher, cfg.Renew = s.verifier, s.fetcher, s.sign
 	if cfg.Credential, err = s.credential(ctx); err != nil {
 		cfg.Fetcher.Close()
 		return nil, err
@@ -101,7 +103,7 @@ func (a *app) dial(ctx context.Context, cfg client.Config) (*connection, error) 
 }
 
 // oneShot connects, asks the relay one question, and leaves. ask has -timeout.
-func (a *app) oneShot(ctx context.Context, ask func(ctx context.Context, c *connection) error) error {
+func (a *app) oneShot(ctx context.Context, ask func(context.Context, *connection) error) error {
 	c, err := a.connect(ctx, proto.TakesNone, nil)
 	if err != nil {
 		return err

@@ -1,6 +1,7 @@
 package command
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -26,10 +27,10 @@ type crlObject struct {
 	ThisUpdate jsonTime `json:"this_update"`
 	NextUpdate jsonTime `json:"next_update,omitzero"`
 	Source     string   `json:"source"`           // a file, or the URL of a fetched list
-	Fetched    jsonTime `json:"fetched,omitzero"` // when a list in the cache was fetched; not if it is to be fetched anew
-	Verified   bool     `json:"verified"`         // the signature holds; false if the authority's certificate is not at hand
+	Fetched    jsonTime `json:"fetched,omitzero"` // if it is in the cache, and not to be fetched anew
+	Verified   bool     `json:"verified"`         // the signature, with a certificate at hand
 	Oddity     string   `json:"oddity,omitempty"` // it changes nothing
-	Flaw       string   `json:"flaw,omitempty"`   // why the list clears nobody; it revokes all the same
+	Flaw       string   `json:"flaw,omitempty"`   // the list clears nobody; it revokes all the same
 
 	issuer  string // the authority's name for people
 	refuted bool   // no certificate of the authority at hand has made the signature
@@ -67,16 +68,14 @@ func runCRL(a *app, ctx context.Context, args []string) error {
 	if err := a.loadLists(lists); err != nil {
 		return err
 	}
-	bundle, err := a.readCABundle()
+	_, more, err := a.readCABundle()
 	if err != nil {
 		return err
 	}
-	lists.CheckSignatures(slices.Concat(signers, certificates(bundle), fetch.CachedIssuers(dir)))
+	lists.CheckSignatures(slices.Concat(signers, more, fetch.CachedIssuers(dir)))
 	for _, l := range lists.List() {
-		c, ok := cached[l.Source]
-		if ok {
-			l.Source = c.URL
-		}
+		c := cached[l.Source]
+		l.Source = cmp.Or(c.URL, l.Source)
 		a.out.show(a.crlObject(l, c.Fetched))
 	}
 	return failed
@@ -92,41 +91,31 @@ func (a *app) refreshLists(ctx context.Context, dir string) (signers [][]byte, f
 	if !a.opt.fetch {
 		return nil, nil, a.opt.places.usageError("fetch", " is false, and crl refresh fetches")
 	}
-	bundle, err := a.readCABundle()
-	if err != nil {
-		return nil, nil, err
-	}
 	state, err := a.stateForLists(dir)
 	if err != nil {
 		return nil, nil, err
 	}
-	verifier, lists, err := a.verifier("", bundle)
+	s, err := a.signer(state, state.Name())
 	if err != nil {
 		return nil, nil, err
 	}
-	fetcher, err := a.fetcher(dir, lists)
-	if err != nil {
-		return nil, nil, err
-	}
-	defer fetcher.Close()
+	defer s.fetcher.Close()
 	ctx, cancel := context.WithTimeout(ctx, crlRefreshTimeout)
 	defer cancel()
-	s := signer{app: a, state: state, name: state.Name(), bundle: bundle, verifier: verifier, fetcher: fetcher}
 	leaf, signers, err := s.ownCertificate(ctx)
 	if err != nil {
 		return nil, nil, err
 	}
-	var results map[string]error
 	if leaf == nil {
-		fetcher.Refetch()
-	} else if results, err = fetcher.Refresh(ctx, verifier, leaf, signers); err != nil {
-		a.out.notice("no list is fetched for your own certificate: %s", err)
+		s.fetcher.Refetch()
+		a.out.notice("there is no list to fetch now: other people's are fetched when you meet them, " +
+			"and your own with -card CARD")
+		return nil, nil, nil
 	}
-	switch {
-	case len(results) > 0 || err != nil:
-	case leaf == nil:
-		a.out.notice("there is no list to fetch now: other people's are fetched when you meet them, and your own with -card CARD")
-	default:
+	results, err := s.fetcher.Refresh(ctx, s.verifier, leaf, signers)
+	if err != nil {
+		a.out.notice("no list is fetched for your own certificate: %s", err)
+	} else if len(results) == 0 {
 		a.out.notice("there is no list to fetch now: your own certificate names no place of one, " +
 			"and other people's are fetched when you meet them")
 	}
@@ -141,38 +130,33 @@ func (a *app) stateForLists(dir string) (*state.State, error) {
 		return st, err
 	}
 	if a.opt.name == "" {
-		return nil, &fail.Error{
-			Code: proto.Usage, Message: "there is no state directory to fetch lists into at " + dir,
-			Hint: "give -name NAME, for which it is made, or -state DIR with one that is there", Err: err,
-		}
+		return nil, usageError("there is no state directory to fetch lists into at %s", dir).
+			With("give -name NAME, for which it is made, or -state DIR with one that is there")
 	}
 	return state.Open(dir, a.opt.name)
 }
 
 // tellResults reports the fetches that failed, and returns an error if there are some.
 func (a *app) tellResults(results map[string]error) error {
-	failed := 0
+	all := len(results)
+	maps.DeleteFunc(results, func(_ string, err error) bool { return err == nil })
 	for _, address := range slices.Sorted(maps.Keys(results)) {
-		if err := results[address]; err != nil {
-			failed++
-			a.out.notice("%s", err)
-		}
+		a.out.notice("%s", results[address])
 	}
-	if failed == 0 {
+	if len(results) == 0 {
 		return nil
 	}
-	return &fail.Error{
-		Code: proto.Internal, Message: fmt.Sprintf("%d of %d revocation lists were not fetched", failed, len(results)),
-		Hint: "try again later; without -q the reasons are shown",
-	}
+	return fail.Errorf(proto.Internal, "%d of %d revocation lists were not fetched", len(results),
+		all).With("try again later; without -q the reasons are shown")
 }
 
 // crlObject is a list. fetched is zero for a list from a directory.
 func (a *app) crlObject(l trust.CRLInfo, fetched time.Time) crlObject {
 	return crlObject{
-		head: a.out.head("crl"), Issuer: l.Name, Kind: l.Kind, Number: l.Number, Base: l.Base, Entries: l.Entries,
-		ThisUpdate: jsonTime{l.ThisUpdate}, NextUpdate: jsonTime{l.NextUpdate}, Source: l.Source, Fetched: jsonTime{fetched},
-		Verified: l.Verified, Oddity: l.Oddity, Flaw: l.Flaw, issuer: l.Issuer, refuted: l.Refuted,
+		head: a.out.head("crl"), Issuer: l.Name, Kind: l.Kind, Number: l.Number, Base: l.Base,
+		Entries: l.Entries, ThisUpdate: jsonTime{l.ThisUpdate}, NextUpdate: jsonTime{l.NextUpdate},
+		Source: l.Source, Fetched: jsonTime{fetched}, Verified: l.Verified,
+		Oddity: l.Oddity, Flaw: l.Flaw, issuer: l.Issuer, refuted: l.Refuted,
 	}
 }
 
@@ -191,8 +175,9 @@ func (o crlObject) text() string {
 			next += " (overdue)"
 		}
 	}
-	text := fmt.Sprintf("%s: %s of %s (%s), %s, %s\n  from %s", proto.Visible(o.issuer), kind, o.ThisUpdate.UTC().Format(time.DateTime),
-		age(now.Sub(o.ThisUpdate.Time)), counted(o.Entries, "entry", "entries"), next, proto.Visible(o.Source))
+	text := fmt.Sprintf("%s: %s of %s (%s), %s, %s\n  from %s", proto.Visible(o.issuer), kind,
+		o.ThisUpdate.UTC().Format(time.DateTime), age(now.Sub(o.ThisUpdate.Time)),
+		counted(o.Entries, "entry", "entries"), next, proto.Visible(o.Source))
 	if !o.Fetched.IsZero() {
 		text += ", fetched " + age(now.Sub(o.Fetched.Time))
 	}

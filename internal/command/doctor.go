@@ -1,10 +1,12 @@
 package command
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"path/filepath"
 	"time"
 
@@ -50,49 +52,33 @@ type doctor struct {
 	a      *app
 	checks []doctorObject
 
-	state    *state.State // nil without a usable directory
-	stateDir string
-	name     string
-	kept     *state.Credential // a key that makes the card unnecessary for now
+	state *state.State      // nil without a usable directory
+	kept  *state.Credential // makes the card unnecessary for now; its key is erased
 
 	leaf  []byte // the certificate that a connection would use, in DER
 	chain [][]byte
 	lists *trust.CRLStore // nil with -crl-policy off
 }
 
-func runDoctor(a *app, ctx context.Context, args []string) error {
-	if err := noArguments("doctor", args); err != nil {
-		return err
-	}
+func runDoctor(a *app, ctx context.Context) error {
 	if err := a.opt.checkRelay(); err != nil {
 		return err
 	}
-	d := &doctor{a: a, name: a.opt.name}
-	stateCheck := d.lookAtState()
-	defer d.close()
+	d := &doctor{a: a}
+	d.lookAtState()
 	d.lookAtCard(ctx)
-	bundle, err := a.readCABundle()
-	if err != nil {
-		return err
-	}
 	d.lookAtCertificate()
-	if err := d.lookAtTrust(ctx, bundle); err != nil {
+	if err := d.lookAtTrust(ctx); err != nil {
 		return err
 	}
 	d.lookAtRelay(ctx)
-	d.skip("admission", "only a connection shows whether the relay lets you in")
+	d.add("admission", doctorSkipped, "", "only a connection shows whether the relay lets you in")
 	d.lookAtClock()
-	d.checks = append(d.checks, stateCheck)
+	d.checks = append(d.checks[1:], d.checks[0])
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
 	return d.tell()
-}
-
-func (d *doctor) close() {
-	if d.kept != nil {
-		d.kept.Key.Erase()
-	}
 }
 
 // tell writes all checks and returns the most severe failure.
@@ -111,81 +97,83 @@ func (d *doctor) tell() error {
 		return nil
 	}
 	d.a.out.flush() // before the summary on standard error
-	return &fail.Error{
-		Code:    worst.Code,
-		Message: fmt.Sprintf("%s, first of all the %s", counted(failed, "check failed", "checks failed"), worst.Check),
-		Hint:    "its line above says more",
+	return fail.Errorf(worst.Code, "%s, first of all the %s",
+		counted(failed, "check failed", "checks failed"), worst.Check).With("its line above says more")
+}
+
+// failure returns the first failed check, the zero value for none.
+func (d *doctor) failure() (c doctorObject) {
+	for _, c := range d.checks {
+		if c.Status == doctorFailed {
+			return c
+		}
 	}
-}
-
-func (d *doctor) add(c doctorObject) { d.checks = append(d.checks, c) }
-
-func (d *doctor) result(check, status, message, hint string) doctorObject {
-	shown := shown(oneLine(d.a.opt.advice(hint)))
-	return doctorObject{
-		head: d.a.out.head("doctor"), Check: check, Status: status,
-		Message: proto.Visible(oneLine(message)), Hint: term.Unwrapped(shown), shown: shown,
-	}
-}
-
-func (d *doctor) ok(check, format string, args ...any) {
-	d.add(d.result(check, doctorOK, fmt.Sprintf(format, args...), ""))
-}
-
-func (d *doctor) note(check, hint, format string, args ...any) {
-	d.add(d.result(check, doctorNote, fmt.Sprintf(format, args...), hint))
-}
-
-func (d *doctor) skip(check, why string) { d.add(d.result(check, doctorSkipped, why, "")) }
-
-func (d *doctor) failure(check string, err error) doctorObject {
-	e := fail.AsError(d.a.opt.placed(err))
-	c := d.result(check, doctorFailed, e.Message, e.Advice())
-	c.Code, c.Exit = e.Code, fail.ExitStatus(err)
 	return c
 }
 
-func (d *doctor) fail(check string, err error) { d.add(d.failure(check, err)) }
+// add adds the result of a check.
+func (d *doctor) add(check, status, hint, format string, args ...any) *doctorObject {
+	shown := shown(oneLine(d.a.opt.advice(hint)))
+	d.checks = append(d.checks, doctorObject{
+		head: d.a.out.head("doctor"), Check: check, Status: status,
+		Message: proto.Visible(oneLine(fmt.Sprintf(format, args...))),
+		Hint:    term.Unwrapped(shown), shown: shown,
+	})
+	return &d.checks[len(d.checks)-1]
+}
+
+func (d *doctor) ok(check, format string, args ...any) {
+	d.add(check, doctorOK, "", format, args...)
+}
+
+func (d *doctor) note(check, hint, format string, args ...any) {
+	d.add(check, doctorNote, hint, format, args...)
+}
+
+func (d *doctor) fail(check string, err error) {
+	e := fail.AsError(d.a.opt.placed(err))
+	c := d.add(check, doctorFailed, e.Advice(), "%s", e.Message)
+	c.Code, c.Exit = e.Code, fail.ExitStatus(err)
+}
 
 // lookAtState checks the state directory. It comes first, since a kept key
 // makes the card unnecessary; the result is listed last.
-func (d *doctor) lookAtState() doctorObject {
+func (d *doctor) lookAtState() {
 	const check = "state"
-	dir, err := d.a.stateDir()
+	opt := &d.a.opt
+	dir, _ := d.a.stateDir()
+	var err error
+	if d.state, err = d.a.readState(); errors.Is(err, fs.ErrNotExist) {
+		d.ok(check, "there is none yet; the first connection makes %s", dir)
+		return
+	}
+	if err == nil {
+		err = d.state.RefuseName(opt.name)
+	}
+	if err == nil {
+		d.a.tellOutvoted()
+		err = writable(dir)
+	}
+	if err == nil {
+		d.kept, err = d.state.LoadKept(opt.name, opt.card, d.a.Now())
+	}
 	if err != nil {
-		return d.failure(check, err)
+		d.fail(check, err)
+		return
 	}
-	d.stateDir = dir
-	state, err := state.OpenReadOnly(dir)
-	if errors.Is(err, fs.ErrNotExist) {
-		return d.result(check, doctorOK, "there is none yet; the first connection makes "+dir, "")
-	}
-	if err != nil {
-		return d.failure(check, err)
-	}
-	d.state = state
-	if err := state.RefuseName(d.name); err != nil {
-		return d.failure(check, err)
-	}
-	d.a.tellOutvoted()
-	if err := writable(dir); err != nil {
-		return d.failure(check, &fail.Error{
-			Code: proto.Internal, Message: dir + " cannot be written: " + err.Error(),
-			Hint: "check its owner and permissions", Err: err,
-		})
-	}
-	if d.kept, err = state.LoadKept(d.name, d.a.opt.card, d.a.Now()); err != nil {
-		return d.failure(check, err)
+	if d.kept != nil {
+		d.kept.Key.Erase()
 	}
 	message := dir + ", not used yet"
-	if state.Name() != "" {
-		message = dir + ", of " + state.Name()
+	if owner := d.state.Name(); owner != "" {
+		message = dir + ", of " + owner
 	}
 	if free, ok := freeBytes(dir); ok && free < doctorDiskLow {
-		return d.result(check, doctorNote, fmt.Sprintf("%s; %d MiB are free on its disk", message, free>>20),
-			"make room: a message that cannot be stored is refused")
+		d.note(check, "make room: a message that cannot be stored is refused",
+			"%s; %d MiB are free on its disk", message, free>>20)
+		return
 	}
-	return d.result(check, doctorOK, message, "")
+	d.ok(check, "%s", message)
 }
 
 // doctorDiskLow is the room on a nearly full disk, in bytes: some hundred
@@ -203,20 +191,16 @@ func (d *doctor) lookAtRelay(ctx context.Context) {
 		d.fail(check, err)
 		return
 	}
-	known, how := state.NormalFingerprint(opt.fingerprint), "given with "+opt.places.of("fingerprint")
-	if known == "" && d.state != nil {
-		known, _ = d.state.KnownRelay(opt.relay)
-		how = "known from before"
-	}
+	known := cmp.Or(d.state, new(state.State))
+	trusted, err := known.CheckRelay(opt.relay, opt.fingerprint, opt.places.of("fingerprint"), shown)
 	switch {
-	case known == shown:
-		d.ok(check, "%s answers with the fingerprint %s, %s", opt.relay, shown, how)
-	case opt.fingerprint != "":
-		d.fail(check, state.RelayNotGiven(opt.relay, opt.places.of("fingerprint"), known, shown))
-	case known != "":
-		d.fail(check, d.state.RelayChanged(opt.relay, known, shown))
+	case err != nil:
+		d.fail(check, err)
+	case trusted != "":
+		d.ok(check, "%s answers with the fingerprint %s, %s", opt.relay, shown, trusted)
 	case opt.batch && !opt.acceptNew:
-		d.fail(check, fail.Errorf(proto.UnknownRelay, "%s answers, but its fingerprint is not known: %s", opt.relay, shown))
+		d.fail(check, fail.Errorf(proto.UnknownRelay, "%s answers, but its fingerprint is not known: %s",
+			opt.relay, shown))
 	default:
 		d.note(check, "compare it with what relay -fingerprint prints there",
 			"%s answers, for the first time, with the fingerprint %s", opt.relay, shown)
@@ -231,19 +215,19 @@ func (d *doctor) lookAtClock() {
 	says := now.UTC().Format(time.DateTime) + " UTC"
 	what, at := d.latestPast()
 	if at.Sub(now) > trust.ClockTolerance {
-		d.fail(check, &fail.Error{
-			Code: proto.DelegationNotYet, Message: fmt.Sprintf("it says %s, but %s is of %s UTC", says, what, at.UTC().Format(time.DateTime)),
-			Hint: "set the clock: others refuse times more than five minutes from theirs",
-		})
+		d.fail(check, fail.Errorf(proto.DelegationNotYet, "it says %s, but %s is of %s UTC",
+			says, what, at.UTC().Format(time.DateTime)).
+			With("set the clock: others refuse times more than five minutes from theirs"))
 		return
 	}
-	switch synchronized() {
-	case clockAdrift:
-		d.note(check, "set it over the network, for example by timedatectl set-ntp true", "it says %s, and nothing keeps it right", says)
-	case clockKept:
+	switch kept, known := synchronized(); {
+	case !known:
+		d.ok(check, "it says %s, and nothing here contradicts it", says)
+	case kept:
 		d.ok(check, "it says %s, and is kept right over the network", says)
 	default:
-		d.ok(check, "it says %s, and nothing here contradicts it", says)
+		d.note(check, "set it over the network, for example by timedatectl set-ntp true",
+			"it says %s, and nothing keeps it right", says)
 	}
 }
 
@@ -263,8 +247,10 @@ func (d *doctor) latestPast() (what string, at time.Time) {
 		}
 	}
 	if d.state != nil {
-		for _, path := range []string{d.stateDir, d.state.HistoryDir()} {
-			later(filepath.Base(path)+" in the state directory", modified(path))
+		for _, path := range []string{d.state.Dir(), d.state.HistoryDir()} {
+			if info, err := os.Lstat(path); err == nil {
+				later(filepath.Base(path)+" in the state directory", info.ModTime())
+			}
 		}
 	}
 	return what, at

@@ -14,7 +14,9 @@ import (
 )
 
 // moduleTrouble are the errors of a module, before any reader is looked at.
-var moduleTrouble = []error{card.BadSpec, card.NoModule, card.ModuleMissing, card.ModuleArch, card.ModuleLoad, card.NoCgo}
+var moduleTrouble = []error{
+	card.BadSpec, card.NoModule, card.ModuleMissing, card.ModuleArch, card.ModuleLoad, card.NoCgo,
+}
 
 func isModuleTrouble(err error) bool {
 	return slices.ContainsFunc(moduleTrouble, func(kind error) bool { return errors.Is(err, kind) })
@@ -24,7 +26,7 @@ func isModuleTrouble(err error) bool {
 func (d *doctor) lookAtCard(ctx context.Context) {
 	if d.kept != nil {
 		d.leaf, d.chain = d.kept.Bundle.X509, d.kept.Bundle.Chain
-		until := time.Unix(d.kept.Bundle.NotAfter, 0).Local().Format(time.DateTime)
+		until := dateTime(time.Unix(d.kept.Bundle.NotAfter, 0))
 		for _, check := range []string{"module", "reader", "card"} {
 			d.ok(check, "not needed: a kept key is used until %s", until)
 		}
@@ -38,52 +40,40 @@ func (d *doctor) lookAtCard(ctx context.Context) {
 	}
 	if err != nil {
 		d.fail("module", err)
-		d.skip("reader", "no module can be asked")
-		d.skip("card", "no module can be asked")
+		d.add("reader", doctorSkipped, "", "no module can be asked")
+		d.add("card", doctorSkipped, "", "no module can be asked")
 		return
 	}
-	d.module(report)
-	if spec := d.a.opt.card; spec != "" && !strings.HasPrefix(strings.ToLower(spec), "pkcs11:") {
-		d.ok("reader", "not needed for a software card")
-	} else if !d.reader(report) {
-		d.skip("card", "there is no reader for it")
-		return
-	}
-	d.token(report)
-}
-
-// module lists working modules and broken ones.
-func (d *doctor) module(report *card.Report) {
-	var works, broken []string
+	var works, broken, readers []string
 	for _, m := range report.Modules {
 		if m.Err != nil {
 			broken = append(broken, m.Path+": "+m.Err.Error())
-			continue
+		} else {
+			works = append(works, m.Path+described(m.Description))
 		}
-		works = append(works, m.Path+described(m.Description))
-	}
-	message := strings.Join(works, ", ")
-	if len(broken) > 0 {
-		d.note("module", "name the one that is meant with -card", "%s; not usable: %s", message, strings.Join(broken, "; "))
-		return
-	}
-	d.ok("module", "%s", message)
-}
-
-// reader lists the readers. It returns false if there is none.
-func (d *doctor) reader(report *card.Report) bool {
-	var readers []string
-	for _, m := range report.Modules {
 		for _, s := range m.Slots {
 			readers = append(readers, fmt.Sprintf("%s in slot %d", s.Description, s.ID))
 		}
 	}
-	if len(readers) == 0 {
-		d.fail("reader", &fail.Error{Code: proto.Card, Message: "no reader is found", Hint: "plug one in; on Linux, pcscd must run"})
-		return false
+	message := strings.Join(works, ", ")
+	if len(broken) > 0 {
+		d.note("module", "name the one that is meant with -card", "%s; not usable: %s",
+			message, strings.Join(broken, "; "))
+	} else {
+		d.ok("module", "%s", message)
 	}
-	d.ok("reader", "%s", strings.Join(readers, ", "))
-	return true
+	switch spec := d.a.opt.card; {
+	case spec != "" && !card.IsURI(spec):
+		d.ok("reader", "not needed for a software card")
+	case len(readers) == 0:
+		d.fail("reader", fail.Errorf(proto.Card, "no reader is found").
+			With("plug one in; on Linux, pcscd must run"))
+		d.add("card", doctorSkipped, "", "there is no reader for it")
+		return
+	default:
+		d.ok("reader", "%s", strings.Join(readers, ", "))
+	}
+	d.token(report)
 }
 
 // token finds the certificate that would be used, and the CA certificates on the
@@ -95,18 +85,24 @@ func (d *doctor) token(report *card.Report) {
 		d.fail("card", report.Err)
 		return
 	case t == nil:
-		d.fail("card", &fail.Error{Code: proto.Card, Message: "no certificate in any reader can be used"})
+		d.fail("card", fail.Errorf(proto.Card, "no certificate in any reader can be used"))
 		return
 	}
-	i := slices.IndexFunc(t.Certificates, func(c card.CertificateReport) bool { return c.Used })
-	d.leaf, d.chain = t.Certificates[i].DER, authoritiesOn(t)
+	d.leaf, d.chain = usedOn(t), authoritiesOn(t)
 	message := strings.Join(append([]string{proto.Quote(t.Label)}, t.Flags...), ", ")
 	switch {
 	case t.Locked != nil:
 		d.fail("card", t.Locked)
 	case t.Warning != "":
-		d.note("card", "make sure of the PIN: the right one brings back all tries", "%s: %s", message, t.Warning)
+		d.note("card", "make sure of the PIN: the right one brings back all tries", "%s: %s",
+			message, t.Warning)
 	default:
 		d.ok("card", "%s", message)
 	}
+}
+
+// usedOn returns the certificate on a token that the client would use.
+func usedOn(t *card.TokenReport) []byte {
+	i := slices.IndexFunc(t.Certificates, func(c card.CertificateReport) bool { return c.Used })
+	return t.Certificates[i].DER
 }

@@ -127,7 +127,6 @@ func TestDoctorAndTheClock(t *testing.T) {
 		if got.Check != "clock" || (got.Status == doctorFailed) != (c.want == doctorFailed) {
 			t.Errorf("a directory changed %v from now: %+v", c.ahead, got)
 		}
-		d.close()
 	}
 }
 

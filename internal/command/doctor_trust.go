@@ -18,7 +18,7 @@ import (
 func (d *doctor) lookAtCertificate() {
 	const check = "certificate"
 	if d.leaf == nil {
-		d.skip(check, "there is no card to read it from")
+		d.add(check, doctorSkipped, "", "there is no card to read it from")
 		return
 	}
 	leaf, err := d.a.ownLeaf(d.leaf)
@@ -26,12 +26,13 @@ func (d *doctor) lookAtCertificate() {
 		d.fail(check, err)
 		return
 	}
-	message := fmt.Sprintf("%s, valid until %s UTC", trust.SubjectName(leaf), leaf.NotAfter.UTC().Format(time.DateTime))
+	message := fmt.Sprintf("%s, valid until %s UTC", trust.SubjectName(leaf),
+		leaf.NotAfter.UTC().Format(time.DateTime))
 	if left := leaf.NotAfter.Sub(d.a.Now()); left < doctorCardSoon {
 		d.note(check, "have the card renewed", "%s", message)
-		return
+	} else {
+		d.ok(check, "%s", message)
 	}
-	d.ok(check, "%s", message)
 }
 
 // doctorCardSoon is a card's remaining time that calls for a renewal, which
@@ -40,27 +41,24 @@ const doctorCardSoon = 60 * 24 * time.Hour
 
 // lookAtTrust checks the chain without revocation, and then revocation. Its
 // error is one of the command line.
-func (d *doctor) lookAtTrust(ctx context.Context, bundle []byte) error {
+func (d *doctor) lookAtTrust(ctx context.Context) error {
 	fetched, issuers := d.a.fetched()
-	lists, err := d.a.revocationLists(fetched)
+	t, err := d.a.trust(fetched)
 	if err != nil {
 		return err
 	}
-	d.lists = lists
-	store, err := d.a.trustStore(bundle)
-	if err != nil {
-		return err
-	}
+	d.lists = t.cfg.CRLs
 	if d.leaf == nil {
-		d.skip("chain", "there is no certificate to look at")
-		d.skip("crl", "there is no certificate to look at")
+		d.add("chain", doctorSkipped, "", "there is no certificate to look at")
+		d.add("crl", doctorSkipped, "", "there is no certificate to look at")
 		return nil
 	}
 	d.chain = slices.Concat(d.chain, issuers) // the store has those of the bundle
-	cfg := trust.VerifierConfig{Trust: store, CRLs: lists, Policy: trust.PolicyOff, Now: d.a.Now}
+	cfg := t.cfg
+	cfg.Policy = trust.PolicyOff
 	person, err := trust.NewVerifier(cfg).Certificate(d.leaf, d.chain)
 	if err != nil {
-		place := d.issuerPlace(certificates(bundle))
+		place := d.issuerPlace(t.more)
 		if !fail.HasCode(err, proto.CertificateUntrusted) {
 			place = ""
 		}
@@ -68,21 +66,18 @@ func (d *doctor) lookAtTrust(ctx context.Context, bundle []byte) error {
 		case place == "":
 			d.fail("chain", d.a.ownRefused(err))
 		case why != "" && !d.a.opt.fetchPrivate:
-			d.fail("chain", &fail.Error{
-				Code:    proto.CertificateUntrusted,
-				Message: "its authority's certificate is not on the card, and is not fetched from " + place + ": " + why,
-				Hint:    "allow it with -fetch-private, or give it with -ca-bundle FILE",
-			})
+			d.fail("chain", fail.Errorf(proto.CertificateUntrusted,
+				"its authority's certificate is not on the card, and is not fetched from %s: %s", place, why).
+				With("allow it with -fetch-private, or give it with -ca-bundle FILE"))
 		default:
-			d.note("chain", "or give it with -ca-bundle FILE",
-				"its authority's certificate is not on the card; the first connection fetches it from %s", place)
+			d.note("chain", "or give it with -ca-bundle FILE", "its authority's certificate is not "+
+				"on the card; the first connection fetches it from %s", place)
 		}
-		d.skip("crl", "there is no chain to look at")
+		d.add("crl", doctorSkipped, "", "there is no chain to look at")
 		return nil
 	}
 	d.ok("chain", "%s; identity %x", strings.Join(authorityNames(person), ", "), person.Identity)
-	cfg.Policy = d.a.opt.policy
-	d.revocation(cfg)
+	d.revocation(t)
 	return nil
 }
 
@@ -90,7 +85,8 @@ func (d *doctor) lookAtTrust(ctx context.Context, bundle []byte) error {
 // fetched, or "" if it is at hand or is not fetched.
 func (d *doctor) issuerPlace(more [][]byte) string {
 	leaf, err := x509.ParseCertificate(d.leaf)
-	if err != nil || !d.a.opt.fetch || trust.HasIssuer(leaf, trust.Authorities(slices.Concat(d.chain, more))) {
+	if err != nil || !d.a.opt.fetch ||
+		trust.HasIssuer(leaf, trust.Authorities(slices.Concat(d.chain, more))) {
 		return ""
 	}
 	for _, address := range leaf.IssuingCertificateURL {
@@ -102,13 +98,14 @@ func (d *doctor) issuerPlace(more [][]byte) string {
 }
 
 // revocation checks the certificate against the lists at hand.
-func (d *doctor) revocation(cfg trust.VerifierConfig) {
+func (d *doctor) revocation(t *trusted) {
 	const check = "crl"
-	if cfg.Policy == trust.PolicyOff {
-		d.note(check, "use -crl-policy try", "revocation is not checked: %s is off", d.a.opt.places.of("crl-policy"))
+	if t.cfg.Policy == trust.PolicyOff {
+		d.note(check, "use -crl-policy try", "revocation is not checked: %s is off",
+			d.a.opt.places.of("crl-policy"))
 		return
 	}
-	person, err := trust.NewVerifier(cfg).Certificate(d.leaf, d.chain)
+	person, err := t.verifier.Certificate(d.leaf, d.chain)
 	switch {
 	case err != nil:
 		d.fail(check, err)
@@ -117,7 +114,7 @@ func (d *doctor) revocation(cfg trust.VerifierConfig) {
 	default:
 		d.note(check, person.Revocation.Hint, "%s", person.Revocation.Reason)
 	}
-	for _, l := range cfg.CRLs.List() {
+	for _, l := range t.cfg.CRLs.List() {
 		if remark := l.Remark(); remark != "" && l.Verified { // it is about the card's path
 			d.note(check, "", "the list %s of %s: %s", l.Source, l.Issuer, remark)
 		}

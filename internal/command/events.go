@@ -50,16 +50,16 @@ type presenter struct {
 	look   look
 	take   func(*client.Message) bool // nil takes all; on false a message stays unread
 	people bool                       // tells who comes and goes
-	quiet  func(name string) bool     // of these, the accepted people, that is told with -v only; nil: of none
+	quiet  func(name string) bool     // for accepted people, that is told with -v only; may be nil
 	quoted func(id string) string     // names a message; nil: its id does
 	met    func(*trust.Person) bool   // notes that a certificate is shown; may be nil
 
 	flood  flood
-	lost   bool                       // the relay is
-	over   bool                       // what was not delivered has been told: FAILED is no news
-	conns  map[string]map[string]bool // ids of known connections, by folded name
-	unsure map[string]bool            // folded names whose unknown revocation was told
-	worst  int                        // exit status of the most severe error told
+	lost   bool                // the relay is
+	over   bool                // what was not delivered has been told: FAILED is no news
+	conns  map[string][]string // ids of known connections, by folded name
+	unsure map[string]bool     // folded names whose unknown revocation was told
+	worst  int                 // exit status of the most severe error told
 }
 
 // presenter returns a presenter for a connection. take may be nil.
@@ -113,22 +113,16 @@ func (p *presenter) note(ev *client.Event) {
 		return
 	}
 	folded := proto.FoldName(name)
-	if gone {
-		if delete(p.conns[folded], conn); len(p.conns[folded]) == 0 {
-			delete(p.conns, folded)
-		}
-		return
+	if p.conns == nil || len(p.conns) >= maxRoster || len(p.conns[folded]) >= maxRoster {
+		p.conns = make(map[string][]string) // a relay could report any number
 	}
-	if len(p.conns) >= maxRoster || len(p.conns[folded]) >= maxRoster {
-		clear(p.conns) // a relay could report any number
+	here := slices.DeleteFunc(p.conns[folded], func(other string) bool { return other == conn })
+	if !gone {
+		here = append(here, conn)
 	}
-	if p.conns == nil {
-		p.conns = make(map[string]map[string]bool)
+	if p.conns[folded] = here; len(here) == 0 {
+		delete(p.conns, folded)
 	}
-	if p.conns[folded] == nil {
-		p.conns[folded] = make(map[string]bool)
-	}
-	p.conns[folded][conn] = true
 }
 
 // Changes of a peer's connection besides coming and leaving.
@@ -148,7 +142,12 @@ func (p *presenter) tell(ev *client.Event) {
 	case ev.Peer != nil:
 		p.peer(ev.Peer)
 	case ev.Gap != nil:
-		p.out.notice("messages of %s may be missing: %s", p.shortName(ev.Gap.Name, ev.Gap.Conn), proto.Visible(ev.Gap.Reason))
+		say := p.out.notice
+		if p.quiet != nil && !p.quiet(ev.Gap.Name) {
+			say = p.out.detail // a stranger could cause any number
+		}
+		say("messages of %s may be missing: %s", p.shortName(ev.Gap.Name, ev.Gap.Conn),
+			proto.Visible(ev.Gap.Reason))
 	case ev.Err != nil && ev.Type == client.EventLost:
 		p.out.notice("%s; trying again", proto.Visible(ev.Err.Message))
 		if refusedIn(ev) != nil {
@@ -172,7 +171,8 @@ func (p *presenter) receipt(r *client.ReceiptChange) {
 		p.out.notice("%s to %s FAILED: %s", p.quote(r.ID), proto.Visible(r.To), proto.Visible(r.Reason))
 		p.advise(r.Err)
 	case p.look == promptLook && r.Err != nil && r.Conn != "":
-		p.out.notice("%s to %s was perhaps not delivered: %s", p.quote(r.ID), proto.Visible(r.To), proto.Visible(r.Reason))
+		p.out.notice("%s to %s was perhaps not delivered: %s", p.quote(r.ID), proto.Visible(r.To),
+			proto.Visible(r.Reason))
 	case p.look == promptLook || r.Status == history.StatusFailed:
 		p.out.detail("message %s to %s is %s", r.ID, proto.Visible(r.To), r.Status)
 	}
@@ -214,7 +214,8 @@ func (p *presenter) peer(c *client.PeerChange) {
 	}
 	text, loud := who+": "+c.What, p.people
 	switch {
-	case c.What == whatRefused && strings.HasPrefix(c.Reason, c.Name+" refuses you: "): // the reason says who refuses whom
+	case c.What == whatRefused && strings.HasPrefix(c.Reason, c.Name+" refuses you: "):
+		// The reason says who refuses whom.
 		text, loud = proto.Visible(c.Reason), true
 	case c.What == whatRefused:
 		text, loud = who+" is refused: "+proto.Visible(c.Reason), true
@@ -291,29 +292,34 @@ func (p *presenter) sumUp(now time.Time) {
 	}
 	var parts []string
 	for _, what := range slices.Sorted(maps.Keys(p.flood.untold)) {
-		parts = append(parts, fmt.Sprintf("%d more %s", p.flood.untold[what], floodWords[what]))
+		words := floodWords[what]
+		if n := p.flood.untold[what]; n == 1 {
+			parts = append(parts, "1 other "+words[0])
+		} else {
+			parts = append(parts, fmt.Sprintf("%d others %s", n, words[1]))
+		}
 	}
 	p.flood.untold = nil
 	p.out.notice("%s", strings.Join(parts, ", "))
 }
 
-// floodWords are the verbs of a sum.
-var floodWords = map[string]string{
-	proto.Came: "came", proto.Left: "left", whatRefused: "were refused", whatRenewed: "have a renewed card",
-	whatProved: "authenticated",
+// floodWords are the verbs of a sum: of one, and of several.
+var floodWords = map[string][2]string{
+	proto.Came: {"came", "came"}, proto.Left: {"left", "left"},
+	whatRefused: {"was refused", "were refused"}, whatProved: {"authenticated", "authenticated"},
+	whatRenewed: {"has a renewed card", "have a renewed card"},
 }
 
 // waiting says why messages wait for some people.
 func (p *presenter) waiting(names []string) {
 	for _, name := range names {
-		switch folded := proto.FoldName(name); {
-		case p.lost:
-			p.out.notice("the relay is away; the message to %s waits as long as this client runs", proto.Visible(name))
-		case len(p.conns[folded]) > 0:
-			p.out.notice("%s does not answer yet; the message waits as long as this client runs", proto.Visible(name))
-		default:
-			p.out.notice("%s is not here; the message waits as long as this client runs", proto.Visible(name))
+		why := proto.Visible(name) + " is not here; the message"
+		if p.lost {
+			why = "the relay is away; the message to " + proto.Visible(name)
+		} else if p.c.Here(name) {
+			why = proto.Visible(name) + " does not answer yet; the message"
 		}
+		p.out.notice("%s waits as long as this client runs", why)
 	}
 }
 
@@ -376,23 +382,25 @@ func clipped(text string) string {
 	return begin
 }
 
-// introduce shows the certificate behind a first message.
+// introduce shows the certificate behind a first message, unless a question has.
 func (p *presenter) introduce(m *client.Message) {
 	if p.out.quiet {
 		return
+	}
+	fresh, proves := p.met == nil || p.met(m.Person), ""
+	if fresh {
+		proves = "; " + proto.Visible(m.From) + " proves to be:"
 	}
 	switch {
 	case p.look != promptLook:
 		p.out.notice("%s is new here, and proves to be:", proto.Visible(m.From))
 	case p.isStranger(m):
 		p.out.notice("%s is new here; a message to %[1]s asks you whether to accept, "+
-			"/trust block %[1]s refuses; %[1]s proves to be:",
-			proto.Visible(m.From))
+			"/trust block %[1]s refuses%s", proto.Visible(m.From), proves)
 	}
-	if p.met != nil {
-		p.met(m.Person)
+	if fresh {
+		p.out.say(personText(m.Person))
 	}
-	p.out.say(personText(m.Person))
 }
 
 // isStranger reports whether the sender is to be marked as not accepted.
@@ -428,7 +436,7 @@ func (p *presenter) promptHead(m *client.Message, now time.Time) string {
 // shortName is a name, with the start of the connection's id if the user has
 // another connection.
 func (p *presenter) shortName(name, conn string) string {
-	for other := range p.conns[proto.FoldName(name)] {
+	for _, other := range p.conns[proto.FoldName(name)] {
 		if other != conn {
 			return proto.Visible(name) + "-" + shortConn(conn)
 		}
@@ -439,7 +447,8 @@ func (p *presenter) shortName(name, conn string) string {
 // followAside presents events in a goroutine until the client ends. The
 // returned context ends then, with the reason as its cause. done is closed
 // after the last event. A failure to write does not stop it.
-func (p *presenter) followAside(ctx context.Context) (reading context.Context, done <-chan struct{}) {
+func (p *presenter) followAside(ctx context.Context) (
+	reading context.Context, done <-chan struct{}) {
 	reading, stop := context.WithCancelCause(ctx)
 	followed := make(chan struct{})
 	go func() {

@@ -82,6 +82,14 @@ func TestQuietNotices(t *testing.T) {
 		t.Errorf("said is %q, want %q", got, want)
 	}
 
+	gap := func(name string) client.Event {
+		return client.Event{Type: client.EventGap, Gap: &client.Gap{Name: name, Conn: "7f3a", Reason: "r"}}
+	}
+	p.present([]client.Event{gap("eve"), gap("bob")})
+	if got, want := heard(), "messages of bob may be missing: r\n"; got != want {
+		t.Errorf("of gaps is said %q, want %q", got, want)
+	}
+
 	for range 12 + floodBurst - 3 {
 		p.present([]client.Event{peer("eve", proto.Came, "")})
 	}
@@ -95,7 +103,7 @@ func TestQuietNotices(t *testing.T) {
 		t.Errorf("too early is said %q", got)
 	}
 	p.sumUp(due)
-	if got, want := heard(), "12 more came, 1 more left\n"; got != want || !p.flood.due().IsZero() {
+	if got, want := heard(), "12 others came, 1 other left\n"; got != want || !p.flood.due().IsZero() {
 		t.Errorf("the sum is %q, want %q", got, want)
 	}
 }

@@ -1,14 +1,12 @@
 package command
 
 import (
+	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"io/fs"
-	"strings"
 
 	"chatsecure/internal/fail"
-	"chatsecure/internal/state"
 	"chatsecure/proto"
 )
 
@@ -17,31 +15,21 @@ import (
 // everybody else it does nothing.
 func (a *app) firstMinutes(ctx context.Context) error {
 	opt := &a.opt
-	if opt.name != "" || opt.card != "" || opt.relay != defaultRelay || opt.json || opt.file != nil && len(opt.file.Settings) > 0 {
+	if opt.name != "" || opt.card != "" || opt.relay != defaultRelay || opt.json ||
+		opt.file != nil && len(opt.file.Settings) > 0 {
 		return nil
-	}
-	dir, err := a.stateDir()
-	if err != nil {
-		return err
 	}
 	// A state directory alone proves nothing: a relay's state lies below it. One that belongs to a
 	// name has given it to the options.
-	if _, err := state.OpenReadOnly(dir); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if _, err := a.readState(); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil // its first use reports the error
 	}
-	d := &doctor{a: a, stateDir: dir}
+	d := &doctor{a: a}
 	d.lookAtCard(ctx)
+	noCard := d.failure() // of module, reader or card
+	d.checks = nil
 	d.lookAtRelay(ctx)
-	var noCard, noRelay doctorObject
-	for _, c := range d.checks {
-		switch {
-		case c.Status != doctorFailed:
-		case c.Check == "relay":
-			noRelay = c
-		default: // one of module, reader and card, since the rest is skipped
-			noCard = c
-		}
-	}
+	noRelay := d.failure()
 	if noCard.Check == "" && noRelay.Check == "" || ctx.Err() != nil {
 		return ctx.Err()
 	}
@@ -49,36 +37,32 @@ func (a *app) firstMinutes(ctx context.Context) error {
 	if a.person() == nil {
 		return nil // without a name this ends in the usual usage error
 	}
-	first := noCard
-	if first.Check == "" {
-		first = noRelay
-	}
-	return &fail.Error{Code: first.Code, Message: first.Message, Hint: "the steps above, in their order; client doctor looks again"}
+	first := cmp.Or(noCard, noRelay)
+	return fail.Errorf(first.Code, "%s", first.Message).
+		With("the steps above, in their order; client doctor looks again")
 }
 
 // firstSteps lists the steps in their order, with those that are done.
 func firstSteps(addr string, card, relay bool, noCard string) string {
-	var b strings.Builder
-	b.WriteString("Nothing is set up here yet. What to do, in this order:\n\n")
-	if card {
-		b.WriteString("  1. A card: one is in the reader (client card shows it).\n")
-	} else {
-		fmt.Fprintf(&b, "  1. A card: %s.\n", proto.Visible(noCard))
-		b.WriteString("     Put one into the reader; client card shows the readers. Or try a lab with\n" +
+	haveCard := "one is in the reader (client card shows it)."
+	if !card {
+		haveCard = proto.Visible(noCard) + ".\n" +
+			"     Put one into the reader; client card shows the readers. Or try a lab with\n" +
 			"     software cards first: in the source, this makes one, and prints its\n" +
 			"     commands, which need none of the steps below:\n" +
-			"     go run ./testdata/pki -out lab alice bob\n")
+			"     go run ./testdata/pki -out lab alice bob"
 	}
-	if relay {
-		fmt.Fprintf(&b, "  2. A relay: one answers at %s.\n", addr)
-	} else {
-		fmt.Fprintf(&b, "  2. A relay: none answers at %s. Ask for the address of yours, or\n"+
-			"     start one: relay\n", addr)
+	haveRelay := "one answers at " + addr + "."
+	if !relay {
+		haveRelay = "none answers at " + addr +
+			". Ask for the address of yours, or\n     start one: relay"
 	}
-	b.WriteString("  3. client init asks for relay, name and card, checks them, and writes them\n" +
+	return "Nothing is set up here yet. What to do, in this order:\n\n" +
+		"  1. A card: " + haveCard + "\n" +
+		"  2. A relay: " + haveRelay + "\n" +
+		"  3. client init asks for relay, name and card, checks them, and writes them\n" +
 		"     down. After that, client is enough. Each name has a state directory of its\n" +
 		"     own: a second one on this machine needs -state DIR.\n" +
 		"  4. The relay's fingerprint: ask its operator what relay -fingerprint prints,\n" +
-		"     and compare it with what client shows at the first connection.\n\n")
-	return b.String()
+		"     and compare it with what client shows at the first connection.\n\n"
 }

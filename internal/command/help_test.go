@@ -38,7 +38,7 @@ func TestManPageIsOfToday(t *testing.T) {
 	check("exit statuses", manual.Tagged(manual.Section(page, "EXIT STATUS")), manual.Statuses(usage))
 	insets := inset.FindAllString(section, -1)
 	for _, c := range commands {
-		if options := manual.Options(c.help); len(options) > 0 {
+		if options := manual.Options(c.help()); len(options) > 0 {
 			if len(insets) == 0 {
 				t.Fatalf("doc/client.1 does not have the options of %s", c.name)
 			}
@@ -55,16 +55,16 @@ func TestManPageIsOfToday(t *testing.T) {
 // takes a value has "=" after its name.
 func flagsOf() map[string][]string {
 	sets := make(map[string][]string)
-	for name, f := range flagSets() {
+	for command, f := range flagSets() {
 		f.VisitAll(func(o *flag.Flag) {
 			name := "-" + o.Name
 			if b, ok := o.Value.(interface{ IsBoolFlag() bool }); !ok || !b.IsBoolFlag() {
 				name += "="
 			}
-			sets[f.Name()] = append(sets[f.Name()], name)
+			sets[command] = append(sets[command], name)
 		})
-		if sets[name] == nil {
-			sets[name] = []string{}
+		if sets[command] == nil {
+			sets[command] = []string{}
 		}
 	}
 	return sets
@@ -107,9 +107,9 @@ func TestManualHasEveryFlag(t *testing.T) {
 	}
 	check("client", usage, "-h")
 	for _, c := range commands {
-		check(c.name, c.help)
-		line, _, _ := strings.Cut(c.help, "\n")
-		for _, o := range manual.Options(c.help) {
+		check(c.name, c.help())
+		line, _, _ := strings.Cut(c.help(), "\n")
+		for _, o := range manual.Options(c.help()) {
 			if !strings.Contains(line, o.Name()) {
 				t.Errorf("%q does not name %s", line, o.Name())
 			}
@@ -127,7 +127,7 @@ func TestTextsNameNothingElse(t *testing.T) {
 	}
 	texts := map[string]string{"-h": usage, "doc/client.1": document(t, "doc/client.1")}
 	for _, c := range commands {
-		texts[c.name+" -h"] = c.help
+		texts[c.name+" -h"] = c.help()
 	}
 	for where, text := range texts {
 		for _, name := range manual.Named(text) {
@@ -254,8 +254,8 @@ func TestCompletionHasEveryOption(t *testing.T) {
 	want, texts := completed{"": strings.Join(optionsOf(usage), " ")}, append(manual.Commands(usage), manual.Options(usage)...)
 	for _, c := range commands {
 		want.add("", c.name)
-		want[c.name] = strings.Join(optionsOf(c.help), " ")
-		texts = append(texts, manual.Options(c.help)...)
+		want[c.name] = strings.Join(optionsOf(c.help()), " ")
+		texts = append(texts, manual.Options(c.help())...)
 	}
 	var values []string
 	for _, o := range manual.Options(usage) {
@@ -397,7 +397,7 @@ func TestCompletionInBash(t *testing.T) {
 func TestNoTextIsWiderThanATerminal(t *testing.T) {
 	texts := map[string]string{"-h": usage, "help of the prompt": promptHelp}
 	for _, c := range commands {
-		texts[c.name+" -h"] = c.help
+		texts[c.name+" -h"] = c.help()
 	}
 	for _, card := range []bool{false, true} {
 		for _, relay := range []bool{false, true} {

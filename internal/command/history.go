@@ -25,13 +25,10 @@ func (o *historyOptions) flags(f *flag.FlagSet) runner {
 	f.Var(checked[string]{&o.peer, nameOrNone}, "peer", "")
 	f.BoolVar(&o.verify, "verify", false, "")
 	f.StringVar(&o.export, "export", "", "")
-	return o.run
+	return alone(o.run)(f)
 }
 
-func (o *historyOptions) run(a *app, _ context.Context, args []string) error {
-	if err := noArguments("history", args); err != nil {
-		return err
-	}
+func (o *historyOptions) run(a *app, _ context.Context) error {
 	state, err := a.readState()
 	if err != nil {
 		return err
@@ -77,34 +74,38 @@ const (
 
 // showLatest writes the latest part of the history, or of that with one peer. It reads once gate,
 // of capacity 1, is free: the whole history is in memory then.
-func showLatest(ctx context.Context, out *display, read historySource, peer string, gate chan struct{}) error {
+func showLatest(
+	ctx context.Context, out *display, read historySource, peer string, gate chan struct{},
+) error {
 	select {
 	case gate <- struct{}{}:
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	part := make(chan func() error, 1)
+	var shown []*history.Message
+	var problems []history.Finding
+	var all int
+	var err error
+	done := make(chan struct{})
 	go func() {
+		defer close(done)
 		defer func() { <-gate }()
-		messages, problems, err := read()
-		if err != nil {
-			part <- func() error { return err }
-			return
-		}
-		shown, all := latest(messages, peer)
-		part <- func() error {
-			if len(shown) < all {
-				out.notice("the last %d of %d messages; the command client history shows all", len(shown), all)
-			}
-			return showHistory(out, shown, problems, peer)
-		}
+		var messages []*history.Message
+		messages, problems, err = read()
+		shown, all = latest(messages, peer)
 	}()
 	select {
-	case show := <-part:
-		return show()
+	case <-done:
 	case <-ctx.Done():
 		return ctx.Err()
 	}
+	if err != nil {
+		return err
+	}
+	if len(shown) < all {
+		out.notice("the last %d of %d messages; the command client history shows all", len(shown), all)
+	}
+	return showHistory(out, shown, problems, peer)
 }
 
 // latest returns the last messages, of a peer if one is named, and the number of all.
@@ -132,7 +133,9 @@ func latest(messages []*history.Message, peer string) (last []*history.Message, 
 }
 
 // showHistory writes messages of the history, those with one peer if it is named.
-func showHistory(out *display, messages []*history.Message, problems []history.Finding, peer string) error {
+func showHistory(
+	out *display, messages []*history.Message, problems []history.Finding, peer string,
+) error {
 	if out.json {
 		for _, m := range messages {
 			if peer == "" || m.With(peer) {
@@ -146,10 +149,8 @@ func showHistory(out *display, messages []*history.Message, problems []history.F
 		out.say(sentence("error", p.String()) + "\n")
 	}
 	if len(problems) > 0 {
-		return &fail.Error{
-			Code: proto.SignatureInvalid, Message: "the history is damaged in " + counted(len(problems), "place", "places"),
-			Hint: "client history -verify tells more",
-		}
+		return fail.Errorf(proto.SignatureInvalid, "the history is damaged in %s",
+			counted(len(problems), "place", "places")).With("client history -verify tells more")
 	}
 	return nil
 }
@@ -161,7 +162,8 @@ type historyRow struct {
 
 // historyRows sorts messages by peer. Both maps are by folded name; names has the
 // peers as they write themselves.
-func historyRows(messages []*history.Message) (names map[string]string, rows map[string][]historyRow) {
+func historyRows(messages []*history.Message) (
+	names map[string]string, rows map[string][]historyRow) {
 	names, rows = make(map[string]string), make(map[string][]historyRow)
 	add := func(name string, row historyRow) {
 		folded := proto.FoldName(name)
@@ -173,7 +175,8 @@ func historyRows(messages []*history.Message) (names map[string]string, rows map
 	for _, m := range messages {
 		text, when := messageText(m.Text), dateTime(m.Time)
 		if !m.Outgoing {
-			add(m.From.Name, historyRow{m.ID, "[" + proto.Visible(m.From.Name) + "]: " + text, string(m.Status()), when})
+			text = "[" + proto.Visible(m.From.Name) + "]: " + text
+			add(m.From.Name, historyRow{m.ID, text, string(m.Status()), when})
 			continue
 		}
 		for _, d := range m.Deliveries {
@@ -209,7 +212,8 @@ func historyTables(messages []*history.Message, peer string) string {
 		fmt.Fprintf(&b, "%-*s%-*sStatus\n", idWidth, "ID", historyTextWidth, "Message")
 		for _, row := range rows[proto.FoldName(name)] {
 			text, status := padded(row.text, historyTextWidth), row.status+"  "+row.when
-			if strings.Contains(text, term.Row) || term.TextWidth(text) > historyTextWidth || idWidth+historyTextWidth+term.TextWidth(status) >= 80 {
+			if strings.Contains(text, term.Row) || term.TextWidth(text) > historyTextWidth ||
+				idWidth+historyTextWidth+term.TextWidth(status) >= 80 {
 				// The status stays beside the id, and the text has room.
 				fmt.Fprintf(&b, "%-*s%s  %s%s\n", idWidth, row.id, status, term.Hang, row.text)
 				continue
@@ -242,8 +246,9 @@ type historyDelivery struct {
 
 func historyMessage(m *history.Message) historyObject {
 	o := historyObject{
-		head: head{jsonVersion, "history", jsonTime{m.Time}}, ID: m.ID, Direction: "in", From: m.From.Name, Conn: m.From.Conn,
-		To: m.To, Text: m.Text, Identity: m.Identity, Status: string(m.Status()),
+		head: head{jsonVersion, "history", jsonTime{m.Time}}, ID: m.ID, Direction: "in",
+		From: m.From.Name, Conn: m.From.Conn, To: m.To, Text: m.Text, Identity: m.Identity,
+		Status: string(m.Status()),
 	}
 	if m.Outgoing {
 		o.Direction = "out"

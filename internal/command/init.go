@@ -1,6 +1,7 @@
 package command
 
 import (
+	"cmp"
 	"context"
 	"crypto/x509"
 	"errors"
@@ -32,15 +33,15 @@ type setup struct {
 	who      string       // the name and whose card it is, for a sentence
 }
 
+// checker returns the value that an answer stands for.
+type checker func(ctx context.Context, answer string) (value string, err error)
+
 // notForFile has options of init itself.
 var notForFile = []string{"state", "version", "batch", "json", "q", "v"}
 
 // runInit writes options into the file config: those of the command line and, at a terminal,
 // answers.
-func runInit(a *app, ctx context.Context, args []string) error {
-	if err := noArguments("init", args); err != nil {
-		return err
-	}
+func runInit(a *app, ctx context.Context) error {
 	dir, err := a.stateDir()
 	if err != nil {
 		return err
@@ -61,16 +62,15 @@ func runInit(a *app, ctx context.Context, args []string) error {
 		return err
 	}
 	if len(s.settings) == 0 {
-		return &fail.Error{
-			Code: proto.Usage, Message: "there is nothing to write, and nobody to ask here",
-			Hint: "give the options to write before the command: " + fail.Command("client -relay HOST:PORT -name NAME init"),
-		}
+		return usageError("there is nothing to write, and nobody to ask here").
+			With("give the options to write before the command: " +
+				fail.Command("client -relay HOST:PORT -name NAME init"))
 	}
 	text, err := a.opt.file.Change(s.settings)
-	if err != nil {
-		return err
+	if err == nil {
+		err = state.ReplaceFile(a.opt.file.Path, text)
 	}
-	if err := state.ReplaceFile(a.opt.file.Path, text); err != nil {
+	if err != nil {
 		return state.Failure(err)
 	}
 	written := proto.Visible(a.opt.file.Path) + " is written"
@@ -97,32 +97,28 @@ func (s *setup) take(ctx context.Context, owner string) error {
 		opt.typed["relay"] = opt.relay
 	}
 	questions := []struct {
-		option, text, now string
-		wanted            bool
-		check             func(ctx context.Context, answer string) (string, error)
+		option, text string
+		now          *string
+		check        checker
 	}{
-		{"relay", "Relay, as HOST:PORT", opt.relay, true, s.relay},
-		{"name", "Name", opt.name, owner == "", s.name},
-		{"card", "", opt.card, true, s.card},
+		{"relay", "Relay, as HOST:PORT", &opt.relay, s.relay},
+		{"name", "Name", &opt.name, s.name},
+		{"card", "", &opt.card, s.card},
 	}
 	for _, q := range questions {
-		if _, given := opt.typed[q.option]; given || s.person == nil || !q.wanted {
+		_, given := opt.typed[q.option]
+		if given || s.person == nil || q.option == "name" && owner != "" {
 			continue
 		}
+		text, now := q.text, *q.now
 		if q.option == "card" {
-			q.text, q.now = s.cardQuestion(ctx, q.now)
+			text, now = s.cardQuestion(ctx, now)
 		}
-		value, err := s.ask(ctx, q.text, q.now, q.check)
+		value, err := s.ask(ctx, text, now, q.check)
 		if err != nil {
 			return err
 		}
-		switch q.option {
-		case "name":
-			opt.name = value
-		case "card":
-			opt.card = value
-		}
-		if value != "" {
+		if *q.now = value; value != "" {
 			s.settings = append(s.settings, state.Setting{Name: q.option, Value: value})
 		}
 	}
@@ -132,39 +128,26 @@ func (s *setup) take(ctx context.Context, owner string) error {
 	return s.tryCard(ctx)
 }
 
-// tryCard checks the card as a connection would, up to the PIN. A person is asked for the roots of a
-// card that those at hand do not lead to.
+// tryCard checks the card as a connection would, up to the PIN. A person is asked for the
+// roots of a card that those at hand do not lead to.
 func (s *setup) tryCard(ctx context.Context) error {
 	for s.opt.card != "" {
-		bundle, err := s.readCABundle()
-		if err != nil {
+		d := &doctor{a: s.app}
+		d.lookAtCard(ctx)
+		d.lookAtCertificate()
+		if err := d.lookAtTrust(ctx); err != nil {
 			return err
 		}
-		d := &doctor{a: s.app}
-		if d.lookAtCard(ctx); d.leaf != nil {
-			d.lookAtCertificate()
-			if err := d.lookAtTrust(ctx, bundle); err != nil {
-				return err
-			}
-			if leaf, err := x509.ParseCertificate(d.leaf); err == nil && s.opt.name != "" {
-				s.who = "as " + s.opt.name + ", with the card of " + proto.Visible(trust.SubjectName(leaf)) + "; "
-			}
+		if leaf, err := x509.ParseCertificate(d.leaf); err == nil && s.opt.name != "" {
+			s.who = fmt.Sprintf("as %s, with the card of %s; ", s.opt.name,
+				proto.Visible(trust.SubjectName(leaf)))
 		}
-		s.lacks = doctorObject{}
-		if i := slices.IndexFunc(d.checks, func(c doctorObject) bool { return c.Status == doctorFailed }); i >= 0 {
-			s.lacks = d.checks[i]
-		}
-		if s.lacks.Check != "chain" || s.person == nil {
+		if s.lacks = d.failure(); s.lacks.Check != "chain" || s.person == nil {
 			return ctx.Err()
 		}
-		s.tell("%s", s.lacks.Message)
-		if s.lacks.Hint != "" {
-			s.tell("%s", s.lacks.Hint)
-		}
-		option, text := "ca-bundle", "More"
-		if s.opt.onlyCA != "" {
-			option, text = "only-ca", "The"
-		}
+		s.tell(s.lacks.Message, s.lacks.Hint)
+		option, _ := s.opt.roots()
+		text := map[string]string{"ca-bundle": "More", "only-ca": "The"}[option]
 		file, err := s.ask(ctx, text+" roots to trust, as a PEM file, or nothing", "", s.roots)
 		if err != nil || file == "" {
 			s.lacks.Message = "the roots do not lead to the card" // the rest was told
@@ -177,7 +160,7 @@ func (s *setup) tryCard(ctx context.Context) error {
 
 // absolute is a path from an answer, which no shell has read.
 func absolute(answer string) (string, error) {
-	var given path
+	var given Path
 	if err := given.Set(answer); err != nil {
 		return "", err
 	}
@@ -193,13 +176,10 @@ func (s *setup) roots(_ context.Context, answer string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	used := &s.opt.caBundle
-	if s.opt.onlyCA != "" {
-		used = &s.opt.onlyCA
-	}
+	_, used := s.opt.roots()
 	before := *used
 	*used = file
-	bundle, err := s.readCABundle()
+	bundle, _, err := s.readCABundle()
 	if err == nil {
 		_, err = s.trustStore(bundle)
 	}
@@ -219,12 +199,10 @@ func (s *setup) given() error {
 		if !given || slices.Contains(notForFile, o.Name) {
 			return
 		}
-		if _, isPath := o.Value.(*path); isPath && value != "" {
+		if _, isPath := o.Value.(*Path); isPath && value != "" {
 			files = true
-			if !card.IsURI(value) {
-				var absErr error
-				value, absErr = filepath.Abs(value)
-				err = errors.Join(err, absErr)
+			if abs, absErr := filepath.Abs(value); !card.IsURI(value) {
+				value, err = abs, errors.Join(err, absErr)
 			}
 		}
 		s.settings = append(s.settings, state.Setting{Name: o.Name, Value: value})
@@ -242,15 +220,12 @@ func (s *setup) given() error {
 	if !files || err != nil {
 		return err
 	}
-	bundle, err := s.readCABundle()
-	if err == nil {
-		_, _, err = s.verifier("", bundle)
-	}
+	_, err = s.trust("")
 	return err
 }
 
 // ask asks until an answer passes its check. An empty answer stands for now.
-func (s *setup) ask(ctx context.Context, text, now string, check func(context.Context, string) (string, error)) (string, error) {
+func (s *setup) ask(ctx context.Context, text, now string, check checker) (string, error) {
 	if now != "" {
 		text += " [" + proto.Visible(now) + "]"
 	}
@@ -266,17 +241,21 @@ func (s *setup) ask(ctx context.Context, text, now string, check func(context.Co
 		if err == nil || ctx.Err() != nil || errors.Is(err, io.EOF) {
 			return value, err
 		}
-		e := fail.AsError(err)
-		s.tell("%s", fail.Text(e))
-		if hint := e.Advice(); hint != "" && e.Code != proto.Usage {
-			s.tell("%s", s.opt.advice(hint))
+		e, hint := fail.AsError(err), ""
+		if e.Code != proto.Usage {
+			hint = s.opt.advice(e.Advice())
 		}
+		s.tell(fail.Text(e), hint)
 	}
 }
 
-// tell says a sentence to the person, between the questions.
-func (s *setup) tell(format string, args ...any) {
-	s.person.Print("  " + shown(fmt.Sprintf(format, args...)) + "\n")
+// tell says sentences to the person, between the questions.
+func (s *setup) tell(sentences ...string) {
+	for _, sentence := range sentences {
+		if sentence != "" {
+			s.person.Print("  " + shown(sentence) + "\n")
+		}
+	}
 }
 
 // lookTime bounds the look at a relay.
@@ -292,11 +271,10 @@ func (s *setup) relay(ctx context.Context, addr string) (string, error) {
 	defer cancel()
 	shown, err := client.ProbeRelay(asking, s.opt.relay, s.opt.ciphers)
 	if err == nil {
-		s.tell("A relay answers there. Compare its fingerprint with relay -fingerprint there:")
-		s.tell("%s", shown)
+		s.tell("A relay answers there. Compare its fingerprint with relay -fingerprint there:", shown)
 		return s.opt.relay, nil
 	}
-	s.tell("%s", fail.Text(err))
+	s.tell(fail.Text(err))
 	keep, askErr := s.person.Confirm(ctx, "", "Take this relay all the same? (y/n) ")
 	if askErr != nil || keep {
 		return s.opt.relay, askErr
@@ -309,14 +287,15 @@ func (s *setup) name(_ context.Context, answer string) (string, error) { return 
 // cardQuestion shows the tokens at hand, and returns the question and its default.
 func (s *setup) cardQuestion(ctx context.Context, now string) (text, _ string) {
 	s.found = nil
-	report, err := card.Survey(ctx, "", s.quietCard())
-	if err == nil {
-		for _, m := range report.Modules {
-			for _, slot := range m.Slots {
-				if t := slot.Token; t != nil && t.Err == nil && len(t.Certificates) > 0 {
-					s.found = append(s.found, card.TokenURI(m.Path, t))
-					s.tell("%d. %s in %s", len(s.found), proto.Quote(t.Label), slot.Description)
-				}
+	report, err := card.Survey(ctx, "", card.Options{Batch: true})
+	if err != nil {
+		report = new(card.Report)
+	}
+	for _, m := range report.Modules {
+		for _, slot := range m.Slots {
+			if t := slot.Token; t != nil && t.Err == nil && len(t.Certificates) > 0 {
+				s.found = append(s.found, card.TokenURI(m.Path, t))
+				s.tell(fmt.Sprintf("%d. %s in %s", len(s.found), proto.Quote(t.Label), slot.Description))
 			}
 		}
 	}
@@ -324,13 +303,8 @@ func (s *setup) cardQuestion(ctx context.Context, now string) (text, _ string) {
 		s.tell("No card is in a reader now.")
 		return "Card, as a pkcs11: URI or a software card's directory", now
 	}
-	if now == "" {
-		now = "1"
-	}
-	return "Card, by its number, as a pkcs11: URI or a software card's directory", now
+	return "Card, by its number, as a pkcs11: URI or a software card's directory", cmp.Or(now, "1")
 }
-
-func (s *setup) quietCard() card.Options { return card.Options{Batch: true} }
 
 // card checks a card by its certificate, without a PIN. An empty answer leaves the choice to
 // each connection.
@@ -347,19 +321,17 @@ func (s *setup) card(ctx context.Context, answer string) (string, error) {
 			return "", err
 		}
 	}
-	report, err := card.Survey(ctx, answer, s.quietCard())
+	report, err := card.Survey(ctx, answer, card.Options{Batch: true})
 	switch {
 	case err != nil:
 		return "", err
 	case report.Err != nil:
 		return "", report.Err
 	}
-	used := report.Used()
-	i := slices.IndexFunc(used.Certificates, func(c card.CertificateReport) bool { return c.Used })
-	leaf, err := s.ownLeaf(used.Certificates[i].DER)
+	leaf, err := s.ownLeaf(usedOn(report.Used()))
 	if err != nil {
 		return "", err
 	}
-	s.tell("The card of %s.", leaf.Subject.CommonName)
+	s.tell("The card of " + leaf.Subject.CommonName + ".")
 	return answer, nil
 }

@@ -26,7 +26,7 @@ func initAt(t *testing.T, args []string, types ...string) (status int, said stri
 		steps = append(steps, tty.Step{Types: line})
 	}
 	a.tty = fakeTerminal(stderr, steps...)
-	return a.finish(runInit(a, t.Context(), nil)), stderr.String()
+	return a.finish(runInit(a, t.Context())), stderr.String()
 }
 
 func readConfigText(t *testing.T, dir string) string {

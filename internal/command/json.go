@@ -1,7 +1,6 @@
 package command
 
 import (
-	"encoding/hex"
 	"time"
 
 	"chatsecure/crypto/trust"
@@ -114,15 +113,17 @@ func eventObject(ev *client.Event) any {
 		m := ev.Message
 		return messageObject{
 			head: h, From: m.From, Conn: m.FromConn, ID: m.ID, Seq: m.Seq, To: m.To, Text: m.Text,
-			Identity: hex.EncodeToString(m.Identity[:]), Known: m.Known, Sent: jsonTime{m.Sent}, Again: m.Again,
+			Identity: proto.FormatHash(m.Identity), Known: m.Known, Sent: jsonTime{m.Sent},
+			Again: m.Again,
 		}
 	case ev.Receipt != nil:
 		r := ev.Receipt
-		return receiptObject{head: h, To: r.To, Conn: r.Conn, ID: r.ID, Status: string(r.Status), Reason: r.Reason}
+		return receiptObject{h, r.To, r.Conn, r.ID, string(r.Status), r.Reason}
 	case ev.Peer != nil:
-		o := peerObject{head: h, Name: ev.Peer.Name, Conn: ev.Peer.Conn, What: ev.Peer.What, Reason: ev.Peer.Reason}
-		if p := ev.Peer.Person; p != nil {
-			o.Identity, o.Revocation = hex.EncodeToString(p.Identity[:]), revocation(p.Revocation)
+		c := ev.Peer
+		o := peerObject{head: h, Name: c.Name, Conn: c.Conn, What: c.What, Reason: c.Reason}
+		if p := c.Person; p != nil {
+			o.Identity, o.Revocation = proto.FormatHash(p.Identity), revocation(p.Revocation)
 		}
 		return o
 	case ev.Gap != nil:

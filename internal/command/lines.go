@@ -23,20 +23,15 @@ type inputLine struct {
 	problem *fail.Error
 }
 
-// lineSource is standard input in lines. One goroutine uses it.
-type lineSource interface {
-	// ready returns the lines that have arrived, or none.
-	ready() ([]inputLine, error)
-	// wait returns the next lines, at least one; io.EOF after the last.
-	wait(ctx context.Context) ([]inputLine, error)
-}
+// lineSource returns the next lines, at least one; io.EOF after the last. One goroutine uses it.
+type lineSource func(ctx context.Context) ([]inputLine, error)
 
 // input returns standard input as lines. At a terminal, questions and lines
 // share one reader.
 func (a *app) input() lineSource {
 	if isTerminal(a.Stdin) {
 		if t := a.person(); t != nil {
-			return &typedLines{t: t}
+			return typedLines(t)
 		}
 	}
 	return newPipedLines(a.Stdin, '\n')
@@ -48,63 +43,32 @@ const lineBatch = 512
 // readBuffer bounds a read in bytes.
 const readBuffer = 64 << 10
 
-// pipedLines reads in a goroutine, so that a signal or a lost relay ends the
+// newPipedLines reads in a goroutine, so that a signal or a lost relay ends the
 // wait.
-type pipedLines struct {
-	batches chan readBatch
-	end     error
-}
-
-type readBatch struct {
-	lines []inputLine
-	err   error // comes after lines
-}
-
-func newPipedLines(r io.Reader, end byte) *pipedLines {
-	p := &pipedLines{batches: make(chan readBatch)}
+func newPipedLines(r io.Reader, end byte) lineSource {
+	batches := make(chan []inputLine)
+	var err error // of the goroutine, until batches is closed
 	go func() {
+		defer close(batches)
 		in := lineReader{r: bufio.NewReaderSize(r, readBuffer), end: end}
-		for {
-			lines, err := in.batch()
-			p.batches <- readBatch{lines, err}
-			if err != nil {
-				return
+		for err == nil {
+			var lines []inputLine
+			if lines, err = in.batch(); len(lines) > 0 {
+				batches <- lines
 			}
 		}
 	}()
-	return p
-}
-
-func (p *pipedLines) ready() ([]inputLine, error) {
-	if p.end != nil {
-		return nil, p.end
+	return func(ctx context.Context) ([]inputLine, error) {
+		select {
+		case lines, more := <-batches:
+			if !more {
+				return nil, err
+			}
+			return lines, nil
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
 	}
-	select {
-	case b := <-p.batches:
-		return p.got(b)
-	default:
-		return nil, nil
-	}
-}
-
-func (p *pipedLines) wait(ctx context.Context) ([]inputLine, error) {
-	if p.end != nil {
-		return nil, p.end
-	}
-	select {
-	case b := <-p.batches:
-		return p.got(b)
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	}
-}
-
-func (p *pipedLines) got(b readBatch) ([]inputLine, error) {
-	p.end = b.err
-	if len(b.lines) > 0 {
-		return b.lines, nil
-	}
-	return nil, b.err
 }
 
 // lineReader splits what it reads into lines of at most proto.MaxText bytes.
@@ -112,6 +76,7 @@ type lineReader struct {
 	r      *bufio.Reader
 	end    byte // of a line
 	number int
+	text   []byte // of the line, as far as it is not too long
 }
 
 // batch reads a line, and the further lines that have arrived.
@@ -133,31 +98,20 @@ func (l *lineReader) buffered() bool {
 }
 
 func (l *lineReader) next() (inputLine, error) {
-	var long []byte
-	tooLong := false
-	for {
+	l.text = l.text[:0]
+	for tooLong := false; ; {
 		part, err := l.r.ReadSlice(l.end)
+		if tooLong = tooLong || len(l.text)+len(part) > proto.MaxText+1; !tooLong {
+			l.text = append(l.text, part...)
+		}
 		switch {
-		case tooLong: // drop the rest
-		case len(long)+len(part) > proto.MaxText+1:
-			long, tooLong = nil, true
-		case err != nil || len(long) > 0:
-			long = append(long, part...)
-		}
-		if err == bufio.ErrBufferFull {
+		case err == bufio.ErrBufferFull:
 			continue
-		}
-		if err == io.EOF && len(long) == 0 && !tooLong && len(part) == 0 {
-			return inputLine{}, io.EOF
-		}
-		if err != nil && err != io.EOF {
+		case err != nil && (err != io.EOF || len(l.text) == 0 && !tooLong):
 			return inputLine{}, err
 		}
 		l.number++
-		if len(long) > 0 {
-			part = long
-		}
-		return checkLine(l.number, bytes.TrimSuffix(part, []byte{l.end}), tooLong), nil
+		return checkLine(l.number, bytes.TrimSuffix(l.text, []byte{l.end}), tooLong), nil
 	}
 }
 
@@ -166,14 +120,11 @@ func checkLine(number int, text []byte, tooLong bool) inputLine {
 	line := inputLine{number: number}
 	switch {
 	case tooLong || len(text) > proto.MaxText:
-		line.problem = &fail.Error{
-			Code: proto.TooLong, Message: lineSays(number, "it is longer than the 262144 bytes of a message"),
-			Hint: "divide it; client pipe carries bytes that are not lines",
-		}
+		line.problem = fail.Errorf(proto.TooLong, "%s: it is longer than the 262144 bytes of a message",
+			unsent(number)).With("divide it; client pipe carries bytes that are not lines")
 	case !utf8.Valid(text):
-		line.problem = &fail.Error{
-			Code: proto.Malformed, Message: lineSays(number, "it is not UTF-8 text"), Hint: "convert it first, with iconv for example",
-		}
+		line.problem = fail.Errorf(proto.Malformed, "%s: it is not UTF-8 text", unsent(number)).
+			With("convert it first, with iconv for example")
 	default:
 		line.text = string(text)
 	}
@@ -181,44 +132,35 @@ func checkLine(number int, text []byte, tooLong bool) inputLine {
 }
 
 // typedLines reads from a terminal, only when a line is wanted.
-type typedLines struct {
-	t      *term.Terminal
-	number int
-}
-
-func (l *typedLines) ready() ([]inputLine, error) { return nil, nil }
-
-func (l *typedLines) wait(ctx context.Context) ([]inputLine, error) {
-	line, err := l.t.Prompt(ctx, func() string { return "" })
-	tooLong := errors.Is(err, term.ErrLineTooLong)
-	if err != nil && !tooLong {
-		return nil, err
+func typedLines(t *term.Terminal) lineSource {
+	number := 0
+	return func(ctx context.Context) ([]inputLine, error) {
+		line, err := t.Prompt(ctx, func() string { return "" })
+		tooLong := errors.Is(err, term.ErrLineTooLong)
+		if err != nil && !tooLong {
+			return nil, err
+		}
+		number++
+		return []inputLine{checkLine(number, []byte(line.Text), tooLong)}, nil
 	}
-	l.number++
-	return []inputLine{checkLine(l.number, []byte(line.Text), tooLong)}, nil
 }
 
-// oneLineOnly is a single text as a lineSource.
-type oneLineOnly struct {
-	text string
-	done bool
-}
-
-func (o *oneLineOnly) ready() ([]inputLine, error) {
-	if o.done {
-		return nil, io.EOF
+// onlyLine is a single text.
+func onlyLine(text string) lineSource {
+	left := []inputLine{{text: text}}
+	return func(context.Context) (lines []inputLine, err error) {
+		if lines, left = left, nil; lines == nil {
+			err = io.EOF
+		}
+		return lines, err
 	}
-	o.done = true
-	return []inputLine{{text: o.text}}, nil
 }
 
-func (o *oneLineOnly) wait(context.Context) ([]inputLine, error) { return o.ready() }
-
-// lineSays names a line of standard input in an error; number 0 is the text of
+// unsent names a line of standard input in an error; number 0 is the text of
 // the command line.
-func lineSays(number int, what string) string {
+func unsent(number int) string {
 	if number == 0 {
-		return "the text cannot be sent: " + what
+		return "the text cannot be sent"
 	}
-	return fmt.Sprintf("line %d is not sent: %s", number, what)
+	return fmt.Sprintf("line %d is not sent", number)
 }

@@ -17,10 +17,7 @@ import (
 func allLines(t *testing.T, source lineSource) (all []inputLine) {
 	t.Helper()
 	for {
-		lines, err := source.ready()
-		if err == nil && len(lines) == 0 {
-			lines, err = source.wait(context.Background())
-		}
+		lines, err := source(context.Background())
 		all = append(all, lines...)
 		if err == io.EOF {
 			return all
@@ -94,7 +91,7 @@ func TestInputThatFails(t *testing.T) {
 	var err error
 	for err == nil {
 		var lines []inputLine
-		lines, err = source.wait(context.Background())
+		lines, err = source(context.Background())
 		got = append(got, lines...)
 	}
 	if len(got) != 2 || !errors.Is(err, broken) {
@@ -107,12 +104,9 @@ func TestInputWaitsForNobody(t *testing.T) {
 	r, w := io.Pipe()
 	defer w.Close()
 	source := newPipedLines(r, '\n')
-	if lines, err := source.ready(); len(lines) != 0 || err != nil {
-		t.Errorf("%v %v", lines, err)
-	}
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
-	if _, err := source.wait(ctx); err != context.Canceled {
+	if _, err := source(ctx); err != context.Canceled {
 		t.Errorf("waiting ended with %v", err)
 	}
 }

@@ -9,10 +9,7 @@ import (
 	"chatsecure/proto"
 )
 
-func runList(a *app, ctx context.Context, args []string) error {
-	if err := noArguments("list", args); err != nil {
-		return err
-	}
+func runList(a *app, ctx context.Context) error {
 	return a.oneShot(ctx, func(ctx context.Context, c *connection) error {
 		online, err := c.List(ctx)
 		if err == nil {

@@ -5,10 +5,7 @@ import (
 )
 
 // runLogout erases the key kept with -keep.
-func runLogout(a *app, _ context.Context, args []string) error {
-	if err := noArguments("logout", args); err != nil {
-		return err
-	}
+func runLogout(a *app, _ context.Context) error {
 	state, err := a.openState()
 	if err != nil {
 		return err

@@ -37,8 +37,8 @@ type options struct {
 	keep, timeout                  time.Duration
 	typed                          map[string]string // the options of the command line, as given
 	places                         places            // of the other options
-	file                           *state.Config     // with options of commands too; nil without a state directory
-	outvoted                       string            // a sentence about a name that does not count, or ""
+	file                           *state.Config     // of commands too; nil without a state directory
+	outvoted                       string            // a sentence on a name that does not count
 }
 
 // Defaults of the command line.
@@ -51,36 +51,35 @@ const (
 var errHelp = flag.ErrHelp
 
 // usageError is an error of the command line.
-func usageError(format string, args ...any) error {
+func usageError(format string, args ...any) *fail.Error {
 	return fail.Errorf(proto.Usage, format, args...)
 }
 
 // flags returns the global flags, which set the options.
 func (o *options) flags() *flag.FlagSet {
-	f := newFlags("client")
-	o.relay = defaultRelay
+	f := newFlags("")
+	*o = options{
+		relay: defaultRelay, policy: trust.PolicyTry, key: trust.KeyEd25519,
+		timeout: defaultTimeout, prompt: promptShort,
+	}
 	f.Var((*relayAddr)(&o.relay), "relay", "")
 	f.Var(checked[string]{&o.name, nameOrNone}, "name", "")
-	f.Var((*path)(&o.card), "card", "")
-	f.Var((*path)(&o.pinFile), "pin-file", "")
-	f.Var((*path)(&o.state), "state", "")
-	f.Var((*path)(&o.caBundle), "ca-bundle", "")
-	f.Var((*path)(&o.onlyCA), "only-ca", "")
-	f.Var((*path)(&o.crlDir), "crl", "")
-	o.policy = trust.PolicyTry
+	f.Var((*Path)(&o.card), "card", "")
+	f.Var((*Path)(&o.pinFile), "pin-file", "")
+	f.Var((*Path)(&o.state), "state", "")
+	f.Var((*Path)(&o.caBundle), "ca-bundle", "")
+	f.Var((*Path)(&o.onlyCA), "only-ca", "")
+	f.Var((*Path)(&o.crlDir), "crl", "")
 	f.Var(checked[trust.Policy]{&o.policy, trust.ParsePolicy}, "crl-policy", "")
 	f.BoolVar(&o.fetch, "fetch", true, "")
 	f.BoolVar(&o.fetchPrivate, "fetch-private", false, "")
 	f.Var(checked[string]{&o.fingerprint, fingerprintOrNone}, "fingerprint", "")
 	f.BoolVar(&o.acceptNew, "accept-new", false, "")
 	f.Var(checked[time.Duration]{&o.keep, duration(0, trust.MaxDelegation)}, "keep", "")
-	o.key = trust.KeyEd25519
 	f.Var(checked[string]{&o.key, oneOf(trust.KeyEd25519, trust.KeyRSA)}, "key", "")
 	f.Var(checked[suites]{&o.ciphers, parseSuites}, "ciphers", "")
 	f.BoolVar(&o.batch, "batch", false, "")
-	o.timeout = defaultTimeout
 	f.Var(checked[time.Duration]{&o.timeout, duration(1, forEver)}, "timeout", "")
-	o.prompt = promptShort
 	f.Var(checked[string]{&o.prompt, oneOf(promptShort, promptLong)}, "prompt", "")
 	f.BoolVar(&o.bell, "bell", false, "")
 	f.BoolVar(&o.json, "json", false, "")
@@ -94,16 +93,11 @@ func (o *options) flags() *flag.FlagSet {
 // or the file config is at fault, these come with the error.
 func parseGlobal(args []string, env func(string) string) (o options, rest []string, err error) {
 	f := o.flags()
-	o.places = make(places)
+	o.places, o.typed = make(places), make(map[string]string)
 	if err := parseFlags(f, args); err != nil {
 		return o, nil, err
 	}
-	f.Visit(func(f *flag.Flag) {
-		if o.typed == nil {
-			o.typed = make(map[string]string)
-		}
-		o.typed[f.Name] = f.Value.String()
-	})
+	f.Visit(func(f *flag.Flag) { o.typed[f.Name] = f.Value.String() })
 	if o.version {
 		return o, f.Args(), nil
 	}
@@ -119,9 +113,7 @@ func parseGlobal(args []string, env func(string) string) (o options, rest []stri
 		}
 		o.ownName(dir, env)
 	}
-	if o.relay == "" {
-		o.relay = defaultRelay
-	}
+	o.relay = cmp.Or(o.relay, defaultRelay)
 	f.Visit(func(f *flag.Flag) { o.keyGiven = o.keyGiven || f.Name == "key" })
 	return o, f.Args(), o.places.refusePairs(f)
 }
@@ -138,8 +130,8 @@ func (o *options) ownName(dir string, env func(string) string) {
 		if env(variable("name")) == "" {
 			remedy = "to mend the line: " + fail.Command(o.client()+" -name "+owner+" init")
 		}
-		o.outvoted = fmt.Sprintf("%s %s does not count, as the state directory belongs to the name %s; %s",
-			o.places.of("name"), o.name, owner, remedy)
+		o.outvoted = fmt.Sprintf("%s %s does not count, as the state directory belongs "+
+			"to the name %s; %s", o.places.of("name"), o.name, owner, remedy)
 		o.name = ""
 	}
 	o.name = cmp.Or(o.name, owner)
@@ -153,19 +145,26 @@ func (o *options) client() string {
 	return "client"
 }
 
+// roots returns the option in use to give roots with, and its file.
+func (o *options) roots() (option string, file *string) {
+	if o.onlyCA != "" {
+		return "only-ca", &o.onlyCA
+	}
+	return "ca-bundle", &o.caBundle
+}
+
 // onState has the commands in hints that depend on the state directory, but for those that somebody
 // else types, which have no options.
-var onState = regexp.MustCompile(`\bclient ((-([a-gi-z]|[a-z][a-z-]+) ([A-Z][A-Z:]* )?)+[a-z]+\b|(crl|doctor|history -verify|init|list|logout|trust|whois)\b)( -h)?`)
+var onState = regexp.MustCompile(`\bclient ((-([a-gi-z]|[a-z][a-z-]+) ([A-Z][A-Z:]* )?)+[a-z]+\b|` +
+	`(crl|doctor|history -verify|init|list|logout|trust|whois)\b)( -h)?`)
 
 // advice is a hint in which commands can be typed as they stand: with the option in use to give
 // roots with, and with the state directory in use. A card that the file or the environment names
 // keeps nobody from a look at the others.
 func (o *options) advice(hint string) string {
-	option, tokens := "-ca-bundle", "client card shows the tokens"
-	if o.onlyCA != "" {
-		option = "-only-ca"
-	}
-	hint = strings.NewReplacer("-ca-bundle or -only-ca", option, "-ca-bundle", option).Replace(hint)
+	roots, _ := o.roots()
+	hint = strings.ReplaceAll(hint, "-ca-bundle or -only-ca", "-ca-bundle")
+	hint = strings.ReplaceAll(hint, "-ca-bundle", "-"+roots)
 	hint = onState.ReplaceAllStringFunc(hint, func(s string) string {
 		if strings.HasSuffix(s, " -h") {
 			return s
@@ -173,12 +172,14 @@ func (o *options) advice(hint string) string {
 		return o.client() + strings.TrimPrefix(s, "client")
 	})
 	if _, typed := o.typed["card"]; o.card != "" && !typed {
-		hint = strings.Replace(hint, tokens, "client -card= card shows the tokens", 1)
+		hint = strings.Replace(hint, "client card shows the tokens",
+			"client -card= card shows the tokens", 1)
 	}
 	return hint
 }
 
-// placed names the place of a card or PIN file that cannot be used, if that is not the command line.
+// placed names the place of a card or PIN file that cannot be used, if that is not the command
+// line.
 func (o *options) placed(err error) error {
 	place := ""
 	switch {
@@ -195,8 +196,8 @@ func (o *options) placed(err error) error {
 	return &e
 }
 
-// checkRelay checks -relay and brings it into its one form, for commands that go online. For others its value,
-// perhaps from the environment, does not matter.
+// checkRelay checks -relay and brings it into its one form, for commands that go online.
+// For others its value, perhaps from the environment, does not matter.
 func (o *options) checkRelay() error {
 	addr, err := state.RelayAddr(o.relay)
 	if err != nil {
@@ -218,10 +219,8 @@ func stateDir(given string, env func(string) string) (string, error) {
 	}
 	home := env("HOME")
 	if !filepath.IsAbs(home) {
-		return "", &fail.Error{
-			Code: proto.Internal, Message: "there is no home directory to keep the state in",
-			Hint: "name a state directory with -state",
-		}
+		return "", fail.Errorf(proto.Internal, "there is no home directory to keep the state in").
+			With("name a state directory with -state")
 	}
 	return filepath.Join(home, ".local", "state", "chatsecure"), nil
 }
@@ -240,20 +239,13 @@ func parseFlags(f *flag.FlagSet, args []string) error {
 	if err == nil || errors.Is(err, errHelp) {
 		return err
 	}
-	e := fail.Errorf(proto.Usage, "%s", proto.Visible(err.Error()))
+	e := usageError("%s", proto.Visible(err.Error()))
 	name, unknown := strings.CutPrefix(err.Error(), "flag provided but not defined: -")
 	if unknown && new(options).flags().Lookup(name) != nil {
-		e.Hint = "-" + name + " is for all commands and stands before the command: " + fail.Command("client -"+name+" "+f.Name())
+		e.Hint = "-" + name + " is for all commands and stands before the command: " +
+			fail.Command("client -"+name+" "+f.Name())
 	}
 	return e
-}
-
-// noArguments refuses arguments.
-func noArguments(command string, args []string) error {
-	if len(args) > 0 {
-		return usageError("%s takes no argument, but there is %q", command, args[0])
-	}
-	return nil
 }
 
 // parseNames reads NAME[,NAME...] and drops repeated names.
@@ -262,7 +254,7 @@ func parseNames(list string) ([]string, error) {
 	seen := make(map[string]bool)
 	for name := range strings.SplitSeq(list, ",") {
 		if err := proto.CheckName(name); err != nil {
-			return nil, &fail.Error{Code: proto.Usage, Message: fmt.Sprintf("%q is not a name: %v", name, err), Err: err}
+			return nil, usageError("%q is not a name: %w", name, err)
 		}
 		if folded := proto.FoldName(name); !seen[folded] {
 			seen[folded] = true

@@ -283,12 +283,12 @@ func TestUsageNamesEverything(t *testing.T) {
 		t.Fatalf("-h has %d commands of %d", len(listed), len(commands))
 	}
 	for i, c := range commands {
-		line, rest, _ := strings.Cut(c.help, "\n\n")
+		line, rest, _ := strings.Cut(c.help(), "\n\n")
 		line = strings.Join(strings.Fields(line), " ")
 		told, _, _ := strings.Cut(rest, "\n\n")
 		told = strings.Join(strings.Fields(told), " ")
 		if listed[i].Name() != c.name || line != "usage: client [options] "+listed[i].Term || !strings.EqualFold(told, listed[i].Text+".") {
-			t.Errorf("%s -h says %q, and -h %q", c.name, c.help, listed[i])
+			t.Errorf("%s -h says %q, and -h %q", c.name, c.help(), listed[i])
 		}
 	}
 	for line := range strings.Lines(text) {

@@ -40,7 +40,6 @@ type display struct {
 	mu     sync.Mutex // guards the fields below
 	out    *bufio.Writer
 	err    io.Writer
-	broken error  // the first error of a write
 	sent   uint64 // number of messages whose id has been written
 	told   *sync.Cond
 	screen *term.Terminal // of the prompt, or nil
@@ -49,7 +48,8 @@ type display struct {
 
 func newDisplay(sys System, opt options) *display {
 	d := &display{
-		json: opt.json, quiet: opt.quiet, verbose: opt.verbose, bell: opt.bell, advice: opt.advice, now: sys.Now,
+		json: opt.json, quiet: opt.quiet, verbose: opt.verbose, bell: opt.bell,
+		advice: opt.advice, now: sys.Now,
 		out: bufio.NewWriterSize(sys.Stdout, outBuffer), err: sys.Stderr,
 		outCols: columns(sys.Stdout), errCols: columns(sys.Stderr),
 	}
@@ -62,6 +62,13 @@ func (d *display) onScreen(s *term.Terminal) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.screen = s
+}
+
+// atPrompt returns the terminal of the prompt, or nil.
+func (d *display) atPrompt() *term.Terminal {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.screen
 }
 
 // columns returns a function that asks for a stream's columns.
@@ -87,9 +94,7 @@ const unseen = 5 * time.Second
 // show, and its text. At the prompt it rings, and is marked for a person who does not look.
 func (d *display) message(head, text string) {
 	line := head + term.Hang + messageText(text) + "\n"
-	d.mu.Lock()
-	screen := d.screen
-	d.mu.Unlock()
+	screen := d.atPrompt()
 	switch {
 	case screen == nil:
 		d.text(line)
@@ -115,10 +120,7 @@ func (d *display) text(s string) {
 		return
 	}
 	cols := d.outCols()
-	d.above(cols, func() {
-		_, err := d.out.WriteString(rows(s, cols))
-		d.note(err)
-	})
+	d.above(cols, func() { d.out.WriteString(rows(s, cols)) })
 }
 
 // above writes to a stream, of some columns if it is a terminal: above an open question, which
@@ -139,8 +141,7 @@ func (d *display) exact(s string) {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	_, err := d.out.WriteString(s)
-	d.note(err)
+	d.out.WriteString(s)
 }
 
 // object writes a line of JSON and flushes it.
@@ -154,7 +155,7 @@ func (d *display) objectLater(v any) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.out.WriteString(proto.VisibleJSON(string(proto.MustMarshal(v))))
-	d.note(d.out.WriteByte('\n'))
+	d.out.WriteByte('\n')
 }
 
 // show writes an object: with -json as a line of JSON, and else as its text.
@@ -168,7 +169,8 @@ func (d *display) show(o interface{ text() string }) {
 
 // connected reports the connection, before any other output.
 func (d *display) connected(c *client.Client) {
-	d.detail("connected as %s-%s with %s to the relay %s", proto.Visible(c.Name()), c.Conn(), c.Suite(), c.Fingerprint())
+	d.detail("connected as %s-%s with %s to the relay %s",
+		proto.Visible(c.Name()), c.Conn(), c.Suite(), c.Fingerprint())
 	if d.json {
 		d.object(connectedObject{d.head("connected"), c.Name(), c.Conn(), c.Fingerprint(), c.Suite()})
 	}
@@ -199,21 +201,16 @@ func (d *display) awaitSent(no uint64) {
 	}
 }
 
-// note keeps the first error. The lock is held.
-func (d *display) note(err error) {
-	if d.broken == nil {
-		d.broken = err
-	}
-}
-
-// flush writes out all data. It returns the first error of any write.
-func (d *display) flush() error {
+// flush writes out all data. It returns the first error of any write, which the buffer keeps.
+func (d *display) flush() (err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	cols := 0
 	if d.out.Buffered() > 0 {
-		d.above(d.outCols(), func() { d.note(d.out.Flush()) })
+		cols = d.outCols()
 	}
-	return d.broken
+	d.above(cols, func() { err = d.out.Flush() })
+	return err
 }
 
 // flushEvery bounds the time that data lies in the buffer of a busy command.
@@ -294,8 +291,8 @@ func sentence(kind, text string) string {
 
 var wholeHash = regexp.MustCompile(`\b[0-9a-f]{64}\b\)?`)
 
-// shown is a text of the program for a terminal: what is to be copied or compared, a fail.Command or
-// a whole hash, gets a row of its own there.
+// shown is a text of the program for a terminal: a fail.Command to be copied, or a whole hash to be
+// compared, gets a row of its own there.
 func shown(text string) string {
 	parts := strings.Split(text, fail.Mark)
 	for i, part := range parts {
@@ -335,7 +332,8 @@ func (d *display) hint(e *fail.Error) string {
 	if e.Code == proto.Usage && e.Hint == "" && d.about != "" {
 		advice = "client " + d.about + " -h shows how it is used"
 	}
-	if rest, same := strings.CutPrefix(advice, d.running+" "); same && (strings.HasPrefix(rest, "shows ") || strings.HasPrefix(rest, "tells ")) {
+	rest, same := strings.CutPrefix(advice, d.running+" ")
+	if same && (strings.HasPrefix(rest, "shows ") || strings.HasPrefix(rest, "tells ")) {
 		_, advice, _ = strings.Cut(advice, "; ") // it would end like this one
 	}
 	if hint := d.words(advice); hint != "" {
@@ -346,10 +344,7 @@ func (d *display) hint(e *fail.Error) string {
 
 // words puts advice for a command line into the words of where it is read.
 func (d *display) words(advice string) string {
-	d.mu.Lock()
-	atPrompt := d.screen != nil
-	d.mu.Unlock()
-	if atPrompt {
+	if d.atPrompt() != nil {
 		return promptAdvice(advice)
 	}
 	return d.advice(advice)
@@ -357,10 +352,8 @@ func (d *display) words(advice string) string {
 
 // in returns a text in a style, for a terminal with colour.
 func (d *display) in(s term.Style, text string) string {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.screen == nil {
-		return text
+	if screen := d.atPrompt(); screen != nil {
+		return screen.In(s, text)
 	}
-	return d.screen.In(s, text)
+	return text
 }

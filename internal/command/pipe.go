@@ -4,19 +4,20 @@ import (
 	"context"
 	"errors"
 	"flag"
+	"io"
 	"syscall"
 	"time"
 
 	"chatsecure/internal/client"
 	"chatsecure/internal/fail"
+	"chatsecure/internal/term"
 	"chatsecure/proto"
 )
 
-// pipeOptions are the flags and the argument of pipe.
+// pipeOptions are the flags of pipe.
 type pipeOptions struct {
 	send, recv bool // neither means both ways
 	waitPeer   time.Duration
-	name       string
 }
 
 func (o *pipeOptions) flags(f *flag.FlagSet) runner {
@@ -27,15 +28,17 @@ func (o *pipeOptions) flags(f *flag.FlagSet) runner {
 }
 
 // run carries bytes between standard input and output and the peer's pipe.
-func (o *pipeOptions) run(a *app, ctx context.Context, args []string) (err error) {
+func (o *pipeOptions) run(a *app, ctx context.Context, args []string) error {
 	if len(args) != 1 {
 		return usageError("pipe needs one name")
 	}
-	if o.name, err = oneName(args[0]); err != nil {
-		return usageError("%q is not a name: %v", args[0], err)
+	name, err := oneName(args[0])
+	if err != nil {
+		return usageError("%q is not a name: %w", name, err)
 	}
 	if a.opt.json && !o.send {
-		return usageError("a pipe writes the peer's bytes to standard output, and -json would mix with them")
+		return usageError("a pipe writes the peer's bytes to standard output, " +
+			"and -json would mix with them")
 	}
 	c, err := a.connect(ctx, proto.TakesPipe, func(cfg *client.Config) { cfg.WaitPeer = o.waitPeer })
 	if err != nil {
@@ -43,18 +46,17 @@ func (o *pipeOptions) run(a *app, ctx context.Context, args []string) (err error
 	}
 	_, followed := a.presenter(c, takeNone).followAside(ctx)
 	in, out := a.Stdin, a.Stdout // nil for a way that is not used
+	if isTerminal(in) {
+		in = &afterQuestions{Reader: in, terminal: a.person()}
+	}
 	if o.send {
 		out = nil
 	}
 	if o.recv {
 		in = nil
 	}
-	report, shown := (func(client.PipeProgress))(nil), func() {}
-	if a.showsProgress(*o) {
-		p := newPipeProgress(a.out, a.Now())
-		report, shown = p.report, p.end
-	}
-	err = c.Pipe(ctx, o.name, in, out, report)
+	report, shown := a.progress(*o)
+	err = c.Pipe(ctx, name, in, out, report)
 	shown()
 	if errors.Is(err, syscall.EPIPE) {
 		err = statusError(fail.ExitFailure) // the reader has closed; not all bytes arrived
@@ -62,4 +64,24 @@ func (o *pipeOptions) run(a *app, ctx context.Context, args []string) (err error
 	err = errors.Join(err, c.leave(closeWait))
 	<-followed
 	return err
+}
+
+// afterQuestions reads a terminal once the questions are over. The lines that were typed before
+// them come first.
+type afterQuestions struct {
+	io.Reader
+	terminal *term.Terminal // nil: nobody is asked
+	early    []byte
+}
+
+func (r *afterQuestions) Read(b []byte) (int, error) {
+	if r.terminal != nil {
+		r.early, r.terminal = r.terminal.Untaken(), nil
+	}
+	if len(r.early) == 0 {
+		return r.Reader.Read(b)
+	}
+	n := copy(b, r.early)
+	r.early = r.early[n:]
+	return n, nil
 }

@@ -37,6 +37,32 @@ func TestPipeProgress(t *testing.T) {
 	}
 }
 
+// TestPipeAfterAQuestion: lines typed at a terminal before a question are for the pipe.
+func TestPipeAfterAQuestion(t *testing.T) {
+	w := town.New(t, town.People("alice", "bob"))
+	bob := w.Start("bob", "pipe", "-recv", "-wait-peer", "30s", "alice")
+	got := make(chan town.Result, 1)
+	go func() { got <- bob.End() }()
+	p := tty.OpenPTY(t)
+	p.Types("early y")
+	p.Types("y")
+	cmd := w.Client("alice", "-batch=false", "-accept-new=false", "-fingerprint", w.Fingerprint("relay"), "pipe", "-send", "-wait-peer", "30s", "bob")
+	cmd.Stdin, cmd.Stderr = p.Slave, p.Slave
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	p.Expect("you mean? (y/n) ")
+	p.Types("y")
+	p.Types("late")
+	p.Keys("\x04")
+	if err := cmd.Wait(); err != nil {
+		t.Error(err)
+	}
+	if r := <-got; r.Status != 0 || r.Stdout != "early y\ny\nlate\n" {
+		t.Errorf("bob ended with %d, got %q and said %q", r.Status, r.Stdout, r.Stderr)
+	}
+}
+
 // maxPipeMemory bounds the resident memory of each program, whatever the length
 // of the file.
 const maxPipeMemory = 64 << 20

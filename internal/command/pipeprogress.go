@@ -11,40 +11,25 @@ import (
 // progressEvery is the time between two drawings of the line.
 const progressEvery = 500 * time.Millisecond
 
-// pipeProgress draws the progress of a pipe on one line of standard error.
-type pipeProgress struct {
-	out   *display
-	start time.Time
-	last  atomic.Pointer[client.PipeProgress] // nil before the first byte
-	stop  func()                              // ends the drawing
-}
-
-// showsProgress reports whether a pipe shows its progress: standard error is a
-// terminal, and no data is read from or written to a terminal.
-func (a *app) showsProgress(o pipeOptions) bool {
-	return isTerminal(a.Stderr) && !a.opt.quiet && a.Env("TERM") != "dumb" &&
-		(o.recv || !isTerminal(a.Stdin)) && (o.send || !isTerminal(a.Stdout))
-}
-
-func newPipeProgress(out *display, start time.Time) *pipeProgress {
-	p := &pipeProgress{out: out, start: start}
-	p.stop = every(progressEvery, p.draw)
-	return p
-}
-
-// report is the callback of client.Client.Pipe. It does not block.
-func (p *pipeProgress) report(now client.PipeProgress) { p.last.Store(&now) }
-
-// end draws the line a last time and leaves it there.
-func (p *pipeProgress) end() {
-	p.stop()
-	p.draw()
-	p.out.status("")
-}
-
-func (p *pipeProgress) draw() {
-	if now := p.last.Load(); now != nil {
-		p.out.status(progressLine(*now, p.out.now().Sub(p.start)))
+// progress draws what is reported of a pipe on one line of standard error, if that is a terminal
+// and no data is read from or written to one. end draws it a last time and leaves it there.
+func (a *app) progress(o pipeOptions) (report func(client.PipeProgress), end func()) {
+	if !isTerminal(a.Stderr) || a.opt.quiet || a.Env("TERM") == "dumb" ||
+		!o.recv && isTerminal(a.Stdin) || !o.send && isTerminal(a.Stdout) {
+		return nil, func() {}
+	}
+	var last atomic.Pointer[client.PipeProgress] // nil before the first byte
+	start := a.Now()
+	draw := func() {
+		if now := last.Load(); now != nil {
+			a.out.status(progressLine(*now, a.Now().Sub(start)))
+		}
+	}
+	stop := every(progressEvery, draw)
+	return func(now client.PipeProgress) { last.Store(&now) }, func() {
+		stop()
+		draw()
+		a.out.status("")
 	}
 }
 
@@ -56,7 +41,8 @@ func progressLine(p client.PipeProgress, took time.Duration) string {
 	if s >= 3600 {
 		clock = fmt.Sprintf("%d:%02d:%02d", s/3600, s/60%60, s%60)
 	}
-	return fmt.Sprintf("sent %s, received %s, %s/s, %s", byteCount(float64(p.Sent)), byteCount(float64(p.Received)), byteCount(rate), clock)
+	return fmt.Sprintf("sent %s, received %s, %s/s, %s",
+		byteCount(float64(p.Sent)), byteCount(float64(p.Received)), byteCount(rate), clock)
 }
 
 // byteCount is a number of bytes in about three digits.

@@ -289,7 +289,7 @@ func (s *promptRun) readAll(ctx context.Context) error {
 
 func (s *promptRun) nextLines(ctx context.Context) ([]inputLine, error) {
 	if s.terminal == nil {
-		return s.lines.wait(ctx)
+		return s.lines(ctx)
 	}
 	typed, err := s.typed(ctx)
 	if err != nil && !errors.Is(err, term.ErrLineTooLong) {
@@ -411,9 +411,10 @@ func (s *promptRun) execute(ctx context.Context, line inputLine) error {
 	return nil
 }
 
-// known reports whether a name has been seen here. A script knows its names.
+// known reports whether a name has been seen here, or is one's own. A script knows its names.
 func (s *promptRun) known(name string) bool {
-	return s.terminal == nil || s.desk.names.has(name) || s.c.Here(name)
+	return s.terminal == nil || s.desk.names.has(name) || proto.SameName(name, s.c.Name()) ||
+		s.c.Here(name)
 }
 
 // maxOpen bounds the open questions to the relay and the history.

@@ -97,12 +97,16 @@ func (r *refusals) whole(args []string) ([]string, error) {
 	if len(digits) < shortest || len(digits) >= 64 {
 		return args, nil
 	}
+	target := args[1]
+	if addr, err := state.RelayAddr(target); err == nil { // refused is its one form
+		target = addr
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	found := ""
 	for _, refused := range r.last {
 		switch {
-		case proto.FoldName(refused.Target) != proto.FoldName(args[1]) || !strings.HasPrefix(refused.Value, digits):
+		case !proto.SameName(refused.Target, target) || !strings.HasPrefix(refused.Value, digits):
 		case found != "" && found != refused.Value:
 			return nil, promptError("more than one of the refused begins with %s: give all 64 digits", digits)
 		default:

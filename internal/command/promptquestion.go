@@ -1,6 +1,7 @@
 package command
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"strings"
@@ -31,10 +32,12 @@ type questions struct {
 // question waits for its answer.
 type question struct {
 	text   string        // that comes before it
+	again  string        // instead of text, once that has left the screen; "": text does
 	last   string        // its last row
 	about  string        // a name, or ""
 	secret bool          // its answer is a PIN
 	shown  bool          // owned by the goroutine of the prompt
+	gone   atomic.Bool   // what was shown may have left the screen
 	answer chan answered // capacity 1
 }
 
@@ -64,7 +67,9 @@ func (q *questions) ask(ctx context.Context, a *question) answered {
 	case got := <-a.answer:
 		return got
 	case <-ctx.Done():
-		q.end(a, answered{})
+		if !q.end(a, answered{}) {
+			return <-a.answer
+		}
 		return answered{err: ctx.Err()}
 	}
 }
@@ -178,11 +183,28 @@ func (q *questions) introduce(p *trust.Person) bool {
 	return true
 }
 
+// showQuestion shows a question, or shows it again.
+func (s *promptRun) showQuestion(a *question) {
+	text := a.text
+	if a.shown {
+		text = cmp.Or(a.again, a.text)
+	}
+	a.shown = true
+	a.gone.Store(false)
+	s.terminal.Show(text, func() {
+		a.gone.Store(true)
+		s.questions.mu.Lock()
+		defer s.questions.mu.Unlock()
+		s.questions.wake()
+	})
+}
+
 // typed waits for a line at the terminal that is no answer to a question. A line answers only a
-// question that has been on the screen for term.ReadingTime when its first key comes.
+// question that has been on the screen for term.ReadingTime when its first key comes, and is there
+// still at its Enter. One that further output has moved off is shown again.
 func (s *promptRun) typed(ctx context.Context) (term.Line, error) {
 	var read *question // may be answered
-	for {
+	for first := true; ; first = false {
 		waiting, wake := context.WithCancel(ctx)
 		typing := s.terminal.Typing() || read != nil && s.terminal.LineWaits()
 		asked := s.questions.begin(typing, wake)
@@ -192,9 +214,9 @@ func (s *promptRun) typed(ctx context.Context) (term.Line, error) {
 		prompt := s.prompt
 		var timed atomic.Bool
 		if asked != nil {
-			if !asked.shown {
-				asked.shown = true
-				s.terminal.Print(asked.text)
+			if !asked.shown || asked.gone.Load() && (first || asked == read) {
+				s.showQuestion(asked)
+				read = nil
 			}
 			last := asked.last
 			if asked != read {
@@ -217,7 +239,7 @@ func (s *promptRun) typed(ctx context.Context) (term.Line, error) {
 		}
 		s.questions.begin(false, nil) // the line is done
 		yes, no := term.IsYes(line.Text)
-		if err != nil || asked == nil || asked != read || line.Pasted || !yes && !no {
+		if err != nil || asked == nil || asked != read || line.Pasted || line.Blind || !yes && !no {
 			return line, err
 		}
 		read = nil

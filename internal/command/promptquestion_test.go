@@ -12,9 +12,11 @@ import (
 
 	"chatsecure/crypto"
 	"chatsecure/internal/client"
+	"chatsecure/internal/fail"
 	"chatsecure/internal/history"
 	"chatsecure/internal/state"
 	"chatsecure/internal/term"
+	"chatsecure/proto"
 	"chatsecure/testdata/lab/tty"
 )
 
@@ -63,6 +65,20 @@ func (p *sitting) shows(end string) {
 			p.t.Fatalf("the screen does not end with\n%s\nbut shows\n%s", end, p.out.screen())
 		}
 	}
+}
+
+// showsSoon is shows while time passes.
+func (p *sitting) showsSoon(end string, over <-chan func()) {
+	p.t.Helper()
+	for deadline := time.Now().Add(20 * time.Second); !strings.HasSuffix(p.out.screen(), end) && time.Now().Before(deadline); {
+		select {
+		case due := <-over:
+			due()
+		default:
+			runtime.Gosched()
+		}
+	}
+	p.shows(end)
 }
 
 // sends checks the messages that were sent, and forgets them.
@@ -199,6 +215,54 @@ func TestAnswerNeedsTheQuestion(t *testing.T) {
 	p.leaves()
 }
 
+// TestQuestionIsSeen: a question that other people's messages have moved off the screen is no
+// longer answered, and is shown again, whole.
+func TestQuestionIsSeen(t *testing.T) {
+	p := sitDown(t)
+	over := make(chan func(), 8)
+	p.soon = func(f func()) { over <- f }
+	p.shows("> |")
+	flood := func(text string) {
+		var events []client.Event
+		for n := range 30 {
+			events = append(events, client.Event{Type: client.EventMessage, Time: fixedNow(), Message: &client.Message{From: "carol", Text: fmt.Sprint(text, n), To: []string{"ana"}}})
+		}
+		p.c.events <- events
+		<-p.c.seen
+	}
+	got := make(chan answered, 1)
+	go func() {
+		got <- p.s.questions.ask(t.Context(), &question{
+			text: "Dave is new: see above.\n", again: "Dave is new:\nNome: DAVE\n", last: "Is this the dave you mean? (y/n) ",
+		})
+	}()
+	p.shows("Dave is new: see above.\nIs this the dave you mean? |")
+	(<-over)()
+	p.shows("you mean? (y/n) |")
+	flood("a") // it is gone, and comes again before it can be answered
+	p.shows("[carol]: a29\nDave is new:\nNome: DAVE\nIs this the dave you mean? |")
+	flood("b") // sooner than it can be read: then it waits
+	p.shows("[carol]: b29\nIs this the dave you mean? |")
+	p.showsSoon("[carol]: b29\nDave is new:\nNome: DAVE\nIs this the dave you mean? (y/n) |", over)
+	p.types("y")
+	p.shows("you mean? (y/n) y|")
+	flood("c") // during the answer
+	p.shows("[carol]: c29\n> y|\nEnter on an empty line gets the question: Is this the dave you mean? (y/n)")
+	p.types("\r")
+	p.shows("client: error: \"y\" does not answer the question\n" + answerHint + "\nDave is new:\nNome: DAVE\nIs this the dave you mean? |")
+	p.showsSoon("(y/n) |", over)
+	select {
+	case a := <-got:
+		t.Errorf("an unseen question has the answer %+v", a)
+	default:
+	}
+	p.types("y\r")
+	if a := <-got; !a.yes || a.err != nil {
+		t.Errorf("the answer is %+v", a)
+	}
+	p.leaves()
+}
+
 // TestPasteAtThePrompt: a paste of several lines is one message or comes back; nothing pasted is a
 // command.
 func TestPasteAtThePrompt(t *testing.T) {
@@ -301,6 +365,13 @@ func TestStrangerIsMarked(t *testing.T) {
 	if screen := p.out.screen(); strings.Count(screen, "Nome  ") != 1 || !strings.Contains(screen, "client: notice: erin is new here; a message to erin asks you whether to accept,\n") {
 		t.Errorf("a stranger is introduced as\n%s", screen)
 	}
+	p.c.accepted["erin"] = true
+	message("erin", true) // the question has shown the certificate, or a message
+	p.shows("[09:58:36] [erin]: hi\n> |")
+	if screen := p.out.screen(); strings.Count(screen, "Nome  ") != 1 {
+		t.Errorf("the certificate is shown again:\n%s", screen)
+	}
+	p.c.accepted["erin"] = false
 	list := listText([]client.Online{{Name: "erin", Level: 1}, {Name: "dave"}, {Name: "Ana", Level: 1, Self: true}}, p.s.quiet)
 	if list != "User list:\n\n1. ID: erin Level: 1 (not accepted)\n2. ID: dave Level: 0\n3. ID: Ana Level: 1 (you)\n\n" {
 		t.Errorf("the list is %q", list)
@@ -352,6 +423,26 @@ func TestDecidedQuestion(t *testing.T) {
 		}
 	}
 	p.sends()
+	p.leaves()
+}
+
+// TestQuestionIsOver: a question that its asker takes back says why.
+func TestQuestionIsOver(t *testing.T) {
+	p := sitDown(t)
+	a := asker{app: &app{out: p.s.out}}
+	a.asked.Store(&p.s.questions)
+	ctx, takeBack := context.WithCancelCause(t.Context())
+	got := make(chan error, 1)
+	go func() {
+		_, err := a.confirm(ctx, &question{about: "erin", text: "erin is new\n", last: "Is this the erin you mean? (y/n) "})
+		got <- err
+	}()
+	p.shows("erin is new\nIs this the erin you mean? (y/n) |")
+	takeBack(fail.Errorf(proto.NotAccepted, "erin is blocked here"))
+	p.shows("client: notice: the question about erin is over: erin is blocked here\n> |")
+	if err := <-got; err == nil {
+		t.Error("it is answered")
+	}
 	p.leaves()
 }
 
@@ -461,11 +552,15 @@ func TestTrustAtThePrompt(t *testing.T) {
 		"             | give all 64 digits\nclient: hint: /help shows what can be typed; Up brings the line back\n> |")
 	p.types("trust accept carol a1a1a1a1\r")
 	p.shows("under \"carol\" begins with\n             | a1a1a1a1: give all 64 digits\nclient: hint: /help shows what can be typed; Up brings the line back\n> |")
+	refuse("localhost:8080", second)
+	p.types("trust accept LOCALHOST.:08080 a1a1a1a1\rtrust accept [::1]:8080 a1a1a1a1\r")
+	p.shows("under \"[::1]:8080\" begins with\n             | a1a1a1a1: give all 64 digits\nclient: hint: /help shows what can be typed; Up brings the line back\n> |")
 	refuse("bob", second)
 	p.types("trust accept bob a1a1a1a1:b2\rtrust accept bob a1a1a1a1\r")
 	p.shows("client: error: more than one of the refused begins with a1a1a1a1: give all 64\n             | digits\nclient: hint: /help shows what can be typed; Up brings the line back\n> |")
 	p.leaves()
-	want := [][]string{{"block", "BOB", first}, {"block", "bob"}, {"unblock", "bob", "a1a1a1a1"}, nil, {"accept", "bob", first}, {"accept", "bob", "a1a1a1"}, {"accept", "bob", second}}
+	want := [][]string{{"block", "BOB", first}, {"block", "bob"}, {"unblock", "bob", "a1a1a1a1"}, nil, {"accept", "bob", first}, {"accept", "bob", "a1a1a1"},
+		{"accept", "LOCALHOST.:08080", second}, {"accept", "bob", second}}
 	if !slices.EqualFunc(trusted, want, slices.Equal) {
 		t.Errorf("trust got %q, want %q", trusted, want)
 	}

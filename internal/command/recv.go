@@ -30,13 +30,10 @@ func (o *recvOptions) flags(f *flag.FlagSet) runner {
 	f.BoolVar(&o.anyone, "from-anyone", false, "")
 	f.Var(checked[time.Duration]{&o.time, duration(1, forEver)}, "for", "")
 	f.BoolVar(&o.zero, "0", false, "")
-	return o.run
+	return alone(o.run)(f)
 }
 
-func (o *recvOptions) run(a *app, ctx context.Context, args []string) error {
-	if err := noArguments("recv", args); err != nil {
-		return err
-	}
+func (o *recvOptions) run(a *app, ctx context.Context) error {
 	if o.zero && a.opt.json {
 		return usageError("-0 and -json exclude one another")
 	}
@@ -45,6 +42,11 @@ func (o *recvOptions) run(a *app, ctx context.Context, args []string) error {
 		return err
 	}
 	r := &receiver{presenter: a.presenter(c, nil), opt: *o}
+	if _, known := c.state.KnownPeer(proto.FoldName(o.from)); o.from != "" && !known {
+		asking, cancel := context.WithTimeout(ctx, a.opt.timeout)
+		r.tellAbsent(asking)
+		cancel()
+	}
 	err = r.run(ctx)
 	patience := a.opt.timeout // the relay must get the receipts first
 	if ctx.Err() != nil {
@@ -94,6 +96,15 @@ func (r *receiver) run(ctx context.Context) error {
 		}
 	}
 	return r.result()
+}
+
+// tellAbsent says that the relay knows nobody by the wanted name either: it may be a slip.
+func (r *receiver) tellAbsent(ctx context.Context) {
+	online, err := r.c.List(ctx)
+	if err == nil && !slices.ContainsFunc(online, func(o client.Online) bool { return proto.SameName(o.Name, r.opt.from) }) {
+		r.out.notice("nobody by the name of %s is known here or connected; this waits until somebody comes",
+			proto.Visible(r.opt.from))
+	}
 }
 
 // wants reports whether a message is wanted, and counts it. Others stay unread.

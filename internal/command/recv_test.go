@@ -13,6 +13,7 @@ import (
 	"chatsecure/internal/client"
 	"chatsecure/internal/fail"
 	"chatsecure/proto"
+	"chatsecure/testdata/lab/town"
 	"chatsecure/testdata/lab/tty"
 )
 
@@ -299,5 +300,29 @@ func TestPipedPromptOfStrangers(t *testing.T) {
 	}
 	if got := stderr.String(); !strings.Contains(got, "of people who are not accepted: 1") {
 		t.Errorf("it says %q", got)
+	}
+}
+
+// TestRecvFromNobody: a name that nobody has here, and nobody at the relay, may be a slip, which is
+// said once.
+func TestRecvFromNobody(t *testing.T) {
+	w := town.New(t, town.People("alice", "bob"))
+	chatter(w, "bob")
+	const says = "client: notice: nobody by the name of bobb is known here or connected; this waits until somebody comes\n"
+	for _, c := range []struct {
+		args []string
+		want int
+	}{
+		{[]string{"-q=false", "recv", "-from", "bobb"}, 1}, {[]string{"recv", "-from", "bobb"}, 0},
+		{[]string{"-q=false", "recv", "-from", "BOB"}, 0}, {[]string{"-q=false", "recv"}, 0},
+	} {
+		got := w.Run("", "alice", append(c.args, "-for", "1ms")...)
+		if got.Status != 0 || strings.Count(got.Stderr, says) != c.want {
+			t.Errorf("%q: %+v", c.args, got)
+		}
+	}
+	w.Must("", "alice", "trust", "accept", "bobb", strings.Repeat("ab", 32))
+	if got := w.Run("", "alice", "-q=false", "recv", "-from", "bobb", "-for", "1ms"); strings.Contains(got.Stderr, "nobody") {
+		t.Errorf("known is nobody: %+v", got)
 	}
 }

@@ -69,7 +69,7 @@ func scene(d *display, text string) {
 	d.show(crlObject{Kind: "base", Source: text, issuer: proto.Quote(text), Flaw: proto.Visible(text)})
 	d.show(cardObject{Token: text, Manufacturer: text, Model: text, Serial: text, Flags: []string{text}, Error: text,
 		Certificates: []cardCertificate{{Label: text, Error: text}}, Keys: []cardKey{{Label: text}}})
-	d.show((&doctor{a: &app{out: d}}).result("card", doctorFailed, text, proto.Visible(text)))
+	d.show((&doctor{a: &app{out: d}}).add("card", doctorFailed, proto.Visible(text), "%s", text))
 	d.say(fields(trust.CertificateText(person.Leaf) + alikeText([]state.KnownPeer{{Name: "bobby", CommonName: text}}, person)))
 	d.exact(zeroMessage(&client.Message{From: "mallory", Text: text}))
 	d.flush()

@@ -67,7 +67,7 @@ func (o *sendOptions) run(a *app, ctx context.Context, args []string) error {
 		if line.problem != nil {
 			return line.problem
 		}
-		lines = &oneLineOnly{text: o.text}
+		lines = onlyLine(o.text)
 	}
 	c, err := a.connect(ctx, proto.TakesNone, func(cfg *client.Config) { cfg.WaitPeer = o.waitPeer })
 	if err != nil {
@@ -109,7 +109,9 @@ type sender struct {
 
 // run sends every line, waits until all have reached level, and reports
 // failures. reading ends when the client does.
-func (s *sender) run(ctx, reading context.Context, lines lineSource, level history.Status, patience time.Duration) error {
+func (s *sender) run(
+	ctx, reading context.Context, lines lineSource, level history.Status, patience time.Duration,
+) error {
 	cut := s.sendAll(reading, lines)
 	if ctx.Err() != nil {
 		return ctx.Err()
@@ -184,12 +186,8 @@ func howFar(n client.NameOutcome) string {
 // sendAll sends until the lines end, the context ends, or nothing can be sent.
 func (s *sender) sendAll(ctx context.Context, source lineSource) error {
 	for {
-		lines, err := source.ready()
-		if err == nil && len(lines) == 0 {
-			// The reader of the ids gets them before the wait.
-			s.out.flush()
-			lines, err = source.wait(ctx)
-		}
+		s.out.flush() // the reader of the ids gets them before the wait
+		lines, err := source(ctx)
 		if errors.Is(err, io.EOF) {
 			return nil
 		}

@@ -2,6 +2,7 @@ package command
 
 import (
 	"cmp"
+	"errors"
 	"flag"
 	"fmt"
 	"path/filepath"
@@ -24,7 +25,9 @@ var commandLineOnly = map[string]bool{"version": true}
 
 // exclusive has options that exclude each other. One that is given in a nearer place rules out
 // the others in a farther one.
-var exclusive = [][]string{{"only-ca", "ca-bundle"}, {"q", "v"}, {"send", "recv"}, {"peer", "verify", "export"}}
+var exclusive = [][]string{
+	{"only-ca", "ca-bundle"}, {"q", "v"}, {"send", "recv"}, {"peer", "verify", "export"},
+}
 
 // variable is the environment variable of an option.
 func variable(option string) string {
@@ -40,16 +43,16 @@ func (p places) of(option string) string { return cmp.Or(p[option], "-"+option) 
 
 // usageError is an error about an option. It begins with the option's place.
 func (p places) usageError(option, format string, args ...any) error {
-	e := fail.Errorf(proto.Usage, "%s%s", p.of(option), fmt.Sprintf(format, args...))
-	e.Hint = "client -h shows how it is used"
+	hint := "client -h shows how it is used"
 	if p[option] != "" {
-		e.Hint = "mend it there, or give -" + option + " on the command line, which counts first"
+		hint = "mend it there, or give -" + option + " on the command line, which counts first"
 	}
-	return e
+	return usageError("%s%s", p.of(option), fmt.Sprintf(format, args...)).With(hint)
 }
 
 // ofTests are variables of make and of the tests.
-var ofTests = regexp.MustCompile(`^CHATSECURE_(ATTACK|LOAD|NO_[A-Z]+|REAL_CA|SEED|SOAK(_[A-Z]+)?|TEST_[A-Z_]+)=`)
+var ofTests = regexp.MustCompile(
+	`^CHATSECURE_(ATTACK|LOAD|NO_[A-Z]+|REAL_CA|SEED|SOAK(_[A-Z]+)?|TEST_[A-Z_]+)=`)
 
 // checkEnvironment refuses a variable of no option: a slip in the name of one must not leave the
 // program without it. An empty variable counts as none.
@@ -60,11 +63,10 @@ func checkEnvironment(environ []string) error {
 	}
 	for _, v := range environ {
 		name, value, _ := strings.Cut(v, "=")
-		if strings.HasPrefix(name, "CHATSECURE_") && value != "" && !slices.Contains(all, name) && !ofTests.MatchString(v) {
-			return &fail.Error{
-				Code: proto.Usage, Message: proto.Visible(name) + " in the environment is no option's variable",
-				Hint: "it may stand for " + nearest(name, all) + "; if not, unset it",
-			}
+		if strings.HasPrefix(name, "CHATSECURE_") && value != "" && !slices.Contains(all, name) &&
+			!ofTests.MatchString(v) {
+			return usageError("%s in the environment is no option's variable", proto.Visible(name)).
+				With("it may stand for " + nearest(name, all) + "; if not, unset it")
 		}
 	}
 	return nil
@@ -73,7 +75,9 @@ func checkEnvironment(environ []string) error {
 // nearest returns the word that needs the fewest changes of a letter to become the given one.
 func nearest(given string, words []string) string {
 	given = given[:min(len(given), 64)]
-	return slices.MinFunc(words, func(a, b string) int { return cmp.Compare(distance(given, a), distance(given, b)) })
+	return slices.MinFunc(words, func(a, b string) int {
+		return cmp.Compare(distance(given, a), distance(given, b))
+	})
 }
 
 // distance counts the letters to add, leave out or replace between two words.
@@ -112,8 +116,12 @@ func (p places) fromEnvironment(f *flag.FlagSet, env func(string) string) (err e
 	return err
 }
 
-// fromFile sets the options that are not set yet. Relative paths are below the file's directory.
+// fromFile sets the options that are not set yet, and refuses those that exclude each other.
+// Relative paths are below the file's directory. file may be nil.
 func (p places) fromFile(f *flag.FlagSet, file *state.Config) error {
+	if file == nil {
+		return p.refusePairs(f)
+	}
 	open := unset(f)
 	for _, s := range file.Settings {
 		o := f.Lookup(s.Name)
@@ -122,10 +130,12 @@ func (p places) fromFile(f *flag.FlagSet, file *state.Config) error {
 		}
 		p[s.Name] = file.Place(s.Line) + ": " + s.Name
 		if problem := set(f, o, s.Value, filepath.Dir(file.Path)); problem != "" {
-			return file.Refuse(s.Line, "mend the line; "+help(f)+" tells the values that it takes", "%s", problem)
+			help := strings.TrimSpace("client "+f.Name()) + " -h"
+			return file.Refuse(s.Line, "mend the line; "+help+" tells the values that it takes",
+				"%s", problem)
 		}
 	}
-	return nil
+	return p.refusePairs(f)
 }
 
 // unset returns the options of a set that a farther place may still set.
@@ -163,15 +173,16 @@ func set(f *flag.FlagSet, o *flag.Flag, value, dir string) (problem string) {
 	} else if value == "" {
 		return o.Name + " has no value"
 	}
-	if _, ok := o.Value.(*path); ok && dir != "" && !filepath.IsAbs(value) && !strings.HasPrefix(value, "~") && !card.IsURI(value) {
+	if _, ok := o.Value.(*Path); ok && dir != "" && !filepath.IsAbs(value) &&
+		!strings.HasPrefix(value, "~") && !card.IsURI(value) {
 		value = filepath.Join(dir, value)
 	}
 	err := f.Set(o.Name, value)
-	if r, ok := o.Value.(*relayAddr); ok && dir != "" && err == nil {
-		err = r.check()
+	if _, ok := o.Value.(*relayAddr); ok && dir != "" && err == nil {
+		_, err = state.RelayAddr(value)
 	}
-	if err != nil {
-		return "invalid value " + proto.Quote(given) + " for " + o.Name + ": " + proto.Visible(err.Error())
+	if err != nil && !errors.Is(err, state.ErrInterface) { // which may be there when it is needed
+		return fmt.Sprintf("invalid value %s for %s: %s", proto.Quote(given), o.Name, fail.Text(err))
 	}
 	return ""
 }
@@ -185,11 +196,7 @@ func readConfig(dir string) (*state.Config, error) {
 	}
 	var known []string
 	for _, f := range allFlags() {
-		found := make(places)
-		if err := found.fromFile(f, file); err != nil {
-			return nil, err
-		}
-		if err := found.refusePairs(f); err != nil {
+		if err := make(places).fromFile(f, file); err != nil {
 			return nil, err
 		}
 		f.VisitAll(func(o *flag.Flag) {
@@ -200,7 +207,8 @@ func readConfig(dir string) (*state.Config, error) {
 	}
 	for _, s := range file.Settings {
 		if !slices.Contains(known, s.Name) {
-			return nil, file.Refuse(s.Line, "a line is an option without its dash, and its value, as: "+nearest(s.Name, known)+" VALUE",
+			return nil, file.Refuse(s.Line, "a line is an option without its dash, and its value, as: "+
+				nearest(s.Name, known)+" VALUE",
 				"there is no option %s that may stand here", proto.Visible(s.Name))
 		}
 	}
@@ -218,44 +226,27 @@ func allFlags() []*flag.FlagSet {
 	return sets
 }
 
-// help is the command line that explains a set of options.
-func help(f *flag.FlagSet) string {
-	if f.Name() == "client" {
-		return "client -h"
-	}
-	return "client " + f.Name() + " -h"
-}
-
-// pair returns two options of a set that are given and exclude each other, "" for none.
-func pair(f *flag.FlagSet) (first, second string) {
-	for _, group := range exclusive {
-		given := ""
-		for _, name := range group {
-			if !isGiven(f.Lookup(name)) {
-				continue
-			}
-			if given != "" {
-				return given, name
-			}
-			given = name
-		}
-	}
-	return "", ""
-}
-
 // isGiven reports whether an option has a value other than none. No option of exclusive has a
 // default.
 func isGiven(o *flag.Flag) bool { return o != nil && o.Value.String() != o.DefValue }
 
 // refusePairs refuses options that exclude each other and come from one place.
 func (p places) refusePairs(f *flag.FlagSet) error {
-	a, b := pair(f)
-	if a == "" {
-		return nil
+	for _, group := range exclusive {
+		var given []string
+		for _, name := range group {
+			if isGiven(f.Lookup(name)) {
+				given = append(given, name)
+			}
+		}
+		if len(given) < 2 {
+			continue
+		}
+		e := usageError("%s and %s exclude each other", p.of(given[0]), p.of(given[1]))
+		if p[given[0]] != "" {
+			e.Hint = "keep one of the two"
+		}
+		return e
 	}
-	e := fail.Errorf(proto.Usage, "%s and %s exclude each other", p.of(a), p.of(b))
-	if p[a] != "" {
-		e.Hint = "keep one of the two"
-	}
-	return e
+	return nil
 }

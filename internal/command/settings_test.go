@@ -71,7 +71,7 @@ func TestEveryOptionEverywhere(t *testing.T) {
 				t.Errorf("%s %s in the file: %v", o.Name, value, err)
 				return
 			}
-			if _, isPath := o.Value.(*path); isPath {
+			if _, isPath := o.Value.(*Path); isPath {
 				value = filepath.Join(dir, value)
 			}
 			f = fresh()

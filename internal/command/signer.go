@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/x509"
 	"errors"
-	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -21,13 +20,22 @@ import (
 // signer makes the credential that proves who the client is.
 type signer struct {
 	*app
-	state    *state.State
-	name     string
-	bundle   []byte // -ca-bundle
-	verifier *trust.Verifier
-	fetcher  *fetch.Fetcher
+	*trusted
+	state   *state.State
+	name    string
+	fetcher *fetch.Fetcher
 
 	failed error // why the PIN of -pin-file must not be given to the card again
+}
+
+// signer returns one that fetches into the directory of st. The caller closes its fetcher.
+func (a *app) signer(st *state.State, name string) (*signer, error) {
+	t, err := a.trust("")
+	if err != nil {
+		return nil, err
+	}
+	fetcher, err := a.fetcher(st.Dir(), t.cfg.CRLs)
+	return &signer{app: a, trusted: t, state: st, name: name, fetcher: fetcher}, err
 }
 
 // credential returns the kept credential, or a new one signed by the card.
@@ -38,11 +46,13 @@ func (s *signer) credential(ctx context.Context) (*state.Credential, error) {
 	}
 	if kept != nil {
 		if !s.opt.keyGiven || kept.Key.Kind() == s.opt.key {
-			if _, err := s.verifier.Certificate(kept.Bundle.X509, kept.Bundle.Chain); s.opt.onlyCA != "" && isOfChain(err) {
+			_, err := s.verifier.Certificate(kept.Bundle.X509, kept.Bundle.Chain)
+			if s.opt.onlyCA != "" && isOfChain(err) {
 				kept.Key.Erase()
 				return nil, s.ownRefused(err)
 			}
-			s.out.detail("the key that was kept is used, until %s", time.Unix(kept.Bundle.NotAfter, 0).Local().Format(time.DateTime))
+			s.out.detail("the key that was kept is used, until %s",
+				dateTime(time.Unix(kept.Bundle.NotAfter, 0)))
 			return kept, nil
 		}
 		kept.Key.Erase()
@@ -76,7 +86,8 @@ func (s *signer) sign(ctx context.Context) (*state.Credential, error) {
 	cred, err := client.NewCredential(ctx, c, client.Delegation{
 		Name: s.name, Kind: s.opt.key, Lifetime: lifetime, Intermediates: issuers, Now: s.Now(),
 	})
-	if errors.Is(err, card.PINIncorrect) && (s.opt.pinFile != "" || strings.Contains(s.opt.card, "pin-source=")) {
+	if errors.Is(err, card.PINIncorrect) &&
+		(s.opt.pinFile != "" || strings.Contains(s.opt.card, "pin-source=")) {
 		err = &client.RenewalOver{Err: err}
 		s.failed = err
 	}
@@ -97,15 +108,13 @@ func (s *signer) sign(ctx context.Context) (*state.Credential, error) {
 func (a *app) ownLeaf(der []byte) (*x509.Certificate, error) {
 	leaf, err := x509.ParseCertificate(der)
 	if err != nil {
-		return nil, &fail.Error{Code: proto.Card, Message: "the card's certificate cannot be read", Err: err}
+		return nil, fail.Errorf(proto.Card, "the card's certificate cannot be read")
 	}
 	now := a.Now()
 	outside := func(code proto.Code, does string, at time.Time, remedy string) error {
-		return &fail.Error{
-			Code: code, Message: fmt.Sprintf("the card's certificate %s on %s UTC; the clock here says %s UTC",
-				does, at.UTC().Format(time.DateTime), now.UTC().Format(time.DateTime)),
-			Hint: remedy + "if the certificate should be valid, check this machine's clock",
-		}
+		return fail.Errorf(code, "the card's certificate %s on %s UTC; the clock here says %s UTC",
+			does, at.UTC().Format(time.DateTime), now.UTC().Format(time.DateTime)).
+			With(remedy + "if the certificate should be valid, check this machine's clock")
 	}
 	switch {
 	case now.Sub(leaf.NotAfter) > trust.ClockTolerance:
@@ -162,14 +171,15 @@ func (s *signer) ownCertificate(ctx context.Context) (leaf []byte, chain [][]byt
 // no anchor, fetched ones. A card is refused here, before a PIN is asked for,
 // unless only its revocation is unknown.
 func (s *signer) issuers(ctx context.Context, c card.Card) ([][]byte, error) {
-	extra := certificates(s.bundle)
+	extra := s.more
 	person, err := s.verifier.Certificate(c.Leaf(), c.Chain())
 	if !isOfChain(err) {
 		return append(pathAbove(person), extra...), unlessUnknown(err)
 	}
 	have := slices.Concat(c.Chain(), extra)
 	more, missing := s.fetcher.Issuers(ctx, c.Leaf(), have, false)
-	if person, err = s.verifier.Certificate(c.Leaf(), append(c.Chain(), more...)); isOfChain(err) && missing == nil {
+	person, err = s.verifier.Certificate(c.Leaf(), append(c.Chain(), more...))
+	if isOfChain(err) && missing == nil {
 		// A certificate from the cache may have been replaced at its source.
 		more, missing = s.fetcher.Issuers(ctx, c.Leaf(), have, true)
 		person, err = s.verifier.Certificate(c.Leaf(), append(c.Chain(), more...))

@@ -30,10 +30,7 @@ func signerOf(t *testing.T, sys System, args ...string) *signer {
 		t.Fatal(err)
 	}
 	s := &signer{app: &app{System: sys, opt: opt, out: newDisplay(sys, opt)}, name: opt.name}
-	if s.bundle, err = s.readCABundle(); err != nil {
-		t.Fatal(err)
-	}
-	if s.verifier, _, err = s.app.verifier("", s.bundle); err != nil {
+	if s.trusted, err = s.trust(""); err != nil {
 		t.Fatal(err)
 	}
 	return s

@@ -39,7 +39,8 @@ func revocationLine(r trust.RevocationResult) string {
 	text := string(r.Status) + ": " + r.Reason
 	if r.Status == trust.RevocationGood && len(r.Certificates) > 0 {
 		list := r.Certificates[0].List
-		text += fmt.Sprintf(" (%s, of %s UTC)", proto.Visible(list.Source), list.ThisUpdate.UTC().Format(time.DateTime))
+		text += fmt.Sprintf(" (%s, of %s UTC)", proto.Visible(list.Source),
+			list.ThisUpdate.UTC().Format(time.DateTime))
 	}
 	return textLine("Revocation", text)
 }
@@ -92,13 +93,6 @@ func age(d time.Duration) string {
 		return counted(int(d/time.Hour), "hour", "hours") + " ago"
 	}
 	return counted(int(d/(24*time.Hour)), "day", "days") + " ago"
-}
-
-func orNone(id string) string {
-	if id == "" {
-		return "none"
-	}
-	return id
 }
 
 func described(s string) string {

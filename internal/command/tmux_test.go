@@ -118,6 +118,7 @@ var masks = []struct {
 	{regexp.MustCompile(`\[\d\d:\d\d:\d\d\]`), "[HH:MM:SS]"},
 	{regexp.MustCompile(`\d{4}-\d\d-\d\d \d\d:\d\d:\d\d`), "YYYY-MM-DD HH:MM:SS"},
 	{regexp.MustCompile(`\b[0-9a-f]{64}\b`), strings.Repeat("f", 64)},
+	{regexp.MustCompile(`\b[0-9a-f]{39}\n \| [0-9a-f]{25}\b`), strings.Repeat("f", 39) + "\n | " + strings.Repeat("f", 25)}, // at 40 columns
 	{regexp.MustCompile(`\b[0-9a-f]{32}\b`), strings.Repeat("d", 32)},
 	{regexp.MustCompile(`-[0-9a-f]{16}\b`), "-cccccccccccccccc"},
 	{regexp.MustCompile(`\bBI\d{9}\b`), "BI999999999"},
@@ -245,6 +246,36 @@ func TestTmuxFirstTime(t *testing.T) {
 	p.until(func(screen string) bool { return strings.Count(screen, "Válido de") == 2 }, "no answer to whois comes")
 	p.types("help\rhistory\r")
 	p.golden("commands", "[bob]: Olá!       READ")
+}
+
+// TestTmuxQuestion: the question about somebody new, and the same after a flood of others' messages.
+func TestTmuxQuestion(t *testing.T) {
+	needTmux(t)
+	for size, again := range map[[2]int]string{{80, 24}: "bob is new here, and proves to be:\nNome  ", {40, 10}: "Citizen's card : no\n"} {
+		w := town.New(t, town.People("alice", "bob", "carol"))
+		carol := chatter(w, "carol")
+		chatter(w, "bob")
+		p := atTmux(w, "alice", size[0], size[1], justTheClient, "-prompt", "short")
+		p.shows(">\ncursor: ")
+		p.types("carol: hello\r") // accepted, as everybody new
+		carol.Line()
+		p.types("/quit\r")
+		p.until(func(string) bool { return p.pid() == "" }, "the client does not end")
+
+		p = atTmux(w, "alice", size[0], size[1], justTheClient, "-prompt", "short", "-accept-new=false")
+		p.shows(">\ncursor: ")
+		p.types("bob: Bom dia!\r")
+		p.golden(fmt.Sprintf("question-%dx%d", size[0], size[1]), "you mean? (y/n)")
+		for n := range 30 {
+			says(carol, fmt.Sprintf("alice: %d", n))
+		}
+		p.until(func(screen string) bool {
+			all := p.tmux("capture-pane", "-p", "-S", "-")
+			return strings.Contains(all, "[carol]: 29") && strings.Contains(screen, again) && strings.Contains(screen, "you mean? (y/n)")
+		}, "the question is not shown again")
+		p.types("y\r")
+		p.shows("✓ read by bob")
+	}
 }
 
 // TestTmuxStranger: somebody new writes. The certificate stands once, above the message; the first

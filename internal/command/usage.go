@@ -3,13 +3,22 @@ package command
 import (
 	"context"
 	"flag"
+	"strings"
 )
 
 // command is a command of the client.
 type command struct {
 	name  string
 	flags func(f *flag.FlagSet) runner // adds the flags of its own, which set the runner's options
-	help  string                       // the text of -h after it
+	args  string                       // its options and arguments, as usage shows them
+	about string                       // what it does
+	more  string                       // the rest of the text of -h after it
+}
+
+// help is the text of -h after the command.
+func (c command) help() string {
+	return "usage: client [options] " + strings.TrimRight(c.name+" "+c.args, " ") + "\n\n" +
+		strings.ToUpper(c.about[:1]) + c.about[1:] + ".\n" + c.more
 }
 
 // runner runs a command with the arguments after its flags.
@@ -20,49 +29,40 @@ func plain(run runner) func(*flag.FlagSet) runner {
 	return func(*flag.FlagSet) runner { return run }
 }
 
+// alone is for a command that takes no arguments.
+func alone(run func(*app, context.Context) error) func(*flag.FlagSet) runner {
+	return func(f *flag.FlagSet) runner {
+		return func(a *app, ctx context.Context, args []string) error {
+			if len(args) > 0 {
+				return usageError("%s takes no argument, but there is %q", f.Name(), args[0])
+			}
+			return run(a, ctx)
+		}
+	}
+}
+
 // usage is the text of -h. doc/client.1 and the scripts in completion say the same.
-const usage = `usage: client [options] [COMMAND]
+var usage = func() string {
+	text := usageHead
+	for _, c := range commands {
+		text += "  " + strings.Join(strings.Fields(c.name+" "+c.args), " ") +
+			strings.ReplaceAll("\n"+c.about, "\n", "\n        ") + "\n"
+	}
+	return text + usageTail
+}()
+
+const usageHead = `usage: client [options] [COMMAND]
 
 Without COMMAND: a prompt; with piped input the same commands, one a line.
 Messages are signed and encrypted end to end. People who are offline do not get
 them: the relay stores nothing.
 
 Commands:
-  init
-        write the options given, and answers to questions, into DIR/config
-  list
-        the connected people
-  whois NAME
-        the certificate, chain, revocation and remembered identity of a person
-  send [-wait sent|delivered|read] [-wait-peer D] [-0] NAME[,NAME...] [TEXT...]
-        send a message; without TEXT, each line of standard input is one
-  recv [-n N] [-from NAME] [-from-anyone] [-for D] [-0]
-        print messages of people who are accepted, one a line
-  pipe [-send|-recv] [-wait-peer D] NAME
-        bytes, both ways unless told, to a pipe of NAME's
-  history [-peer NAME] [-verify] [-export ID]
-        the messages; check all of it; write a proof of one message
-  verify FILE... | -
-        check proofs that history -export wrote
-  card
-        the tokens, certificates and keys in the reader
-  crl [refresh]
-        the revocation lists at hand; fetch your own anew
-  trust [accept NAME IDENTITY | block|unblock NAME [IDENTITY] | forget NAME]
-        the relays and people that are known; a relay is HOST:PORT FINGERPRINT
-  logout
-        erase the key that -keep has stored
-  release
-        give up your name at the relay
-  doctor
-        check the needs of a connection, and name what is missing; only a
-        connection shows whether the relay lets you in
-  completion bash|zsh|fish
-        a script that completes the command line in a shell
-  help [COMMAND]
-        this, or a command with its options, as COMMAND -h
+`
 
-Options, which stand before COMMAND (given twice, the last counts):
+const usageTail = `
+Options, which stand before COMMAND (given twice, the last counts; in a path ~
+is your home directory):
   -relay HOST:PORT     the relay (default localhost:8080)
   -name NAME           your name (default: the state directory's)
   -card CARD           a pkcs11: URI, or a directory with a software card
@@ -115,10 +115,8 @@ verification failed; 130, 143 ended by SIGINT or SIGTERM.
 
 // commands are in the order of -h.
 var commands = []command{
-	{"init", plain(runInit), `usage: client [options] init
-
-Write the options given, and answers to questions, into DIR/config.
-
+	{"init", alone(runInit), "",
+		"write the options given, and answers to questions, into DIR/config", `
 DIR is the state directory. At a terminal it asks for relay, name and card
 where they are not given, and checks each; -batch asks nothing. A card that no
 trusted root leads to is told, and its root is asked for. Paths become
@@ -126,19 +124,13 @@ absolute. A file that is there keeps its other lines; an empty value takes a
 line away.
 -batch, -json, -q and -v are for init itself.
 `},
-	{"list", plain(runList), `usage: client [options] list
-
-The connected people.
-`},
-	{"whois", plain(runWhois), `usage: client [options] whois NAME
-
-The certificate, chain, revocation and remembered identity of a person.
-`},
-	{"send", func(f *flag.FlagSet) runner { return new(sendOptions).flags(f) }, `usage: client [options] send [-wait sent|delivered|read] [-wait-peer D] [-0]
-              NAME[,NAME...] [TEXT...]
-
-Send a message; without TEXT, each line of standard input is one.
-
+	{"list", alone(runList), "", "the connected people", ""},
+	{"whois", plain(runWhois), "NAME",
+		"the certificate, chain, revocation and remembered identity of a person", ""},
+	{"send", func(f *flag.FlagSet) runner { return new(sendOptions).flags(f) },
+		`[-wait sent|delivered|read] [-wait-peer D] [-0]
+              NAME[,NAME...] [TEXT...]`,
+		"send a message; without TEXT, each line of standard input is one", `
   -wait LEVEL          how far it must get: sent (the relay has it), delivered
                        (checked and stored by the receiver; the default) or
                        read
@@ -146,78 +138,49 @@ Send a message; without TEXT, each line of standard input is one.
   -0                   messages on standard input end with a NUL instead of a
                        newline, so that they can have lines
 `},
-	{"recv", func(f *flag.FlagSet) runner { return new(recvOptions).flags(f) }, `usage: client [options] recv [-n N] [-from NAME] [-from-anyone] [-for D] [-0]
-
-Print messages of people who are accepted, one a line.
-
+	{"recv", func(f *flag.FlagSet) runner { return new(recvOptions).flags(f) },
+		"[-n N] [-from NAME] [-from-anyone] [-for D] [-0]",
+		"print messages of people who are accepted, one a line", `
   -n N                 end after so many messages
   -from NAME           only from NAME; others stay unread
   -from-anyone         also from people who are not accepted
   -for D               end after so long; with 6 if fewer than -n came
   -0                   for each the name, a tab, the exact text and a NUL
 `},
-	{"pipe", func(f *flag.FlagSet) runner { return new(pipeOptions).flags(f) }, `usage: client [options] pipe [-send|-recv] [-wait-peer D] NAME
-
-Bytes, both ways unless told, to a pipe of NAME's.
-
+	{"pipe", func(f *flag.FlagSet) runner { return new(pipeOptions).flags(f) },
+		"[-send|-recv] [-wait-peer D] NAME", "bytes, both ways unless told, to a pipe of NAME's", `
   -send                only from here to there
   -recv                only from there to here
   -wait-peer D         wait until they connect, at most D (default 0)
 `},
-	{"history", func(f *flag.FlagSet) runner { return new(historyOptions).flags(f) }, `usage: client [options] history [-peer NAME] [-verify] [-export ID]
-
-The messages; check all of it; write a proof of one message.
-
+	{"history", func(f *flag.FlagSet) runner { return new(historyOptions).flags(f) },
+		"[-peer NAME] [-verify] [-export ID]",
+		"the messages; check all of it; write a proof of one message", `
   -peer NAME           only with NAME
   -verify              check every signature, delegation, chain, order and
                        receipt again
   -export ID           write the message as a proof that stands alone
 `},
-	{"verify", plain(runVerify), `usage: client [options] verify FILE... | -
-
-Check proofs that history -export wrote.
-`},
-	{"card", plain(runCard), `usage: client [options] card
-
-The tokens, certificates and keys in the reader.
-`},
-	{"crl", plain(runCRL), `usage: client [options] crl [refresh]
-
-The revocation lists at hand; fetch your own anew.
-
+	{"verify", plain(runVerify), "FILE... | -", "check proofs that history -export wrote", ""},
+	{"card", alone(runCard), "", "the tokens, certificates and keys in the reader", ""},
+	{"crl", plain(runCRL), "[refresh]", "the revocation lists at hand; fetch your own anew", `
 refresh fetches the lists about your own certificate at once, and other
 people's when you next meet them.
 `},
-	{"trust", plain(runTrust), `usage: client [options] trust [accept NAME IDENTITY |
-              block|unblock NAME [IDENTITY] | forget NAME]
-
-The relays and people that are known; a relay is HOST:PORT FINGERPRINT.
-
+	{"trust", plain(runTrust), `[accept NAME IDENTITY |
+              block|unblock NAME [IDENTITY] | forget NAME]`,
+		"the relays and people that are known; a relay is HOST:PORT FINGERPRINT", `
 accept takes a whole identity, which you have compared by another way; the
 person need not have been met. block is for one identity, under every name:
 the one that NAME is known for, unless another is given, as that of somebody
 who uses the name of a friend. Nobody else gets a name of the blocked without
 accept, until forget.
 `},
-	{"logout", plain(runLogout), `usage: client [options] logout
-
-Erase the key that -keep has stored.
-`},
-	{"release", plain(runRelease), `usage: client [options] release
-
-Give up your name at the relay.
-`},
-	{"doctor", plain(runDoctor), `usage: client [options] doctor
-
-Check the needs of a connection, and name what is missing; only a
-connection shows whether the relay lets you in.
-`},
-	{"completion", plain(runCompletion), `usage: client [options] completion bash|zsh|fish
-
-A script that completes the command line in a shell.
-`},
-	{"help", plain(runHelp), `usage: client [options] help [COMMAND]
-
-This, or a command with its options, as COMMAND -h.
-`},
+	{"logout", alone(runLogout), "", "erase the key that -keep has stored", ""},
+	{"release", alone(runRelease), "", "give up your name at the relay", ""},
+	{"doctor", alone(runDoctor), "", `check the needs of a connection, and name what is missing; only a
+connection shows whether the relay lets you in`, ""},
+	{"completion", plain(runCompletion), "bash|zsh|fish",
+		"a script that completes the command line in a shell", ""},
+	{"help", plain(runHelp), "[COMMAND]", "this, or a command with its options, as COMMAND -h", ""},
 }

@@ -37,23 +37,24 @@ func (c checked[T]) String() string {
 	return fmt.Sprint(*c.to)
 }
 
-// path is the value of an option that names a file, or a card by its URI.
-type path string
+// Path is the value of an option that names a file, or a card by its URI, in both programs.
+type Path string
 
 // Set takes ~ for the home directory, as ssh_config does: not every place is read by a shell.
-func (p *path) Set(s string) error {
+func (p *Path) Set(s string) error {
 	if below, ok := strings.CutPrefix(s, "~"); ok {
 		home := os.Getenv("HOME")
 		if below != "" && below[0] != '/' || !filepath.IsAbs(home) {
-			return errors.New("~ is your own home directory and nothing else; write the whole path, or ./~ for a file called so")
+			return errors.New("~ is your own home directory and nothing else; " +
+				"write the whole path, or ./~ for a file called so")
 		}
 		s = filepath.Join(home, below)
 	}
-	*p = path(s)
+	*p = Path(s)
 	return nil
 }
 
-func (p *path) String() string { return string(*p) }
+func (p *Path) String() string { return string(*p) }
 
 // relayAddr is the value of an option that names a relay. It matters only to commands that go
 // online, which check it, and in the file config.
@@ -62,14 +63,6 @@ type relayAddr string
 func (r *relayAddr) Set(s string) error { *r = relayAddr(s); return nil }
 
 func (r *relayAddr) String() string { return string(*r) }
-
-func (r *relayAddr) check() error {
-	_, err := state.RelayAddr(string(*r))
-	if errors.Is(err, state.ErrInterface) { // it may be there when it is needed
-		return nil
-	}
-	return err
-}
 
 // suites are names of cipher suites, best first.
 type suites []string
@@ -83,7 +76,8 @@ func parseSuites(list string) (suites, error) {
 	names := strings.Split(list, ",")
 	for _, name := range names {
 		if crypto.SuiteByName(name) == nil {
-			return nil, fmt.Errorf("unknown cipher suite %q: there are %s", name, suites(crypto.SuiteNames()))
+			return nil, fmt.Errorf("unknown cipher suite %q: there are %s", name,
+				suites(crypto.SuiteNames()))
 		}
 	}
 	return names, nil
@@ -141,16 +135,7 @@ func positive(s string) (int, error) {
 
 // fingerprintOrNone takes a fingerprint, or nothing.
 func fingerprintOrNone(s string) (string, error) {
-	digits := 0
-	for _, c := range s {
-		switch {
-		case '0' <= c && c <= '9', 'a' <= c && c <= 'f', 'A' <= c && c <= 'F':
-			digits++
-		case c != ':':
-			digits = math.MinInt32
-		}
-	}
-	if s != "" && digits != 64 {
+	if s != "" && !proto.IsHex(state.NormalFingerprint(s), 32) {
 		return "", errors.New("it has 64 hex digits, with or without colons")
 	}
 	return s, nil

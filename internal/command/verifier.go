@@ -1,7 +1,6 @@
 package command
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -9,7 +8,6 @@ import (
 	"strings"
 
 	"chatsecure/crypto/trust"
-	"chatsecure/internal/client"
 	"chatsecure/internal/fail"
 	"chatsecure/internal/fetch"
 	"chatsecure/proto"
@@ -19,41 +17,45 @@ import (
 // quarter of a megabyte.
 const maxCABundle = 8 << 20
 
-// readCABundle returns the -ca-bundle or -only-ca file, or nil without these options.
-func (a *app) readCABundle() ([]byte, error) {
-	file := cmp.Or(a.opt.onlyCA, a.opt.caBundle)
-	if file == "" {
-		return nil, nil
+// readCABundle returns the -ca-bundle or -only-ca file and the certificates in it, or nil without
+// these options.
+func (a *app) readCABundle() (bundle []byte, certificates [][]byte, err error) {
+	_, file := a.opt.roots()
+	if *file == "" {
+		return nil, nil, nil
 	}
-	data, err := readSmallFile(file, maxCABundle)
+	if bundle, err = readSmallFile(*file, maxCABundle); err == nil {
+		certificates, err = trust.PEMCertificates(bundle)
+	}
 	if err != nil {
-		return nil, a.badBundle(err)
+		return nil, nil, a.badBundle(err)
 	}
-	if _, err := trust.PEMCertificates(data); err != nil {
-		return nil, a.badBundle(err)
-	}
-	return data, nil
+	return bundle, certificates, nil
 }
 
-// certificates returns the certificates in a bundle that readCABundle has read, as
-// candidates for the card's chain: cards since 2024 carry no CA certificates.
-func certificates(bundle []byte) [][]byte {
-	ders, _ := trust.PEMCertificates(bundle)
-	return ders
+// trusted is by what certificates are judged.
+type trusted struct {
+	verifier *trust.Verifier
+	cfg      trust.VerifierConfig // its own; the lists are nil with -crl-policy off
+	more     [][]byte             // for the card's chain: cards since 2024 carry no CA certificates
 }
 
-// trust adds a verifier and a fetcher to cfg.
-func (a *app) trust(cfg *client.Config, caBundle []byte) error {
-	verifier, lists, err := a.verifier("", caBundle)
+// trust reads the roots and the revocation lists. fetched is the directory of fetched lists, or "".
+func (a *app) trust(fetched string) (*trusted, error) {
+	bundle, certificates, err := a.readCABundle()
 	if err != nil {
-		return err
+		return nil, err
 	}
-	if lists != nil {
-		cfg.Refresh = lists.Refresh
+	store, err := a.trustStore(bundle)
+	if err != nil {
+		return nil, err
 	}
-	cfg.Verifier = verifier
-	cfg.Fetcher, err = a.fetcher(cfg.State.Dir(), lists)
-	return err
+	lists, err := a.revocationLists(fetched)
+	if err != nil {
+		return nil, err
+	}
+	cfg := trust.VerifierConfig{Trust: store, CRLs: lists, Policy: a.opt.policy, Now: a.Now}
+	return &trusted{trust.NewVerifier(cfg), cfg, certificates}, nil
 }
 
 // trustStore has Mozilla's roots, the pinned anchors and the -ca-bundle file,
@@ -78,7 +80,8 @@ func (a *app) trustStore(caBundle []byte) (store *trust.Store, err error) {
 
 // bundleName names the option and the file that readCABundle reads.
 func (a *app) bundleName() string {
-	return a.opt.places.of(strings.TrimPrefix(a.opt.advice("-ca-bundle"), "-")) + " " + proto.Visible(cmp.Or(a.opt.onlyCA, a.opt.caBundle))
+	option, file := a.opt.roots()
+	return a.opt.places.of(option) + " " + proto.Visible(*file)
 }
 
 // badBundle is an error of that file.
@@ -87,7 +90,7 @@ func (a *app) badBundle(err error) error {
 	if strings.Contains(err.Error(), "openssl") { // it names the command that makes one
 		hint = "then give the file that it writes"
 	}
-	return &fail.Error{Code: proto.Usage, Message: a.bundleName() + ": " + err.Error(), Hint: hint, Err: err}
+	return usageError("%s: %w", a.bundleName(), err).With(hint)
 }
 
 // ownRefused says of a refusal of one's own certificate that -only-ca is in force. Another root
@@ -102,20 +105,6 @@ func (a *app) ownRefused(err error) error {
 		e.Hint += "; or use a card of an authority in that file"
 	}
 	return &e
-}
-
-// verifier returns a verifier with trustStore's roots, and its revocation lists, which are nil with -crl-policy
-// off. fetched is the directory of fetched lists, or "".
-func (a *app) verifier(fetched string, caBundle []byte) (v *trust.Verifier, lists *trust.CRLStore, err error) {
-	store, err := a.trustStore(caBundle)
-	if err != nil {
-		return nil, nil, err
-	}
-	lists, err = a.revocationLists(fetched)
-	if err != nil {
-		return nil, nil, err
-	}
-	return trust.NewVerifier(trust.VerifierConfig{Trust: store, CRLs: lists, Policy: a.opt.policy, Now: a.Now}), lists, nil
 }
 
 // revocationLists reads the lists in the -crl directory and the fetched ones. A
@@ -142,10 +131,8 @@ func (a *app) loadLists(crls *trust.CRLStore) error {
 		return nil
 	}
 	if _, err := os.ReadDir(a.opt.crlDir); err != nil {
-		return &fail.Error{
-			Code: proto.Usage, Message: a.opt.places.of("crl") + ": " + err.Error(),
-			Hint: "give a directory with revocation lists", Err: err,
-		}
+		return usageError("%s: %w", a.opt.places.of("crl"), err).
+			With("give a directory with revocation lists")
 	}
 	a.tellProblems(crls.LoadDir(a.opt.crlDir))
 	return nil

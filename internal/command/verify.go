@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"strings"
 
 	"chatsecure/crypto/trust"
 	"chatsecure/internal/fail"
@@ -20,18 +21,14 @@ func runVerify(a *app, _ context.Context, args []string) error {
 	if len(args) == 0 {
 		return usageError("verify needs a file, or - for standard input")
 	}
-	bundle, err := a.readCABundle()
-	if err != nil {
-		return err
-	}
-	verifier, _, err := a.verifier("", bundle)
+	t, err := a.trust("")
 	if err != nil {
 		return err
 	}
 	worst := 0
 	var first *history.ProofReport
 	for _, file := range args {
-		r, err := a.verifyProof(file, verifier)
+		r, err := a.verifyProof(file, t.verifier)
 		switch {
 		case err != nil:
 			e := *fail.AsError(err)
@@ -65,15 +62,15 @@ func (a *app) verifyProof(file string, verifier *trust.Verifier) (*history.Proof
 		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, os.ErrPermission) {
 			hint = "give a file that client history -export has written"
 		}
-		return nil, &fail.Error{Code: proto.Internal, Message: "the proof cannot be read: " + err.Error(), Hint: hint, Err: err}
+		return nil, fail.Errorf(proto.Internal, "the proof cannot be read: %w", err).With(hint)
 	}
 	r, err := history.VerifyProof(data, verifier)
 	if err != nil {
 		return nil, err
 	}
 	o := verifyObject{
-		head: a.out.head("verify"), OK: true, What: file, ID: r.ID, From: r.From.Name, Identity: r.From.Identity,
-		Text: r.Text, Sent: jsonTime{r.Sent}, Notes: r.Notes,
+		head: a.out.head("verify"), OK: true, What: file, ID: r.ID, From: r.From.Name,
+		Identity: r.From.Identity, Text: r.Text, Sent: jsonTime{r.Sent}, Notes: r.Notes,
 	}
 	for _, to := range r.To {
 		o.To = append(o.To, to.Name)
@@ -94,15 +91,11 @@ func (a *app) verifyProof(file string, verifier *trust.Verifier) (*history.Proof
 
 // verifyHistory checks the whole history.
 func (a *app) verifyHistory(state *state.State) error {
-	bundle, err := a.readCABundle()
+	t, err := a.trust(state.CRLDir())
 	if err != nil {
 		return err
 	}
-	verifier, _, err := a.verifier(state.CRLDir(), bundle)
-	if err != nil {
-		return err
-	}
-	r, err := history.Verify(state.HistoryDir(), verifier)
+	r, err := history.Verify(state.HistoryDir(), t.verifier)
 	if err != nil {
 		return err
 	}
@@ -113,42 +106,32 @@ func (a *app) verifyHistory(state *state.State) error {
 	for _, f := range r.Findings {
 		o.Findings = append(o.Findings, f.String())
 	}
-	a.tellVerified(o, fmt.Sprintf("history: %s in %s; %s with %s, %s, %s",
-		counted(r.Lines, "line", "lines"), counted(r.Files, "file", "files"), counted(r.Messages, "message", "messages"),
-		counted(r.Records, "record", "records"), counted(r.Receipts, "receipt", "receipts"),
-		counted(r.Conversations, "conversation", "conversations")))
-	if r.Unlisted {
-		return &fail.Error{
-			Code:    proto.SignatureInvalid,
-			Message: "all signatures and certificates of the history hold, but it is not known whether some of the certificates are revoked",
-			Hint:    history.UnlistedHint,
-		}
-	}
-	if !r.OK() {
-		return &fail.Error{
-			Code: proto.SignatureInvalid, Message: "the history does not verify: " + counted(len(r.Findings)+r.More, "finding", "findings"),
-			Hint: r.Hint,
-		}
-	}
-	return nil
-}
-
-// tellVerified writes the result of a verification.
-func (a *app) tellVerified(o verifyObject, summary string) {
 	for _, n := range o.Notes {
 		a.out.notice("%s", n)
 	}
+	holds := ""
+	if o.OK {
+		holds = ": all of it holds"
+	}
 	if a.out.json {
 		a.out.object(o)
-		return
+	} else {
+		a.out.text(strings.Join(append(o.Findings, fmt.Sprintf(
+			"history: %s in %s; %s with %s, %s, %s%s\n",
+			counted(r.Lines, "line", "lines"), counted(r.Files, "file", "files"),
+			counted(r.Messages, "message", "messages"), counted(r.Records, "record", "records"),
+			counted(r.Receipts, "receipt", "receipts"),
+			counted(r.Conversations, "conversation", "conversations"), holds)), "\n"))
 	}
-	for _, f := range o.Findings {
-		a.out.line(f)
+	if r.Unlisted {
+		return fail.Errorf(proto.SignatureInvalid, "all signatures and certificates of the history "+
+			"hold, but it is not known whether some of the certificates are revoked").With(history.UnlistedHint)
 	}
-	if o.OK {
-		summary += ": all of it holds"
+	if !r.OK() {
+		return fail.Errorf(proto.SignatureInvalid, "the history does not verify: %s",
+			counted(len(r.Findings)+r.More, "finding", "findings")).With(r.Hint)
 	}
-	a.out.line(summary)
+	return nil
 }
 
 // maxProofFile bounds a file given to verify, in bytes: a proof has at most 2

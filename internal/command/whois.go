@@ -141,9 +141,9 @@ func (o *whoisObject) text() string {
 	return fields(text)
 }
 
-// factsText tells the reasons to trust a certificate, and its identity. A question has the short
-// identity, and no more of the revocation than a person decides by. option is the one that roots
-// are given with.
+// factsText tells the reasons to trust a certificate, and unless a question does, its identity. A
+// question has no more of the revocation than a person decides by. option is the one that roots are
+// given with.
 func factsText(p *trust.Person, option string, whole bool) string {
 	names := authorityNames(p)
 	root, citizen := "", "no"
@@ -165,8 +165,7 @@ func factsText(p *trust.Person, option string, whole bool) string {
 	if whole {
 		return text + textLine("Identity", proto.FormatHash(p.Identity)) + revocationLine(p.Revocation)
 	}
-	return text + textLine("Identity", state.ShortIdentity(p.Identity)+"...") +
-		textLine("Revocation", string(p.Revocation.Status)+": "+p.Revocation.Reason)
+	return text + textLine("Revocation", string(p.Revocation.Status)+": "+p.Revocation.Reason)
 }
 
 // alikeText names the people with whom somebody could be confused.

@@ -53,9 +53,16 @@ const Mark = "\f"
 // Its names and addresses have no blanks, or are quoted for a shell.
 func Command(line string) string { return Mark + line + Mark }
 
-// Errorf makes an Error with the code's own hint.
+// Errorf makes an Error with the code's own hint. The operand of %w is its cause.
 func Errorf(code proto.Code, format string, args ...any) *Error {
-	return &Error{Code: code, Message: fmt.Sprintf(format, args...)}
+	err := fmt.Errorf(format, args...)
+	return &Error{Code: code, Message: err.Error(), Err: errors.Unwrap(err)}
+}
+
+// With gives an Error that Errorf has made a remedy of its own.
+func (e *Error) With(hint string) *Error {
+	e.Hint = hint
+	return e
 }
 
 // The exit statuses of the commands.

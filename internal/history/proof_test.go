@@ -2,6 +2,8 @@ package history
 
 import (
 	"bytes"
+	"crypto/x509"
+	"crypto/x509/pkix"
 	"errors"
 	"os"
 	"path/filepath"
@@ -71,6 +73,17 @@ func TestProof(t *testing.T) {
 		if !strings.Contains(text, want) {
 			t.Errorf("the report lacks %q:\n%s", want, text)
 		}
+	}
+}
+
+// TestProofPartyQuotesNames: nobody's name in a certificate can be taken for the report's own words.
+func TestProofPartyQuotesNames(t *testing.T) {
+	named := func(name string) pkix.Name { return pkix.Name{CommonName: name} }
+	party := ProofParty{Name: "eve", Identity: "00", Person: &trust.Person{Leaf: &x509.Certificate{
+		Subject: named(`BOB", issued by "State`), Issuer: named("Shop, identity 11)"),
+	}}}
+	if got, want := party.String(), `eve ("BOB\", issued by \"State", issued by "Shop, identity 11)", identity 00)`; got != want {
+		t.Errorf("the party is %s, want %s", got, want)
 	}
 }
 

@@ -177,7 +177,7 @@ func (r *ProofReport) String() string {
 // String names a party by name, certificate and identity.
 func (p ProofParty) String() string {
 	return fmt.Sprintf("%s (%s, issued by %s, identity %s)", proto.Visible(p.Name),
-		proto.Visible(trust.SubjectName(p.Person.Leaf)), proto.Visible(trust.IssuerName(p.Person.Leaf)), p.Identity)
+		proto.Quote(trust.SubjectName(p.Person.Leaf)), proto.Quote(trust.IssuerName(p.Person.Leaf)), p.Identity)
 }
 
 func proofTime(t time.Time) string { return t.Format("2006-01-02 15:04:05.000 UTC") }

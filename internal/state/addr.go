@@ -14,11 +14,12 @@ const (
 )
 
 var (
-	errAddr = errors.New("HOST:PORT with a port from 1 to 65535, as 192.0.2.1:8080 or [2001:db8::1]:8080")
-	errHost = errors.New("HOST:PORT with an IP address or a name of ASCII letters, digits, - and _ as HOST; " +
-		"an international name has an ASCII form, which begins with xn--")
-	errZone = errors.New("HOST:PORT with an interface after a % for a link-local address, and for no other, " +
-		"as [fe80::1%eth0]:8080 or [2001:db8::1]:8080")
+	errAddr = errors.New("HOST:PORT with a port from 1 to 65535, " +
+		"as 192.0.2.1:8080 or [2001:db8::1]:8080")
+	errHost = errors.New("HOST:PORT with an IP address or a name of ASCII letters, digits, " +
+		"- and _ as HOST; an international name has an ASCII form, which begins with xn--")
+	errZone = errors.New("HOST:PORT with an interface after a % for a link-local address, " +
+		"and for no other, as [fe80::1%eth0]:8080 or [2001:db8::1]:8080")
 	// ErrInterface is of an address on an interface that is not there now.
 	ErrInterface = errors.New("HOST:PORT with a network interface that is there now after the %")
 )
@@ -70,7 +71,8 @@ func zoned(ip netip.Addr) (string, error) {
 		return "", errZone
 	}
 	found, err := net.InterfaceByName(ip.Zone())
-	if number, notNumber := strconv.ParseUint(ip.Zone(), 10, 31); err != nil && notNumber == nil && number > 0 {
+	number, notNumber := strconv.ParseUint(ip.Zone(), 10, 31)
+	if err != nil && notNumber == nil && number > 0 {
 		found, err = net.InterfaceByIndex(int(number))
 	}
 	if err != nil {

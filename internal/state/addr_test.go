@@ -129,8 +129,8 @@ func FuzzRelayAddr(f *testing.F) {
 // spelling, also that of a line by an earlier program.
 func TestOneRelayInEverySpelling(t *testing.T) {
 	s := mustState(t)
-	old := newRelayLine("localhost:7811", fingerprintA)
-	old.Relay = "LocalHost:07811"
+	old := newKnownRelay("localhost:7811", fingerprintA)
+	old.Addr = "LocalHost:07811"
 	path := filepath.Join(s.Dir(), relaysFile)
 	if err := os.WriteFile(path, append(proto.MustMarshal(old), '\n'), FileMode); err != nil {
 		t.Fatal(err)

@@ -53,15 +53,9 @@ func ReadConfig(dir string) (*Config, error) {
 		err = checkDir(filepath.Clean(dir))
 	}
 	if err != nil {
-		return nil, &fail.Error{
-			Code: proto.Usage, Message: proto.Visible(err.Error()),
-			Hint: hint, Err: err,
-		}
+		return nil, fail.Errorf(proto.Usage, "%s", proto.Visible(err.Error())).With(hint)
 	}
-	if err := c.parse(string(text)); err != nil {
-		return nil, err
-	}
-	return c, nil
+	return c, c.parse(string(text))
 }
 
 // parse takes the lines of the file. No option stands in two.
@@ -74,7 +68,8 @@ func (c *Config) parse(text string) error {
 			continue
 		}
 		if lineOf[name] > 0 {
-			return c.Refuse(i+1, "keep one of the two lines", "%s stands in line %d already", proto.Visible(name), lineOf[name])
+			return c.Refuse(i+1, "keep one of the two lines", "%s stands in line %d already",
+				proto.Visible(name), lineOf[name])
 		}
 		lineOf[name] = i + 1
 		c.Settings = append(c.Settings, Setting{i + 1, name, value})
@@ -88,11 +83,8 @@ func split(line string) (name, value string) {
 	if strings.HasPrefix(line, "#") {
 		return "", ""
 	}
-	at := strings.IndexAny(line, " \t")
-	if at < 0 {
-		return line, ""
-	}
-	return line[:at], strings.TrimLeft(line[at:], " \t")
+	name, _, _ = strings.Cut(strings.ReplaceAll(line, "\t", " "), " ")
+	return name, strings.TrimLeft(line[len(name):], " \t")
 }
 
 // Place names a line of the file for people.
@@ -102,7 +94,7 @@ func (c *Config) Place(line int) string {
 
 // Refuse returns the error for a line of the file, with a hint.
 func (c *Config) Refuse(line int, hint, format string, args ...any) error {
-	return &fail.Error{Code: proto.Usage, Message: c.Place(line) + ": " + fmt.Sprintf(format, args...), Hint: hint}
+	return fail.Errorf(proto.Usage, "%s: %s", c.Place(line), fmt.Sprintf(format, args...)).With(hint)
 }
 
 // Change returns the text of the file with other values of some options. An empty value takes
@@ -110,7 +102,10 @@ func (c *Config) Refuse(line int, hint, format string, args ...any) error {
 func (c *Config) Change(settings []Setting) ([]byte, error) {
 	lines := slices.Clone(c.lines)
 	for _, s := range settings {
-		at := slices.IndexFunc(lines, func(line string) bool { name, _ := split(line); return name == s.Name })
+		at := slices.IndexFunc(lines, func(line string) bool {
+			name, _ := split(line)
+			return name == s.Name
+		})
 		line := s.Name + " " + s.Value
 		if _, back := split(line); back != s.Value || strings.Contains(s.Value, "\n") {
 			return nil, fail.Errorf(proto.Usage, "%s cannot be written into a line of %s: %s",

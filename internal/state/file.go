@@ -52,7 +52,8 @@ func checkDir(dir string) error {
 	case IsForeign(info):
 		return fmt.Errorf("state directory %s belongs to another user", dir)
 	case info.Mode().Perm()&0o022 != 0:
-		return fmt.Errorf("state directory %s can be written by others; take that away with chmod go-w", dir)
+		return fmt.Errorf("state directory %s can be written by others; "+
+			"take that away with chmod go-w", dir)
 	}
 	return nil
 }
@@ -65,26 +66,20 @@ func IsForeign(info fs.FileInfo) bool {
 
 // ReplaceFile writes a file anew: all of it or, after an error or a crash, none
 // of it.
-func ReplaceFile(path string, data []byte) error {
-	return PlaceFile(path, data, os.Rename)
-}
+func ReplaceFile(path string, data []byte) error { return placeFile(path, data, os.Rename) }
 
 // CreateFile writes a file that must not exist yet, else the error is
 // fs.ErrExist. Of several callers at once, one succeeds.
-func CreateFile(path string, data []byte) error {
-	return PlaceFile(path, data, os.Link)
-}
+func CreateFile(path string, data []byte) error { return placeFile(path, data, os.Link) }
 
-// PlaceFile writes a temporary file beside path and has place move it there. The
+// placeFile writes a temporary file beside path and has place move it there. The
 // content is on the disk before place is called.
-func PlaceFile(path string, data []byte, place func(from, to string) error) error {
+func placeFile(path string, data []byte, place func(from, to string) error) error {
 	dir := filepath.Dir(path)
 	f, err := os.CreateTemp(dir, Temp) // O_EXCL and 0600
 	if err != nil {
-		return &fail.Error{
-			Code: proto.Internal, Message: fmt.Sprintf("the state directory %s cannot be written: %v", proto.Visible(dir), Cause(err)),
-			Hint: "make it writable, or name another with -state", Err: err,
-		}
+		return fail.Errorf(proto.Internal, "the state directory %s cannot be written: %w",
+			proto.Visible(dir), Cause(err)).With("make it writable, or name another with -state")
 	}
 	defer os.Remove(f.Name()) // after a rename there is nothing left to remove
 	_, err = f.Write(data)
@@ -114,12 +109,9 @@ func SyncDir(dir string) error {
 func ReadFile(path string, max int64) ([]byte, error) {
 	data, info, err := readRegular(path, syscall.O_NOFOLLOW, max)
 	if err == nil && IsForeign(info) {
-		err = fmt.Errorf("%s belongs to another user", path)
+		return nil, fmt.Errorf("%s belongs to another user", path)
 	}
-	if err != nil {
-		return nil, err
-	}
-	return data, nil
+	return data, err
 }
 
 // ReadGiven reads a regular file that the command line names: a link may lead to it, and it
@@ -156,13 +148,11 @@ func readRegular(path string, flags int, max int64) ([]byte, fs.FileInfo, error)
 
 // Flock locks an open file as how says, until it is closed. It returns
 // syscall.EWOULDBLOCK if another process has the lock.
-func Flock(f *os.File, how int) error {
-	for {
-		err := syscall.Flock(int(f.Fd()), how)
-		if err != syscall.EINTR {
-			return err
-		}
+func Flock(f *os.File, how int) (err error) {
+	for err = syscall.EINTR; err == syscall.EINTR; {
+		err = syscall.Flock(int(f.Fd()), how)
 	}
+	return err
 }
 
 // Cause returns the system's own reason of a file error, for a sentence that

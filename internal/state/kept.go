@@ -2,7 +2,6 @@ package state
 
 import (
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -33,8 +32,7 @@ type keptFile struct {
 
 const (
 	keptVersion = 1
-	// maxKept bounds the file in bytes: a bundle of 27 KiB and an RSA key.
-	maxKept = 64 << 10
+	maxKept     = 64 << 10 // bytes of the file: a bundle of 27 KiB and an RSA key
 )
 
 // Keep stores a credential in place of an earlier one. card is the name that the
@@ -64,11 +62,8 @@ func (s *State) LoadKept(name, card string, now time.Time) (*Credential, error) 
 		return nil, nil
 	}
 	if err == nil && info.Mode().IsRegular() && info.Mode().Perm()&0o077 != 0 {
-		return nil, &fail.Error{
-			Code:    proto.Card,
-			Message: fmt.Sprintf("the kept key %s has the mode %04o, so others may have read it", s.keptPath(), info.Mode().Perm()),
-			Hint:    "client logout erases it; then have the card sign a new one",
-		}
+		return nil, fail.Errorf(proto.Card, "the kept key %s has the mode %04o, "+
+			"so others may have read it", s.keptPath(), info.Mode().Perm()).With(eraseKept)
 	}
 	data, err := ReadFile(s.keptPath(), maxKept)
 	if err != nil {
@@ -78,8 +73,9 @@ func (s *State) LoadKept(name, card string, now time.Time) (*Credential, error) 
 	var kept keptFile
 	err = proto.Unmarshal(data, &kept)
 	defer clear(kept.Key)
+	damaged := fail.Errorf(proto.Card, "the kept key %s is damaged", s.keptPath()).With(eraseKept)
 	if err != nil || kept.V != keptVersion || kept.Bundle == nil {
-		return nil, s.badKept(nil)
+		return nil, damaged
 	}
 	if now.Unix() > kept.Bundle.NotAfter {
 		_, err := s.EraseKept()
@@ -90,23 +86,16 @@ func (s *State) LoadKept(name, card string, now time.Time) (*Credential, error) 
 	}
 	key, err := trust.ParseKey(kept.Key)
 	if err != nil {
-		return nil, s.badKept(err)
+		return nil, damaged
 	}
 	if string(key.Public().SPKI()) != string(kept.Bundle.PublicKey) {
 		key.Erase()
-		return nil, s.badKept(nil)
+		return nil, damaged
 	}
 	return &Credential{Key: key, Bundle: kept.Bundle}, nil
 }
 
-func (s *State) badKept(err error) *fail.Error {
-	return &fail.Error{
-		Code:    proto.Card,
-		Message: "the kept key " + s.keptPath() + " is damaged",
-		Hint:    "client logout erases it; then have the card sign a new one",
-		Err:     err,
-	}
-}
+const eraseKept = "client logout erases it; then have the card sign a new one"
 
 // EraseKept erases the stored credential, and returns false if there is none. The
 // file is overwritten before it is removed. A file system that writes elsewhere, or

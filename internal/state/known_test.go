@@ -22,7 +22,7 @@ var (
 
 func KnownBob() KnownPeer {
 	return KnownPeer{
-		Name: "bob", Identity: [32]byte{1}, Accepted: true, CommonName: "BOB \"<&>\" EXEMPLO", Leaf: [32]byte{2},
+		V: knownVersion, Name: "bob", Identity: [32]byte{1}, Accepted: true, CommonName: "BOB \"<&>\" EXEMPLO", Leaf: [32]byte{2},
 		First: time.Date(2026, 11, 22, 9, 58, 20, 0, time.UTC),
 	}
 }
@@ -286,9 +286,9 @@ func TestSeenPeersAreBounded(t *testing.T) {
 	text.Write(data)
 	eve := bob
 	eve.Name, eve.Identity, eve.Accepted = "eve", [32]byte{3}, false
-	blocked := newPeerLine(&eve)
+	blocked := newPeer(eve)
 	blocked.Blocked = true
-	text.Write(append(proto.MustMarshal(newPeerLine(&eve)), '\n')) // the name that is kept
+	text.Write(append(proto.MustMarshal(newPeer(eve)), '\n')) // the name that is kept
 	text.Write(append(proto.MustMarshal(blocked), '\n'))
 	stranger := func(i int) KnownPeer {
 		first := bob.First.Add(time.Duration(i) * time.Second)
@@ -296,7 +296,7 @@ func TestSeenPeersAreBounded(t *testing.T) {
 	}
 	for i := range maxSeen {
 		k := stranger(i)
-		text.Write(proto.MustMarshal(newPeerLine(&k)))
+		text.Write(proto.MustMarshal(newPeer(k)))
 		text.WriteByte('\n')
 	}
 	if err := os.WriteFile(filepath.Join(s.Dir(), PeersFile), text.Bytes(), 0o600); err != nil {

@@ -3,7 +3,6 @@ package state
 import (
 	"bytes"
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -18,40 +17,42 @@ import (
 )
 
 const (
-	// knownVersion is the v of every line.
-	knownVersion = 1
-	// maxKnownFile bounds a file of known relays or peers in bytes: some
-	// 50,000 peers. It is read as a whole.
-	maxKnownFile = 16 << 20
+	knownVersion = 1        // the v of every line
+	maxKnownFile = 16 << 20 // bytes, some 50,000 peers: it is read as a whole
 )
 
-// knownLine is a line of a file of known relays or peers.
+// knownLine is a line of a file of known relays or peers. Its zero value is no line.
 type knownLine interface {
 	comparable
 	key() string // no two lines have the same
-	check() error
+	isSound() bool
 }
 
-var errKnownLine = errors.New("malformed line")
+// hash is 32 bytes, in a file as proto.FormatHash writes them.
+type hash [32]byte
 
-func knownTime(t time.Time) string { return t.UTC().Format(time.RFC3339) }
+// MarshalText writes a hash.
+func (h hash) MarshalText() ([]byte, error) { return []byte(proto.FormatHash(h)), nil }
 
-func isKnownTime(s string) bool {
-	t, err := time.Parse(time.RFC3339, s)
-	return err == nil && knownTime(t) == s
+// UnmarshalText reads a hash.
+func (h *hash) UnmarshalText(text []byte) error {
+	if !proto.IsHex(string(text), len(h)) {
+		return errors.New("no hash")
+	}
+	*h = proto.MustHash(string(text))
+	return nil
 }
 
-func parseKnownTime(s string) time.Time {
-	t, _ := time.Parse(time.RFC3339, s) // check has seen it
-	return t.UTC()
-}
+// fileTime is a time as it stands in a file.
+func fileTime(t time.Time) time.Time { return t.UTC().Truncate(time.Second) }
 
 // knownFile is a file of canonical JSON lines that people can read, and its
 // content at the last look. Another client on the same directory may write it, so
 // it is read again once it has changed.
 type knownFile[L knownLine] struct {
-	path  string
-	limit func(lines []L) []L // drops lines that may be forgotten before the file is written; nil: none
+	path     string
+	readOnly bool
+	limit    func(lines []L) []L // drops lines that may be forgotten; nil: none
 
 	mu    sync.Mutex // guards the fields below
 	info  os.FileInfo
@@ -91,7 +92,8 @@ func (k *knownFile[L]) read() uint64 {
 
 // all returns every line, sorted by key.
 func (k *knownFile[L]) all() []L {
-	return slices.SortedFunc(slices.Values(k.current()), func(a, b L) int { return strings.Compare(a.key(), b.key()) })
+	byKey := func(a, b L) int { return strings.Compare(a.key(), b.key()) }
+	return slices.SortedFunc(slices.Values(k.current()), byKey)
 }
 
 // load reads the file if it has changed since the last look.
@@ -108,14 +110,12 @@ func (k *knownFile[L]) load() error {
 		return nil
 	case err != nil:
 		return Failure(err)
-	case k.info != nil && os.SameFile(info, k.info) && info.ModTime().Equal(k.info.ModTime()) && info.Size() == k.info.Size():
+	case k.info != nil && os.SameFile(info, k.info) && info.ModTime().Equal(k.info.ModTime()) &&
+		info.Size() == k.info.Size():
 		return nil
 	case info.Mode().Perm()&0o022 != 0:
-		return &fail.Error{
-			Code:    proto.Internal,
-			Message: k.path + " can be written by others, so it cannot be relied on",
-			Hint:    "look at it, then " + fail.Command("chmod 600 "+fail.ShellWord(k.path)),
-		}
+		return fail.Errorf(proto.Internal, "%s can be written by others, so it cannot be relied on",
+			k.path).With("look at it, then " + fail.Command("chmod 600 "+fail.ShellWord(k.path)))
 	}
 	data, err := ReadFile(k.path, maxKnownFile)
 	if err != nil {
@@ -139,17 +139,27 @@ func (k *knownFile[L]) use(info os.FileInfo, lines []L) {
 	}
 }
 
-// change writes the lines that f returns, unless f returns false. The directory's
-// lock is held.
-func (k *knownFile[L]) change(f func(lines []L) ([]L, bool)) error {
+// change writes the lines that f makes of those there are. The directory is locked
+// meanwhile, so that two clients do not lose each other's lines.
+func (k *knownFile[L]) change(f func(lines []L) []L) error {
+	if k.readOnly {
+		return fail.Errorf(proto.Internal, "the state directory is open for reading only")
+	}
+	path := filepath.Join(filepath.Dir(k.path), lockFile)
+	lock, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|syscall.O_NOFOLLOW, FileMode)
+	if err != nil {
+		return Failure(err)
+	}
+	defer lock.Close() // and with it the lock
+	if err := Flock(lock, syscall.LOCK_EX); err != nil {
+		return Failure(err)
+	}
 	if err := k.load(); err != nil {
 		return err
 	}
-	k.mu.Lock()
-	lines := k.lines
-	k.mu.Unlock()
-	next, changed := f(lines)
-	if !changed {
+	lines := k.current()
+	next := f(slices.Clone(lines))
+	if slices.Equal(next, lines) {
 		return nil
 	}
 	if k.limit != nil {
@@ -161,11 +171,9 @@ func (k *knownFile[L]) change(f func(lines []L) ([]L, bool)) error {
 		out.WriteByte('\n')
 	}
 	if out.Len() > maxKnownFile {
-		return &fail.Error{
-			Code:    proto.TooLong,
-			Message: fmt.Sprintf("%s would have more than %d bytes, the most that is read again", k.path, maxKnownFile),
-			Hint:    "client trust forget NAME, or HOST:PORT, removes people and relays that are no longer needed",
-		}
+		return fail.Errorf(proto.TooLong, "%s would have more than %d bytes, the most that is read again",
+			k.path, maxKnownFile).With("client trust forget NAME, or HOST:PORT, " +
+			"removes people and relays that are no longer needed")
 	}
 	if err := ReplaceFile(k.path, out.Bytes()); err != nil {
 		return Failure(err)
@@ -173,75 +181,49 @@ func (k *knownFile[L]) change(f func(lines []L) ([]L, bool)) error {
 	return k.load()
 }
 
-// update has f change the line with a key, which is an empty one if known is
-// false. Nothing is written if f returns false.
-func update[L knownLine](s *State, file *knownFile[L], key string, f func(l *L, known bool) bool) error {
-	return s.locked(func() error {
-		return file.change(func(lines []L) ([]L, bool) {
-			next := slices.Clone(lines)
-			i := slices.IndexFunc(next, func(l L) bool { return l.key() == key })
-			known := i >= 0
-			if !known {
-				i = len(next)
-				next = append(next, *new(L))
-			}
-			return next, f(&next[i], known)
-		})
+// update has f change the line with a key, the zero value if there is none.
+func (k *knownFile[L]) update(key string, f func(l *L)) error {
+	return k.change(func(lines []L) []L {
+		i := slices.IndexFunc(lines, func(l L) bool { return l.key() == key })
+		if i < 0 {
+			i, lines = len(lines), append(lines, *new(L))
+		}
+		if f(&lines[i]); lines[i] == *new(L) {
+			lines = slices.Delete(lines, i, i+1)
+		}
+		return lines
 	})
 }
 
 // forget removes the line with a key.
-func forget[L knownLine](s *State, file *knownFile[L], key string) (found bool, err error) {
-	err = s.locked(func() error {
-		return file.change(func(lines []L) ([]L, bool) {
-			next := slices.DeleteFunc(slices.Clone(lines), func(l L) bool { return l.key() == key })
-			found = len(next) < len(lines)
-			return next, found
-		})
-	})
+func (k *knownFile[L]) forget(key string) (found bool, err error) {
+	var none L
+	err = k.update(key, func(l *L) { found, *l = *l != none, none })
 	return found, err
-}
-
-// locked runs f under the directory's lock, so that two clients do not lose each
-// other's lines.
-func (s *State) locked(f func() error) error {
-	if s.readOnly {
-		return fail.Errorf(proto.Internal, "the state directory is open for reading only")
-	}
-	lock, err := os.OpenFile(filepath.Join(s.dir, lockFile), os.O_RDWR|os.O_CREATE|syscall.O_NOFOLLOW, FileMode)
-	if err != nil {
-		return Failure(err)
-	}
-	defer lock.Close() // and with it the lock
-	if err := Flock(lock, syscall.LOCK_EX); err != nil {
-		return Failure(err)
-	}
-	return f()
 }
 
 // parseKnown reads the lines of a file, and refuses the file at the first damaged
 // one: to drop that line would make a stranger of somebody who is known.
 func parseKnown[L knownLine](path string, data []byte) ([]L, error) {
 	bad := func(n int, why string) error {
-		return &fail.Error{
-			Code:    proto.Internal,
-			Message: fmt.Sprintf("%s, line %d: %s", path, n, why),
-			Hint:    "put the file back from a backup, or remove the line, which makes its relay or person unknown again",
-		}
+		return fail.Errorf(proto.Internal, "%s, line %d: %s", path, n, why).
+			With("put the file back from a backup, or remove the line, " +
+				"which makes its relay or person unknown again")
 	}
 	var lines []L
 	seen := make(map[string]bool)
-	for n := 1; len(data) > 0; n++ {
-		text, rest, ok := bytes.Cut(data, []byte("\n"))
-		if !ok {
+	n := 0
+	for text := range bytes.Lines(data) {
+		n++
+		text, ended := bytes.CutSuffix(text, []byte("\n"))
+		if !ended {
 			return nil, bad(n, "the line has no end")
 		}
-		data = rest
 		var l L
 		if err := proto.Unmarshal(text, &l); err != nil {
 			return nil, bad(n, "this program has not written it: "+err.Error())
 		}
-		if l.check() != nil {
+		if !l.isSound() {
 			return nil, bad(n, "this program has not written it")
 		}
 		if seen[l.key()] {

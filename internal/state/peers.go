@@ -12,131 +12,101 @@ import (
 	"chatsecure/proto"
 )
 
-// KnownPeer is the person behind a name that this client has met.
+// KnownPeer is the person behind a name that this client has met, and a line of known_peers:
+// PROTOCOL.md, "Known files". A line with Blocked is the block of the identity.
 type KnownPeer struct {
-	Name       string // folded
-	Identity   [32]byte
-	Accepted   bool // somebody said yes; false: a message has come from them, no more
-	Blocked    bool // under every name
-	CommonName string
-	Leaf       [32]byte // SHA-256 of the certificate last seen; zeros before the first
-	First      time.Time
+	V          int       `json:"v"`
+	Name       string    `json:"name"`              // folded
+	Accepted   bool      `json:"accepted"`          // false: a message has come from them, no more
+	Blocked    bool      `json:"blocked,omitempty"` // under every name
+	Identity   hash      `json:"identity"`
+	CommonName string    `json:"common_name"`
+	Leaf       hash      `json:"leaf"`  // SHA-256 of the certificate last seen; zeros before the first
+	First      time.Time `json:"first"` // as fileTime
 }
 
-// PeerLine is a line of known_peers: PROTOCOL.md, "Known files".
-type PeerLine struct {
-	V          int    `json:"v"`
-	Name       string `json:"name"`
-	Accepted   bool   `json:"accepted"`
-	Blocked    bool   `json:"blocked,omitempty"`
-	Identity   string `json:"identity"`
-	CommonName string `json:"common_name"`
-	Leaf       string `json:"leaf"`
-	First      string `json:"first"`
-}
-
-func newPeerLine(k *KnownPeer) PeerLine {
-	return PeerLine{
-		V: knownVersion, Name: proto.FoldName(k.Name), Accepted: k.Accepted, Identity: proto.FormatHash(k.Identity),
-		CommonName: strings.ToValidUTF8(k.CommonName, "\ufffd"), Leaf: proto.FormatHash(k.Leaf), First: knownTime(k.First),
-	}
+// newPeer is a line about a person.
+func newPeer(k KnownPeer) KnownPeer {
+	k.V, k.Name, k.Blocked, k.First = knownVersion, proto.FoldName(k.Name), false, fileTime(k.First)
+	k.CommonName = strings.ToValidUTF8(k.CommonName, "\ufffd")
+	return k
 }
 
 // key is the name, or for a block the identity. The names of a blocked person have lines of their
 // own, so that nobody else has them without being accepted.
-func (l PeerLine) key() string {
-	if l.Blocked {
-		return blockedKey(l.Identity)
+func (k KnownPeer) key() string {
+	if k.Blocked {
+		return blockedKey(k.Identity)
 	}
-	return l.Name
+	return k.Name
 }
 
 // blockedKey cannot be a name, which has no space.
-func blockedKey(identity string) string { return "blocked " + identity }
+func blockedKey(identity [32]byte) string { return "blocked " + string(identity[:]) }
 
-func (l PeerLine) check() error {
-	if l.V != knownVersion || proto.CheckName(l.Name) != nil || proto.FoldName(l.Name) != l.Name ||
-		!proto.IsHex(l.Identity, 32) || !proto.IsHex(l.Leaf, 32) || !isKnownTime(l.First) {
-		return errKnownLine
-	}
-	if l.Blocked && l.Accepted {
-		return errKnownLine
-	}
-	return nil
-}
-
-func (l PeerLine) peer() *KnownPeer {
-	return &KnownPeer{
-		Name: l.Name, Identity: proto.MustHash(l.Identity), Accepted: l.Accepted, Blocked: l.Blocked, CommonName: l.CommonName,
-		Leaf: proto.MustHash(l.Leaf), First: parseKnownTime(l.First),
-	}
+func (k KnownPeer) isSound() bool {
+	return k.V == knownVersion && proto.CheckName(k.Name) == nil && proto.FoldName(k.Name) == k.Name &&
+		k.First == fileTime(k.First) && !(k.Blocked && k.Accepted)
 }
 
 // KnownPeer returns the person behind a folded name.
 func (s *State) KnownPeer(folded string) (*KnownPeer, bool) {
-	l, ok := s.peers.get(folded)
+	k, ok := s.peers.get(folded)
 	if !ok {
 		return nil, false
 	}
-	return s.named(l), true
+	return s.named(k), true
 }
 
 // named returns the person of a name.
-func (s *State) named(l PeerLine) *KnownPeer {
-	k := l.peer()
+func (s *State) named(k KnownPeer) *KnownPeer {
 	k.Blocked = !k.Accepted && s.Blocked(k.Identity)
-	return k
+	return &k
 }
 
 // PeerBlocked refuses a blocked person, who may use another name than the one of the block.
 func (s *State) PeerBlocked(name string, identity [32]byte) *fail.Error {
-	l, _ := s.peers.get(blockedKey(proto.FormatHash(identity)))
-	under := cmp.Or(l.Name, proto.FoldName(name))
-	back := Refused{Target: under, Value: proto.FormatHash(identity)}
-	e := &fail.Error{
-		Code: proto.NotAccepted, Message: "the person who uses the name " + proto.Visible(name) + " is blocked here",
-		Hint: "to take the block back: " + back.Unblock(),
-	}
+	l, _ := s.peers.get(blockedKey(identity))
+	under, as := cmp.Or(l.Name, proto.FoldName(name)), ""
 	if !proto.SameName(under, name) {
-		e.Message += ", under the name " + proto.Visible(under)
+		as = ", under the name " + proto.Visible(under)
 	}
-	return e
+	back := Refused{Target: under, Value: proto.FormatHash(identity)}
+	return fail.Errorf(proto.NotAccepted, "the person who uses the name %s is blocked here%s",
+		proto.Visible(name), as).With("to take the block back: " + back.Unblock())
 }
 
 // KnownPeers returns all people who are known by a name, sorted by it.
 func (s *State) KnownPeers() []KnownPeer {
-	return s.peersThat(func(l PeerLine) bool { return !l.Blocked })
+	return s.peersThat(func(l KnownPeer) bool { return !l.Blocked })
 }
 
 // BlockedPeers returns all blocked people, sorted by identity.
 func (s *State) BlockedPeers() []KnownPeer {
-	return s.peersThat(func(l PeerLine) bool { return l.Blocked })
+	return s.peersThat(func(l KnownPeer) bool { return l.Blocked })
 }
 
 // BlockedAs returns the blocked people who are known by a name, sorted by identity.
 func (s *State) BlockedAs(name string) []KnownPeer {
-	folded := proto.FoldName(name)
-	named, _ := s.peers.get(folded)
-	return s.peersThat(func(l PeerLine) bool { return l.Blocked && (l.Name == folded || l.Identity == named.Identity) })
+	named, _ := s.peers.get(proto.FoldName(name))
+	return s.peersThat(func(l KnownPeer) bool {
+		return l.Blocked && (l.Name == proto.FoldName(name) || l.Identity == named.Identity)
+	})
 }
 
-func (s *State) peersThat(are func(PeerLine) bool) []KnownPeer {
-	var out []KnownPeer
+func (s *State) peersThat(are func(KnownPeer) bool) []KnownPeer {
 	lines := s.peers.all()
 	blocked := blockedIn(lines)
-	for _, l := range lines {
-		if are(l) {
-			k := l.peer()
-			k.Blocked = blocked[l.Identity]
-			out = append(out, *k)
-		}
+	lines = slices.DeleteFunc(lines, func(l KnownPeer) bool { return !are(l) })
+	for i, l := range lines {
+		lines[i].Blocked = blocked[l.Identity]
 	}
-	return out
+	return lines
 }
 
 // blockedIn has the blocked identities.
-func blockedIn(lines []PeerLine) map[string]bool {
-	blocked := map[string]bool{}
+func blockedIn(lines []KnownPeer) map[hash]bool {
+	blocked := map[hash]bool{}
 	for _, l := range lines {
 		if l.Blocked {
 			blocked[l.Identity] = true
@@ -152,23 +122,25 @@ func (s *State) PeersRead() uint64 { return s.peers.read() }
 // Blocked reports whether a person is blocked, whatever name they use. It costs a stat of
 // the file.
 func (s *State) Blocked(identity [32]byte) bool {
-	_, ok := s.peers.get(blockedKey(proto.FormatHash(identity)))
+	_, ok := s.peers.get(blockedKey(identity))
 	return ok
 }
 
 // Accepted reports whether a person is accepted under any name.
 func (s *State) Accepted(identity [32]byte) bool {
-	hash := proto.FormatHash(identity)
-	return slices.ContainsFunc(s.peers.current(), func(l PeerLine) bool { return l.Accepted && l.Identity == hash })
+	return slices.ContainsFunc(s.peers.current(), func(l KnownPeer) bool {
+		return l.Accepted && l.Identity == identity
+	})
 }
 
 // CheckLooks refuses a person whose name looks like that of an accepted one: PROTOCOL.md, "Names
 // that look alike". A relay compares the names it knows, but a malicious one does not.
 func (s *State) CheckLooks(name string, person *trust.Person) error {
-	folded, hash := proto.FoldName(name), proto.FormatHash(person.Identity)
+	folded := proto.FoldName(name)
 	for _, l := range s.peers.current() {
-		if l.Accepted && l.Identity != hash && l.Name != folded && proto.LookAlike(l.Name, folded) {
-			return nameLooksLike(name, l.peer(), person)
+		if l.Accepted && l.Identity != person.Identity && l.Name != folded &&
+			proto.LookAlike(l.Name, folded) {
+			return nameLooksLike(name, &l, person)
 		}
 	}
 	return nil
@@ -180,7 +152,8 @@ func (s *State) Alike(name string, p *trust.Person) (alike []KnownPeer) {
 	undotted := func(commonName string) string { return strings.ReplaceAll(commonName, ".", "") }
 	for _, k := range s.KnownPeers() {
 		same := k.Identity == p.Identity || proto.LookAlike(k.Name, proto.FoldName(name)) ||
-			k.CommonName != "" && proto.LookAlike(undotted(k.CommonName), undotted(trust.SubjectName(p.Leaf)))
+			k.CommonName != "" &&
+				proto.LookAlike(undotted(k.CommonName), undotted(trust.SubjectName(p.Leaf)))
 		if k.Accepted && same && k.Name != proto.FoldName(name) {
 			alike = append(alike, k)
 		}
@@ -191,10 +164,10 @@ func (s *State) Alike(name string, p *trust.Person) (alike []KnownPeer) {
 // Block blocks an identity under every name. It stays the one of its names, and of this one if
 // nobody has that, but is accepted no more. Block returns the person, and the names that they were
 // accepted under.
-func (s *State) Block(name string, identity [32]byte) (who *KnownPeer, accepted []string, err error) {
-	line := newPeerLine(&KnownPeer{Name: name, Identity: identity, First: time.Now()})
-	err = s.changePeers(func(lines []PeerLine) ([]PeerLine, bool) {
-		lines = slices.Clone(lines)
+func (s *State) Block(name string, identity [32]byte) (
+	who *KnownPeer, accepted []string, err error) {
+	line := newPeer(KnownPeer{Name: name, Identity: identity, First: time.Now()})
+	err = s.peers.change(func(lines []KnownPeer) []KnownPeer {
 		taken, blocked := false, false
 		for i, l := range lines {
 			taken = taken || l.key() == line.Name
@@ -215,45 +188,42 @@ func (s *State) Block(name string, identity [32]byte) (who *KnownPeer, accepted 
 		if line.Blocked = true; !blocked {
 			lines = append(lines, line)
 		}
-		return lines, true
+		return lines
 	})
-	return line.peer(), accepted, err
+	return &line, accepted, err
 }
 
 // Unblock takes the block of an identity back. It returns false if there is none.
 func (s *State) Unblock(identity [32]byte) (bool, error) {
-	return forget(s, &s.peers, blockedKey(proto.FormatHash(identity)))
+	return s.peers.forget(blockedKey(identity))
 }
 
 // SetKnownPeer remembers the person behind a name, who must have been verified.
 // It never replaces an identity that another client has written meanwhile, and
 // never takes an acceptance back: AcceptPeer and ForgetPeer do that.
 func (s *State) SetKnownPeer(k KnownPeer) error {
-	var changed error
-	err := s.updatePeer(k.Name, func(l *PeerLine, known bool) bool {
-		next := newPeerLine(&k)
-		if s.Blocked(k.Identity) { // maybe since the caller looked, by another client
-			changed = s.PeerBlocked(k.Name, k.Identity)
-			return false
-		}
-		if known {
-			if l.Identity != next.Identity {
-				changed = peerChanged(k.Name, s.named(*l), &k)
-				return false
-			}
+	var refused error
+	next := newPeer(k)
+	err := s.peers.update(next.Name, func(l *KnownPeer) {
+		known := l.V > 0
+		switch {
+		case s.Blocked(k.Identity): // maybe since the caller looked, by another client
+			refused = s.PeerBlocked(k.Name, k.Identity)
+			return
+		case known && l.Identity != k.Identity:
+			refused = peerChanged(k.Name, s.named(*l), &k)
+			return
+		case known:
 			next.First, next.Accepted = l.First, l.Accepted || next.Accepted
-			if *l == next {
-				return false
-			}
 		}
 		*l = next
-		return true
 	})
-	return errors.Join(changed, err)
+	return errors.Join(refused, err)
 }
 
-// Bounds of the names that are remembered without being accepted: of one person, and of all. Anybody
-// with a card can be seen under one name after the other, and each time the file is written anew.
+// Bounds of the names that are remembered without being accepted: of one person, and of all.
+// Anybody with a card can be seen under one name after the other, and each time the file is
+// written anew.
 const (
 	maxSeenNames = 8
 	maxSeen      = 1024
@@ -261,17 +231,18 @@ const (
 
 // forgetSeen forgets the names that were never accepted and first seen longest ago, until
 // maxSeenNames of each person and maxSeen in all are left. The names of blocked people stay.
-func forgetSeen(lines []PeerLine) []PeerLine {
+func forgetSeen(lines []KnownPeer) []KnownPeer {
 	blocked := blockedIn(lines)
-	var seen []PeerLine
+	var seen []KnownPeer
 	for _, l := range lines {
 		if !l.Accepted && !blocked[l.Identity] {
 			seen = append(seen, l)
 		}
 	}
-	// Times of one length and zone sort as text.
-	slices.SortFunc(seen, func(a, b PeerLine) int { return -strings.Compare(a.First+" "+a.Name, b.First+" "+b.Name) })
-	names, kept, gone := map[string]int{}, 0, map[string]bool{}
+	slices.SortFunc(seen, func(a, b KnownPeer) int {
+		return cmp.Or(b.First.Compare(a.First), strings.Compare(b.Name, a.Name))
+	})
+	names, kept, gone := map[hash]int{}, 0, map[string]bool{}
 	for _, l := range seen {
 		if names[l.Identity]++; names[l.Identity] > maxSeenNames || kept == maxSeen {
 			gone[l.key()] = true
@@ -279,26 +250,25 @@ func forgetSeen(lines []PeerLine) []PeerLine {
 			kept++
 		}
 	}
-	return slices.DeleteFunc(slices.Clone(lines), func(l PeerLine) bool { return gone[l.key()] })
+	return slices.DeleteFunc(lines, func(l KnownPeer) bool { return gone[l.key()] })
 }
 
 // AcceptPeer accepts an identity under a name, in place of any other: somebody has compared it.
 // The rest is filled in when they meet. It returns the person who was known before, or nil.
 func (s *State) AcceptPeer(name string, identity [32]byte) (before *KnownPeer, err error) {
 	var refused error
-	err = s.updatePeer(name, func(l *PeerLine, known bool) bool {
+	err = s.peers.update(proto.FoldName(name), func(l *KnownPeer) {
 		if s.Blocked(identity) {
 			refused = s.PeerBlocked(name, identity)
-			return false
+			return
 		}
-		if known {
-			before = l.peer()
+		if l.V > 0 {
+			before = new(*l)
 		}
-		if !known || before.Identity != identity {
-			*l = newPeerLine(&KnownPeer{Name: name, Identity: identity, First: time.Now()})
+		if before == nil || before.Identity != identity {
+			*l = newPeer(KnownPeer{Name: name, Identity: identity, First: time.Now()})
 		}
 		l.Accepted = true
-		return true
 	})
 	return before, errors.Join(refused, err)
 }
@@ -306,14 +276,5 @@ func (s *State) AcceptPeer(name string, identity [32]byte) (before *KnownPeer, e
 // ForgetPeer makes a name unknown again: the next meeting is a first one. It
 // returns false if it was unknown.
 func (s *State) ForgetPeer(name string) (bool, error) {
-	return forget(s, &s.peers, proto.FoldName(name))
-}
-
-// changePeers writes the lines that f returns, unless f returns false.
-func (s *State) changePeers(f func(lines []PeerLine) ([]PeerLine, bool)) error {
-	return s.locked(func() error { return s.peers.change(f) })
-}
-
-func (s *State) updatePeer(name string, f func(l *PeerLine, known bool) bool) error {
-	return update(s, &s.peers, proto.FoldName(name), f)
+	return s.peers.forget(proto.FoldName(name))
 }

@@ -7,33 +7,26 @@ import (
 	"chatsecure/proto"
 )
 
-// KnownRelay is a relay whose key has been accepted.
+// KnownRelay is a relay whose key has been accepted, and a line of known_relays:
+// PROTOCOL.md, "Known files".
 type KnownRelay struct {
-	Addr        string // as RelayAddr
-	Fingerprint string // of its key, 64 hex digits
-	First       time.Time
+	V           int       `json:"v"`
+	Addr        string    `json:"relay"`       // as RelayAddr
+	Fingerprint string    `json:"fingerprint"` // of its key, 64 hex digits
+	First       time.Time `json:"first"`       // as fileTime
 }
 
-// RelayLine is a line of known_relays: PROTOCOL.md, "Known files".
-type RelayLine struct {
-	V           int    `json:"v"`
-	Relay       string `json:"relay"`
-	Fingerprint string `json:"fingerprint"`
-	First       string `json:"first"` // RFC 3339, UTC, seconds
-}
-
-func newRelayLine(addr, fingerprint string) RelayLine {
-	return RelayLine{V: knownVersion, Relay: sameAddr(addr), Fingerprint: NormalFingerprint(fingerprint), First: knownTime(time.Now())}
+func newKnownRelay(addr, fingerprint string) KnownRelay {
+	first := fileTime(time.Now())
+	return KnownRelay{knownVersion, sameAddr(addr), NormalFingerprint(fingerprint), first}
 }
 
 // key is the address in its one form, whatever form an earlier program has written.
-func (l RelayLine) key() string { return sameAddr(l.Relay) }
+func (r KnownRelay) key() string { return sameAddr(r.Addr) }
 
-func (l RelayLine) check() error {
-	if l.V != knownVersion || l.Relay == "" || !proto.IsHex(l.Fingerprint, 32) || !isKnownTime(l.First) {
-		return errKnownLine
-	}
-	return nil
+func (r KnownRelay) isSound() bool {
+	return r.V == knownVersion && r.Addr != "" && proto.IsHex(r.Fingerprint, 32) &&
+		r.First == fileTime(r.First)
 }
 
 // KnownRelay returns the fingerprint that was accepted for addr.
@@ -48,24 +41,21 @@ func (s *State) RelaysRead() uint64 { return s.relays.read() }
 
 // KnownRelays returns all known relays, sorted.
 func (s *State) KnownRelays() []KnownRelay {
-	var out []KnownRelay
-	for _, l := range s.relays.all() {
-		out = append(out, KnownRelay{l.key(), l.Fingerprint, parseKnownTime(l.First)})
+	relays := s.relays.all()
+	for i, r := range relays {
+		relays[i].Addr = r.key()
 	}
-	return out
+	return relays
 }
 
 // SetKnownRelay remembers the key of a relay that was unknown. A key that another
 // client has written meanwhile stays: RelayChanged tells if it is another one.
 func (s *State) SetKnownRelay(addr, fingerprint string) error {
-	known := ""
-	err := s.updateRelay(addr, func(l *RelayLine, ok bool) bool {
-		if ok {
-			known = l.Fingerprint
-			return false
+	var known string
+	err := s.relays.update(sameAddr(addr), func(r *KnownRelay) {
+		if known = r.Fingerprint; known == "" {
+			*r = newKnownRelay(addr, fingerprint)
 		}
-		*l = newRelayLine(addr, fingerprint)
-		return true
 	})
 	if err == nil && known != "" && known != fingerprint {
 		return s.RelayChanged(addr, known, fingerprint)
@@ -76,21 +66,31 @@ func (s *State) SetKnownRelay(addr, fingerprint string) error {
 // AcceptRelay remembers a relay's key in place of any other: somebody has compared it. It
 // returns the fingerprint that was known before, or "".
 func (s *State) AcceptRelay(addr, fingerprint string) (before string, err error) {
-	err = s.updateRelay(addr, func(l *RelayLine, _ bool) bool {
-		before = l.Fingerprint
-		*l = newRelayLine(addr, fingerprint)
-		return true
+	err = s.relays.update(sameAddr(addr), func(r *KnownRelay) {
+		before, *r = r.Fingerprint, newKnownRelay(addr, fingerprint)
 	})
 	return before, err
 }
 
 // ForgetRelay makes a relay unknown again. It returns false if it was unknown.
-func (s *State) ForgetRelay(addr string) (bool, error) {
-	return forget(s, &s.relays, sameAddr(addr))
-}
+func (s *State) ForgetRelay(addr string) (bool, error) { return s.relays.forget(sameAddr(addr)) }
 
-func (s *State) updateRelay(addr string, f func(l *RelayLine, known bool) bool) error {
-	return update(s, &s.relays, sameAddr(addr), f)
+// CheckRelay compares the key that a relay shows with the one given at a place, as -fingerprint, or
+// else with the known one. trusted says which of the two it is, "" if there is neither. A given
+// one counts for this run, whatever key is known.
+func (s *State) CheckRelay(addr, given, place, shows string) (trusted string, err error) {
+	known, ok := s.KnownRelay(addr)
+	switch given = NormalFingerprint(given); {
+	case given == shows:
+		return "given with " + place, nil
+	case given != "":
+		return "", RelayNotGiven(addr, place, given, shows)
+	case ok && known != shows:
+		return "", s.RelayChanged(addr, known, shows)
+	case ok:
+		return "known from before", nil
+	}
+	return "", nil
 }
 
 // Elsewhere names the other addresses that a key is known for, or returns "". One key is one

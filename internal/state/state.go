@@ -21,19 +21,17 @@ import (
 // State is an open state directory. Several clients of one user may have it open
 // at once, and any goroutine may call its methods.
 type State struct {
-	dir      string
-	name     string // the owner's; empty if nobody has claimed the directory
-	readOnly bool
-
-	relays knownFile[RelayLine]
-	peers  knownFile[PeerLine]
+	dir    string
+	name   string // the owner's; empty if nobody has claimed the directory
+	relays knownFile[KnownRelay]
+	peers  knownFile[KnownPeer]
 }
 
 // The files of a state directory.
 const (
 	nameFile   = "name"         // the name that owns the directory, and a newline
-	relaysFile = "known_relays" // RelayLines
-	PeersFile  = "known_peers"  // PeerLines
+	relaysFile = "known_relays" // KnownRelays
+	PeersFile  = "known_peers"  // KnownPeers
 	lockFile   = "known.lock"   // locked while one of those two is rewritten
 	keptName   = "kept"         // the credential that -keep has stored
 	CRLs       = "crls"         // fetched revocation lists
@@ -87,12 +85,9 @@ func (s *State) RefuseName(name string) error {
 	if name == "" || s.name == "" || proto.SameName(s.name, name) {
 		return nil
 	}
-	return &fail.Error{
-		Code: proto.Usage,
-		Message: "the state directory " + s.dir + " belongs to the name " + proto.Visible(s.name) +
-			", not to " + proto.Visible(name),
-		Hint: "give another directory with -state, or leave -name out",
-	}
+	return fail.Errorf(proto.Usage, "the state directory %s belongs to the name %s, not to %s",
+		s.dir, proto.Visible(s.name), proto.Visible(name)).
+		With("give another directory with -state, or leave -name out")
 }
 
 // OpenReadOnly opens a state directory for commands that only look: it makes
@@ -103,18 +98,15 @@ func open(dir string, readOnly bool) (*State, error) {
 	dir = filepath.Clean(dir)
 	err := checkDir(dir)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, &fail.Error{
-			Code:    proto.Internal,
-			Message: "there is no state directory at " + dir,
-			Hint:    "name it with -state; client init makes it, and so does a first connection",
-			Err:     err,
-		}
+		e := fail.Errorf(proto.Internal, "there is no state directory at %s", dir)
+		e.Err = err
+		return nil, e.With("name it with -state; client init makes it, and so does a first connection")
 	}
 	if err != nil {
 		return nil, Failure(err)
 	}
 	s := New(dir, "")
-	s.readOnly = readOnly
+	s.relays.readOnly, s.peers.readOnly = readOnly, readOnly
 	if s.name, err = Owner(dir); err != nil {
 		return nil, err
 	}
@@ -127,10 +119,8 @@ func open(dir string, readOnly bool) (*State, error) {
 // Owner returns the name that a state directory belongs to, or "". It refuses a relay's.
 func Owner(dir string) (string, error) {
 	if _, err := os.Lstat(filepath.Join(dir, RelayKey)); err == nil {
-		return "", &fail.Error{
-			Code: proto.Usage, Message: "the state directory " + dir + " is a relay's: it has the file " + RelayKey,
-			Hint: "give another directory with -state",
-		}
+		return "", fail.Errorf(proto.Usage, "the state directory %s is a relay's: it has the file %s",
+			dir, RelayKey).With("give another directory with -state")
 	}
 	path := filepath.Join(dir, nameFile)
 	text, err := ReadFile(path, maxName)
@@ -142,11 +132,9 @@ func Owner(dir string) (string, error) {
 	}
 	name := strings.TrimSuffix(string(text), "\n")
 	if proto.CheckName(name) != nil {
-		return "", &fail.Error{
-			Code:    proto.Internal,
-			Message: "the file " + path + " does not hold a name",
-			Hint:    "write the name that the directory belongs to into it, or use another directory with -state",
-		}
+		return "", fail.Errorf(proto.Internal, "the file %s does not hold a name", path).
+			With("write the name that the directory belongs to into it, " +
+				"or use another directory with -state")
 	}
 	return name, nil
 }
@@ -155,10 +143,8 @@ func Owner(dir string) (string, error) {
 func RefuseClients(dir string) error {
 	for _, file := range []string{nameFile, relaysFile, PeersFile, configFile} {
 		if _, err := os.Lstat(filepath.Join(dir, file)); err == nil {
-			return &fail.Error{
-				Code: proto.Usage, Message: "the state directory " + proto.Visible(dir) + " is a client's: it has the file " + file,
-				Hint: "give the relay a directory of its own with -state",
-			}
+			return fail.Errorf(proto.Usage, "the state directory %s is a client's: it has the file %s",
+				proto.Visible(dir), file).With("give the relay a directory of its own with -state")
 		}
 	}
 	return nil

@@ -39,7 +39,7 @@ var (
 	keyKillWordRight = kill(questionField, wordRight(isWordRune))
 	keyYank          = &action{questionField, (*Terminal).yank}
 	keyDelete        = &action{questionField, func(_ *Terminal, f *field, _ key) { f.line.cut(f.line.right()) }}
-	keyRedraw        = &action{questionField, func(t *Terminal, _ *field, _ key) { t.buf.WriteString(clearScreen) }}
+	keyRedraw        = &action{questionField, func(t *Terminal, _ *field, _ key) { t.buf.WriteString(clearScreen); t.view.lose() }}
 )
 
 // Those that the prompt takes. An answer has one line and no recall.
@@ -139,7 +139,7 @@ func recalling(move func(*editLine) bool, find func(*recall, Line) (Line, bool))
 		if move != nil && move(&f.line) {
 			return
 		}
-		line, ok := find(&t.recall, Line{string(f.line.text), f.pasted})
+		line, ok := find(&t.recall, Line{Text: string(f.line.text), Pasted: f.pasted})
 		if !ok {
 			t.bell()
 			return

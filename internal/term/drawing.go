@@ -1,7 +1,9 @@
 package term
 
 import (
+	"bytes"
 	"math"
+	"strings"
 	"time"
 )
 
@@ -10,6 +12,7 @@ import (
 type output struct {
 	text string
 	row  func(n int) string
+	gone func() // of a text to be read: see Show
 }
 
 // Bounds in bytes of the output that waits, and of the output in a drawing: the
@@ -37,13 +40,22 @@ const (
 //
 // Output is held until the next drawing. While too much is held, it waits.
 func (t *Terminal) PrintMarked(text string, row func(n int) string) {
+	t.print(output{text: text, row: row})
+}
+
+// Show prints whole lines that a person is to read before the next line is typed. gone is called,
+// with the terminal locked, once rows of them may have left the screen. One text at a time is
+// followed so.
+func (t *Terminal) Show(text string, gone func()) { t.print(output{text: text, gone: gone}) }
+
+func (t *Terminal) print(o output) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for t.heldLen > maxHeld {
 		t.written.Wait()
 	}
-	t.held = append(t.held, output{text, row})
-	t.heldLen += len(text)
+	t.held = append(t.held, o)
+	t.heldLen += len(o.text)
 	t.drawOnceCalm()
 }
 
@@ -85,6 +97,9 @@ func (t *Terminal) takeHeld(most int) {
 		rows := Wrap(o.text, t.painter.cols)
 		t.buf.WriteString(rows)
 		t.mark.passed(rows, &t.painter)
+		if o.gone != nil {
+			t.view = view{strings.Count(rows, "\n"), -t.rowsToCome(), o.gone}
+		}
 	}
 	for _, f := range t.fields {
 		f.shown = f.prompt() // its time may be new
@@ -107,6 +122,7 @@ func (t *Terminal) measure() {
 	cols, rows := t.device.size()
 	if cols != t.painter.cols || rows != t.painter.rows {
 		t.mark.freeze()
+		t.view.lose()
 	}
 	t.painter.resize(cols, rows)
 }
@@ -127,6 +143,7 @@ func (t *Terminal) leaveTerminal() {
 func (t *Terminal) takeTerminal() {
 	t.change(func() {
 		t.away = false
+		t.view.lose()
 		t.buf.WriteString(ClearLine)
 	})
 }
@@ -135,6 +152,7 @@ func (t *Terminal) takeTerminal() {
 // typed there.
 func (t *Terminal) Above(write func()) {
 	t.change(func() {
+		t.view.lose()
 		t.flush()
 		write()
 	})
@@ -150,8 +168,14 @@ func (t *Terminal) change(what func()) {
 // redraw is change with the lock held already.
 func (t *Terminal) redraw(what func()) {
 	t.measure()
+	begun := t.rowsToCome()
 	t.painter.erase(&t.buf)
+	if !t.painter.dumb {
+		begun = t.rowsToCome() // these stay where they are
+	}
+	t.view.under -= begun
 	what()
+	t.view.under += t.rowsToCome()
 	switch {
 	case t.away:
 		t.mark.freeze()
@@ -159,8 +183,12 @@ func (t *Terminal) redraw(what func()) {
 		t.painter.draw(&t.buf, t.block())
 	}
 	t.mark.below(&t.painter)
+	t.view.below(&t.painter)
 	t.flush()
 }
+
+// rowsToCome counts the rows in the buffer.
+func (t *Terminal) rowsToCome() int { return bytes.Count(t.buf.Bytes(), []byte("\n")) }
 
 // block is the visible part of the field that is typed now.
 func (t *Terminal) block() *block {

@@ -44,6 +44,7 @@ type field struct {
 type typed struct {
 	line   []byte
 	pasted bool
+	blind  bool
 	err    error
 	at     time.Time // of reading it, without an editor
 }
@@ -131,6 +132,7 @@ func (t *Terminal) readLines() {
 	for more := true; more; {
 		got := t.readLine()
 		t.mu.Lock()
+		got.blind = t.view.gone == nil
 		if f := t.answeredBy(got); f != nil {
 			t.answered(f, got)
 		} else {
@@ -201,6 +203,7 @@ func (t *Terminal) answered(f *field, got typed) {
 			t.buf.WriteByte('\n')
 		}
 		t.painter.forget()
+		t.view.under++ // by the terminal itself
 	}
 	t.redraw(func() { t.close(f, got) })
 }
@@ -242,7 +245,7 @@ func (t *Terminal) top() *field {
 // finish ends a line, or all of them by an error. One for the prompt waits until that
 // is on top.
 func (t *Terminal) finish(f *field, err error) {
-	got := typed{line: bytes.Clone(f.line.text), pasted: f.pasted, err: err}
+	got := typed{line: bytes.Clone(f.line.text), pasted: f.pasted, blind: t.view.gone == nil, err: err}
 	if f.cut {
 		got.err = ErrLineTooLong
 	}
@@ -255,7 +258,7 @@ func (t *Terminal) finish(f *field, err error) {
 		f.cut = true // the next line goes on in this one, and neither is sent
 		return
 	case got.err == nil:
-		t.recall.add(Line{string(got.line), got.pasted})
+		t.recall.add(Line{Text: string(got.line), Pasted: got.pasted})
 	}
 	t.recall.reset()
 	f.line.clear()

@@ -44,5 +44,31 @@ func (m *mark) below(p *painter) {
 	}
 }
 
+// view follows a text that is to be read. The zero value follows none.
+type view struct {
+	own   int    // its rows
+	under int    // rows below it
+	gone  func() // is called once it is not in view any more, and nil from then on
+}
+
+// below loses a text of which output has moved rows off the screen. Where the screen has no room
+// for the whole, the last rows count, of half a screen.
+func (v *view) below(p *painter) {
+	own, height := v.own, max(p.height, 1)
+	if own+height > p.rows {
+		own = p.rows / 2
+	}
+	if v.under > 0 && own+v.under+height > p.rows {
+		v.lose()
+	}
+}
+
+func (v *view) lose() {
+	if v.gone != nil {
+		v.gone()
+	}
+	v.gone = nil
+}
+
 // freeze leaves the mark on the screen as it is.
 func (m *mark) freeze() { m.under = 0 }

@@ -64,6 +64,7 @@ type Terminal struct {
 	unfocused bool      // the terminal has said so
 	looked    time.Time // time of the last key, or of the focus that came back
 	mark      mark
+	view      view
 	rang      time.Time
 }
 
@@ -82,6 +83,7 @@ type device interface {
 type Line struct {
 	Text   string
 	Pasted bool // any of it came by bracketed paste
+	Blind  bool // its Enter came while what Show has shown was not in view
 }
 
 // New returns the terminal that in and out are open on.
@@ -128,7 +130,7 @@ func (t *Terminal) Prompt(ctx context.Context, prompt func() string) (Line, erro
 	t.prompt.prompt = prompt
 	t.mu.Unlock()
 	got := t.read(ctx, &t.prompt)
-	return Line{string(got.line), got.pasted}, got.err
+	return Line{string(got.line), got.pasted, got.blind}, got.err
 }
 
 // Recalls reports whether the key Up brings earlier lines back.
@@ -151,6 +153,20 @@ func (t *Terminal) LineWaits() bool {
 	}
 	t.mu.Unlock()
 	return t.Typing()
+}
+
+// Untaken returns the whole lines that were typed for no question, for a program that reads the
+// terminal itself from now on.
+func (t *Terminal) Untaken() (lines []byte) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, got := range t.ready {
+		if got.err == nil {
+			lines = append(append(lines, got.line...), '\n')
+		}
+	}
+	t.ready, t.readyLen = nil, 0
+	return lines
 }
 
 // Question asks for a line that is an answer. What was typed before the question is

@@ -20,7 +20,7 @@ const (
 	Whole = "\f"   // begins and ends a part to copy, which has a row of its own
 )
 
-// wholeIndent begins the row of a part to copy. Only a terminal breaks that row, which copies it
+// wholeIndent begins the row of a part to copy that has no room below the text. Only a terminal breaks that row, which copies it
 // as one line. The row bears no mark, so the part must be the program's own: a command, or a
 // hash. Names and addresses in it have no blanks, so that none can look like a line.
 const wholeIndent = "  "
@@ -140,12 +140,17 @@ func (w *wrapper) word(s []byte) {
 	}
 }
 
-// whole adds a part to copy on a row of its own. The text after it begins a further row.
+// whole adds a part to copy on a row of its own: below the text if it is one word that has room
+// there, as a hash. The text after it begins a further row.
 func (w *wrapper) whole(part []byte) {
 	if w.blank == len(w.out) {
 		w.out = w.out[:w.begun]
 	}
-	w.out = append(w.out, "\n"+wholeIndent...)
+	if !bytes.Contains(part, []byte(" ")) && len(part) <= w.limit-w.hang {
+		w.newRow(w.hang)
+	} else {
+		w.out = append(w.out, "\n"+wholeIndent...)
+	}
 	w.out = append(w.out, proto.Visible(string(part))...)
 	w.col = w.limit + 1
 }
