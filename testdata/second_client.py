@@ -155,7 +155,7 @@ def read_record(raw, sender):
     f = decode(raw, "id seq:i time:i to:l text salt:b")
     to = [list(decode(encode(x), "name identity:h").values()) for x in f["to"]]
     names = [n for n, _ in to]
-    need(names == sorted(set(names)) and len(f["salt"]) == 16, "malformed", "a record")
+    need(names == sorted(set(names)) and len(f["salt"]) == 16 and f["time"] >= 1577836800000, "malformed", "a record")
     need(f["id"] == record_id(sender, to, f).hex(), "malformed", "a record's id")
     return f, to
 
