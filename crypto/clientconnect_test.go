@@ -642,6 +642,9 @@ func TestRow19HandshakeKeys(t *testing.T) {
 			if err := h.refusedP2(t, what, cheat); !errors.Is(err, ErrHandshake) {
 				t.Errorf("p2 with a key of %s: %v", what, err)
 			}
+			if isLowOrder(what) { // B finds out when it uses the key
+				continue
+			}
 			if err := h.refusedP3(t, what, h.cheat(t, func(p *phase3) { p.Key = key })); !errors.Is(err, ErrHandshake) {
 				t.Errorf("p3 with a key of %s: %v", what, err)
 			}

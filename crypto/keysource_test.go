@@ -61,7 +61,7 @@ func TestKeySourceBackground(t *testing.T) {
 	if len(k.ready) != 0 {
 		t.Error("Close left keys")
 	}
-	if err := checkKEMKey(SuiteByName(SuiteRSA128), key.Public()); err != nil {
+	if err := SuiteByName(SuiteRSA128).CheckKey(key.Public()); err != nil {
 		t.Error(err)
 	}
 	k.Fill()

@@ -2,6 +2,7 @@ package crypto
 
 import (
 	"crypto/sha256"
+	"fmt"
 	"time"
 
 	"chatsecure/proto"
@@ -68,7 +69,7 @@ func (r *ratchet) stepIfDue(c *Conversation, h *MessageHeader, now time.Time) er
 	enc, secret, err := c.suite.Encapsulate(r.theirs, c.T3[:])
 	if err != nil {
 		key.Erase()
-		return err
+		return fmt.Errorf("the peer's key for the next step cannot be used: %w", err)
 	}
 	root, ck := r.stepKeys(c, secret, c.SendDirection(), r.theirs, enc, key.Public())
 	clear(r.root)
@@ -94,14 +95,14 @@ func (s *openedStep) erase() {
 	s.chain.erase()
 }
 
-// tryStep derives the keys of a step of the peer's, and changes nothing. It tries the
-// peer's new key at once: a bad one then fails with the peer's message, and not with
-// our next one.
+// tryStep derives the keys of a step of the peer's, and changes nothing. Bytes that
+// are no key fail here, with the peer's message. A key that cannot be used fails with
+// our next step, and ends the conversation then.
 func (r *ratchet) tryStep(c *Conversation, s *Step, now time.Time) (*openedStep, error) {
 	if r.mine == nil {
 		return nil, ErrDecrypt // out of turn
 	}
-	if checkKEMKey(c.suite, s.Key) != nil {
+	if c.suite.CheckKey(s.Key) != nil {
 		return nil, ErrDecrypt
 	}
 	secret, err := c.suite.Decapsulate(r.mine, s.Enc, c.T3[:])

@@ -3,6 +3,7 @@ package crypto
 import (
 	"bytes"
 	"errors"
+	"strings"
 	"testing"
 	"time"
 
@@ -154,12 +155,14 @@ func forgeStep(t testing.TB, c *Conversation, theirs, next []byte, steps uint64,
 	return forge(&stepped, KindPipe, plaintext, func(h *MessageHeader) { h.Step = &Step{Enc: enc, Key: next} })
 }
 
-// Row 19: a step with an unusable key fails when it comes, and not when the other side would use
-// the key.
+// Row 19: a step with bytes that are no key fails when it comes.
 func TestRow19StepKeys(t *testing.T) {
 	eachSuite(t, func(t *testing.T, suite string) {
 		p := newPair(t, suite)
 		for what, key := range badKEMKeys(t, suite) {
+			if isLowOrder(what) {
+				continue
+			}
 			body := forgeStep(t, p.cb, p.ca.mine.Public(), key, 0, []byte("x"))
 			if err := refused(t, p.ca, body, people.Now); !errors.Is(err, ErrDecrypt) {
 				t.Errorf("%s: %v", what, err)
@@ -176,6 +179,42 @@ func TestRow19StepKeys(t *testing.T) {
 			t.Error("the step did not count")
 		}
 	})
+}
+
+// Row 19: a key of low order, in p3 or in a step, fails where it is used: the conversation says
+// whose fault that is, seals nothing, and no step counts.
+func TestRow19LowOrder(t *testing.T) {
+	for what, key := range badMLKEMKeys(t) {
+		if !isLowOrder(what) {
+			continue
+		}
+		unusable := func(c *Conversation, now time.Time) {
+			t.Helper()
+			receipt(t, c, 0, 0, now) // sets the clock
+			before := stateOf(c)
+			s, err := c.SealPipe(nil, now.Add(stepAge))
+			if err == nil || s != nil || !strings.Contains(err.Error(), "the peer's key") || stateOf(c) != before {
+				t.Errorf("%s: %v", what, err)
+			}
+		}
+		h := begin(t, alice(t), bob(t))
+		h.finish(t)
+		other := begin(t, h.a, h.b)
+		other.p3 = h.p3
+		cb, err := other.r.Phase3(other.cheat(t, func(p *phase3) { p.Key = key }))
+		if err != nil {
+			t.Fatalf("p3 with a key of %s: %v", what, err)
+		}
+		unusable(cb, people.Now)
+
+		p := newPair(t, SuiteMLKEM)
+		o, err := p.ca.Open(forgeStep(t, p.cb, p.ca.mine.Public(), key, 0, []byte("x")), people.Now)
+		if err != nil {
+			t.Fatalf("a step with a key of %s: %v", what, err)
+		}
+		p.ca.Commit(o)
+		unusable(p.ca, people.Now)
+	}
 }
 
 // A step out of turn, twice, of another number, or to another key.

@@ -172,7 +172,7 @@ func (r *Responder) Phase3(body []byte) (*Conversation, error) {
 	if !r.person.Key.Verify(proto.Tuple("cc-3", t3), sig3) {
 		return nil, ErrDecrypt
 	}
-	if checkKEMKey(r.suite, p.Key) != nil {
+	if r.suite.CheckKey(p.Key) != nil {
 		return nil, handshakeError("p3 with a KEM key that cannot be used")
 	}
 	ss2, err := r.suite.Decapsulate(r.key, p.Enc, r.t2[:])

@@ -34,6 +34,11 @@ func (mlkemSuite) GenerateKey() (KEMKey, error) {
 	return &hpkeKey{private, private.PublicKey().Bytes()}, nil
 }
 
+func (mlkemSuite) CheckKey(publicKey []byte) error {
+	_, err := hpke.MLKEM768X25519().NewPublicKey(publicKey)
+	return err
+}
+
 func (mlkemSuite) Encapsulate(publicKey, info []byte) (enc, secret []byte, err error) {
 	pub, err := hpke.MLKEM768X25519().NewPublicKey(publicKey)
 	if err != nil {

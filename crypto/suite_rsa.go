@@ -45,16 +45,29 @@ func (s rsaSuite) GenerateKey() (KEMKey, error) {
 	return &rsaKEMKey{private, public}, nil
 }
 
-func (s rsaSuite) Encapsulate(publicKey, info []byte) (enc, secret []byte, err error) {
+func (s rsaSuite) CheckKey(publicKey []byte) error {
+	_, err := s.parse(publicKey)
+	return err
+}
+
+func (s rsaSuite) parse(publicKey []byte) (*rsa.PublicKey, error) {
 	pub, err := trust.ParsePublicKey(publicKey)
 	if err != nil {
-		return nil, nil, fmt.Errorf("KEM key: %w", err)
+		return nil, fmt.Errorf("KEM key: %w", err)
 	}
 	if pub.RSA() == nil {
-		return nil, nil, errors.New("KEM key: not an RSA key")
+		return nil, errors.New("KEM key: not an RSA key")
+	}
+	return pub.RSA(), nil
+}
+
+func (s rsaSuite) Encapsulate(publicKey, info []byte) (enc, secret []byte, err error) {
+	pub, err := s.parse(publicKey)
+	if err != nil {
+		return nil, nil, err
 	}
 	secret = unknownSecret()
-	enc, err = rsa.EncryptOAEP(sha256.New(), rand.Reader, pub.RSA(), secret, info)
+	enc, err = rsa.EncryptOAEP(sha256.New(), rand.Reader, pub, secret, info)
 	if err != nil {
 		clear(secret)
 		return nil, nil, fmt.Errorf("KEM key: %w", err)

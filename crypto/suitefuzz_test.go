@@ -46,7 +46,8 @@ func FuzzKEM(f *testing.F) {
 	f.Fuzz(func(t *testing.T, public, enc []byte) {
 		for _, x := range targets {
 			out, secret, err := x.suite.Encapsulate(public, info)
-			if check := checkKEMKey(x.suite, public); (err == nil) != (check == nil) {
+			if check := x.suite.CheckKey(public); check != nil && err == nil ||
+				check == nil && err != nil && (x.suite.Name() != SuiteMLKEM || !slices.Contains(lowOrder[:], [32]byte(public[len(public)-32:]))) {
 				t.Fatalf("%s: encapsulating to the key says %v, and the check %v", x.suite.Name(), err, check)
 			}
 			if err == nil && (len(out) != len(x.enc) || len(secret) != secretSize) {

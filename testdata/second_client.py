@@ -277,6 +277,7 @@ class Conversation:
         check(theirs.key, sig3, tup("cc-3", t3), "p3's")
         kc = self.start(suite, t3, decapsulate(key, f["data"], t2), root0, "BA", theirs)
         equal(confirm3, hmac(kc, t3), "p3's confirmation")
+        kem_public(suite, f["key"])
         self.mine, self.theirs = None, f["key"]
         self.receipt()
 
@@ -329,7 +330,7 @@ class Conversation:
             need(self.mine, "unexpected", "a step out of turn")
             step = decode(f["step"], "enc:b key:b")
             root, trial.ck = self.derive_step(decapsulate(self.mine[0], step["enc"], self.t3), chain.direction, self.mine[1], step["enc"], step["key"])
-            encapsulate(self.suite, step["key"], b"")  # refuses what is no key
+            kem_public(self.suite, step["key"])
         plain = unseal(self.suite, trial.mk(f["random"]), raw, sealed)
         records = self.check_text(f, plain) if f["kind"] == "text" else []
         if f["kind"] == "receipt":

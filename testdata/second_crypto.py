@@ -191,15 +191,25 @@ def oaep(info):
     return padding.OAEP(padding.MGF1(hashes.SHA256()), hashes.SHA256(), info)
 
 
+def kem_public(suite, key):
+    """Refuses what is no key, and tries nothing."""
+    try:
+        key = second_mlkem.halves_of(key) if suite == MLKEM else public(key)
+    except ValueError as e:
+        raise Refused("malformed", str(e))
+    need(suite == MLKEM or isinstance(key, rsa.RSAPublicKey), "malformed", "not an RSA key")
+    return key
+
+
 def encapsulate(suite, key, info):
+    parsed = kem_public(suite, key)
     if suite == MLKEM:
         try:
             return second_mlkem.encapsulate(key, info)
         except ValueError as e:
             raise Refused("malformed", str(e))
-    key, secret = public(key), os.urandom(32)
-    need(isinstance(key, rsa.RSAPublicKey), "malformed", "not an RSA key")
-    return secret, key.encrypt(secret, oaep(info))
+    secret = os.urandom(32)
+    return secret, parsed.encrypt(secret, oaep(info))
 
 
 def decapsulate(key, enc, info):

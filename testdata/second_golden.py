@@ -25,9 +25,7 @@ def draw(n):
 
 
 def encapsulation(suite, public, info):
-    """The one that was made for this key, with its secret. A key without one is only checked."""
-    if public not in given.enc:
-        return encapsulate(suite, public, info)
+    """The one that was made for this key, with its secret."""
     private, enc = given.enc[public]
     return decapsulate(private, enc, info), enc
 

@@ -129,11 +129,17 @@ class Key:
         return export(combine(secret, shared, point, self.public[EK:]), info)
 
 
-def encapsulate(public, info):
-    """The secret and its encapsulation; a ValueError for what is no key."""
+def halves_of(public):
+    """The ML-KEM and the X25519 half; a ValueError for what is no key."""
     ek, point = public[:EK], public[EK:]
     if len(point) != 32 or max(unpack(ek[:-32], 12)) >= Q:
         raise ValueError("not a key of MLKEM768-X25519")
+    return ek, point
+
+
+def encapsulate(public, info):
+    """The secret and its encapsulation; a ValueError also for a point of low order."""
+    ek, point = halves_of(public)
     x, m = X25519PrivateKey.generate(), os.urandom(32)
     secret, r = halves(m + hashlib.sha3_256(ek).digest())
     mine = raw(x)
