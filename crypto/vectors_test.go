@@ -23,8 +23,8 @@ import (
 type vectors struct {
 	Note       string             `json:"note"`
 	Tuple      []vectorTuple      `json:"tuple"`
-	Delegation vectorDelegation   `json:"delegation"`
-	Bundle     vectorBundle       `json:"bundle"`
+	Delegation []vectorDelegation `json:"delegation"`
+	Bundle     []vectorBundle     `json:"bundle"`
 	KEM        []vectorKEM        `json:"kem"`
 	Seal       []vectorSeal       `json:"seal"`
 	Chain      []vectorChain      `json:"chain"`
@@ -58,6 +58,8 @@ type vectorDelegation struct {
 	SPKI      string `json:"spki"`
 	NotBefore int64  `json:"not_before"`
 	NotAfter  int64  `json:"not_after"`
+	Mailbox   string `json:"mailbox"`
+	BoxEnd    int64  `json:"mailbox_end"`
 	Message   string `json:"message"`
 }
 
@@ -221,11 +223,17 @@ func (v *vectors) identities(t *testing.T) {
 		Name: "Bob", PublicKey: people.SPKI(t, ed25519.PublicKey(run(1, 32))), NotBefore: 1795345200, NotAfter: 1795374000,
 		Signature: run(50, 70), X509: run(100, 20), Chain: [][]byte{run(120, 10), run(130, 5)},
 	}
-	hash := b.Hash()
-	v.Bundle = vectorBundle{string(proto.MustMarshal(b)), hexOf(hash[:])}
-	v.Delegation = vectorDelegation{
-		hexOf(b.X509), b.Name, hexOf(b.PublicKey), b.NotBefore, b.NotAfter,
-		hexOf(trust.DelegationMessage(b.X509, b.Name, b.PublicKey, b.NotBefore, b.NotAfter)),
+	for _, box := range []struct {
+		hash []byte
+		end  int64
+	}{{[]byte{}, 0}, {run(140, 32), 1796554800}} {
+		b.Mailbox, b.MailboxEnd = box.hash, box.end
+		Must(t, b.Check())
+		hash := b.Hash()
+		v.Bundle = append(v.Bundle, vectorBundle{string(proto.MustMarshal(b)), hexOf(hash[:])})
+		v.Delegation = append(v.Delegation, vectorDelegation{
+			hexOf(b.X509), b.Name, hexOf(b.PublicKey), b.NotBefore, b.NotAfter, hexOf(b.Mailbox), b.MailboxEnd, hexOf(b.DelegationMessage()),
+		})
 	}
 }
 

@@ -13,7 +13,7 @@ import second_mlkem
 MLKEM = "MLKEM768X25519_AES256_GCM"
 SUITES = {MLKEM: 32, "RSA_AES256_CBC_HMAC": 32, "RSA_AES128_CBC_HMAC": 16}  # and the length of the AES key
 DER, SPKI = serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
-CLOCK, DELEGATION = 300, 24 * 3600  # seconds
+CLOCK, DELEGATION, MAILBOX = 300, 24 * 3600, 14 * 24 * 3600  # seconds
 spoiled = None  # what -spoil names
 
 
@@ -330,16 +330,18 @@ def person(leaf, chain, roots):
     return H(tup("identity-subject", H(spki), [fields[3], fields[5]]))
 
 
-def delegation(leaf, name, spki, begin, end):
-    return tup("delegation", H(leaf), name, spki, begin, end)
+def delegation(leaf, name, spki, begin, end, mailbox=b"", mailbox_end=0):
+    return tup("delegation", H(leaf), name, spki, begin, end, mailbox, mailbox_end)
 
 
 class Bundle:
-    FORM = "name public_key:b not_before:i not_after:i public_key_signature:b x509:b x509_chain:l"
+    FORM = "name public_key:b not_before:i not_after:i mailbox:b mailbox_end:i public_key_signature:b x509:b x509_chain:l"
 
     def __init__(self, raw):
         self.json, f, self.hash = json.loads(raw), *self.read(raw)
         self.name, self.signature, self.times = f["name"], f["public_key_signature"], (f["not_before"], f["not_after"])
+        mailbox, self.mailbox_end = f["mailbox"], f["mailbox_end"]
+        need(len(mailbox) in (0, 32) and (mailbox == b"") == (self.mailbox_end == 0), "bundle-malformed", "a mailbox")
         chain = f["x509_chain"]
         need(len(chain) < 8 and len(f["x509"]) + sum(map(len, chain)) <= 20 << 10, "bundle-malformed", "too many certificates")
         need(re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,30}[A-Za-z0-9])?", self.name), "name-invalid", self.name)
@@ -348,14 +350,16 @@ class Bundle:
         except ValueError:
             raise Refused("bundle-malformed", "a certificate")
         self.key = public(f["public_key"])
-        self.delegation = delegation(f["x509"], self.name, f["public_key"], *self.times)
+        self.delegation = delegation(f["x509"], self.name, f["public_key"], *self.times, mailbox, self.mailbox_end)
 
     @classmethod
     def read(cls, raw):
         """Its fields and its hash."""
         f = decode(raw, cls.FORM)
         f["x509_chain"] = [unbase64(c) for c in f["x509_chain"]]
-        return f, H(tup("bundle", *f.values()))
+        box = [f[name] for name in ("mailbox", "mailbox_end")]
+        others = [f[name] for name in f if name not in ("mailbox", "mailbox_end")]
+        return f, H(tup("bundle", *others[:5], *box, *others[5:]))
 
     def verify(self, name, roots):
         """After K's signature: the delegation, then the chain. Gives the identity."""
@@ -363,6 +367,7 @@ class Bundle:
         begin, end = self.times
         first, last = validity(self.leaf)
         need(0 <= end - begin <= DELEGATION and first <= begin and end <= last, "delegation-invalid", "it lasts too long, or longer than the certificate")
+        need(self.mailbox_end == 0 or begin < self.mailbox_end <= min(begin + MAILBOX, last), "delegation-invalid", "its mailbox")
         need(begin - CLOCK <= time.time() <= end + CLOCK, "delegation-expired", "it is not valid now")
         need(signed(self.leaf, self.signature, self.delegation), "delegation-invalid", "its signature")
         return person(self.leaf, self.chain, roots)
@@ -377,7 +382,7 @@ class Me:
         spki, times = self.k.public_key().public_bytes(DER, SPKI), (now - 60, now + 3600)
         signature = key.sign(delegation(leaf, name, spki, *times), *how(key))
         chain = [c.public_bytes(DER) for c in certs[1:] if c.subject != c.issuer]
-        self.bundle = Bundle(encode({"name": name, "public_key": spki, "not_before": times[0], "not_after": times[1],
+        self.bundle = Bundle(encode({"name": name, "public_key": spki, "not_before": times[0], "not_after": times[1], "mailbox": b"", "mailbox_end": 0,
                                      "public_key_signature": spoil("delegation", signature), "x509": leaf, "x509_chain": chain}))
         self.name, self.roots, self.identity = name, roots, person(self.bundle.leaf, self.bundle.chain, roots)
 

@@ -77,7 +77,7 @@ def main(path):
     sender = vectors["record"][0]["sender"]
     sections = {
         "tuple": tuples, "kem": kem, "seal": seals, "chain": chain, "step": step, "digest": digests,
-        "delegation": lambda v: [(delegation(v["leaf"], v["name"], v["spki"], v["not_before"], v["not_after"]), v["message"])],
+        "delegation": lambda v: [(delegation(v["leaf"], v["name"], v["spki"], v["not_before"], v["not_after"], v["mailbox"], v["mailbox_end"]), v["message"])],
         "bundle": lambda v: [(Bundle.read(v["bundle"].encode())[1], v["hash"])],
         "record": lambda v: [(read_record(v["record"].encode(), v["sender"])[0]["id"], v["id"].hex())],
         "receipt": lambda v: [(receipt_digest(v["t3"], v["direction"], decode(v["receipt"].encode(), RECEIPT)), v["digest"])],

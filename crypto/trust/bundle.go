@@ -1,6 +1,7 @@
 package trust
 
 import (
+	"crypto/sha256"
 	"time"
 	"unicode/utf8"
 
@@ -12,6 +13,9 @@ const (
 	// MaxDelegation bounds the life of a delegation, and with it the use of a stolen
 	// K.
 	MaxDelegation = 24 * time.Hour
+	// MaxMailbox bounds the life of a mailbox from the begin of the delegation that
+	// names it: the key that opens letters is on the receiver's disk until then.
+	MaxMailbox = 14 * 24 * time.Hour
 	// MaxCertificates bounds the certificates of a bundle, leaf included. Real chains
 	// have five at most; more only cost work.
 	MaxCertificates = 8
@@ -29,23 +33,27 @@ const (
 // certificate and the chain above it. It crosses as canonical JSON. A Bundle in use does
 // not change. PROTOCOL.md, "Identity".
 type Bundle struct {
-	Name      string   `json:"name"`                 // the name its owner goes by
-	PublicKey []byte   `json:"public_key"`           // SPKI of K
-	NotBefore int64    `json:"not_before"`           // start of the delegation, Unix seconds
-	NotAfter  int64    `json:"not_after"`            // its last second
-	Signature []byte   `json:"public_key_signature"` // the card's, over DelegationMessage
-	X509      []byte   `json:"x509"`                 // the card's certificate, DER
-	Chain     [][]byte `json:"x509_chain"`           // its issuers in any order, DER; [] if none, never null
+	Name       string   `json:"name"`                 // the name its owner goes by
+	PublicKey  []byte   `json:"public_key"`           // SPKI of K
+	NotBefore  int64    `json:"not_before"`           // start of the delegation, Unix seconds
+	NotAfter   int64    `json:"not_after"`            // its last second
+	Mailbox    []byte   `json:"mailbox"`              // hash of a mailbox key, or empty, never null
+	MailboxEnd int64    `json:"mailbox_end"`          // its last second; 0 without one
+	Signature  []byte   `json:"public_key_signature"` // the card's, over DelegationMessage
+	X509       []byte   `json:"x509"`                 // the card's certificate, DER
+	Chain      [][]byte `json:"x509_chain"`           // its issuers in any order, DER; [] if none, never null
 }
 
-// Hash returns the bundle hash, which covers every byte of the bundle. Check refuses
-// times before 1970.
+// Hash returns the bundle hash, which covers every byte of the bundle. A card's signature
+// alone does not: an ECDSA signer can find a key under which one signature holds for two
+// delegations. Check refuses times before 1970.
 func (b *Bundle) Hash() [32]byte {
 	chain := make(proto.List, len(b.Chain))
 	for i, der := range b.Chain {
 		chain[i] = der
 	}
-	return proto.HashTuple("bundle", b.Name, b.PublicKey, uint64(b.NotBefore), uint64(b.NotAfter), b.Signature, b.X509, chain)
+	return proto.HashTuple("bundle", b.Name, b.PublicKey, uint64(b.NotBefore), uint64(b.NotAfter), b.Signature,
+		b.Mailbox, uint64(b.MailboxEnd), b.X509, chain)
 }
 
 // Check refuses bad sizes, counts and times, before any costly work. Errors are *Error.
@@ -82,7 +90,7 @@ func (b *Bundle) checkTimes() error {
 	// Certificates end in the year 9999 at the latest (RFC 5280, section 4.1.2.5).
 	// Within that bound times cannot overflow.
 	const lastSecond = 253402300799
-	if b.NotBefore < 0 || b.NotAfter < 0 || b.NotBefore > lastSecond || b.NotAfter > lastSecond {
+	if min(b.NotBefore, b.NotAfter, b.MailboxEnd) < 0 || max(b.NotBefore, b.NotAfter, b.MailboxEnd) > lastSecond {
 		return malformed("its delegation has a time outside 1970 to 9999")
 	}
 	if b.NotAfter < b.NotBefore {
@@ -90,6 +98,23 @@ func (b *Bundle) checkTimes() error {
 	}
 	if lives, most := b.NotAfter-b.NotBefore, int64(MaxDelegation/time.Second); lives > most {
 		return refuse(proto.DelegationInvalid, "the delegation lives %d seconds, at most %d are allowed", lives, most)
+	}
+	return b.checkMailbox()
+}
+
+// checkMailbox refuses the forms and times that no mailbox can have. The leaf bounds it
+// too.
+func (b *Bundle) checkMailbox() error {
+	named := len(b.Mailbox) > 0
+	switch lives := b.MailboxEnd - b.NotBefore; {
+	case b.Mailbox == nil:
+		return malformed("its mailbox is null; without one it is an empty string")
+	case named && len(b.Mailbox) != sha256.Size:
+		return malformed("its mailbox has %d bytes, none or %d are allowed", len(b.Mailbox), sha256.Size)
+	case named != (b.MailboxEnd != 0):
+		return malformed("it has a mailbox without an end, or an end without a mailbox")
+	case named && (b.MailboxEnd <= b.NotBefore || lives > int64(MaxMailbox/time.Second)):
+		return refuse(proto.DelegationInvalid, "the mailbox ends %d seconds after the delegation begins, 1 to %d are allowed", lives, int64(MaxMailbox/time.Second))
 	}
 	return nil
 }

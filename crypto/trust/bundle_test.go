@@ -2,6 +2,7 @@ package trust
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"slices"
 	"strings"
 	"testing"
@@ -14,13 +15,16 @@ import (
 // bytesBundle is a bundle of fixed bytes, for tests that do not parse it.
 func bytesBundle() *Bundle {
 	return &Bundle{
-		Name: "Ana", PublicKey: []byte("key"), NotBefore: 1000, NotAfter: 2000,
+		Name: "Ana", PublicKey: []byte("key"), NotBefore: 1000, NotAfter: 2000, Mailbox: []byte{},
 		Signature: []byte("signature"), X509: []byte("leaf"), Chain: [][]byte{[]byte("issuer"), []byte("root")},
 	}
 }
 
 func TestBundleCheck(t *testing.T) {
-	day := int64(MaxDelegation / time.Second)
+	day, fortnight := int64(MaxDelegation/time.Second), int64(14*24*3600)
+	mailbox := func(size int, end int64) func(*Bundle) {
+		return func(b *Bundle) { b.Mailbox, b.MailboxEnd = make([]byte, size), end }
+	}
 	for _, test := range []struct {
 		name string
 		edit func(*Bundle)
@@ -52,6 +56,22 @@ func TestBundleCheck(t *testing.T) {
 		{"greatest time", func(b *Bundle) { b.NotAfter = 1<<63 - 1 }, proto.BundleMalformed},
 		{"year 10000", func(b *Bundle) { b.NotBefore, b.NotAfter = 253402300800, 253402300900 }, proto.BundleMalformed},
 		{"over 24 hours", func(b *Bundle) { b.NotAfter = b.NotBefore + day + 1 }, proto.DelegationInvalid},
+		{"a mailbox", mailbox(32, 1001), ""},
+		{"a mailbox of 14 days", mailbox(32, 1000+fortnight), ""},
+		{"null mailbox", func(b *Bundle) { b.Mailbox = nil }, proto.BundleMalformed},
+		{"null mailbox with an end", func(b *Bundle) { b.Mailbox, b.MailboxEnd = nil, 2000 }, proto.BundleMalformed},
+		{"mailbox of 31 bytes", mailbox(31, 2000), proto.BundleMalformed},
+		{"mailbox of 33 bytes", mailbox(33, 2000), proto.BundleMalformed},
+		{"mailbox of one byte", mailbox(1, 2000), proto.BundleMalformed},
+		{"mailbox without an end", mailbox(32, 0), proto.BundleMalformed},
+		{"an end without a mailbox", mailbox(0, 2000), proto.BundleMalformed},
+		{"a negative end without a mailbox", mailbox(0, -1), proto.BundleMalformed},
+		{"mailbox that ends at once", mailbox(32, 1000), proto.DelegationInvalid},
+		{"mailbox that ended before", mailbox(32, 999), proto.DelegationInvalid},
+		{"mailbox with a negative end", mailbox(32, -1), proto.BundleMalformed},
+		{"mailbox with the least end", mailbox(32, -1<<63), proto.BundleMalformed},
+		{"mailbox of 14 days and a second", mailbox(32, 1001+fortnight), proto.DelegationInvalid},
+		{"mailbox with the greatest end", mailbox(32, 1<<63-1), proto.BundleMalformed},
 		{"backwards", func(b *Bundle) { b.NotAfter = b.NotBefore - 1 }, proto.DelegationInvalid},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -69,6 +89,11 @@ func TestBundleCheck(t *testing.T) {
 	}
 }
 
+// withMailbox names a mailbox of a week.
+func withMailbox(b *Bundle) {
+	b.Mailbox, b.MailboxEnd = bytes.Repeat([]byte{0xb0}, sha256.Size), labNow.AddDate(0, 0, 7).Unix()
+}
+
 func make8(n, size int) [][]byte {
 	chain := make([][]byte, n)
 	for i := range chain {
@@ -82,7 +107,7 @@ func make8(n, size int) [][]byte {
 // not under the card's signature.
 func FuzzBundleJSON(f *testing.F) {
 	p := testLab(f)
-	good := delegate(f, issue(f, p, "Ana"))
+	good := delegate(f, issue(f, p, "Ana"), withMailbox)
 	text := proto.MustMarshal(good)
 	v := verifierAt(trustOf(f, p.Root.Cert), nil, PolicyTry, labNow)
 	if _, err := v.Verify(good, "Ana"); err != nil {
@@ -94,8 +119,8 @@ func FuzzBundleJSON(f *testing.F) {
 		text, bare, []byte("{}"), []byte("null"), []byte("[]"), []byte("00"), []byte("A"), []byte(`"name":"Bruno",`),
 		bytes.Replace(bare, []byte("1000"), []byte("-1"), 1),
 		bytes.Replace(bare, []byte("name"), []byte("Name"), 1),
-		[]byte(`{"name":"a","public_key":null,"not_before":0,"not_after":0,"public_key_signature":null,"x509":null,"x509_chain":null}`),
-		[]byte(`{"name":"a","public_key":"","not_before":0,"not_after":0,"public_key_signature":"","x509":"","x509_chain":[]}`),
+		[]byte(`{"name":"a","public_key":null,"not_before":0,"not_after":0,"mailbox":null,"mailbox_end":0,"public_key_signature":null,"x509":null,"x509_chain":null}`),
+		[]byte(`{"name":"a","public_key":"","not_before":0,"not_after":0,"mailbox":"","mailbox_end":0,"public_key_signature":"","x509":"","x509_chain":[]}`),
 	}
 	for i, seed := range seeds {
 		f.Add(seed, uint16(i*37), uint16(i))
@@ -131,7 +156,7 @@ func FuzzBundleJSON(f *testing.F) {
 // change is in the chain, which nobody signs.
 func TestEveryByteOfABundle(t *testing.T) {
 	p := testLab(t)
-	good := delegate(t, issue(t, p, "Ana"))
+	good := delegate(t, issue(t, p, "Ana"), withMailbox)
 	text := proto.MustMarshal(good)
 	v := verifierAt(trustOf(t, p.Root.Cert), nil, PolicyTry, labNow)
 	for i := range text {

@@ -48,23 +48,26 @@ func (d *Proved) prove(trust *Store) error {
 	return err
 }
 
-// DelegationMessage is the message that the card signs, once, to let the key in spki
-// act for it under name, from notBefore to notAfter (Unix seconds, both included). It
-// begins with a length that begins no message of TLS, CMS, X.509 or SSH, which an
+// DelegationMessage is the message that the card signs, once: K may act for it under the
+// bundle's name until NotAfter, and letters may be sealed to the mailbox until MailboxEnd.
+// It begins with a length that begins no message of TLS, CMS, X.509 or SSH, which an
 // authentication key also signs. PROTOCOL.md, "Identity".
-func DelegationMessage(leaf []byte, name string, spki []byte, notBefore, notAfter int64) []byte {
-	return proto.Tuple("delegation", sha256.Sum256(leaf), name, spki, uint64(notBefore), uint64(notAfter))
+func (b *Bundle) DelegationMessage() []byte {
+	return proto.Tuple("delegation", sha256.Sum256(b.X509), b.Name, b.PublicKey, uint64(b.NotBefore), uint64(b.NotAfter),
+		b.Mailbox, uint64(b.MailboxEnd))
 }
 
-// checkDelegation checks that the card has signed the delegation, for a time within
-// the leaf's validity.
+// checkDelegation checks that the card has signed the delegation, for times within the
+// leaf's validity.
 func checkDelegation(b *Bundle, leaf *x509.Certificate) error {
 	begins, ends := time.Unix(b.NotBefore, 0), time.Unix(b.NotAfter, 0)
 	if begins.Before(leaf.NotBefore) || ends.After(leaf.NotAfter) {
 		return refuse(proto.DelegationInvalid, "the delegation reaches beyond the validity of the certificate of %s", shownName(leaf))
 	}
-	message := DelegationMessage(b.X509, b.Name, b.PublicKey, b.NotBefore, b.NotAfter)
-	if !verifyLeaf(leaf, message, b.Signature) {
+	if time.Unix(b.MailboxEnd, 0).After(leaf.NotAfter) {
+		return refuse(proto.DelegationInvalid, "the mailbox reaches beyond the validity of the certificate of %s", shownName(leaf))
+	}
+	if !verifyLeaf(leaf, b.DelegationMessage(), b.Signature) {
 		return refuse(proto.DelegationInvalid, "the delegation is not signed by the certificate of %s", shownName(leaf))
 	}
 	return nil

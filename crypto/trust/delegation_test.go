@@ -10,7 +10,7 @@ import (
 // No other signed message begins as a delegation does, not in a context that begins or ends alike,
 // nor with any first item.
 func TestDelegationBeginsAsNothingElse(t *testing.T) {
-	message := DelegationMessage([]byte("leaf"), "Ana", []byte("key"), 1000, 2000)
+	message := bytesBundle().DelegationMessage()
 	begin := proto.Tuple("delegation")
 	if !bytes.HasPrefix(message, begin) {
 		t.Fatalf("a delegation is %x", message)

@@ -119,6 +119,7 @@ func delegate(t testing.TB, h *lab.Holder, edit ...func(*Bundle)) *Bundle {
 		PublicKey: sharedKey(t).Public().SPKI(),
 		NotBefore: labNow.Add(-time.Hour).Unix(),
 		NotAfter:  labNow.Add(7 * time.Hour).Unix(),
+		Mailbox:   []byte{},
 		X509:      h.Leaf.Raw,
 		Chain:     h.ChainDER(),
 	}
@@ -126,7 +127,7 @@ func delegate(t testing.TB, h *lab.Holder, edit ...func(*Bundle)) *Bundle {
 		f(b)
 	}
 	if b.Signature == nil {
-		b.Signature = cardSign(t, h, DelegationMessage(b.X509, b.Name, b.PublicKey, b.NotBefore, b.NotAfter))
+		b.Signature = cardSign(t, h, b.DelegationMessage())
 	}
 	return b
 }

@@ -127,6 +127,10 @@ func refusedBundles(t *testing.T) (list []refusal) {
 		{"bundle from before 1970", func(b *Bundle) { b.NotBefore = -1 }},
 		{"bundle with a delegation that ends first", func(b *Bundle) { b.NotAfter = b.NotBefore - 1 }},
 		{"bundle with a delegation of two days", func(b *Bundle) { b.NotAfter = b.NotBefore + 2*86400 }},
+		{"bundle with null for a mailbox", func(b *Bundle) { b.Mailbox = nil }},
+		{"bundle with half a mailbox", func(b *Bundle) { b.Mailbox, b.MailboxEnd = make([]byte, 16), b.NotAfter }},
+		{"bundle with a mailbox without an end", func(b *Bundle) { b.Mailbox = make([]byte, 32) }},
+		{"bundle with a mailbox for a month", func(b *Bundle) { b.Mailbox, b.MailboxEnd = make([]byte, 32), b.NotBefore+30*86400 }},
 		{"bundle with a K of another kind", func(b *Bundle) { b.PublicKey = []byte("key") }},
 		{"bundle with something for a certificate", func(b *Bundle) { b.X509 = []byte("certificate") }},
 		{"bundle with something in its chain", func(b *Bundle) { b.Chain = [][]byte{[]byte("certificate")} }},
@@ -151,12 +155,16 @@ func refusedDelegations(t *testing.T) (list []refusal) {
 	}
 	short := issue(t, p, "Ana", lab.Window(labNow.Add(-time.Hour), labNow.Add(time.Hour)))
 	_, beyond := verifierAt(trust, nil, PolicyTry, labNow).Verify(delegate(t, short), "Ana")
+	_, boxed := verifierAt(trust, nil, PolicyTry, labNow).Verify(delegate(t, short, func(b *Bundle) {
+		b.NotAfter, b.Mailbox, b.MailboxEnd = labNow.Unix(), make([]byte, 32), labNow.Add(2*time.Hour).Unix()
+	}), "Ana")
 	_, future := verifierAt(trust, nil, PolicyTry, labNow).verifyAt(delegate(t, h), "Ana", labNow.Add(time.Hour))
 	_, past := verifierAt(trust, nil, PolicyTry, labNow).verifyAt(delegate(t, h), "Ana", labNow.Add(-24*time.Hour))
 	return []refusal{
 		{"delegation that was to come", past},
 		{"delegation by another card", at(labNow, func(b *Bundle) { b.Signature = []byte{1} })},
 		{"delegation beyond the certificate", beyond},
+		{"mailbox beyond the certificate", boxed},
 		{"delegation that has ended", at(labNow.Add(24 * time.Hour))},
 		{"delegation that is to come", at(labNow.Add(-24 * time.Hour))},
 		{"bundle at a time that is to come", future},

@@ -45,13 +45,17 @@ func TestRow13Delegation(t *testing.T) {
 	rsaHolder := issue(t, p, "Rui", lab.RSA2048)
 	v := verifierAt(trustOf(t, p.Root.Cert), nil, PolicyTry, labNow)
 	otherKey := newTestKey(t, KeyEd25519).Public().SPKI()
-	message := func(b *Bundle) []byte {
-		return DelegationMessage(b.X509, b.Name, b.PublicKey, b.NotBefore, b.NotAfter)
-	}
 	later := func(f func(*Bundle)) func(*Bundle) { // f after the card has signed
 		return func(b *Bundle) {
-			b.Signature = cardSign(t, ana, message(b))
+			b.Signature = cardSign(t, ana, b.DelegationMessage())
 			f(b)
+		}
+	}
+	box := bytes.Repeat([]byte{1}, sha256.Size)
+	boxed := func(f func(*Bundle)) func(*Bundle) {
+		return func(b *Bundle) {
+			b.Mailbox, b.MailboxEnd = box, b.NotAfter+3600
+			later(f)(b)
 		}
 	}
 	for _, test := range []struct {
@@ -63,13 +67,17 @@ func TestRow13Delegation(t *testing.T) {
 	}{
 		{"none", ana, func(b *Bundle) { b.Signature = []byte{} }, "", proto.BundleMalformed},
 		{"junk", ana, func(b *Bundle) { b.Signature = make([]byte, 70) }, "", proto.DelegationInvalid},
-		{"by another card", ana, func(b *Bundle) { b.Signature = cardSign(t, mallory, message(b)) }, "", proto.DelegationInvalid},
-		{"by K itself", ana, func(b *Bundle) { b.Signature = sharedKey(t).Sign(message(b)) }, "", proto.DelegationInvalid},
+		{"by another card", ana, func(b *Bundle) { b.Signature = cardSign(t, mallory, b.DelegationMessage()) }, "", proto.DelegationInvalid},
+		{"by K itself", ana, func(b *Bundle) { b.Signature = sharedKey(t).Sign(b.DelegationMessage()) }, "", proto.DelegationInvalid},
 		{"other K", ana, later(func(b *Bundle) { b.PublicKey = otherKey }), "", proto.DelegationInvalid},
 		{"other name", ana, later(func(b *Bundle) { b.Name = "Rui" }), "", proto.DelegationInvalid},
 		{"other certificate", ana, later(func(b *Bundle) { b.X509 = mallory.Leaf.Raw }), "", proto.DelegationInvalid},
 		{"earlier", ana, later(func(b *Bundle) { b.NotBefore-- }), "", proto.DelegationInvalid},
 		{"longer", ana, later(func(b *Bundle) { b.NotAfter++ }), "", proto.DelegationInvalid},
+		{"a mailbox", ana, later(func(b *Bundle) { b.Mailbox, b.MailboxEnd = box, b.NotAfter }), "", proto.DelegationInvalid},
+		{"another mailbox", ana, boxed(func(b *Bundle) { b.Mailbox = make([]byte, sha256.Size) }), "", proto.DelegationInvalid},
+		{"no mailbox", ana, boxed(func(b *Bundle) { b.Mailbox, b.MailboxEnd = []byte{}, 0 }), "", proto.DelegationInvalid},
+		{"mailbox for longer", ana, boxed(func(b *Bundle) { b.MailboxEnd++ }), "", proto.DelegationInvalid},
 		{"signature with a byte more", ana, later(func(b *Bundle) { b.Signature = append(b.Signature, 0) }), "", proto.DelegationInvalid},
 		{"another handshake's name", ana, func(*Bundle) {}, "Rui", proto.NameMismatch},
 		{"name in another case", ana, func(*Bundle) {}, "ana", proto.NameMismatch},
@@ -80,15 +88,15 @@ func TestRow13Delegation(t *testing.T) {
 		{"certificate with a byte more", ana, func(b *Bundle) { b.X509 = append(bytes.Clone(b.X509), 0) }, "", proto.BundleMalformed},
 		{"chain is none", ana, func(b *Bundle) { b.Chain = [][]byte{[]byte("certificate")} }, "", proto.BundleMalformed},
 		{"SHA-384 under P-256", ana, func(b *Bundle) {
-			sum := sha512.Sum384(message(b))
+			sum := sha512.Sum384(b.DelegationMessage())
 			b.Signature = signDigest(t, ana.Key, sum[:], crypto.SHA384)
 		}, "", proto.DelegationInvalid},
 		{"PSS under RSA", rsaHolder, func(b *Bundle) {
-			sum := sha256.Sum256(message(b))
+			sum := sha256.Sum256(b.DelegationMessage())
 			b.Signature = signDigest(t, rsaHolder.Key, sum[:], &rsa.PSSOptions{SaltLength: 32, Hash: crypto.SHA256})
 		}, "", proto.DelegationInvalid},
 		{"SHA-512 under RSA", rsaHolder, func(b *Bundle) {
-			sum := sha512.Sum512(message(b))
+			sum := sha512.Sum512(b.DelegationMessage())
 			b.Signature = signDigest(t, rsaHolder.Key, sum[:], crypto.SHA512)
 		}, "", proto.DelegationInvalid},
 	} {
@@ -188,15 +196,39 @@ func TestRow13Times(t *testing.T) {
 			}
 		})
 	}
+	boxUntil := func(until time.Time) func(*Bundle) {
+		return func(b *Bundle) {
+			span(begin, begin.Add(2*time.Hour))(b)
+			b.Mailbox, b.MailboxEnd = make([]byte, sha256.Size), until.Unix()
+		}
+	}
 	for name, edit := range map[string]func(*Bundle){
-		"before the certificate": span(begin.Add(-second), end),
-		"after the certificate":  span(begin, end.Add(second)),
+		"before the certificate":         span(begin.Add(-second), end),
+		"after the certificate":          span(begin, end.Add(second)),
+		"mailbox beyond the certificate": boxUntil(end.Add(second)),
 	} {
 		t.Run(name, func(t *testing.T) {
 			h := issue(t, p, "Ana", lab.Window(begin, end))
 			_, err := verifierAt(trust, nil, PolicyTry, begin.Add(time.Hour)).Verify(delegate(t, h, edit), "Ana")
 			wantCode(t, err, proto.DelegationInvalid)
 		})
+	}
+}
+
+// A bundle that names a mailbox is accepted, also where the mailbox ends with the certificate or
+// outlives the delegation; the delegation ends when it says, whatever the mailbox's end.
+func TestMailbox(t *testing.T) {
+	p := testLab(t)
+	trust := trustOf(t, p.Root.Cert)
+	end := labNow.Add(8 * time.Hour)
+	h := issue(t, p, "Ana", lab.Window(labNow.AddDate(-1, 0, 0), end))
+	for _, until := range []time.Time{labNow, end} {
+		b := delegate(t, h, func(b *Bundle) { b.Mailbox, b.MailboxEnd = make([]byte, sha256.Size), until.Unix() })
+		if _, err := verifierAt(trust, nil, PolicyTry, labNow.Add(time.Hour)).Verify(b, "Ana"); err != nil {
+			t.Errorf("a mailbox until %v: %v", until, err)
+		}
+		_, err := verifierAt(trust, nil, PolicyTry, end.Add(-30*time.Minute)).Verify(b, "Ana")
+		wantCode(t, err, proto.DelegationExpired)
 	}
 }
 
@@ -247,7 +279,7 @@ func TestRow18LeakedK(t *testing.T) {
 	} {
 		again := *b
 		edit(&again)
-		for _, signature := range [][]byte{b.Signature, stolen.Sign(DelegationMessage(again.X509, again.Name, again.PublicKey, again.NotBefore, again.NotAfter))} {
+		for _, signature := range [][]byte{b.Signature, stolen.Sign(again.DelegationMessage())} {
 			again.Signature = signature
 			if _, err := verifierAt(trust, nil, PolicyTry, labNow).Verify(&again, again.Name); err == nil {
 				t.Errorf("%s: accepted", name)

@@ -27,7 +27,7 @@ func (town *localTown) bundleOver(name string, spki []byte, now time.Time) *trus
 	defer c.Close()
 	b := *town.credential(name).Bundle
 	b.PublicKey, b.NotBefore, b.NotAfter = spki, now.Add(-time.Minute).Unix(), now.Add(time.Hour).Unix()
-	if b.Signature, err = c.Sign(context.Background(), trust.DelegationMessage(b.X509, b.Name, spki, b.NotBefore, b.NotAfter)); err != nil {
+	if b.Signature, err = c.Sign(context.Background(), b.DelegationMessage()); err != nil {
 		town.t.Fatal(err)
 	}
 	return &b

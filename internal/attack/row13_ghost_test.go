@@ -44,7 +44,7 @@ func ghosts(town *localTown) map[proto.Code]*state.Credential {
 	bare.Bundle.Signature = []byte{}
 	own := town.credential("bob")
 	b := own.Bundle
-	b.Signature = own.Key.Sign(trust.DelegationMessage(b.X509, b.Name, b.PublicKey, b.NotBefore, b.NotAfter))
+	b.Signature = own.Key.Sign(b.DelegationMessage())
 	stretched := town.credentialAs("bob", "bob", now.Add(-3*time.Hour))
 	stretched.Bundle.NotAfter += (4 * time.Hour).Nanoseconds() / 1e9
 	return map[proto.Code]*state.Credential{

@@ -162,10 +162,10 @@ func costlyCredential(b *testing.B, name string) *state.Credential {
 	k, err := trust.GenerateKey(trust.KeyEd25519)
 	must(err)
 	bundle := &trust.Bundle{
-		Name: name, PublicKey: k.Public().SPKI(), NotBefore: now.Add(-time.Minute).Unix(), NotAfter: now.Add(time.Hour).Unix(), X509: leaf, Chain: chain,
+		Name: name, PublicKey: k.Public().SPKI(), NotBefore: now.Add(-time.Minute).Unix(), NotAfter: now.Add(time.Hour).Unix(),
+		Mailbox: []byte{}, X509: leaf, Chain: chain,
 	}
-	message := trust.DelegationMessage(leaf, name, bundle.PublicKey, bundle.NotBefore, bundle.NotAfter)
-	bundle.Signature, err = sha256Signer(card, message)
+	bundle.Signature, err = sha256Signer(card, bundle.DelegationMessage())
 	must(err)
 	must(bundle.Check())
 	return &state.Credential{Key: k, Bundle: bundle}

@@ -48,10 +48,10 @@ func NewCredential(ctx context.Context, c card.Card, d Delegation) (*state.Crede
 		return nil, err
 	}
 	b := &trust.Bundle{
-		Name: d.Name, PublicKey: key.Public().SPKI(), NotBefore: begin.Unix(), NotAfter: end.Unix(),
+		Name: d.Name, PublicKey: key.Public().SPKI(), NotBefore: begin.Unix(), NotAfter: end.Unix(), Mailbox: []byte{},
 		X509: c.Leaf(), Chain: trust.ChainFor(leaf, slices.Concat(d.Intermediates, c.Chain()), d.Now),
 	}
-	b.Signature, err = c.Sign(ctx, trust.DelegationMessage(b.X509, d.Name, b.PublicKey, b.NotBefore, b.NotAfter))
+	b.Signature, err = c.Sign(ctx, b.DelegationMessage())
 	if err == nil {
 		err = b.Check()
 	}

@@ -186,7 +186,8 @@ func TestCardSignsOneDelegation(t *testing.T) {
 	}
 	bob.Object("back")
 	send("after")
-	b, spki := c.cred.Bundle, c.cred.Key.Public().SPKI()
+	b := *c.cred.Bundle
+	b.Name, b.PublicKey = "alice", c.cred.Key.Public().SPKI()
 	if err := c.leave(closeWait); err != nil {
 		t.Error(err)
 	}
@@ -194,7 +195,7 @@ func TestCardSignsOneDelegation(t *testing.T) {
 	bob.End()
 	mu.Lock()
 	defer mu.Unlock()
-	if want := trust.DelegationMessage(b.X509, "alice", spki, b.NotBefore, b.NotAfter); len(signed) != 1 || !bytes.Equal(signed[0], want) {
+	if want := b.DelegationMessage(); len(signed) != 1 || !bytes.Equal(signed[0], want) {
 		t.Errorf("the card signed %q, want only %q", signed, want)
 	}
 	if life := time.Duration(b.NotAfter-b.NotBefore) * time.Second; life > trust.MaxDelegation {

@@ -58,7 +58,7 @@ func TestHistoryHasNoKeys(t *testing.T) {
 	allowed := regexp.MustCompile(`^(v|prev|time|type|file|hash|bundle|conversation|suite|direction|me|peer|seq|id|name|reason|names|` +
 		`header|cipher_hash|signature|before|record|records|receipt|` +
 		`conn|identity|kind|n|random|step|enc|key|src-bundle|dst-bundle|count|digest|to|text|salt|` +
-		`public_key|not_before|not_after|public_key_signature|x509|x509_chain|delivered|delivered_digest|read|read_digest)$`)
+		`public_key|not_before|not_after|mailbox|mailbox_end|public_key_signature|x509|x509_chain|delivered|delivered_digest|read|read_digest)$`)
 	for _, name := range regexp.MustCompile(`[,{]"([^"\\]+)":`).FindAllSubmatch(data, -1) {
 		if !allowed.Match(name[1]) {
 			t.Errorf("the history has a field %s", name[1])

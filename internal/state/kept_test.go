@@ -23,7 +23,7 @@ func Keepable(t testing.TB, name, kind string, ends time.Time) *Credential {
 		t.Fatal(err)
 	}
 	return &Credential{Key: key, Bundle: &trust.Bundle{
-		Name: name, PublicKey: key.Public().SPKI(), NotBefore: ends.Add(-time.Hour).Unix(), NotAfter: ends.Unix(),
+		Name: name, PublicKey: key.Public().SPKI(), NotBefore: ends.Add(-time.Hour).Unix(), NotAfter: ends.Unix(), Mailbox: []byte{},
 		Signature: []byte{1}, X509: []byte{2}, Chain: [][]byte{},
 	}}
 }

@@ -4,6 +4,7 @@
 package people
 
 import (
+	"bytes"
 	"crypto/x509"
 	"encoding/pem"
 	"errors"
@@ -68,15 +69,16 @@ func Bundle(t testing.TB, h *lab.Holder, name string, key *trust.Key) *trust.Bun
 }
 
 // Delegate has a holder's card sign that key acts for it under name from begin
-// to end.
+// to end. It names a mailbox, which ends with it.
 func Delegate(t testing.TB, h *lab.Holder, name string, key *trust.Key, begin, end time.Time) *trust.Bundle {
 	t.Helper()
 	b := &trust.Bundle{
 		Name: name, PublicKey: key.Public().SPKI(), NotBefore: begin.Unix(), NotAfter: end.Unix(),
+		Mailbox: bytes.Repeat([]byte{0xb0}, 32), MailboxEnd: end.Unix(),
 		X509: h.Leaf.Raw, Chain: h.ChainDER(),
 	}
 	var err error
-	b.Signature, err = h.Sign(trust.DelegationMessage(b.X509, name, b.PublicKey, b.NotBefore, b.NotAfter))
+	b.Signature, err = h.Sign(b.DelegationMessage())
 	must(t, err)
 	return b
 }
