@@ -50,6 +50,10 @@ var (
 	}
 )
 
+// errStepKey means that the peer's key for our next step of the ratchet is none that
+// can be encapsulated to.
+var errStepKey error = &refusal{code: proto.Malformed, text: "the peer's key for the next step of the ratchet cannot be used"}
+
 // ErrOtherConversation is Conversation.Open's error for a message of another
 // conversation, of which nothing else has been checked.
 var ErrOtherConversation = errors.New("a message of another conversation")

@@ -2,7 +2,6 @@ package crypto
 
 import (
 	"crypto/sha256"
-	"fmt"
 	"time"
 
 	"chatsecure/proto"
@@ -69,7 +68,7 @@ func (r *ratchet) stepIfDue(c *Conversation, h *MessageHeader, now time.Time) er
 	enc, secret, err := c.suite.Encapsulate(r.theirs, c.T3[:])
 	if err != nil {
 		key.Erase()
-		return fmt.Errorf("the peer's key for the next step cannot be used: %w", err)
+		return errStepKey
 	}
 	root, ck := r.stepKeys(c, secret, c.SendDirection(), r.theirs, enc, key.Public())
 	clear(r.root)

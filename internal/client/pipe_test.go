@@ -43,3 +43,22 @@ func TestPipeSmallFrames(t *testing.T) {
 		t.Error("other bytes are written than came")
 	}
 }
+
+// TestPipeOutlivesAnother: a frame that cannot be sealed, as under a bad key of the peer's, ends the
+// conversation that it was for, and the pipe only if it is the pipe's.
+func TestPipeOutlivesAnother(t *testing.T) {
+	for _, own := range []bool{false, true} {
+		e, pc, _ := talkingEngine(t)
+		p := newPipe(e, io.Discard, nil)
+		e.pipe, p.user = p, &user{shown: "carol"}
+		p.peer = &peerConn{id: "c", user: p.user}
+		if own {
+			p.peer = pc
+		}
+		pc.conv.Erase() // and seals nothing more
+		p.onChunk(pc, append([]byte{FrameOpen}, make([]byte, 8)...))
+		if p.over != own || own == (p.err == nil) || pc.conv != nil {
+			t.Errorf("the pipe's own peer %v: over %v, %v, conversation %v", own, p.over, p.err, pc.conv != nil)
+		}
+	}
+}

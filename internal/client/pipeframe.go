@@ -33,8 +33,8 @@ func (p *pipe) sendFrame(pc *peerConn, stream uint64, kind byte, frame []byte) {
 	frame[0] = kind
 	binary.BigEndian.PutUint64(frame[1:], stream)
 	s, err := pc.conv.SealPipe(frame, p.e.now())
-	if err != nil {
-		p.finish(err)
+	if err != nil { // also under a bad key of the peer's, who may not be the pipe's
+		p.e.breakConversation(pc, "a frame could not be sealed: "+err.Error())
 		return
 	}
 	p.e.sendTo(pc, proto.TypeClientCom, s.Body, 0)
