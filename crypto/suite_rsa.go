@@ -108,7 +108,8 @@ func (s rsaSuite) keys(mk []byte) (block cipher.Block, iv, macKey []byte) {
 }
 
 // mac is HMAC-SHA256 over the tuple (AAD, IV, ciphertext). The MAC key has no
-// other use, so the tuple needs no context.
+// other use, so the tuple needs no context. It is written to the hash item by item,
+// which spares a copy of the ciphertext.
 func (s rsaSuite) mac(dst, macKey, aad, iv, ciphertext []byte) []byte {
 	h := hmac.New(sha256.New, macKey)
 	for _, item := range [...][]byte{aad, iv, ciphertext} {

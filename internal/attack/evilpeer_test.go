@@ -6,7 +6,6 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
-	"encoding/binary"
 	"reflect"
 	"testing"
 	"time"
@@ -259,7 +258,7 @@ func (p *evilPeer) forge(kind string, plaintext []byte, edit func(h *crypto.Mess
 		edit(h)
 	}
 	header := proto.MustMarshal(h)
-	info := evilTuple("mk", []byte(c.Suite()), c.T3[:], []byte(c.SendDirection()), binary.BigEndian.AppendUint64(nil, n), h.Random)
+	info := proto.Tuple("mk", c.Suite(), c.T3, c.SendDirection(), n, h.Random)
 	keys, err := hkdf.Expand(sha256.New, ck, string(info), 64)
 	if err != nil {
 		p.T.Fatal(err)
@@ -281,18 +280,9 @@ func (p *evilPeer) forgeReceipt(r *crypto.Receipt, edit func(h *crypto.MessageHe
 	})
 }
 
-// evilTuple is the tuple of PROTOCOL.md.
-func evilTuple(context string, items ...[]byte) []byte {
-	var b []byte
-	for _, item := range append([][]byte{[]byte("chatsecure/2 " + context)}, items...) {
-		b = binary.BigEndian.AppendUint32(b, uint32(len(item)))
-		b = append(b, item...)
-	}
-	return b
-}
-
-func evilHash(context string, items ...[]byte) []byte {
-	h := sha256.Sum256(evilTuple(context, items...))
+// evilHash is the hash of a tuple, as bytes.
+func evilHash(context string, items ...any) []byte {
+	h := proto.HashTuple(context, items...)
 	return h[:]
 }
 

@@ -124,7 +124,7 @@ func TestAttack02BobsHandshakeAsHers(t *testing.T) {
 				p2 = swapped(t, p2, hisBundle, herBundle)
 			}
 			if test.sign {
-				with[0] = mallory.local.Key.Sign(evilTuple("cc-2", evilHash("cc-T2", evilHash("cc-T1", p1, sig[0]), p2)))
+				with[0] = mallory.local.Key.Sign(proto.Tuple("cc-2", evilHash("cc-T2", evilHash("cc-T1", p1, sig[0]), p2)))
 			}
 			mallory.phase(end(alice), 2, phaseBody(p2, with...))
 			if err := <-ended; fail.ExitStatus(err) != 8 || fail.AsError(err).Code != proto.DecryptFailed {

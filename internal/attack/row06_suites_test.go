@@ -78,7 +78,7 @@ func TestAttack06SuiteOfAPeer(t *testing.T) {
 		json, with := phaseParts(t, p2)
 		json = swapped(t, json, []byte(`"cipher":"`+crypto.SuiteMLKEM), []byte(`"cipher":"`+suite))
 		t2 := evilHash("cc-T2", evilHash("cc-T1", p1, sig[0]), json)
-		mallory.phase(end(alice), 2, phaseBody(json, mallory.local.Key.Sign(evilTuple("cc-2", t2)), with[1]))
+		mallory.phase(end(alice), 2, phaseBody(json, mallory.local.Key.Sign(proto.Tuple("cc-2", t2)), with[1]))
 		if err := <-ended; fail.ExitStatus(err) != 1 || fail.AsError(err).Code != proto.Malformed ||
 			!strings.Contains(err.Error(), "another suite") {
 			t.Errorf("p2 with the suite %q: sending gives %v, exit status %d", suite, err, fail.ExitStatus(err))

@@ -78,7 +78,7 @@ func TestAttack22HalfOpenNames(t *testing.T) {
 	p1, _ = phaseParts(t, p1)
 	p1 = swapped(t, p1, fmt.Appendf(nil, `["%s","%s"],"cipher":"%[1]s"`, crypto.SuiteMLKEM, crypto.SuiteRSA256),
 		fmt.Appendf(nil, `["%s","%s"],"cipher":"%[1]s"`, crypto.SuiteRSA256, crypto.SuiteMLKEM))
-	last.phase(end(bob), 1, phaseBody(p1, last.local.Key.Sign(evilTuple("cc-1", p1))))
+	last.phase(end(bob), 1, phaseBody(p1, last.local.Key.Sign(proto.Tuple("cc-1", p1))))
 	if typ := crypto.PeekPhase(last.skipTo(proto.TypeClientConnect).Body); typ != "retry" {
 		t.Errorf("a p1 for another suite is answered with %q", typ)
 	}

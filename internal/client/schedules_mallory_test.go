@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/base64"
-	"encoding/binary"
 	"testing"
 	"time"
 
@@ -185,7 +184,7 @@ func (c *scheduleCast) forge(t testing.TB, l *scheduledLine) []scheduledLine {
 		to := c.end(c.byName(c.other(l.from.Name)))
 		p.Src, p.SrcID, p.Dst, p.DstID, p.Bundle = me.End.Name, me.End.Conn, to.Name, to.Conn, me.Local.Bundle
 		p1 := proto.MustMarshal(&p)
-		return line(me.End, to, 1, p1, key.Sign(scheduleTuple("cc-1", p1)))
+		return line(me.End, to, 1, p1, key.Sign(proto.Tuple("cc-1", p1)))
 	case "p2":
 		// It answers a p1 that she had stolen. She gives it to the maker of that
 		// p1 as her own answer.
@@ -200,19 +199,19 @@ func (c *scheduleCast) forge(t testing.TB, l *scheduledLine) []scheduledLine {
 		as := c.malloryAs(stolen.made.to.Name)
 		p.Bundle = as.Bundle
 		p2 := proto.MustMarshal(&p)
-		t2 := sha256.Sum256(scheduleTuple("cc-T2", transcript1(stolen.made.body), p2))
-		return line(stolen.made.to, stolen.made.from, 2, p2, as.Key.Sign(scheduleTuple("cc-2", t2[:])), with[1])
+		t2 := proto.HashTuple("cc-T2", transcript1(stolen.made.body), p2)
+		return line(stolen.made.to, stolen.made.from, 2, p2, as.Key.Sign(proto.Tuple("cc-2", t2)), with[1])
 	case "p3":
 		// She gives that one's p3 to the other as her own.
 		if l.on == nil || l.on.made == nil || l.on.made.on == nil {
 			return nil
 		}
 		p2 := bytes.Split(l.on.made.body, []byte("\n"))
-		t2 := sha256.Sum256(scheduleTuple("cc-T2", transcript1(l.on.made.on.body), p2[0]))
+		t2 := proto.HashTuple("cc-T2", transcript1(l.on.made.on.body), p2[0])
 		sig2, _ := base64.StdEncoding.DecodeString(string(p2[1]))
 		confirm2, _ := base64.StdEncoding.DecodeString(string(p2[2]))
-		t3 := sha256.Sum256(scheduleTuple("cc-T3", t2[:], sig2, confirm2, exact))
-		return line(me.End, l.on.made.from, 3, exact, key.Sign(scheduleTuple("cc-3", t3[:])), with[1])
+		t3 := proto.HashTuple("cc-T3", t2, sig2, confirm2, exact)
+		return line(me.End, l.on.made.from, 3, exact, key.Sign(proto.Tuple("cc-3", t3)), with[1])
 	}
 	sealed := bytes.Join(lines[2:], []byte("\n"))
 	forged := append(joinBase64(exact, key.Sign(crypto.MessageSigns(exact, sha256.Sum256(sealed)))), '\n')
@@ -227,7 +226,7 @@ func (c *scheduleCast) forge(t testing.TB, l *scheduledLine) []scheduledLine {
 func transcript1(body []byte) []byte {
 	p1, sig, _ := bytes.Cut(body, []byte("\n"))
 	b, _ := base64.StdEncoding.DecodeString(string(sig))
-	t1 := sha256.Sum256(scheduleTuple("cc-T1", p1, b))
+	t1 := proto.HashTuple("cc-T1", p1, b)
 	return t1[:]
 }
 
@@ -243,13 +242,4 @@ func (m *scheduledMallory) must(err error) {
 	if err != nil {
 		m.t.Fatal(err)
 	}
-}
-
-// scheduleTuple is PROTOCOL.md's tuple, of byte strings.
-func scheduleTuple(context string, items ...[]byte) []byte {
-	var b []byte
-	for _, it := range append([][]byte{[]byte("chatsecure/2 " + context)}, items...) {
-		b = append(binary.BigEndian.AppendUint32(b, uint32(len(it))), it...)
-	}
-	return b
 }
