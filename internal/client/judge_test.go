@@ -92,7 +92,7 @@ func (l *judgedLab) person(
 		t.Fatal(err)
 	}
 	subject := proto.List{holder.Leaf.RawIssuer, holder.Leaf.RawSubject}
-	identity = proto.HashTuple("identity", sha256.Sum256(ca.Cert.RawSubjectPublicKeyInfo), subject)
+	identity = proto.HashTuple("identity-subject", sha256.Sum256(ca.Cert.RawSubjectPublicKeyInfo), subject)
 	return wire.DelegateAt(t, holder, name, at(s.delegation.from), at(s.delegation.to)), identity
 }
 

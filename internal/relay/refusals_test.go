@@ -58,13 +58,13 @@ func TestAttack20Hellos(t *testing.T) {
 		spoil func(*crypto.Hello)
 		code  proto.Code
 	}{
-		{"no signature", func(h *crypto.Hello) { h.Signature = nil }, proto.SignatureInvalid},
+		{"no signature", func(h *crypto.Hello) { h.Signature = []byte{} }, proto.SignatureInvalid},
 		{"signature of another", func(h *crypto.Hello) { h.Signature = mallory.Key.Sign([]byte("x")) }, proto.SignatureInvalid},
 		{"bundle of another", func(h *crypto.Hello) { h.Bundle = mallory.Bundle }, proto.SignatureInvalid},
 		{"name of another", func(h *crypto.Hello) { h.Name = "mallory" }, proto.SignatureInvalid},
 		{"takes something else", func(h *crypto.Hello) { h.Takes = "everything" }, proto.Malformed},
 		{"no bundle", func(h *crypto.Hello) { h.Bundle = nil }, proto.Malformed},
-		{"bundle without certificate", func(h *crypto.Hello) { b := *h.Bundle; b.X509 = nil; h.Bundle = &b }, proto.BundleMalformed},
+		{"bundle without certificate", func(h *crypto.Hello) { b := *h.Bundle; b.X509 = []byte{}; h.Bundle = &b }, proto.BundleMalformed},
 		{"nine certificates", func(h *crypto.Hello) {
 			b := *h.Bundle
 			b.Chain = make([][]byte, trust.MaxCertificates)
