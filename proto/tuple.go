@@ -3,6 +3,7 @@ package proto
 import (
 	"crypto/sha256"
 	"encoding/binary"
+	"slices"
 )
 
 // ContextPrefix begins every context string. It separates this version's
@@ -18,12 +19,13 @@ type List []any
 // []byte, a string, a uint64, a [32]byte or a List; anything else panics. Each
 // context has a fixed number and kind of items. PROTOCOL.md, "Tuples".
 func Tuple(context string, items ...any) []byte {
-	return AppendTuple(make([]byte, 0, 4+len(ContextPrefix)+len(context)+itemsLen(items)), context, items...)
+	return AppendTuple(nil, context, items...)
 }
 
 // AppendTuple appends a tuple to b. It keeps no item, so a call allocates
 // nothing but what b lacks.
 func AppendTuple(b []byte, context string, items ...any) []byte {
+	b = slices.Grow(b, 4+len(ContextPrefix)+len(context)+itemsLen(items))
 	b = binary.BigEndian.AppendUint32(b, uint32(len(ContextPrefix)+len(context)))
 	b = append(append(b, ContextPrefix...), context...)
 	return AppendItems(b, items...)

@@ -167,6 +167,7 @@ func TestProtocolLimits(t *testing.T) {
 		"kept in a day (UTC) of all such people": fmt.Sprintf("%s records, %s of lines; then the same", count(client.StrangersRecords), size(client.StrangersBytes)),
 		"received and not read, of all people":   size(client.MaxAllUnread) + "; then a p1 of a person who has more than is left gets `busy`",
 		"delegation":                             fmt.Sprintf("%d h", trust.MaxDelegation/time.Hour),
+		"mailbox":                                fmt.Sprintf("%d days from the begin of the delegation", trust.MaxMailbox/(24*time.Hour)),
 	}
 	got := map[string]string{}
 	for _, row := range protocolTable(t, "## Limits") {
