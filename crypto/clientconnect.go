@@ -30,6 +30,7 @@ type Local struct {
 	Identity   [32]byte // that the bundle proves
 	FoldedName string   // the bundle's name, folded
 	Suites     []string // allowed, best first
+	Takes      string   // the kind of message that this connection takes
 	Keys       *KeySource
 }
 
@@ -49,8 +50,17 @@ type phase1 struct {
 	Dst     string        `json:"dst"`
 	DstID   string        `json:"dst-id"`
 	Bundle  *trust.Bundle `json:"bundle"`
-	Retry   []byte        `json:"retry,omitempty"` // H(tuple("cc-retried", old p1, retry))
+	says
+	Retry []byte `json:"retry,omitempty"` // H(tuple("cc-retried", old p1, retry))
 }
+
+// says is what each side says of itself beside its bundle.
+type says struct {
+	Takes  string `json:"takes"`
+	Letter int64  `json:"letter"` // n of its last letter to the other side: 0 until there are letters
+}
+
+func (s *says) ok() bool { return proto.ValidTakes(s.Takes) && s.Letter >= 0 }
 
 type retry struct {
 	Type   string        `json:"type"` // retry
@@ -64,6 +74,7 @@ type phase2 struct {
 	Enc    []byte        `json:"data"`
 	Key    []byte        `json:"key"`
 	Bundle *trust.Bundle `json:"bundle"`
+	says
 }
 
 type phase3 struct {
@@ -110,7 +121,8 @@ func splitBody(body []byte, n int) (p []byte, with [][]byte, err error) {
 	return lines[0], with, nil
 }
 
-// verifyBundle checks the bundle's form, a signature by its K, then the bundle.
+// verifyBundle checks the bundle's form, a signature by its K, then the bundle: the
+// cheap checks first.
 func verifyBundle(b *trust.Bundle, name string, signed, sig []byte, verify VerifyFunc) (*trust.Person, error) {
 	if err := b.Check(); err != nil {
 		return nil, err
@@ -120,7 +132,7 @@ func verifyBundle(b *trust.Bundle, name string, signed, sig []byte, verify Verif
 		return nil, err
 	}
 	if !k.Verify(signed, sig) {
-		return nil, ErrDecrypt
+		return nil, ErrSignature
 	}
 	return verify(b, name)
 }

@@ -236,7 +236,7 @@ func TestRow01KeySubstitution(t *testing.T) {
 		key := testKEMKey(t, SuiteByName(suite), -1).Public()
 		p1, with := parts(t, h.p1)
 		swapped := bytes.Replace(p1, b64(h.i.key.Public()), b64(key), 1)
-		if err := h.refusedP1(t, "A's key", joinBody(swapped, with...)); !errors.Is(err, ErrDecrypt) {
+		if err := h.refusedP1(t, "A's key", joinBody(swapped, with...)); !errors.Is(err, ErrSignature) {
 			t.Errorf("A's key: %v", err)
 		}
 		h.refusedP1(t, "A's key, signed by her", joinBody(swapped, mallory.Key.Sign(proto.Tuple("cc-1", swapped))))
@@ -280,7 +280,7 @@ func TestRow02Misbinding(t *testing.T) {
 		if bytes.Equal(as, p2) {
 			t.Fatal("the bundle was not exchanged")
 		}
-		if err := h.refusedP2(t, "Bob's p2 with Mallory's bundle", joinBody(as, with...)); !errors.Is(err, ErrDecrypt) {
+		if err := h.refusedP2(t, "Bob's p2 with Mallory's bundle", joinBody(as, with...)); !errors.Is(err, ErrSignature) {
 			t.Errorf("Bob's p2 with Mallory's bundle: %v", err)
 		}
 		h.refusedP2(t, "Bob's p2 to a p1 for Mallory", toBob.p2)
@@ -298,7 +298,7 @@ func TestRow02Misbinding(t *testing.T) {
 		as = bytes.Replace(as, []byte(`"src":"alice","src-id":"a1"`), []byte(`"src":"mallory","src-id":"m1"`), 1)
 		toBob.a = &party{Local: &local, end: End{"mallory", "m1"}, person: m.person}
 		for name, k := range map[string]*trust.Key{"Alice's": a.Key, "her own": m.Key} {
-			if err := toBob.refusedP1(t, "relabelled", joinBody(as, k.Sign(proto.Tuple("cc-1", as)))); !errors.Is(err, ErrDecrypt) {
+			if err := toBob.refusedP1(t, "relabelled", joinBody(as, k.Sign(proto.Tuple("cc-1", as)))); !errors.Is(err, ErrSignature) {
 				t.Errorf("Alice's p1 relabelled, signed by %s K: %v", name, err)
 			}
 		}
@@ -328,7 +328,7 @@ func TestRow03Moved(t *testing.T) {
 		h.refusedP2(t, "p2 of another handshake", again.p2)
 		again.refusedP2(t, "p2 of the handshake before", h.p2)
 		h.finish(t)
-		if err := again.refusedP3(t, "p3 of another handshake", h.p3); !errors.Is(err, ErrDecrypt) {
+		if err := again.refusedP3(t, "p3 of another handshake", h.p3); !errors.Is(err, ErrSignature) {
 			t.Errorf("p3 of another handshake: %v", err)
 		}
 		again.finish(t)
@@ -337,7 +337,7 @@ func TestRow03Moved(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := r.Phase3(h.p3); !errors.Is(err, ErrDecrypt) {
+		if _, err := r.Phase3(h.p3); !errors.Is(err, ErrSignature) {
 			t.Errorf("p1 and p3 replayed: %v", err)
 		}
 		// A p3 and a p2 serve once.
@@ -402,7 +402,7 @@ func TestRow06Downgrade(t *testing.T) {
 		if bytes.Equal(changed, p1) {
 			t.Fatal("nothing changed")
 		}
-		if err := h.refusedP1(t, name, joinBody(changed, with...)); !errors.Is(err, ErrDecrypt) {
+		if err := h.refusedP1(t, name, joinBody(changed, with...)); !errors.Is(err, ErrSignature) {
 			t.Errorf("suites %s: %v", name, err)
 		}
 		// B answers a stripped offer that A itself has signed, and the honest A refuses the answer.
@@ -595,7 +595,7 @@ func TestRow18LeakedKInHandshake(t *testing.T) {
 			at   time.Time
 			code proto.Code
 		}{{end, ""}, {end.Add(trust.ClockTolerance + time.Second), proto.DelegationExpired}, {end.Add(24 * time.Hour), proto.DelegationExpired}} {
-			_, _, _, err := offer.Answer(h.b.Local, nil, people.Verifier(t, test.at).Verify)
+			err := offer.Prove(h.b.Local, nil, people.Verifier(t, test.at).Verify)
 			if test.code == "" && err != nil {
 				t.Errorf("at its last second: %v", err)
 			} else if test.code != "" {
@@ -677,11 +677,11 @@ func TestSignatureBeforeVerify(t *testing.T) {
 	looked := errors.New("looked")
 	h.verify = func(*trust.Bundle, string) (*trust.Person, error) { return nil, looked }
 	p1, _ := parts(t, h.p1)
-	if err := h.refusedP1(t, "unsigned", joinBody(p1, make([]byte, 64))); !errors.Is(err, ErrDecrypt) {
+	if err := h.refusedP1(t, "unsigned", joinBody(p1, make([]byte, 64))); !errors.Is(err, ErrSignature) {
 		t.Errorf("p1: %v", err)
 	}
 	p2, _ := parts(t, h.p2)
-	if err := h.refusedP2(t, "unsigned", joinBody(p2, make([]byte, 64), make([]byte, 32))); !errors.Is(err, ErrDecrypt) {
+	if err := h.refusedP2(t, "unsigned", joinBody(p2, make([]byte, 64), make([]byte, 32))); !errors.Is(err, ErrSignature) {
 		t.Errorf("p2: %v", err)
 	}
 	if err := h.refusedP1(t, "refused", h.p1); !errors.Is(err, looked) {
@@ -711,7 +711,7 @@ func TestLocalWithoutSuites(t *testing.T) {
 	}
 	local := *b.Local
 	local.Suites = []string{"unknown"}
-	if _, _, _, err := offer.Answer(&local, nil, h.verify); !errors.Is(err, ErrHandshake) {
+	if _, _, _, err := offer.Answer(&local, nil, h.verify); err != errNoCommonSuite {
 		t.Errorf("an unknown suite that is allowed: %v", err)
 	}
 }

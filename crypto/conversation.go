@@ -19,6 +19,7 @@ type Conversation struct {
 	Me, Peer   End
 	Person     *trust.Person // the peer
 	PeerBundle *trust.Bundle
+	PeerTakes  string // the kind of message that the peer's connection takes, as the peer has signed
 
 	local            *Local
 	suite            Suite

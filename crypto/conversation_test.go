@@ -265,7 +265,7 @@ func TestRow11Receipts(t *testing.T) {
 		direction := good().Digest(p.cb.T3, DirectionAB)
 		conversation := good().Digest([32]byte{}, DirectionBA)
 		for name, digest := range map[string][]byte{"direction": direction[:], "conversation": conversation[:], "nothing": digests[0]} {
-			if err := refused(t, p.ca, body(good(), func(h *MessageHeader) { h.Digest = digest }), people.Now); !errors.Is(err, ErrDecrypt) {
+			if err := refused(t, p.ca, body(good(), func(h *MessageHeader) { h.Digest = digest }), people.Now); !errors.Is(err, ErrDigest) {
 				t.Errorf("a header with the digest of another %s: %v", name, err)
 			}
 		}

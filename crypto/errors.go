@@ -10,6 +10,9 @@ import (
 // not tell an attacker which step failed.
 var ErrDecrypt error = &refusal{code: proto.DecryptFailed, text: "decryption or authentication failed"}
 
+// ErrSignature means that K's signature under a phase of the handshake does not hold.
+var ErrSignature error = &refusal{code: proto.SignatureInvalid, text: "the signature does not hold: it was changed on the way, or is not theirs"}
+
 // refusal is an error with a code.
 type refusal struct {
 	code       proto.Code
@@ -43,6 +46,7 @@ var errNoCommonSuite error = &refusal{code: proto.NoCommonSuite, text: "there is
 var (
 	ErrGap    error = &refusal{code: proto.DecryptFailed, text: "messages are missing before this one"}
 	ErrReplay error = &refusal{code: proto.DecryptFailed, text: "a message with an old number"}
+	ErrDigest error = &refusal{code: proto.DecryptFailed, text: "the digest of all messages so far is not the sender's"}
 	ErrClock  error = &refusal{
 		code: proto.Unexpected,
 		text: "the message's time is more than five minutes from this machine's clock",
@@ -55,5 +59,5 @@ var (
 var errStepKey error = &refusal{code: proto.Malformed, text: "the peer's key for the next step of the ratchet cannot be used"}
 
 // ErrOtherConversation is Conversation.Open's error for a message of another
-// conversation, of which nothing else has been checked.
+// conversation or of none, of which nothing else has been checked.
 var ErrOtherConversation = errors.New("a message of another conversation")

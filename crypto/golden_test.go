@@ -351,8 +351,8 @@ func (c *cast) locals(t testing.TB, suite string) (a, b *crypto.Local) {
 		}
 		return crypto.FixedKeys(keys...)
 	}
-	a = &crypto.Local{Key: c.alice, Bundle: c.aliceB, Identity: c.aliceID, FoldedName: "alice", Suites: []string{suite}, Keys: fixed(1, 3, 5)}
-	b = &crypto.Local{Key: c.bob, Bundle: c.bobB, Identity: c.bobID, FoldedName: "bob", Suites: []string{suite}, Keys: fixed(2, 4)}
+	a = &crypto.Local{Key: c.alice, Bundle: c.aliceB, Identity: c.aliceID, FoldedName: "alice", Suites: []string{suite}, Takes: proto.TakesMessages, Keys: fixed(1, 3, 5)}
+	b = &crypto.Local{Key: c.bob, Bundle: c.bobB, Identity: c.bobID, FoldedName: "bob", Suites: []string{suite}, Takes: proto.TakesMessages, Keys: fixed(2, 4)}
 	return a, b
 }
 

@@ -273,7 +273,7 @@ func TestRow17OneWayTraffic(t *testing.T) {
 // keys and no secret. A new field must be added here, and cleared after its use.
 var secretFields = map[reflect.Type]struct{ secret, open []string }{
 	reflect.TypeFor[Conversation](): {nil, []string{
-		"T3", "Me", "Peer", "Person", "PeerBundle", "local", "suite", "role", "myHash", "peerHash",
+		"T3", "Me", "Peer", "Person", "PeerBundle", "PeerTakes", "local", "suite", "role", "myHash", "peerHash",
 		"send", "recv", "ratchet", "sent", "received", "lastN", "lastM", "saidN",
 	}},
 	reflect.TypeFor[ratchet]():  {[]string{"root", "mine"}, []string{"theirs", "steps", "last", "since"}},
@@ -283,7 +283,7 @@ var secretFields = map[reflect.Type]struct{ secret, open []string }{
 	}},
 	reflect.TypeFor[openedStep](): {[]string{"root"}, []string{"chain", "key", "at"}},
 	reflect.TypeFor[Initiator]():  {[]string{"key"}, []string{"local", "me", "peer", "nonce", "first", "suite", "p1", "t1", "retried", "Former"}},
-	reflect.TypeFor[Responder]():  {[]string{"key", "root0"}, []string{"local", "me", "peer", "suite", "t2", "sig2", "confirm2", "person", "peerBundle", "offer"}},
+	reflect.TypeFor[Responder]():  {[]string{"key", "root0"}, []string{"local", "me", "peer", "suite", "t2", "sig2", "confirm2", "person", "peerBundle", "peerTakes", "offer"}},
 	reflect.TypeFor[Connect]():    {[]string{"secret", "c2s", "s2c"}, []string{"suite", "t", "enc"}},
 	reflect.TypeFor[Hop]():        {nil, []string{"chain", "t4", "aad"}},
 	reflect.TypeFor[hpkeKey]():    {[]string{"private"}, []string{"public"}},

@@ -158,7 +158,7 @@ func TestPeekConversation(t *testing.T) {
 	if got := PeekConversation(s.Body); !bytes.Equal(got, p.ca.T3[:]) {
 		t.Errorf("%x", got)
 	}
-	for _, body := range [][]byte{nil, {}, []byte("{}\n"), s.Header, append([]byte("x"), s.Body...)} {
+	for _, body := range [][]byte{nil, {}, []byte("{}\n"), s.Header[:60], append([]byte("x"), s.Body...)} {
 		if PeekConversation(body) != nil {
 			t.Errorf("a conversation in %q", body)
 		}

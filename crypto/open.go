@@ -35,6 +35,9 @@ type Opened struct {
 // number, time, tentative step and seal, content and digest. It decrypts in body's
 // memory, and what it returns may share that.
 func (c *Conversation) Open(body []byte, now time.Time) (o *Opened, err error) {
+	if !bytes.Equal(PeekConversation(body), c.T3[:]) {
+		return nil, ErrOtherConversation
+	}
 	header, rest, ok1 := bytes.Cut(body, []byte("\n"))
 	sigLine, sealed, ok2 := bytes.Cut(rest, []byte("\n"))
 	if !ok1 || !ok2 {
@@ -43,9 +46,6 @@ func (c *Conversation) Open(body []byte, now time.Time) (o *Opened, err error) {
 	h, err := ParseMessageHeader(header)
 	if err != nil {
 		return nil, err
-	}
-	if !bytes.Equal(h.Conversation, c.T3[:]) {
-		return nil, ErrOtherConversation
 	}
 	if h.Direction != c.recvDirection() || !bytes.Equal(h.SrcBundle, c.peerHash[:]) || !bytes.Equal(h.DstBundle, c.myHash[:]) {
 		return nil, ErrDecrypt
@@ -95,8 +95,11 @@ func (c *Conversation) interpret(o *Opened, plaintext []byte, now time.Time) err
 		o.Chunk = plaintext
 		return nil
 	case KindEnd:
-		if len(plaintext) != 0 || h.Seq != seq || !bytes.Equal(h.Digest, d[:]) {
+		if len(plaintext) != 0 {
 			return ErrDecrypt
+		}
+		if h.Seq != seq || !bytes.Equal(h.Digest, d[:]) {
+			return ErrDigest
 		}
 		return nil
 	case KindReceipt:
@@ -115,7 +118,7 @@ func (c *Conversation) readRecords(o *Opened, plaintext []byte) error {
 	h := o.Header
 	seq, d := c.received.last()
 	if h.Seq != seq+1 {
-		return ErrDecrypt
+		return ErrDigest
 	}
 	lines, err := splitRecords(plaintext, h.Count)
 	if err != nil {
@@ -143,7 +146,7 @@ func (c *Conversation) readRecords(o *Opened, plaintext []byte) error {
 		o.Records = append(o.Records, r)
 	}
 	if !bytes.Equal(h.Digest, d[:]) {
-		return ErrDecrypt
+		return ErrDigest
 	}
 	return nil
 }
@@ -153,7 +156,7 @@ func (c *Conversation) readRecords(o *Opened, plaintext []byte) error {
 func (c *Conversation) checkReceipt(h *MessageHeader, r *Receipt) error {
 	want := r.Digest(c.T3, h.Direction)
 	if !bytes.Equal(h.Digest, want[:]) {
-		return ErrDecrypt
+		return ErrDigest
 	}
 	dn, ok1 := c.sent.at(r.Delivered)
 	dm, ok2 := c.sent.at(r.Read)
@@ -198,17 +201,17 @@ func (o *Opened) Discard() {
 	}
 }
 
-// PeekConversation returns the conversation (T3) that a message body claims to
-// belong to, or nil. Nothing of it has been checked: it serves to answer that the
-// conversation is unknown.
+// PeekConversation returns the conversation (T3) that a message body names, or nil.
+// Nothing else of it has been checked.
 func PeekConversation(body []byte) []byte {
-	header, _, ok := bytes.Cut(body, []byte("\n"))
-	if !ok {
+	const size = 44 // of 32 bytes in base64
+	rest, ok := bytes.CutPrefix(body, []byte(`{"conversation":"`))
+	if !ok || len(rest) <= size || rest[size] != '"' {
 		return nil
 	}
-	h, err := ParseMessageHeader(header)
-	if err != nil {
+	t3, ok := proto.DecodeBase64(nil, rest[:size])
+	if !ok || len(t3) != sha256.Size {
 		return nil
 	}
-	return h.Conversation
+	return t3
 }

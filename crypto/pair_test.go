@@ -84,7 +84,7 @@ func newParty(t testing.TB, name, conn string, suites ...string) *party {
 		if err != nil {
 			t.Fatal(err)
 		}
-		p = &party{person: person, Local: &Local{Key: key, Bundle: b, Identity: person.Identity, FoldedName: strings.ToLower(name)}}
+		p = &party{person: person, Local: &Local{Key: key, Bundle: b, Identity: person.Identity, FoldedName: strings.ToLower(name), Takes: proto.TakesMessages}}
 		parties.byName[name] = p
 	}
 	local := *p.Local

@@ -16,6 +16,7 @@ type Offer struct {
 	exact    []byte
 	sig      []byte
 	me, peer End
+	person   *trust.Person // once A is proved
 }
 
 // ReadOffer decodes p1 and checks that it goes from peer to me, as the relay
@@ -27,7 +28,7 @@ func ReadOffer(body []byte, me, peer End) (*Offer, error) {
 	}
 	o := &Offer{exact: exact, sig: with[0], me: me, peer: peer}
 	p := &o.p
-	if err := proto.Unmarshal(exact, p); err != nil || p.Type != "p1" || p.Bundle == nil {
+	if err := proto.Unmarshal(exact, p); err != nil || p.Type != "p1" || p.Bundle == nil || !p.ok() {
 		return nil, handshakeError("malformed p1")
 	}
 	if p.Src != peer.Name || p.SrcID != peer.Conn || p.Dst != me.Name || p.DstID != me.Conn {
@@ -68,7 +69,7 @@ type RetryState struct {
 // kept returns a hash of the fields that a p1 in answer to a retry must keep.
 func (p *phase1) kept() [32]byte {
 	return sha256.Sum256(proto.MustMarshal(&phase1{
-		Ciphers: p.Ciphers, Src: p.Src, SrcID: p.SrcID, Dst: p.Dst, DstID: p.DstID, Bundle: p.Bundle,
+		Ciphers: p.Ciphers, Src: p.Src, SrcID: p.SrcID, Dst: p.Dst, DstID: p.DstID, Bundle: p.Bundle, says: p.says,
 	}))
 }
 
@@ -93,32 +94,41 @@ type Responder struct {
 	confirm2   []byte
 	person     *trust.Person
 	peerBundle *trust.Bundle
+	peerTakes  string
 	offer      [32]byte // H(p1 that this answers)
 }
 
-// Answer checks A's signature and bundle and answers p1: with p2 and a Responder,
-// or, if the suite of A's key is not allowed here, with a retry and its state.
-// before is the state of an earlier retry for the same connection, or nil.
-// errNoCommonSuite and ErrBusy are among its errors.
-func (o *Offer) Answer(local *Local, before *RetryState, verify VerifyFunc) (body []byte, r *Responder, again *RetryState, err error) {
-	p := &o.p
-	first := o.Order()
-	if len(p.Retry) > 0 {
-		if !before.answeredBy(p) {
-			return nil, nil, nil, handshakeError("p1 that answers a retry nobody asked for")
-		}
-		first = before.first
+// Prove checks, the cheap things first, all that p1 must have before an answer is worth
+// its keys: the retry that it answers, a suite in common, A's signature and bundle. before
+// is the state of an earlier retry for the same connection, or nil. errNoCommonSuite is
+// among its errors.
+func (o *Offer) Prove(local *Local, before *RetryState, verify VerifyFunc) (err error) {
+	if len(o.p.Retry) > 0 && !before.answeredBy(&o.p) {
+		return handshakeError("p1 that answers a retry nobody asked for")
 	}
-	person, err := verifyBundle(p.Bundle, o.peer.Name, proto.Tuple("cc-1", o.exact), o.sig, verify)
-	if err != nil {
-		return nil, nil, nil, err
+	if ChooseSuite(o.p.Ciphers, local.Suites) == nil {
+		return errNoCommonSuite
+	}
+	o.person, err = verifyBundle(o.p.Bundle, o.peer.Name, proto.Tuple("cc-1", o.exact), o.sig, verify)
+	return err
+}
+
+// Answer answers p1, which it proves first where nobody has: with p2 and a Responder,
+// or, if the suite of A's key is not allowed here, with a retry and its state.
+// ErrBusy is among its errors.
+func (o *Offer) Answer(local *Local, before *RetryState, verify VerifyFunc) (body []byte, r *Responder, again *RetryState, err error) {
+	if o.person == nil {
+		if err := o.Prove(local, before, verify); err != nil {
+			return nil, nil, nil, err
+		}
+	}
+	p, first := &o.p, o.Order()
+	if len(p.Retry) > 0 {
+		first = before.first
 	}
 	t1 := proto.HashTuple("cc-T1", o.exact, o.sig)
 	if !slices.Contains(local.Suites, p.Cipher) {
 		suite := ChooseSuite(p.Ciphers, local.Suites)
-		if suite == nil {
-			return nil, nil, nil, errNoCommonSuite
-		}
 		rt := proto.MustMarshal(&retry{Type: "retry", Cipher: suite.Name(), Bundle: local.Bundle})
 		sig := local.Key.Sign(proto.Tuple("cc-retry", t1, suite.Name(), local.Bundle.Hash()))
 		again = &RetryState{answered: proto.HashTuple("cc-retried", o.exact, rt), kept: p.kept(), cipher: suite.Name(), first: first}
@@ -126,9 +136,6 @@ func (o *Offer) Answer(local *Local, before *RetryState, verify VerifyFunc) (bod
 	}
 
 	suite := SuiteByName(p.Cipher)
-	if suite == nil {
-		return nil, nil, nil, handshakeError("an allowed cipher suite is not known")
-	}
 	enc1, ss1, err := suite.Encapsulate(p.Key, t1[:])
 	if err != nil {
 		return nil, nil, nil, handshakeError("p1 with a KEM key that cannot be used")
@@ -138,11 +145,11 @@ func (o *Offer) Answer(local *Local, before *RetryState, verify VerifyFunc) (bod
 	if err != nil {
 		return nil, nil, nil, err
 	}
-	p2 := proto.MustMarshal(&phase2{Type: "p2", Cipher: suite.Name(), Enc: enc1, Key: key.Public(), Bundle: local.Bundle})
+	p2 := proto.MustMarshal(&phase2{Type: "p2", Cipher: suite.Name(), Enc: enc1, Key: key.Public(), Bundle: local.Bundle, says: says{Takes: local.Takes}})
 	t2 := proto.HashTuple("cc-T2", t1, p2)
 	r = &Responder{
 		local: local, me: o.me, peer: o.peer, suite: suite, key: key, t2: t2,
-		root0: extract(ss1, t2[:]), person: person, peerBundle: p.Bundle, offer: o.Order(),
+		root0: extract(ss1, t2[:]), person: o.person, peerBundle: p.Bundle, peerTakes: p.Takes, offer: o.Order(),
 	}
 	r.sig2 = local.Key.Sign(proto.Tuple("cc-2", t2))
 	r.confirm2 = confirmB(r.root0, t2)
@@ -170,7 +177,7 @@ func (r *Responder) Phase3(body []byte) (*Conversation, error) {
 	}
 	t3 := proto.HashTuple("cc-T3", r.t2, r.sig2, r.confirm2, p3)
 	if !r.person.Key.Verify(proto.Tuple("cc-3", t3), sig3) {
-		return nil, ErrDecrypt
+		return nil, ErrSignature
 	}
 	if r.suite.CheckKey(p.Key) != nil {
 		return nil, handshakeError("p3 with a KEM key that cannot be used")
@@ -181,7 +188,7 @@ func (r *Responder) Phase3(body []byte) (*Conversation, error) {
 	}
 	defer clear(ss2)
 	c := &Conversation{
-		T3: t3, Me: r.me, Peer: r.peer, Person: r.person, PeerBundle: r.peerBundle,
+		T3: t3, Me: r.me, Peer: r.peer, Person: r.person, PeerBundle: r.peerBundle, PeerTakes: r.peerTakes,
 		local: r.local, suite: r.suite, role: responderRole,
 	}
 	kc := c.begin(ss2, r.root0)

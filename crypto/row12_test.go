@@ -116,6 +116,9 @@ func TestRow12HandshakeFields(t *testing.T) {
 		h := begin(t, alice(t, suite), bob(t, suite))
 		p1, _ := parts(t, h.p1)
 		for what, bad := range forms(t, "p1", p1) {
+			if what == "p1, letter as 1" {
+				continue // A may say so
+			}
 			h.refusedP1(t, what, h.resignP1(bad))
 		}
 		p2, _ := parts(t, h.p2)

@@ -33,7 +33,7 @@ class Relay:
             self.socket = socket.create_connection((host, int(port)), 10)
         except OSError as e:
             raise Refused("lost", str(e))
-        self.me, self.buffer, self.deadline, self.acked = me, b"", time.time() + PATIENCE, {}
+        self.me, self.takes, self.buffer, self.deadline, self.acked = me, takes, b"", time.time() + PATIENCE, {}
         line1 = encode({"type": "connect", "phase": 1, "ciphers": ciphers, "data": os.urandom(32)})
         line2 = self.exchange(line1)
         t1 = H(tup("connect-T1", line1))
@@ -180,7 +180,7 @@ TRAVELS = {"text": "client-com", "receipt": "comm-ack", "end": "client-disconnec
 
 
 class Conversation:
-    P1 = "type data:b ciphers:l cipher key:b src src-id dst dst-id bundle:o retry:b?"
+    P1 = "type data:b ciphers:l cipher key:b src src-id dst dst-id bundle:o takes letter:i retry:b?"
     HEADER = "conversation:b direction kind n:i random:b step:o? src-bundle:b dst-bundle:b time:i seq:i count:i digest:b?"
 
     def __init__(self, relay, peer, conn, step=False):
@@ -201,7 +201,7 @@ class Conversation:
     def begin(self, ciphers):
         """As A: p1, p2 (or a retry, once), p3."""
         p1 = {"type": "p1", "data": None, "ciphers": ciphers, "cipher": ciphers[0], "key": None, "src": self.me.name, "src-id": self.relay.id,
-              "dst": self.peer, "dst-id": self.conn, "bundle": self.me.bundle.json}
+              "dst": self.peer, "dst-id": self.conn, "bundle": self.me.bundle.json, "takes": self.relay.takes, "letter": 0}
         retried = None
         while True:
             key, p1["key"] = kem_key(p1["cipher"])
@@ -223,8 +223,9 @@ class Conversation:
             retried.verify(self.peer, self.me.roots)
             p1["cipher"], p1["retry"] = f["cipher"], H(tup("cc-retried", raw, raw2))
         p2, sig2, confirm2 = lines(body, 3)
-        f = decode(p2, "type cipher data:b key:b bundle:o")
+        f = decode(p2, "type cipher data:b key:b bundle:o takes letter:i")
         need(f["type"] == "p2" and f["cipher"] == p1["cipher"], "unexpected", "p2")
+        self.taken(f)
         suite, theirs, t2 = f["cipher"], Bundle(f["bundle"]), H(tup("cc-T2", t1, p2))
         need(retried is None or retried.hash == theirs.hash, "unexpected", "p2 with another bundle than the retry")
         check(theirs.key, sig2, tup("cc-2", t2), "p2's")
@@ -239,6 +240,11 @@ class Conversation:
         sig3, confirm3 = self.me.sign("cc-3", self.t3), hmac(kc, self.t3)
         self.to_peer("client-connect", join(p3, spoil("sig3", sig3), spoil("confirm3", confirm3)), 3)
 
+    def taken(self, f):
+        """Notes the kind of message that the other side takes."""
+        need(f["takes"] in ("messages", "pipe", "none"), "malformed", "takes")
+        self.takes = f["takes"]
+
     def answer(self, header, body, ciphers):
         """As B: a p1 that came, p2 (before it a retry, if need be), p3, and the receipt for nothing."""
         first = None
@@ -246,15 +252,16 @@ class Conversation:
             p1, sig1 = lines(body, 2)
             f = decode(p1, self.P1)
             need(header["phase"] == 1 and f["type"] == "p1" and len(f["data"]) == 32, "unexpected", "p1")
+            self.taken(f)
             need((f["src"], f["src-id"], f["dst"], f["dst-id"]) == (self.peer, self.conn, self.me.name, self.relay.id), "unexpected", "names or connections")
             theirs = Bundle(f["bundle"])
             check(theirs.key, sig1, tup("cc-1", p1), "p1's")
             self.identity, t1 = theirs.verify(self.peer, self.me.roots), H(tup("cc-T1", p1, sig1))
             if first:
-                need((f["retry"], f["cipher"], f["ciphers"], f["bundle"]) == (first, suite, offered, bundle), "unexpected", "the p1 after a retry")
+                need((f["retry"], f["cipher"], f["ciphers"], f["bundle"], f["takes"], f["letter"]) == (first, suite, offered, *kept), "unexpected", "the p1 after a retry")
                 break
             need(f["retry"] is None and f["cipher"] == f["ciphers"][0], "unexpected", "p1")
-            suite, offered, bundle = next((c for c in f["ciphers"] if c in ciphers), None), f["ciphers"], f["bundle"]
+            suite, offered, kept = next((c for c in f["ciphers"] if c in ciphers), None), f["ciphers"], (f["bundle"], f["takes"], f["letter"])
             need(suite, "no-common-suite", "none of " + ", ".join(offered))
             if suite == f["cipher"]:
                 break
@@ -264,7 +271,8 @@ class Conversation:
             header, body = self.from_peer("client-connect", "client-disconnect")
         ss1, enc1 = encapsulate(suite, f["key"], t1)
         key, pub = kem_key(suite)
-        p2 = encode({"type": "p2", "cipher": suite, "data": enc1, "key": pub, "bundle": self.me.bundle.json})
+        p2 = encode({"type": "p2", "cipher": suite, "data": enc1, "key": pub, "bundle": self.me.bundle.json,
+                     "takes": self.relay.takes, "letter": 0})
         t2 = H(tup("cc-T2", t1, p2))
         root0 = hmac(t2, ss1)
         sig2, confirm2 = spoil("sig2", self.me.sign("cc-2", t2)), spoil("confirm2", hmac(expand(root0, b"chatsecure/2 confirm B"), t2))
@@ -352,6 +360,7 @@ class Conversation:
         return f["id"]
 
     def records(self, *raw):
+        need(self.takes == "messages", "not-taking", "the other side takes no messages")
         d = self.d[self.out.direction]
         seq = len(d)
         for r in raw:

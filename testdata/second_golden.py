@@ -110,7 +110,7 @@ def connect(golden, suite, alice, fingerprint, key):
 def side(me, id, peer, conn):
     """An end of a conversation that keeps what it says."""
     said, heard = [], []
-    talk = Conversation(Namespace(me=me, id=id, said=said, heard=heard, until=lambda *types: heard.pop(0),
+    talk = Conversation(Namespace(me=me, id=id, takes="messages", said=said, heard=heard, until=lambda *types: heard.pop(0),
                                   send=lambda header, body: said.append(body)), peer, conn)
     talk.hear = lambda type, body, phase=None: heard.append(({"type": type, "phase": phase, "src-id": conn, "dst": me.name}, body))
     return talk

@@ -41,7 +41,7 @@ func (town *localTown) evilPeerTaking(takes, addr, name string, cred *state.Cred
 	}
 	c.Conn.SetDeadline(time.Now().Add(time.Minute)) // longer than a handshake may take
 	p := &evilPeer{Client: c, town: town, local: &crypto.Local{
-		Key: cred.Key, Bundle: cred.Bundle, FoldedName: proto.FoldName(name), Suites: crypto.SuiteNames(), Keys: new(crypto.KeySource),
+		Key: cred.Key, Bundle: cred.Bundle, FoldedName: proto.FoldName(name), Suites: crypto.SuiteNames(), Takes: takes, Keys: new(crypto.KeySource),
 	}}
 	if me, err := town.verifier().Verify(cred.Bundle, name); err == nil {
 		p.local.Identity = me.Identity

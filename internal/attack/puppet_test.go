@@ -40,7 +40,7 @@ func newPuppet(r *wire.EvilRelay, t testing.TB, cred *state.Credential, person *
 	keys.Close() // makes keys on demand, none in the background
 	return &puppet{t: t, relay: r, conn: c, local: &crypto.Local{
 		Key: cred.Key, Bundle: cred.Bundle, Identity: person.Identity, FoldedName: proto.FoldName(cred.Bundle.Name),
-		Suites: suites, Keys: keys,
+		Suites: suites, Takes: proto.TakesMessages, Keys: keys,
 	}}
 }
 

@@ -32,7 +32,7 @@ func TestAttack01KeySubstitution(t *testing.T) {
 
 // answersAs lets the relay answer each p1 for a name, with the given credential.
 func answersAs(r *wire.EvilRelay, name string, cred *state.Credential) {
-	local := &crypto.Local{Key: cred.Key, Bundle: cred.Bundle, FoldedName: name, Suites: crypto.SuiteNames(), Keys: &r.Keys}
+	local := &crypto.Local{Key: cred.Key, Bundle: cred.Bundle, FoldedName: name, Suites: crypto.SuiteNames(), Takes: proto.TakesMessages, Keys: &r.Keys}
 	r.Tampering(func(l wire.EvilLine) []wire.EvilLine {
 		if crypto.PeekPhase(l.Body) != "p1" || l.To.Hello.Name != name {
 			return honest(l)

@@ -57,7 +57,7 @@ func TestAttack02BobsKUnderHerCertificate(t *testing.T) {
 	mallory := town.evilPeer(town.addr, "mallory", own)
 	mallory.local.Bundle = fraud
 	mallory.offer(end(alice))
-	mallory.wantRefusal("Bob's K in p1", proto.DecryptFailed)
+	mallory.wantRefusal("Bob's K in p1", proto.SignatureInvalid)
 	refused := func(ev client.Event) bool {
 		return ev.Peer != nil && ev.Peer.What == "refused" && ev.Peer.Conn == mallory.ID
 	}
@@ -70,7 +70,8 @@ func TestAttack02BobsKUnderHerCertificate(t *testing.T) {
 		t.Fatal(err)
 	}
 	mallory.phase(end(alice), 2, p2)
-	if err := <-ended; fail.ExitStatus(err) != 8 || fail.AsError(err).Code != proto.DecryptFailed {
+	mallory.wantRefusal("her p2", proto.SignatureInvalid)
+	if err := <-ended; fail.ExitStatus(err) != 8 || fail.AsError(err).Code != proto.SignatureInvalid {
 		t.Errorf("sending to Mallory gives %v, exit status %d", err, fail.ExitStatus(err))
 	}
 	if got := alice.met("mallory"); len(got) != 0 {
@@ -127,7 +128,11 @@ func TestAttack02BobsHandshakeAsHers(t *testing.T) {
 				with[0] = mallory.local.Key.Sign(proto.Tuple("cc-2", evilHash("cc-T2", evilHash("cc-T1", p1, sig[0]), p2)))
 			}
 			mallory.phase(end(alice), 2, phaseBody(p2, with...))
-			if err := <-ended; fail.ExitStatus(err) != 8 || fail.AsError(err).Code != proto.DecryptFailed {
+			code := proto.SignatureInvalid
+			if test.sign {
+				code = proto.DecryptFailed // the confirmation
+			}
+			if err := <-ended; fail.ExitStatus(err) != 8 || fail.AsError(err).Code != code {
 				t.Errorf("sending to Mallory gives %v, exit status %d", err, fail.ExitStatus(err))
 			}
 			bob.await("that an offer to Mallory is refused", func(ev client.Event) bool { return ev.Peer != nil && ev.Peer.What == "refused" })

@@ -86,7 +86,7 @@ func spoiled(t testing.TB, name string, body []byte, sample int, some bool, f fu
 // one.
 func TestAttack12Phase1(t *testing.T) {
 	// The form of a bundle is checked before any signature.
-	refused := []proto.Code{proto.DecryptFailed, proto.BundleMalformed, proto.DelegationInvalid}
+	refused := []proto.Code{proto.Malformed, proto.SignatureInvalid, proto.BundleMalformed, proto.DelegationInvalid}
 	try := func(t *testing.T, s *insider, p *puppet, name string, p1 []byte) {
 		spoiled(t, name, p1, 40, false, func(what string, spoil func([]byte) []byte) {
 			bad := spoil(p1)
@@ -186,7 +186,7 @@ var phase2Cases = []phase2Case{
 }
 
 // TestAttack12Phase2 spoils p2, or a retry, on the way to a real client that has begun. The client
-// never answers with p3 or a new p1, and says what it refused. Each form belongs to an attempt of
+// never answers with p3 or a new p1, and says what it refused, to Bob too. Each form belongs to an attempt of
 // its own, with another connection of Bob's.
 func TestAttack12Phase2(t *testing.T) {
 	suites := peerSuites()
@@ -237,11 +237,12 @@ func (c *phase2Case) spoil(t *testing.T) {
 	spoiled(t, c.name, honest, sample, c.keyNeeded, func(what string, spoil func([]byte) []byte) {
 		p, body, r := c.answer(t, s)
 		body = spoil(body)
+		want := ""
 		if crypto.PeekPhase(body) == c.phase {
-			refused, last = refused+1, p.conn.ID
+			refused, last, want = refused+1, p.conn.ID, proto.TypeError+" "
 		}
-		if phase, _ := s.phase2(p, body); phase != "" {
-			t.Errorf("%s: answered with %s", what, phase)
+		if phase, _ := s.phase2(p, body); phase != want {
+			t.Errorf("%s: answered with %q", what, phase)
 		}
 		p.goes()
 		if r != nil {
@@ -322,6 +323,13 @@ func TestAttack12MessageBytes(t *testing.T) {
 					want := conv.T3[:]
 					if other != nil && !bytes.Equal(other, want) {
 						want = other // one that Bob does not know
+					}
+					if other == nil { // none, so nothing ends
+						if len(got) != 0 {
+							t.Errorf("%s: answered %+v", what, got)
+						}
+						conv.Erase()
+						return
 					}
 					if len(got) != 1 || got[0].Header.Type != proto.TypeError ||
 						got[0].Header.Code != proto.NoConversation || !bytes.Equal(got[0].Body, want) {

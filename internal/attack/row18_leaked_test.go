@@ -42,7 +42,7 @@ func TestAttack18NobodyIsBobToAlice(t *testing.T) {
 				return nil // nothing of Bob's gets through
 			}
 			tried++
-			mallory := &crypto.Local{Key: stolen.Key, Bundle: bundle, FoldedName: "bob", Suites: crypto.SuiteNames(), Keys: &relay.Keys}
+			mallory := &crypto.Local{Key: stolen.Key, Bundle: bundle, FoldedName: "bob", Suites: crypto.SuiteNames(), Takes: proto.TakesMessages, Keys: &relay.Keys}
 			offer, err := crypto.ReadOffer(l.Body, crypto.End{Name: "bob", Conn: l.To.ID}, crypto.End{Name: l.From.Hello.Name, Conn: l.From.ID})
 			if err != nil {
 				t.Error(err)

@@ -266,7 +266,7 @@ func TestOldAcksSayNothing(t *testing.T) {
 		r.Write(r.Named("alice"), &proto.Header{Type: proto.TypeError, Src: "bob", SrcID: bob.Conn(),
 			Dst: "alice", DstID: alice.Conn(), Code: proto.NoConversation, Message: "x"}, t3[:])
 	})
-	alice.awaitGap(1, "does not know the conversation")
+	alice.awaitGap(1, `the other side says: "x"`)
 	r.Tampering(func(l wire.EvilLine) []wire.EvilLine {
 		if l.Header.Type == proto.TypeClientCom {
 			return nil

@@ -27,6 +27,9 @@ func (e *engine) converse(pc *peerConn, conv *crypto.Conversation) {
 	renewed := e.remember(u, conv.Person)
 	pc.conv, pc.confirmed, pc.first, pc.ending, pc.checked = conv, false, 0, false, time.Time{}
 	pc.bundle, pc.party = conv.PeerBundle.Hash(), e.party(conv.PeerBundle, conv.Person)
+	if pc.takes = conv.PeerTakes; pc.takes != proto.TakesMessages {
+		e.orphan(pc) // what was queued on the relay's word
+	}
 	pc.shake.tries, pc.refusals.last = 0, ""
 	if u.person == nil || u.person.Identity != conv.Person.Identity {
 		// Since the name was looked up, its person may have been forgotten or
@@ -38,7 +41,7 @@ func (e *engine) converse(pc *peerConn, conv *crypto.Conversation) {
 		if other.conv != nil && other.conv.Person.Identity != conv.Person.Identity {
 			t3 := other.conv.T3
 			e.breakConversation(other, "the name is accepted as another person's now")
-			e.sayEnded(other, t3)
+			e.sayEnded(other, t3, endedHere)
 		}
 	}
 	if u.identity != conv.Person.Identity {

@@ -108,7 +108,7 @@ func (e *engine) tellAbsent(r *recipient) {
 	case p.there:
 		r.reason = fail.Errorf(proto.Timeout, "%s is connected, but does not answer", r.user.shown)
 	default:
-		r.reason = errNobody(r.user.shown)
+		r.reason = p.absent()
 	}
 	r.absent = true
 	e.report(r, "")
@@ -213,7 +213,8 @@ func (e *engine) expire(u *user, now time.Time) {
 		case now.Sub(d.since) <= limit, e.cfg.Persistent, d.r.has():
 			stay = append(stay, d)
 		case u.person == nil:
-			e.failed(d.r, errNobody(u.shown))
+			p := e.prospect(u, proto.TakesMessages)
+			e.failed(d.r, p.absent())
 		default:
 			e.failed(d.r, fail.Errorf(proto.NotDelivered, "%s had no connection that took it within %v", u.shown, limit))
 		}

@@ -75,7 +75,7 @@ func newEngine(cfg *Config, events *eventQueue, self [32]byte) *engine {
 		loop: newLoop(), cfg: cfg, events: events, self: self,
 		local: &crypto.Local{
 			Key: cfg.Credential.Key, Bundle: cfg.Credential.Bundle, Identity: self,
-			FoldedName: proto.FoldName(cfg.Name), Suites: cfg.Ciphers, Keys: new(crypto.KeySource),
+			FoldedName: proto.FoldName(cfg.Name), Suites: cfg.Ciphers, Takes: cfg.Takes, Keys: new(crypto.KeySource),
 		},
 		link: newLink(cfg.Again), lanes: newLanes(),
 		users: map[string]*user{}, conns: map[string]*peerConn{},

@@ -297,11 +297,8 @@ func (e *engine) attemptFailed(pc *peerConn, err error) {
 	pc.shake.drop()
 	pc.shake.postpone(e.cfg.Again)
 	ee := fail.AsError(err)
-	if errors.Is(err, crypto.ErrDecrypt) {
-		message := fmt.Sprintf("the handshake with %s does not hold: it was changed on the way", pc.name)
-		ee = &fail.Error{Code: proto.DecryptFailed, Message: message, Err: err}
-	} else if errors.Is(err, crypto.ErrHandshake) {
-		ee = &fail.Error{Code: proto.Malformed, Message: fmt.Sprintf("the handshake with %s: %v", pc.name, err), Err: err}
+	if errors.Is(err, crypto.ErrDecrypt) || errors.Is(err, crypto.ErrSignature) || errors.Is(err, crypto.ErrHandshake) {
+		ee = &fail.Error{Code: ee.Code, Message: fmt.Sprintf("the handshake with %s: %v", pc.name, err), Err: err}
 	}
 	again := pc.refusals.last == ee.Message
 	pc.refusals.last = ee.Message

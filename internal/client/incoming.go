@@ -63,7 +63,7 @@ func (e *engine) onMessage(h *proto.Header, body []byte) {
 			pc.ending = true
 		}
 	default:
-		if e.pipe == nil {
+		if e.pipe == nil || pc.takes != proto.TakesPipe {
 			o.Discard()
 			e.refuseMessage(pc, fail.Errorf(proto.Unexpected, "a pipe chunk on a connection that takes none"))
 			return
@@ -109,28 +109,36 @@ func (e *engine) stored(pc *peerConn, o *crypto.Opened, err error) bool {
 	e.problem(err)
 	t3 := pc.conv.T3
 	e.breakConversation(pc, "the history cannot be written, so nothing can be received")
-	e.sayEnded(pc, t3)
+	e.sayEnded(pc, t3, endedHere)
 	return false
 }
 
-// sayEnded tells a peer that a conversation has ended here, so that it begins
+// sayEnded tells a peer that a conversation has ended here, and why, so that it begins
 // anew and sends again what was not READ.
-func (e *engine) sayEnded(pc *peerConn, t3 [32]byte) {
-	e.answerError(pc, proto.NoConversation, "the conversation has ended here", t3[:])
+func (e *engine) sayEnded(pc *peerConn, t3 [32]byte, why string) {
+	e.answerError(pc, proto.NoConversation, why, t3[:])
 }
+
+// endedHere is the reason for a peer that need not know more.
+const endedHere = "the conversation has ended there"
 
 // refuseMessage ends the conversation over a bad message.
 func (e *engine) refuseMessage(pc *peerConn, err error) {
 	var reason string
+	told := endedHere
 	switch {
 	case errors.Is(err, crypto.ErrGap):
-		reason = e.then("messages are missing", "unread messages are sent again")
+		reason, told = e.then("messages are missing", "unread messages are sent again"), "messages are missing there"
 	case errors.Is(err, crypto.ErrReplay):
-		reason = "an old message was repeated, and refused"
+		reason, told = "an old message was repeated, and refused", "an old message was repeated there"
 	case errors.Is(err, crypto.ErrClock):
 		reason = fmt.Sprintf("a message of %s is more than five minutes from this machine's clock: one of the two clocks is wrong", pc.name)
+		told = "a message is more than five minutes from the clock there: one of the two clocks is wrong"
+	case errors.Is(err, crypto.ErrDigest):
+		reason = "a message is not the next one by its digest: one before it was left out or changed"
+		told = "a message is not the next one there by its digest"
 	case errors.Is(err, crypto.ErrDecrypt):
-		reason = "a message does not hold: it was changed on the way"
+		reason, told = "a message does not hold: it was changed on the way", "a message does not hold there"
 	default:
 		reason = "a message is refused: " + fail.AsError(err).Message
 	}
@@ -143,7 +151,7 @@ func (e *engine) refuseMessage(pc *peerConn, err error) {
 		e.pipe.cut(pc, &fail.Error{Code: proto.DecryptFailed, Message: "the pipe was cut: " + reason, Err: err})
 	}
 	e.breakConversation(pc, reason)
-	e.sayEnded(pc, t3)
+	e.sayEnded(pc, t3, told)
 	if refused {
 		pc.user.refusal = fail.AsError(err)
 		e.refuseUser(pc.user, fail.AsError(err))

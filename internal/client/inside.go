@@ -154,7 +154,7 @@ func (i Inside) EndConversations(reason string) {
 		for _, pc := range i.e.conns {
 			t3 := pc.conv.T3
 			i.e.breakConversation(pc, reason)
-			i.e.sayEnded(pc, t3)
+			i.e.sayEnded(pc, t3, endedHere)
 		}
 	})
 }

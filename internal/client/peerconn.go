@@ -16,7 +16,7 @@ type peerConn struct {
 	id    string
 	name  string // as the relay says it
 	user  *user
-	takes string // empty until the relay has said
+	takes string // as the peer has signed in conv, else as the relay says; empty until then
 	told  bool   // as come or authenticated: its leaving is told, too
 
 	shake    handshake
@@ -79,10 +79,9 @@ func (e *engine) connCame(id, name, takes string) {
 	if pc == nil {
 		return
 	}
-	first := pc.takes == ""
-	pc.takes, pc.name = takes, name
-	if pc.conv != nil && first {
-		e.adopt(pc)
+	pc.name = name
+	if pc.conv == nil {
+		pc.takes = takes
 	}
 	if !before && takes != proto.TakesNone && (pc.user.person != nil || pc.user.accepted) {
 		pc.told = true
@@ -148,7 +147,7 @@ func (e *engine) onPeerError(h *proto.Header, body []byte) {
 	ends := pc.conv != nil && bytes.Equal(body, pc.conv.T3[:])
 	switch {
 	case ends && h.Code == proto.NoConversation:
-		e.breakConversation(pc, e.then("the other side does not know the conversation any more", "it begins anew"))
+		e.breakConversation(pc, e.then("the other side says: "+proto.Quote(h.Message), "the conversation begins anew"))
 	case ends:
 		pc.out.refuse()
 		e.endConversation(pc, refusal.Message)
@@ -159,6 +158,7 @@ func (e *engine) onPeerError(h *proto.Header, body []byte) {
 	case pc.shake.resp != nil: // what waits here has an attempt of its own
 		pc.shake.drop()
 		pc.shake.deadline = time.Time{}
+		e.tellRefusal(pc, refusal)
 	}
 }
 

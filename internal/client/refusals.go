@@ -80,10 +80,7 @@ func (e *engine) refusePeer(pc *peerConn, err error) {
 // refusal returns what a peer is told of a refusal. quiet means that nobody here need know.
 func refusal(err error) (told *proto.Error, quiet bool) {
 	ee := fail.AsError(err)
-	switch {
-	case errors.Is(err, crypto.ErrDecrypt), errors.Is(err, crypto.ErrHandshake):
-		ee = fail.Errorf(proto.DecryptFailed, "the handshake does not hold")
-	case errors.Is(err, crypto.ErrBusy):
+	if errors.Is(err, crypto.ErrBusy) {
 		ee = fail.Errorf(proto.Busy, "the keys for this suite are used up for the moment")
 	}
 	told = fail.Told(ee)
@@ -115,7 +112,7 @@ func (e *engine) replyUnknown(h *proto.Header, t3 []byte) {
 	if pc == nil || e.leaving || len(t3) != 32 || len(pc.lines.inflight) > maxAnswering {
 		return
 	}
-	e.answerError(pc, proto.NoConversation, "the conversation is not known here", t3)
+	e.answerError(pc, proto.NoConversation, "the conversation is not known there", t3)
 }
 
 // refusedByRelay says whose verdict a refusal is: this machine may hold the opposite.

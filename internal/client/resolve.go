@@ -122,17 +122,26 @@ type prospect struct {
 	listed   bool // the relay has told who is there
 	there    bool // with a connection of the kind that was asked for
 	talks    bool // over such a connection
+	others   bool // with connections of another kind
+	hopeless bool // the handshakes with each such connection fail again and again
 	away     bool // the relay is lost: nobody knows who is there
 }
 
 func (e *engine) prospect(u *user, takes string) prospect {
 	p := prospect{shown: u.shown, person: u.person, accepted: u.accepted, refusal: u.refusal, listed: u.listed, away: e.link.sess == nil}
+	hopes := 0
 	for _, pc := range e.connsOf(u) {
 		if pc.takes == takes {
 			p.there = true
 			p.talks = p.talks || pc.conv != nil
+			if pc.shake.tries < hopelessTries {
+				hopes++
+			}
+		} else {
+			p.others = true
 		}
 	}
+	p.hopeless = p.there && hopes == 0 && fail.ExitStatus(p.refusal) == fail.ExitIntegrity
 	return p
 }
 
@@ -146,8 +155,8 @@ func (p *prospect) settled() bool {
 	return !p.there || p.found()
 }
 
-// found tells whether the person is known to be there, or is refused for good.
-func (p *prospect) found() bool { return p.talks || final(p.refusal) }
+// found tells whether the person is known to be there, is refused for good, or cannot be proved.
+func (p *prospect) found() bool { return p.talks || final(p.refusal) || p.hopeless }
 
 // waitsFor tells whether a record waits for somebody absent: it is bound to the known person, or
 // to the first who is accepted.
@@ -209,7 +218,15 @@ func (e *engine) confirm(ctx context.Context, u *user) (refusal *fail.Error, err
 	case p.away:
 		return fail.Errorf(proto.Lost, "the relay at %s is lost, so nobody knows whether %s is there", e.cfg.Relay, p.shown), nil
 	}
-	return errNobody(p.shown), nil
+	return p.absent(), nil
+}
+
+// absent is the reason why there is nobody to send to.
+func (p *prospect) absent() *fail.Error {
+	if p.others {
+		return fail.Errorf(proto.NotTaking, "%s is connected, but not where messages are taken", p.shown)
+	}
+	return errNobody(p.shown)
 }
 
 // accept decides about a new person, by AcceptNew or by a question, and writes a yes down. Any

@@ -149,6 +149,8 @@ type wireP1 struct {
 	Dst     string        `json:"dst"`
 	DstID   string        `json:"dst-id"`
 	Bundle  *trust.Bundle `json:"bundle"`
+	Takes   string        `json:"takes"`
+	Letter  uint64        `json:"letter"`
 }
 
 type wireP2 struct {
@@ -157,6 +159,8 @@ type wireP2 struct {
 	Enc    []byte        `json:"data"`
 	Key    []byte        `json:"key"`
 	Bundle *trust.Bundle `json:"bundle"`
+	Takes  string        `json:"takes"`
+	Letter uint64        `json:"letter"`
 }
 
 // forge makes other lines of a line, without a handshake of her own: she signs it

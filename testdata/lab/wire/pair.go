@@ -110,7 +110,7 @@ func (p *Pair) Delegate(holder *lab.Holder, name, conn string) *User {
 	return &User{
 		Local: &crypto.Local{
 			Key: cred.Key, Bundle: cred.Bundle, Identity: person.Identity, FoldedName: proto.FoldName(name),
-			Suites: crypto.SuiteNames(), Keys: p.keys,
+			Suites: crypto.SuiteNames(), Takes: proto.TakesMessages, Keys: p.keys,
 		},
 		End: crypto.End{Name: name, Conn: conn},
 	}

@@ -1,0 +1,110 @@
+package attack
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+	"time"
+
+	"chatsecure/crypto"
+	"chatsecure/internal/client"
+	"chatsecure/internal/fail"
+	"chatsecure/proto"
+	"chatsecure/testdata/lab/wire"
+)
+
+// A refusal has its own code and a reason, on both sides.
+
+// TestRefusedPhase2Ends: where no answer holds, a send ends with the reason and its status, and
+// not when its time is over. The other side is told, too.
+func TestRefusedPhase2Ends(t *testing.T) {
+	town, relay := evilTown(t, "alice", "bob")
+	alice := town.client("alice", func(cfg *client.Config) { cfg.Timeout, cfg.Again = time.Hour, time.Millisecond })
+	bob := town.client("bob")
+	relay.Tampering(func(l wire.EvilLine) []wire.EvilLine {
+		if crypto.PeekPhase(l.Body) != "p2" {
+			return honest(l)
+		}
+		p2, with := phaseParts(t, l.Body)
+		with[0][0] ^= 1
+		return []wire.EvilLine{l.With(phaseBody(p2, with...))}
+	})
+	err := <-alice.sending("lost", "bob")
+	if fail.ExitStatus(err) != fail.ExitIntegrity || fail.AsError(err).Code != proto.SignatureInvalid {
+		t.Errorf("the send ends with %v, status %d", err, fail.ExitStatus(err))
+	}
+	bob.await("that alice refuses his answer", func(ev client.Event) bool {
+		return ev.Peer != nil && ev.Peer.What == "refused" && strings.HasPrefix(ev.Peer.Reason, "alice refuses you: ")
+	})
+}
+
+// TestRefusedFormsHaveCodes: a p1 is refused with the code of its fault, and the user is told it.
+func TestRefusedFormsHaveCodes(t *testing.T) {
+	town := newTown(t, "bob", "mallory")
+	bob := town.client("bob")
+	mallory := town.evilPeer(town.addr, "mallory", town.credential("mallory"))
+	_, body, err := crypto.Initiate(mallory.local, mallory.me(), end(bob))
+	if err != nil {
+		t.Fatal(err)
+	}
+	p1, with := phaseParts(t, body)
+	form := swapped(t, p1, []byte(`"takes":"messages"`), []byte(`"takes":"all"`))
+	negative := swapped(t, p1, []byte(`"letter":0`), []byte(`"letter":-1`))
+	null := swapped(t, p1, []byte(`"takes":"messages"`), []byte(`"takes":null`))
+	signed := func(p1 []byte) []byte { return phaseBody(p1, mallory.local.Key.Sign(evilTuple("cc-1", p1))) }
+	for _, test := range []struct {
+		what string
+		body []byte
+		code proto.Code
+		told string
+	}{
+		{"an unknown takes", signed(form), proto.Malformed, "malformed p1"},
+		{"a negative letter", signed(negative), proto.Malformed, "malformed p1"},
+		{"null", signed(null), proto.Malformed, "malformed p1"},
+		{"another's signature", phaseBody(form[:len(form)-1], with[0]), proto.Malformed, "malformed p1"},
+		{"a signature of nothing", phaseBody(p1, make([]byte, 64)), proto.SignatureInvalid, "the signature does not hold"},
+	} {
+		mallory.phase(end(bob), 1, test.body)
+		mallory.wantRefusal(test.what, test.code)
+		bob.await(test.what+" is told", func(ev client.Event) bool {
+			return ev.Peer != nil && ev.Peer.What == "refused" && strings.Contains(ev.Peer.Reason, test.told)
+		})
+	}
+	mallory.call(end(bob))
+}
+
+// TestGarbageEndsNothing: a body that names no conversation, or another one, leaves the live one
+// as it is. One that names it and does not hold ends it, with the reason.
+func TestGarbageEndsNothing(t *testing.T) {
+	town := newTown(t, "bob", "mallory")
+	bob := town.client("bob")
+	mallory := town.evilPeer(town.addr, "mallory", town.credential("mallory"))
+	mallory.call(end(bob))
+	live := mallory.conv.T3
+	for _, typ := range []string{proto.TypeClientCom, proto.TypeCommAck, proto.TypeDisconnect} {
+		for _, garbage := range []string{"", "x", "\n\n", "{}\n\nx", `{"conversation":"","n":0}` + "\n\n", `{"conversation":null}` + "\n\n"} {
+			mallory.Say(headerTo(typ, end(bob)), []byte(garbage))
+		}
+	}
+	other := bytes.Repeat([]byte{1}, 32)
+	mallory.Say(headerTo(proto.TypeClientCom, end(bob)), append(proto.AppendBase64([]byte(`{"conversation":"`), other), `"`...))
+	if m := mallory.wantRefusal("another conversation", proto.NoConversation); !bytes.Equal(m.Body, other) {
+		t.Errorf("the answer names %x", m.Body)
+	}
+	mallory.receipt(end(bob), 0, 0) // still the next message
+	mallory.Say(headerTo(proto.TypeClientCom, end(bob)), append(proto.AppendBase64([]byte(`{"conversation":"`), live[:]), `"`...))
+	if m := mallory.wantRefusal("this one, and nothing more", proto.NoConversation); !bytes.Equal(m.Body, live[:]) {
+		t.Errorf("the answer names %x", m.Body)
+	}
+
+	mallory.call(end(bob))
+	late := mallory.forge(crypto.KindReceipt, []byte("{}"), func(h *crypto.MessageHeader) {
+		h.Time += 6 * time.Minute.Milliseconds()
+		h.Digest = make([]byte, 32)
+	})
+	mallory.Say(headerTo(proto.TypeCommAck, end(bob)), late)
+	if m := mallory.wantRefusal("a clock", proto.NoConversation); !strings.Contains(m.Message, "clock") {
+		t.Errorf("a wrong clock is told as %q", m.Message)
+	}
+	bob.await("the clock", func(ev client.Event) bool { return ev.Gap != nil && strings.Contains(ev.Gap.Reason, "clock") })
+}
