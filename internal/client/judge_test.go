@@ -148,7 +148,7 @@ func (l *judgedLab) run(t *testing.T, talk judgedTalk) (result judgedResult) {
 	end := crypto.End{Name: "peer", Conn: strings.Repeat("b", proto.ConnIDLen)}
 	local := &crypto.Local{
 		Key: peer.Key, Bundle: peer.Bundle, Identity: identity, FoldedName: "peer",
-		Suites: cfg.Ciphers, Keys: l.keys,
+		Suites: cfg.Ciphers, Takes: proto.TakesMessages, Keys: l.keys,
 	}
 	say := func(typ string, phase int, body []byte) {
 		e.onInbound(Inbound{&proto.Header{
