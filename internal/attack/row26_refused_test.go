@@ -51,7 +51,7 @@ func TestRefusedFormsHaveCodes(t *testing.T) {
 	form := swapped(t, p1, []byte(`"takes":"messages"`), []byte(`"takes":"all"`))
 	negative := swapped(t, p1, []byte(`"letter":0`), []byte(`"letter":-1`))
 	null := swapped(t, p1, []byte(`"takes":"messages"`), []byte(`"takes":null`))
-	signed := func(p1 []byte) []byte { return phaseBody(p1, mallory.local.Key.Sign(evilTuple("cc-1", p1))) }
+	signed := func(p1 []byte) []byte { return phaseBody(p1, mallory.local.Key.Sign(proto.Tuple("cc-1", p1))) }
 	for _, test := range []struct {
 		what string
 		body []byte
