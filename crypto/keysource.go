@@ -5,6 +5,8 @@ import (
 	"errors"
 	"sync"
 	"time"
+
+	"chatsecure/proto"
 )
 
 const (
@@ -17,8 +19,9 @@ const (
 	fillRest = 2
 	// strangerEvery is the least time between two keys made on the spot for peers
 	// when none is ready. They take a twentieth of the caller's time at most,
-	// however fast peers ask.
+	// however fast peers ask. The others wait for the background, up to peerWait.
 	strangerEvery = time.Second
+	peerWait      = proto.PhaseTimeout / 2
 )
 
 // ErrBusy means that peers ask for more keys than are made. They may try again in a
@@ -78,8 +81,8 @@ func (k *KeySource) Get(s Suite) (KEMKey, error) {
 	return s.GenerateKey()
 }
 
-// forPeer is Get for a key that a peer's message asks for. With an empty pool it is
-// ErrBusy, except once in strangerEvery.
+// forPeer is Get for a key that a peer's message asks for. With an empty pool it waits
+// for the background, except once in strangerEvery, and is ErrBusy if that takes too long.
 func (k *KeySource) forPeer(s Suite) (KEMKey, error) {
 	if key, ok := k.Ready(s); ok {
 		return key, nil
@@ -88,7 +91,9 @@ func (k *KeySource) forPeer(s Suite) (KEMKey, error) {
 	now := time.Now()
 	if !k.made.IsZero() && now.Sub(k.made) < strangerEvery {
 		k.mu.Unlock()
-		return nil, ErrBusy
+		ctx, cancel := context.WithTimeout(context.Background(), peerWait)
+		defer cancel()
+		return k.Await(ctx, s)
 	}
 	k.made = now
 	k.mu.Unlock()

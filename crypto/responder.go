@@ -53,6 +53,9 @@ func (o *Offer) Order() [32]byte { return sha256.Sum256(o.exact) }
 // Retried reports whether this p1 claims to answer a retry.
 func (o *Offer) Retried() bool { return len(o.p.Retry) > 0 }
 
+// Leaf returns the hash of the certificate that the offer shows.
+func (o *Offer) Leaf() [32]byte { return sha256.Sum256(o.p.Bundle.X509) }
+
 // Nonce returns the offer's nonce.
 func (o *Offer) Nonce() []byte { return o.p.Nonce }
 

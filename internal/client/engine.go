@@ -43,6 +43,7 @@ type engine struct {
 	waiting  accounts
 	trust    decisions
 
+	callers    callers
 	toldTurned map[[32]byte]bool // strangers whose messages are refused, and zero for all together
 	renewal    renewal
 	me         *history.Party // for judge
@@ -80,7 +81,7 @@ func newEngine(cfg *Config, events *eventQueue, self [32]byte) *engine {
 		link: newLink(cfg.Again), lanes: newLanes(),
 		users: map[string]*user{}, conns: map[string]*peerConn{},
 		inbox:   inbox{pending: map[string]*shownMark{}},
-		waiting: accounts{of: map[[32]byte]int{}}, trust: decisions{of: map[[32]byte]standing{}}, toldTurned: map[[32]byte]bool{},
+		waiting: accounts{of: map[[32]byte]int{}}, trust: decisions{of: map[[32]byte]standing{}}, callers: callers{}, toldTurned: map[[32]byte]bool{},
 		asked: map[*user]context.CancelCauseFunc{},
 	}
 	e.lenient, e.start = cfg.Verifier.Lenient(), e.startStep

@@ -190,9 +190,35 @@ func (e *engine) onPhase1(pc *peerConn, body []byte) {
 	if !pc.lines.answerRoom() {
 		return // it takes no answers
 	}
+	if e.callers.over(offer.Leaf(), time.Now()) {
+		e.answerError(pc, proto.Busy, errCallers.Message, nil)
+		return
+	}
 	before := pc.shake.retried
 	e.shakeStep(pc, &step{
-		work: func(s *step) { s.body, s.resp, s.again, s.err = offer.Answer(s.local, before, s.verify) },
+		work: func(s *step) { s.err = offer.Prove(s.local, before, s.verify) },
+		done: func(s *step) {
+			if s.person != nil && !e.standing(s.person.Identity).accepted {
+				e.callers.count(offer.Leaf(), time.Now())
+			}
+			if s.err != nil {
+				e.refusePeer(pc, s.err)
+				return
+			}
+			if reason := e.turnsOffer(pc, s.person.Identity); reason != nil {
+				e.answerError(pc, reason.Code, reason.Message, nil)
+				return
+			}
+			e.answerOffer(pc, offer, before, s.person)
+		},
+	})
+}
+
+// answerOffer answers a p1 of a person who is proved, and may have our keys.
+func (e *engine) answerOffer(pc *peerConn, offer *crypto.Offer, before *crypto.RetryState, person *trust.Person) {
+	e.shakeStep(pc, &step{
+		person: person,
+		work:   func(s *step) { s.body, s.resp, s.again, s.err = offer.Answer(s.local, before, s.verify) },
 		done: func(s *step) {
 			if s.err != nil {
 				s.erase()
@@ -200,11 +226,6 @@ func (e *engine) onPhase1(pc *peerConn, body []byte) {
 				return
 			}
 			if s.resp != nil { // and not a retry, which takes nobody's place
-				if reason := e.turnsOffer(pc, s.resp.Person().Identity); reason != nil {
-					s.erase()
-					e.answerError(pc, reason.Code, reason.Message, nil)
-					return
-				}
 				e.limitHalfOpen(s.resp)
 			}
 			pc.shake.drop()

@@ -136,10 +136,13 @@ func TestLateStepIsErased(t *testing.T) {
 				t.Fatal(err)
 			}
 			e.onPhase1(pc, p1)
-			if len(*started) != 1 {
-				t.Fatalf("%d steps are started", len(*started))
+			proof := (*started)[0]
+			proof.work(proof)
+			e.finish(proof)
+			if len(*started) != 2 {
+				t.Fatalf("%d steps are started: %v", len(*started), proof.err)
 			}
-			s := (*started)[0]
+			s := (*started)[1]
 			s.work(s)
 			if s.resp == nil {
 				t.Fatalf("p1 is not answered: %v", s.err)

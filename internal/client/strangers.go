@@ -2,6 +2,8 @@ package client
 
 import (
 	"fmt"
+	"maps"
+	"time"
 
 	"chatsecure/crypto"
 	"chatsecure/internal/fail"
@@ -35,6 +37,33 @@ var (
 	errStrangers = fail.Errorf(proto.NotAccepted,
 		"too many people who are not accepted there have written today: try again tomorrow")
 )
+
+// Bounds of the handshakes that a stranger begins over all connections: a burst, and then one in
+// this time.
+const (
+	CallerBurst = 256
+	CallerEvery = 250 * time.Millisecond
+)
+
+var errCallers = fail.Errorf(proto.Busy, "too many handshakes of the same person at once")
+
+// callers are the paces of strangers' handshakes by certificate. Only what is proved counts, or
+// somebody with another's certificate could use up the other's. The engine's goroutine owns it.
+type callers map[[32]byte]pace
+
+// over tells whether a certificate has no more handshakes now, before anything of it is checked.
+func (c callers) over(leaf [32]byte, now time.Time) bool {
+	p := c[leaf]
+	return !p.take(now, CallerBurst, CallerEvery)
+}
+
+// count counts a handshake of a proved person. Those whose pace is paid off are forgotten.
+func (c callers) count(leaf [32]byte, now time.Time) {
+	p := c[leaf]
+	p.take(now, CallerBurst, CallerEvery)
+	c[leaf] = p
+	maps.DeleteFunc(c, func(_ [32]byte, p pace) bool { return p.next.Before(now) })
+}
 
 // admit is asked before each line of the history that another person causes.
 func (e *engine) admit(identity [32]byte, records, bytes int) error {
