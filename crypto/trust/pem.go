@@ -35,6 +35,7 @@ func readCertificates(text []byte) (certs []pemCertificate, notices []string, er
 		return nil, nil, err
 	}
 	blocks := proto.NewPEM(bytes.NewReader(text))
+	var block bytes.Buffer
 	for {
 		if err := blocks.Next(); err == io.EOF {
 			return certs, notices, nil
@@ -60,10 +61,11 @@ func readCertificates(text []byte) (certs []pemCertificate, notices []string, er
 			notices = append(notices, fmt.Sprintf("line %d: %s is left out, because it is no certificate", blocks.Line, shownText(label)))
 			continue
 		}
-		der, err := io.ReadAll(blocks)
-		if err != nil {
+		block.Reset()
+		if _, err := block.ReadFrom(blocks); err != nil {
 			return nil, nil, err
 		}
+		der := bytes.Clone(block.Bytes())
 		subject, ok := rawSubject(der)
 		if !ok {
 			return refuse("the certificate is damaged")
