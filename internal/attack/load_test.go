@@ -19,6 +19,7 @@ import (
 	"chatsecure/crypto/trust"
 	"chatsecure/internal/client"
 	"chatsecure/proto"
+	"chatsecure/testdata/lab/people"
 	"chatsecure/testdata/lab/wire"
 )
 
@@ -106,7 +107,9 @@ func runLoad(name string) int {
 
 // cred is a new K for one of the people.
 func (g *generator) cred(i int) *wire.Cred {
-	c, err := client.NewCredential(context.Background(), g.cards[i%loadNames], client.Delegation{Name: loadName(i), Kind: trust.KeyEd25519, Lifetime: time.Hour, Now: time.Now()})
+	c, err := client.NewCredential(context.Background(), g.cards[i%loadNames], client.Delegation{
+		Name: loadName(i), Key: people.Key(g, trust.KeyEd25519), Lifetime: time.Hour, Now: time.Now(),
+	})
 	if err != nil {
 		g.Fatalf("%v", err)
 	}

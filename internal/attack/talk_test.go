@@ -20,6 +20,7 @@ import (
 	"chatsecure/internal/history"
 	"chatsecure/internal/state"
 	"chatsecure/proto"
+	"chatsecure/testdata/lab/people"
 	"chatsecure/testdata/lab/town"
 	"chatsecure/testdata/lab/wire"
 )
@@ -291,7 +292,7 @@ func TestSuitesAndKeys(t *testing.T) {
 
 func TestRSAKey(t *testing.T) {
 	town := newTown(t, "alice", "bob")
-	cred := town.credentialOf("alice", client.Delegation{Name: "alice", Kind: trust.KeyRSA, Lifetime: time.Hour, Now: time.Now()})
+	cred := town.credentialOf("alice", client.Delegation{Name: "alice", Key: people.Key(t, trust.KeyRSA), Lifetime: time.Hour, Now: time.Now()})
 	alice, bob := town.client("alice", func(cfg *client.Config) { cfg.Credential = cred }), town.client("bob")
 	alice.mustSend("by RSA", "bob")
 	bob.awaitText("by RSA")

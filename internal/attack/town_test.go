@@ -23,6 +23,7 @@ import (
 	"chatsecure/proto"
 	"chatsecure/testdata/lab"
 	"chatsecure/testdata/lab/leaks"
+	"chatsecure/testdata/lab/people"
 	"chatsecure/testdata/lab/wire"
 )
 
@@ -133,13 +134,13 @@ func (town *localTown) credential(name string) *state.Credential {
 // credentialAt is name's delegation, signed at a given time.
 func (town *localTown) credentialAt(name string, then time.Time, lifetime time.Duration) *state.Credential {
 	town.t.Helper()
-	return town.credentialOf(name, client.Delegation{Name: name, Kind: trust.KeyEd25519, Lifetime: lifetime, Now: then})
+	return town.credentialOf(name, client.Delegation{Name: name, Key: people.Key(town.t, trust.KeyEd25519), Lifetime: lifetime, Now: then})
 }
 
 // credentialAs has holder's card sign a delegation under name, for an hour from then on.
 func (town *localTown) credentialAs(holder, name string, then time.Time) *state.Credential {
 	town.t.Helper()
-	return town.credentialOf(holder, client.Delegation{Name: name, Kind: trust.KeyEd25519, Lifetime: time.Hour, Now: then})
+	return town.credentialOf(holder, client.Delegation{Name: name, Key: people.Key(town.t, trust.KeyEd25519), Lifetime: time.Hour, Now: then})
 }
 
 // credentialOf has holder's card sign.

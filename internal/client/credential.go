@@ -19,15 +19,20 @@ const startsBefore = time.Minute
 // Delegation is the order for a new credential.
 type Delegation struct {
 	Name          string
-	Kind          string        // of K: trust.KeyEd25519, ...
+	Key           *trust.Key    // K, which is the credential's from then on, or erased after an error
 	Lifetime      time.Duration // at most trust.MaxDelegation, and never beyond the certificate's end
 	Intermediates [][]byte      // further CA certificates for the chain, tried before those on the card
 	Now           time.Time
 }
 
-// NewCredential makes a new K and has the card sign its delegation: the one
-// C_Sign of a session.
-func NewCredential(ctx context.Context, c card.Card, d Delegation) (*state.Credential, error) {
+// NewCredential has the card sign the delegation of a new K: the one C_Sign of a
+// session.
+func NewCredential(ctx context.Context, c card.Card, d Delegation) (cred *state.Credential, err error) {
+	defer func() {
+		if err != nil {
+			d.Key.Erase()
+		}
+	}()
 	leaf, err := x509.ParseCertificate(c.Leaf())
 	if err != nil {
 		return nil, fmt.Errorf("the card's certificate cannot be read: %w", err)
@@ -43,21 +48,17 @@ func NewCredential(ctx context.Context, c card.Card, d Delegation) (*state.Crede
 	if !begin.Before(end) { // the certificate has just ended, and others still take it
 		begin = end.Add(-startsBefore)
 	}
-	key, err := trust.GenerateKey(d.Kind)
-	if err != nil {
-		return nil, err
-	}
 	b := &trust.Bundle{
-		Name: d.Name, PublicKey: key.Public().SPKI(), NotBefore: begin.Unix(), NotAfter: end.Unix(), Mailbox: []byte{},
-		X509: c.Leaf(), Chain: trust.ChainFor(leaf, slices.Concat(d.Intermediates, c.Chain()), d.Now),
+		Name: d.Name, PublicKey: d.Key.Public().SPKI(), NotBefore: begin.Unix(), NotAfter: end.Unix(),
+		Mailbox: []byte{},
+		X509:    c.Leaf(), Chain: trust.ChainFor(leaf, slices.Concat(d.Intermediates, c.Chain()), d.Now),
 	}
 	b.Signature, err = c.Sign(ctx, b.DelegationMessage())
 	if err == nil {
 		err = b.Check()
 	}
 	if err != nil {
-		key.Erase()
 		return nil, err
 	}
-	return &state.Credential{Key: key, Bundle: b}, nil
+	return &state.Credential{Key: d.Key, Bundle: b}, nil
 }

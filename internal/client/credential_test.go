@@ -13,6 +13,7 @@ import (
 	"chatsecure/card"
 	"chatsecure/crypto/trust"
 	"chatsecure/testdata/lab"
+	"chatsecure/testdata/lab/people"
 )
 
 // chainScene is a card whose authority's root is cross-signed.
@@ -72,7 +73,7 @@ func (s *chainScene) bundle(chain, extra []*x509.Certificate) *trust.Bundle {
 		ders = append(ders, cert.Raw)
 	}
 	cred, err := NewCredential(context.Background(), c, Delegation{
-		Name: "yan", Kind: trust.KeyEd25519, Lifetime: time.Hour, Intermediates: ders, Now: time.Now(),
+		Name: "yan", Key: people.Key(s.t, trust.KeyEd25519), Lifetime: time.Hour, Intermediates: ders, Now: time.Now(),
 	})
 	if err != nil {
 		s.t.Fatal(err)

@@ -66,6 +66,15 @@ func (s *signer) sign(ctx context.Context) (*state.Credential, error) {
 	if s.failed != nil {
 		return nil, s.failed
 	}
+	type made struct {
+		key *trust.Key
+		err error
+	}
+	making := make(chan made, 1) // beside the look at the card, and questions
+	go func() {
+		key, err := trust.GenerateKey(s.opt.key)
+		making <- made{key, err}
+	}()
 	c, err := s.openCard(ctx)
 	if err != nil {
 		return nil, err
@@ -82,9 +91,13 @@ func (s *signer) sign(ctx context.Context) (*state.Credential, error) {
 	if s.opt.keep > 0 {
 		lifetime = s.opt.keep
 	}
+	k := <-making
+	if k.err != nil {
+		return nil, k.err
+	}
 	s.out.detail("%s signs", proto.Visible(c.Describe()))
 	cred, err := client.NewCredential(ctx, c, client.Delegation{
-		Name: s.name, Kind: s.opt.key, Lifetime: lifetime, Intermediates: issuers, Now: s.Now(),
+		Name: s.name, Key: k.key, Lifetime: lifetime, Intermediates: issuers, Now: s.Now(),
 	})
 	if errors.Is(err, card.PINIncorrect) &&
 		(s.opt.pinFile != "" || strings.Contains(s.opt.card, "pin-source=")) {
