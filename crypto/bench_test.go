@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"chatsecure/crypto/trust"
+	"chatsecure/proto"
 	"chatsecure/testdata/lab/people"
 )
 
@@ -23,12 +24,12 @@ func BenchmarkHop(b *testing.B) {
 			seal, open := benchHops(b, suite)
 			payload := bytes.Repeat([]byte{'x'}, 200)
 			buf := make([]byte, 0, 512)
-			var random [32]byte
 			b.ReportAllocs()
 			for b.Loop() {
-				seq := seal.Seq()
-				buf = seal.Seal(buf[:0], &random, payload)
-				if _, err := open.Open(seq, &random, buf); err != nil {
+				line := proto.SecureLine{Seq: seal.Seq()}
+				buf = seal.Seal(buf[:0], &line.Random, payload, nil)
+				line.Payload = buf
+				if _, err := open.Open(&line); err != nil {
 					b.Fatal(err)
 				}
 			}

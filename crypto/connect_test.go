@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"chatsecure/crypto/trust"
+	"chatsecure/proto"
 	"chatsecure/testdata/lab/people"
 )
 
@@ -125,43 +126,56 @@ func TestConnect(t *testing.T) {
 			t.Fatal(err)
 		}
 		rc2s, rs2c := relay.c.Finish(line4)
-		var random [32]byte
+		sealLine := func(h *Hop, payload, text string) proto.SecureLine {
+			line := proto.SecureLine{Seq: h.Seq(), Text: []byte(text)}
+			line.Payload = h.Seal(nil, &line.Random, []byte(payload), line.Text)
+			return line
+		}
+		opened := func(h *Hop, line proto.SecureLine) (string, error) { // line stays as it is
+			line.Payload = bytes.Clone(line.Payload)
+			b, err := h.Open(&line)
+			return string(b), err
+		}
 		for _, dir := range []struct{ from, to *Hop }{{c2s, rc2s}, {rs2c, s2c}} {
-			for seq := range uint64(3) {
-				if dir.from.Seq() != seq || dir.to.Seq() != seq {
+			for seq, text := range []string{"", "body", ""} {
+				if dir.from.Seq() != uint64(seq) || dir.to.Seq() != uint64(seq) {
 					t.Fatal("numbers")
 				}
-				sealed := dir.from.Seal(nil, &random, []byte("line"))
-				// It does not open in its own direction, in another one, with another number or
-				// another random; and a failure changes nothing.
-				other := random
-				other[0] ^= 1
-				for what, open := range map[string]func() ([]byte, error){
-					"another number": func() ([]byte, error) { return dir.to.Open(seq+1, &random, bytes.Clone(sealed)) },
-					"another random": func() ([]byte, error) { return dir.to.Open(seq, &other, bytes.Clone(sealed)) },
-					"cut":            func() ([]byte, error) { return dir.to.Open(seq, &random, bytes.Clone(sealed[1:])) },
+				line := sealLine(dir.from, "line", text)
+				// Spoiled in any part it does not open, and a failure changes nothing.
+				for what, spoil := range map[string]func(*proto.SecureLine){
+					"another number": func(l *proto.SecureLine) { l.Seq++ },
+					"another random": func(l *proto.SecureLine) { l.Random[0] ^= 1 },
+					"cut":            func(l *proto.SecureLine) { l.Payload = l.Payload[1:] },
+					"another text":   func(l *proto.SecureLine) { l.Text = []byte("bodY") },
+					"a longer text":  func(l *proto.SecureLine) { l.Text = append(bytes.Clone(l.Text), 'y') },
+					"other places":   func(l *proto.SecureLine) { l.Text, l.Payload = l.Payload, l.Text },
 				} {
-					if _, err := open(); !errors.Is(err, ErrDecrypt) {
+					spoiled := line
+					spoil(&spoiled)
+					if _, err := opened(dir.to, spoiled); !errors.Is(err, ErrDecrypt) {
 						t.Errorf("%s: %v", what, err)
 					}
 				}
-				got, err := dir.to.Open(seq, &random, sealed)
-				if err != nil || string(got) != "line" {
+				if got, err := opened(dir.to, line); err != nil || got != "line" {
 					t.Fatalf("%q, %v", got, err)
 				}
 			}
 		}
 		// Row 9: a line sent back.
-		sealed := c2s.Seal(nil, &random, []byte("mine"))
-		if _, err := s2c.Open(s2c.Seq(), &random, bytes.Clone(sealed)); !errors.Is(err, ErrDecrypt) {
+		line := sealLine(c2s, "mine", "")
+		reflected := line
+		reflected.Seq = s2c.Seq()
+		if _, err := opened(s2c, reflected); !errors.Is(err, ErrDecrypt) {
 			t.Errorf("reflection: %v", err)
 		}
 		// Row 7: a repeated line.
-		if _, err := rc2s.Open(3, &random, bytes.Clone(sealed)); err != nil {
+		if _, err := opened(rc2s, line); err != nil {
 			t.Error(err)
 		}
 		for seq := range uint64(5) {
-			if _, err := rc2s.Open(seq, &random, bytes.Clone(sealed)); !errors.Is(err, ErrDecrypt) {
+			line.Seq = seq
+			if _, err := opened(rc2s, line); !errors.Is(err, ErrDecrypt) {
 				t.Errorf("replay as line %d: %v", seq, err)
 			}
 		}
@@ -169,7 +183,7 @@ func TestConnect(t *testing.T) {
 			t.Error("a request is signed without its number")
 		}
 		c2s.Erase()
-		if _, err := rc2s.Open(4, &random, c2s.Seal(nil, &random, nil)); !errors.Is(err, ErrDecrypt) {
+		if _, err := opened(rc2s, sealLine(c2s, "", "")); !errors.Is(err, ErrDecrypt) {
 			t.Errorf("sealed after Erase: %v", err)
 		}
 	})

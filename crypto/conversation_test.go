@@ -42,7 +42,7 @@ func TestConversation(t *testing.T) {
 			}
 		}
 		take(t, p.ca, receipt(t, p.cb, 3, 2, people.Now), people.Now)
-		if s, err := p.cb.SealPipe([]byte{0, 1, 255}, people.Now); err != nil {
+		if s, err := p.cb.SealPipe([]byte{0, 1, 255}, people.Now, NewMemory); err != nil {
 			t.Error(err)
 		} else if o := take(t, p.ca, s, people.Now); !bytes.Equal(o.Chunk, []byte{0, 1, 255}) {
 			t.Errorf("chunk %x", o.Chunk)

@@ -151,5 +151,5 @@ func AsSent(src, dst *Conversation) {
 func (h *Hop) Copy() *Hop {
 	chain := *h.chain
 	chain.ck, chain.info = slices.Clone(chain.ck), slices.Clone(chain.info)
-	return &Hop{chain: &chain, t4: h.t4, aad: slices.Clone(h.aad)}
+	return &Hop{chain: &chain, t4: h.t4}
 }

@@ -321,21 +321,24 @@ func (c *cast) recordConnect(t testing.TB, g *transcript, suite string) {
 	c2s, _ := client.Finish(line4)
 	_, s2c := relay.Finish(line4)
 
-	g.comment("Secure lines: a signed request, a second line, and the relay's first")
+	g.comment("Secure lines: a signed request, a second line, one with a body, and the relay's first")
 	header := proto.MustMarshal(&proto.Header{Type: proto.TypeList, Watch: true})
 	signature := c.alice.Sign(c2s.RequestSigns(c2s.Seq(), header))
+	toBob := proto.MustMarshal(&proto.Header{Type: proto.TypeClientCom, Dst: bobEnd.Name, DstID: bobEnd.Conn})
 	for _, line := range []struct {
-		key     string
-		hop     *crypto.Hop
-		payload []byte
+		key           string
+		hop           *crypto.Hop
+		payload, body []byte
 	}{
-		{"c2s", c2s, proto.AppendPayload(nil, header, signature, nil)},
-		{"c2s", c2s, proto.AppendPayload(nil, proto.MustMarshal(&proto.Header{Type: proto.TypeAck}), nil, nil)},
-		{"s2c", s2c, proto.AppendPayload(nil, proto.MustMarshal(&proto.Header{Type: proto.TypeAck}), nil, nil)},
+		{"c2s", c2s, proto.AppendPayload(nil, header, signature, nil), nil},
+		{"c2s", c2s, proto.AppendPayload(nil, proto.MustMarshal(&proto.Header{Type: proto.TypeAck}), nil, nil), nil},
+		{"c2s", c2s, proto.AppendPayload(nil, toBob, nil, []byte("{}\n\n")), []byte("sealed bytes of a pipe")},
+		{"s2c", s2c, proto.AppendPayload(nil, proto.MustMarshal(&proto.Header{Type: proto.TypeAck}), nil, nil), nil},
 	} {
 		sealer := crypto.LineSealer{Hop: line.hop}
 		g.addHex(line.key+"-payload", line.payload)
-		g.add(line.key, strings.TrimSuffix(string(sealer.Append(nil, line.payload)), "\n"))
+		g.addHex(line.key+"-body", line.body)
+		g.add(line.key, strings.TrimSuffix(string(sealer.Append(nil, line.payload, proto.AppendBase64(nil, line.body))), "\n"))
 	}
 }
 

@@ -285,7 +285,7 @@ var secretFields = map[reflect.Type]struct{ secret, open []string }{
 	reflect.TypeFor[Initiator]():  {[]string{"key"}, []string{"local", "me", "peer", "nonce", "first", "suite", "p1", "t1", "retried", "Former"}},
 	reflect.TypeFor[Responder]():  {[]string{"key", "root0"}, []string{"local", "me", "peer", "suite", "t2", "sig2", "confirm2", "person", "peerBundle", "peerTakes", "offer"}},
 	reflect.TypeFor[Connect]():    {[]string{"secret", "c2s", "s2c"}, []string{"suite", "t", "enc"}},
-	reflect.TypeFor[Hop]():        {nil, []string{"chain", "t4", "aad"}},
+	reflect.TypeFor[Hop]():        {nil, []string{"chain", "t4"}},
 	reflect.TypeFor[hpkeKey]():    {[]string{"private"}, []string{"public"}},
 	reflect.TypeFor[rsaKEMKey]():  {[]string{"private"}, []string{"public"}},
 }
@@ -560,7 +560,7 @@ func TestMessageKeysAreCleared(t *testing.T) {
 		t.Errorf("%d secrets are left of connect", len(left))
 	}
 	var random [32]byte
-	c2s.Seal(nil, &random, []byte("line"))
+	c2s.Seal(nil, &random, []byte("line"), []byte("text"))
 	spy.cleared(t, "connect", 7)
 	before = secrets(c2s)
 	c2s.Erase()

@@ -172,7 +172,7 @@ func messageSeeds(t testing.TB) (headers, receipts, bodies [][]byte) {
 	var all []*Sealed
 	all = append(all, receipt(t, p.cb, 0, 0, people.Now), p.text(t, true, people.Now, "one", "two"), receipt(t, p.cb, 0, 0, later))
 	for _, seal := range []func() (*Sealed, error){
-		func() (*Sealed, error) { return p.ca.SealPipe([]byte("chunk"), people.Now) },
+		func() (*Sealed, error) { return p.ca.SealPipe([]byte("chunk"), people.Now, NewMemory) },
 		func() (*Sealed, error) { return p.ca.SealEnd(people.Now) },
 	} {
 		s, err := seal()

@@ -182,7 +182,7 @@ func (m *model) receipt(e *modelEnd) {
 
 func (m *model) other(e *modelEnd) {
 	if m.r.IntN(2) == 0 {
-		s, err := e.c.SealPipe([]byte("chunk"), m.now)
+		s, err := e.c.SealPipe([]byte("chunk"), m.now, NewMemory)
 		m.put(e, modelMessage{s: s, kind: "pipe"}, err)
 		return
 	}

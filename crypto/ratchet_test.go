@@ -70,7 +70,7 @@ func TestRatchetTurns(t *testing.T) {
 				case 1:
 					s = receipt(t, src, src.ReceivedSeq(), src.ReceivedSeq(), now)
 				case 2:
-					s, err = src.SealPipe([]byte("chunk"), now)
+					s, err = src.SealPipe([]byte("chunk"), now, NewMemory)
 				case 3:
 					s, err = src.SealEnd(now)
 				}
@@ -192,7 +192,7 @@ func TestRow19LowOrder(t *testing.T) {
 			t.Helper()
 			receipt(t, c, 0, 0, now) // sets the clock
 			before := stateOf(c)
-			s, err := c.SealPipe(nil, now.Add(stepAge))
+			s, err := c.SealPipe(nil, now.Add(stepAge), NewMemory)
 			if err == nil || s != nil || !strings.Contains(err.Error(), "the peer's key") || stateOf(c) != before {
 				t.Errorf("%s: %v", what, err)
 			}

@@ -64,9 +64,12 @@ func TestGoldenConnectReplay(t *testing.T) {
 			hop *crypto.Hop
 		}{{"c2s", c2s}, {"s2c", s2c}} {
 			for i, line := range g[dir.key] {
-				seq, plain, err := crypto.OpenLine(dir.hop, []byte(line))
+				seq, plain, text, err := crypto.OpenLine(dir.hop, []byte(line))
 				if want := g.hexes(t, dir.key+"-payload")[i]; err != nil || !bytes.Equal(plain, want) {
 					t.Fatalf("line %s %d is %q, %v", dir.key, i, plain, err)
+				}
+				if body, ok := proto.DecodeBase64(nil, text); !ok || !bytes.Equal(body, g.hexes(t, dir.key+"-body")[i]) {
+					t.Errorf("line %s %d has the body %q", dir.key, i, text)
 				}
 				header, signature, _, err := proto.SplitPayload(plain)
 				if err != nil {

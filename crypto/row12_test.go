@@ -236,7 +236,7 @@ func row12Messages(t testing.TB, suite string) (all []row12Message) {
 				m.sealed, exact, err = m.from.SealRecords(newRecords(sender, receiver, "one", "two"), m.at)
 				m.plaintext = bytes.Join(exact, []byte("\n"))
 			case KindPipe:
-				m.sealed, err = m.from.SealPipe([]byte("a chunk"), m.at)
+				m.sealed, err = m.from.SealPipe([]byte("a chunk"), m.at, NewMemory)
 			case KindReceipt:
 				m.sealed, err = m.from.SealReceipt(1, 1, m.at)
 			case KindEnd:
@@ -418,7 +418,7 @@ func TestRow12ConnectBytes(t *testing.T) {
 		}
 		other, _ := r.c.Finish(append(bytes.Clone(line4), ' '))
 		var random [32]byte
-		if _, err := other.Open(0, &random, c2s.Seal(nil, &random, []byte("x"))); !errors.Is(err, ErrDecrypt) {
+		if _, err := other.Open(&proto.SecureLine{Payload: c2s.Seal(nil, &random, []byte("x"), nil), Random: random}); !errors.Is(err, ErrDecrypt) {
 			t.Errorf("another line 4: %v", err)
 		}
 	})

@@ -14,6 +14,7 @@ import (
 // Sealed is a message ready to be sent, with the parts that prove it later.
 type Sealed struct {
 	Body       []byte // for the relay to copy
+	Start      int    // of the sealed bytes in Body, which of a pipe cross as text
 	Header     []byte // exact bytes
 	Signature  []byte
 	CipherHash [32]byte
@@ -85,9 +86,16 @@ func (c *Conversation) SealReceipt(delivered, read uint64, now time.Time) (*Seal
 	return s, nil
 }
 
-// SealPipe seals a pipe chunk.
-func (c *Conversation) SealPipe(chunk []byte, now time.Time) (*Sealed, error) {
-	return c.seal(&MessageHeader{Kind: KindPipe}, chunk, now)
+// A Lender returns an empty slice with room for n bytes, whose content does not
+// matter.
+type Lender func(n int) []byte
+
+// NewMemory is the Lender of what nobody takes back.
+func NewMemory(n int) []byte { return make([]byte, 0, n) }
+
+// SealPipe seals a pipe chunk. Body is made in memory that lend returns.
+func (c *Conversation) SealPipe(chunk []byte, now time.Time, lend Lender) (*Sealed, error) {
+	return c.sealIn(lend, &MessageHeader{Kind: KindPipe}, chunk, now)
 }
 
 // SealEnd seals the end of this side's part of the conversation.
@@ -100,6 +108,10 @@ func (c *Conversation) SealEnd(now time.Time) (*Sealed, error) {
 // After an error the conversation is unusable: its chain may have advanced without
 // the peer's.
 func (c *Conversation) seal(h *MessageHeader, plaintext []byte, now time.Time) (*Sealed, error) {
+	return c.sealIn(NewMemory, h, plaintext, now)
+}
+
+func (c *Conversation) sealIn(lend Lender, h *MessageHeader, plaintext []byte, now time.Time) (*Sealed, error) {
 	if c.root == nil {
 		return nil, errors.New("the conversation has ended")
 	}
@@ -116,7 +128,7 @@ func (c *Conversation) seal(h *MessageHeader, plaintext []byte, now time.Time) (
 	// first, at its place, because the signature covers it.
 	sigLen := proto.Base64Len(c.local.Key.SignatureSize())
 	start := len(s.Header) + 1 + sigLen + 1
-	body := make([]byte, start, start+len(plaintext)+sealOverhead)
+	body := lend(start + len(plaintext) + sealOverhead)[:start]
 	body = c.send.seal(body, h.Random, s.Header, plaintext)
 	s.CipherHash = sha256.Sum256(body[start:])
 	s.Signature = c.local.Key.Sign(MessageSigns(s.Header, s.CipherHash))
@@ -125,7 +137,7 @@ func (c *Conversation) seal(h *MessageHeader, plaintext []byte, now time.Time) (
 	}
 	head := proto.AppendBase64(append(append(body[:0], s.Header...), '\n'), s.Signature)
 	body[len(head)] = '\n'
-	s.Body = body
+	s.Body, s.Start = body, start
 	c.since++
 	return s, nil
 }

@@ -9,10 +9,13 @@ import (
 // Hop is one direction of a connection between a client and the relay. It is a
 // chain whose messages are the payloads of secure lines, numbered from 0 without
 // gaps. One goroutine owns it. PROTOCOL.md, "Secure lines".
+//
+// The additional data of a seal is the text of the line's body and nothing else:
+// suite, T4, direction, number and random are bound by the message key, which is
+// derived from them and serves once.
 type Hop struct {
 	chain *kdfChain
 	t4    [32]byte
-	aad   []byte // memory for that of each line
 }
 
 func newHop(suite Suite, prk []byte, t4 [32]byte, direction string) *Hop {
@@ -23,26 +26,20 @@ func newHop(suite Suite, prk []byte, t4 [32]byte, direction string) *Hop {
 // Seq returns the number of the next line.
 func (h *Hop) Seq() uint64 { return h.chain.n }
 
-func (h *Hop) fillAAD(random *[32]byte) {
-	h.aad = proto.AppendTuple(h.aad[:0], "secure", h.t4, h.chain.direction, h.chain.n, random[:])
-}
-
 // Seal appends the sealed payload of line Seq() to dst, draws its random and
-// advances.
-func (h *Hop) Seal(dst []byte, random *[32]byte, payload []byte) []byte {
+// advances. The seal covers the text of the line's body too.
+func (h *Hop) Seal(dst []byte, random *[32]byte, payload, text []byte) []byte {
 	rand.Read(random[:])
-	h.fillAAD(random)
-	return h.chain.seal(dst, random[:], h.aad, payload)
+	return h.chain.seal(dst, random[:], text, payload)
 }
 
 // Open opens a line's payload in place and advances. Its one error is ErrDecrypt,
 // also for a number other than the next; the connection must then be closed.
-func (h *Hop) Open(seq uint64, random *[32]byte, sealed []byte) ([]byte, error) {
-	if seq != h.chain.n {
+func (h *Hop) Open(s *proto.SecureLine) ([]byte, error) {
+	if s.Seq != h.chain.n {
 		return nil, ErrDecrypt
 	}
-	h.fillAAD(random)
-	payload, next, err := h.chain.open(sealed[:0], random[:], h.aad, sealed)
+	payload, next, err := h.chain.open(s.Payload[:0], s.Random[:], s.Text, s.Payload)
 	if err != nil {
 		return nil, err
 	}
@@ -67,20 +64,22 @@ type LineSealer struct {
 	Sealed []byte // the last sealed payload, whose memory is used again
 }
 
-// Append seals payload and appends its secure line to dst.
-func (s *LineSealer) Append(dst, payload []byte) []byte {
+// Append seals payload and appends its secure line to dst. text is that of the
+// line's body; most lines have none.
+func (s *LineSealer) Append(dst, payload, text []byte) []byte {
 	seq := s.Hop.Seq()
-	s.Sealed = s.Hop.Seal(s.Sealed[:0], &s.random, payload)
-	return proto.AppendSecure(dst, seq, &s.random, s.Sealed)
+	s.Sealed = s.Hop.Seal(s.Sealed[:0], &s.random, payload, text)
+	return proto.AppendSecure(dst, seq, &s.random, s.Sealed, text)
 }
 
-// OpenLine opens a secure line in its own memory and returns its number and its
-// payload. On any error the connection must be closed.
-func OpenLine(hop *Hop, line []byte) (seq uint64, payload []byte, err error) {
-	seq, random, sealed, err := proto.ScanSecure(line)
+// OpenLine opens a secure line in its own memory and returns its number, its
+// payload, and the text of its body, nil without one. On any error the connection
+// must be closed.
+func OpenLine(hop *Hop, line []byte) (seq uint64, payload, text []byte, err error) {
+	s, err := proto.ScanSecure(line)
 	if err != nil {
-		return 0, nil, err
+		return 0, nil, nil, err
 	}
-	payload, err = hop.Open(seq, &random, sealed)
-	return seq, payload, err
+	payload, err = hop.Open(&s)
+	return s.Seq, payload, s.Text, err
 }

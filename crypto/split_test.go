@@ -50,31 +50,34 @@ func goldenSession(t testing.TB, suite string) []*stream {
 	c2s.bytes = slices.Concat([]byte("\n"), line(1), []byte("\n\n"), line(3), []byte("\n"))
 	s2c.bytes = slices.Concat(line(2), []byte("\n"), line(4), []byte("\n\n\n"))
 	seven := uint64(7)
-	add := func(s *stream, hop *crypto.Hop, h *proto.Header, body []byte) {
+	add := func(s *stream, hop *crypto.Hop, h *proto.Header, body, beside []byte) {
 		var signature []byte
 		header := proto.MustMarshal(h)
 		if h.Type == proto.TypeList && s == c2s {
 			signature = alice.Sign(hop.RequestSigns(hop.Seq(), header))
 		}
 		sealer := crypto.LineSealer{Hop: hop}
-		s.bytes = sealer.Append(s.bytes, proto.AppendPayload(nil, header, signature, body))
+		s.bytes = sealer.Append(s.bytes, proto.AppendPayload(nil, header, signature, body), proto.AppendBase64(nil, beside))
 	}
-	add(c2s, up, &proto.Header{Type: proto.TypeList, Watch: true}, nil)
-	add(s2c, down, &proto.Header{Type: proto.TypeList, Answers: new(uint64), Done: "ok"}, []byte("[]"))
+	add(c2s, up, &proto.Header{Type: proto.TypeList, Watch: true}, nil, nil)
+	add(s2c, down, &proto.Header{Type: proto.TypeList, Answers: new(uint64), Done: "ok"}, []byte("[]"), nil)
 	for i, key := range []string{"p1", "p2", "p3"} {
-		add(c2s, up, &proto.Header{Type: proto.TypeClientConnect, Phase: i + 1, Dst: "Bob", DstID: id}, g.body(t, key))
-		add(s2c, down, &proto.Header{Type: proto.TypeClientConnect, Phase: i + 1, Src: "Bob", SrcID: id, Dst: "alice", DstID: id}, g.body(t, key))
+		add(c2s, up, &proto.Header{Type: proto.TypeClientConnect, Phase: i + 1, Dst: "Bob", DstID: id}, g.body(t, key), nil)
+		add(s2c, down, &proto.Header{Type: proto.TypeClientConnect, Phase: i + 1, Src: "Bob", SrcID: id, Dst: "alice", DstID: id}, g.body(t, key), nil)
 	}
 	for _, key := range []string{"text", "answer", "receipt"} {
-		add(c2s, up, &proto.Header{Type: proto.TypeClientCom, Dst: "Bob", DstID: id}, g.message(t, key))
-		add(s2c, down, &proto.Header{Type: proto.TypeAck, DstID: id, Answers: &seven}, nil)
-		add(s2c, down, &proto.Header{Type: proto.TypeCommAck, Src: "Bob", SrcID: id, Dst: "alice", DstID: id}, g.message(t, key))
+		add(c2s, up, &proto.Header{Type: proto.TypeClientCom, Dst: "Bob", DstID: id}, g.message(t, key), nil)
+		add(s2c, down, &proto.Header{Type: proto.TypeAck, DstID: id, Answers: &seven}, nil, nil)
+		add(s2c, down, &proto.Header{Type: proto.TypeCommAck, Src: "Bob", SrcID: id, Dst: "alice", DstID: id}, g.message(t, key), nil)
 		c2s.bytes = append(c2s.bytes, '\n')
 	}
 	// A line long enough to change the buffer, and short ones after it.
-	add(s2c, down, &proto.Header{Type: proto.TypeClientCom, Src: "Bob", SrcID: id, Dst: "alice", DstID: id}, bytes.Repeat([]byte("\n\x00chunk"), 3000))
-	add(c2s, up, &proto.Header{Type: proto.TypeDisconnect}, nil)
-	add(s2c, down, &proto.Header{Type: proto.TypeError, Code: proto.Shutdown, Message: "the relay stops"}, nil)
+	add(s2c, down, &proto.Header{Type: proto.TypeClientCom, Src: "Bob", SrcID: id, Dst: "alice", DstID: id}, bytes.Repeat([]byte("\n\x00chunk"), 3000), nil)
+	chunk := bytes.Repeat([]byte("chunk\x00"), 3000)
+	add(s2c, down, &proto.Header{Type: proto.TypeClientCom, Src: "Bob", SrcID: id, Dst: "alice", DstID: id}, []byte("{}\n\n"), chunk)
+	add(c2s, up, &proto.Header{Type: proto.TypeClientCom, Dst: "Bob", DstID: id}, []byte("{}\n\n"), chunk)
+	add(c2s, up, &proto.Header{Type: proto.TypeDisconnect}, nil, nil)
+	add(s2c, down, &proto.Header{Type: proto.TypeError, Code: proto.Shutdown, Message: "the relay stops"}, nil, nil)
 	for _, s := range []*stream{c2s, s2c} {
 		var err error
 		if s.messages, err = s.read(bytes.NewReader(s.bytes)); err != io.EOF {
@@ -104,7 +107,7 @@ func (s *stream) read(r io.Reader) (messages []string, err error) {
 		if err != nil {
 			return messages, err
 		}
-		_, payload, err := crypto.OpenLine(hop, line)
+		_, payload, text, err := crypto.OpenLine(hop, line)
 		if err != nil {
 			return messages, err
 		}
@@ -112,7 +115,7 @@ func (s *stream) read(r io.Reader) (messages []string, err error) {
 		if err != nil {
 			return messages, err
 		}
-		messages = append(messages, fmt.Sprintf("%s %x %s", header, signature, body))
+		messages = append(messages, fmt.Sprintf("%s %x %s %s", header, signature, body, text))
 	}
 }
 

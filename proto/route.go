@@ -6,7 +6,7 @@ import "bytes"
 // ParseClientHeader would give, without its allocations. Name and id are not
 // checked, since the relay compares them with those it knows.
 type Route struct {
-	typ, Dst, DstID []byte
+	Type, Dst, DstID []byte
 }
 
 // ScanRoute recognises the two forwarded headers of a busy connection, in their
@@ -23,9 +23,9 @@ func ScanRoute(header []byte) (r Route, ok bool) {
 	}
 	switch {
 	case bytes.HasPrefix(rest, routeCom):
-		r.typ, rest = rest[:len(TypeClientCom)], rest[len(routeCom):]
+		r.Type, rest = rest[:len(TypeClientCom)], rest[len(routeCom):]
 	case bytes.HasPrefix(rest, routeAck):
-		r.typ, rest = rest[:len(TypeCommAck)], rest[len(routeAck):]
+		r.Type, rest = rest[:len(TypeCommAck)], rest[len(routeAck):]
 	default:
 		return r, false
 	}
@@ -58,7 +58,7 @@ var (
 // source, which only the relay sets.
 func AppendStamped(dst []byte, r Route, src, srcID string) []byte {
 	dst = append(dst, routeType...)
-	dst = append(dst, r.typ...)
+	dst = append(dst, r.Type...)
 	dst = append(dst, `","src":"`...)
 	dst = append(dst, src...)
 	dst = append(dst, `","src-id":"`...)

@@ -43,7 +43,7 @@ func FuzzScanRoute(f *testing.F) {
 			}
 			return
 		}
-		if h.Type != string(r.typ) || h.Dst != string(r.Dst) || h.DstID != string(r.DstID) {
+		if h.Type != string(r.Type) || h.Dst != string(r.Dst) || h.DstID != string(r.DstID) {
 			t.Fatalf("%q was scanned as %q", b, r)
 		}
 		stamped := AppendStamped(nil, r, "João", testID)

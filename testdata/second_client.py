@@ -5,6 +5,7 @@
       list              one "name id takes" a line
       send NAME TEXT    one message to the first connection of NAME that takes messages; prints its id and READ
       recv              one message; prints "from: text" and answers with receipts
+      pipe NAME         standard input to a pipe connection of NAME, which begins, and what comes from it to standard output
 
 It makes an Ed25519 K, and knows ASCII names. It keeps no history and looks at no revocation list: it is there for the
 tests. -step takes every turn of the ratchet at once, and has recv go on until a message
@@ -17,6 +18,7 @@ import second_crypto
 from second_crypto import *
 
 LINE, HANDSHAKE_LINE = 1 << 20, 64 << 10  # bytes
+CHUNK, PIPE_WINDOW = 88 << 10, 2 << 20  # bytes of a pipe
 PATIENCE, KEEP_ALIVE = 60, 30  # seconds
 EXIT = {"malformed": 1, "too-long": 1, "unexpected": 1, "busy": 3, "lost": 3, "timeout": 6, "no-such-name": 6, "gone": 6, "not-taking": 6,
         "no-conversation": 6, "signature-invalid": 8, "decrypt-failed": 8}  # the others: 4
@@ -90,27 +92,31 @@ class Relay:
             need(more, "lost", "the relay closed the connection")
             self.buffer += more
 
-    def send(self, header, body=b"", signed=False):
-        """Sends a header, whose fields stand in order, and gives the number of the line."""
+    def send(self, header, body=b"", signed=False, beside=b""):
+        """Sends a header, whose fields stand in order, and gives the number of the line. What is beside the payload is the line's body."""
         header, chain, random = encode(header), self.out, os.urandom(32)
         signature = spoil("request", self.me.sign("request", self.t4, chain.n, header)) if signed else b""
-        sealed = seal(self.suite, chain.mk(random), tup("secure", self.t4, "c2s", chain.n, random), join(header, signature) + b"\n" + body)
-        self.socket.sendall(encode({"type": "secure", "sa-data": {"seq": chain.n, "random": random}, "payload": sealed}) + b"\n")
+        sealed = seal(self.suite, chain.mk(random), base64.b64encode(beside), join(header, signature) + b"\n" + body)
+        line = {"type": "secure", "sa-data": {"seq": chain.n, "random": random}, "payload": sealed, "body": beside or None}
+        self.socket.sendall(encode(line) + b"\n")
         chain.forward()
         return chain.n - 1
 
     def receive(self):
-        f = decode(self.line(), "type sa-data:o payload:b")
+        f = decode(self.line(), "type sa-data:o payload:b body:b?")
         sa, chain = decode(f["sa-data"], "seq:i random:b"), self.into
         need(f["type"] == "secure" and sa["seq"] == chain.n and len(sa["random"]) == 32, "unexpected", "a line with another number")
-        plain = unseal(self.suite, chain.mk(sa["random"]), tup("secure", self.t4, "s2c", chain.n, sa["random"]), f["payload"])
+        need(f["body"] != b"", "malformed", "an empty body")
+        beside = f["body"] or b""
+        plain = unseal(self.suite, chain.mk(sa["random"]), base64.b64encode(beside), f["payload"])
         chain.forward()
         header, _, body = split(plain, 3)
         header = decode(header, self.HEADER)
         if header["type"] == "ack" and header["dst-id"]:
             self.acked[header["dst-id"]] = header["answers"]
         need(header["type"] != "error", header["code"], header["message"])
-        return header, body
+        need(not beside or header["type"] == "client-com", "malformed", "a body in another line")
+        return header, body + beside
 
     def until(self, *types):
         while True:
@@ -176,7 +182,7 @@ def message_signs(header, cipher_hash):
     return tup("message", header, cipher_hash)
 
 
-TRAVELS = {"text": "client-com", "receipt": "comm-ack", "end": "client-disconnect"}
+TRAVELS = {"text": "client-com", "pipe": "client-com", "receipt": "comm-ack", "end": "client-disconnect"}
 
 
 class Conversation:
@@ -187,15 +193,15 @@ class Conversation:
         self.relay, self.me, self.peer, self.conn, self.eager = relay, relay.me, peer, conn, step
         need(conn != relay.id, "unexpected", "an own connection id")
 
-    def to_peer(self, type, body, phase=None):
-        return self.relay.send({"type": type, "phase": phase, "dst": self.peer, "dst-id": self.conn}, body)
+    def to_peer(self, type, body, phase=None, beside=b""):
+        return self.relay.send({"type": type, "phase": phase, "dst": self.peer, "dst-id": self.conn}, body, beside=beside)
 
     def from_peer(self, *types):
         while True:
             header, body = self.relay.until(*types)
             if header["type"] == "client-disconnect" and header["src-id"] == self.conn and not header["dst"]:
                 raise Refused("gone", "the peer left")
-            if header["src-id"] == self.conn:
+            if self.conn in (header["src-id"], header.get("dst-id")):  # or an ack for it
                 return header, body
 
     def begin(self, ciphers):
@@ -315,11 +321,16 @@ class Conversation:
         sealed = spoil("seal-" + kind, seal(self.suite, chain.mk(random), header, plain))
         signature = spoil("signature-" + kind, self.me.k.sign(message_signs(header, H(sealed))))
         chain.forward()
-        return self.to_peer(TRAVELS[kind], join(header, signature) + b"\n" + sealed)
+        body = join(header, signature) + b"\n"
+        if kind == "pipe":
+            return self.to_peer(TRAVELS[kind], body, beside=sealed)
+        return self.to_peer(TRAVELS[kind], body + sealed)
 
     def receive(self):
-        """The next message, checked, as its header and plaintext."""
-        line, body = self.from_peer("client-com", "comm-ack", "client-disconnect")
+        """The next message, checked: its header, and records or the chunk of a pipe."""
+        return self.take(*self.from_peer("client-com", "comm-ack", "client-disconnect"))
+
+    def take(self, line, body):
         raw, signature, sealed = split(body, 3)
         f, chain = decode(raw, self.HEADER), self.into
         need(TRAVELS.get(f["kind"]) == line["type"], "unexpected", "a message of another kind than its line")
@@ -340,7 +351,7 @@ class Conversation:
             root, trial.ck = self.derive_step(decapsulate(self.mine[0], step["enc"], self.t3), chain.direction, self.mine[1], step["enc"], step["key"])
             kem_public(self.suite, step["key"])
         plain = unseal(self.suite, trial.mk(f["random"]), raw, sealed)
-        records = self.check_text(f, plain) if f["kind"] == "text" else []
+        records = self.check_text(f, plain) if f["kind"] == "text" else [plain] if f["kind"] == "pipe" else []
         if f["kind"] == "receipt":
             self.check_receipt(f, plain)
         elif f["kind"] == "end":
@@ -449,6 +460,62 @@ def receive(relay, ciphers, step):
     talk.end()
 
 
+def pipe(relay, name, ciphers, step):
+    print("ready", file=sys.stderr, flush=True)
+    header, body = relay.until("client-connect")
+    need(header["src"].lower() == name.lower(), "unexpected", "another's handshake")
+    talk = Conversation(relay, header["src"], header["src-id"], step)
+    talk.answer(header, body, ciphers)
+    data, stream, agreed = sys.stdin.buffer.read(), os.urandom(8), False
+    sent = credit = got = lines = 0
+    ended = confirmed = theirs = False
+
+    def frame(letter, rest=b""):
+        return talk.message("pipe", letter + stream + (rest if isinstance(rest, bytes) else rest.to_bytes(8, "big")))
+
+    if relay.id < talk.conn:
+        frame(b"O")
+    while not (confirmed and theirs):
+        header, body = talk.from_peer("ack", "client-com", "comm-ack", "client-disconnect")
+        f, chunks = ({}, []) if header["type"] == "ack" else talk.take(header, body)
+        need(f.get("kind") != "end", "gone", "the peer ended the conversation")
+        for chunk in chunks:
+            letter, id, rest = chunk[:1], chunk[1:9], chunk[9:]
+            number = int.from_bytes(rest, "big")
+            if letter == b"O":
+                stream, agreed = id, True
+                frame(b"A")
+            elif id != stream:
+                continue
+            elif letter == b"A":
+                agreed = True
+            elif letter == b"B":
+                time.sleep(0.2)
+                frame(b"O")
+            elif letter == b"D":
+                need(rest and got + len(rest) <= PIPE_WINDOW, "unexpected", "a chunk")
+                sys.stdout.buffer.write(rest)
+                sys.stdout.flush()
+                got += len(rest)
+                frame(b"C", got)
+            elif letter == b"E":
+                need(number == got and not theirs, "unexpected", "an end after other bytes")
+                theirs = True
+                frame(b"F", got)
+            elif letter in (b"C", b"F"):
+                need(credit <= number <= sent and (letter == b"C" or ended and number == sent), "unexpected", "a credit")
+                credit, confirmed = number, letter == b"F"
+            else:
+                raise Refused("unexpected", "the pipe was cut short: %r" % rest)
+        # One chunk is on its way to the relay at a time.
+        while agreed and not ended and sent < credit + PIPE_WINDOW and relay.acked.get(talk.conn, -1) >= lines:
+            chunk = data[sent:sent + CHUNK]
+            ended = not chunk
+            lines = frame(b"D", chunk) if chunk else frame(b"E", sent)
+            sent += len(chunk)
+    talk.end()
+
+
 def main():
     parser = argparse.ArgumentParser()
     for flag in ("-relay", "-fingerprint", "-name", "-card", "-ca-bundle"):
@@ -456,19 +523,21 @@ def main():
     parser.add_argument("-ciphers", default=",".join(SUITES))
     parser.add_argument("-step", action="store_true")
     parser.add_argument("-spoil")
-    parser.add_argument("command", choices=("list", "send", "recv"))
+    parser.add_argument("command", choices=("list", "send", "recv", "pipe"))
     parser.add_argument("words", nargs="*")
     args = parser.parse_args()
     second_crypto.spoiled = args.spoil
     ciphers, me = args.ciphers.split(","), Me(args.name, args.card, pem(args.ca_bundle))
-    ready.extend(make_key() for _ in range({"list": 0, "send": 2, "recv": 3 if args.step else 1}[args.command]))
-    relay = connect(args.relay, args.fingerprint, me, "messages" if args.command == "recv" else "none", ciphers)
+    ready.extend(make_key() for _ in range({"list": 0, "send": 2}.get(args.command, 3 if args.step else 1)))
+    relay = connect(args.relay, args.fingerprint, me, {"recv": "messages", "pipe": "pipe"}.get(args.command, "none"), ciphers)
     if args.command == "list":
         for row in relay.list():
             print(row["name"], row["id"], row["takes"])
         relay.leave()
     elif args.command == "send":
         send(relay, *args.words, ciphers, args.step)
+    elif args.command == "pipe":
+        pipe(relay, *args.words, ciphers, args.step)
     else:
         receive(relay, ciphers, args.step)
 

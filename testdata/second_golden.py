@@ -88,7 +88,8 @@ def connect(golden, suite, alice, fingerprint, key):
     """The client's side, over a socket into which the relay has already written. Gives the connection id."""
     lines = [golden.one("line%d" % n) for n in (1, 2, 3, 4)]
     c2s, s2c, plaintexts = golden.pop("c2s"), golden.pop("s2c"), [golden.one("hello"), golden.one("welcome")]
-    requests, answers = golden.hexes("c2s-payload"), golden.hexes("s2c-payload")
+    requests, answers, bodies = golden.hexes("c2s-payload"), golden.hexes("s2c-payload"), golden.hexes("c2s-body")
+    same(golden.hexes("s2c-body"), [b""] * len(s2c), "the bodies of the relay's lines")
     given.enc[key[1]] = key[0], inside(lines[2], "data")
     given.random = [inside(lines[0], "data")] + [inside(line, "sa-data", "random") for line in c2s]
     here, there = socket.socketpair()
@@ -96,9 +97,9 @@ def connect(golden, suite, alice, fingerprint, key):
     there.shutdown(socket.SHUT_WR)
     socket.create_connection = lambda *_: here
     relay = Relay("the relay:0", fingerprint, alice, json.loads(plaintexts[0])["takes"], [suite])
-    for request in requests:
+    for request, beside in zip(requests, bodies):
         header, signature, body = request.split(b"\n", 2)
-        relay.send(json.loads(header), body, signature != b"")
+        relay.send(json.loads(header), body, signature != b"", beside)
     for _ in s2c:
         relay.receive()
     here.close()
@@ -111,7 +112,7 @@ def side(me, id, peer, conn):
     """An end of a conversation that keeps what it says."""
     said, heard = [], []
     talk = Conversation(Namespace(me=me, id=id, takes="messages", said=said, heard=heard, until=lambda *types: heard.pop(0),
-                                  send=lambda header, body: said.append(body)), peer, conn)
+                                  send=lambda header, body, beside=b"": said.append(body + beside)), peer, conn)
     talk.hear = lambda type, body, phase=None: heard.append(({"type": type, "phase": phase, "src-id": conn, "dst": me.name}, body))
     return talk
 

@@ -2,16 +2,19 @@ package attack
 
 import (
 	"bytes"
+	"crypto/rand"
 	"encoding/base64"
 	"fmt"
 	"net"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"chatsecure/crypto"
+	"chatsecure/proto"
 	"chatsecure/testdata/lab/town"
 )
 
@@ -152,6 +155,98 @@ func TestNothingPassesInClear(t *testing.T) {
 						}
 					}
 				}
+			}
+		})
+	}
+}
+
+// secureParts returns the payloads of the tapped secure lines, opened from base64, and the texts of
+// their bodies.
+func secureParts(t *testing.T, tapped []byte) (payloads [][]byte, texts []string) {
+	t.Helper()
+	for line := range bytes.Lines(tapped) {
+		if !bytes.HasPrefix(line, []byte(`{"type":"secure"`)) {
+			continue
+		}
+		s, err := proto.ScanSecure(bytes.TrimSuffix(bytes.Clone(line), []byte("\n")))
+		if err != nil {
+			t.Fatalf("%v: %.200q", err, line)
+		}
+		payloads = append(payloads, s.Payload)
+		if s.Text != nil {
+			texts = append(texts, string(s.Text))
+		}
+	}
+	return payloads, texts
+}
+
+// sharedWindow returns 12 bytes that are in payloads on both sides of the relay, or nothing.
+func sharedWindow(these, those [][]byte) []byte {
+	const window = 12
+	seen := map[[window]byte]bool{}
+	for _, p := range these {
+		for i := 0; i+window <= len(p); i++ {
+			seen[[window]byte(p[i:])] = true
+		}
+	}
+	for _, p := range those {
+		for i := 0; i+window <= len(p); i++ {
+			if seen[[window]byte(p[i:])] {
+				return p[i : i+window]
+			}
+		}
+	}
+	return nil
+}
+
+// TestOnlyPipesAreLinked listens on both sides of the relay. A pipe's sealed bytes are the same text
+// there, in order. Nothing else is: handshakes, texts, receipts and the headers of a pipe have no 12
+// bytes in common.
+func TestOnlyPipesAreLinked(t *testing.T) {
+	w := town.New(t, town.People("alice", "bob"))
+	input := make([]byte, 50_000) // what a system's pipe holds
+	rand.Read(input)
+	for _, c := range []struct {
+		name        string
+		here, there []string
+		input       string
+		pipe        bool
+	}{
+		{"a text", []string{"send", "-wait", "read", "-wait-peer", "30s", "bob", strings.Repeat("a text that is not linked. ", 100)}, []string{"recv", "-n", "1"}, "", false},
+		{"a pipe", []string{"pipe", "-send", "-wait-peer", "30s", "bob"}, []string{"pipe", "-recv", "-wait-peer", "30s", "alice"}, string(input), true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			here, there := eavesdrop(w), eavesdrop(w)
+			via := func(hop *eavesdropper, args []string) []string {
+				return append([]string{"-relay", hop.listener.Addr().String(), "-accept-new"}, args...)
+			}
+			recv := w.Start("bob", via(there, c.there)...)
+			w.Must(c.input, "alice", via(here, c.here)...)
+			if r := recv.End(); r.Status != 0 || c.pipe && r.Stdout != c.input {
+				t.Fatalf("bob: %d, %.300s", r.Status, r.Stderr)
+			}
+			up, down := here.directions(), there.directions()
+			linked := 0
+			for _, way := range [][2][]byte{
+				{up["to the relay"], down["from the relay"]}, {down["to the relay"], up["from the relay"]},
+			} {
+				these, sent := secureParts(t, way[0])
+				those, came := secureParts(t, way[1])
+				if len(these) < 3 || len(those) < 3 {
+					t.Fatalf("%d lines on this side, %d on that", len(these), len(those))
+				}
+				if shared := sharedWindow(these, those); shared != nil {
+					t.Errorf("both sides have %x in a payload", shared)
+				}
+				if !slices.Equal(sent, came) {
+					t.Errorf("%d bodies on this side, %d on that, or others", len(sent), len(came))
+				}
+				for _, text := range sent {
+					linked += len(text)
+				}
+			}
+			if (linked > len(c.input)) != c.pipe {
+				t.Errorf("%d characters are equal on both sides", linked)
 			}
 		})
 	}

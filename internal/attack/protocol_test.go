@@ -295,7 +295,7 @@ func TestProtocolFields(t *testing.T) {
 	}
 
 	var random [proto.RandomSize]byte
-	secure := protocolKey.FindAllStringSubmatch(string(proto.AppendSecure(nil, 0, &random, nil)), -1)
+	secure := protocolKey.FindAllStringSubmatch(string(proto.AppendSecure(nil, 0, &random, nil, []byte("AAAA"))), -1)
 	var keys []string
 	for _, k := range secure {
 		keys = append(keys, k[2])

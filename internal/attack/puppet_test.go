@@ -250,7 +250,7 @@ func (s *insider) seal(p *puppet, conv *crypto.Conversation, kind string) *crypt
 	case crypto.KindText:
 		return s.text(p, conv, "never to be shown")
 	case crypto.KindPipe:
-		m, err = conv.SealPipe([]byte("never to be written"), time.Now())
+		m, err = conv.SealPipe([]byte("never to be written"), time.Now(), crypto.NewMemory)
 	case crypto.KindReceipt:
 		m, err = conv.SealReceipt(0, 0, time.Now())
 	case crypto.KindEnd:

@@ -203,7 +203,7 @@ func TestAttack07ReplayOfALine(t *testing.T) {
 	relay.Do(func() {
 		c := relay.ByID(bob.Conn())
 		payload := proto.AppendPayload(nil, proto.MustMarshal(&proto.Header{Type: proto.TypeAck}), nil, nil)
-		line := c.Sealer.Append(nil, payload)
+		line := c.Sealer.Append(nil, payload, nil)
 		c.Conn.Write(append(line, line...))
 	})
 	lost := bob.await("the loss", func(ev client.Event) bool { return ev.Type == client.EventLost })

@@ -39,7 +39,7 @@ func (a *slowAsker) ConfirmPeer(context.Context, string, *trust.Person) (bool, e
 // frame sends a frame of a pipe.
 func (p *evilPeer) frame(to crypto.End, kind byte, stream uint64, rest string) {
 	p.T.Helper()
-	s, err := p.conv.SealPipe(append(binary.BigEndian.AppendUint64([]byte{kind}, stream), rest...), time.Now())
+	s, err := p.conv.SealPipe(append(binary.BigEndian.AppendUint64([]byte{kind}, stream), rest...), time.Now(), crypto.NewMemory)
 	if err != nil {
 		p.T.Fatal(err)
 	}

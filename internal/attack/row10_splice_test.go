@@ -172,7 +172,7 @@ var pipeSplices = []pipeSplice{
 	}},
 	{"a chunk that travels as a receipt", false, func(l, _, _ wire.EvilLine) []wire.EvilLine {
 		l.Header.Type = proto.TypeCommAck
-		return []wire.EvilLine{l}
+		return []wire.EvilLine{l.With(l.Body)}
 	}},
 	{"a chunk sent back", false, func(l, before, _ wire.EvilLine) []wire.EvilLine {
 		before.From, before.To = l.To, l.From

@@ -434,7 +434,7 @@ func TestAttack12SecureBytes(t *testing.T) {
 			if at == tapToClient {
 				s.witness.Say(&proto.Header{Type: proto.TypeClientCom, Dst: s.cred.Bundle.Name, DstID: sess.ID}, []byte(secureBody))
 			} else {
-				sess.Send(payload, nil)
+				sess.Send(payload, nil, nil)
 			}
 			var got []client.Inbound
 			for in := range sess.In {

@@ -140,12 +140,12 @@ func badLines() []badLine {
 	const id = "0123456789abcdef"
 	raw := func(line string) func(*wire.EvilConn) { return func(c *wire.EvilConn) { c.Conn.Write([]byte(line)) } }
 	payload := func(payload string) func(*wire.EvilConn) {
-		return func(c *wire.EvilConn) { c.Conn.Write(c.Sealer.Append(nil, []byte(payload))) }
+		return func(c *wire.EvilConn) { c.Conn.Write(c.Sealer.Append(nil, []byte(payload), nil)) }
 	}
 	sealed := func(header string) func(*wire.EvilConn) { return payload(header + "\n\n") }
 	spoiled := func(old, new string) func(*wire.EvilConn) {
 		return func(c *wire.EvilConn) {
-			line := c.Sealer.Append(nil, []byte(`{"type":"ack"}`+"\n\n"))
+			line := c.Sealer.Append(nil, []byte(`{"type":"ack"}`+"\n\n"), nil)
 			c.Conn.Write(bytes.Replace(line, []byte(old), []byte(new), 1))
 		}
 	}
@@ -170,7 +170,7 @@ func badLines() []badLine {
 		{"no header line", payload("x"), "without a header line"},
 		{"a flood of blank lines", raw(strings.Repeat("\n", 2*proto.MaxBlankLines)), "blank lines"},
 		{"a line again", func(c *wire.EvilConn) {
-			line := c.Sealer.Append(nil, []byte(`{"type":"ack"}`+"\n\n"))
+			line := c.Sealer.Append(nil, []byte(`{"type":"ack"}`+"\n\n"), nil)
 			c.Conn.Write(append(bytes.Clone(line), line...))
 		}, "decryption or authentication failed"},
 		{"a header for the relay", sealed(`{"type":"client-disconnect"}`), "fields missing or too many"},

@@ -95,6 +95,9 @@ type secondClient struct {
 	log  strings.Builder
 }
 
+// secondInput is what the second client puts into a pipe.
+var secondInput = bytes.Repeat([]byte("from the second client\x00\xff\n"), 20_000)
+
 // second starts the second client under a name, with its options, command and arguments.
 func (town *localTown) second(t *testing.T, name string, args ...string) *secondClient {
 	t.Helper()
@@ -113,7 +116,7 @@ func (town *localTown) secondAt(t *testing.T, addr, fingerprint, name string, ar
 		"-relay", addr, "-fingerprint", fingerprint, "-name", name, "-card",
 		filepath.Join(lab, name), "-ca-bundle", filepath.Join(lab, "ca-bundle.pem"),
 	}, args...)...)}
-	s.cmd.Stdout = &s.out
+	s.cmd.Stdin, s.cmd.Stdout = bytes.NewReader(secondInput), &s.out
 	stderr, err := s.cmd.StderrPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -276,6 +279,37 @@ func TestSecondClientReceives(t *testing.T) {
 			proof := town.mustVerify(t, "state-alice", id)
 			if proof.Receipt == nil || proof.Receipt.Status != history.StatusRead || proof.Recipient.Name != "bob" {
 				t.Errorf("the proof says\n%s", proof)
+			}
+		})
+	}
+}
+
+// TestSecondClientPipes: bytes cross both ways, as text that the relay passes on.
+func TestSecondClientPipes(t *testing.T) {
+	town := secondTown(t, "alice", "bob")
+	for _, c := range []struct {
+		name string
+		args []string
+	}{
+		{"MLKEM", nil},
+		{"RSA_AES256", []string{"-ciphers", crypto.SuiteRSA256}},
+		{"RSA_AES128", []string{"-ciphers", crypto.SuiteRSA128}},
+		{"with steps", []string{"-step"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			bob := town.second(t, "bob", append(c.args, "pipe", "alice")...).ready()
+			alice := town.clientOf(t, "alice", nil, takesPipe)
+			defer alice.leave()
+			input := bytes.Repeat([]byte("\r\nfrom the first\x00"), 40_000)
+			var got bytes.Buffer
+			if err := alice.Pipe(t.Context(), "bob", bytes.NewReader(input), &got, nil); err != nil {
+				t.Fatal(err)
+			}
+			if out := bob.mustEnd(0); out != string(input) {
+				t.Errorf("%d bytes came to the second client, and other ones than %d", len(out), len(input))
+			}
+			if !bytes.Equal(got.Bytes(), secondInput) {
+				t.Errorf("%d bytes came from the second client, and other ones than %d", got.Len(), len(secondInput))
 			}
 		})
 	}

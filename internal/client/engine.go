@@ -184,7 +184,7 @@ func (e *engine) onTick(now time.Time) {
 	if e.link.sess == nil {
 		e.tickLost(now)
 	} else if now.Sub(e.link.lastSent) > proto.KeepAlive {
-		e.link.send(ackLine, nil)
+		e.link.send(ackLine, nil, nil)
 	}
 	if e.fatal == nil {
 		e.renewIfDue(now)

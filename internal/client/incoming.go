@@ -69,7 +69,7 @@ func (e *engine) onMessage(h *proto.Header, body []byte) {
 			return
 		}
 		pc.conv.Commit(o)
-		e.pipe.onChunk(pc, o.Chunk)
+		e.pipe.onChunk(pc, o.Chunk, body)
 	}
 }
 

@@ -60,6 +60,6 @@ func (e *engine) finishLeaving() {
 		}
 	}
 	e.goodbye = true
-	e.link.send(goodbyeLine, nil)
+	e.link.send(goodbyeLine, nil, nil)
 	e.link.sess.finish()
 }

@@ -82,12 +82,12 @@ func (l *link) close(reason error, told *fail.Error) {
 }
 
 // send queues a payload to the relay and returns its line's number. The caller
-// changes head and body no more.
-func (l *link) send(head, body []byte) uint64 {
+// changes head, body and sealed no more. sealed crosses beside the payload.
+func (l *link) send(head, body, sealed []byte) uint64 {
 	seq := l.nextLine
 	l.nextLine++
 	l.lastSent = time.Now()
-	l.sess.Send(head, body)
+	l.sess.Send(head, body, sealed)
 	return seq
 }
 
@@ -101,7 +101,7 @@ func (l *link) request(h *proto.Header, key *trust.Key, answer func(Inbound, err
 	header := proto.MustMarshal(h)
 	sig := key.Sign(l.sess.sends.RequestSigns(l.nextLine, header))
 	l.answers[l.nextLine] = answer
-	l.send(proto.AppendPayload(nil, header, sig, nil), nil)
+	l.send(proto.AppendPayload(nil, header, sig, nil), nil, nil)
 }
 
 // answered hands an answer to its taker. The last page of a list ends the

@@ -13,7 +13,7 @@ import (
 func TestPipeSmallFrames(t *testing.T) {
 	p := newPipe(&engine{cfg: &Config{}}, io.Discard, nil)
 	p.user = &user{shown: "bob"}
-	if err := p.onStream(FrameData, nil); err == nil || err.Code != proto.Malformed {
+	if err := p.onStream(FrameData, nil, nil); err == nil || err.Code != proto.Malformed {
 		t.Errorf("an empty frame: %v", err)
 	}
 	var want []byte
@@ -28,18 +28,19 @@ func TestPipeSmallFrames(t *testing.T) {
 			frame = body[600:]
 		}
 		want = append(want, frame...)
-		if err := p.onStream(FrameData, frame); err != nil {
+		if err := p.onStream(FrameData, frame, body); err != nil {
 			t.Fatal(err)
 		}
 	}
-	held := 0
+	held, got := 0, []byte(nil)
 	for _, b := range p.out.queue {
-		held += cap(b)
+		held += cap(b.b) + cap(b.memory)
+		got = append(got, b.b...)
 	}
 	if held > 2*len(want)+100*2*pipeSmall {
 		t.Errorf("%d bytes are held for %d", held, len(want))
 	}
-	if got := bytes.Join(p.out.queue, nil); !bytes.Equal(got, want) {
+	if !bytes.Equal(got, want) {
 		t.Error("other bytes are written than came")
 	}
 }
@@ -56,7 +57,7 @@ func TestPipeOutlivesAnother(t *testing.T) {
 			p.peer = pc
 		}
 		pc.conv.Erase() // and seals nothing more
-		p.onChunk(pc, append([]byte{FrameOpen}, make([]byte, 8)...))
+		p.onChunk(pc, append([]byte{FrameOpen}, make([]byte, 8)...), nil)
 		if p.over != own || own == (p.err == nil) || pc.conv != nil {
 			t.Errorf("the pipe's own peer %v: over %v, %v, conversation %v", own, p.over, p.err, pc.conv != nil)
 		}

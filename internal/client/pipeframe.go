@@ -32,16 +32,17 @@ func (p *pipe) send(pc *peerConn, stream uint64, kind byte, rest []byte) {
 func (p *pipe) sendFrame(pc *peerConn, stream uint64, kind byte, frame []byte) {
 	frame[0] = kind
 	binary.BigEndian.PutUint64(frame[1:], stream)
-	s, err := pc.conv.SealPipe(frame, p.e.now())
+	s, err := pc.conv.SealPipe(frame, p.e.now(), lendBuffer)
 	if err != nil { // also under a bad key of the peer's, who may not be the pipe's
 		p.e.breakConversation(pc, "a frame could not be sealed: "+err.Error())
 		return
 	}
-	p.e.sendTo(pc, proto.TypeClientCom, s.Body, 0)
+	p.e.sendPipe(pc, s)
 }
 
-// onChunk takes a frame that crypto has checked and the engine committed.
-func (p *pipe) onChunk(pc *peerConn, chunk []byte) {
+// onChunk takes a frame that crypto has checked and the engine committed. memory is
+// what it stands in.
+func (p *pipe) onChunk(pc *peerConn, chunk, memory []byte) {
 	if len(chunk) < FrameHeader {
 		p.cut(pc, fail.Errorf(proto.Malformed, "a pipe frame that is too short"))
 		return
@@ -50,20 +51,20 @@ func (p *pipe) onChunk(pc *peerConn, chunk []byte) {
 	if p.agree(pc, kind, stream) || pc != p.peer || stream != p.stream {
 		return // also of a stream that is not, or no longer, ours
 	}
-	if err := p.onStream(kind, rest); err != nil {
+	if err := p.onStream(kind, rest, memory); err != nil {
 		p.cut(pc, err)
 	}
 }
 
 // onStream takes a frame of the agreed stream.
-func (p *pipe) onStream(kind byte, rest []byte) *fail.Error {
+func (p *pipe) onStream(kind byte, rest, memory []byte) *fail.Error {
 	number := ^uint64(0) // which nothing agrees with
 	if len(rest) == 8 {
 		number = binary.BigEndian.Uint64(rest)
 	}
 	switch kind {
 	case FrameData:
-		return p.onData(rest)
+		return p.onData(rest, memory)
 	case FrameEnd:
 		if p.got.ended || number != p.got.bytes {
 			return fail.Errorf(proto.DecryptFailed, "the end of %s's stream does not agree with the received bytes", p.user.shown)
@@ -86,7 +87,7 @@ func (p *pipe) onStream(kind byte, rest []byte) *fail.Error {
 	return nil
 }
 
-func (p *pipe) onData(b []byte) *fail.Error {
+func (p *pipe) onData(b, memory []byte) *fail.Error {
 	if len(b) == 0 {
 		return fail.Errorf(proto.Malformed, "an empty pipe frame")
 	}
@@ -102,6 +103,6 @@ func (p *pipe) onData(b []byte) *fail.Error {
 		return fail.Errorf(proto.Flood, "%s sends more into the pipe than its window allows", p.user.shown)
 	}
 	p.got.bytes += uint64(len(b))
-	p.out.hold(b)
+	p.out.hold(b, memory)
 	return nil
 }

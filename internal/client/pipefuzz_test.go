@@ -44,23 +44,23 @@ func FuzzPipeFrames(f *testing.F) {
 		e.conns[pc.id] = pc
 		p = newPipe(e, io.Discard, nil)
 		p.user, p.offer.to, p.offer.stream, p.sent.inOver = u, pc, stream, true
-		p.onChunk(pc, append([]byte{FrameAccept}, number(stream)...))
+		p.onChunk(pc, append([]byte{FrameAccept}, number(stream)...), nil)
 		for i, frame := range pipeFrames(script, stream) {
 			data := frame[0] == FrameData && binary.BigEndian.Uint64(frame[1:]) == stream
 			before := p.got.bytes
-			p.onChunk(pc, frame)
+			p.onChunk(pc, frame, nil)
 			if data && p.got.bytes > before {
 				taken = append(taken, frame[FrameHeader:]...)
 			}
 			waiting := 0
 			for _, b := range p.out.queue {
-				waiting += len(b)
+				waiting += len(b.b)
 			}
 			most = max(most, waiting)
 			if i%40 == 39 { // the writer comes by now and then
 				for _, b := range p.out.queue {
-					out = append(out, b...)
-					p.out.wrote += uint64(len(b))
+					out = append(out, b.b...)
+					p.out.wrote += uint64(len(b.b))
 				}
 				p.out.queue = nil
 			}
@@ -68,7 +68,7 @@ func FuzzPipeFrames(f *testing.F) {
 			e.link.sess.queue, pc.lines = nil, lineWindow{}
 		}
 		for _, b := range p.out.queue {
-			out = append(out, b...)
+			out = append(out, b.b...)
 		}
 		return out, p, taken, most
 	}

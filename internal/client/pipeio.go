@@ -71,32 +71,35 @@ type pipeWriter struct {
 
 	mu      sync.Mutex // guards the fields below
 	cond    sync.Cond
-	queue   [][]byte // to be written out
-	shared  bool     // the last of queue is a buffer that small frames share
+	queue   []heldBytes
+	shared  bool // the last of queue is a buffer that small frames share
 	wrote   uint64
 	closing bool
 	failed  error // of w
 }
 
+// heldBytes are bytes to be written out, and the memory that they stand in.
+type heldBytes struct{ b, memory []byte }
+
 // pipeSmall is the size below which frames share a buffer until they are written.
-// A frame in no shared buffer keeps its whole line in memory.
+// A frame in no shared buffer keeps its whole message in memory.
 const pipeSmall = 4 << 10
 
-// hold queues bytes for the output.
-func (o *pipeWriter) hold(b []byte) {
+// hold queues bytes for the output. It gives their memory back when they are written.
+func (o *pipeWriter) hold(b, memory []byte) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	defer o.cond.Broadcast()
 	if len(b) >= pipeSmall {
-		o.queue, o.shared = append(o.queue, b), false
+		o.queue, o.shared = append(o.queue, heldBytes{b, memory}), false
 		return
 	}
 	last := len(o.queue) - 1
-	if !o.shared || cap(o.queue[last])-len(o.queue[last]) < len(b) {
-		o.queue, o.shared = append(o.queue, make([]byte, 0, 2*pipeSmall)), true
+	if !o.shared || cap(o.queue[last].b)-len(o.queue[last].b) < len(b) {
+		o.queue, o.shared = append(o.queue, heldBytes{b: make([]byte, 0, 2*pipeSmall)}), true
 		last++
 	}
-	o.queue[last] = append(o.queue[last], b...)
+	o.queue[last].b = append(o.queue[last].b, b...)
 }
 
 // run writes the queue in order, until stop or an error of w. It calls nudge
@@ -107,15 +110,16 @@ func (o *pipeWriter) run(nudge func()) {
 		if len(queue) == 0 {
 			return
 		}
-		for _, b := range queue {
-			_, err := o.w.Write(b)
+		for _, held := range queue {
+			_, err := o.w.Write(held.b)
 			o.mu.Lock()
 			if err != nil {
 				o.failed = err
 			} else {
-				o.wrote += uint64(len(b))
+				o.wrote += uint64(len(held.b))
 			}
 			o.mu.Unlock()
+			giveBack(held.memory)
 			nudge()
 			if err != nil {
 				return
@@ -125,7 +129,7 @@ func (o *pipeWriter) run(nudge func()) {
 }
 
 // take waits for something to write. It returns nothing once the writer is to stop.
-func (o *pipeWriter) take() [][]byte {
+func (o *pipeWriter) take() []heldBytes {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	for len(o.queue) == 0 && !o.closing {

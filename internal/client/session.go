@@ -39,10 +39,12 @@ type Session struct {
 }
 
 // outLine is one payload for the relay: its header and signature lines with
-// their newlines, which may serve for many payloads, and its body.
-type outLine struct{ head, body []byte }
+// their newlines, which may serve for many payloads, and its body. The sealed bytes of
+// a pipe cross as text beside it, and stand behind body in the memory lent for both.
+type outLine struct{ head, body, sealed []byte }
 
-// Inbound is one payload from the relay. The body is the receiver's own copy.
+// Inbound is one payload from the relay. The body is the receiver's own copy, and
+// ends with the sealed bytes that crossed beside the payload.
 type Inbound struct {
 	Header *proto.Header
 	Body   []byte
@@ -91,7 +93,7 @@ func (s *Session) read(lines *proto.LineReader) error {
 		if err != nil {
 			return err
 		}
-		_, payload, err := crypto.OpenLine(s.recv, line)
+		_, payload, text, err := crypto.OpenLine(s.recv, line)
 		if err != nil {
 			return err
 		}
@@ -103,12 +105,29 @@ func (s *Session) read(lines *proto.LineReader) error {
 		if err != nil {
 			return err
 		}
+		if text != nil && h.Type != proto.TypeClientCom {
+			return proto.Errorf(proto.Malformed, "a %s in a line with a body", h.Type)
+		}
 		select {
-		case s.In <- Inbound{h, slices.Clone(body)}:
+		case s.In <- Inbound{h, whole(body, text)}:
 		case <-s.Done:
 			return nil
 		}
 	}
+}
+
+// whole returns a copy of a payload's body and of what the text beside it encodes. The
+// sender made that text, so what is not base64 is the peer's fault and not the relay's:
+// it is left out, and the message does not hold.
+func whole(body, text []byte) []byte {
+	if text == nil {
+		return slices.Clone(body)
+	}
+	b := append(lendBuffer(len(body)+len(text)/4*3), body...)
+	if decoded, ok := proto.DecodeBase64(b, text); ok {
+		return decoded
+	}
+	return b
 }
 
 // write is the writer goroutine. It seals and writes the whole queue at once: a
@@ -150,8 +169,9 @@ func (s *Session) write() {
 // writeBuffer is the memory of the writer, used again for every Write.
 type writeBuffer struct {
 	payload []byte
+	text    []byte // of a line's body
 	out     []byte // sealed lines
-	bytes   int    // of payloads in out
+	bytes   int    // of payloads and bodies in out
 }
 
 // fill seals lines for one Write, and says how many.
@@ -159,9 +179,14 @@ func (b *writeBuffer) fill(sealer *crypto.LineSealer, queue []outLine) int {
 	b.out, b.bytes = b.out[:0], 0
 	n := 0
 	for ; n < len(queue) && len(b.out) < maxWrite; n++ {
-		b.payload = append(append(b.payload[:0], queue[n].head...), queue[n].body...)
-		b.bytes += len(b.payload)
-		b.out = sealer.Append(b.out, b.payload)
+		l := queue[n]
+		b.payload = append(append(b.payload[:0], l.head...), l.body...)
+		b.text = proto.AppendBase64(b.text[:0], l.sealed)
+		b.bytes += len(b.payload) + len(l.sealed)
+		b.out = sealer.Append(b.out, b.payload, b.text)
+		if l.sealed != nil {
+			giveBack(l.body)
+		}
 		queue[n] = outLine{} // for the garbage collector
 	}
 	return n
@@ -178,11 +203,11 @@ func (s *Session) writeSealed(b *writeBuffer) error {
 	return nil
 }
 
-// Send queues a payload. The engine alone calls it.
-func (s *Session) Send(head, body []byte) {
+// Send queues a payload, and what crosses beside it. The engine alone calls it.
+func (s *Session) Send(head, body, sealed []byte) {
 	s.mu.Lock()
-	s.queue = append(s.queue, outLine{head, body})
-	s.bytes += len(head) + len(body)
+	s.queue = append(s.queue, outLine{head, body, sealed})
+	s.bytes += len(head) + len(body) + len(sealed)
 	over := s.bytes > maxSendQueue
 	s.mu.Unlock()
 	if over {

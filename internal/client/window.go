@@ -4,6 +4,7 @@ import (
 	"slices"
 	"time"
 
+	"chatsecure/crypto"
 	"chatsecure/proto"
 )
 
@@ -109,23 +110,29 @@ func (h *headerLines) of(typ string, pc *peerConn) []byte {
 
 // sendTo sends an end-to-end body. seq is the last record in it, or 0.
 func (e *engine) sendTo(pc *peerConn, typ string, body []byte, seq uint64) {
-	e.sendBytes(pc, pc.headers.of(typ, pc), body, seq)
+	e.sendBytes(pc, pc.headers.of(typ, pc), body, nil, seq)
+}
+
+// sendPipe sends a message of a pipe, whose sealed bytes cross as text.
+func (e *engine) sendPipe(pc *peerConn, s *crypto.Sealed) {
+	e.sendBytes(pc, pc.headers.of(proto.TypeClientCom, pc), s.Body[:s.Start], s.Body[s.Start:], 0)
 }
 
 func (e *engine) sendHeader(pc *peerConn, h *proto.Header, body []byte) {
-	e.sendBytes(pc, proto.UnsignedPayload(h), body, 0)
+	e.sendBytes(pc, proto.UnsignedPayload(h), body, nil, 0)
 }
 
 // sendBytes sends a body that fits into the relay's window, and drops it
 // otherwise: beyond the window the relay would end this client's connection.
 // Messages wait for room before they come here. Only a peer whose relay does not
 // ack makes other lines stop here, and it sees that as the relay's doing.
-func (e *engine) sendBytes(pc *peerConn, head, body []byte, seq uint64) {
-	if !pc.lines.fits(len(body), 0) {
+func (e *engine) sendBytes(pc *peerConn, head, body, sealed []byte, seq uint64) {
+	n := len(body) + len(sealed)
+	if !pc.lines.fits(n, 0) {
 		return
 	}
-	line := e.link.send(head, body)
-	pc.lines.add(inflightLine{line, len(body), seq, time.Now()})
+	line := e.link.send(head, body, sealed)
+	pc.lines.add(inflightLine{line, n, seq, time.Now()})
 }
 
 // onRelayAck takes the relay's ack: it has written everything up to line to that

@@ -117,7 +117,7 @@ func TestHistoryBothSides(t *testing.T) {
 func TestHistoryPipe(t *testing.T) {
 	p := newPair(t)
 	for i := range 3 {
-		s, err := p.Ca.SealPipe([]byte("chunk"), p.Clock.Now())
+		s, err := p.Ca.SealPipe([]byte("chunk"), p.Clock.Now(), crypto.NewMemory)
 		p.Must(err)
 		o, err := p.Cb.Open(s.Body, p.Clock.Now())
 		p.Must(err)

@@ -155,12 +155,12 @@ func (c *conn) serveLine(line []byte, err error) bool {
 	}
 	c.bytesIn += uint64(len(line)) + 1
 	c.heard.Store(c.relay.seconds.Load())
-	seq, payload, err := crypto.OpenLine(c.recv, line)
+	seq, payload, text, err := crypto.OpenLine(c.recv, line)
 	if err != nil {
 		c.end(readEnding(err))
 		return false
 	}
-	if err := c.dispatch(seq, payload); err != nil {
+	if err := c.dispatch(seq, payload, text); err != nil {
 		ending := readEnding(err)
 		answers := seq
 		ending.answers = &answers

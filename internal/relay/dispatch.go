@@ -24,6 +24,7 @@ type request struct {
 	seq    uint64
 	header *proto.Header
 	body   []byte
+	text   []byte // of the line's body, which only a client-com of a pipe has
 }
 
 // handlers has a handler for each type of line that a client may send. A signed
@@ -45,8 +46,8 @@ var handlers = map[string]struct {
 
 // dispatch carries out one opened line. A refusal is answered here; any other
 // error ends the connection.
-func (c *conn) dispatch(seq uint64, payload []byte) error {
-	err := c.carryOut(seq, payload)
+func (c *conn) dispatch(seq uint64, payload, text []byte) error {
+	err := c.carryOut(seq, payload, text)
 	refusal, ok := err.(*refusal)
 	if !ok {
 		return err
@@ -56,11 +57,12 @@ func (c *conn) dispatch(seq uint64, payload []byte) error {
 	return nil
 }
 
-func (c *conn) carryOut(seq uint64, payload []byte) error {
+func (c *conn) carryOut(seq uint64, payload, text []byte) error {
 	// Nearly all lines are messages to forward, in one form.
 	if end := bytes.IndexByte(payload, '\n'); end >= 0 && end+1 < len(payload) && payload[end+1] == '\n' {
-		if route, ok := proto.ScanRoute(payload[:end]); ok {
-			return c.passRoute(seq, route, payload[end+2:])
+		route, ok := proto.ScanRoute(payload[:end])
+		if ok && (text == nil || string(route.Type) == proto.TypeClientCom) {
+			return c.passRoute(seq, route, payload[end+2:], text)
 		}
 	}
 	header, signature, body, err := proto.SplitPayload(payload)
@@ -75,6 +77,8 @@ func (c *conn) carryOut(seq uint64, payload []byte) error {
 	switch {
 	case !ok:
 		return proto.Errorf(proto.Malformed, "the relay does not serve %s", h.Type)
+	case text != nil && h.Type != proto.TypeClientCom:
+		return proto.Errorf(proto.Malformed, "a %s in a line with a body, which is for the client-com of a pipe", h.Type)
 	case !handler.signed && signature != nil:
 		return proto.Errorf(proto.Malformed, "a %s with a signature, which is for requests to the relay", h.Type)
 	case handler.signed && len(body) > 0:
@@ -88,7 +92,7 @@ func (c *conn) carryOut(seq uint64, payload []byte) error {
 			return proto.Errorf(proto.SignatureInvalid, "a %s whose signature does not hold", h.Type)
 		}
 	}
-	return handler.handle(c, request{seq, h, body})
+	return handler.handle(c, request{seq, h, body, text})
 }
 
 // disconnect ends a conversation with another client, or the connection.
@@ -113,7 +117,7 @@ func (c *conn) keepAlive(req request) error {
 // say queues a line of the relay's own. It never waits: a client that does not read
 // its answers is too slow.
 func (c *conn) say(head, body []byte) {
-	switch c.queue.put(head, body, entry{}) {
+	switch c.queue.put(head, body, nil, entry{body: len(body)}) {
 	case putWake:
 		c.startWriter()
 	case putFull:

@@ -1,6 +1,7 @@
 package relay
 
 import (
+	"bytes"
 	"fmt"
 	"runtime"
 	"strings"
@@ -309,18 +310,19 @@ func TestRelayForgetsWhoLeft(t *testing.T) {
 // route is known, and the payload is copied once, into memory that the queue and its
 // writer exchange.
 func TestRelayPassesWithoutAllocating(t *testing.T) {
-	src := &conn{client: client{id: "0123456789abcdef", name: "ana"}}
-	dst := &conn{client: client{id: "fedcba9876543210", name: "bruno", folded: "bruno"}}
+	src := &conn{client: client{id: "0123456789abcdef", name: "ana", takes: proto.TakesPipe}}
+	dst := &conn{client: client{id: "fedcba9876543210", name: "bruno", folded: "bruno", takes: proto.TakesPipe}}
 	dst.queue.active = true // its writer is this test
 	dst.queue.memory = newMemory(maxHeld)
 	src.routes = map[string]*route{dst.id: {src: src, dst: dst, share: new(share)}}
 	src.queue.active = true
 	payload := append([]byte(`{"type":"client-com","dst":"bruno","dst-id":"fedcba9876543210"}`+"\n\n"), strings.Repeat("x", 700)...)
 	var batch, acks batch
+	texts := [][]byte{nil, bytes.Repeat([]byte("AAAA"), 1000)}
 	var seq uint64
 	line := func() {
-		for range 10 {
-			if err := src.dispatch(seq, payload); err != nil {
+		for i := range 10 {
+			if err := src.dispatch(seq, payload, texts[i%2]); err != nil {
 				t.Fatal(err)
 			}
 			seq++

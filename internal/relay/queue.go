@@ -26,11 +26,12 @@ type queue struct {
 
 // entry is one payload in a queue.
 type entry struct {
-	end   int    // of the payload in the buffer; it begins at the end of the one before
+	end   int    // of the payload in the buffer; it begins at the end of the entry before
+	text  int    // end of the text of the line's body, which stands behind the payload
 	size  int    // its part of queue.bytes
 	route *route // of a forwarded message; nil for the relay's own lines
 	seq   uint64 // number of the sender's line
-	body  int    // bytes of body, which the sender's window counts
+	body  int    // bytes of body, text decoded, which the sender's window counts
 }
 
 // entryCost is added to the bytes of each queued payload, so that the bound holds
@@ -48,9 +49,11 @@ const (
 	putOver     // not queued: the connection has ended
 )
 
-// put queues a payload: head, then body.
-func (q *queue) put(head, body []byte, e entry) put {
-	size := len(head) + len(body) + entryCost
+// put queues a payload, head and then body, and the text of the line's body. Text
+// counts as the bytes that it encodes, and takes a third more: so does what the
+// bounds of a queue and of maxHeld allow, where pipes fill it.
+func (q *queue) put(head, body, text []byte, e entry) put {
+	size := len(head) + e.body + entryCost
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if q.ended {
@@ -62,10 +65,11 @@ func (q *queue) put(head, body []byte, e entry) put {
 	case q.bytes+size > proto.MaxQueue:
 		return putFull
 	}
-	q.makeRoom(len(head) + len(body))
-	q.buf = append(q.buf, head...)
-	q.buf = append(q.buf, body...)
+	q.makeRoom(len(head) + len(body) + len(text))
+	q.buf = append(append(q.buf, head...), body...)
 	e.end, e.size = len(q.buf), size
+	q.buf = append(q.buf, text...)
+	e.text = len(q.buf)
 	q.entries = append(q.entries, e)
 	q.bytes += size
 	q.memory.add(size)

@@ -254,7 +254,7 @@ func TestAttack22SecureLines(t *testing.T) {
 			}
 			bruno.Want(proto.TypeAck)
 			c.Write(append(bytes.Clone(line), '\n'))
-			if _, _, err := crypto.OpenLine(c.Recv, line); err != nil {
+			if _, _, _, err := crypto.OpenLine(c.Recv, line); err != nil {
 				t.Fatal(err)
 			}
 			bruno.Want(proto.TypeDisconnect)

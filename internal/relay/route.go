@@ -63,7 +63,7 @@ func (rt *route) written(body int) {
 
 // passRoute forwards a message by its scanned header. This busiest path copies the
 // payload once and allocates nothing.
-func (c *conn) passRoute(seq uint64, r proto.Route, body []byte) error {
+func (c *conn) passRoute(seq uint64, r proto.Route, body, text []byte) error {
 	rt, ok := c.routes[string(r.DstID)]
 	if !ok {
 		var err error
@@ -77,7 +77,7 @@ func (c *conn) passRoute(seq uint64, r proto.Route, body []byte) error {
 	var room [stampedSize]byte
 	head := proto.AppendStamped(room[:0], r, c.name, c.id)
 	head = append(head, "\n\n"...)
-	return c.forward(rt, seq, head, body)
+	return c.forward(rt, seq, head, body, text)
 }
 
 // stampedSize is enough for every stamped header of passRoute: two names, two ids
@@ -101,17 +101,40 @@ func (c *conn) pass(req request) error {
 		return &refusal{proto.Errorf(proto.NotTaking, "that connection takes no messages"), h.DstID}
 	}
 	h.Src, h.SrcID = c.name, c.id
-	return c.forward(rt, req.seq, append(proto.MustMarshal(&h), "\n\n"...), req.body)
+	return c.forward(rt, req.seq, append(proto.MustMarshal(&h), "\n\n"...), req.body, req.text)
+}
+
+// textSize returns the number of bytes in the text of a line's body, which crosses
+// the relay as it is. It is for pipes only: what is equal on both sides of the
+// relay shows to a listener who talks with whom. What a message is for stands in
+// its end-to-end header, where the relay does not look, but between two connections
+// that take pipe there are no other messages in a client-com.
+func (c *conn) textSize(rt *route, text []byte) (int, error) {
+	size, ok := proto.Base64Size(text)
+	switch {
+	case !ok:
+		return 0, proto.Errorf(proto.Malformed, "a body that is not base64")
+	case text != nil && c.takes != proto.TakesPipe:
+		return 0, proto.Errorf(proto.Malformed, "a line with a body from a connection that takes no pipe")
+	case text != nil && rt.dst.takes != proto.TakesPipe:
+		return 0, &refusal{proto.Errorf(proto.NotTaking, "that connection takes no pipe"), rt.dst.id}
+	}
+	return size, nil
 }
 
 // forward queues a message for its destination.
-func (c *conn) forward(rt *route, seq uint64, head, body []byte) error {
-	if !rt.fits(len(body)) {
+func (c *conn) forward(rt *route, seq uint64, head, body, text []byte) error {
+	size, err := c.textSize(rt, text)
+	if err != nil {
+		return err
+	}
+	size += len(body)
+	if !rt.fits(size) {
 		return proto.Errorf(proto.Flood, "more than %d bytes or %d messages were sent to one connection before the relay's ack",
 			proto.RelayWindow, proto.RelayMessages)
 	}
-	rt.sent(len(body))
-	put := rt.dst.queue.put(head, body, entry{route: rt, seq: seq, body: len(body)})
+	rt.sent(size)
+	put := rt.dst.queue.put(head, body, text, entry{route: rt, seq: seq, body: size})
 	switch put {
 	case putOK:
 		return nil
@@ -121,7 +144,7 @@ func (c *conn) forward(rt *route, seq uint64, head, body []byte) error {
 	case putFull:
 		rt.dst.tooSlow()
 	}
-	rt.written(len(body)) // it is not on its way
+	rt.written(size) // it is not on its way
 	if put == putHog {
 		return proto.Errorf(proto.Flood, "your connections together have more than %d bytes on the way to one that is busy", Hog)
 	}

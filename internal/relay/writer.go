@@ -83,7 +83,7 @@ func (c *conn) writeQueue(w *writer) error {
 // writeLast writes the last payload, if there is one, and closes queue.done.
 func (c *conn) writeLast(w *writer, last []byte) error {
 	if last != nil {
-		w.out = w.sealer.Append(w.out, last)
+		w.out = w.sealer.Append(w.out, last, nil)
 	}
 	if err := c.flush(w); err != nil {
 		return err
@@ -96,13 +96,13 @@ func (c *conn) writeLast(w *writer, last []byte) error {
 func (c *conn) writeBatch(w *writer) error {
 	for _, ack := range w.batch.acks {
 		w.payload = proto.AppendAck(w.payload[:0], ack.dstID, ack.seq)
-		w.out = w.sealer.Append(w.out, w.payload)
+		w.out = w.sealer.Append(w.out, w.payload, nil)
 	}
 	start := 0
 	for _, e := range w.batch.entries {
-		w.out = w.sealer.Append(w.out, w.batch.buf[start:e.end])
+		w.out = w.sealer.Append(w.out, w.batch.buf[start:e.end], w.batch.buf[e.end:e.text])
 		w.sent = append(w.sent, e)
-		start = e.end
+		start = e.text
 		if len(w.out) >= chunk {
 			if err := c.flush(w); err != nil {
 				return err

@@ -9,6 +9,7 @@ import (
 	"crypto/rand"
 	"fmt"
 	"net"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -77,7 +78,8 @@ type Client struct {
 // Message is one opened line from the relay.
 type Message struct {
 	*proto.Header
-	Body []byte
+	Body []byte // with what the text encodes
+	Text string // of the line's body
 }
 
 // Timeout bounds every wait: no step takes nearly so long, even on a busy machine
@@ -220,7 +222,17 @@ func (c *Client) Close() { c.Conn.Close() }
 // Line seals a payload as the next secure line.
 func (c *Client) Line(payload []byte) []byte {
 	s := crypto.LineSealer{Hop: c.Send}
-	return s.Append(nil, payload)
+	return s.Append(nil, payload, nil)
+}
+
+// Beside sends a header and a body, and any text in the line's body. It returns the
+// number of its line.
+func (c *Client) Beside(h *proto.Header, body []byte, text string) uint64 {
+	c.T.Helper()
+	seq := c.Send.Seq()
+	s := crypto.LineSealer{Hop: c.Send}
+	c.Write(s.Append(nil, proto.AppendPayload(nil, proto.MustMarshal(h), nil, body), []byte(text)))
+	return seq
 }
 
 // Write sends raw bytes.
@@ -260,7 +272,7 @@ func (c *Client) Read() (Message, error) {
 	if err != nil {
 		return Message{}, err
 	}
-	_, payload, err := crypto.OpenLine(c.Recv, line)
+	_, payload, text, err := crypto.OpenLine(c.Recv, line)
 	if err != nil {
 		return Message{}, err
 	}
@@ -272,7 +284,13 @@ func (c *Client) Read() (Message, error) {
 		return Message{}, fmt.Errorf("the relay signed %s", header)
 	}
 	h, err := proto.ParseRelayHeader(header)
-	return Message{h, bytes.Clone(body)}, err
+	return Message{h, whole(body, text), string(text)}, err
+}
+
+// whole returns a payload's body and what the text beside it encodes.
+func whole(body, text []byte) []byte {
+	decoded, _ := proto.DecodeBase64(nil, text)
+	return slices.Concat(body, decoded)
 }
 
 // Next is Read, and fails the test on an error.

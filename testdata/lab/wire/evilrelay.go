@@ -57,12 +57,20 @@ type EvilLine struct {
 	From, To *EvilConn
 	Seq      uint64 // of the sender's line
 	Header   proto.Header
-	Body     []byte
+	Body     []byte // with what the text encodes
+	Text     string // of the line's body, which crosses as it is; "" for none
+	Beside   int    // how many bytes of Body crossed as text
 }
 
-// With returns the line with another body.
+// With returns the line with another body, of which nothing crosses as text.
 func (l EvilLine) With(body []byte) EvilLine {
-	l.Body = body
+	l.Body, l.Text, l.Beside = body, "", 0
+	return l
+}
+
+// WithText returns the line with another text beside its payload.
+func (l EvilLine) WithText(text string) EvilLine {
+	l.Text = text
 	return l
 }
 
@@ -115,7 +123,7 @@ func (r *EvilRelay) serve(conn net.Conn) {
 		if err != nil {
 			return
 		}
-		seq, payload, err := crypto.OpenLine(recv, line)
+		seq, payload, text, err := crypto.OpenLine(recv, line)
 		if err != nil {
 			return
 		}
@@ -127,8 +135,10 @@ func (r *EvilRelay) serve(conn net.Conn) {
 		if err != nil {
 			return
 		}
+		l := EvilLine{From: c, Seq: seq, Header: *h, Body: whole(body, text), Text: string(text)}
+		l.Beside = len(l.Body) - len(body)
 		r.mu.Lock()
-		r.take(c, seq, h, slices.Clone(body))
+		r.take(l)
 		r.mu.Unlock()
 	}
 }
@@ -194,12 +204,15 @@ func (r *EvilRelay) handshake(conn net.Conn, lines *proto.LineReader) (*EvilConn
 }
 
 // Write sends a payload. mu is held.
-func (r *EvilRelay) Write(c *EvilConn, h *proto.Header, body []byte) {
+func (r *EvilRelay) Write(c *EvilConn, h *proto.Header, body []byte) { r.WriteBeside(c, h, body, "") }
+
+// WriteBeside sends a payload, and any text in the line's body. mu is held.
+func (r *EvilRelay) WriteBeside(c *EvilConn, h *proto.Header, body []byte, text string) {
 	if c.Gone {
 		return
 	}
 	payload := proto.AppendPayload(nil, proto.MustMarshal(h), nil, body)
-	if _, err := c.Conn.Write(c.Sealer.Append(nil, payload)); err != nil {
+	if _, err := c.Conn.Write(c.Sealer.Append(nil, payload, []byte(text))); err != nil {
 		c.Gone = true
 	}
 }
@@ -223,7 +236,8 @@ func (r *EvilRelay) Leave(c *EvilConn) {
 }
 
 // take carries out one line. mu is held.
-func (r *EvilRelay) take(c *EvilConn, seq uint64, h *proto.Header, body []byte) {
+func (r *EvilRelay) take(l EvilLine) {
+	c, seq, h := l.From, l.Seq, &l.Header
 	shown := r.Conns
 	if r.Listed != nil {
 		shown = r.Listed(slices.Clone(shown))
@@ -259,12 +273,12 @@ func (r *EvilRelay) take(c *EvilConn, seq uint64, h *proto.Header, body []byte) 
 			return
 		}
 		if r.Refuse != nil {
-			if code := r.Refuse(h, body); code != "" {
+			if code := r.Refuse(h, l.Body); code != "" {
 				refuse(code, "not now")
 				return
 			}
 		}
-		l := EvilLine{From: c, To: to, Seq: seq, Header: *h, Body: body}
+		l.To = to
 		out := []EvilLine{l}
 		if r.Tamper != nil {
 			out = r.Tamper(l)
@@ -317,7 +331,7 @@ func (r *EvilRelay) Forward(l EvilLine) {
 	h := l.Header
 	h.Src, h.SrcID = l.From.Hello.Name, l.From.ID
 	h.Dst, h.DstID = l.To.Hello.Name, l.To.ID
-	r.Write(l.To, &h, l.Body)
+	r.WriteBeside(l.To, &h, l.Body[:len(l.Body)-l.Beside], l.Text)
 }
 
 // Do runs f while mu is held.
