@@ -28,6 +28,7 @@ type vectors struct {
 	KEM        []vectorKEM        `json:"kem"`
 	Seal       []vectorSeal       `json:"seal"`
 	Chain      []vectorChain      `json:"chain"`
+	Line       []vectorLine       `json:"line"`
 	Step       []vectorStep       `json:"step"`
 	Record     []vectorRecord     `json:"record"`
 	Digest     vectorDigest       `json:"digest"`
@@ -83,6 +84,17 @@ type vectorSeal struct {
 	AAD       string `json:"aad"`
 	Plaintext string `json:"plaintext"`
 	Sealed    string `json:"sealed"`
+}
+
+// vectorLine is a secure line, with and without a body.
+type vectorLine struct {
+	Suite   string `json:"suite"`
+	MK      string `json:"mk"`
+	Seq     uint64 `json:"seq"`
+	Random  string `json:"random"`
+	Payload string `json:"payload"`
+	Body    string `json:"body"`
+	Line    string `json:"line"`
 }
 
 type vectorChain struct {
@@ -307,6 +319,13 @@ func (v *vectors) keys() {
 			sealed := s.Seal(nil, run(1, 32), []byte("aad"), run(0, n))
 			v.Seal = append(v.Seal, vectorSeal{s.Name(), hexOf(run(1, 32)), hexOf([]byte("aad")),
 				hexOf(run(0, n)), hexOf(sealed)})
+		}
+		for seq, body := range []string{"", "sealed bytes of a pipe"} {
+			payload, random, text := []byte("{}\n\nbody"), [32]byte(run(90, 32)), proto.AppendBase64(nil, []byte(body))
+			line := proto.AppendSecure(nil, uint64(seq), &random, s.Seal(nil, run(70, 32), text, payload), text)
+			v.Line = append(v.Line, vectorLine{
+				s.Name(), hexOf(run(70, 32)), uint64(seq), hexOf(random[:]), hexOf(payload), hexOf([]byte(body)), strings.TrimSuffix(string(line), "\n"),
+			})
 		}
 		chain := newKDFChain(s, run(40, 32), run32(80), DirectionBA)
 		vc := vectorChain{s.Name(), hexOf(run(80, 32)), DirectionBA, hexOf(chain.ck), nil}

@@ -8,7 +8,7 @@ from second_client import *
 
 def unhex(v):
     """The hex of a vector as bytes; suites, directions and exact JSON are text."""
-    text = ("suite", "direction", "context", "name", "why", "record", "records", "receipt", "header", "bundle", "items")
+    text = ("suite", "direction", "context", "name", "why", "record", "records", "receipt", "header", "bundle", "items", "line")
     return {k: x if k in text or isinstance(x, int) else [unhex(y) if isinstance(y, dict) else bytes.fromhex(y) for y in x]
             if isinstance(x, list) else bytes.fromhex(x) for k, x in v.items()}
 
@@ -31,6 +31,12 @@ def kem(v):
 def seals(v):
     how = v["suite"], v["mk"], v["aad"]
     return [(seal(*how, v["plaintext"]), v["sealed"]), (unseal(*how, v["sealed"]), v["plaintext"])]
+
+
+def line(v):
+    sealed = seal(v["suite"], v["mk"], base64.b64encode(v["body"]), v["payload"])
+    sa = {"seq": v["seq"], "random": v["random"]}
+    return [(encode({"type": "secure", "sa-data": sa, "payload": sealed, "body": v["body"] or None}), v["line"].encode())]
 
 
 def chain(v):
@@ -76,7 +82,7 @@ def main(path):
     vectors = {name: [unhex(v) for v in (part if isinstance(part, list) else [part])] for name, part in vectors.items()}
     sender = vectors["record"][0]["sender"]
     sections = {
-        "tuple": tuples, "kem": kem, "seal": seals, "chain": chain, "step": step, "digest": digests,
+        "tuple": tuples, "kem": kem, "seal": seals, "chain": chain, "line": line, "step": step, "digest": digests,
         "delegation": lambda v: [(delegation(v["leaf"], v["name"], v["spki"], v["not_before"], v["not_after"], v["mailbox"], v["mailbox_end"]), v["message"])],
         "bundle": lambda v: [(Bundle.read(v["bundle"].encode())[1], v["hash"])],
         "record": lambda v: [(read_record(v["record"].encode(), v["sender"])[0]["id"], v["id"].hex())],
@@ -86,7 +92,7 @@ def main(path):
         "records_refused": lambda v: refused(v, sender),
     }
     need(set(vectors) == set(sections), "malformed", "other sections than " + ", ".join(sections))
-    for name in ("seal", "chain", "step"):
+    for name in ("seal", "chain", "line", "step"):
         need({v["suite"] for v in vectors[name]} == set(SUITES), "malformed", name + " of other suites")
     for name, part in vectors.items():
         for i, v in enumerate(part):
