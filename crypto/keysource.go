@@ -14,9 +14,10 @@ const (
 	rsaPoolSize = 8
 	// fillRest is the rest of the background after each key, in multiples of the
 	// time that the key took. Strangers can drain the pool with a line each, and get
-	// a third of one processor by it. Before the first rsaPoolSize keys it does not
-	// rest, so that they are ready soon.
-	fillRest = 2
+	// a third of one processor by it. Before the first fillFirst keys it does not
+	// rest, so that those who come right after a start are served.
+	fillRest  = 2
+	fillFirst = 4 * rsaPoolSize
 	// strangerEvery is the least time between two keys made on the spot for peers
 	// when none is ready. They take a twentieth of the caller's time at most,
 	// however fast peers ask. The others wait for the background, up to peerWait.
@@ -128,7 +129,7 @@ func (k *KeySource) fill(generate func() (KEMKey, error)) {
 			return
 		}
 		var rest <-chan time.Time
-		if n > rsaPoolSize {
+		if n > fillFirst {
 			rest = time.After(fillRest * time.Since(start))
 		}
 		select {

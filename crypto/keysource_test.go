@@ -121,6 +121,10 @@ func TestKeySourceRests(t *testing.T) {
 		if !full() {
 			t.Errorf("%d keys are there at first, want %d", made.Load(), rsaPoolSize)
 		}
+		for made.Load() < fillFirst {
+			k.Ready(rsaSuite{})
+			time.Sleep(each)
+		}
 		for _, test := range []struct {
 			how string
 			now func() bool
