@@ -16,7 +16,7 @@
 //  7. Replay of lines: row07_replay
 //  8. Lines reordered or dropped: row08_drop, row08_leaving
 //  9. Reflection: row09_reflection
-//  10. Splicing of conversations, types and directions: row10_splice, row10_pipe
+//  10. Splicing of conversations, types and directions: row10_splice, row10_pipe, row10_body
 //  11. Forged receipts and records: row11_read, row11_receipt
 //  12. Every byte flipped, every field spoiled: row12_relay, row12_peer
 //  13. A ghost under Bob's name: row13_ghost
@@ -42,7 +42,7 @@
 // Load and loss
 //
 //  26. Receivers that never read, floods: row26_answers, row26_window, row26_leaks, row26_load, row26_looks,
-//     row26_strangers
+//     row26_strangers, row26_refused
 //  27. The relay killed, the transport lost: row27_relay, row27_transport
 //  28. The client killed: row28_kills
 //  29. Two clients on one state directory: row29_two
