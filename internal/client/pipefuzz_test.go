@@ -2,11 +2,13 @@ package client
 
 import (
 	"bytes"
+	"encoding/base64"
 	"encoding/binary"
 	"io"
 	"testing"
 
 	"chatsecure/internal/fail"
+	"chatsecure/proto"
 	"chatsecure/testdata/corpus"
 	"chatsecure/testdata/lab/wire"
 )
@@ -103,5 +105,31 @@ func FuzzPipeFrames(f *testing.F) {
 		if p.got.ended && !ended {
 			t.Fatalf("an end after %d bytes is believed that nobody sent", p.got.bytes)
 		}
+	})
+}
+
+// FuzzWhole: a message is a payload's body, and what the text beside it encodes or nothing of it.
+// What waits in lent memory is at least half of that.
+func FuzzWhole(f *testing.F) {
+	body := []byte("{}\nsignature\n")
+	long := proto.AppendBase64(nil, bytes.Repeat([]byte("chunk"), 20_000))
+	corpus.Add(f, func(text []byte) bool { return len(whole(body, text)) > len(body) }, [][]byte{[]byte("AAAA"), []byte("AA=="), long},
+		[]byte("AB=="), []byte("AAA"), []byte("-_-_"), []byte("AA\r\n"), long[1:])
+	f.Fuzz(func(t *testing.T, text []byte) {
+		got := whole(body, text)
+		want, err := base64.StdEncoding.Strict().DecodeString(string(text))
+		if err != nil || base64.StdEncoding.EncodeToString(want) != string(text) {
+			want = nil
+		}
+		if !bytes.HasPrefix(got, body) || !bytes.Equal(got[len(body):], want) {
+			t.Fatalf("%q gives %q", text, got)
+		}
+		if size, ok := proto.Base64Size(text); ok && size != len(want) {
+			t.Fatalf("%q encodes %d bytes, not %d", text, len(want), size)
+		}
+		if cap(got) == pipeBuffer && len(body)+len(text)/4*3 <= pipeBuffer/2 {
+			t.Fatalf("%d bytes take %d", len(got), cap(got))
+		}
+		giveBack(got)
 	})
 }
