@@ -7,7 +7,7 @@ import (
 )
 
 // maxHeld bounds the signatures that are remembered, at some 100 bytes each.
-const maxHeld = 4096
+const maxHeld = 1024
 
 // held has the signatures on certificates that have held: the hashes of a certificate
 // and of the key that signed it. A relay sees the same people and authorities at each
