@@ -179,7 +179,7 @@ func TestProtocolLimits(t *testing.T) {
 	if !maps.Equal(got, want) {
 		t.Errorf("the limits in PROTOCOL.md are\n%q, in the code\n%q", got, want)
 	}
-	text := protocolText(t)
+	text := strings.Join(strings.Fields(protocolText(t)), " ") // wherever its lines break
 	for _, sentence := range []string{
 		fmt.Sprintf("for %d s or has %s waiting", proto.StalledAfter/time.Second, size(proto.MaxQueue)),
 		fmt.Sprintf("more than %s on the way to one that has %s waiting", size(relay.Hog), size(relay.Crowded)),
