@@ -464,11 +464,11 @@ func (s *promptRun) to(names []string) error {
 	return nil
 }
 
-// notOneself refuses one's own name among the recipients of a message.
+// notOneself refuses one's own name among those to send to.
 func notOneself(self string, names []string) error {
 	for _, name := range names {
 		if proto.SameName(name, self) {
-			message := proto.Visible(name) + " is you, and a message goes to others"
+			message := proto.Visible(name) + " is you, and messages and pipes go to others"
 			return &fail.Error{Code: proto.Usage, Message: message, Hint: "name somebody else"}
 		}
 	}
