@@ -78,6 +78,9 @@ func TestUnknownRecipient(t *testing.T) {
 	w := town.New(t, town.People("alice"))
 	w.Fails(6, "alice", []string{"send", "bob", "hello"}, "nobody by the name of bob")
 	w.Fails(6, "alice", []string{"whois", "bob"}, "nobody by the name of bob")
+	for _, command := range [][]string{{"send", "alice", "hello"}, {"pipe", "Alice"}} {
+		w.Fails(2, "alice", command, "is you, and messages and pipes go to others")
+	}
 }
 
 func TestListAndWhois(t *testing.T) {

@@ -158,7 +158,11 @@ func (p *presenter) tell(ev *client.Event) {
 	case ev.Type == client.EventBack:
 		p.out.notice("the relay is back")
 	case ev.Notice != "":
-		p.out.notice("%s", proto.Visible(p.out.words(ev.Notice)))
+		words := p.out.advice
+		if p.out.atPrompt() != nil {
+			words = promptNotice
+		}
+		p.out.notice("%s", proto.Visible(words(ev.Notice)))
 	}
 }
 

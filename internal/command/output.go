@@ -289,7 +289,8 @@ func sentence(kind, text string) string {
 	return "client: " + kind + ": " + term.Hang + shown(text)
 }
 
-var wholeHash = regexp.MustCompile(`\b[0-9a-f]{64}\b\)?`)
+// wholeHash finds hashes, and quotes, whose hashes are of somebody else.
+var wholeHash = regexp.MustCompile(`"(?:[^"\\]|\\.)*"|\b[0-9a-f]{64}\b\)?`)
 
 // shown is a text of the program for a terminal: a fail.Command to be copied, or a whole hash to be
 // compared, gets a row of its own there.
@@ -297,7 +298,12 @@ func shown(text string) string {
 	parts := strings.Split(text, fail.Mark)
 	for i, part := range parts {
 		if parts[i] = proto.Visible(part); i%2 == 0 {
-			parts[i] = wholeHash.ReplaceAllString(parts[i], term.Whole+"$0"+term.Whole)
+			parts[i] = wholeHash.ReplaceAllStringFunc(parts[i], func(found string) string {
+				if found[0] == '"' {
+					return found
+				}
+				return term.Whole + found + term.Whole
+			})
 		}
 	}
 	return strings.Join(parts, term.Whole)

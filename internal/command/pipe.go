@@ -44,6 +44,9 @@ func (o *pipeOptions) run(a *app, ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
+	if err := notOneself(c.Name(), []string{name}); err != nil {
+		return errors.Join(err, c.leave(closeWait))
+	}
 	_, followed := a.presenter(c, takeNone).followAside(ctx)
 	in, out := a.Stdin, a.Stdout // nil for a way that is not used
 	if isTerminal(in) {

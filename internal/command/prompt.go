@@ -170,7 +170,7 @@ func (s *promptRun) show(ctx context.Context, stop context.CancelCauseFunc) {
 		defer s.terminal.RestoreOnPanic()
 	}
 	for {
-		events, err := s.nextEvents()
+		events, err := s.nextEvents(ctx)
 		if s.receiver != nil {
 			events = s.receiver.admit(ctx, events)
 		}
@@ -198,12 +198,14 @@ func (s *promptRun) show(ctx context.Context, stop context.CancelCauseFunc) {
 }
 
 // nextEvents waits for events, or until something is due that is told by time: messages that wait,
-// and the sum of a flood.
-func (s *promptRun) nextEvents() ([]client.Event, error) {
+// and the sum of a flood. Once no more lines are read, messages wait no longer.
+func (s *promptRun) nextEvents(reading context.Context) ([]client.Event, error) {
 	ctx, cancel := context.Background(), func() {}
 	if s.terminal != nil {
 		names, due := s.desk.progress.overdue(time.Now())
-		s.waiting(names)
+		if reading.Err() == nil {
+			s.waiting(names)
+		}
 		if sum := s.flood.due(); due.IsZero() || !sum.IsZero() && sum.Before(due) {
 			due = sum
 		}
@@ -464,11 +466,11 @@ func (s *promptRun) to(names []string) error {
 	return nil
 }
 
-// notOneself refuses one's own name among the recipients of a message.
+// notOneself refuses one's own name among those to send to.
 func notOneself(self string, names []string) error {
 	for _, name := range names {
 		if proto.SameName(name, self) {
-			message := proto.Visible(name) + " is you, and a message goes to others"
+			message := proto.Visible(name) + " is you, and messages and pipes go to others"
 			return &fail.Error{Code: proto.Usage, Message: message, Hint: "name somebody else"}
 		}
 	}

@@ -422,7 +422,7 @@ func TestPromptWaitsForNobody(t *testing.T) {
 		c.sent = c.sent[:2]
 
 		types("Ana: me\n")
-		says("client: error: Ana is you, and a message goes to others\n")
+		says("client: error: Ana is you, and messages and pipes go to others\n")
 		types("/to bob\nhello\n/to\nhello\n")
 		if last := c.sent[len(c.sent)-1]; len(c.sent) != 3 || last.text != "hello" || !slices.Equal(last.names, []string{"bob"}) {
 			t.Errorf("sent was %v", c.sent)

@@ -3,7 +3,6 @@ package command
 import (
 	"context"
 	"fmt"
-	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -266,7 +265,7 @@ func (s *slowTalker) List(ctx context.Context) ([]client.Online, error) {
 // TestSessionInTheEditor plays a session with the editor on an emulator:
 // receipts below the prompt, colour, and a line that is too long.
 func TestSessionInTheEditor(t *testing.T) {
-	out := &strip{vt: tty.NewEmulator(t, 80, 24, func(r rune) int { return term.TextWidth(string(r)) })}
+	out := newStrip(t, 24)
 	c := newFakeTalker()
 	keys, typist := tty.Pipe(t)
 	terminal := term.NewOf(keys, out, nil)
@@ -290,15 +289,11 @@ func TestSessionInTheEditor(t *testing.T) {
 	}
 	show(client.Event{Type: client.EventPeer, Peer: &client.PeerChange{Name: "Bruno", What: "came"}})
 	typist.WriteString("br\tolá\rwho")
-	for !strings.HasSuffix(out.screen(), "] who|") { // the screen is the barrier
-		runtime.Gosched()
-	}
+	out.endsWith(t, "] who|", nil)
 	show(client.Event{Type: client.EventReceipt, Receipt: &client.ReceiptChange{ID: "id1", To: "Bruno", Status: history.StatusRead}})
 	show(client.Event{Type: client.EventMessage, Message: &client.Message{From: "Bruno", Text: "tu\x1b[2J王", To: []string{"ana"}}})
 	const want = "[09:58:36] [Ana-139934559672912] Bruno: olá\n[09:58:36] [Bruno, not accepted]: tu\\x1b[2J王\n[09:58:36] [Ana-139934559672912] who|\n✓ read by Bruno"
-	for !strings.HasSuffix(out.screen(), "✓ read by Bruno") { // output that comes fast is drawn together
-		runtime.Gosched()
-	}
+	out.endsWith(t, "✓ read by Bruno", nil) // output that comes fast is drawn together
 	if got := out.screen(); got != want {
 		t.Errorf("the terminal shows\n%s\nwant\n%s", got, want)
 	}
@@ -325,16 +320,51 @@ func fixedNow() time.Time { return time.Date(2026, 11, 22, 9, 58, 36, 0, time.Lo
 
 // strip keeps the whole output for an emulator. It is safe for concurrent use.
 type strip struct {
-	mu   sync.Mutex
-	vt   *tty.Emulator
-	text strings.Builder
+	mu    sync.Mutex
+	vt    *tty.Emulator
+	text  strings.Builder
+	drawn chan struct{} // closed at the next output
+}
+
+func newStrip(t *testing.T, rows int) *strip {
+	vt := tty.NewEmulator(t, 80, rows, func(r rune) int { return term.TextWidth(string(r)) })
+	return &strip{vt: vt, drawn: make(chan struct{})}
 }
 
 func (s *strip) Write(b []byte) (int, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	close(s.drawn)
+	s.drawn = make(chan struct{})
 	s.text.Write(b)
 	return s.vt.Write(b)
+}
+
+// await waits for output until the screen is as it should be: the screen is the barrier. Whatever
+// comes from due meanwhile is called.
+func (s *strip) await(t *testing.T, done func(screen string) bool, want string, due <-chan func()) {
+	t.Helper()
+	for deadline := time.After(20 * time.Second); ; {
+		s.mu.Lock()
+		screen, drawn := s.vt.All(), s.drawn
+		s.mu.Unlock()
+		if done(screen) {
+			return
+		}
+		select {
+		case <-drawn:
+		case call := <-due:
+			call()
+		case <-deadline:
+			t.Fatalf("the screen does not show\n%s\nbut\n%s", want, screen)
+		}
+	}
+}
+
+// endsWith waits until the screen ends with a text; the cursor is a bar.
+func (s *strip) endsWith(t *testing.T, end string, due <-chan func()) {
+	t.Helper()
+	s.await(t, func(screen string) bool { return strings.HasSuffix(screen, end) }, end, due)
 }
 
 func (s *strip) String() string {

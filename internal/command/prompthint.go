@@ -47,6 +47,19 @@ func promptAdvice(hint string) string {
 	return kept.String()
 }
 
+// promptNotice puts a notice into the words of the prompt. Its last clause may be advice; the facts
+// before it stay.
+func promptNotice(notice string) string {
+	at := strings.LastIndex(notice, "; ")
+	if at < 0 {
+		return notice
+	}
+	if advice := promptAdvice(notice[at+2:]); advice != "" {
+		return notice[:at+2] + advice
+	}
+	return notice[:at]
+}
+
 // maxRefusals bounds the refusals that the prompt remembers.
 const maxRefusals = 64
 

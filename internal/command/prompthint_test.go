@@ -1,6 +1,7 @@
 package command
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 	"testing"
@@ -26,6 +27,17 @@ func TestPromptAdvice(t *testing.T) {
 	} {
 		if got := promptAdvice(hint); got != want {
 			t.Errorf("%q is %q, want %q", hint, got, want)
+		}
+	}
+	for notice, want := range map[string]string{ // the facts stay
+		"a client was killed, and of its messages are FAILED, because they never left: 1 to dave":                                              "",
+		"a client was killed, and of its messages are FAILED, because they never left: 1 to a; PENDING, because they may have arrived: 1 to b": "",
+		"the head was behind by 1, as a killed client leaves it; it has been set right":                                                        "",
+		"the file N is damaged; it is left as it is, or not; `client history -verify` tells more":                                              "the file N is damaged; it is left as it is, or not",
+		"more is refused until tomorrow; client trust shows them":                                                                              "more is refused until tomorrow; /trust shows them",
+	} {
+		if got := promptNotice(notice); got != cmp.Or(want, notice) {
+			t.Errorf("%q is %q, want %q", notice, got, cmp.Or(want, notice))
 		}
 	}
 	// The prompt knows no quotes of a shell.

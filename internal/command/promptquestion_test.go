@@ -34,7 +34,7 @@ type sitting struct {
 func sitDown(t *testing.T) *sitting {
 	t.Helper()
 	p := &sitting{t: t, c: newFakeTalker(), ended: make(chan error, 1), soon: func(f func()) { f() }}
-	p.out = &strip{vt: tty.NewEmulator(t, 80, 60, func(r rune) int { return term.TextWidth(string(r)) })}
+	p.out = newStrip(t, 60)
 	var keys *os.File
 	keys, p.typist = tty.Pipe(t)
 	terminal := term.NewOf(keys, p.out, nil)
@@ -58,27 +58,12 @@ func (p *sitting) types(keys string) {
 }
 
 // shows waits until the screen ends with a text; the cursor is a bar.
-func (p *sitting) shows(end string) {
-	p.t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); !strings.HasSuffix(p.out.screen(), end); runtime.Gosched() { // the screen is the barrier
-		if time.Now().After(deadline) {
-			p.t.Fatalf("the screen does not end with\n%s\nbut shows\n%s", end, p.out.screen())
-		}
-	}
-}
+func (p *sitting) shows(end string) { p.t.Helper(); p.out.endsWith(p.t, end, nil) }
 
 // showsSoon is shows while time passes.
 func (p *sitting) showsSoon(end string, over <-chan func()) {
 	p.t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); !strings.HasSuffix(p.out.screen(), end) && time.Now().Before(deadline); {
-		select {
-		case due := <-over:
-			due()
-		default:
-			runtime.Gosched()
-		}
-	}
-	p.shows(end)
+	p.out.endsWith(p.t, end, over)
 }
 
 // sends checks the messages that were sent, and forgets them.
@@ -468,11 +453,7 @@ func TestLatestHistory(t *testing.T) {
 	<-reads
 	hold <- struct{}{}
 	p.shows("> |")
-	for deadline := time.Now().Add(20 * time.Second); !strings.Contains(p.out.screen(), "id119"); runtime.Gosched() {
-		if time.Now().After(deadline) {
-			t.Fatalf("no history in\n%s", p.out.screen())
-		}
-	}
+	p.out.await(t, func(screen string) bool { return strings.Contains(screen, "id119") }, "id119", nil)
 	if screen := p.out.String(); !strings.Contains(screen, "the last 50 of 120 messages; the command client history shows") ||
 		!strings.Contains(screen, "id70 ") || strings.Contains(screen, "id69 ") {
 		t.Errorf("shown is\n%s", screen)
@@ -525,6 +506,30 @@ func TestUnread(t *testing.T) {
 	message("four")
 	p.shows("[bob]: three\n[09:58:36] [bob]: four\n> xy|")
 	p.leaves()
+}
+
+// TestNoticeAtThePrompt: a notice about a client that was killed is no advice, and keeps its words.
+func TestNoticeAtThePrompt(t *testing.T) {
+	p := sitDown(t)
+	const killed = "a client was killed, and of its messages are PENDING: 1 to dave"
+	p.c.events <- []client.Event{{Type: client.EventNotice, Notice: killed}}
+	p.shows("client: notice: " + killed + "\n> |")
+	p.leaves()
+}
+
+// TestNobodyWaitsAtTheEnd: after the last line no message waits as long as the client runs.
+func TestNobodyWaitsAtTheEnd(t *testing.T) {
+	p := sitDown(t)
+	p.leaves()
+	pending := &client.ReceiptChange{To: "dave", Status: history.StatusPending}
+	p.s.desk.progress.changed(pending, time.Now().Add(-time.Hour))
+	for range 2 { // the second comes after a look at those that wait
+		p.c.events <- []client.Event{{Type: client.EventGap, Gap: &client.Gap{Name: "bob", Reason: "x"}}}
+		<-p.c.seen
+	}
+	if strings.Contains(p.out.String(), "dave") {
+		t.Errorf("at the end dave is waited for:\n%s", p.out.screen())
+	}
 }
 
 // TestTrustAtThePrompt: eight digits of what was refused here are enough, of one refusal.

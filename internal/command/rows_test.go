@@ -163,6 +163,17 @@ func TestRow23EveryRow(t *testing.T) {
 	}
 }
 
+// TestHashOfSomebodyElse: only a hash of the program's own has a row without a mark.
+func TestHashOfSomebodyElse(t *testing.T) {
+	hash := strings.Repeat("0123abcd", 8)
+	for _, theirs := range []string{hash, `x" ` + hash, `\` + hash, hash + ` \`, `"`} {
+		said := sentence("error", "the relay says busy: "+proto.Quote(theirs)+"; its key is "+hash)
+		if strings.Count(said, term.Whole) != 2 || !strings.HasSuffix(said, term.Whole+hash+term.Whole) {
+			t.Errorf("%q", said)
+		}
+	}
+}
+
 // widthOf is the width of a code point on many terminals: marks and joiners have none.
 func widthOf(r rune) int {
 	if unicode.In(r, unicode.Mn, unicode.Me, unicode.Cf) {
