@@ -233,6 +233,35 @@ func TestStuckTerminalEnds(t *testing.T) {
 	}
 }
 
+// TestStuckTerminalIsInterrupted: Ctrl-C ends a client whose terminal takes no output, as it does
+// where the kernel gives lines.
+func TestStuckTerminalIsInterrupted(t *testing.T) {
+	w := town.New(t, town.People("alice"))
+	p := tty.OpenPTY(t)
+	before := p.Modes()
+	cmd := atPrompt(w, p, "alice", "xterm")
+	p.Fill(strings.Repeat("help\r", 100))
+	ended := make(chan error, 1)
+	go func() { ended <- cmd.Wait() }()
+	for deadline := time.After(time.Minute); ; {
+		p.Keys("x\x03") // a line and its end to the editor, which fills the last of the room
+		select {
+		case err := <-ended:
+			if err == nil || err.Error() != "exit status 130" {
+				t.Errorf("it ended with %v", err)
+			}
+			if p.Modes() != before {
+				t.Errorf("the modes are %+v, were %+v", p.Modes(), before)
+			}
+			return
+		case <-deadline:
+			cmd.Process.Kill()
+			t.Fatal("it does not end")
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
+}
+
 // TestDumbTerminalGivesLines: the kernel edits the lines, and no control
 // sequences are written.
 func TestDumbTerminalGivesLines(t *testing.T) {

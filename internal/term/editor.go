@@ -222,8 +222,23 @@ func (t *Terminal) readAll() {
 	}
 }
 
-// feed takes input from the terminal.
-func (t *Terminal) feed(b []byte) { t.change(func() { t.decoder.decode(b, t.key) }) }
+// stuckAfter is the time after which a terminal that takes no output is stuck.
+const stuckAfter = time.Second
+
+// feed takes input from the terminal. While that is stuck, keys wait, and Ctrl-C is the kernel's, as
+// without raw mode.
+func (t *Terminal) feed(b []byte) {
+	given := make(chan struct{})
+	stuck := time.AfterFunc(stuckAfter, func() {
+		t.device.interruptible(true)
+		close(given)
+	})
+	t.change(func() { t.decoder.decode(b, t.key) })
+	if !stuck.Stop() {
+		<-given
+		t.device.interruptible(false)
+	}
+}
 
 // end ends every field for good. Lines that wait are still there for the next
 // prompt.

@@ -63,6 +63,20 @@ func (r *rawMode) leave(forGood bool) bool {
 	return was
 }
 
+// interruptible leaves Ctrl-C of a raw terminal to the kernel, or takes it back.
+func (r *rawMode) interruptible(on bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var modes syscall.Termios
+	if !r.raw || ioctl(r.fd, getModes, unsafe.Pointer(&modes)) != nil {
+		return
+	}
+	if modes.Lflag &^= syscall.ISIG; on {
+		modes.Lflag |= syscall.ISIG
+	}
+	ioctl(r.fd, setModesNow, unsafe.Pointer(&modes))
+}
+
 // lineWaits reports whether a whole line can be read, while lines are read whole.
 func (r *rawMode) lineWaits() bool {
 	var bytes int32

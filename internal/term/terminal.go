@@ -74,8 +74,9 @@ type device interface {
 	enter() error            // makes the terminal raw
 	leave(forGood bool) bool // ends that, and reports whether it was raw
 	size() (cols, rows int)
-	lineWaits() bool // a whole line can be read
-	drop()           // drops what was typed and has not been read
+	interruptible(on bool) // Ctrl-C is the kernel's while the terminal is raw
+	lineWaits() bool       // a whole line can be read
+	drop()                 // drops what was typed and has not been read
 }
 
 // Line is a text typed at the prompt, without the Enter that ended it. It has
@@ -118,6 +119,7 @@ func (d noDevice) echo(on bool) error   { return d.setEcho(on) }
 func (noDevice) enter() error           { return nil }
 func (noDevice) leave(bool) bool        { return false }
 func (noDevice) size() (cols, rows int) { return unknownCols, unknownRows }
+func (noDevice) interruptible(bool)     {}
 func (noDevice) lineWaits() bool        { return false }
 func (noDevice) drop()                  {}
 
