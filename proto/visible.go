@@ -10,8 +10,8 @@ import (
 
 // Visible makes s safe to show on a terminal and honest to read. Control
 // characters, newlines among them, bidirectional controls, zero-width and other
-// invisible characters and bytes that are not UTF-8 become \x.., \u.... or
-// \U......... Everything else stays.
+// invisible characters, accents beyond maxMarks on one character and bytes that are
+// not UTF-8 become \x.., \u.... or \U......... Everything else stays.
 func Visible(s string) string { return visible(s, never, writeOut) }
 
 // VisibleText is Visible for the text of a message. Newlines and tabs stay, and
@@ -28,18 +28,26 @@ func VisibleJSON(text string) string {
 	})
 }
 
+// maxMarks bounds the accents of one character. Many terminals draw a high pile of
+// them over the rows above. No orthography needs as many.
+const maxMarks = 8
+
 // visible writes out the invisible characters, unless they stay by their context.
 func visible(s string, stays func(before string, r rune, after string) bool, writeOut func(*strings.Builder, rune)) string {
 	if isPlain(s) {
 		return s
 	}
 	var b strings.Builder
+	marks := 0
 	for i := 0; i < len(s); {
 		r, size := utf8.DecodeRuneInString(s[i:])
+		if marks++; r < utf8.RuneSelf || !unicode.In(r, unicode.Mn, unicode.Me) {
+			marks = 0
+		}
 		switch {
 		case r == utf8.RuneError && size == 1:
 			fmt.Fprintf(&b, `\x%02x`, s[i])
-		case !isInvisible(r) || stays(s[:i], r, s[i+size:]):
+		case marks <= maxMarks && (!isInvisible(r) || stays(s[:i], r, s[i+size:])):
 			b.WriteString(s[i : i+size])
 		default:
 			writeOut(&b, r)

@@ -36,6 +36,7 @@ func TestRow23Visible(t *testing.T) {
 		"\ufe00\U000e0100":           `\ufe00\U000e0100`,
 		"\U000e0041\U000e007f":       `\U000e0041\U000e007f`,
 		"\U0001d173":                 `\U0001d173`,
+		"e" + strings.Repeat("\u0301\u20dd", 5) + "e\u0301": "e" + strings.Repeat("\u0301\u20dd", 4) + `\u0301\u20dd` + "e\u0301",
 	} {
 		if got := Visible(in); got != want {
 			t.Errorf("Visible(%+q) = %+q, want %+q", in, got, want)
