@@ -105,8 +105,12 @@ func joinBody(p []byte, with ...[]byte) []byte {
 	return b
 }
 
-// splitBody takes a body of a phase and n parts apart.
+// splitBody takes a body of a phase and n parts apart. Strangers send it, so its length is
+// bounded before anything is decoded.
 func splitBody(body []byte, n int) (p []byte, with [][]byte, err error) {
+	if len(body) > proto.MaxHandshakeLine {
+		return nil, nil, handshakeError("a body that is too long")
+	}
 	lines := bytes.SplitN(body, []byte("\n"), n+2) // one more line than allowed
 	if len(lines) != n+1 {
 		return nil, nil, handshakeError("malformed body")
