@@ -1,6 +1,7 @@
 package proto
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 	"sync"
@@ -61,7 +62,9 @@ func checkScripts(name string) error {
 		if !slices.Contains(used, script) {
 			used = append(used, script)
 		}
-		shapes *= max(1, len(tables().shapes[unicode.ToLower(r)]))
+		for _, r := range baseOf(unicode.ToLower(r)) {
+			shapes *= max(1, len(tables().shapes[r]))
+		}
 	}
 	mixed := func(mix []string) bool {
 		return !slices.ContainsFunc(used, func(s string) bool { return !slices.Contains(mix, s) })
@@ -106,11 +109,7 @@ func Shapes(text string) []string {
 		if r = unicode.ToLower(plainDigit(r)); !unicode.IsLetter(r) && !unicode.IsDigit(r) && !strings.ContainsRune("._-", r) {
 			continue
 		}
-		base, ok := t.bases[r]
-		if !ok {
-			base = string(r)
-		}
-		for _, r := range base {
+		for _, r := range baseOf(r) {
 			looks, ok := t.shapes[r]
 			if !ok || len(shapes)*len(looks) > maxShapes {
 				looks = append(looks, string(r))[:1]
@@ -126,6 +125,9 @@ func Shapes(text string) []string {
 	}
 	return shapes
 }
+
+// baseOf returns a lower-case letter without its marks. It may become two letters.
+func baseOf(r rune) string { return cmp.Or(tables().bases[r], string(r)) }
 
 // plainDigit returns the ASCII digit for a digit of any script, and other characters as they are.
 func plainDigit(r rune) rune {

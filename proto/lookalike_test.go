@@ -99,7 +99,7 @@ func TestLookAlike(t *testing.T) {
 	}
 	for _, name := range []string{
 		"pаypal", "Jоhn", "αbc", "𝐚𝐧𝐚", "ᎪᎡ", "anaᵃ", "漢字abc", "김タ", "ℂara", "ꓐꓳꓐ", "gᴑᴑgle", "aliƈe", "bоb", "ʙᴏʙ", "ﬁnn", "ｂｏｂ", "laſſe",
-		"ϲora", "ὀδός", "ԁora", "ǁama", "ɑna", "\u1100\u1175\u11b7", "\uf9e1明", "\ufecb\ufee0\ufef2", "ｱﾘ", "ηνμυηνμ",
+		"ϲora", "ὀδός", "ԁora", "ǁama", "ɑna", "\u1100\u1175\u11b7", "\uf9e1明", "\ufecb\ufee0\ufef2", "ｱﾘ", "ηνμυηνμ", "ήνμύήνμ",
 	} {
 		if CheckName(name) == nil {
 			t.Errorf("%s is a name", name)
