@@ -139,7 +139,7 @@ func TestProtocolLimits(t *testing.T) {
 		"records of a message":   count(batch),
 		"text of a record":       size(proto.MaxText),
 		"recipients of a record": count(proto.MaxRecipients),
-		"bundle":                 fmt.Sprintf("%d certificates, %s of DER", trust.MaxCertificates, size(trust.MaxChainBytes)),
+		"bundle":                 fmt.Sprintf("%d certificates with the leaf, %s of DER", trust.MaxCertificates, size(trust.MaxChainBytes)),
 		"suites offered":         count(proto.MaxCiphers),
 		"un-acked bodies for one destination": fmt.Sprintf("%s in %s messages, or one message",
 			size(proto.RelayWindow), count(proto.RelayMessages)),
