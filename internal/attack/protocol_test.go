@@ -132,8 +132,9 @@ func TestProtocolLimits(t *testing.T) {
 	const header, batch = 8 << 10, 1024
 	checkMessageBounds(t, header, batch)
 	want := map[string]string{
-		"line":               size(proto.MaxLine) + "; " + size(proto.MaxHandshakeLine) + " until the handshake is over",
-		"blank lines on end": count(proto.MaxBlankLines),
+		"line":                     size(proto.MaxLine) + "; " + size(proto.MaxHandshakeLine) + " until the handshake is over",
+		"body of a client-connect": size(proto.MaxHandshakeLine),
+		"blank lines on end":       count(proto.MaxBlankLines),
 		"records of a message, or a pipe chunk, before sealing": size(proto.MaxBody),
 		"header of a message":    size(header),
 		"records of a message":   count(batch),
