@@ -99,27 +99,34 @@ func TestQuestionsWhileInputIsData(t *testing.T) {
 // the terminal.
 func TestInterruptedAtTheTerminal(t *testing.T) {
 	lab.NeedSoftHSM(t)
+	hup := make(chan os.Signal, 1) // as in TestPromptEnds
+	signal.Notify(hup, syscall.SIGHUP)
+	defer signal.Stop(hup)
 	w := town.New(t, town.People("alice"))
 	tokens, err := w.PKI.SoftHSM(w.Path("tokens"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	w.Env = []string{tokens.Env()}
-	p := tty.OpenPTY(t)
-	cmd := w.Client("alice", "-card", tokens.URI("alice"), "-batch=false", "list")
-	p.Control(cmd)
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = p.Slave, p.Slave, p.Slave
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	p.Expect("PIN of ")
-	cmd.Process.Signal(syscall.SIGINT)
-	cmd.Wait()
-	if status := cmd.ProcessState.ExitCode(); status != 130 {
-		t.Errorf("exit status %d; shown was %q", status, p.All())
-	}
-	if p.Modes().Lflag&syscall.ECHO == 0 {
-		t.Error("the terminal is left without echo")
+	for signal, want := range map[syscall.Signal]string{
+		syscall.SIGINT: "exit status 130", syscall.SIGHUP: "signal: hangup", syscall.SIGQUIT: "exit status 2",
+	} {
+		p := tty.OpenPTY(t)
+		before := p.Modes()
+		cmd := w.Client("alice", "-card", tokens.URI("alice"), "-batch=false", "list")
+		p.Control(cmd)
+		cmd.Stdin, cmd.Stdout, cmd.Stderr = p.Slave, p.Slave, p.Slave
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		p.Expect("PIN of ")
+		cmd.Process.Signal(signal)
+		if err := cmd.Wait(); err == nil || err.Error() != want {
+			t.Errorf("%v: it ended with %v; shown was %q", signal, err, p.All())
+		}
+		if p.Modes() != before {
+			t.Errorf("%v: the modes are %+v, were %+v", signal, p.Modes(), before)
+		}
 	}
 }
 

@@ -30,12 +30,8 @@ func (t *Terminal) StartEditing(env func(string) string, complete Completer) (st
 		return func() {}
 	}
 	// Before raw mode begins, so that every signal restores the terminal.
-	signals, ends := make(chan os.Signal, 8), make(chan os.Signal, 2)
+	signals, ends := make(chan os.Signal, 8), endSignals()
 	signal.Notify(signals, syscall.SIGWINCH, syscall.SIGTSTP, syscall.SIGCONT)
-	signal.Notify(ends, syscall.SIGQUIT)
-	if !signal.Ignored(syscall.SIGHUP) { // nohup
-		signal.Notify(ends, syscall.SIGHUP)
-	}
 	if err := t.device.enter(); err != nil {
 		signal.Stop(signals)
 		signal.Stop(ends)
@@ -106,6 +102,16 @@ func (t *Terminal) awaitSignals(signals <-chan os.Signal) {
 			t.stopUntilContinued(signals)
 		}
 	}
+}
+
+// endSignals takes the signals that end a program at once.
+func endSignals() chan os.Signal {
+	ends := make(chan os.Signal, 2)
+	signal.Notify(ends, syscall.SIGQUIT)
+	if !signal.Ignored(syscall.SIGHUP) { // nohup
+		signal.Notify(ends, syscall.SIGHUP)
+	}
+	return ends
 }
 
 // awaitEnd restores the terminal at a signal and lets that end the program by its default. It waits

@@ -15,6 +15,7 @@ type rawMode struct {
 	mu    sync.Mutex // guards the fields below
 	saved *syscall.Termios
 	raw   bool
+	mute  bool // without echo
 	over  bool // it has been given back for good
 }
 
@@ -50,15 +51,15 @@ func (r *rawMode) enter() error {
 }
 
 // leave restores the modes and reports whether the terminal was raw. Pending
-// input is dropped: the rest of a paste is not for the shell.
+// input is dropped: the rest of a paste, or of a PIN, is not for the shell.
 func (r *rawMode) leave(forGood bool) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	was := r.raw
-	if was {
+	if was || r.mute {
 		ioctl(r.fd, setModes, unsafe.Pointer(r.saved))
 	}
-	r.raw = false
+	r.raw, r.mute = false, false
 	r.over = r.over || forGood
 	return was
 }
@@ -107,10 +108,17 @@ func IsTerminal(fd uintptr) bool {
 
 // echo shows typed text, or hides it. Lines are still read whole.
 func (r *rawMode) echo(on bool) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	var modes syscall.Termios
 	if err := ioctl(r.fd, getModes, unsafe.Pointer(&modes)); err != nil {
 		return err
 	}
+	if r.saved == nil {
+		before := modes
+		r.saved = &before
+	}
+	r.mute = !on
 	modes.Lflag |= syscall.ICANON
 	if on {
 		modes.Lflag |= syscall.ECHO
