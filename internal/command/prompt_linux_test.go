@@ -96,7 +96,7 @@ func TestQuestionsWhileInputIsData(t *testing.T) {
 }
 
 // TestInterruptedAtTheTerminal: a signal at the question for the PIN restores
-// the terminal.
+// the terminal, and a stop before it does not show the PIN.
 func TestInterruptedAtTheTerminal(t *testing.T) {
 	lab.NeedSoftHSM(t)
 	hup := make(chan os.Signal, 1) // as in TestPromptEnds
@@ -120,6 +120,15 @@ func TestInterruptedAtTheTerminal(t *testing.T) {
 			t.Fatal(err)
 		}
 		p.Expect("PIN of ")
+		shown := p.Modes()
+		shown.Lflag |= syscall.ECHO
+		p.SetModes(shown) // by a shell that continues the client
+		cmd.Process.Signal(syscall.SIGCONT)
+		for deadline := time.Now().Add(20 * time.Second); p.Modes() == shown; time.Sleep(10 * time.Millisecond) {
+			if time.Now().After(deadline) {
+				t.Fatal("a client that goes on shows the PIN")
+			}
+		}
 		cmd.Process.Signal(signal)
 		if err := cmd.Wait(); err == nil || err.Error() != want {
 			t.Errorf("%v: it ended with %v; shown was %q", signal, err, p.All())

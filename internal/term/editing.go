@@ -114,6 +114,28 @@ func endSignals() chan os.Signal {
 	return ends
 }
 
+// hide hides what is typed until show is called. Shells show it again when they continue a stopped
+// program.
+func (t *Terminal) hide() (show func(), err error) {
+	ends, continued, done := endSignals(), make(chan os.Signal, 1), make(chan struct{})
+	signal.Notify(continued, syscall.SIGCONT)
+	go t.awaitEnd(ends)
+	go func() {
+		defer close(done)
+		for range continued {
+			t.device.echo(false)
+		}
+	}()
+	return func() {
+		signal.Stop(continued)
+		close(continued)
+		<-done
+		t.device.echo(true)
+		signal.Stop(ends)
+		close(ends)
+	}, t.device.echo(false)
+}
+
 // awaitEnd restores the terminal at a signal and lets that end the program by its default. It waits
 // for nothing else: a change of size may wait for a terminal that takes no output.
 func (t *Terminal) awaitEnd(ends <-chan os.Signal) {

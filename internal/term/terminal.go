@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/signal"
 	"strings"
 	"sync"
 	"syscall"
@@ -188,14 +187,11 @@ func (t *Terminal) Secret(ctx context.Context, prompt string) ([]byte, error) {
 	f.line.text = make([]byte, 0, maxSecret) // it never moves in memory
 	if t.isPlain() {
 		t.LineWaits() // the change of the echo would drop whole lines, too
-		ends := endSignals()
-		defer close(ends)
-		defer signal.Stop(ends)
-		go t.awaitEnd(ends)
-		if err := t.device.echo(false); err != nil {
+		show, err := t.hide()
+		defer show()
+		if err != nil {
 			return nil, fmt.Errorf("the terminal would show the typed text: %w", err)
 		}
-		defer t.device.echo(true)
 	}
 	got := t.read(ctx, f)
 	return got.line, got.err

@@ -170,6 +170,12 @@ func (p *PTY) Modes() syscall.Termios {
 	return modes
 }
 
+// SetModes sets the terminal's modes, as a shell does.
+func (p *PTY) SetModes(modes syscall.Termios) {
+	p.T.Helper()
+	p.ioctl(p.Slave, syscall.TCSETS, unsafe.Pointer(&modes))
+}
+
 // Resize sets the terminal's size.
 func (p *PTY) Resize(cols, rows uint16) {
 	p.T.Helper()
