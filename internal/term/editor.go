@@ -225,8 +225,8 @@ func (t *Terminal) readAll() {
 // stuckAfter is the time after which a terminal that takes no output is stuck.
 const stuckAfter = time.Second
 
-// feed takes input from the terminal. While that is stuck, keys wait, and Ctrl-C is the kernel's, as
-// without raw mode.
+// feed takes input from the terminal. While that is stuck, keys wait, and Ctrl-C is the
+// kernel's, as without raw mode.
 func (t *Terminal) feed(b []byte) {
 	given := make(chan struct{})
 	stuck := time.AfterFunc(stuckAfter, func() {
