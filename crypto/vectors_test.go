@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/ed25519"
 	"crypto/sha256"
+	"crypto/x509"
 	"encoding/hex"
 	"encoding/json"
 	"os"
@@ -32,10 +33,20 @@ type vectors struct {
 	Step       []vectorStep       `json:"step"`
 	Record     []vectorRecord     `json:"record"`
 	Digest     vectorDigest       `json:"digest"`
-	Receipt    vectorReceipt      `json:"receipt"`
+	Receipt    []vectorReceipt    `json:"receipt"`
 	Message    vectorMessage      `json:"message"`
 	Canonical  []vectorCanonical  `json:"canonical"`
 	Refused    []vectorNotARecord `json:"records_refused"`
+
+	Name              []vectorName       `json:"name"`
+	NotNames          []vectorNotAName   `json:"names_refused"`
+	Identity          []vectorIdentity   `json:"identity"`
+	Signature         []vectorSignature  `json:"signature"`
+	Retry             vectorRetry        `json:"retry"`
+	Request           vectorRequest      `json:"request"`
+	Header            []vectorHeader     `json:"header"`
+	NotHeaders        []vectorRefused    `json:"headers_refused"`
+	NotMessageHeaders []vectorNotAHeader `json:"message_headers_refused"`
 }
 
 type vectorTuple struct {
@@ -152,6 +163,28 @@ type vectorMessage struct {
 	Signed     string `json:"signed"` // the message that K signs
 }
 
+// vectorRetry is a p1, the retry that answers it, and the p1 that answers that.
+type vectorRetry struct {
+	P1         string `json:"p1"`
+	Signature1 string `json:"signature1"` // A's, over p1
+	T1         string `json:"t1"`
+	Retry      string `json:"retry"`
+	Signed     string `json:"signed"`    // the message that B's K signs
+	Signature  string `json:"signature"` // B's
+	Again      string `json:"again"`     // the second p1
+	Order      string `json:"order"`     // H(first p1), for both
+}
+
+// vectorRequest is a signed request to the relay.
+type vectorRequest struct {
+	T4        string `json:"t4"`
+	Seq       uint64 `json:"seq"`
+	Header    string `json:"header"`
+	SPKI      string `json:"spki"`
+	Signed    string `json:"signed"`
+	Signature string `json:"signature"`
+}
+
 type vectorCanonical struct {
 	Text string `json:"text"` // hex of UTF-8
 	JSON string `json:"json"` // hex of its canonical JSON string
@@ -194,6 +227,12 @@ func TestVectors(t *testing.T) {
 	v.kem(t, old.KEM)
 	v.keys()
 	v.records(t)
+	v.names(t)
+	v.stored(t, &old)
+	v.retry(t)
+	v.request(t)
+	v.headers(t)
+	v.messageHeaders(t, v.Message.Header)
 	got, err := json.MarshalIndent(v, "", "  ")
 	if err != nil {
 		t.Fatal(err)
@@ -347,6 +386,67 @@ func (v *vectors) keys() {
 	}
 }
 
+// fixedKey is a K from a seed.
+func fixedKey(t *testing.T, from byte) *trust.Key {
+	t.Helper()
+	pkcs8, err := x509.MarshalPKCS8PrivateKey(ed25519.NewKeyFromSeed(run(from, 32)))
+	Must(t, err)
+	key, err := trust.ParseKey(pkcs8)
+	Must(t, err)
+	return key
+}
+
+// fixedBundle is a bundle of K that proves nobody.
+func fixedBundle(name string, key *trust.Key) *trust.Bundle {
+	return &trust.Bundle{
+		Name: name, PublicKey: key.Public().SPKI(), NotBefore: 1795345200, NotAfter: 1795374000,
+		Mailbox: []byte{}, Signature: run(50, 70), X509: run(100, 20), Chain: [][]byte{},
+	}
+}
+
+// retry has B ask A for another suite. The KEM keys are none: nobody encapsulates here.
+func (v *vectors) retry(t *testing.T) {
+	t.Helper()
+	a, b := fixedKey(t, 3), fixedKey(t, 4)
+	p := phase1{
+		Type: "p1", Nonce: run(5, 32), Ciphers: []string{SuiteMLKEM, SuiteRSA256}, Cipher: SuiteMLKEM, Key: run(6, 40),
+		Src: "alice", SrcID: "a0a0a0a0a0a0a0a0", Dst: "Bob", DstID: "b0b0b0b0b0b0b0b0",
+		Bundle: fixedBundle("alice", a), says: says{Takes: proto.TakesMessages},
+	}
+	exact := proto.MustMarshal(&p)
+	sig1 := a.Sign(proto.Tuple("cc-1", exact))
+	offer, err := ReadOffer(joinBody(exact, sig1), End{p.Dst, p.DstID}, End{p.Src, p.SrcID})
+	Must(t, err)
+	local := &Local{Key: b, Bundle: fixedBundle("Bob", b), Suites: []string{SuiteRSA256}}
+	anybody := func(*trust.Bundle, string) (*trust.Person, error) { return &trust.Person{}, nil }
+	body, _, again, err := offer.Answer(local, nil, anybody)
+	Must(t, err)
+	rt, with, err := splitBody(body, 1)
+	Must(t, err)
+	p.Nonce, p.Cipher, p.Key, p.Retry = run(7, 32), SuiteRSA256, run(8, 40), again.answered[:]
+	if !again.answeredBy(&p) {
+		t.Error("the second p1 does not answer the retry")
+	}
+	t1, order := proto.HashTuple("cc-T1", exact, sig1), again.Order()
+	v.Retry = vectorRetry{
+		string(exact), hexOf(sig1), hexOf(t1[:]), string(rt), hexOf(proto.Tuple("cc-retry", t1, SuiteRSA256, local.Bundle.Hash())),
+		hexOf(with[0]), string(proto.MustMarshal(&p)), hexOf(order[:]),
+	}
+	if !b.Public().Verify(unhex(t, v.Retry.Signed), with[0]) {
+		t.Error("B has not signed that retry")
+	}
+}
+
+func (v *vectors) request(t *testing.T) {
+	t.Helper()
+	hop, key := &Hop{t4: run32(9)}, fixedKey(t, 3)
+	header := proto.MustMarshal(&proto.Header{Type: proto.TypeList, Name: "bob", Watch: true})
+	signed := hop.RequestSigns(2, header)
+	v.Request = vectorRequest{
+		hexOf(hop.t4[:]), 2, string(header), hexOf(key.Public().SPKI()), hexOf(signed), hexOf(key.Sign(signed)),
+	}
+}
+
 func (v *vectors) records(t *testing.T) {
 	t.Helper()
 	sender, t3 := run32(11), run32(22)
@@ -369,9 +469,14 @@ func (v *vectors) records(t *testing.T) {
 		v.Digest.Digests = append(v.Digest.Digests, hexOf(d[:]))
 	}
 	d2 := unhex(t, v.Digest.Digests[2])
-	rc := &Receipt{Delivered: 3, DeliveredDigest: d[:], Read: 2, ReadDigest: d2, Time: 1795348801000, Salt: run(60, saltSize)}
-	digest := rc.Digest(t3, DirectionBA)
-	v.Receipt = vectorReceipt{hexOf(t3[:]), DirectionBA, string(proto.MustMarshal(rc)), hexOf(digest[:])}
+	d0 := unhex(t, v.Digest.Digests[0])
+	for _, rc := range []*Receipt{
+		{Delivered: 3, DeliveredDigest: d[:], Read: 2, ReadDigest: d2, Time: 1795348801000, Salt: run(60, saltSize)},
+		{DeliveredDigest: d0, ReadDigest: d0, Time: 1795348800000, Salt: run(61, saltSize)}, // that of a B after p3
+	} {
+		digest := rc.Digest(t3, DirectionBA)
+		v.Receipt = append(v.Receipt, vectorReceipt{hexOf(t3[:]), DirectionBA, string(proto.MustMarshal(rc)), hexOf(digest[:])})
+	}
 
 	h := &MessageHeader{
 		Conversation: t3[:], Direction: DirectionAB, Kind: KindText, N: 7, Random: run(70, 32), Step: &Step{Enc: run(1, 3), Key: run(2, 4)},

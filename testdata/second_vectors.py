@@ -3,12 +3,14 @@
 import json, sys, types
 
 sys.dont_write_bytecode = True
+import second_names
 from second_client import *
 
 
 def unhex(v):
     """The hex of a vector as bytes; suites, directions and exact JSON are text."""
-    text = ("suite", "direction", "context", "name", "why", "record", "records", "receipt", "header", "bundle", "items", "line")
+    text = ("suite", "direction", "context", "name", "why", "record", "records", "receipt", "header", "bundle", "items", "line",
+            "folded", "shapes", "by", "from", "p1", "retry", "again")
     return {k: x if k in text or isinstance(x, int) else [unhex(y) if isinstance(y, dict) else bytes.fromhex(y) for y in x]
             if isinstance(x, list) else bytes.fromhex(x) for k, x in v.items()}
 
@@ -63,16 +65,90 @@ def digests(v):
 
 def message(v):
     header = v["header"].encode()
-    decode(header, Conversation.HEADER)
+    message_header(v)
     return [(message_signs(header, v["cipher_hash"]), v["signed"])]
 
 
-def refused(v, sender):
+def holds(test, *args):
     try:
-        read_record(v["record"].encode(), sender)
+        return test(*args) is not False
     except Refused:
-        return [(0, 0)]
-    return [("taken", v["why"])]
+        return False
+
+
+def names(v):
+    name = v["name"]
+    return [(second_names.is_name(name), True), (second_names.fold(name), v["folded"]), (sorted(second_names.shapes(v["folded"])), v["shapes"])]
+
+
+def identity(v):
+    """The identity of a path, as if the state's root had the hash that the vector gives."""
+    path = [x509.load_der_x509_certificate(c) for c in v["path"]]
+    leaf, above = path[0], [[a.value for a in c.subject.get_attributes_for_oid(x509.NameOID.COMMON_NAME)] for c in path[1:3]]
+    spki = [parts(parts(c)[0])[6] for c in v["path"]]  # of version 3, see person
+    numbered = ["EC de Autenticação do Cartão de Cidadão", "Cartão de Cidadão"]
+    citizen = len(path) > 3 and H(spki[3]) == v["state_root"] and all(len(a) == 1 and re.fullmatch(n + " [0-9]+", a[0]) for n, a in zip(numbered, above))
+    if citizen:
+        (number,) = leaf.subject.get_attributes_for_oid(x509.NameOID.SERIAL_NUMBER)
+        return [(H(tup("identity-citizen", "PT-CC", number.value)), v["identity"])]
+    fields = parts(parts(v["path"][0])[0])
+    return [(H(tup("identity-subject", H(spki[1]), [fields[3], fields[5]])), v["identity"])]
+
+
+def signature(v):
+    if v["by"] == "K":
+        return [(holds(lambda: check(public(v["spki"]), v["signature"], v["message"], "")), v["holds"])]
+    key = serialization.load_der_public_key(v["spki"])
+    return [(signed(types.SimpleNamespace(public_key=lambda: key), v["signature"], v["message"]), v["holds"])]
+
+
+def retried(v):
+    p1, retry, again = (decode(v[name].encode(), form) for name, form in (("p1", Conversation.P1), ("retry", "type cipher bundle:o"), ("again", Conversation.P1)))
+    (a, _), (b, b_hash) = Bundle.read(p1["bundle"]), Bundle.read(retry["bundle"])
+    check(public(a["public_key"]), v["signature1"], tup("cc-1", v["p1"].encode()), "A's")
+    t1 = H(tup("cc-T1", v["p1"].encode(), v["signature1"]))
+    asks = tup("cc-retry", t1, retry["cipher"], b_hash)
+    check(public(b["public_key"]), v["signature"], asks, "B's")
+    kept = [{name: p[name] for name in p if name not in ("data", "cipher", "key", "retry")} for p in (p1, again)]
+    return [(t1, v["t1"]), (asks, v["signed"]), (again["retry"], H(tup("cc-retried", v["p1"].encode(), v["retry"].encode()))),
+            (again["cipher"], retry["cipher"]), (kept[0], kept[1]), (H(v["p1"].encode()), v["order"])]
+
+
+def request(v):
+    asks = tup("request", v["t4"], v["seq"], v["header"].encode())
+    check(public(v["spki"]), v["signature"], asks, "a request's")
+    return [(asks, v["signed"])]
+
+
+TO, FROM = "dst dst-id", "src src-id dst dst-id"
+FORMS = {  # by "Requests and routing": the fields of each type, ? may be left out
+    "client": {"list": ["name? watch?"], "whois-get": ["name"], "release": [""], "client-connect": ["phase " + TO], "client-com": [TO],
+               "comm-ack": [TO], "client-disconnect": ["", TO], "ack": [""], "error": [TO + " code message"]},
+    "relay": {"list": ["done? answers"], "whois-response": ["name answers"], "release": ["done answers"], "peer": ["name id takes done"],
+              "client-connect": ["phase " + FROM], "client-com": [FROM], "comm-ack": [FROM], "client-disconnect": ["src src-id", FROM],
+              "ack": ["", "dst-id answers"], "error": [FROM + " code message", "dst-id? answers? code message"]},
+}
+
+
+def header(v):
+    f = decode(v["header"].encode(), Relay.HEADER)
+    f = {name: x for name, x in f.items() if x is not None}
+    forms = FORMS[v["from"]].get(f["type"], [])
+    need(any({x for x in form.split() if x[-1] != "?"} <= set(f) - {"type"} <= set(form.replace("?", "").split()) for form in forms), "malformed", "fields")
+    need(all(x or name == "answers" for name, x in f.items()), "malformed", "an empty field")
+    need(f.get("phase", 1) in (1, 2, 3) and f.get("takes", "pipe") in ("messages", "pipe", "none"), "malformed", "phase or takes")
+    need("done" not in f or f["done"] in (("came", "left") if f["type"] == "peer" else ("ok",)), "malformed", "done")
+    need(all(re.fullmatch("[0-9a-f]{16}", f[x]) for x in ("id", "src-id", "dst-id") if x in f), "malformed", "a connection id")
+    need(all(second_names.is_name(f[x]) for x in ("name", "src", "dst") if x in f), "malformed", "a name")
+    need(len(f.get("code", "").encode()) <= 64 and len(f.get("message", "").encode()) <= 1024, "too-long", "an error")
+
+
+def message_header(v):
+    f = decode(v["header"].encode(), Conversation.HEADER)
+    need(all(len(f[x]) == 32 for x in ("conversation", "random", "src-bundle", "dst-bundle")) and f["direction"] in ("AB", "BA"), "malformed", "sizes")
+    seq, count, digest = {"text": (f["seq"] > 0, 0 < f["count"] <= 1024, 32), "receipt": (f["seq"] == 0, f["count"] == 0, 32),
+                          "end": (True, f["count"] == 0, 32), "pipe": (f["seq"] == 0, f["count"] == 0, 0)}.get(f["kind"], (False, False, 0))
+    need(seq and count and len(f["digest"] or b"") == digest, "malformed", "a " + f["kind"])
 
 
 def main(path):
@@ -89,7 +165,11 @@ def main(path):
         "receipt": lambda v: [(receipt_digest(v["t3"], v["direction"], decode(v["receipt"].encode(), RECEIPT)), v["digest"])],
         "message": message,
         "canonical": lambda v: [(encode(v["text"].decode()), v["json"])],
-        "records_refused": lambda v: refused(v, sender),
+        "records_refused": lambda v: [(holds(read_record, v["record"].encode(), sender), False)],
+        "name": names, "names_refused": lambda v: [(second_names.is_name(v["name"]), False)],
+        "identity": identity, "signature": signature, "retry": retried, "request": request,
+        "header": lambda v: [(holds(header, v), True)], "headers_refused": lambda v: [(holds(header, v), False)],
+        "message_headers_refused": lambda v: [(holds(message_header, v), False)],
     }
     need(set(vectors) == set(sections), "malformed", "other sections than " + ", ".join(sections))
     for name in ("seal", "chain", "line", "step"):
