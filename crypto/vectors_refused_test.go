@@ -43,14 +43,14 @@ func (v *vectors) names(t *testing.T) {
 		"bob", "Bob", "b0b", "8ob", "ana.maria_2-x", "Illinois", "l111nois", "modern", "rnodern", "wind", "vvind", "dora", "clora",
 		"João", "joao", "Straße", "strasse", "STRAẞE", "İpek", "ıpek", "Łukasz", "Þór", "Ağaoğlu", "ÆØÅ",
 		"Άννα", "ΑΝΝΑ", "Ελένη", "Μαρία", "Σίσυφος", "Андрей", "андреи", "сора", "copa", "Магіа", "Հայկ", "აბგ", "ᲐᲑᲒ", "דוד",
-		"مريم", "مریم", "user١", "user१", "አበበ", "김철수", "김哲洙", "ㄅㄆ王", "佐々木", "コーヒー", "べり", "ベリ", "日", "曰", "𠀀", strings.Repeat("é", 32),
+		"مريم", "مریم", "user١", "user१", "አበበ", "김철수", "김哲洙", "ㄅㄆ王", "佐々木", "コーヒー", "べり", "ベリ", "日", "曰", "𠀀", strings.Repeat("é", 32), strings.Repeat("a.", 15) + "-a",
 	} {
 		Must(t, proto.CheckName(name))
 		folded := proto.FoldName(name)
 		v.Name = append(v.Name, vectorName{name, folded, slices.Sorted(slices.Values(proto.Shapes(folded)))})
 	}
 	for _, n := range []vectorNotAName{
-		{"it is empty", ""}, {"33 letters", strings.Repeat("é", 33)}, {"it begins with a period", ".bob"}, {"it ends with a hyphen", "bob-"},
+		{"it is empty", ""}, {"33 letters", strings.Repeat("é", 33)}, {"33 characters", strings.Repeat("a.", 16) + "a"}, {"it begins with a period", ".bob"}, {"it ends with a hyphen", "bob-"},
 		{"a space", "bob smith"}, {"a letter and a combining mark", "Jose\u0301"}, {"a control character", "bob\u0007"}, {"an emoji", "bob😀"},
 		{"a number that is no digit", "bob²"}, {"a Hangul filler", "김\u3164수"}, {"Latin and Cyrillic", "p\u0430ypal"}, {"Han and Latin", "漢字abc"},
 		{"Hangul and Katakana", "김タ"}, {"a modifier letter", "anaᵃ"}, {"a letter in no range", "ᎪᎡ"}, {"mathematical letters", "𝐚𝐧𝐚"},

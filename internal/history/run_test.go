@@ -134,3 +134,17 @@ func TestAgainIsTrue(t *testing.T) {
 		}
 	}
 }
+
+// TestRunReasonsOfTheProtocol: a client on the same directory knows the two reasons that mean
+// something.
+func TestRunReasonsOfTheProtocol(t *testing.T) {
+	text, err := os.ReadFile("../../PROTOCOL.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"`" + runBegins + "` begins a run", "Unless it is `" + runEnded + "`"} {
+		if !strings.Contains(string(text), want) {
+			t.Errorf("PROTOCOL.md does not say %q", want)
+		}
+	}
+}
