@@ -470,7 +470,8 @@ func TestHeaderForms(t *testing.T) {
 		}
 	}
 	for name, body := range map[string][]byte{
-		"an end with text":         forge(p.ca, KindEnd, []byte("x"), func(h *MessageHeader) { d := p.ca.sent.d[0]; h.Digest = d[:] }),
+		"an end with a long text":  forge(p.ca, KindEnd, make([]byte, proto.MaxMessage+1), func(h *MessageHeader) { d := p.ca.sent.d[0]; h.Digest = d[:] }),
+		"an end with bytes":        forge(p.ca, KindEnd, []byte{0xff}, func(h *MessageHeader) { d := p.ca.sent.d[0]; h.Digest = d[:] }),
 		"an end of more":           forge(p.ca, KindEnd, nil, func(h *MessageHeader) { d := p.ca.sent.d[0]; h.Seq, h.Digest = 1, d[:] }),
 		"an end of another digest": forge(p.ca, KindEnd, nil, func(h *MessageHeader) { h.Digest = unknownSecret() }),
 		"a pipe with a digest":     forge(p.ca, KindPipe, nil, func(h *MessageHeader) { h.Digest = unknownSecret() }),

@@ -266,7 +266,7 @@ func FuzzOpen(f *testing.F) {
 			if err != nil {
 				continue
 			}
-			if exact := slices.Concat(o.Chunk, o.ExactReceipt, bytes.Join(o.ExactRecords, nil)); !bytes.Equal(exact, b) {
+			if exact := slices.Concat(o.Chunk, o.ExactReceipt, []byte(o.Refusal), bytes.Join(o.ExactRecords, nil)); !bytes.Equal(exact, b) {
 				t.Fatalf("a %s of %q was taken for %q", kind, b, exact)
 			}
 			o.Discard()

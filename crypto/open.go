@@ -6,6 +6,7 @@ import (
 	"errors"
 	"slices"
 	"time"
+	"unicode/utf8"
 
 	"chatsecure/crypto/trust"
 	"chatsecure/proto"
@@ -25,6 +26,7 @@ type Opened struct {
 	Receipt      *Receipt // of a receipt
 	ExactReceipt []byte
 	Chunk        []byte // of a pipe
+	Refusal      string // of an end: why the peer takes nothing more, "" if it only leaves
 
 	digests [][32]byte
 	step    *openedStep
@@ -95,9 +97,10 @@ func (c *Conversation) interpret(o *Opened, plaintext []byte, now time.Time) err
 		o.Chunk = plaintext
 		return nil
 	case KindEnd:
-		if len(plaintext) != 0 {
+		if len(plaintext) > proto.MaxMessage || !utf8.Valid(plaintext) {
 			return ErrDecrypt
 		}
+		o.Refusal = string(plaintext)
 		if h.Seq != seq || !bytes.Equal(h.Digest, d[:]) {
 			return ErrDigest
 		}

@@ -99,9 +99,13 @@ func (c *Conversation) SealPipe(chunk []byte, now time.Time, lend Lender) (*Seal
 }
 
 // SealEnd seals the end of this side's part of the conversation.
-func (c *Conversation) SealEnd(now time.Time) (*Sealed, error) {
+func (c *Conversation) SealEnd(now time.Time) (*Sealed, error) { return c.SealRefusal("", now) }
+
+// SealRefusal seals an end that says why nothing more of the peer is taken. The last
+// receipt before it tells what was.
+func (c *Conversation) SealRefusal(why string, now time.Time) (*Sealed, error) {
 	seq, d := c.sent.last()
-	return c.seal(&MessageHeader{Kind: KindEnd, Seq: seq, Digest: d[:]}, nil, now)
+	return c.seal(&MessageHeader{Kind: KindEnd, Seq: seq, Digest: d[:]}, []byte(why), now)
 }
 
 // seal completes the header, takes a ratchet step if one is due, seals and signs.

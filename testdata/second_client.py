@@ -356,7 +356,8 @@ class Conversation:
             self.check_receipt(f, plain)
         elif f["kind"] == "end":
             d = self.d[chain.direction]
-            need(plain == b"" and (f["seq"], f["digest"]) == (len(d) - 1, d[-1]), "unexpected", "an end that is not the end")
+            need((f["seq"], f["digest"]) == (len(d) - 1, d[-1]) and len(plain) <= 1024, "unexpected", "an end that is not the end")
+            need(plain == b"", "not-accepted", plain.decode())
         if f["step"]:
             self.root, self.steps, self.mine, self.theirs = root, self.steps + 1, None, step["key"]
         trial.forward()

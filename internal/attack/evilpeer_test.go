@@ -92,6 +92,11 @@ func (p *evilPeer) wantRefusal(what string, code proto.Code) wire.Message {
 	return m
 }
 
+// isEnded reports whether a line is the peer's end of the conversation.
+func (p *evilPeer) isEnded(m wire.Message) bool {
+	return m.Type == proto.TypeDisconnect && p.conv != nil && bytes.Equal(crypto.PeekConversation(m.Body), p.conv.T3[:])
+}
+
 // offer makes and sends a p1.
 func (p *evilPeer) offer(to crypto.End) *crypto.Initiator {
 	p.T.Helper()

@@ -10,6 +10,7 @@ import (
 	"chatsecure/crypto"
 	"chatsecure/internal/history"
 	"chatsecure/proto"
+	"chatsecure/testdata/lab/wire"
 )
 
 // Row 11: false receipts, and messages that are not what they claim, over an honest relay.
@@ -28,7 +29,7 @@ func TestAttack11ForgedReceipts(t *testing.T) {
 	mallory.takeText()
 	mallory.receipt(end(alice), 1, 1)
 	alice.mustSettle(history.StatusRead)
-	const spoiled, back, replayed = "does not hold", "goes back, or speaks of records that were never sent", "an old message was repeated"
+	const spoiled, digest, back, replayed = "does not hold", "by its digest", "goes back, or speaks of records that were never sent", "an old message was repeated"
 	for i, c := range []struct {
 		name, reason string
 		edit         func(r *crypto.Receipt)
@@ -39,7 +40,7 @@ func TestAttack11ForgedReceipts(t *testing.T) {
 		{"more read than delivered", "malformed", func(r *crypto.Receipt) { r.Read++ }, nil},
 		{"of a record that never was", back, func(r *crypto.Receipt) { r.DeliveredDigest = evilHash("record", r.DeliveredDigest) }, nil},
 		{"read of a record that never was", back, func(r *crypto.Receipt) { r.ReadDigest = evilHash("record", r.ReadDigest) }, nil},
-		{"of another conversation", spoiled, nil, func(h *crypto.MessageHeader) { h.Digest = evilHash("receipt") }},
+		{"of another conversation", digest, nil, func(h *crypto.MessageHeader) { h.Digest = evilHash("receipt") }},
 		{"not signed over", spoiled, nil, func(h *crypto.MessageHeader) { h.SrcBundle = h.DstBundle }},
 		{"of the other direction", spoiled, nil, func(h *crypto.MessageHeader) { h.Direction = otherDirection(h.Direction) }},
 		{"ahead of its turn", "messages are missing", nil, func(h *crypto.MessageHeader) { h.N++ }},
@@ -86,6 +87,41 @@ func TestAttack11ForgedReceipts(t *testing.T) {
 	if s := alice.status(id); s != history.StatusRead {
 		t.Errorf("what was READ is %s", s)
 	}
+}
+
+// TestAttack11ForgedRefusal: the relay holds back that Bob has taken a text, and says in his name that
+// he takes no more. He has not signed that, so the text is not called FAILED.
+func TestAttack11ForgedRefusal(t *testing.T) {
+	town, relay := evilTown(t, "alice", "bob")
+	alice, bob := town.client("alice"), town.client("bob")
+	alice.mustSend("one", "bob")
+	sees(t, alice, bob, "one")
+	relay.Tampering(func(l wire.EvilLine) []wire.EvilLine {
+		if l.Header.Type == proto.TypeCommAck {
+			return nil
+		}
+		return honest(l)
+	})
+	id := alice.mustSend("two", "bob")
+	bob.awaitText("two")
+	for _, code := range []proto.Code{proto.NotAccepted, proto.IdentityChanged, proto.CertificateRevoked} {
+		t3 := alice.conversation("bob").T3
+		relay.Do(func() {
+			h := &proto.Header{
+				Type: proto.TypeError, Src: "bob", SrcID: bob.Conn(), Dst: "alice", DstID: alice.Conn(), Code: code, Message: "no",
+			}
+			relay.Write(relay.Named("alice"), h, t3[:])
+		})
+		if _, err := alice.List(t.Context()); err != nil { // she has seen it
+			t.Fatal(err)
+		}
+		if got := alice.statuses(id); slices.Contains(got, history.StatusFailed) {
+			t.Fatalf("after a forged %s, what Bob has read is %s", code, got)
+		}
+	}
+	relay.Tampering(honest)
+	alice.mustSend("three", "bob")
+	sees(t, alice, bob, "one", "two", "three")
 }
 
 func otherDirection(d string) string {
@@ -214,7 +250,7 @@ func TestAttack11Garbage(t *testing.T) {
 			}
 			return s.Body
 		}},
-		{"an end that leaves records out", "does not hold", proto.TypeDisconnect, func() []byte {
+		{"an end that leaves records out", "by its digest", proto.TypeDisconnect, func() []byte {
 			return mallory.forge(crypto.KindEnd, nil, func(h *crypto.MessageHeader) { h.Seq, h.Digest = 7, evilHash("record") })
 		}},
 	} {

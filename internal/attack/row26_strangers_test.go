@@ -1,7 +1,6 @@
 package attack
 
 import (
-	"bytes"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -83,9 +82,6 @@ func (tc *testClient) tries(text, to string) (history.Status, string) {
 	return ev.Receipt.Status, ev.Receipt.Reason
 }
 
-// eager lets a client answer a peer's handshakes as fast as they come.
-func eager(cfg *client.Config) { cfg.Offers = 1 << 30 }
-
 // TestAttack26StrangerFloods: a stranger sends without end, and begins anew at every refusal. Disk
 // and memory hold the small inbox, a friend is heard, and a later start counts what was left.
 func TestAttack26StrangerFloods(t *testing.T) {
@@ -95,7 +91,7 @@ func TestAttack26StrangerFloods(t *testing.T) {
 	}
 	town := newTown(t, "bob", "carol", "mallory")
 	carol := town.client("carol")
-	bob := town.client("bob", strict(carol), eager)
+	bob := town.client("bob", strict(carol), manyOffers)
 	bob.accept(carol)
 	before := bob.onDisk()
 	mallory := town.evilPeer(town.addr, "mallory", town.credential("mallory"))
@@ -116,7 +112,7 @@ func TestAttack26StrangerFloods(t *testing.T) {
 				mallory.conv = conv
 				mallory.phase(end(bob), 3, p3)
 				for m = mallory.Next(); m.Type != proto.TypeCommAck; m = mallory.Next() {
-					if m.Type == proto.TypeError && m.Code == proto.NotAccepted && bytes.Equal(m.Body, conv.T3[:]) {
+					if mallory.isEnded(m) {
 						refusals++
 						return false
 					}
@@ -134,7 +130,7 @@ func TestAttack26StrangerFloods(t *testing.T) {
 				switch m.Type {
 				case proto.TypeCommAck:
 					mallory.take(m.Body)
-				case proto.TypeError:
+				case proto.TypeError, proto.TypeDisconnect:
 					ended = m.Body
 				}
 			}
@@ -182,7 +178,7 @@ func TestAttack26StrangerFloods(t *testing.T) {
 
 	leaves(t, carol, bob)
 	town.historyHolds(bob.state.HistoryDir())
-	bob = town.client("bob", strict(carol), eager)
+	bob = town.client("bob", strict(carol), manyOffers)
 	before = bob.onDisk()
 	if begins() || bob.onDisk() != before {
 		t.Error("the next start begins to count anew")
@@ -588,7 +584,7 @@ func TestAttack26StrangerLines(t *testing.T) {
 					town := newTown(t, "bob", "carol", "mallory")
 					carol := town.client("carol")
 					q := newQuestions()
-					bob := town.client("bob", town.asksFor(q, carol.Fingerprint()), eager, func(cfg *client.Config) {
+					bob := town.client("bob", town.asksFor(q, carol.Fingerprint()), manyOffers, func(cfg *client.Config) {
 						cfg.Takes, cfg.Again = takes, time.Millisecond
 					})
 					m := town.evilPeerTaking(takes, town.addr, "mallory", town.credential("mallory"))
@@ -613,7 +609,7 @@ func TestAttack26StrangerLines(t *testing.T) {
 						i := m.offer(end(bob))
 						for over := false; !over; {
 							switch x := m.Next(); {
-							case x.Type == proto.TypeError && x.Code == proto.NotAccepted:
+							case x.Type == proto.TypeError && x.Code == proto.NotAccepted, m.isEnded(x):
 								refused, over = true, true
 							case x.Type == proto.TypeClientConnect && x.Phase == 1:
 								t.Fatal("a conversation with somebody who is not accepted is begun anew")

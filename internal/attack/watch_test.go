@@ -36,8 +36,8 @@ type testClient struct {
 // oneTry lets a client begin a failed handshake anew on request only, not by itself during a test.
 func oneTry(cfg *client.Config) { cfg.Timeout, cfg.Again = 10*time.Second, time.Minute }
 
-// manyOffers lets a test begin handshakes over one connection as fast as it likes.
-func manyOffers(cfg *client.Config) { cfg.Offers = 1 << 20 }
+// manyOffers lets a test begin handshakes as fast as it likes.
+func manyOffers(cfg *client.Config) { cfg.Offers, cfg.Callers = 1<<20, 1<<20 }
 
 // soon receives from ch. It ends the test if nothing comes.
 func soon[T any](t testing.TB, what string, ch <-chan T) (v T) {

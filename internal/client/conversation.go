@@ -128,17 +128,18 @@ func (e *engine) breakConversation(pc *peerConn, reason string) {
 }
 
 // endRefused ends a conversation because this side takes nothing more of the peer, and says so. The
-// peer is told first how much was taken: the rest is FAILED there. conv may not have begun here.
+// peer is told first how much was taken: the rest is FAILED there. Both are signed, or the relay could
+// make FAILED what was taken. conv may not have begun here.
 func (e *engine) endRefused(pc *peerConn, conv *crypto.Conversation, why *proto.Error) {
-	told := true
-	if pc.conv == conv && pc.lines.answerRoom() {
-		told = e.sayReceived(pc, conv.ReceivedSeq(), pc.in.read) == nil
+	if told := pc.lines.answerRoom(); told {
+		if pc.conv == conv {
+			told = e.sayReceived(pc, conv.ReceivedSeq(), pc.in.read) == nil
+		}
+		if s, err := conv.SealRefusal(proto.Clip(why.Message, proto.MaxMessage), e.now()); told && err == nil {
+			e.sendTo(pc, proto.TypeDisconnect, s.Body, 0)
+		}
 	}
-	t3 := conv.T3
 	e.endConversation(pc, why.Message)
-	if told {
-		e.answerError(pc, why.Code, why.Message, t3[:])
-	}
 }
 
 // then adds the consequence to a reason, but for a pipe: it is never resumed.

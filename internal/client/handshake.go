@@ -190,7 +190,7 @@ func (e *engine) onPhase1(pc *peerConn, body []byte) {
 	if !pc.lines.answerRoom() {
 		return // it takes no answers
 	}
-	if e.callers.over(offer.Leaf(), time.Now()) {
+	if e.callers.over(offer.Leaf(), time.Now(), e.cfg.Callers) {
 		e.answerError(pc, proto.Busy, errCallers.Message, nil)
 		return
 	}
@@ -199,7 +199,7 @@ func (e *engine) onPhase1(pc *peerConn, body []byte) {
 		work: func(s *step) { s.err = offer.Prove(s.local, before, s.verify) },
 		done: func(s *step) {
 			if s.person != nil && !e.standing(s.person.Identity).accepted {
-				e.callers.count(offer.Leaf(), time.Now())
+				e.callers.count(offer.Leaf(), time.Now(), e.cfg.Callers)
 			}
 			if s.err != nil {
 				e.refusePeer(pc, s.err)

@@ -60,7 +60,9 @@ func (e *engine) onMessage(h *proto.Header, body []byte) {
 	case crypto.KindEnd:
 		if e.stored(pc, o, e.history.Ended(pc.conv, o)) {
 			pc.conv.Commit(o)
-			pc.ending = true
+			if pc.ending = o.Refusal == ""; !pc.ending {
+				e.refusedBy(pc, o.Refusal)
+			}
 		}
 	default:
 		if e.pipe == nil || pc.takes != proto.TakesPipe {

@@ -126,7 +126,7 @@ func (l *judgedLab) run(t *testing.T, talk judgedTalk) (result judgedResult) {
 	cfg := &Config{
 		Name: "mine", Takes: proto.TakesMessages, State: known, Verifier: verifier,
 		Credential: &state.Credential{Key: cred.Key, Bundle: cred.Bundle},
-		Ciphers:    []string{crypto.SuiteMLKEM}, Offers: OfferBurst, Strangers: StrangersRecords,
+		Ciphers:    []string{crypto.SuiteMLKEM}, Offers: OfferBurst, Callers: CallerBurst, Strangers: StrangersRecords,
 		Timeout: time.Minute, AcceptNew: true, ReadAnyone: true, Receipts: true, Now: l.clock.Now,
 	}
 	e := newEngine(cfg, newEventQueue(), self)

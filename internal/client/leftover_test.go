@@ -1,6 +1,7 @@
 package client
 
 import (
+	"bytes"
 	"testing"
 	"time"
 
@@ -106,26 +107,34 @@ func TestLeftIsNotFailed(t *testing.T) {
 	}
 }
 
-// TestLeftThenRefused: a message that had left is FAILED if the peer ends its conversation by a refusal:
-// what was taken has been told. A refusal after another end says nothing about it.
+// TestLeftThenRefused: a message that had left is FAILED if the peer ends its conversation by a signed
+// refusal: what was taken has been told. A refusal that nobody has signed, or after another end, says
+// nothing about it.
 func TestLeftThenRefused(t *testing.T) {
-	for taken, want := range map[bool]history.Status{false: history.StatusFailed, true: history.StatusPending} {
+	refused := func(pc *peerConn) *proto.Header {
+		return &proto.Header{Type: proto.TypeError, SrcID: pc.id, Code: proto.NotAccepted, Message: "no"}
+	}
+	for _, test := range []struct {
+		what   string
+		refuse func(e *engine, pc *peerConn)
+		want   history.Status
+	}{
+		{"signed", func(e *engine, pc *peerConn) { e.refusedBy(pc, "no") }, history.StatusFailed},
+		{"unsigned", func(e *engine, pc *peerConn) { e.onPeerError(refused(pc), bytes.Clone(pc.conv.T3[:])) }, history.StatusPending},
+		{"later", func(e *engine, pc *peerConn) {
+			e.endConversation(pc, "a test")
+			pc.shake.init = new(crypto.Initiator)
+			e.onPeerError(refused(pc), nil)
+		}, history.StatusPending},
+	} {
 		e, pc, dir := talkingEngine(t)
 		e.send(t, pc.user, "hello")
 		e.takeOutbox()
 		e.flush()
-		refused := &proto.Header{Type: proto.TypeError, SrcID: pc.id, Code: proto.NotAccepted, Message: "no"}
-		t3 := pc.conv.T3
-		if taken {
-			e.endConversation(pc, "a test")
-			pc.shake.init = new(crypto.Initiator)
-			e.onPeerError(refused, nil)
-		} else {
-			e.onPeerError(refused, t3[:])
-		}
+		test.refuse(e, pc)
 		e.end(nil)
-		if d := inHistory(t, dir, "hello"); d.Status != want || d.Reason == "" {
-			t.Errorf("it is %+v", d)
+		if d := inHistory(t, dir, "hello"); d.Status != test.want || d.Reason == "" {
+			t.Errorf("%s: it is %+v", test.what, d)
 		}
 	}
 }

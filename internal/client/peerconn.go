@@ -140,18 +140,10 @@ func (e *engine) onPeerError(h *proto.Header, body []byte) {
 	if pc == nil {
 		return
 	}
-	refusal := &fail.Error{
-		Code: h.Code, Message: pc.name + " refuses you: " + proto.Quote(h.Message),
-		Err: &proto.Error{Code: h.Code, Message: h.Message},
-	}
-	ends := pc.conv != nil && bytes.Equal(body, pc.conv.T3[:])
+	refusal := pc.refusal(h.Code, h.Message)
 	switch {
-	case ends && h.Code == proto.NoConversation:
+	case h.Code == proto.NoConversation && pc.conv != nil && bytes.Equal(body, pc.conv.T3[:]):
 		e.breakConversation(pc, e.then("the other side says: "+proto.Quote(h.Message), "the conversation begins anew"))
-	case ends:
-		pc.out.refuse()
-		e.endConversation(pc, refusal.Message)
-		e.attemptFailed(pc, refusal)
 	case h.Code == proto.NoConversation || len(body) > 0: // of another conversation
 	case pc.shake.init != nil:
 		e.attemptFailed(pc, refusal)
@@ -160,6 +152,22 @@ func (e *engine) onPeerError(h *proto.Header, body []byte) {
 		pc.shake.deadline = time.Time{}
 		e.tellRefusal(pc, refusal)
 	}
+}
+
+// refusal is a peer's refusal in its own words.
+func (pc *peerConn) refusal(code proto.Code, said string) *fail.Error {
+	return &fail.Error{
+		Code: code, Message: pc.name + " refuses you: " + proto.Quote(said), Err: &proto.Error{Code: code, Message: said},
+	}
+}
+
+// refusedBy takes the peer's signed word that it takes nothing more: what it has not called DELIVERED
+// was not taken.
+func (e *engine) refusedBy(pc *peerConn, said string) {
+	refusal := pc.refusal(proto.NotAccepted, said)
+	pc.out.refuse()
+	e.endConversation(pc, refusal.Message)
+	e.attemptFailed(pc, refusal)
 }
 
 // tickConn looks at one connection's time-outs.

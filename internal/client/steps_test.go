@@ -24,7 +24,7 @@ func stepEngine(t *testing.T) (e *engine, pair *wire.Pair, started *[]*step) {
 		t.Fatal(err)
 	}
 	cfg := &Config{
-		Name: pair.A.End.Name, Takes: proto.TakesMessages, State: known, Verifier: pair.Verifier, Offers: OfferBurst, Strangers: StrangersRecords,
+		Name: pair.A.End.Name, Takes: proto.TakesMessages, State: known, Verifier: pair.Verifier, Offers: OfferBurst, Callers: CallerBurst, Strangers: StrangersRecords,
 		Credential: &state.Credential{Key: pair.A.Local.Key, Bundle: pair.A.Local.Bundle}, Ciphers: []string{crypto.SuiteMLKEM},
 		Timeout: time.Second, Now: pair.Clock.Now,
 	}

@@ -52,15 +52,15 @@ var errCallers = fail.Errorf(proto.Busy, "too many handshakes of the same person
 type callers map[[32]byte]pace
 
 // over tells whether a certificate has no more handshakes now, before anything of it is checked.
-func (c callers) over(leaf [32]byte, now time.Time) bool {
+func (c callers) over(leaf [32]byte, now time.Time, burst int) bool {
 	p := c[leaf]
-	return !p.take(now, CallerBurst, CallerEvery)
+	return !p.take(now, burst, CallerEvery)
 }
 
 // count counts a handshake of a proved person. Those whose pace is paid off are forgotten.
-func (c callers) count(leaf [32]byte, now time.Time) {
+func (c callers) count(leaf [32]byte, now time.Time, burst int) {
 	p := c[leaf]
-	p.take(now, CallerBurst, CallerEvery)
+	p.take(now, burst, CallerEvery)
 	c[leaf] = p
 	maps.DeleteFunc(c, func(_ [32]byte, p pace) bool { return p.next.Before(now) })
 }
