@@ -279,7 +279,7 @@ var secretFields = map[reflect.Type]struct{ secret, open []string }{
 	reflect.TypeFor[ratchet]():  {[]string{"root", "mine"}, []string{"theirs", "steps", "last", "since"}},
 	reflect.TypeFor[kdfChain](): {[]string{"ck"}, []string{"suite", "n", "session", "direction", "info"}},
 	reflect.TypeFor[Opened](): {[]string{"next"}, []string{
-		"Header", "Exact", "Signature", "CipherHash", "Before", "Records", "ExactRecords", "Receipt", "ExactReceipt", "Chunk", "digests", "step",
+		"Header", "Exact", "Signature", "CipherHash", "Before", "Records", "ExactRecords", "Receipt", "ExactReceipt", "Chunk", "Refusal", "digests", "step",
 	}},
 	reflect.TypeFor[openedStep](): {[]string{"root"}, []string{"chain", "key", "at"}},
 	reflect.TypeFor[Initiator]():  {[]string{"key"}, []string{"local", "me", "peer", "nonce", "first", "suite", "p1", "t1", "retried", "Former"}},
