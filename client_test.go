@@ -103,13 +103,24 @@ func TestListAndWhois(t *testing.T) {
 	if slices.Sort(names); !slices.Equal(names, []string{"alice", "bob"}) {
 		t.Errorf("as JSON: %v", names)
 	}
+	before := w.Must("", "alice", "whois", "BOB")
+	wantLines(t, before, "Name           : bob\n", "Identity       : ", "Proved         : no: before a conversation the identity is only the relay's word\n",
+		"Connected      : since 20", "Known          : unknown\n", "Certificate    : not here yet: it comes from the person, in the first conversation. ")
+	if atPrompt := w.Must("whois bob\n", "alice"); atPrompt != before {
+		t.Errorf("at the prompt: %q", atPrompt)
+	}
+	if out := w.Must("", "alice", "-json", "whois", "bob"); !strings.Contains(out, `"identity":"`) || strings.Contains(out, "certificate") {
+		t.Errorf("as JSON, before a conversation: %s", out)
+	}
+	w.Must("", "alice", "send", "bob", "hello")
 	holder := w.PKI.Holders()[slices.IndexFunc(w.PKI.Holders(), func(h *lab.Holder) bool { return h.Name == "bob" })]
 	whois := w.Must("", "alice", "whois", "BOB")
 	wantLines(t, whois, "Nome           : "+holder.Leaf.Subject.CommonName, "Organização    : ", "Identificação  : ",
 		"Instituicao    : ", "País           : PT", "Válido até     : ", "Válido de      : ",
 		"Chain          : EC de Autenticação do Cartão de Cidadão 0001 → Cartão de Cidadão 001 → ",
-		"Root           : Lab Raiz do Estado 001, from -ca-bundle", "Citizen's card : no", "Identity       : ",
-		"Revocation     : good: no revocation list names it ("+w.Path("lab", "crl")+"/auth.crl, of ", "Known          : unknown")
+		"Root           : Lab Raiz do Estado 001, from -ca-bundle", "Citizen's card : no",
+		"Revocation     : good: no revocation list names it ("+w.Path("lab", "crl")+"/auth.crl, of ", "Name           : bob\n", "Identity       : ",
+		"Proved         : no: ", "Connected      : since ", "Known          : accepted, since ")
 	atPrompt := w.Must("whois bob\n", "alice")
 	wantLines(t, atPrompt, "Nome           : ", "Organização    : ", "Identificação  : ", "Instituicao    : ",
 		"País           : PT", "Válido até     : ", "Válido de      : ")
@@ -123,7 +134,7 @@ func TestListAndWhois(t *testing.T) {
 	out := w.Must("", "alice", "-json", "whois", "bob")
 	first, last, _ := strings.Cut(strings.TrimSpace(out), "\n")
 	if err := json.Unmarshal([]byte(last), &o); err != nil || !bytes.Equal(o.Certificate, holder.Leaf.Raw) ||
-		len(o.Path) != 3 || o.Path[1] != "Cartão de Cidadão 001" || o.Revocation.Status != "good" || o.Known != "unknown" ||
+		len(o.Path) != 3 || o.Path[1] != "Cartão de Cidadão 001" || o.Revocation.Status != "good" || o.Known != "accepted" ||
 		len(o.Conns) != 1 || o.Name != "bob" || !strings.HasPrefix(first, `{"v":1,"type":"connected",`) {
 		t.Errorf("as JSON: %s %v", out, err)
 	}
@@ -143,10 +154,13 @@ func TestPersonWithoutACommonName(t *testing.T) {
 			lab.WithSubject(lab.DN("C", "PT", "O", "Lab", "serialNumber", "123456789")), lab.Untrusted}})
 	bob := w.Receive("bob", "-n", "1")
 	const whole = "SERIALNUMBER=X1,O=Lab,C=PT"
+	w.Must("", "alice", "send", "bob", "hello")
+	bob.End()
+	bob = w.Receive("bob")
 	if whois := w.Must("", "alice", "whois", "bob"); !strings.HasPrefix(whois, "Nome           : "+whole+"\nOrganização    : Lab\n") {
 		t.Errorf("whois is %q", whois)
 	}
-	w.Must("", "alice", "send", "bob", "hello")
+	bob.Cmd.Process.Kill()
 	bob.End()
 	if known := w.Must("", "alice", "trust"); !strings.Contains(known, `"`+whole+`"`) {
 		t.Errorf("known is %q", known)
@@ -213,6 +227,7 @@ func TestRevocationUnknown(t *testing.T) {
 	w.Fails(2, "alice", []string{"-crl", w.Path("none"), "list"}, "-crl")
 
 	bob := w.Receive("bob")
+	w.Must("", "alice", "send", "bob", "hello")
 	if whois := w.Must("whois bob\n", "alice", "-crl", empty, "-crl-policy", "try"); !strings.Contains(whois,
 		"\nRevocation     : unknown: whether the certificate of ") {
 		t.Errorf("whois is %q", whois)
@@ -445,14 +460,15 @@ func TestPipedPrompt(t *testing.T) {
 	}
 	bob.Line() // the blank line after the list
 	alice := w.Start("alice")
-	alice.Stdin.Write([]byte("whois bob\nbob: Bom dia!\n"))
+	alice.Stdin.Write([]byte("bob: Bom dia!\n"))
 	if line := bob.Line(); !strings.HasSuffix(line, "] [alice]: Bom dia!\n") {
 		t.Errorf("bob saw %q", line)
 	}
-	bob.Stdin.Write([]byte("alice: olá\nnonsense\n"))
+	alice.Stdin.Write([]byte("whois bob\n"))
 	for range 7 {
 		alice.Line()
 	}
+	bob.Stdin.Write([]byte("alice: olá\nnonsense\n"))
 	if line := alice.Line(); !strings.HasSuffix(line, "] [bob]: olá\n") {
 		t.Errorf("alice saw %q", line)
 	}

@@ -5,10 +5,8 @@ import (
 	"chatsecure/proto"
 )
 
-// These forms stand here and not in package proto because a bundle is in them.
-
 // Hello is the payload of connect phase 3: the client's identity, and the kind of
-// message that it takes.
+// message that it takes. It is not in package proto because a bundle is in it.
 type Hello struct {
 	Name      string        `json:"name"`
 	Takes     string        `json:"takes"`
@@ -25,12 +23,4 @@ func ReadHello(opened []byte) (*Hello, error) {
 		return nil, proto.Errorf(proto.Malformed, "the sealed part of connect phase 3 is malformed")
 	}
 	return &hi, hi.Bundle.Check()
-}
-
-// WhoisEntry is one connection in the body of a whois answer, a JSON array.
-type WhoisEntry struct {
-	ID     string        `json:"id"`
-	Takes  string        `json:"takes"`
-	Since  int64         `json:"since"` // Unix seconds
-	Bundle *trust.Bundle `json:"bundle"`
 }

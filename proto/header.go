@@ -5,8 +5,6 @@ package proto
 const (
 	TypeConnect       = "connect"
 	TypeList          = "list"
-	TypeWhoisGet      = "whois-get"
-	TypeWhoisResponse = "whois-response"
 	TypeClientConnect = "client-connect"
 	TypeClientCom     = "client-com"
 	TypeCommAck       = "comm-ack"
@@ -96,7 +94,6 @@ const (
 // two: an error is a peer's or the relay's.
 var fromClient = map[string][]form{
 	TypeList:          {{may: fName | fWatch}},
-	TypeWhoisGet:      {{must: fName}},
 	TypeRelease:       {{}},
 	TypeClientConnect: {{must: toPeer | fPhase}},
 	TypeClientCom:     {{must: toPeer}},
@@ -108,7 +105,6 @@ var fromClient = map[string][]form{
 
 var fromRelay = map[string][]form{
 	TypeList:          {{must: fAnswers, may: fDone}},
-	TypeWhoisResponse: {{must: fAnswers | fName}},
 	TypeRelease:       {{must: fAnswers | fDone}},
 	TypePeer:          {{must: fName | fID | fTakes | fDone}},
 	TypeClientConnect: {{must: fromPeer | fPhase}},

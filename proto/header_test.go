@@ -19,7 +19,6 @@ var goodHeaders = map[string][]Header{
 	"client": {
 		{Type: TypeList},
 		{Type: TypeList, Name: "ana", Watch: true},
-		{Type: TypeWhoisGet, Name: "João"},
 		{Type: TypeRelease},
 		{Type: TypeClientConnect, Phase: 1, Dst: "ana", DstID: testID},
 		{Type: TypeClientConnect, Phase: 3, Dst: "ana", DstID: testID},
@@ -33,7 +32,6 @@ var goodHeaders = map[string][]Header{
 	"relay": {
 		{Type: TypeList, Answers: answers(0)},
 		{Type: TypeList, Answers: answers(1<<63 - 1), Done: "ok"},
-		{Type: TypeWhoisResponse, Answers: answers(7), Name: "ana"},
 		{Type: TypeRelease, Answers: answers(7), Done: "ok"},
 		{Type: TypePeer, Name: "ana", ID: testID, Takes: TakesPipe, Done: Came},
 		{Type: TypePeer, Name: "ana", ID: testID, Takes: TakesNone, Done: Left},

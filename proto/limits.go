@@ -35,10 +35,6 @@ const (
 	// not fit MaxLine.
 	ListPage = 2000
 
-	// MaxWhois bounds the connections in a whois answer, which is one line. A
-	// bundle has at most 27 KiB in base64.
-	MaxWhois = 16
-
 	// MaxWatches bounds the names that one connection watches.
 	MaxWatches = 512
 

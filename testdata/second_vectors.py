@@ -122,9 +122,9 @@ def request(v):
 
 TO, FROM = "dst dst-id", "src src-id dst dst-id"
 FORMS = {  # by "Requests and routing": the fields of each type, ? may be left out
-    "client": {"list": ["name? watch?"], "whois-get": ["name"], "release": [""], "client-connect": ["phase " + TO], "client-com": [TO],
+    "client": {"list": ["name? watch?"], "release": [""], "client-connect": ["phase " + TO], "client-com": [TO],
                "comm-ack": [TO], "client-disconnect": ["", TO], "ack": [""], "error": [TO + " code message"]},
-    "relay": {"list": ["done? answers"], "whois-response": ["name answers"], "release": ["done answers"], "peer": ["name id takes done"],
+    "relay": {"list": ["done? answers"], "release": ["done answers"], "peer": ["name id takes done"],
               "client-connect": ["phase " + FROM], "client-com": [FROM], "comm-ack": [FROM], "client-disconnect": ["src src-id", FROM],
               "ack": ["", "dst-id answers"], "error": [FROM + " code message", "dst-id? answers? code message"]},
 }

@@ -163,8 +163,8 @@ func TestProtocolLimits(t *testing.T) {
 		"handshakes under way": fmt.Sprintf("%s, of one address %s, of all addresses with too many failures %d; then who waits longest gets `busy`, or the newcomer",
 			count(relay.MaxHalfOpen), count(relay.MaxHalfOpenAddr), relay.MaxHalfOpen/relay.DebtorsPart),
 		"connections of one person": count(relay.MaxOfPerson) + "; then `busy`",
-		"requests of one person": fmt.Sprintf("%s at once and %s a second, counted in connections listed; each request counts %d more, a bundle in whois %d, a release %d and a %s of the relay's names; then `busy`",
-			count(relay.Budget), count(relay.BudgetRate), relay.RequestCost, relay.WhoisCost, relay.ReleaseCost, map[int]string{10: "tenth"}[relay.ReleaseNames]),
+		"requests of one person": fmt.Sprintf("%s at once and %s a second, counted in connections listed; each request counts %d more, a release %d and a %s of the relay's names; then `busy`",
+			count(relay.Budget), count(relay.BudgetRate), relay.RequestCost, relay.ReleaseCost, map[int]string{10: "tenth"}[relay.ReleaseNames]),
 		"kept of a person who is accepted under no name, until then": fmt.Sprintf(
 			"%d records, and %s of lines of the history that the person causes; then a p1 is refused with `not-accepted`",
 			client.StrangerRecords, size(client.StrangerBytes)),
@@ -186,7 +186,6 @@ func TestProtocolLimits(t *testing.T) {
 		fmt.Sprintf("more than %s on the way to one that has %s waiting", size(relay.Hog), size(relay.Crowded)),
 		fmt.Sprintf("more than %s destinations", count(relay.MaxRoutes)),
 		fmt.Sprintf("at most %s a page", count(proto.ListPage)),
-		fmt.Sprintf("the newest %d;", proto.MaxWhois),
 		fmt.Sprintf("at most %d names", proto.MaxWatches),
 		fmt.Sprintf("after %d s of silence; %d s without", proto.KeepAlive/time.Second, proto.LostAfter/time.Second),
 		fmt.Sprintf("A client without an ack for %d s", proto.AckTimeout/time.Second),
@@ -287,7 +286,7 @@ func TestProtocolFields(t *testing.T) {
 	}
 	for _, v := range []any{
 		proto.Connect1{}, proto.Connect2{}, proto.Connect3{}, proto.Connect4{}, proto.ClearError{}, proto.Listed{},
-		crypto.Hello{}, crypto.WhoisEntry{}, trust.Bundle{}, crypto.MessageHeader{},
+		crypto.Hello{}, trust.Bundle{}, crypto.MessageHeader{},
 		crypto.Step{}, crypto.Record{}, crypto.Recipient{}, crypto.Receipt{},
 		history.Head{}, history.End{}, history.Proof{}, state.KnownRelay{}, state.KnownPeer{},
 	} {

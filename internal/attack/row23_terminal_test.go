@@ -99,12 +99,6 @@ func waitsForPeers(cfg *client.Config) { cfg.WaitPeer = wire.Timeout }
 
 func terminalMessage(t *testing.T, w *terminalTown) {
 	alice := w.localTown.client("alice", waitsForPeers)
-	whois := town.RunCommand(t, w.client("bob", "whois", "alice"), "")
-	clean(t, whois.Stdout, shown)
-	clean(t, whois.Stderr)
-	if whois.Status != 0 {
-		t.Errorf("whois: %+v", whois)
-	}
 	bob := town.StartCommand(t, w.client("bob", "recv", "-n", "1"))
 	id := alice.mustSend(hostile, "bob")
 	out, _ := io.ReadAll(bob.Out)
@@ -113,6 +107,12 @@ func terminalMessage(t *testing.T, w *terminalTown) {
 		t.Errorf("bob ended with %v and was shown %q, want %q", bob.Cmd.ProcessState, out, want)
 	}
 	clean(t, bob.Stderr.String(), shown, "is new here") // the certificate's names
+	whois := town.RunCommand(t, w.client("bob", "whois", "alice"), "")
+	clean(t, whois.Stdout, shown)
+	clean(t, whois.Stderr)
+	if whois.Status != 0 {
+		t.Errorf("whois: %+v", whois)
+	}
 	alice.leave()
 
 	// Later, from the history.

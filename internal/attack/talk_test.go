@@ -166,8 +166,16 @@ func TestListAndWhois(t *testing.T) {
 		t.Fatalf("list: %v %v", list, err)
 	}
 	w, err := alice.Whois(context.Background(), "BOB")
-	if err != nil || len(w.Conns) != 1 || w.Conns[0].Conn != bob.Conn() || w.Conns[0].Person == nil {
+	if err != nil || len(w.Conns) != 1 || w.Conns[0].Conn != bob.Conn() || w.Conns[0].Identity != proto.FormatHash(bob.Inside().Identity()) {
 		t.Fatalf("whois: %+v %v", w, err)
+	}
+	if w.Conns[0].Person != nil || len(bob.seen()) > 0 {
+		t.Errorf("before a conversation: %+v; bob was told %+v", w.Conns[0], bob.seen())
+	}
+	alice.mustSend("hello", "bob")
+	sees(t, alice, bob, "hello")
+	if w, err := alice.Whois(context.Background(), "BOB"); err != nil || w.Conns[0].Person == nil || w.Conns[0].Level != 1 {
+		t.Errorf("whois after a conversation: %+v %v", w, err)
 	}
 	if _, err := alice.Whois(context.Background(), "nobody"); fail.ExitStatus(err) != 6 {
 		t.Errorf("whois of nobody: %v", err)
@@ -185,7 +193,7 @@ func TestWhoisOfAnother(t *testing.T) {
 		t.Fatal(err)
 	}
 	w, err := town.dial(cfg).Whois(context.Background(), "BOB")
-	if err != nil || w.Known == nil || w.Known.Identity != bobs.Identity || len(w.Conns) != 1 || w.Conns[0].Person.Identity != bob.Inside().Identity() {
+	if err != nil || w.Known == nil || w.Known.Identity != bobs.Identity || len(w.Conns) != 1 || w.Conns[0].Identity != proto.FormatHash(bob.Inside().Identity()) {
 		t.Fatalf("whois: %+v %v", w, err)
 	}
 	if known := cfg.State.KnownPeers(); len(known) != 1 || known[0] != bobs {

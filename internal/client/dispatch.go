@@ -43,7 +43,7 @@ func (e *engine) dispatch(m Inbound) {
 		e.onPeer(h)
 	case proto.TypeError:
 		e.onError(h, m.Body)
-	case proto.TypeList, proto.TypeWhoisResponse, proto.TypeRelease:
+	case proto.TypeList, proto.TypeRelease:
 		e.link.answered(m)
 	}
 }

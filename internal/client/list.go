@@ -23,19 +23,9 @@ type Online struct {
 // List asks the relay who is connected, sorted as the relay gives it.
 func (c *Client) List(ctx context.Context) ([]Online, error) {
 	e := c.engine
-	pages, err := e.ask(ctx, &proto.Header{Type: proto.TypeList})
+	out, err := e.list(ctx, "")
 	if err != nil {
 		return nil, err
-	}
-	var out []Online
-	for _, p := range pages {
-		page, err := readListed(p.Body)
-		if err != nil {
-			return nil, err
-		}
-		for _, l := range page {
-			out = append(out, Online{Name: l.Name, Conn: l.ID, Takes: l.Takes, Since: time.Unix(l.Since, 0), Identity: l.Identity})
-		}
 	}
 	err = e.do(ctx, func() {
 		for i := range out {
@@ -47,6 +37,26 @@ func (c *Client) List(ctx context.Context) ([]Online, error) {
 		}
 	})
 	return out, err
+}
+
+// list is the relay's word about the connections of a name, or with "" about all.
+func (e *engine) list(ctx context.Context, name string) (out []Online, err error) {
+	pages, err := e.ask(ctx, &proto.Header{Type: proto.TypeList, Name: name})
+	if err != nil {
+		return nil, err
+	}
+	for _, p := range pages {
+		page, err := readListed(p.Body)
+		if err != nil {
+			return nil, err
+		}
+		for _, l := range page {
+			out = append(out, Online{
+				Name: l.Name, Conn: l.ID, Takes: l.Takes, Since: time.Unix(l.Since, 0), Identity: l.Identity,
+			})
+		}
+	}
+	return out, nil
 }
 
 // readListed decodes a page of a list answer and refuses what is malformed.

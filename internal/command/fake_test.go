@@ -17,6 +17,7 @@ import (
 	"chatsecure/internal/fail"
 	"chatsecure/internal/history"
 	"chatsecure/internal/term"
+	"chatsecure/proto"
 	"chatsecure/testdata/lab/tty"
 )
 
@@ -126,7 +127,7 @@ func (f *fakeTalker) Whois(_ context.Context, name string) (*client.Whois, error
 	if w := f.whois[name]; w != nil {
 		return w, nil
 	}
-	return nil, fail.Errorf("no-such-name", "nobody by that name is connected")
+	return nil, fail.Errorf(proto.NoSuchName, "nobody by the name of %s is connected", name)
 }
 
 func (f *fakeTalker) Watch(context.Context) error { return f.watchErr }

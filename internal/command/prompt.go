@@ -373,7 +373,7 @@ func (s *promptRun) execute(ctx context.Context, line inputLine) error {
 		})
 	case "whois":
 		return s.ask(ctx, c, func(ctx context.Context) error {
-			w, err := whois(ctx, s.c, c.args[0])
+			w, err := s.c.Whois(ctx, c.args[0])
 			if err != nil {
 				return err
 			}

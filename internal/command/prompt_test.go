@@ -66,8 +66,8 @@ func TestPromptLooksAsIn2016(t *testing.T) {
 	person := fakePerson("Bruno", 1)
 	c.online = []client.Online{{Name: "Bruno", Conn: "7f3a000000000000", Level: 1}, {Name: "Ana", Conn: c.conn, Level: 1, Self: true}}
 	c.whois = map[string]*client.Whois{"Bruno": {Name: "Bruno", Conns: []client.WhoisConn{
-		{Conn: "7f3a000000000000", Bundle: &trust.Bundle{X509: []byte{1}}, Person: person},
-		{Conn: "8000000000000000", Bundle: &trust.Bundle{X509: []byte{1}}, Person: person},
+		{Online: client.Online{Conn: "7f3a000000000000"}, Bundle: &trust.Bundle{X509: []byte{1}}, Person: person},
+		{Online: client.Online{Conn: "8000000000000000"}, Bundle: &trust.Bundle{X509: []byte{1}}, Person: person},
 	}}}
 	say := func(m client.Message) func() {
 		return func() {
@@ -301,17 +301,20 @@ func TestShownIsREAD(t *testing.T) {
 }
 
 // TestWhoisOfTheRefused: the command and the prompt say once that a person is refused, whose
-// verdict that is, and end with the same status. What the relay could have made up is told apart.
+// verdict that is, and end with the same status. A false word of the relay is told apart.
 func TestWhoisOfTheRefused(t *testing.T) {
 	c := newFakeTalker()
 	refused := &trust.Error{Code: proto.CertificateRevoked, Reason: `the certificate of "VERA" was revoked`}
+	conn := func(id string, err error) client.WhoisConn {
+		return client.WhoisConn{Online: client.Online{Conn: id, Identity: strings.Repeat("0a", 32)}, Err: err}
+	}
 	c.whois = map[string]*client.Whois{
-		"vera": {Name: "vera", Conns: []client.WhoisConn{{Conn: "1", Err: refused}, {Conn: "2", Err: refused}}},
-		"rita": {Name: "rita", Conns: []client.WhoisConn{{Conn: "3", Err: fail.Errorf(proto.NameMismatch, "it is of another name")}}},
+		"vera": {Name: "vera", Conns: []client.WhoisConn{conn("1", refused), conn("2", refused)}},
+		"rita": {Name: "rita", Conns: []client.WhoisConn{conn("3", fail.Errorf(proto.IdentityChanged, "it has proved another"))}},
 	}
 	for name, want := range map[string]string{
 		"vera": "client: error: vera is refused: " + refused.Reason + "\n",
-		"rita": "client: error: the relay's proof for connection 3 of rita does not hold: it is of another name\nclient: hint: ",
+		"rita": "client: error: it has proved another\n",
 	} {
 		sys, _, said := fakeSystem("")
 		s := newPromptRun(newDisplay(sys, options{}), c, time.Minute, time.Now)

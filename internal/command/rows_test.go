@@ -64,7 +64,10 @@ func scene(d *display, text string) {
 		{ID: "1d", Outgoing: true, From: crypto.End{Name: "alice"}, To: []string{"mallory"}, Text: "hi", Time: at,
 			Deliveries: []history.Delivery{{Name: "mallory", Status: history.StatusFailed, Reason: text}}},
 	}, ""))
-	d.show(&whoisObject{person: person, whole: true, Known: knownAnother, Identity: strings.Repeat("0a", 32)})
+	d.show(&whoisObject{
+		Name: "mallory", person: person, whole: true, Known: knownAnother, Identity: strings.Repeat("0a", 32),
+		Conns: []whoisConn{{Since: jsonTime{at}}},
+	})
 	d.show(trustObject{Kind: "peer", Name: "mallory", Identity: strings.Repeat("0a", 32), CommonName: text})
 	d.show(crlObject{Kind: "base", Source: text, issuer: proto.Quote(text), Flaw: proto.Visible(text)})
 	d.show(cardObject{Token: text, Manufacturer: text, Model: text, Serial: text, Flags: []string{text}, Error: text,

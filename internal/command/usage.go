@@ -126,7 +126,7 @@ line away.
 `},
 	{"list", alone(runList), "", "the connected people", ""},
 	{"whois", plain(runWhois), "NAME",
-		"the certificate, chain, revocation and remembered identity of a person", ""},
+		"the identity of a person and, once you have talked, the certificate", ""},
 	{"send", func(f *flag.FlagSet) runner { return new(sendOptions).flags(f) },
 		`[-wait sent|delivered|read] [-wait-peer D] [-0]
               NAME[,NAME...] [TEXT...]`,

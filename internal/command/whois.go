@@ -1,9 +1,7 @@
 package command
 
 import (
-	"bytes"
 	"context"
-	"encoding/hex"
 	"fmt"
 	"slices"
 	"strings"
@@ -24,7 +22,7 @@ func runWhois(a *app, ctx context.Context, args []string) error {
 		return usageError("%q is not a name: %v", name, err)
 	}
 	return a.oneShot(ctx, func(ctx context.Context, c *connection) error {
-		w, err := whois(ctx, c, name)
+		w, err := c.Whois(ctx, name)
 		if err != nil {
 			return err
 		}
@@ -32,49 +30,43 @@ func runWhois(a *app, ctx context.Context, args []string) error {
 	})
 }
 
-// whois asks the relay about a name. Its error names a name that nobody has.
-func whois(ctx context.Context, c talker, name string) (*client.Whois, error) {
-	w, err := c.Whois(ctx, name)
-	if e := fail.AsError(err); e != nil && e.Code == proto.NoSuchName {
-		return nil, fail.Errorf(e.Code, "nobody by the name of %s is connected", proto.Visible(name))
-	}
-	return w, err
-}
-
-// whoisObjects returns an object for each certificate under a name, with the
-// connections that showed it.
+// whoisObjects returns an object for each identity under a name, with its connections.
 func whoisObjects(h head, w *client.Whois) (objects []*whoisObject) {
 	for _, c := range w.Conns {
-		if c.Err != nil {
+		if c.Err != nil && !ofCertificate(c.Err) {
 			continue
 		}
-		i := slices.IndexFunc(objects, func(o *whoisObject) bool { return bytes.Equal(o.Certificate, c.Bundle.X509) })
+		i := slices.IndexFunc(objects, func(o *whoisObject) bool { return o.Identity == c.Identity })
 		if i < 0 {
 			i = len(objects)
 			objects = append(objects, newWhoisObject(h, w, &c))
 		}
-		objects[i].Conns = append(objects[i].Conns, whoisConn{c.Conn, c.Takes, jsonTime{c.Since}, c.Level})
+		conn := whoisConn{c.Conn, c.Takes, jsonTime{c.Since}, c.Level}
+		objects[i].Conns = append(objects[i].Conns, conn)
 	}
 	return objects
 }
 
 func newWhoisObject(h head, w *client.Whois, c *client.WhoisConn) *whoisObject {
-	p := c.Person
 	o := &whoisObject{
-		head: h, Name: w.Name, Identity: hex.EncodeToString(p.Identity[:]), Certificate: c.Bundle.X509, Chain: c.Bundle.Chain,
-		Path: authorityNames(p), Anchor: p.Anchor, Citizen: p.Citizen, Revocation: revocation(p.Revocation),
-		Known: howKnown(w.Known, p), person: p, alike: alikeText(c.Alike, p),
+		head: h, Name: w.Name, Identity: c.Identity, Known: howKnown(w.Known, c),
+		person: c.Person, refused: c.Err != nil,
 	}
 	if w.Known != nil {
-		o.KnownSince = jsonTime{w.Known.First}
+		o.KnownSince, o.commonName = jsonTime{w.Known.First}, w.Known.CommonName
+	}
+	if p := c.Person; p != nil {
+		o.Certificate, o.Chain, o.Path = c.Bundle.X509, c.Bundle.Chain, authorityNames(p)
+		o.Anchor, o.Citizen, o.Revocation = p.Anchor, &p.Citizen, revocation(p.Revocation)
+		o.alike = alikeText(c.Alike, p)
 	}
 	return o
 }
 
-// showWhois writes the certificates under a name, mostly one. The prompt shows
-// no more than the certificate, as the original did: whole is unset there. A person who is
-// refused and a connection that proves nobody are errors, each told once, and the most severe
-// one is returned.
+// showWhois writes the people under a name, mostly one. Of somebody whose certificate is there the
+// prompt shows no more than that, as the original did: whole is unset there. A certificate that
+// is refused and a false word of the relay are errors, each told once, and the most severe one is
+// returned.
 func showWhois(out *display, w *client.Whois, whole bool) error {
 	for _, o := range whoisObjects(out.head("whois"), w) {
 		o.whole, o.option = whole || out.verbose, out.advice("-ca-bundle")
@@ -87,10 +79,8 @@ func showWhois(out *display, w *client.Whois, whole bool) error {
 			continue
 		}
 		e := *fail.AsError(c.Err)
-		if ofCertificate(e.Code) {
+		if ofCertificate(c.Err) {
 			e.Message = fmt.Sprintf("%s is refused: %s", proto.Visible(w.Name), e.Message)
-		} else {
-			e.Message = fmt.Sprintf("the relay's proof for connection %s of %s does not hold: %s", c.Conn, proto.Visible(w.Name), e.Message)
 		}
 		if !told[e.Message] {
 			told[e.Message] = true
@@ -100,8 +90,9 @@ func showWhois(out *display, w *client.Whois, whole bool) error {
 	return toldStatus(worst)
 }
 
-// ofCertificate reports whether a code is about a person's certificate, which the relay proved.
-func ofCertificate(code proto.Code) bool {
+// ofCertificate reports whether an error is about a person's certificate.
+func ofCertificate(err error) bool {
+	code := fail.AsError(err).Code
 	return strings.HasPrefix(string(code), "certificate-") || code == proto.RevocationUnknown
 }
 
@@ -111,13 +102,16 @@ const (
 	knownSeen     = "seen"
 	knownAccepted = "accepted"
 	knownAnother  = "another"
+	knownBlocked  = "blocked"
 )
 
-func howKnown(k *state.KnownPeer, p *trust.Person) string {
+func howKnown(k *state.KnownPeer, c *client.WhoisConn) string {
 	switch {
+	case c.Blocked:
+		return knownBlocked
 	case k == nil:
 		return knownUnknown
-	case k.Identity != p.Identity:
+	case proto.FormatHash(k.Identity) != c.Identity:
 		return knownAnother
 	case k.Accepted:
 		return knownAccepted
@@ -125,25 +119,53 @@ func howKnown(k *state.KnownPeer, p *trust.Person) string {
 	return knownSeen
 }
 
-// text leaves out facts and known person unless it is to be whole or
-// something is wrong.
+// text leaves out all but the certificate unless there is none, it is to be whole, or something is
+// wrong.
 func (o *whoisObject) text() string {
-	text := trust.CertificateText(o.person.Leaf)
-	if o.whole {
-		text += factsText(o.person, o.option, true)
-	} else if o.person.Revocation.Status == trust.RevocationUnknown {
-		text += revocationLine(o.person.Revocation)
+	text, whole := "", o.whole || o.person == nil
+	if p := o.person; p != nil {
+		text = trust.CertificateText(p.Leaf)
+		if whole {
+			text += factsText(p, o.option, true)
+		} else if p.Revocation.Status == trust.RevocationUnknown {
+			text += revocationLine(p.Revocation)
+		}
+		text += o.alike
 	}
-	text += o.alike
-	if o.whole || o.Known == knownAnother {
+	if whole {
+		text += o.connectionText()
+	}
+	if whole || o.Known == knownAnother || o.Known == knownBlocked {
 		text += textLine("Known", o.knownText())
+	}
+	if o.person == nil && !o.refused {
+		text += textLine("Certificate", "not here yet: it comes from the person, in the first "+
+			"conversation. A message to "+proto.Visible(o.Name)+" begins one, and before it leaves to "+
+			"somebody new the client shows the certificate and asks. Until then compare the identity: "+
+			"the person's client card shows it")
 	}
 	return fields(text)
 }
 
-// factsText tells the reasons to trust a certificate, and unless a question does, its identity. A
-// question has no more of the revocation than a person decides by. option is the one that roots are
-// given with.
+// connectionText tells whose word the identity is.
+func (o *whoisObject) connectionText() string {
+	proved := "no: before a conversation the identity is only the relay's word"
+	since := o.Conns[0].Since
+	for _, c := range o.Conns {
+		if c.Level == 1 {
+			proved = "yes, to this client"
+		}
+		if c.Since.Before(since.Time) {
+			since = c.Since
+		}
+	}
+	return textLine("Name", proto.Visible(o.Name)) + textLine("Identity", o.Identity) +
+		textLine("Proved", proved) + textLine("Connected", "since "+dateTime(since.Time)+
+		", "+counted(len(o.Conns), "connection", "connections"))
+}
+
+// factsText tells the reasons to trust a certificate. A question, where whole is unset, has no more
+// of the revocation than a person decides by. option is the one that roots are given with.
 func factsText(p *trust.Person, option string, whole bool) string {
 	names := authorityNames(p)
 	root, citizen := "", "no"
@@ -163,7 +185,7 @@ func factsText(p *trust.Person, option string, whole bool) string {
 	}
 	text := textLine("Chain", strings.Join(names, " → ")) + textLine("Root", root) + textLine("Citizen's card", citizen)
 	if whole {
-		return text + textLine("Identity", proto.FormatHash(p.Identity)) + revocationLine(p.Revocation)
+		return text + revocationLine(p.Revocation)
 	}
 	return text + textLine("Revocation", string(p.Revocation.Status)+": "+p.Revocation.Reason)
 }
@@ -191,6 +213,9 @@ func (o *whoisObject) knownText() string {
 	if o.KnownSince.IsZero() {
 		return text
 	}
+	if o.person == nil && o.commonName != "" && o.Known != knownAnother {
+		text += ", as " + proto.Quote(o.commonName)
+	}
 	return text + ", since " + day(o.KnownSince.Time)
 }
 
@@ -204,24 +229,28 @@ func authorityNames(person *trust.Person) []string {
 	return names
 }
 
+// whoisObject has the fields of the certificate once that has come from the person. The identity is
+// the relay's word unless a connection has level 1.
 type whoisObject struct {
 	head
 	Name        string            `json:"name"`
 	Identity    string            `json:"identity"`
-	Certificate []byte            `json:"certificate"` // DER
-	Chain       [][]byte          `json:"chain"`       // DER, as the bundle has it
-	Path        []string          `json:"path"`        // the authorities above it, the anchor last
-	Anchor      string            `json:"anchor"`      // the reason to trust that one
-	Citizen     bool              `json:"citizen"`     // it is a Cartão de Cidadão's
-	Revocation  *revocationObject `json:"revocation"`
+	Certificate []byte            `json:"certificate,omitempty"` // DER
+	Chain       [][]byte          `json:"chain,omitempty"`       // DER, as the bundle has it
+	Path        []string          `json:"path,omitempty"`        // the authorities above it, anchor last
+	Anchor      string            `json:"anchor,omitempty"`      // the reason to trust that one
+	Citizen     *bool             `json:"citizen,omitempty"`     // it is a Cartão de Cidadão's
+	Revocation  *revocationObject `json:"revocation,omitempty"`
 	Known       string            `json:"known"` // see knownUnknown
 	KnownSince  jsonTime          `json:"known_since,omitzero"`
 	Conns       []whoisConn       `json:"conns"`
 
-	person *trust.Person
-	whole  bool   // its text has all lines
-	option string // that gives roots
-	alike  string // see alikeText
+	person     *trust.Person // nil without a certificate
+	refused    bool          // there is one, which does not hold
+	commonName string        // of the known person
+	whole      bool          // its text has all lines
+	option     string        // that gives roots
+	alike      string        // see alikeText
 }
 
 type whoisConn struct {

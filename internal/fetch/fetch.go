@@ -96,7 +96,12 @@ func (f *Fetcher) Close() {
 // more of the certificate's revocation. ErrFetching stands behind the error if the
 // policy refuses an unknown revocation that is being fetched.
 func (f *Fetcher) Verify(v *trust.Verifier, b *trust.Bundle, name string) (*trust.Person, error) {
-	person, err := v.Verify(b, name)
+	return f.look(func() (*trust.Person, error) { return v.Verify(b, name) })
+}
+
+// look is Verify with any look at a certificate.
+func (f *Fetcher) look(verify func() (*trust.Person, error)) (*trust.Person, error) {
+	person, err := verify()
 	if f == nil {
 		return person, err
 	}
@@ -116,7 +121,7 @@ func (f *Fetcher) Verify(v *trust.Verifier, b *trust.Bundle, name string) (*trus
 			Hint: "try again in a moment, or allow more time with -timeout", Err: underway,
 		}
 	}
-	person, err = v.Verify(b, name) // a list may have come since
+	person, err = verify() // a list may have come since
 	refused, ok := errors.AsType[*trust.Error](err)
 	why := f.unfetched(places)
 	if !ok || refused.Code != proto.RevocationUnknown || why == "" {
@@ -155,8 +160,22 @@ func Await(ctx context.Context, err error) bool {
 // VerifyWait is Verify, and waits for the fetch if the policy refuses an unknown
 // revocation, no longer than ctx.
 func (f *Fetcher) VerifyWait(ctx context.Context, v *trust.Verifier, b *trust.Bundle, name string) (*trust.Person, error) {
+	return f.wait(ctx, func() (*trust.Person, error) { return v.Verify(b, name) })
+}
+
+// CertificateWait is VerifyWait for the certificate alone of a bundle: its delegation may have
+// ended.
+func (f *Fetcher) CertificateWait(
+	ctx context.Context, v *trust.Verifier, b *trust.Bundle,
+) (*trust.Person, error) {
+	return f.wait(ctx, func() (*trust.Person, error) { return v.Certificate(b.X509, b.Chain) })
+}
+
+func (f *Fetcher) wait(
+	ctx context.Context, verify func() (*trust.Person, error),
+) (*trust.Person, error) {
 	for {
-		person, err := f.Verify(v, b, name)
+		person, err := f.look(verify)
 		if !Await(ctx, err) {
 			return person, err
 		}

@@ -34,7 +34,6 @@ var handlers = map[string]struct {
 	handle func(*conn, request) error
 }{
 	proto.TypeList:          {true, (*conn).list},
-	proto.TypeWhoisGet:      {true, (*conn).whois},
 	proto.TypeRelease:       {true, (*conn).release},
 	proto.TypeClientConnect: {false, (*conn).pass},
 	proto.TypeClientCom:     {false, (*conn).pass},

@@ -21,15 +21,11 @@ const (
 	Budget = 50_000
 	// BudgetRate is the cost that each second pays off: a page of a list, or 200
 	// questions about one name. It keeps the questions of one person below a fiftieth
-	// of a processor and some 400 KiB/s of lists, or 2 MiB/s of the longest
-	// bundles.
+	// of a processor and some 400 KiB/s of lists.
 	BudgetRate = 2000
 	// RequestCost is the cost of any request, without its list: the check of its
 	// signature takes longer than many entries, and its answer is a sealed line.
 	RequestCost = 8
-	// WhoisCost is the cost of each connection in an answer to whois: its bundle
-	// has some 5 KiB, and at most 27.
-	WhoisCost = 32
 	// ReleaseCost is the cost of giving a name up. It pays for two files of names: one
 	// without the name, and one with it when somebody takes it again. The files grow
 	// with the names of the relay, so every ReleaseNames of them add a unit.

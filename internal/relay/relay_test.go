@@ -3,6 +3,7 @@ package relay
 import (
 	"bytes"
 	"encoding/binary"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -14,7 +15,6 @@ import (
 	"testing"
 	"time"
 
-	"chatsecure/crypto"
 	"chatsecure/crypto/trust"
 	"chatsecure/proto"
 	"chatsecure/testdata/lab"
@@ -162,33 +162,30 @@ func TestRelayListComesInPages(t *testing.T) {
 	}
 }
 
-func TestRelayWhois(t *testing.T) {
+// TestRelayShowsNoCertificate: no request tells the civil number or certificate of somebody, who
+// has not been asked. There is no other request about people than a list.
+func TestRelayShowsNoCertificate(t *testing.T) {
 	rt := start(t)
-	h := wire.Person(t, "ana")
-	cred := wire.Delegate(t, h, "Ana")
+	cred := wire.Delegate(t, wire.Person(t, "ana"), "Ana")
 	ana := rt.Connect(cred, proto.TakesPipe)
 	bruno := rt.Join("bruno")
-	seq := bruno.Ask(&proto.Header{Type: proto.TypeWhoisGet, Name: "ANA"})
-	m := bruno.Want(proto.TypeWhoisResponse)
-	var entries []crypto.WhoisEntry
-	if err := proto.Unmarshal(m.Body, &entries); err != nil || len(entries) != 1 {
-		t.Fatalf("%s: %v", m.Body, err)
+	bruno.Ask(&proto.Header{Type: proto.TypeList, Name: "ANA"})
+	m := bruno.Want(proto.TypeList)
+	identity := proto.FormatHash(rt.conn(ana).identity)
+	for _, says := range []string{`"name":"Ana"`, ana.ID, proto.TakesPipe, identity} {
+		if !strings.Contains(string(m.Body), says) {
+			t.Errorf("the list lacks %s: %s", says, m.Body)
+		}
 	}
-	e := entries[0]
-	if e.ID != ana.ID || e.Takes != proto.TakesPipe || e.Bundle.Hash() != cred.Bundle.Hash() || *m.Answers != seq || m.Name != "ANA" {
-		t.Errorf("got %+v of %+v", e, m.Header)
+	var page []map[string]any
+	if err := json.Unmarshal(m.Body, &page); err != nil || len(page) != 1 || len(page[0]) != 5 {
+		t.Errorf("the list tells more: %s", m.Body)
 	}
-	for range proto.MaxWhois + 3 {
-		rt.Connect(cred, proto.TakesMessages)
-	}
-	bruno.Ask(&proto.Header{Type: proto.TypeWhoisGet, Name: "ana"})
-	if err := proto.Unmarshal(bruno.Want(proto.TypeWhoisResponse).Body, &entries); err != nil || len(entries) != proto.MaxWhois {
-		t.Errorf("%d connections, want %d (%v)", len(entries), proto.MaxWhois, err)
-	}
-	seq = bruno.Ask(&proto.Header{Type: proto.TypeWhoisGet, Name: "carla"})
-	if m := bruno.WantError(proto.NoSuchName); *m.Answers != seq {
-		t.Errorf("answers %d, want %d", *m.Answers, seq)
-	}
+	header := []byte(`{"type":"whois-get","name":"Ana"}`)
+	signature := bruno.Cred.Key.Sign(bruno.Send.RequestSigns(bruno.Send.Seq(), header))
+	bruno.Conn.Write(bruno.Line(proto.AppendPayload(nil, header, signature, nil)))
+	bruno.WantError(proto.Malformed)
+	bruno.WantClosed()
 }
 
 func TestRelayWatch(t *testing.T) {
@@ -681,7 +678,7 @@ func TestRelayAcceptFails(t *testing.T) {
 // The requests that the relay carries out itself must be signed.
 func TestRelaySignedRequests(t *testing.T) {
 	for typ, handler := range handlers {
-		if want := typ == proto.TypeList || typ == proto.TypeWhoisGet || typ == proto.TypeRelease; handler.signed != want {
+		if want := typ == proto.TypeList || typ == proto.TypeRelease; handler.signed != want {
 			t.Errorf("%s: signed is %v, want %v", typ, handler.signed, want)
 		}
 	}

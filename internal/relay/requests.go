@@ -1,9 +1,6 @@
 package relay
 
-import (
-	"chatsecure/crypto"
-	"chatsecure/proto"
-)
+import "chatsecure/proto"
 
 // The requests that the relay carries out itself. dispatch has checked the
 // signature by K.
@@ -51,26 +48,6 @@ func (c *conn) sayList(seq uint64, found []*conn) error {
 
 // listedSize is about the size in bytes of a connection's entry in a list.
 const listedSize = 170
-
-// whois answers with the bundles of a name's connections: of the newest ones where
-// there are more than MaxWhois.
-func (c *conn) whois(req request) error {
-	found := c.relay.hub.named(proto.FoldName(req.header.Name))
-	found = found[max(0, len(found)-proto.MaxWhois):]
-	if err := c.spend(len(found) * WhoisCost); err != nil {
-		return err
-	}
-	if len(found) == 0 {
-		return refuse(proto.NoSuchName, "nobody by that name is connected")
-	}
-	entries := make([]crypto.WhoisEntry, len(found))
-	for i, o := range found {
-		entries[i] = crypto.WhoisEntry{ID: o.id, Takes: o.takes, Since: o.since.Unix(), Bundle: o.bundle}
-	}
-	h := &proto.Header{Type: proto.TypeWhoisResponse, Answers: &req.seq, Name: req.header.Name}
-	c.say(proto.UnsignedPayload(h), proto.MustMarshal(entries))
-	return nil
-}
 
 // release gives up the connection's name. Connections of that name keep it until
 // they end.

@@ -6,7 +6,7 @@ _chatsecure_client() {
 	commands=(
 		'init:write the options given, and answers to questions, into DIR/config'
 		'list:the connected people'
-		'whois:the certificate, chain, revocation and remembered identity of a person'
+		'whois:the identity of a person and, once you have talked, the certificate'
 		'send:send a message; without TEXT, each line of standard input is one'
 		'recv:print messages of people who are accepted, one a line'
 		'pipe:bytes, both ways unless told, to a pipe of NAME'\''s'

@@ -31,8 +31,10 @@ type EvilRelay struct {
 	DropAck func(h *proto.Header) bool
 	// Alias gives users the names of others.
 	Alias map[string]string
-	// Listed, if set, changes the answers to list and whois.
+	// Listed, if set, changes the answers to list.
 	Listed func(conns []*EvilConn) []*EvilConn
+	// Identity, if set, is the identity that the relay gives for a connection.
+	Identity func(c *EvilConn) [32]byte
 	// Busy, if set and true, refuses a list for now.
 	Busy func(h *proto.Header) bool
 	// Refuse, if set, may return an error that answers a line for another
@@ -253,19 +255,16 @@ func (r *EvilRelay) take(l EvilLine) {
 		}
 		page := []proto.Listed{}
 		for _, x := range shown {
-			if h.Name == "" || proto.SameName(h.Name, x.Hello.Name) {
-				page = append(page, proto.Listed{Name: x.Hello.Name, ID: x.ID, Takes: x.Hello.Takes, Identity: proto.FormatHash([32]byte{})})
+			if h.Name != "" && !proto.SameName(h.Name, x.Hello.Name) {
+				continue
 			}
+			var identity [32]byte
+			if r.Identity != nil {
+				identity = r.Identity(x)
+			}
+			page = append(page, proto.Listed{Name: x.Hello.Name, ID: x.ID, Takes: x.Hello.Takes, Identity: proto.FormatHash(identity)})
 		}
 		r.Write(c, &proto.Header{Type: proto.TypeList, Answers: &seq, Done: "ok"}, proto.MustMarshal(page))
-	case proto.TypeWhoisGet:
-		entries := []crypto.WhoisEntry{}
-		for _, x := range shown {
-			if proto.SameName(h.Name, x.Hello.Name) {
-				entries = append(entries, crypto.WhoisEntry{ID: x.ID, Takes: x.Hello.Takes, Bundle: x.Hello.Bundle})
-			}
-		}
-		r.Write(c, &proto.Header{Type: proto.TypeWhoisResponse, Name: h.Name, Answers: &seq}, proto.MustMarshal(entries))
 	case proto.TypeClientConnect, proto.TypeClientCom, proto.TypeCommAck, proto.TypeDisconnect, proto.TypeError:
 		to := r.ByID(h.DstID)
 		if to == nil {
