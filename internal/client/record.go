@@ -7,7 +7,6 @@ import (
 	"chatsecure/crypto"
 	"chatsecure/internal/fail"
 	"chatsecure/internal/history"
-	"chatsecure/proto"
 )
 
 // outRecord is one record on its way to every recipient.
@@ -133,7 +132,7 @@ func (e *engine) failed(r *recipient, reason *fail.Error) {
 	}
 	perhaps := r.unanswered > 0
 	if perhaps {
-		reason = fail.Errorf(proto.NotDelivered, "it has left and was not answered, so it may have arrived: %s", reason.Message)
+		reason = fail.Errorf(reason.Code, "it has left and was not answered, so it may have arrived: %s", reason.Message)
 		r.reason = reason
 		e.report(r, r.left)
 	}
