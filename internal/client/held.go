@@ -44,7 +44,8 @@ func (e *engine) mustWait(pc *peerConn, h *proto.Header) bool {
 	return waits()
 }
 
-// hold keeps a line. Beyond MaxHeld the connection with most is given up.
+// hold keeps a line. Beyond MaxHeld the connection with most is given up, a stranger's first:
+// one with many connections must not have the most in none.
 func (e *engine) hold(pc *peerConn, m Inbound) {
 	pc.held.lines = append(pc.held.lines, m)
 	pc.held.bytes += m.cost()
@@ -52,7 +53,8 @@ func (e *engine) hold(pc *peerConn, m Inbound) {
 		return
 	}
 	for _, other := range e.conns {
-		if other.held.bytes > pc.held.bytes {
+		friend, most := other.user.accepted, other.held.bytes > pc.held.bytes
+		if friend == pc.user.accepted && most || pc.user.accepted && !friend && other.held.bytes > 0 {
 			pc = other
 		}
 	}

@@ -275,3 +275,23 @@ func TestOwnAttemptGivesWayInSilence(t *testing.T) {
 		t.Errorf("the attempt waits: %v, %d lines are sent, it begins anew at %v", pc.shake.step != nil, len(e.link.sess.queue)-sent, pc.shake.again)
 	}
 }
+
+// TestHeldLinesOfStrangers: a stranger with many connections, each of which holds less than an
+// accepted person's, does not have that one given up.
+func TestHeldLinesOfStrangers(t *testing.T) {
+	e, _, _ := stepEngine(t)
+	friend := asker(e, 1, "friend")
+	friend.user.accepted = true
+	line := func(pc *peerConn, size int) {
+		h := &proto.Header{Type: proto.TypeClientCom, Src: pc.name, SrcID: pc.id, Dst: e.cfg.Name, DstID: e.link.sess.ID}
+		e.onInbound(Inbound{h, make([]byte, size)}, true)
+	}
+	line(friend, 1<<20)
+	for i := range MaxHeld >> 19 {
+		line(asker(e, i+2, "stranger"), 1<<19)
+		line(friend, 1)
+	}
+	if e.held > MaxHeld || e.conns[friend.id] != friend || len(friend.held.lines) == 0 {
+		t.Errorf("%d bytes wait, want at most %d; the accepted person has %d lines here", e.held, MaxHeld, len(friend.held.lines))
+	}
+}
