@@ -150,7 +150,9 @@ func (e *engine) onPeerError(h *proto.Header, body []byte) {
 	case pc.shake.resp != nil: // what waits here has an attempt of its own
 		pc.shake.drop()
 		pc.shake.deadline = time.Time{}
-		e.tellRefusal(pc, refusal)
+		if h.Code != proto.Busy { // the peer begins anew by itself
+			e.tellRefusal(pc, refusal)
+		}
 	}
 }
 
