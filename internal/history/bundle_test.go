@@ -1,6 +1,7 @@
 package history
 
 import (
+	"bytes"
 	"slices"
 	"testing"
 	"time"
@@ -13,7 +14,9 @@ import (
 func TestLastBundle(t *testing.T) {
 	p := newPair(t)
 	holders := p.PKI.Holders()
-	bruno := holders[slices.IndexFunc(holders, func(h *lab.Holder) bool { return h.Name == "Bruno" })]
+	bruno := holders[slices.IndexFunc(holders, func(h *lab.Holder) bool {
+		return bytes.Equal(h.Leaf.Raw, p.B.Local.Bundle.X509)
+	})]
 	last := func(of, want *wire.User) {
 		t.Helper()
 		b, err := LastBundle(p.a.dir, of.Local.Identity)
