@@ -139,6 +139,25 @@ func TestLeftThenRefused(t *testing.T) {
 	}
 }
 
+// TestRefusalsOfAPeerHaveItsCodes: an error in a peer's name, which the relay can make, is not taken for
+// the relay's refusal of one's own name or for a fault of this machine, and has no advice about them.
+func TestRefusalsOfAPeerHaveItsCodes(t *testing.T) {
+	for code, want := range map[proto.Code]proto.Code{
+		proto.NotAccepted: proto.NotAccepted, proto.CertificateRevoked: proto.CertificateRevoked, proto.Busy: proto.Busy,
+		proto.NameTaken: proto.Internal, proto.NotAllowed: proto.Internal, proto.RelayChanged: proto.Internal,
+		proto.Card: proto.Internal, proto.Usage: proto.Internal, "strange": proto.Internal,
+	} {
+		e, pc, _ := talkingEngine(t)
+		e.endConversation(pc, "a test")
+		pc.shake.init = new(crypto.Initiator)
+		e.onPeerError(&proto.Header{Type: proto.TypeError, SrcID: pc.id, Code: code, Message: "no"}, nil)
+		if got := fail.AsError(pc.user.refusal); got.Code != want || want == proto.Internal && got.Advice() != "" {
+			t.Errorf("%s: it counts as %s, with the advice %q", code, got.Code, got.Advice())
+		}
+		e.end(nil)
+	}
+}
+
 // TestFailedStandsInTheHistory: every message that has an id stands in the history with its end, also if
 // it never had to wait for a connection.
 func TestFailedStandsInTheHistory(t *testing.T) {

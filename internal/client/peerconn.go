@@ -2,6 +2,7 @@ package client
 
 import (
 	"bytes"
+	"slices"
 	"time"
 
 	"chatsecure/crypto"
@@ -156,8 +157,20 @@ func (e *engine) onPeerError(h *proto.Header, body []byte) {
 	}
 }
 
+// peerCodes has the codes of a peer's refusal: PROTOCOL.md, "Client-connect". The word of others
+// would be this machine's or the relay's, with their advice.
+var peerCodes = []proto.Code{
+	proto.Malformed, proto.SignatureInvalid, proto.DecryptFailed, proto.NoCommonSuite, proto.Busy, proto.NotAccepted,
+	proto.IdentityChanged, proto.NameMismatch, proto.CertificateUntrusted, proto.CertificateExpired, proto.CertificateNotYet,
+	proto.CertificateRevoked, proto.CertificateUnsuitable, proto.RevocationUnknown, proto.DelegationInvalid,
+	proto.DelegationExpired, proto.DelegationNotYet, proto.BundleMalformed,
+}
+
 // refusal is a peer's refusal in its own words.
 func (pc *peerConn) refusal(code proto.Code, said string) *fail.Error {
+	if !slices.Contains(peerCodes, code) {
+		code = proto.Internal
+	}
 	return &fail.Error{
 		Code: code, Message: pc.name + " refuses you: " + proto.Quote(said), Err: &proto.Error{Code: code, Message: said},
 	}
