@@ -94,6 +94,10 @@ func PeekPhase(body []byte) string {
 	return ""
 }
 
+// Attempt names the handshake of a p1 in an error. It is made of the body as it is, so that a
+// malformed one has a name, too.
+func Attempt(p1 []byte) [32]byte { return sha256.Sum256(p1) }
+
 // joinBody makes a body of the exact bytes of a phase and the parts that go with
 // them.
 func joinBody(p []byte, with ...[]byte) []byte {

@@ -369,6 +369,8 @@ func (c *cast) recordConversation(t testing.TB, g *transcript, suite string) {
 	}
 	g.addHex("p1-private", crypto.MarshalKEMKey(t, i.EphemeralKey()))
 	g.body("p1", p1)
+	attempt := crypto.Attempt(p1)
+	g.addHex("attempt", attempt[:])
 	offer, err := crypto.ReadOffer(p1, bobEnd, aliceEnd)
 	if err != nil {
 		t.Fatal(err)

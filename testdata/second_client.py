@@ -11,7 +11,7 @@ It makes an Ed25519 K, and knows ASCII names. It keeps no history and looks at n
 tests. -step takes every turn of the ratchet at once, and has recv go on until a message
 brings a step of the peer's; -spoil WHAT flips a bit of one thing that it sends, to see others refuse it.
 """
-import argparse, base64, json, os, re, select, socket, sys, time
+import argparse, base64, contextlib, json, os, re, select, socket, sys, time
 
 sys.dont_write_bytecode = True
 import second_crypto
@@ -36,6 +36,7 @@ class Relay:
         except OSError as e:
             raise Refused("lost", str(e))
         self.me, self.takes, self.buffer, self.deadline, self.acked = me, takes, b"", time.time() + PATIENCE, {}
+        self.attempt = self.t3 = None  # that go on
         line1 = encode({"type": "connect", "phase": 1, "ciphers": ciphers, "data": os.urandom(32)})
         line2 = self.exchange(line1)
         t1 = H(tup("connect-T1", line1))
@@ -114,7 +115,8 @@ class Relay:
         header = decode(header, self.HEADER)
         if header["type"] == "ack" and header["dst-id"]:
             self.acked[header["dst-id"]] = header["answers"]
-        need(header["type"] != "error", header["code"], header["message"])
+        idle = header["src-id"] and body != (self.t3 or self.attempt)  # about another one, or none
+        need(header["type"] != "error" or idle, header["code"], header["message"])
         need(not beside or header["type"] == "client-com", "malformed", "a body in another line")
         return header, body + beside
 
@@ -196,6 +198,16 @@ class Conversation:
     def to_peer(self, type, body, phase=None, beside=b""):
         return self.relay.send({"type": type, "phase": phase, "dst": self.peer, "dst-id": self.conn}, body, beside=beside)
 
+    @contextlib.contextmanager
+    def refusing(self):
+        """Ends the attempt at the other side too, with the fault of what it sent, and leaves."""
+        try:
+            yield
+        except Refused as e:
+            self.relay.send({"type": "error", "dst": self.peer, "dst-id": self.conn, "code": e.code, "message": str(e)}, self.relay.attempt)
+            self.relay.leave()
+            raise
+
     def from_peer(self, *types):
         while True:
             header, body = self.relay.until(*types)
@@ -215,30 +227,34 @@ class Conversation:
             raw = encode(p1)
             sig1 = self.me.sign("cc-1", raw)
             t1 = H(tup("cc-T1", raw, sig1))
-            self.to_peer("client-connect", join(raw, spoil("sig1", sig1)), 1)
+            sent = join(raw, spoil("sig1", sig1))
+            self.relay.attempt = H(sent)
+            self.to_peer("client-connect", sent, 1)
             header, body = self.from_peer("client-connect", "client-disconnect")
-            need(header["phase"] == 2, "unexpected", "phase 2")
-            if not body.startswith(b'{"type":"retry"'):
-                break
-            need(retried is None, "unexpected", "a second retry")
-            raw2, sig = lines(body, 2)
-            f = decode(raw2, "type cipher bundle:o")
-            need(f["cipher"] in ciphers and f["cipher"] != p1["cipher"], "no-common-suite", "retry")
-            retried = Bundle(f["bundle"])
-            check(retried.key, sig, tup("cc-retry", t1, f["cipher"], retried.hash), "a retry's")
-            retried.verify(self.peer, self.me.roots)
+            with self.refusing():
+                need(header["phase"] == 2, "unexpected", "phase 2")
+                if not body.startswith(b'{"type":"retry"'):
+                    break
+                need(retried is None, "unexpected", "a second retry")
+                raw2, sig = lines(body, 2)
+                f = decode(raw2, "type cipher bundle:o")
+                need(f["cipher"] in ciphers and f["cipher"] != p1["cipher"], "no-common-suite", "retry")
+                retried = Bundle(f["bundle"])
+                check(retried.key, sig, tup("cc-retry", t1, f["cipher"], retried.hash), "a retry's")
+                retried.verify(self.peer, self.me.roots)
             p1["cipher"], p1["retry"] = f["cipher"], H(tup("cc-retried", raw, raw2))
-        p2, sig2, confirm2 = lines(body, 3)
-        f = decode(p2, "type cipher data:b key:b bundle:o takes letter:i")
-        need(f["type"] == "p2" and f["cipher"] == p1["cipher"], "unexpected", "p2")
-        self.taken(f)
-        suite, theirs, t2 = f["cipher"], Bundle(f["bundle"]), H(tup("cc-T2", t1, p2))
-        need(retried is None or retried.hash == theirs.hash, "unexpected", "p2 with another bundle than the retry")
-        check(theirs.key, sig2, tup("cc-2", t2), "p2's")
-        root0 = hmac(t2, decapsulate(key, f["data"], t1))
-        equal(confirm2, hmac(expand(root0, b"chatsecure/2 confirm B"), t2), "p2's confirmation")
-        self.identity = theirs.verify(self.peer, self.me.roots)
-        ss2, enc2 = encapsulate(suite, f["key"], t2)
+        with self.refusing():
+            p2, sig2, confirm2 = lines(body, 3)
+            f = decode(p2, "type cipher data:b key:b bundle:o takes letter:i")
+            need(f["type"] == "p2" and f["cipher"] == p1["cipher"], "unexpected", "p2")
+            self.taken(f)
+            suite, theirs, t2 = f["cipher"], Bundle(f["bundle"]), H(tup("cc-T2", t1, p2))
+            need(retried is None or retried.hash == theirs.hash, "unexpected", "p2 with another bundle than the retry")
+            check(theirs.key, sig2, tup("cc-2", t2), "p2's")
+            root0 = hmac(t2, decapsulate(key, f["data"], t1))
+            equal(confirm2, hmac(expand(root0, b"chatsecure/2 confirm B"), t2), "p2's confirmation")
+            self.identity = theirs.verify(self.peer, self.me.roots)
+            ss2, enc2 = encapsulate(suite, f["key"], t2)
         mine, pub = kem_key(suite)
         p3 = encode({"type": "p3", "data": enc2, "key": pub})
         kc = self.start(suite, H(tup("cc-T3", t2, sig2, confirm2, p3)), ss2, root0, "AB", theirs)
@@ -255,27 +271,30 @@ class Conversation:
         """As B: a p1 that came, p2 (before it a retry, if need be), p3, and the receipt for nothing."""
         first = None
         while True:
-            p1, sig1 = lines(body, 2)
-            f = decode(p1, self.P1)
-            need(header["phase"] == 1 and f["type"] == "p1" and len(f["data"]) == 32, "unexpected", "p1")
-            self.taken(f)
-            need((f["src"], f["src-id"], f["dst"], f["dst-id"]) == (self.peer, self.conn, self.me.name, self.relay.id), "unexpected", "names or connections")
-            theirs = Bundle(f["bundle"])
-            check(theirs.key, sig1, tup("cc-1", p1), "p1's")
-            self.identity, t1 = theirs.verify(self.peer, self.me.roots), H(tup("cc-T1", p1, sig1))
-            if first:
-                need((f["retry"], f["cipher"], f["ciphers"], f["bundle"], f["takes"], f["letter"]) == (first, suite, offered, *kept), "unexpected", "the p1 after a retry")
-                break
-            need(f["retry"] is None and f["cipher"] == f["ciphers"][0], "unexpected", "p1")
-            suite, offered, kept = next((c for c in f["ciphers"] if c in ciphers), None), f["ciphers"], (f["bundle"], f["takes"], f["letter"])
-            need(suite, "no-common-suite", "none of " + ", ".join(offered))
-            if suite == f["cipher"]:
-                break
+            self.relay.attempt = H(body)
+            with self.refusing():
+                p1, sig1 = lines(body, 2)
+                f = decode(p1, self.P1)
+                need(header["phase"] == 1 and f["type"] == "p1" and len(f["data"]) == 32, "unexpected", "p1")
+                self.taken(f)
+                need((f["src"], f["src-id"], f["dst"], f["dst-id"]) == (self.peer, self.conn, self.me.name, self.relay.id), "unexpected", "names or connections")
+                theirs = Bundle(f["bundle"])
+                check(theirs.key, sig1, tup("cc-1", p1), "p1's")
+                self.identity, t1 = theirs.verify(self.peer, self.me.roots), H(tup("cc-T1", p1, sig1))
+                if first:
+                    need((f["retry"], f["cipher"], f["ciphers"], f["bundle"], f["takes"], f["letter"]) == (first, suite, offered, *kept), "unexpected", "the p1 after a retry")
+                    break
+                need(f["retry"] is None and f["cipher"] == f["ciphers"][0], "unexpected", "p1")
+                suite, offered, kept = next((c for c in f["ciphers"] if c in ciphers), None), f["ciphers"], (f["bundle"], f["takes"], f["letter"])
+                need(suite, "no-common-suite", "none of " + ", ".join(offered))
+                if suite == f["cipher"]:
+                    break
             retry = encode({"type": "retry", "cipher": suite, "bundle": self.me.bundle.json})
             first = H(tup("cc-retried", p1, retry))
             self.to_peer("client-connect", join(retry, spoil("retry", self.me.sign("cc-retry", t1, suite, self.me.bundle.hash))), 2)
             header, body = self.from_peer("client-connect", "client-disconnect")
-        ss1, enc1 = encapsulate(suite, f["key"], t1)
+        with self.refusing():
+            ss1, enc1 = encapsulate(suite, f["key"], t1)
         key, pub = kem_key(suite)
         p2 = encode({"type": "p2", "cipher": suite, "data": enc1, "key": pub, "bundle": self.me.bundle.json,
                      "takes": self.relay.takes, "letter": 0})
@@ -297,6 +316,7 @@ class Conversation:
 
     def start(self, suite, t3, ss2, root0, direction, theirs):
         self.suite, self.t3, self.bundle, self.steps = suite, t3, theirs, 0
+        self.relay.t3 = t3
         self.root, ab, ba, kc = derive(ss2, root0, ("root", "AB", "BA", "confirm"), "root", suite, t3)
         chains = [Chain(suite, t3, "AB", ab), Chain(suite, t3, "BA", ba)]
         self.out, self.into = chains if direction == "AB" else chains[::-1]

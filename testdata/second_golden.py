@@ -147,6 +147,7 @@ def converse(golden, suite, alice, bob, conn, keys):
             b.answer({"phase": 1}, p1, [suite])
         else:
             b.receipt(receipt["read"])
+    same([a.relay.attempt, b.relay.attempt], 2 * [golden.hex("attempt")], "the name of the attempt")
     same(a.relay.said, [p1, p3, messages["text"], messages["last"]], "what A says")
     same(b.relay.said, [p2, messages["answer"], messages["receipt"]], "what B says")
 

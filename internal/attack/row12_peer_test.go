@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
+	"crypto/sha256"
 	"fmt"
 	mathrand "math/rand/v2"
 	"slices"
@@ -98,7 +99,7 @@ func TestAttack12Phase1(t *testing.T) {
 				}
 				return
 			}
-			if len(got) != 1 || got[0].Header.Type != proto.TypeError || !slices.Contains(refused, got[0].Header.Code) {
+			if len(got) != 1 || !refuses(got[0], bad) || !slices.Contains(refused, got[0].Header.Code) {
 				t.Errorf("%s: answered %+v", what, got)
 			}
 		})
@@ -197,20 +198,27 @@ func TestAttack12Phase2(t *testing.T) {
 	}
 }
 
-// answer lets Bob come, and returns his answer to the p1 of a new attempt.
-func (c *phase2Case) answer(t *testing.T, s *insider) (*puppet, []byte, *crypto.Responder) {
+// answer lets Bob come, and returns the p1 of a new attempt and his answer.
+func (c *phase2Case) answer(t *testing.T, s *insider) (p *puppet, p1, body []byte, r *crypto.Responder) {
 	t.Helper()
-	p := s.puppet(t, c.bob...)
+	p = s.puppet(t, c.bob...)
 	p.comes()
-	offer, err := crypto.ReadOffer(p.want(proto.TypeClientConnect).Body, p.end(), endOf(s.conn))
+	p1 = p.want(proto.TypeClientConnect).Body
+	offer, err := crypto.ReadOffer(p1, p.end(), endOf(s.conn))
 	if err != nil {
 		t.Fatal(err)
 	}
-	body, r, _, err := offer.Answer(p.local, nil, s.verifier.Verify)
+	body, r, _, err = offer.Answer(p.local, nil, s.verifier.Verify)
 	if err != nil || crypto.PeekPhase(body) != c.phase {
 		t.Fatalf("%.20q, %v", body, err)
 	}
-	return p, body, r
+	return p, p1, body, r
+}
+
+// refuses reports whether a line is an error that names the attempt of this p1.
+func refuses(l wire.EvilLine, p1 []byte) bool {
+	name := sha256.Sum256(p1)
+	return l.Header.Type == proto.TypeError && bytes.Equal(l.Body, name[:])
 }
 
 // phase2 sends a client-connect body of phase 2. It returns the answer and its phase, or "".
@@ -227,7 +235,7 @@ func (c *phase2Case) spoil(t *testing.T) {
 	s := newInsider(t, "alice", "bob", func(cfg *client.Config) { cfg.Ciphers, cfg.Again = c.alice, time.Minute })
 	// Alice talks with Bob as soon as he is there.
 	s.real.Inside().Ask("bob")
-	p, honest, _ := c.answer(t, s)
+	p, _, honest, _ := c.answer(t, s)
 	p.goes()
 	sample := 40
 	if c.keyNeeded {
@@ -235,14 +243,14 @@ func (c *phase2Case) spoil(t *testing.T) {
 	}
 	refused, last := 0, ""
 	spoiled(t, c.name, honest, sample, c.keyNeeded, func(what string, spoil func([]byte) []byte) {
-		p, body, r := c.answer(t, s)
+		p, p1, body, r := c.answer(t, s)
 		body = spoil(body)
 		want := ""
 		if crypto.PeekPhase(body) == c.phase {
 			refused, last, want = refused+1, p.conn.ID, proto.TypeError+" "
 		}
-		if phase, _ := s.phase2(p, body); phase != want {
-			t.Errorf("%s: answered with %q", what, phase)
+		if phase, line := s.phase2(p, body); phase != want || want != "" && !refuses(line, p1) {
+			t.Errorf("%s: answered with %q %x", what, phase, line.Body)
 		}
 		p.goes()
 		if r != nil {
@@ -262,7 +270,7 @@ func (c *phase2Case) spoil(t *testing.T) {
 // honest checks that Alice goes on with an honest answer.
 func (c *phase2Case) honest(t *testing.T, s *insider) {
 	t.Helper()
-	p, honest, r := c.answer(t, s)
+	p, _, honest, r := c.answer(t, s)
 	phase, line := s.phase2(p, honest)
 	if phase != proto.TypeClientConnect+" "+c.want {
 		t.Fatalf("the honest one is answered with %q", phase)

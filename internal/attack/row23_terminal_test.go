@@ -158,7 +158,7 @@ func terminalRelayInClear(t *testing.T, w *terminalTown) {
 	} {
 		e := &proto.ClearError{Type: proto.TypeError, Code: c.code, Message: c.text}
 		w.addr = answering(t, func(conn net.Conn, _ []byte) { conn.Write(append(proto.MustMarshal(e), '\n')) })
-		r := town.RunCommand(t, w.client("bob", "list"), "")
+		r := town.RunCommand(t, w.client("bob", "-timeout", "1ms", "list"), "")
 		clean(t, r.Stderr)
 		first, hint, _ := strings.Cut(r.Stderr, "\n")
 		if first != unproved+c.said || strings.HasPrefix(hint, "client: hint: ") != c.hint || r.Status != c.status || r.Stdout != "" {
@@ -227,8 +227,9 @@ func terminalPeerRefuses(t *testing.T, w *terminalTown) {
 		if crypto.PeekPhase(l.Body) != "p1" {
 			return honest(l)
 		}
+		name := crypto.Attempt(l.Body)
 		return []wire.EvilLine{{From: l.To, To: l.From, Header: proto.Header{Type: proto.TypeError,
-			Code: proto.CertificateUntrusted, Message: hostile}}}
+			Code: proto.CertificateUntrusted, Message: hostile}, Body: name[:]}}
 	})
 	r := town.RunCommand(t, w.client("alice", "send", "bob", "hello"), "")
 	clean(t, r.Stderr, `bob refuses you: "`+shown+`"`)

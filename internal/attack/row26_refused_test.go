@@ -1,7 +1,11 @@
 package attack
 
 import (
+	"bufio"
 	"bytes"
+	"context"
+	"crypto/sha256"
+	"net"
 	"strings"
 	"testing"
 	"time"
@@ -36,6 +40,40 @@ func TestRefusedPhase2Ends(t *testing.T) {
 	bob.await("that alice refuses his answer", func(ev client.Event) bool {
 		return ev.Peer != nil && ev.Peer.What == "refused" && strings.HasPrefix(ev.Peer.Reason, "alice refuses you: ")
 	})
+}
+
+// TestLateRefusalEndsNothing: a refusal of the first attempt that comes during the second one, or a
+// refusal of nothing, does not end the second.
+func TestLateRefusalEndsNothing(t *testing.T) {
+	town, relay := evilTown(t, "alice", "bob")
+	alice := town.client("alice", func(cfg *client.Config) { cfg.Again = time.Millisecond })
+	bob := town.client("bob")
+	var first [32]byte
+	attempts := 0
+	relay.Tampering(func(l wire.EvilLine) []wire.EvilLine {
+		if l.From.Hello.Name != "alice" || crypto.PeekPhase(l.Body) != "p1" {
+			return honest(l)
+		}
+		refusal := func(code proto.Code, about []byte) wire.EvilLine {
+			h := proto.Header{Type: proto.TypeError, Code: code, Message: "no"}
+			return wire.EvilLine{From: l.To, To: l.From, Header: h, Body: about}
+		}
+		if attempts++; attempts == 1 {
+			first = sha256.Sum256(l.Body)
+			return []wire.EvilLine{refusal(proto.Busy, first[:])}
+		}
+		return []wire.EvilLine{refusal(proto.NotAccepted, first[:]), refusal(proto.NotAccepted, nil), l}
+	})
+	alice.mustSend("hello", "bob")
+	sees(t, alice, bob, "hello")
+	relay.Do(func() {
+		if attempts != 2 {
+			t.Errorf("alice began %d attempts", attempts)
+		}
+	})
+	if n := alice.refusals("bob"); n != 0 {
+		t.Errorf("alice is told %d refusals", n)
+	}
 }
 
 // TestRefusedFormsHaveCodes: a p1 is refused with the code of its fault, and the user is told it.
@@ -110,4 +148,44 @@ func TestGarbageEndsNothing(t *testing.T) {
 		t.Errorf("a wrong clock is told as %q", m.Message)
 	}
 	bob.await("the clock", func(ev client.Event) bool { return ev.Gap != nil && strings.Contains(ev.Gap.Reason, "clock") })
+}
+
+// TestBusyRelayIsTriedAgain: a relay that is busy when a client comes, as while it makes RSA keys, is
+// tried again until Timeout is over, and one that refuses is not.
+func TestBusyRelayIsTriedAgain(t *testing.T) {
+	town := newTown(t, "alice")
+	for _, c := range []struct {
+		code    proto.Code
+		timeout time.Duration
+		lasts   bool // the relay is never better
+		tries   func(n int) bool
+	}{
+		{proto.Busy, time.Minute, false, func(n int) bool { return n == 4 }},
+		{proto.Busy, 2 * time.Second, true, func(n int) bool { return n > 1 }},
+		{proto.Slow, time.Minute, true, func(n int) bool { return n == 1 }},
+		{proto.NameTaken, time.Minute, true, func(n int) bool { return n == 1 }},
+	} {
+		tries := 0
+		cfg := town.config("alice", "state-alice")
+		cfg.Timeout, cfg.Again = c.timeout, time.Millisecond
+		cfg.Dial = func(ctx context.Context, network, addr string) (net.Conn, error) {
+			if tries++; tries == 4 && !c.lasts {
+				return new(net.Dialer).DialContext(ctx, network, addr)
+			}
+			here, there := net.Pipe()
+			go func() {
+				bufio.NewReader(there).ReadSlice('\n')
+				there.Write(append(proto.MustMarshal(&proto.ClearError{Type: proto.TypeError, Code: c.code, Message: "x"}), '\n'))
+				there.Close()
+			}()
+			return here, nil
+		}
+		alice, err := client.Dial(t.Context(), cfg)
+		if alice != nil {
+			alice.Close(t.Context())
+		}
+		if (err != nil) != c.lasts || err != nil && fail.AsError(err).Code != c.code || !c.tries(tries) {
+			t.Errorf("%s: %d tries, %v", c.code, tries, err)
+		}
+	}
 }

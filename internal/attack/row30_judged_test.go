@@ -29,7 +29,9 @@ func TestAttack30Minted(t *testing.T) {
 	}
 	told := func(what string) {
 		t.Helper()
-		mallory.wantRefusal(what, proto.DelegationExpired)
+		if m := mallory.wantRefusal(what, proto.NoConversation); !strings.Contains(m.Message, "the delegation by") {
+			t.Errorf("mallory is told of %s: %q", what, m.Message)
+		}
 		alice.await("that "+what+" is refused", func(ev client.Event) bool {
 			return ev.Gap != nil && strings.Contains(ev.Gap.Reason, "the delegation by") &&
 				strings.Contains(ev.Gap.Reason, "the time in question")

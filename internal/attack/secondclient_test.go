@@ -11,7 +11,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -21,7 +20,6 @@ import (
 	"chatsecure/internal/fail"
 	"chatsecure/internal/history"
 	"chatsecure/internal/relay"
-	"chatsecure/proto"
 	"chatsecure/testdata/lab/wire"
 )
 
@@ -174,8 +172,7 @@ func (s *secondClient) mustEnd(status int) (out string) {
 	return out
 }
 
-// clientOf connects as name with these suites. A relay makes RSA keys in the background and is busy
-// until the first is ready.
+// clientOf connects as name with these suites.
 func (town *localTown) clientOf(t *testing.T, name string, ciphers []string, opts ...clientOption) *testClient {
 	t.Helper()
 	cfg := town.config(name, "state-"+name)
@@ -183,19 +180,7 @@ func (town *localTown) clientOf(t *testing.T, name string, ciphers []string, opt
 	for _, o := range opts {
 		o(&cfg)
 	}
-	for {
-		c, err := client.Dial(context.Background(), cfg)
-		if err == nil {
-			tc := &testClient{Client: c, t: t, state: cfg.State}
-			tc.cond = sync.NewCond(&tc.mu)
-			go tc.collect()
-			t.Cleanup(tc.leave)
-			return tc
-		}
-		if fail.AsError(err).Code != proto.Busy {
-			t.Fatalf("%s: %v", name, err)
-		}
-	}
+	return town.dial(cfg)
 }
 
 // mustVerify verifies the history of a state directory, and a message's proof from it.
@@ -357,18 +342,24 @@ func TestSecondClientRefuses(t *testing.T) {
 	} {
 		t.Run("A spoils "+c.spoils, func(t *testing.T) {
 			bob := town.second(t, "bob", "recv").ready()
-			town.second(t, "alice", "-spoil", c.spoils, "send", "bob", text)
+			alice := town.second(t, "alice", "-spoil", c.spoils, "send", "bob", text)
 			if out := bob.mustEnd(c.status); out != "" {
 				t.Errorf("the second client prints %q", out)
+			}
+			if c.spoils == "sig1" { // a refused p1 has an answer
+				alice.mustEnd(c.status)
 			}
 		})
 	}
 	for _, spoils := range []string{"retry", "sig2", "confirm2", "signature-receipt", "seal-receipt", "digest-receipt"} {
 		t.Run("B spoils "+spoils, func(t *testing.T) {
-			town.second(t, "bob", "-ciphers", crypto.SuiteRSA128, "-spoil", spoils, "recv").ready()
+			bob := town.second(t, "bob", "-ciphers", crypto.SuiteRSA128, "-spoil", spoils, "recv").ready()
 			out := town.second(t, "alice", "send", "bob", text).mustEnd(8)
 			if strings.Contains(out, "READ") {
 				t.Errorf("the second client prints %q", out)
+			}
+			if !strings.HasSuffix(spoils, "-receipt") { // a refused p2 or retry has an answer
+				bob.mustEnd(8)
 			}
 		})
 	}

@@ -16,7 +16,6 @@ import (
 	"chatsecure/crypto"
 	"chatsecure/crypto/trust"
 	"chatsecure/internal/client"
-	"chatsecure/internal/fail"
 	"chatsecure/internal/history"
 	"chatsecure/internal/relay"
 	"chatsecure/internal/state"
@@ -188,11 +187,6 @@ func (town *localTown) clientIn(name, stateDir string, opts ...clientOption) *te
 func (town *localTown) dial(cfg client.Config) *testClient {
 	town.t.Helper()
 	c, err := client.Dial(context.Background(), cfg)
-	// The relay makes RSA keys one after the other: the first may not be ready yet.
-	for deadline := time.Now().Add(time.Minute); err != nil && fail.AsError(err).Code == proto.Busy && time.Now().Before(deadline); {
-		time.Sleep(10 * time.Millisecond)
-		c, err = client.Dial(context.Background(), cfg)
-	}
 	if err != nil {
 		town.t.Fatalf("%s: %v", cfg.Name, err)
 	}

@@ -34,8 +34,8 @@ type Client struct {
 }
 
 // Dial connects to the relay, proves who the client is, and returns when phase
-// 4 is over. A first connection that fails is an error at once; one that is
-// lost later is tried again (see Config.Timeout and Persistent).
+// 4 is over. A first connection that fails is an error at once, unless the relay is busy. That
+// and one that is lost later is tried again (see Config.Timeout and Persistent).
 func Dial(ctx context.Context, cfg Config) (*Client, error) {
 	if err := cfg.check(); err != nil {
 		return nil, err
@@ -52,9 +52,6 @@ func Dial(ctx context.Context, cfg Config) (*Client, error) {
 	}
 	e := newEngine(&c.cfg, c.events, self.Identity)
 	e.me = e.party(cfg.Credential.Bundle, self)
-	if cfg.Ciphers[0] != crypto.SuiteMLKEM {
-		e.local.Keys.Fill()
-	}
 	c.engine = e
 	sess, err := e.connectFirst(ctx)
 	if err == nil {
@@ -63,7 +60,6 @@ func Dial(ctx context.Context, cfg Config) (*Client, error) {
 		}
 	}
 	if err != nil {
-		e.local.Keys.Close() // RSA keys may still be in the making
 		return nil, err
 	}
 	receiving := cfg.Takes == proto.TakesMessages
@@ -75,6 +71,9 @@ func Dial(ctx context.Context, cfg Config) (*Client, error) {
 		return nil, err
 	}
 	e.history, history.Admit = history, e.admit
+	if cfg.Ciphers[0] != crypto.SuiteMLKEM {
+		e.local.Keys.Fill()
+	}
 	e.begin(sess)
 	for _, n := range notices {
 		e.event(Event{Type: EventNotice, Notice: n})
@@ -166,7 +165,7 @@ type Config struct {
 	ReadAnyone      bool  // say READ to people who are not accepted, too
 	Asker           Asker // nil: refuse instead of asking
 	// Timeout bounds the wait of a sent record for a connection that takes it, and
-	// the time of a reconnect. The default is 30 s.
+	// the time of a reconnect, or of tries at a relay that is busy. The default is 30 s.
 	Timeout    time.Duration
 	WaitPeer   time.Duration // how long Send waits for a recipient to connect
 	Persistent bool          // a prompt: messages and a lost relay are tried again without end, and Send never waits

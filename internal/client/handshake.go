@@ -26,6 +26,7 @@ type handshake struct {
 	resp     *crypto.Responder
 	step     *step
 	nonce    []byte             // of our p1 that is out
+	attempt  [32]byte           // the name of the latest p1, ours or the peer's: an error names it
 	former   [][32]byte         // our attempts that were given up
 	offers   pace               // of the peer's p1
 	respAt   time.Time          // when resp was made
@@ -89,8 +90,7 @@ func (e *engine) talksWith() string {
 func (e *engine) initiate(pc *peerConn) {
 	me, peer := e.myEnd(), pc.end()
 	e.shakeStep(pc, &step{
-		begins: true,
-		work:   func(s *step) { s.init, s.body, s.err = crypto.Initiate(s.local, me, peer) },
+		work: func(s *step) { s.init, s.body, s.err = crypto.Initiate(s.local, me, peer) },
 		done: func(s *step) {
 			if s.err != nil {
 				pc.user.refusal = s.err
@@ -105,7 +105,7 @@ func (e *engine) initiate(pc *peerConn) {
 
 // sendOffer sends a p1 that a step has made.
 func (e *engine) sendOffer(pc *peerConn, s *step) {
-	pc.shake.init, pc.shake.nonce = s.init, s.init.Nonce()
+	pc.shake.init, pc.shake.nonce, pc.shake.attempt = s.init, s.init.Nonce(), crypto.Attempt(s.body)
 	e.sendPhase(pc, 1, s.body)
 }
 
@@ -164,9 +164,10 @@ func (e *engine) onPhase1(pc *peerConn, body []byte) {
 	if !pc.shake.offers.take(time.Now(), e.cfg.Offers, OfferEvery) {
 		return
 	}
+	attempt := crypto.Attempt(body)
 	offer, err := crypto.ReadOffer(body, e.myEnd(), pc.end())
 	if err != nil {
-		e.refusePeer(pc, err)
+		e.refusePeer(pc, err, attempt)
 		return
 	}
 	for _, other := range e.conns {
@@ -191,44 +192,46 @@ func (e *engine) onPhase1(pc *peerConn, body []byte) {
 		return // it takes no answers
 	}
 	if e.callers.over(offer.Leaf(), time.Now(), e.cfg.Callers) {
-		e.answerError(pc, proto.Busy, errCallers.Message, nil)
+		e.answerError(pc, proto.Busy, errCallers.Message, attempt)
 		return
 	}
 	before := pc.shake.retried
 	e.shakeStep(pc, &step{
-		work: func(s *step) { s.err = offer.Prove(s.local, before, s.verify) },
+		attempt: &attempt,
+		work:    func(s *step) { s.err = offer.Prove(s.local, before, s.verify) },
 		done: func(s *step) {
 			if s.person != nil && !e.standing(s.person.Identity).accepted {
 				e.callers.count(offer.Leaf(), time.Now(), e.cfg.Callers)
 			}
 			if s.err != nil {
-				e.refusePeer(pc, s.err)
+				e.refusePeer(pc, s.err, attempt)
 				return
 			}
 			if reason := e.turnsOffer(pc, s.person.Identity); reason != nil {
-				e.answerError(pc, reason.Code, reason.Message, nil)
+				e.answerError(pc, reason.Code, reason.Message, attempt)
 				return
 			}
-			e.answerOffer(pc, offer, before, s.person)
+			e.answerOffer(pc, offer, before, s.person, attempt)
 		},
 	})
 }
 
 // answerOffer answers a p1 of a person who is proved, and may have our keys.
-func (e *engine) answerOffer(pc *peerConn, offer *crypto.Offer, before *crypto.RetryState, person *trust.Person) {
+func (e *engine) answerOffer(pc *peerConn, offer *crypto.Offer, before *crypto.RetryState, person *trust.Person, attempt [32]byte) {
 	e.shakeStep(pc, &step{
-		person: person,
-		work:   func(s *step) { s.body, s.resp, s.again, s.err = offer.Answer(s.local, before, s.verify) },
+		attempt: &attempt, person: person,
+		work: func(s *step) { s.body, s.resp, s.again, s.err = offer.Answer(s.local, before, s.verify) },
 		done: func(s *step) {
 			if s.err != nil {
 				s.erase()
-				e.refusePeer(pc, s.err)
+				e.refusePeer(pc, s.err, attempt)
 				return
 			}
 			if s.resp != nil { // and not a retry, which takes nobody's place
 				e.limitHalfOpen(s.resp)
 			}
 			pc.shake.drop()
+			pc.shake.attempt = attempt
 			pc.shake.resp, pc.shake.retried, pc.shake.respAt = s.resp, s.again, time.Now()
 			pc.shake.deadline = time.Now().Add(proto.PhaseTimeout)
 			e.sendPhase(pc, 2, s.body)
@@ -245,7 +248,7 @@ func (pc *peerConn) lendInit() *crypto.Initiator {
 
 func (e *engine) onRetry(pc *peerConn, body []byte) {
 	e.shakeStep(pc, &step{
-		init: pc.lendInit(),
+		attempt: &pc.shake.attempt, init: pc.lendInit(),
 		work: func(s *step) { s.body, s.err = s.init.Retry(body, s.verify); s.checkLate(body) },
 		done: func(s *step) {
 			if s.err != nil {
@@ -259,7 +262,7 @@ func (e *engine) onRetry(pc *peerConn, body []byte) {
 
 func (e *engine) onPhase2(pc *peerConn, body []byte) {
 	e.shakeStep(pc, &step{
-		init: pc.lendInit(),
+		attempt: &pc.shake.attempt, init: pc.lendInit(),
 		work: func(s *step) { s.body, s.conv, s.err = s.init.Phase2(body, s.verify); s.checkLate(body) },
 		done: func(s *step) {
 			if s.err != nil {
@@ -290,7 +293,7 @@ func (e *engine) answerFailed(pc *peerConn, s *step) {
 	}
 	s.erase()
 	told, _ := refusal(s.err)
-	e.answerError(pc, told.Code, told.Message, nil) // the peer would wait for our p3
+	e.answerError(pc, told.Code, told.Message, pc.shake.attempt) // the peer would wait for our p3
 	e.attemptFailed(pc, s.err)
 }
 

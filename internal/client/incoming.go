@@ -118,7 +118,7 @@ func (e *engine) stored(pc *peerConn, o *crypto.Opened, err error) bool {
 // sayEnded tells a peer that a conversation has ended here, and why, so that it begins
 // anew and sends again what was not READ.
 func (e *engine) sayEnded(pc *peerConn, t3 [32]byte, why string) {
-	e.answerError(pc, proto.NoConversation, why, t3[:])
+	e.answerError(pc, proto.NoConversation, why, t3)
 }
 
 // endedHere is the reason for a peer that need not know more.
@@ -146,7 +146,9 @@ func (e *engine) refuseMessage(pc *peerConn, err error) {
 	}
 	refused := final(err)
 	if refused {
-		e.refusePeer(pc, err)
+		e.showRefusal(pc, err)
+		why, _ := refusal(err)
+		told = why.Message
 	}
 	t3 := pc.conv.T3
 	if e.pipe != nil {

@@ -124,7 +124,7 @@ func TestLeftThenRefused(t *testing.T) {
 		{"later", func(e *engine, pc *peerConn) {
 			e.endConversation(pc, "a test")
 			pc.shake.init = new(crypto.Initiator)
-			e.onPeerError(refused(pc), nil)
+			e.onPeerError(refused(pc), pc.shake.attempt[:])
 		}, history.StatusPending},
 	} {
 		e, pc, dir := talkingEngine(t)

@@ -145,7 +145,7 @@ func (e *engine) onPeerError(h *proto.Header, body []byte) {
 	switch {
 	case h.Code == proto.NoConversation && pc.conv != nil && bytes.Equal(body, pc.conv.T3[:]):
 		e.breakConversation(pc, e.then("the other side says: "+proto.Quote(h.Message), "the conversation begins anew"))
-	case h.Code == proto.NoConversation || len(body) > 0: // of another conversation
+	case !bytes.Equal(body, pc.shake.attempt[:]): // of another conversation or attempt
 	case pc.shake.init != nil:
 		e.attemptFailed(pc, refusal)
 	case pc.shake.resp != nil: // what waits here has an attempt of its own

@@ -59,20 +59,26 @@ func (c *refusalCount) tell(now time.Time, reason string) (string, bool) {
 	return reason, true
 }
 
-// answerError answers a peer with an error, unless it takes no answers.
-func (e *engine) answerError(pc *peerConn, code proto.Code, message string, body []byte) {
+// answerError answers a peer with an error, unless it takes no answers. about is the T3 of the
+// conversation that ends, or the name of the attempt.
+func (e *engine) answerError(pc *peerConn, code proto.Code, message string, about [32]byte) {
 	if !pc.lines.answerRoom() {
 		return
 	}
 	message = proto.Clip(message, proto.MaxMessage)
-	e.sendHeader(pc, &proto.Header{Type: proto.TypeError, Dst: pc.name, DstID: pc.id, Code: code, Message: message}, body)
+	e.sendHeader(pc, &proto.Header{Type: proto.TypeError, Dst: pc.name, DstID: pc.id, Code: code, Message: message}, about[:])
 }
 
-// refusePeer tells a peer why it is refused, and shows that here.
-func (e *engine) refusePeer(pc *peerConn, err error) {
-	told, quiet := refusal(err)
-	e.answerError(pc, told.Code, told.Message, nil)
-	if !quiet {
+// refusePeer tells a peer why its attempt is refused, and shows that here.
+func (e *engine) refusePeer(pc *peerConn, err error, attempt [32]byte) {
+	told, _ := refusal(err)
+	e.answerError(pc, told.Code, told.Message, attempt)
+	e.showRefusal(pc, err)
+}
+
+// showRefusal shows a refusal here, unless nobody need know.
+func (e *engine) showRefusal(pc *peerConn, err error) {
+	if _, quiet := refusal(err); !quiet {
 		e.tellRefusal(pc, err)
 	}
 }
@@ -112,7 +118,7 @@ func (e *engine) replyUnknown(h *proto.Header, t3 []byte) {
 	if pc == nil || e.leaving || len(t3) != 32 || len(pc.lines.inflight) > maxAnswering {
 		return
 	}
-	e.answerError(pc, proto.NoConversation, "the conversation is not known there", t3)
+	e.answerError(pc, proto.NoConversation, "the conversation is not known there", [32]byte(t3))
 }
 
 // refusedByRelay says whose verdict a refusal is: this machine may hold the opposite.

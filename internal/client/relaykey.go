@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"net"
+	"time"
 
 	"chatsecure/crypto"
 	"chatsecure/internal/fail"
+	"chatsecure/proto"
 )
 
 // errAskRelay says that a person must look at the relay's fingerprint first.
@@ -14,10 +16,10 @@ type errAskRelay struct{ fingerprint string }
 
 func (e *errAskRelay) Error() string { return "the relay's key is not known: " + e.fingerprint }
 
-// connectFirst dials once. After a question about the fingerprint it dials again:
+// connectFirst dials for the first time. After a question about the fingerprint it dials again:
 // a handshake does not wait for a person.
 func (e *engine) connectFirst(ctx context.Context) (*Session, error) {
-	sess, err := e.dial(ctx, e.cfg.Credential)
+	sess, err := e.dialBusy(ctx)
 	var ask *errAskRelay
 	if !errors.As(err, &ask) {
 		return sess, err
@@ -34,11 +36,32 @@ func (e *engine) connectFirst(ctx context.Context) (*Session, error) {
 		return nil, unknown
 	}
 	e.confirmed = ask.fingerprint
-	sess, err = e.dial(ctx, e.cfg.Credential)
+	sess, err = e.dialBusy(ctx)
 	if errors.As(err, &ask) {
 		return nil, e.cfg.State.RelayUnknown(e.cfg.Relay, ask.fingerprint)
 	}
 	return sess, err
+}
+
+// dialBusy dials, and again while the relay is busy and Timeout is not over: a relay that was just
+// started makes keys of the RSA suites one after the other.
+func (e *engine) dialBusy(ctx context.Context) (*Session, error) {
+	until := time.Now().Add(e.cfg.Timeout)
+	for {
+		sess, err := e.dial(ctx, e.cfg.Credential)
+		if !fail.HasCode(err, proto.Busy) {
+			return sess, err
+		}
+		e.link.scheduleRetry()
+		if e.link.retryAt.After(until) {
+			return nil, err
+		}
+		select {
+		case <-time.After(time.Until(e.link.retryAt)):
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
 }
 
 // checkRelay decides whether the relay's key is trusted: by Config.Fingerprint, by

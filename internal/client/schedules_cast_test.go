@@ -142,7 +142,8 @@ func (c *scheduleCast) state(who int, strangers bool) *state.State {
 	return s
 }
 
-// refusals are errors that the relay makes up in everybody's name.
+// refusals are errors that the relay makes up in everybody's name. They name the attempt that
+// is under way: see deliver.
 func (c *scheduleCast) refusals() (made []scheduledLine) {
 	for from := range c.users {
 		for to := range mallory {

@@ -148,7 +148,11 @@ func (c *scheduledClient) deliver(l *scheduledLine, from crypto.End) {
 	c.clock = c.clock.Add(clockStep)
 	h := l.header
 	h.Src, h.SrcID, h.Dst, h.DstID = from.Name, from.Conn, c.e.cfg.Name, c.e.link.sess.ID
-	c.relay(&h, l.body)
+	body := l.body
+	if pc := c.e.conns[from.Conn]; h.Type == proto.TypeError && body == nil && pc != nil {
+		body = pc.shake.attempt[:] // the relay has seen it
+	}
+	c.relay(&h, body)
 	c.settle(l)
 }
 

@@ -16,15 +16,15 @@ import (
 // Then the engine runs done, unless the connection does not wait for the step any more. What
 // comes over the connection waits meanwhile, see heldLines: its lines keep their order.
 type step struct {
-	pc     *peerConn
-	slot   **step // where the connection waits for it
-	lane   *lane
-	name   string // of the peer, as it was spelt then
-	since  time.Time
-	turn   uint64
-	begins bool // our own attempt
-	work   func(s *step)
-	done   func(s *step)
+	pc      *peerConn
+	slot    **step // where the connection waits for it
+	lane    *lane
+	name    string // of the peer, as it was spelt then
+	since   time.Time
+	turn    uint64
+	attempt *[32]byte // to refuse when the step gives way: nil for our own p1, and for a p3
+	work    func(s *step)
+	done    func(s *step)
 
 	// What work needs, and what it makes.
 	local  *crypto.Local
@@ -120,10 +120,10 @@ func (e *engine) queue(pc *peerConn, slot **step, l *lane, s *step) {
 	if len(l.queue) > l.bound {
 		victim := slices.MaxFunc(l.queue, func(a, b *step) int { return cmp.Compare(a.turn, b.turn) })
 		e.abandon(victim.slot)
-		if victim.begins {
-			victim.pc.shake.postpone(e.cfg.Again) // the peer has asked for nothing
-		} else {
-			e.answerError(victim.pc, proto.Busy, "too many handshakes wait here for the moment", nil)
+		if victim.attempt != nil {
+			e.answerError(victim.pc, proto.Busy, "too many handshakes wait here for the moment", *victim.attempt)
+		} else { // our own attempt, or a p3, which has no answer
+			victim.pc.shake.postpone(e.cfg.Again)
 		}
 	}
 	e.startNext(l)

@@ -2,6 +2,7 @@ package client
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"fmt"
 	"slices"
 	"testing"
@@ -44,7 +45,7 @@ func stepEngine(t *testing.T) (e *engine, pair *wire.Pair, started *[]*step) {
 // asker is a new connection of a name, with a handshake for the worker.
 func asker(e *engine, n int, name string) *peerConn {
 	pc := e.connFor(fmt.Sprintf("%016x", n), name)
-	e.shakeStep(pc, &step{done: func(*step) {}})
+	e.shakeStep(pc, &step{attempt: new([32]byte), done: func(*step) {}})
 	return pc
 }
 
@@ -253,6 +254,66 @@ func TestLateAnswer(t *testing.T) {
 	comes(changed)
 	if pc.user.refusal == nil || pc.shake.init != nil {
 		t.Error("a changed answer is not told")
+	}
+}
+
+// TestLateRefusals: a refusal of an attempt that was given up ends no other one, and neither does one
+// that names nothing, begun by us or by the peer. One of the present attempt ends it.
+func TestLateRefusals(t *testing.T) {
+	e, pair, started := stepEngine(t)
+	e.cfg.Again = time.Minute
+	pc := e.connFor("00000000000000b0", pair.B.End.Name)
+	pc.takes = proto.TakesMessages
+	run := func() (sent []byte) {
+		t.Helper()
+		for len(*started) > 0 {
+			s := (*started)[0]
+			*started = (*started)[1:]
+			s.work(s)
+			sent = s.body
+			e.finish(s)
+		}
+		if sent == nil {
+			t.Fatal("nothing was sent")
+		}
+		return sent
+	}
+	ours := func() []byte {
+		pc.user.watching, pc.shake.again = true, time.Time{}
+		e.approach(pc)
+		pc.user.watching = false
+		return run()
+	}
+	theirs := func() []byte {
+		_, p1, err := crypto.Initiate(pair.B.Local, pc.end(), e.myEnd())
+		if err != nil {
+			t.Fatal(err)
+		}
+		e.onPhase1(pc, p1)
+		run()
+		return p1
+	}
+	refused := func(about []byte) {
+		pc.user.refusal = nil
+		h := &proto.Header{Type: proto.TypeError, Src: pc.name, SrcID: pc.id, Code: proto.DecryptFailed, Message: "no"}
+		e.onInbound(Inbound{h, about}, true)
+	}
+	for what, begin := range map[string]func() []byte{"our attempt": ours, "the peer's": theirs} {
+		first := sha256.Sum256(begin())
+		e.tickConn(pc, time.Now().Add(proto.PhaseTimeout+time.Second))
+		if pc.shake.underWay() {
+			t.Fatalf("%s is not given up", what)
+		}
+		present := sha256.Sum256(begin())
+		for late, about := range map[string][]byte{"of the former": first[:], "of nothing": nil, "of nought": make([]byte, 32)} {
+			if refused(about); pc.user.refusal != nil || !pc.shake.underWay() {
+				t.Errorf("%s: a refusal %s ends it: %v", what, late, pc.user.refusal)
+				begin()
+			}
+		}
+		if refused(present[:]); pc.shake.underWay() {
+			t.Errorf("%s: its refusal does not end it", what)
+		}
 	}
 }
 
