@@ -42,7 +42,7 @@
 // Load and loss
 //
 //  26. Receivers that never read, floods: row26_answers, row26_window, row26_leaks, row26_load, row26_looks,
-//     row26_strangers, row26_refused
+//     row26_strangers, row26_callers, row26_refused
 //  27. The relay killed, the transport lost: row27_relay, row27_transport
 //  28. The client killed: row28_kills
 //  29. Two clients on one state directory: row29_two

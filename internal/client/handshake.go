@@ -26,7 +26,7 @@ type handshake struct {
 	resp     *crypto.Responder
 	step     *step
 	nonce    []byte             // of our p1 that is out
-	attempt  [32]byte           // the name of the latest p1, ours or the peer's: an error names it
+	attempt  [32]byte           // the name of the latest one, in errors
 	former   [][32]byte         // our attempts that were given up
 	offers   pace               // of the peer's p1
 	respAt   time.Time          // when resp was made
@@ -200,8 +200,10 @@ func (e *engine) onPhase1(pc *peerConn, body []byte) {
 		attempt: &attempt,
 		work:    func(s *step) { s.err = offer.Prove(s.local, before, s.verify) },
 		done: func(s *step) {
-			if s.person != nil && !e.standing(s.person.Identity).accepted {
-				e.callers.count(offer.Leaf(), time.Now(), e.cfg.Callers)
+			stranger := s.person != nil && !e.standing(s.person.Identity).accepted
+			if stranger && !e.callers.count(offer.Leaf(), time.Now(), e.cfg.Callers) { // others were proved meanwhile
+				e.answerError(pc, proto.Busy, errCallers.Message, attempt)
+				return
 			}
 			if s.err != nil {
 				e.refusePeer(pc, s.err, attempt)
@@ -217,7 +219,8 @@ func (e *engine) onPhase1(pc *peerConn, body []byte) {
 }
 
 // answerOffer answers a p1 of a person who is proved, and may have our keys.
-func (e *engine) answerOffer(pc *peerConn, offer *crypto.Offer, before *crypto.RetryState, person *trust.Person, attempt [32]byte) {
+func (e *engine) answerOffer(
+	pc *peerConn, offer *crypto.Offer, before *crypto.RetryState, person *trust.Person, attempt [32]byte) {
 	e.shakeStep(pc, &step{
 		attempt: &attempt, person: person,
 		work: func(s *step) { s.body, s.resp, s.again, s.err = offer.Answer(s.local, before, s.verify) },

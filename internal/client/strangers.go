@@ -57,12 +57,14 @@ func (c callers) over(leaf [32]byte, now time.Time, burst int) bool {
 	return !p.take(now, burst, CallerEvery)
 }
 
-// count counts a handshake of a proved person. Those whose pace is paid off are forgotten.
-func (c callers) count(leaf [32]byte, now time.Time, burst int) {
+// count counts a handshake of a proved person, unless it is one too many. Those whose pace is paid
+// off are forgotten.
+func (c callers) count(leaf [32]byte, now time.Time, burst int) bool {
 	p := c[leaf]
-	p.take(now, burst, CallerEvery)
+	taken := p.take(now, burst, CallerEvery)
 	c[leaf] = p
 	maps.DeleteFunc(c, func(_ [32]byte, p pace) bool { return p.next.Before(now) })
+	return taken
 }
 
 // admit is asked before each line of the history that another person causes.
