@@ -150,7 +150,7 @@ func TestRefusalsOfAPeerHaveItsCodes(t *testing.T) {
 		e, pc, _ := talkingEngine(t)
 		e.endConversation(pc, "a test")
 		pc.shake.init = new(crypto.Initiator)
-		e.onPeerError(&proto.Header{Type: proto.TypeError, SrcID: pc.id, Code: code, Message: "no"}, nil)
+		e.onPeerError(&proto.Header{Type: proto.TypeError, SrcID: pc.id, Code: code, Message: "no"}, pc.shake.attempt[:])
 		if got := fail.AsError(pc.user.refusal); got.Code != want || want == proto.Internal && got.Advice() != "" {
 			t.Errorf("%s: it counts as %s, with the advice %q", code, got.Code, got.Advice())
 		}

@@ -86,7 +86,8 @@ is your home directory):
   -key KIND            ed25519 (default) or rsa: the kind of that key
   -ciphers LIST        cipher suites allowed, best first, with commas
   -batch               never ask: a step that needs a question is refused
-  -timeout D           how long to wait for others (default 30s)
+  -timeout D           how long to wait for others, or for a relay that is busy
+                       (default 30s)
   -prompt LOOK         short (default) or long: the prompt with the time and
                        your name
   -bell                ring at every message at the prompt, not only while the

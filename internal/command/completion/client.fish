@@ -17,7 +17,7 @@ complete -c client -n __fish_use_subcommand -o keep -d 'keep a key for so long (
 complete -c client -n __fish_use_subcommand -o key -d 'ed25519 (default) or rsa: the kind of that key' -x -a 'ed25519 rsa'
 complete -c client -n __fish_use_subcommand -o ciphers -d 'cipher suites allowed, best first, with commas' -x -a 'MLKEM768X25519_AES256_GCM RSA_AES256_CBC_HMAC RSA_AES128_CBC_HMAC'
 complete -c client -n __fish_use_subcommand -o batch -d 'never ask: a step that needs a question is refused'
-complete -c client -n __fish_use_subcommand -o timeout -d 'how long to wait for others (default 30s)' -x
+complete -c client -n __fish_use_subcommand -o timeout -d 'how long to wait for others, or for a relay that is busy (default 30s)' -x
 complete -c client -n __fish_use_subcommand -o prompt -d 'short (default) or long: the prompt with the time and your name' -x -a 'short long'
 complete -c client -n __fish_use_subcommand -o bell -d 'ring at every message at the prompt, not only while the terminal lacks the focus'
 complete -c client -n __fish_use_subcommand -o json -d 'one JSON object a line'

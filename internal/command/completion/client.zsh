@@ -39,7 +39,7 @@ _chatsecure_client() {
 		'-key[ed25519 (default) or rsa; the kind of that key]:KIND:(ed25519 rsa)' \
 		'-ciphers[cipher suites allowed, best first, with commas]:LIST:(MLKEM768X25519_AES256_GCM RSA_AES256_CBC_HMAC RSA_AES128_CBC_HMAC)' \
 		'-batch[never ask; a step that needs a question is refused]' \
-		'-timeout[how long to wait for others (default 30s)]:D: ' \
+		'-timeout[how long to wait for others, or for a relay that is busy (default 30s)]:D: ' \
 		'-prompt[short (default) or long; the prompt with the time and your name]:LOOK:(short long)' \
 		'-bell[ring at every message at the prompt, not only while the terminal lacks the focus]' \
 		'-json[one JSON object a line]' \
