@@ -44,8 +44,8 @@ func (e *engine) mustWait(pc *peerConn, h *proto.Header) bool {
 	return waits()
 }
 
-// hold keeps a line. Beyond MaxHeld the connection with most is given up, a stranger's first:
-// one with many connections must not have the most in none.
+// hold keeps a line. Beyond MaxHeld the connection with most is given up, a stranger's first: a
+// stranger could else spread lines over many connections, and a friend would have the most in one.
 func (e *engine) hold(pc *peerConn, m Inbound) {
 	pc.held.lines = append(pc.held.lines, m)
 	pc.held.bytes += m.cost()
