@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 
 	"chatsecure/internal/fail"
@@ -22,7 +23,8 @@ import (
 // at once, and any goroutine may call its methods.
 type State struct {
 	dir    string
-	name   string // the owner's; empty if nobody has claimed the directory
+	mu     sync.Mutex // guards name
+	name   string     // the owner's; empty if nobody has claimed the directory
 	relays knownFile[KnownRelay]
 	peers  knownFile[KnownPeer]
 }
@@ -67,26 +69,31 @@ func Open(dir, name string) (*State, error) {
 // Claim makes the directory name's for good. A client does so once a relay has let it in under the
 // name: a name that is refused must not hold the directory.
 func (s *State) Claim(name string) error {
-	if s.name != "" {
+	if s.Name() != "" {
 		return nil // Open has compared it
 	}
 	err := CreateFile(filepath.Join(s.dir, nameFile), []byte(name+"\n"))
 	if err != nil && !errors.Is(err, fs.ErrExist) {
 		return Failure(err)
 	}
-	if s.name, err = Owner(s.dir); err == nil {
-		err = s.RefuseName(name) // another client may have been first
+	owner, err := Owner(s.dir)
+	if err != nil {
+		return err
 	}
-	return err
+	s.mu.Lock()
+	s.name = owner
+	s.mu.Unlock()
+	return s.RefuseName(name) // another client may have been first
 }
 
 // RefuseName refuses a name if the directory belongs to another one. "" stands for any name.
 func (s *State) RefuseName(name string) error {
-	if name == "" || s.name == "" || proto.SameName(s.name, name) {
+	owner := s.Name()
+	if name == "" || owner == "" || proto.SameName(owner, name) {
 		return nil
 	}
 	return fail.Errorf(proto.Usage, "the state directory %s belongs to the name %s, not to %s",
-		s.dir, proto.Visible(s.name), proto.Visible(name)).
+		s.dir, proto.Visible(owner), proto.Visible(name)).
 		With("give another directory with -state, or leave -name out")
 }
 
@@ -163,7 +170,11 @@ func New(dir, name string) *State {
 func (s *State) Dir() string { return s.dir }
 
 // Name returns the owner's name, or "" if nobody has claimed the directory.
-func (s *State) Name() string { return s.name }
+func (s *State) Name() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.name
+}
 
 // HistoryDir returns the path of the history, which need not exist.
 func (s *State) HistoryDir() string { return filepath.Join(s.dir, historyDir) }

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"chatsecure/internal/fail"
@@ -203,4 +204,22 @@ func TestStateDirectoryCannotBeWritten(t *testing.T) {
 		strings.Contains(e.Message, ".new-") || !strings.Contains(e.Advice(), "-state") {
 		t.Errorf("%v; hint %q", err, e.Advice())
 	}
+}
+
+// TestClaimFromManyGoroutines: clients of one process share a State, and each claims the directory
+// once its relay has let it in. The race detector is the judge.
+func TestClaimFromManyGoroutines(t *testing.T) {
+	s, err := Open(filepath.Join(t.TempDir(), "state"), "alice")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all sync.WaitGroup
+	for range 8 {
+		all.Go(func() {
+			if err := s.Claim("alice"); err != nil || s.Name() != "alice" {
+				t.Errorf("%v; the directory belongs to %q", err, s.Name())
+			}
+		})
+	}
+	all.Wait()
 }
