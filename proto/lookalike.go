@@ -10,8 +10,8 @@ import (
 
 // Names that look alike: a small part of Unicode's confusables (UTS #39). It keeps one person
 // from a name that others take for another person's, written in letters that people confuse.
-// Relay and client have the same rules. They say nothing about an identity. PROTOCOL.md,
-// "Names that look alike", prints the tables.
+// Relay and client have the same rules. They say nothing about an identity. doc/names.md prints
+// the tables.
 
 // script is a script of names, by the ranges of its letters. It has no letters of scholars and
 // phoneticians, no parts of letters and no second forms of them: one name has one spelling.
@@ -146,7 +146,7 @@ func plainDigit(r rune) rune {
 	return r
 }
 
-// The tables, as PROTOCOL.md prints them: a base or shape, and the letters that become it.
+// The tables, as doc/names.md prints them: a base or shape, and the letters that become it.
 const (
 	// markedLetters are small letters with marks (those of canonical decompositions, and
 	// strokes, hooks and descenders), ligatures and second forms, each under its base.

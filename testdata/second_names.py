@@ -1,12 +1,12 @@
-"""Names by PROTOCOL.md, "Names" and "Names that look alike". The tables are read from the text."""
+"""Names by PROTOCOL.md, "Names", and doc/names.md. The tables are read from the text."""
 import functools, os, re, sys, unicodedata
 
 SIMPLE = {"İ": "i", "ẞ": "ß"}  # where Python has the full mappings of a case alone
 
 
 def text():
-    with open(os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "PROTOCOL.md"), encoding="utf-8") as f:
-        return f.read().split("\n## Names that look alike\n")[1]
+    with open(os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "doc", "names.md"), encoding="utf-8") as f:
+        return f.read()
 
 
 def table(head):

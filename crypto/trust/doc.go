@@ -3,5 +3,5 @@
 // person. It fetches nothing, keeps no file, knows no message, and does not check
 // that the peer holds K.
 //
-// It follows PROTOCOL.md, "Identity", and RFC 5280, sections 5 and 6.
+// It follows PROTOCOL.md, "Identity", doc/certificates.md, and RFC 5280, sections 5 and 6.
 package trust

@@ -34,13 +34,23 @@ import (
 // root is the directory of go.mod. All paths of these tests begin there.
 const root = "../.."
 
+// pages are the parts of PROTOCOL.md that are files of their own.
+var pages = []string{"doc/certificates.md", "doc/names.md", "doc/state.md"}
+
+// protocolText returns PROTOCOL.md and its pages.
 func protocolText(t *testing.T) string {
 	t.Helper()
-	text, err := os.ReadFile(filepath.Join(root, "PROTOCOL.md"))
-	if err != nil {
-		t.Fatal(err)
+	var texts []string
+	for _, name := range append([]string{"PROTOCOL.md"}, pages...) {
+		text, err := os.ReadFile(filepath.Join(root, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if texts = append(texts, string(text)); !strings.Contains(texts[0], "]("+name+")") && name != "PROTOCOL.md" {
+			t.Errorf("PROTOCOL.md does not name %s", name)
+		}
 	}
-	return string(text)
+	return strings.Join(texts, "\n")
 }
 
 // protocolTable returns the rows of the first table below a heading, without the table's header.

@@ -13,7 +13,7 @@ import (
 )
 
 // KnownPeer is the person behind a name that this client has met, and a line of known_peers:
-// PROTOCOL.md, "Known files". A line with Blocked is the block of the identity.
+// doc/state.md. A line with Blocked is the block of the identity.
 type KnownPeer struct {
 	V          int       `json:"v"`
 	Name       string    `json:"name"`              // folded
@@ -133,8 +133,8 @@ func (s *State) Accepted(identity [32]byte) bool {
 	})
 }
 
-// CheckLooks refuses a person whose name looks like that of an accepted one: PROTOCOL.md, "Names
-// that look alike". A relay compares the names it knows, but a malicious one does not.
+// CheckLooks refuses a person whose name looks like that of an accepted one: doc/names.md. A relay
+// compares the names it knows, but a malicious one does not.
 func (s *State) CheckLooks(name string, person *trust.Person) error {
 	folded := proto.FoldName(name)
 	for _, l := range s.peers.current() {

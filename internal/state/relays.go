@@ -8,7 +8,7 @@ import (
 )
 
 // KnownRelay is a relay whose key has been accepted, and a line of known_relays:
-// PROTOCOL.md, "Known files".
+// doc/state.md.
 type KnownRelay struct {
 	V           int       `json:"v"`
 	Addr        string    `json:"relay"`       // as RelayAddr

@@ -3,7 +3,7 @@
 // files and locks under every file that relay and client keep.
 //
 // It neither writes the history nor fetches anything: both only have a place in
-// the directory. PROTOCOL.md, "Known files".
+// the directory. doc/state.md has the forms.
 package state
 
 import (
