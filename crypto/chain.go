@@ -27,7 +27,7 @@ func (c *kdfChain) keys(random []byte) (mk, next []byte) {
 		return unknownSecret(), nil
 	}
 	c.info = proto.AppendTuple(c.info[:0], "mk", c.suite.Name(), c.session, c.direction, c.n, random)
-	both := expand(c.ck, string(c.info), 2*secretSize)
+	both := expand(c.ck, c.info, 2*secretSize)
 	return both[:secretSize:secretSize], both[secretSize:]
 }
 

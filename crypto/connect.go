@@ -53,8 +53,8 @@ func (c *Connect) Decapsulate(suite Suite, key KEMKey, enc []byte) error {
 func (c *Connect) derive(suite Suite, enc, secret []byte) {
 	c.suite, c.enc, c.secret = suite, enc, secret
 	prk := extract(secret, c.t[2][:])
-	c.c2s = expand(prk, string(proto.Tuple("hs-keys", suite.Name(), enc, "c2s")), secretSize)
-	c.s2c = expand(prk, string(proto.Tuple("hs-keys", suite.Name(), enc, "s2c")), secretSize)
+	c.c2s = expand(prk, proto.Tuple("hs-keys", suite.Name(), enc, "c2s"), secretSize)
+	c.s2c = expand(prk, proto.Tuple("hs-keys", suite.Name(), enc, "s2c"), secretSize)
 	clear(prk)
 }
 

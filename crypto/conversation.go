@@ -42,7 +42,7 @@ func (c *Conversation) begin(ss2, root0 []byte) (kc []byte) {
 	prk := extract(ss2, root0)
 	defer clear(prk)
 	part := func(label string) []byte {
-		return expand(prk, string(proto.Tuple("root", c.suite.Name(), c.T3, label)), secretSize)
+		return expand(prk, proto.Tuple("root", c.suite.Name(), c.T3, label), secretSize)
 	}
 	c.ratchet.root = part("root")
 	c.send = newKDFChain(c.suite, part(c.SendDirection()), c.T3, c.SendDirection())

@@ -36,7 +36,7 @@ func (r *ratchet) stepKeys(c *Conversation, secret []byte, direction string, use
 	part := func(label string) []byte {
 		info := proto.Tuple("step", c.suite.Name(), c.T3, direction, r.steps+1,
 			sha256.Sum256(used), sha256.Sum256(enc), sha256.Sum256(next), label)
-		return expand(prk, string(info), secretSize)
+		return expand(prk, info, secretSize)
 	}
 	root, ck = part("root"), part("chain")
 	clear(prk)

@@ -19,7 +19,7 @@ type Hop struct {
 }
 
 func newHop(suite Suite, prk []byte, t4 [32]byte, direction string) *Hop {
-	ck := expand(prk, string(proto.Tuple("app", suite.Name(), direction)), secretSize)
+	ck := expand(prk, proto.Tuple("app", suite.Name(), direction), secretSize)
 	return &Hop{chain: newKDFChain(suite, ck, t4, direction), t4: t4}
 }
 

@@ -5,6 +5,7 @@ import (
 	"crypto/aes"
 	"crypto/cipher"
 	"crypto/ecdh"
+	"crypto/hkdf"
 	"crypto/mlkem"
 	"crypto/rand"
 	"crypto/rsa"
@@ -437,4 +438,19 @@ func sealPadded(s rsaSuite, mk, padded []byte) []byte {
 	out := make([]byte, len(padded))
 	cipher.NewCBCEncrypter(block, iv).CryptBlocks(out, padded)
 	return s.mac(out, macKey, nil, iv, out[:len(padded):len(padded)])
+}
+
+// TestExpand: expand is HKDF-Expand as crypto/hkdf has it, whatever the sizes.
+func TestExpand(t *testing.T) {
+	for _, size := range []int{1, 31, 32, 33, 64, 80, 96, 255 * 32} {
+		for _, length := range []int{0, 1, 63, 150, 414, 415, 416, 5000} {
+			prk, info := unknownSecret(), make([]byte, length)
+			rand.Read(info)
+			want, err := hkdf.Expand(sha256.New, prk, string(info), size)
+			Must(t, err)
+			if got := expand(prk, info, size); !bytes.Equal(got, want) || cap(got) != size {
+				t.Errorf("%d bytes of an info of %d: %x, not %x", size, length, got, want)
+			}
+		}
+	}
 }
