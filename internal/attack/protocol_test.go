@@ -159,8 +159,8 @@ func TestProtocolLimits(t *testing.T) {
 		"handshakes that others began with a client and have not ended": count(client.MaxHalfOpen) + "; then the oldest of the person that has most is dropped",
 		"handshakes that a connection begins with a client": count(client.OfferBurst) + " at once, then one " +
 			map[time.Duration]string{time.Second: "a second"}[client.OfferEvery] + "; more get no answer",
-		"handshakes that a person whom the user has not accepted begins with a client, over all connections, " +
-			"counted by certificate once they are proved": fmt.Sprintf("%d at once, then %s a second; then `busy`",
+		"handshakes begun with a client, over all connections: of a person whom the user has not accepted, by certificate, " +
+			"once proved; of a name, when they fail before that": fmt.Sprintf("%d at once, then %s a second; then `busy`",
 			client.CallerBurst, map[int]string{4: "four"}[int(time.Second/client.CallerEvery)]),
 		"handshakes that wait at a client to be looked at": count(client.MaxQueued) + " of people whom the user has accepted or written to, " + count(client.MaxQueued) +
 			" of others; then the oldest of the name with most gets `busy`",

@@ -180,7 +180,7 @@ type Config struct {
 	Again     time.Duration                // the first wait before another try; default backoffMin
 	Strangers int                          // records that all strangers leave in a day; default StrangersRecords
 	Offers    int                          // p1 of a connection that are looked at without a pause; default OfferBurst
-	Callers   int                          // the same of a stranger, over all connections; default CallerBurst
+	Callers   int                          // the same over all connections, of a stranger or of what fails; default CallerBurst
 }
 
 // Asker is the person at the client. Answers are yes or no. An error means that

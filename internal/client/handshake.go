@@ -3,6 +3,7 @@ package client
 import (
 	"bytes"
 	"cmp"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -164,9 +165,19 @@ func (e *engine) onPhase1(pc *peerConn, body []byte) {
 	if !pc.shake.offers.take(time.Now(), e.cfg.Offers, OfferEvery) {
 		return
 	}
-	attempt := crypto.Attempt(body)
+	attempt, named := crypto.Attempt(body), sha256.Sum256([]byte(pc.user.name))
+	busy := func(tooMany bool) bool {
+		if tooMany {
+			e.answerError(pc, proto.Busy, errCallers.Message, attempt)
+		}
+		return tooMany
+	}
+	if busy(e.callers.over(named, time.Now(), e.cfg.Callers)) {
+		return
+	}
 	offer, err := crypto.ReadOffer(body, e.myEnd(), pc.end())
 	if err != nil {
+		e.callers.count(named, time.Now(), e.cfg.Callers)
 		e.refusePeer(pc, err, attempt)
 		return
 	}
@@ -191,8 +202,7 @@ func (e *engine) onPhase1(pc *peerConn, body []byte) {
 	if !pc.lines.answerRoom() {
 		return // it takes no answers
 	}
-	if e.callers.over(offer.Leaf(), time.Now(), e.cfg.Callers) {
-		e.answerError(pc, proto.Busy, errCallers.Message, attempt)
+	if busy(e.callers.over(offer.Leaf(), time.Now(), e.cfg.Callers)) {
 		return
 	}
 	before := pc.shake.retried
@@ -200,9 +210,12 @@ func (e *engine) onPhase1(pc *peerConn, body []byte) {
 		attempt: &attempt,
 		work:    func(s *step) { s.err = offer.Prove(s.local, before, s.verify) },
 		done: func(s *step) {
-			stranger := s.person != nil && !e.standing(s.person.Identity).accepted
-			if stranger && !e.callers.count(offer.Leaf(), time.Now(), e.cfg.Callers) { // others were proved meanwhile
-				e.answerError(pc, proto.Busy, errCallers.Message, attempt)
+			by := offer.Leaf()
+			if s.person == nil {
+				by = named
+			}
+			counts := s.person == nil || !e.standing(s.person.Identity).accepted
+			if busy(counts && !e.callers.count(by, time.Now(), e.cfg.Callers)) { // others came meanwhile
 				return
 			}
 			if s.err != nil {
@@ -304,11 +317,18 @@ func (e *engine) onPhase3(pc *peerConn, body []byte) {
 	resp := pc.shake.resp
 	pc.shake.resp = nil
 	e.shakeStep(pc, &step{
-		resp: resp,
+		resp: resp, person: resp.Person(),
 		work: func(s *step) { s.conv, s.err = s.resp.Phase3(body) },
 		done: func(s *step) {
-			if s.err != nil {
+			switch {
+			case s.conv == nil:
 				pc.shake.resp = s.resp // the honest p3 may still come
+				return
+			case s.err != nil: // blocked since p2, for one
+				told, _ := refusal(s.err)
+				e.endRefused(pc, s.conv, told)
+				e.showRefusal(pc, s.err)
+				s.erase()
 				return
 			}
 			pc.shake.retried = nil

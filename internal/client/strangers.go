@@ -38,8 +38,8 @@ var (
 		"too many people who are not accepted there have written today: try again tomorrow")
 )
 
-// Bounds of the handshakes that a stranger begins over all connections: a burst, and then one in
-// this time.
+// Bounds of the handshakes that a stranger begins over all connections, and of those of a name that
+// fail before their person is proved: a burst, and then one in this time.
 const (
 	CallerBurst = 256
 	CallerEvery = 250 * time.Millisecond
@@ -47,23 +47,27 @@ const (
 
 var errCallers = fail.Errorf(proto.Busy, "too many handshakes of the same person at once")
 
-// callers are the paces of strangers' handshakes by certificate. Only what is proved counts, or
-// somebody with another's certificate could use up the other's. The engine's goroutine owns it.
+// callers are the paces of handshakes over all connections: a stranger's by the hash of the
+// certificate, once it is proved, or somebody with another's certificate could use up the other's;
+// and failed ones by that of the name, for which the relay's word is enough: it could say anything
+// itself. The engine's goroutine owns it.
 type callers map[[32]byte]pace
 
-// over tells whether a certificate has no more handshakes now, before anything of it is checked.
-func (c callers) over(leaf [32]byte, now time.Time, burst int) bool {
-	p := c[leaf]
+// over tells whether nothing more is checked now.
+func (c callers) over(by [32]byte, now time.Time, burst int) bool {
+	p := c[by]
 	return !p.take(now, burst, CallerEvery)
 }
 
-// count counts a handshake of a proved person, unless it is one too many. Those whose pace is paid
-// off are forgotten.
-func (c callers) count(leaf [32]byte, now time.Time, burst int) bool {
-	p := c[leaf]
-	taken := p.take(now, burst, CallerEvery)
-	c[leaf] = p
+// count counts a handshake, unless it is one too many. Paces that are paid off are forgotten, and at
+// most MaxUsers remembered.
+func (c callers) count(by [32]byte, now time.Time, burst int) bool {
 	maps.DeleteFunc(c, func(_ [32]byte, p pace) bool { return p.next.Before(now) })
+	p, known := c[by]
+	taken := (known || len(c) < MaxUsers) && p.take(now, burst, CallerEvery)
+	if taken {
+		c[by] = p
+	}
 	return taken
 }
 

@@ -34,8 +34,8 @@ const (
 	// maxBundles bounds the remembered bundles of a user. The devices and
 	// delegations of a day are far fewer.
 	maxBundles = 256
-	// MaxUsers bounds the names that were only met. The file of known peers has
-	// them as well.
+	// MaxUsers bounds the names that were only met, and the paces of callers. The
+	// file of known peers has the names as well.
 	MaxUsers = 4096
 )
 
