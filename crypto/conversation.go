@@ -33,6 +33,9 @@ type Conversation struct {
 	received     digestLog // records received, from the last one that we called read
 	lastN, lastM uint64    // delivered and read of the last receipt that came
 	saidN        uint64    // delivered of the last receipt that we sealed
+
+	sentTo  []Recipient  // the last `to` that was checked for sending
+	records RecordParser // of records received; most messages have the `to` of the one before
 }
 
 // begin derives the first keys of a conversation whose handshake has set T3, both ends,

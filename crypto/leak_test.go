@@ -274,7 +274,7 @@ func TestRow17OneWayTraffic(t *testing.T) {
 var secretFields = map[reflect.Type]struct{ secret, open []string }{
 	reflect.TypeFor[Conversation](): {nil, []string{
 		"T3", "Me", "Peer", "Person", "PeerBundle", "PeerTakes", "local", "suite", "role", "myHash", "peerHash",
-		"send", "recv", "ratchet", "sent", "received", "lastN", "lastM", "saidN",
+		"send", "recv", "ratchet", "sent", "received", "lastN", "lastM", "saidN", "sentTo", "records",
 	}},
 	reflect.TypeFor[ratchet]():  {[]string{"root", "mine"}, []string{"theirs", "steps", "last", "since"}},
 	reflect.TypeFor[kdfChain](): {[]string{"ck"}, []string{"suite", "n", "session", "direction", "info"}},

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"errors"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -188,6 +189,43 @@ func messageSeeds(t testing.TB) (headers, receipts, bodies [][]byte) {
 	return headers, receipts, bodies
 }
 
+// Every header without a step is read and written from its fields, and every receipt, and both as
+// package proto would.
+func TestMessageFields(t *testing.T) {
+	headers, receipts, _ := messageSeeds(t)
+	steps := 0
+	for _, b := range headers {
+		var h, want MessageHeader
+		Must(t, proto.Unmarshal(b, &want))
+		fields := h.fields(len(want.Digest) > 0)
+		if fast := scanFields(b, fields[:]); want.Step != nil {
+			steps++
+		} else if !fast || !reflect.DeepEqual(h, want) || !bytes.Equal(want.encode(), b) {
+			t.Errorf("%s: fast %v, %+v", b, fast, h)
+		}
+	}
+	if steps == 0 || steps == len(headers) {
+		t.Errorf("%d of %d headers have a step", steps, len(headers))
+	}
+	var r, want Receipt
+	Must(t, proto.Unmarshal(receipts[0], &want))
+	if fields := r.fields(); !scanFields(receipts[0], fields[:]) || !reflect.DeepEqual(r, want) {
+		t.Errorf("%s: %+v", receipts[0], r)
+	}
+	for _, edit := range []func(h *MessageHeader){
+		func(h *MessageHeader) { h.Random = nil },
+		func(h *MessageHeader) { h.Random = []byte{} },
+		func(h *MessageHeader) { h.Kind = "\u2028\x01" },
+		func(h *MessageHeader) { h.Time, h.N = -1, 1<<64-1 },
+	} {
+		h := &MessageHeader{Conversation: run(0, 32), Random: run(0, 32), SrcBundle: run(0, 32), DstBundle: run(0, 32), Digest: run(0, 32)}
+		edit(h)
+		if want := proto.MustMarshal(h); !bytes.Equal(h.encode(), want) {
+			t.Errorf("%s, want %s", h.encode(), want)
+		}
+	}
+}
+
 func FuzzMessageHeader(f *testing.F) {
 	headers, _, _ := messageSeeds(f)
 	corpus.Add(f, func(b []byte) bool { _, err := ParseMessageHeader(b); return err == nil }, headers, []byte("{}"), nil)
@@ -196,8 +234,10 @@ func FuzzMessageHeader(f *testing.F) {
 		if err != nil {
 			return
 		}
-		if again := proto.MustMarshal(h); !bytes.Equal(again, b) || len(b) > maxHeader {
-			t.Fatalf("%q is %q in canonical form", b, again)
+		for _, again := range [][]byte{proto.MustMarshal(h), h.encode()} {
+			if !bytes.Equal(again, b) || len(b) > maxHeader {
+				t.Fatalf("%q is %q in canonical form", b, again)
+			}
 		}
 		if len(h.Conversation) != 32 || len(h.Random) != 32 || h.Time < 0 || h.Count > maxBatch {
 			t.Fatalf("header %+v", h)
@@ -213,8 +253,10 @@ func FuzzReceipt(f *testing.F) {
 		if err != nil {
 			return
 		}
-		if again := proto.MustMarshal(r); !bytes.Equal(again, b) || r.Read > r.Delivered || r.Time < 0 {
-			t.Fatalf("%q is %+v", b, r)
+		for _, again := range [][]byte{proto.MustMarshal(r), r.encode()} {
+			if !bytes.Equal(again, b) || r.Read > r.Delivered || r.Time < 0 {
+				t.Fatalf("%q is %+v, and %q in canonical form", b, r, again)
+			}
 		}
 	})
 }

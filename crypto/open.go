@@ -129,13 +129,14 @@ func (c *Conversation) readRecords(o *Opened, plaintext []byte) error {
 	}
 	o.Before = d
 	me := proto.FormatHash(c.local.Identity)
-	parser := RecordParser{Sender: c.Person.Identity}
+	c.records.Sender, c.records.salts = c.Person.Identity, make([]byte, 0, len(lines)*saltSize)
+	records := make([]Record, len(lines))
 	o.digests = make([][32]byte, 0, len(lines))
 	o.Records = make([]*Record, 0, len(lines))
 	o.ExactRecords = lines
 	for i, line := range lines {
-		r, err := parser.Parse(line)
-		if err != nil {
+		r := &records[i]
+		if err := c.records.parse(line, r); err != nil {
 			return err
 		}
 		if r.Seq != h.Seq+uint64(i) || r.Time > h.Time+trust.ClockTolerance.Milliseconds() {

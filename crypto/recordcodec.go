@@ -5,17 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
-	"strings"
-	"unicode/utf8"
 
 	"chatsecure/proto"
 )
-
-// Records may cross by the hundred thousand a second, and encoding/json takes ten
-// microseconds to decode one and encode it again for the comparison. The functions
-// here know the canonical form of a Record. They are no second definition of it:
-// they leave rare forms to proto.Marshal and proto.Unmarshal, and agree with these
-// byte for byte. FuzzRecord compares the two.
 
 const (
 	recordPrefix = `{"id":"`
@@ -86,189 +78,55 @@ func (r *Record) encodedSize() int {
 	return n
 }
 
-// The classes of the bytes in a JSON string.
-const (
-	jsonPlain  = iota // stands for itself
-	jsonQuote         // escaped by a backslash and one character: " \ \n \r \t
-	jsonOther         // the rest below U+0020, left to package proto
-	jsonBeyond        // not ASCII
-)
-
-var jsonClass = func() (class [256]uint8) {
-	for c := range class {
-		switch {
-		case c == '"' || c == '\\' || c == '\n' || c == '\r' || c == '\t':
-			class[c] = jsonQuote
-		case c < ' ':
-			class[c] = jsonOther
-		case c >= utf8.RuneSelf:
-			class[c] = jsonBeyond
-		}
-	}
-	return class
-}()
-
-// appendJSONText appends s as it stands between the quotes of a JSON string.
-func appendJSONText(b []byte, s string) (_ []byte, ok bool) {
-	start, beyond := 0, false
-	for i := 0; i < len(s); i++ {
-		switch jsonClass[s[i]] {
-		case jsonOther:
-			return b, false
-		case jsonBeyond:
-			beyond = true
-		case jsonQuote:
-			b = append(b, s[start:i]...)
-			start = i + 1
-			c := s[i]
-			switch c {
-			case '\n':
-				c = 'n'
-			case '\r':
-				c = 'r'
-			case '\t':
-				c = 't'
-			}
-			b = append(b, '\\', c)
-		}
-	}
-	if beyond && !plainUTF8(s) {
-		return b, false
-	}
-	return append(b, s[start:]...), true
-}
-
-// plainUTF8 reports whether s is UTF-8 without the two characters beyond ASCII that
-// canonical JSON escapes, U+2028 and U+2029.
-func plainUTF8(s string) bool {
-	return utf8.ValidString(s) && !strings.Contains(s, "\u2028") && !strings.Contains(s, "\u2029")
-}
-
-// recordScanner takes a record apart. The first unknown form ends it.
-type recordScanner struct {
-	rest []byte
-	bad  bool
-}
-
-// literal takes these exact bytes.
-func (s *recordScanner) literal(want string) {
-	if len(s.rest) < len(want) || string(s.rest[:len(want)]) != want {
-		s.bad = true
-		return
-	}
-	s.rest = s.rest[len(want):]
-}
-
-// number takes a decimal number of at most 19 digits. One beyond an int64 is left to
-// proto.Unmarshal.
-func (s *recordScanner) number() (n uint64) {
-	i := 0
-	for i < len(s.rest) && s.rest[i] >= '0' && s.rest[i] <= '9' && i < 19 {
-		n = n*10 + uint64(s.rest[i]-'0')
-		i++
-	}
-	if i == 0 || i > 1 && s.rest[0] == '0' || n > 1<<63-1 {
-		s.bad = true
-	}
-	s.rest = s.rest[i:]
-	return n
-}
-
-// text takes the inside of a JSON string up to its closing quote, which stays.
-func (s *recordScanner) text() string {
-	var undone []byte // with escapes undone, if there were any
-	start, beyond := 0, false
-	b := s.rest
-	for i := 0; i < len(b); i++ {
-		switch jsonClass[b[i]] {
-		case jsonPlain:
-			continue
-		case jsonBeyond:
-			beyond = true
-			continue
-		case jsonOther:
-			s.bad = true
-			return ""
-		}
-		switch b[i] {
-		case '"':
-			s.rest = b[i:]
-			var text string
-			if undone == nil {
-				text = string(b[:i])
-			} else {
-				text = string(append(undone, b[start:i]...))
-			}
-			if beyond && !plainUTF8(text) {
-				s.bad = true
-			}
-			return text
-		case '\\':
-			undone = append(undone, b[start:i]...)
-			i++
-			c := byte(0)
-			if i < len(b) {
-				c = jsonEscaped[b[i]]
-			}
-			if c == 0 {
-				s.bad = true
-				return ""
-			}
-			undone = append(undone, c)
-			start = i + 1
-		default: // a newline, return or tab that is not escaped
-			s.bad = true
-			return ""
-		}
-	}
-	s.bad = true
-	return ""
-}
-
-// jsonEscaped maps the character after a backslash to the one that it stands for; 0
-// is left to package proto.
-var jsonEscaped = [256]byte{'"': '"', '\\': '\\', 'n': '\n', 'r': '\r', 't': '\t'}
-
-// RecordParser is ParseRecord for the records of one message. Most have the same
+// RecordParser is ParseRecord for the records of one sender. Most have the same
 // recipients, which it reads and checks once.
 type RecordParser struct {
 	Sender  [32]byte // identity
-	exactTo []byte   // inside of `to` of the last good record, in its memory
+	exactTo []byte   // inside of `to` of the last good record
 	to      []Recipient
+	salts   []byte // memory for those of the records to come
 }
 
 // Parse is ParseRecord.
 func (p *RecordParser) Parse(b []byte) (*Record, error) {
 	r := new(Record)
+	if err := p.parse(b, r); err != nil {
+		return nil, err
+	}
+	return r, nil
+}
+
+// parse decodes and checks a record into r, which is zero.
+func (p *RecordParser) parse(b []byte, r *Record) error {
 	exactTo, ok := p.scan(b, r)
 	if !ok {
 		*r, exactTo = Record{}, nil
 		if err := proto.Unmarshal(b, r); err != nil {
-			return nil, fmt.Errorf("record: %w", err)
+			return fmt.Errorf("record: %w", err)
 		}
 	}
 	if shared := ok && exactTo == nil; !shared {
 		if err := checkRecipients(r.To); err != nil {
-			return nil, err
+			return err
 		}
 	}
 	if err := r.checkOwn(); err != nil {
-		return nil, err
+		return err
 	}
 	if id := recordID(p.Sender, r); r.ID != string(id[:]) {
-		return nil, errors.New("record: the id is not that of its content")
+		return errors.New("record: the id is not that of its content")
 	}
 	if exactTo != nil {
-		p.exactTo, p.to = exactTo, r.To
+		p.exactTo, p.to = bytes.Clone(exactTo), r.To
 	}
-	return r, nil
+	return nil
 }
 
 // scan decodes a record in its canonical form into r. It reports false for a form
 // that is left to proto.Unmarshal. exactTo is the inside of `to`, or nil if that is
 // the same as in the record before and is shared with it.
 func (p *RecordParser) scan(b []byte, r *Record) (exactTo []byte, ok bool) {
-	s := recordScanner{rest: b}
+	s := fieldScanner{rest: b, bytes: p.salts}
 	s.literal(recordPrefix)
 	r.ID = s.text()
 	s.literal(recordSeq)
@@ -287,17 +145,17 @@ func (p *RecordParser) scan(b []byte, r *Record) (exactTo []byte, ok bool) {
 	s.literal(recordText)
 	r.Text = s.text()
 	s.literal(recordSalt)
-	if s.bad || len(s.rest) != saltChars+len(recordSuffix) {
+	r.Salt = s.base64()
+	s.literal(recordSuffix)
+	if s.bad || len(s.rest) > 0 {
 		return nil, false
 	}
-	salt, ok := proto.DecodeBase64(nil, s.rest[:saltChars])
-	r.Salt, s.rest = salt, s.rest[saltChars:]
-	s.literal(recordSuffix)
-	return exactTo, ok && !s.bad
+	p.salts = s.bytes
+	return exactTo, true
 }
 
 // recipients takes the inside of `to`, up to the text's prefix.
-func (s *recordScanner) recipients() (to []Recipient) {
+func (s *fieldScanner) recipients() (to []Recipient) {
 	for more := true; more && !s.bad; {
 		var rc Recipient
 		s.literal(recordName)

@@ -27,11 +27,12 @@ func (c *Conversation) SealRecords(records []*Record, now time.Time) (s *Sealed,
 	if len(records) == 0 || len(records) > maxBatch {
 		return nil, nil, fmt.Errorf("a message of %d records, 1 to %d are allowed", len(records), maxBatch)
 	}
-	for i, r := range records { // no receiver would ever take a bad one
-		if i == 0 || !slices.Equal(r.To, records[i-1].To) {
+	for _, r := range records { // no receiver would ever take a bad one
+		if !slices.Equal(r.To, c.sentTo) || len(r.To) == 0 {
 			if err := checkRecipients(r.To); err != nil {
 				return nil, nil, err
 			}
+			c.sentTo = slices.Clone(r.To)
 		}
 		if err := r.checkOwn(); err != nil {
 			return nil, nil, err
@@ -77,7 +78,7 @@ func (c *Conversation) SealReceipt(delivered, read uint64, now time.Time) (*Seal
 	}
 	r := Receipt{Delivered: delivered, DeliveredDigest: dn[:], Read: read, ReadDigest: dm[:], Time: now.UnixMilli(), Salt: newSalt()}
 	d := r.Digest(c.T3, c.SendDirection())
-	s, err := c.seal(&MessageHeader{Kind: KindReceipt, Digest: d[:]}, proto.MustMarshal(&r), now)
+	s, err := c.seal(&MessageHeader{Kind: KindReceipt, Digest: d[:]}, r.encode(), now)
 	if err != nil {
 		return nil, err
 	}
@@ -126,7 +127,7 @@ func (c *Conversation) sealIn(lend Lender, h *MessageHeader, plaintext []byte, n
 	h.Random = make([]byte, secretSize)
 	rand.Read(h.Random)
 	h.SrcBundle, h.DstBundle, h.Time = c.myHash[:], c.peerHash[:], now.UnixMilli()
-	s := &Sealed{Header: proto.MustMarshal(h)}
+	s := &Sealed{Header: h.encode()}
 
 	// One buffer takes header, signature line and ciphertext. The ciphertext comes
 	// first, at its place, because the signature covers it.
