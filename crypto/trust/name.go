@@ -32,7 +32,7 @@ func foldedName(der []byte) string {
 	if !ok {
 		return string(der)
 	}
-	var folded []byte
+	folded := make([]byte, 0, len(der))
 	for len(rdns) > 0 {
 		var set derElement
 		if set, rdns, ok = derNext(rdns); !ok || set.tag != derSet {
@@ -67,7 +67,7 @@ func foldedAttribute(body []byte) string {
 	if !ok || len(rest) != 0 || !isText {
 		return string(body)
 	}
-	folded, space := slices.Clone(oid.raw), false
+	folded, space := append(make([]byte, 0, len(body)), oid.raw...), false
 	for _, r := range text {
 		if unicode.IsSpace(r) {
 			space = len(folded) > len(oid.raw)

@@ -4,7 +4,7 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"crypto/x509"
-	"encoding/asn1"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"sync"
@@ -42,8 +42,9 @@ type Store struct {
 // bundled is one certificate of a CA bundle. It is parsed when a path first needs it:
 // to parse all of Mozilla's takes longer than the rest of a client's start.
 type bundled struct {
-	der  []byte
-	kind anchorKind
+	base64 []byte // of Mozilla's, which is decoded then as well
+	der    []byte
+	kind   anchorKind
 
 	once   sync.Once
 	cert   *x509.Certificate // nil if it does not parse
@@ -57,12 +58,12 @@ type bundled struct {
 func NewStore(mozillaPEM []byte, extraPEM ...[]byte) (*Store, error) {
 	s := &Store{bySubject: make(map[string][]*bundled), pinned: pinnedAnchors, stateRoots: stateRoots}
 	for _, text := range extraPEM {
-		if err := s.addPEM(text, anchorExtra); err != nil {
+		if err := s.addPEM(text); err != nil {
 			return nil, err
 		}
 	}
 	if len(mozillaPEM) > 0 {
-		if err := s.addPEM(mozillaPEM, anchorMozilla); err != nil {
+		if err := s.addMozilla(mozillaPEM); err != nil {
 			return nil, fmt.Errorf("the CA bundle of Mozilla: %w", err)
 		}
 	}
@@ -90,23 +91,20 @@ func NewOnlyStore(text []byte) (*Store, error) {
 	return s, nil
 }
 
-// addPEM adds the certificates of a bundle. The user's own are few, so what cannot be used
-// of them is noticed at once.
-func (s *Store) addPEM(text []byte, kind anchorKind) error {
+// addPEM adds the certificates of a bundle of the user's. They are few, so what cannot be used of
+// them is noticed at once.
+func (s *Store) addPEM(text []byte) error {
 	certs, notices, err := readCertificates(text)
 	if err != nil {
 		return err
 	}
 	n := 0
 	for _, c := range certs {
-		if kind == anchorExtra {
-			notice, leftOut := c.unusable()
-			if notices = append(notices, notice...); leftOut {
-				continue
-			}
+		notice, leftOut := c.unusable()
+		if notices = append(notices, notice...); leftOut {
+			continue
 		}
-		name := foldedName(c.subject)
-		s.bySubject[name] = append(s.bySubject[name], &bundled{der: c.der, kind: kind})
+		s.add(c.subject, &bundled{der: c.der, kind: anchorExtra})
 		n++
 	}
 	if n == 0 && len(notices) > 0 {
@@ -117,6 +115,40 @@ func (s *Store) addPEM(text []byte, kind anchorKind) error {
 	}
 	s.notices = append(s.notices, notices...)
 	return nil
+}
+
+// subjectWithin is the size in base64 of the beginning of a certificate that most subjects stand in.
+const subjectWithin = 1024
+
+// addMozilla adds the bundle that is built in, of whose form no more is checked than is needed. It
+// decodes the beginning of each certificate, as far as the subject.
+func (s *Store) addMozilla(text []byte) error {
+	var der []byte
+	for n := 0; ; n++ {
+		_, block, more := bytes.Cut(text, []byte("-----BEGIN CERTIFICATE-----"))
+		if !more && n == 0 {
+			return errors.New("no certificate in PEM in it")
+		}
+		if !more {
+			return nil
+		}
+		block, text, _ = bytes.Cut(block, []byte("-----END CERTIFICATE-----"))
+		der, _ = base64.StdEncoding.AppendDecode(der[:0], block[:min(len(block), subjectWithin)])
+		subject, ok := subjectIn(der)
+		if !ok {
+			der, _ = base64.StdEncoding.AppendDecode(der[:0], block)
+			subject, ok = subjectIn(der)
+		}
+		if !ok {
+			return errors.New("a certificate in it is damaged")
+		}
+		s.add(subject, &bundled{base64: block, kind: anchorMozilla})
+	}
+}
+
+func (s *Store) add(subject []byte, c *bundled) {
+	name := foldedName(subject)
+	s.bySubject[name] = append(s.bySubject[name], c)
 }
 
 // Notices returns sentences about what was found in the user's own bundles and cannot be
@@ -143,20 +175,38 @@ func (s *Store) Given() (roots, others [][]byte) {
 // rawSubject finds the subject of a certificate without parsing the rest (RFC 5280,
 // section 4.1).
 func rawSubject(der []byte) (subject []byte, ok bool) {
-	var cert struct {
-		Signed struct {
-			Version                                      int `asn1:"optional,explicit,tag:0"`
-			Serial, Algorithm, Issuer, Validity, Subject asn1.RawValue
+	_, whole := derOnly(der, derSequence)
+	subject, ok = subjectIn(der)
+	return subject, ok && whole
+}
+
+// subjectIn is rawSubject for the beginning of a certificate.
+func subjectIn(der []byte) (subject []byte, ok bool) {
+	for range 2 { // Certificate, TBSCertificate
+		header, _, ok := derHeader(der)
+		if !ok || der[0] != derSequence {
+			return nil, false
+		}
+		der = der[header:]
+	}
+	if _, rest, ok := derExpect(der, derContext0); ok { // a version
+		der = rest
+	}
+	for range 4 { // serialNumber, signature, issuer, validity
+		if _, der, ok = derNext(der); !ok {
+			return nil, false
 		}
 	}
-	rest, err := asn1.Unmarshal(der, &cert)
-	subject = cert.Signed.Subject.FullBytes
-	return subject, err == nil && len(rest) == 0 && subject[0] == derSequence
+	e, _, ok := derExpect(der, derSequence)
+	return e.raw, ok
 }
 
 // load parses the certificate, once.
 func (c *bundled) load() {
 	c.once.Do(func() {
+		if c.base64 != nil {
+			c.der, _ = base64.StdEncoding.AppendDecode(nil, c.base64)
+		}
 		if cert, err := x509.ParseCertificate(c.der); err == nil {
 			c.cert, c.anchor = cert, c.kind == anchorMozilla || isSelfSigned(cert)
 		}
