@@ -100,7 +100,8 @@ func TestAttack19RelayKeys(t *testing.T) {
 	refused := func(what, addr, suite string) {
 		t.Helper()
 		accept := func(string) error { return nil }
-		_, err := (&client.Relay{Addr: addr, Dial: new(net.Dialer).DialContext, Ciphers: []string{suite}, Check: accept}).Connect(t.Context(), cred, proto.TakesNone)
+		r := client.Relay{Addr: addr, Dial: new(net.Dialer).DialContext, Ciphers: []string{suite}}
+		_, err := connect(t.Context(), &r, cred, proto.TakesNone, accept)
 		if e := fail.AsError(err); e == nil || e.Code != proto.Malformed || fail.ExitStatus(err) != 1 {
 			t.Errorf("%s: %v", what, err)
 		}

@@ -247,12 +247,13 @@ func (h hurried) SetReadDeadline(t time.Time) error {
 // line.
 func TestAttack22SlowRelay(t *testing.T) {
 	town, r := evilTown(t, "alice")
-	conn, err := net.Dial("tcp", town.addr)
-	if err != nil {
-		t.Fatal(err)
+	dial := func(ctx context.Context, network, addr string) (net.Conn, error) {
+		conn, err := new(net.Dialer).DialContext(ctx, network, addr)
+		return hurried{conn}, err
 	}
 	accept := func(string) error { return nil }
-	s, err := (&client.Relay{Ciphers: crypto.SuiteNames(), Check: accept}).Handshake(t.Context(), hurried{conn}, town.credential("alice"), proto.TakesMessages)
+	client := client.Relay{Addr: town.addr, Dial: dial, Ciphers: crypto.SuiteNames()}
+	s, err := connect(t.Context(), &client, town.credential("alice"), proto.TakesMessages, accept)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -181,6 +181,8 @@ type Config struct {
 	Strangers int                          // records that all strangers leave in a day; default StrangersRecords
 	Offers    int                          // p1 of a connection that are looked at without a pause; default OfferBurst
 	Callers   int                          // the same over all connections, of a stranger or of what fails; default CallerBurst
+
+	early *early // of GreetEarly, or nil
 }
 
 // Asker is the person at the client. Answers are yes or no. An error means that

@@ -24,30 +24,60 @@ type Relay struct {
 	Addr    string // HOST:PORT
 	Dial    DialFunc
 	Ciphers []string // allowed suites, best first
-	// Check decides whether the key with this fingerprint is the relay's,
-	// before anything that names a person leaves.
-	Check func(fingerprint string) error
 }
 
-// Connect dials the relay and runs the Connect handshake of PROTOCOL.md, phases
-// 1 to 4, under one deadline. The errors are *fail.Error, *proto.Error, and those of Check.
-func (r *Relay) Connect(ctx context.Context, cred *state.Credential, takes string) (*Session, error) {
+// Greeting is a connection to a relay that has proved to have the key with this fingerprint: the
+// Connect handshake of PROTOCOL.md is at the end of phase 2. Nothing that names a person has left.
+type Greeting struct {
+	Fingerprint string
+
+	addr, suite string
+	conn        net.Conn
+	lines       *proto.LineReader
+	transcript  *crypto.Connect
+	enc         []byte // for phase 3
+	release     func() // of the deadline of all phases
+}
+
+// Greet dials the relay and runs phases 1 and 2. The time for the whole handshake begins, and ends
+// early with ctx. The errors are *fail.Error and *proto.Error. The caller closes the Greeting, or goes
+// on with Prove.
+func (r *Relay) Greet(ctx context.Context) (*Greeting, error) {
 	ctx, cancel := context.WithTimeout(ctx, proto.HandshakeTimeout)
-	defer cancel()
 	conn, err := r.Dial(ctx, "tcp", r.Addr)
 	if err != nil {
+		cancel()
 		return nil, lostError(err, "the relay at %s cannot be reached: %v", r.Addr, plainNetError(err))
 	}
-	s, err := r.Handshake(ctx, conn, cred, takes)
-	if err == nil {
-		return s, nil
+	deadline, _ := ctx.Deadline()
+	conn.SetDeadline(deadline)
+	stop := context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })
+	g := &Greeting{
+		addr: r.Addr, conn: conn, lines: proto.NewLineReader(conn), release: func() { stop(); cancel() },
 	}
-	conn.Close()
+	if err := g.begin(r.Ciphers); err != nil {
+		return nil, g.failed(err)
+	}
+	return g, nil
+}
+
+// Close hangs up.
+func (g *Greeting) Close() {
+	g.release()
+	g.conn.Close()
+	if g.transcript != nil {
+		g.transcript.Erase()
+	}
+}
+
+// failed hangs up, and returns the error to tell.
+func (g *Greeting) failed(err error) error {
+	g.Close()
 	var ne net.Error
 	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.As(err, &ne) {
-		err = lostError(err, "the relay at %s closed the connection or fell silent during the handshake", r.Addr)
+		err = lostError(err, "the relay at %s closed the connection or fell silent during the handshake", g.addr)
 	}
-	return nil, err
+	return err
 }
 
 // plainNetError drops the address that the caller's sentence has already.
@@ -66,60 +96,70 @@ func lostError(cause error, format string, args ...any) *fail.Error {
 	return err
 }
 
-// Handshake runs phases 1 to 4 on a connection that is open. The deadline is that of
-// ctx. It leaves conn open when it fails.
-func (r *Relay) Handshake(ctx context.Context, conn net.Conn, cred *state.Credential, takes string) (*Session, error) {
-	deadline, _ := ctx.Deadline()
-	conn.SetDeadline(deadline)
-	stop := context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })
-	defer stop()
-	lines := proto.NewLineReader(conn)
-
+// begin runs phases 1 and 2.
+func (g *Greeting) begin(ciphers []string) error {
 	// Phase 1: nothing that names a person.
 	random := make([]byte, proto.RandomSize)
 	rand.Read(random)
-	line1 := proto.MustMarshal(&proto.Connect1{Type: proto.TypeConnect, Phase: 1, Ciphers: r.Ciphers, Data: random})
-	if err := proto.WriteLine(conn, line1); err != nil {
-		return nil, err
+	line1 := proto.MustMarshal(&proto.Connect1{Type: proto.TypeConnect, Phase: 1, Ciphers: ciphers, Data: random})
+	if err := proto.WriteLine(g.conn, line1); err != nil {
+		return err
 	}
-	transcript := crypto.NewConnect(line1)
-	defer transcript.Erase()
+	g.transcript = crypto.NewConnect(line1)
 
 	// Phase 2: the relay proves itself.
-	line2, err := readProof(lines)
+	line2, err := readProof(g.lines)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	p2, err := r.checkProof(transcript, line2)
+	p2, err := checkProof(g.transcript, ciphers, line2)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	transcript.Line2(line2)
+	g.transcript.Line2(line2)
+	g.Fingerprint, g.suite = trust.Fingerprint(p2.PublicKey), p2.Cipher
+	if g.enc, err = g.transcript.Encapsulate(crypto.SuiteByName(p2.Cipher), p2.Data); err != nil {
+		return fail.Errorf(proto.Malformed, "the relay's KEM key cannot be used: %v", err)
+	}
+	return nil
+}
 
-	// Phase 3: the client proves itself, sealed.
-	enc, err := transcript.Encapsulate(p2.suite, p2.Data)
+// Prove runs phases 3 and 4. check decides whether the key with this fingerprint is the relay's, before
+// anything that names a person leaves. The errors are those of Greet and of check.
+func (g *Greeting) Prove(cred *state.Credential, takes string, check func(fingerprint string) error) (*Session, error) {
+	s, err := g.prove(cred, takes, check)
 	if err != nil {
-		return nil, fail.Errorf(proto.Malformed, "the relay's KEM key cannot be used: %v", err)
+		return nil, g.failed(err)
 	}
-	h := crypto.Hello{Name: cred.Bundle.Name, Takes: takes, Bundle: cred.Bundle}
-	h.Signature = cred.Key.Sign(transcript.ClientSigns(h.Name, cred.Bundle.Hash()))
-	sealed := transcript.SealHello(proto.MustMarshal(&h))
-	line3 := proto.MustMarshal(&proto.Connect3{Type: proto.TypeConnect, Phase: 3, Data: enc, Payload: sealed})
-	if err := proto.WriteLine(conn, line3); err != nil {
+	g.release()
+	g.transcript.Erase()
+	g.conn.SetDeadline(time.Time{})
+	s.start(g.lines)
+	return s, nil
+}
+
+func (g *Greeting) prove(cred *state.Credential, takes string, check func(string) error) (*Session, error) {
+	if err := check(g.Fingerprint); err != nil {
 		return nil, err
 	}
-	transcript.Line3(line3)
+	// Phase 3: the client proves itself, sealed.
+	h := crypto.Hello{Name: cred.Bundle.Name, Takes: takes, Bundle: cred.Bundle}
+	h.Signature = cred.Key.Sign(g.transcript.ClientSigns(h.Name, cred.Bundle.Hash()))
+	sealed := g.transcript.SealHello(proto.MustMarshal(&h))
+	line3 := proto.MustMarshal(&proto.Connect3{Type: proto.TypeConnect, Phase: 3, Data: g.enc, Payload: sealed})
+	if err := proto.WriteLine(g.conn, line3); err != nil {
+		return nil, err
+	}
+	g.transcript.Line3(line3)
 
 	// Phase 4: done, and our connection id, or an error.
-	line4, id, err := readWelcome(transcript, lines)
+	line4, id, err := readWelcome(g.transcript, g.lines)
 	if err != nil {
 		return nil, err
 	}
-	c2s, s2c := transcript.Finish(line4)
-	conn.SetDeadline(time.Time{})
-	s := newSession(conn, id, c2s, s2c)
-	s.fingerprint, s.suite = p2.fingerprint, p2.Cipher
-	s.start(lines)
+	c2s, s2c := g.transcript.Finish(line4)
+	s := newSession(g.conn, id, c2s, s2c)
+	s.fingerprint, s.suite = g.Fingerprint, g.suite
 	return s, nil
 }
 
@@ -135,37 +175,23 @@ func readProof(lines *proto.LineReader) ([]byte, error) {
 	return line2, err
 }
 
-// proof is a phase 2 that has been checked.
-type proof struct {
-	proto.Connect2
-	suite       crypto.Suite
-	fingerprint string // of the relay's key
-}
-
-// checkProof checks phase 2: the suite must be one of ours, the signature must
-// hold, and the key must be the relay's own.
-func (r *Relay) checkProof(transcript *crypto.Connect, line2 []byte) (*proof, error) {
-	var p proof
-	if err := proto.ReadConnect(line2, 2, &p.Connect2); err != nil {
-		return nil, err
+// checkProof checks phase 2: the suite must be one of ours, and the signature must hold.
+func checkProof(transcript *crypto.Connect, ciphers []string, line2 []byte) (p proto.Connect2, err error) {
+	if err := proto.ReadConnect(line2, 2, &p); err != nil {
+		return p, err
 	}
-	p.suite = crypto.SuiteByName(p.Cipher)
-	if p.suite == nil || !slices.Contains(r.Ciphers, p.Cipher) {
-		return nil, fail.Errorf(proto.NoCommonSuite, "the relay chose a cipher suite that was not offered")
+	if crypto.SuiteByName(p.Cipher) == nil || !slices.Contains(ciphers, p.Cipher) {
+		return p, fail.Errorf(proto.NoCommonSuite, "the relay chose a cipher suite that was not offered")
 	}
 	key, err := trust.ParsePublicKey(p.PublicKey)
 	if err != nil {
-		return nil, fail.Errorf(proto.Malformed, "the relay's key cannot be used: %v", err)
+		return p, fail.Errorf(proto.Malformed, "the relay's key cannot be used: %v", err)
 	}
 	if !key.Verify(transcript.RelaySigns(p.Cipher, p.Data, p.PublicKey), p.Signature) {
-		return nil, fail.Errorf(proto.SignatureInvalid,
+		return p, fail.Errorf(proto.SignatureInvalid,
 			"the relay's signature does not hold: something between here and the relay changes the traffic")
 	}
-	p.fingerprint = trust.Fingerprint(p.PublicKey)
-	if err := r.Check(p.fingerprint); err != nil {
-		return nil, err
-	}
-	return &p, nil
+	return p, nil
 }
 
 // readWelcome reads phase 4. It returns the line and our connection id.

@@ -205,9 +205,15 @@ func (e *engine) unstored(err *fail.Error) {
 
 // dial makes one attempt to be connected to the relay.
 func (e *engine) dial(ctx context.Context, cred *state.Credential) (*Session, error) {
+	got, ok := e.cfg.early.take()
+	if !ok {
+		got.g, got.err = e.cfg.relay().Greet(ctx)
+	}
+	if got.err != nil {
+		return nil, got.err
+	}
 	since := e.now()
-	r := Relay{Addr: e.cfg.Relay, Dial: e.cfg.Dial, Ciphers: e.cfg.Ciphers, Check: e.checkRelay}
-	sess, err := r.Connect(ctx, cred, e.cfg.Takes)
+	sess, err := got.g.Prove(cred, e.cfg.Takes, e.checkRelay)
 	if err != nil {
 		return nil, err
 	}

@@ -92,13 +92,11 @@ func ProbeRelay(ctx context.Context, addr string, ciphers []string) (fingerprint
 	if len(ciphers) == 0 {
 		ciphers = crypto.SuiteNames()
 	}
-	r := Relay{
-		Addr: addr, Dial: new(net.Dialer).DialContext, Ciphers: ciphers,
-		Check: func(shown string) error { return &errAskRelay{shown} },
+	r := Relay{Addr: addr, Dial: new(net.Dialer).DialContext, Ciphers: ciphers}
+	g, err := r.Greet(ctx)
+	if err != nil {
+		return "", fail.AsError(err)
 	}
-	_, err = r.Connect(ctx, nil, "")
-	if ask, ok := errors.AsType[*errAskRelay](err); ok {
-		return ask.fingerprint, nil
-	}
-	return "", fail.AsError(err)
+	g.Close()
+	return g.Fingerprint, nil
 }

@@ -65,6 +65,7 @@ func (a *app) connect(ctx context.Context, takes string, change func(*client.Con
 	if change != nil {
 		change(&cfg)
 	}
+	defer cfg.GreetEarly(ctx)()
 	c, err := a.dial(ctx, cfg)
 	if err != nil {
 		return nil, err

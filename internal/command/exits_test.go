@@ -58,6 +58,8 @@ func TestEveryExitStatus(t *testing.T) {
 		{4, "revoked", "", []string{"-crl-policy", "off", "list"}},                   // by the relay
 		{4, "bob", "", []string{"-name", "alice", "-state", w.Path("bobs"), "list"}}, // the name is taken
 		{5, "alice", "", []string{"-card", w.Path("none"), "list"}},
+		{5, "alice", "", []string{"-card", w.Path("none"), "-relay", "127.0.0.1:1", "list"}}, // the card comes first
+		{4, "revoked", "", []string{"-relay", "127.0.0.1:1", "list"}},
 		{5, "alice", "", []string{"-card", "pkcs11:?module-path=/none.so", "list"}},
 		{6, "alice", "", []string{"send", "nobody", "hello"}},
 		{6, "alice", "", []string{"whois", "nobody"}},
