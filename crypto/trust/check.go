@@ -96,6 +96,6 @@ func (c check) choose(paths []path, at time.Time) (path, RevocationResult, error
 	default:
 		return best, found, nil
 	}
-	refused.Places = c.crls.Places(&Person{Path: best.certs, Signers: best.signers}, cmp.Or(c.now, at))
+	refused.Places = found.Places(cmp.Or(c.now, at))
 	return path{}, found, refused
 }

@@ -343,10 +343,9 @@ func TestPlaces(t *testing.T) {
 	s := newScene(t, lab.Mutate(func(c *x509.Certificate) {
 		c.ExtraExtensions = append(c.ExtraExtensions, lab.FreshestCRL("http://a/delta.crl"))
 	}))
-	person := &Person{Path: s.path()}
 	urls := func(store *CRLStore) (found []string) {
 		all := 0
-		for _, f := range store.Places(person, labNow) {
+		for _, f := range store.check(s.path(), nil, labNow, time.Time{}).Places(labNow) {
 			if f.Signers == nil || f.Delta != strings.Contains(f.URL, "delta") || !f.Lacking && !f.NextUpdate.After(labNow) {
 				t.Errorf("a place is %+v", f)
 			}
@@ -393,7 +392,7 @@ func TestPlacesDates(t *testing.T) {
 	}))
 	store := s.holding(s.list(1, 3*hour, nobody), s.list(2, 2*hour, nobody, lab.DeltaIndicator(1)), s.list(3, hour, nobody, lab.DeltaIndicator(1)))
 	for i, age := range []time.Duration{3 * hour, hour} {
-		place, want := store.Places(&Person{Path: s.path()}, labNow)[i], labNow.Add(-age)
+		place, want := store.check(s.path(), nil, labNow, time.Time{}).Places(labNow)[i], labNow.Add(-age)
 		if place.Delta != (i == 1) || !place.ThisUpdate.Equal(want) || !place.NextUpdate.Equal(want.Add(24*hour)) {
 			t.Errorf("a place is %+v, want the dates of %v", place, want)
 		}
@@ -409,7 +408,7 @@ func placesOf(v *Verifier, leaf []byte, chain [][]byte) ([]CRLFetch, error) {
 	if err != nil || person.Revocation.Status == RevocationOff {
 		return nil, err
 	}
-	return v.crls.Places(person, v.now()), nil
+	return person.Revocation.Places(v.now()), nil
 }
 
 // A verifier names the places of lists even for a certificate that its policy refuses without them,
@@ -485,7 +484,7 @@ func TestCRLStoreConcurrency(t *testing.T) {
 			t.Errorf("status is %+v", status)
 		}
 		store.List()
-		store.Places(&Person{Path: s.path()}, labNow)
+		store.check(s.path(), nil, labNow, time.Time{}).Places(labNow)
 	}
 	wg.Wait()
 }

@@ -23,7 +23,7 @@ type lookup struct {
 	past    bool
 
 	covered reasonMask // reasons for which a current list does not name it
-	good    CRLInfo    // the last such list
+	good    heldCRL    // the last such list
 	why     string     // the cause of an unknown status
 	told    string     // the same without files of this machine
 	rank    whyRank    // of why
@@ -109,47 +109,39 @@ func signersOf(above, others []*x509.Certificate) []*x509.Certificate {
 
 // checkOne looks up one certificate. The first of signers is its issuer.
 func (s *CRLStore) checkOne(cert *x509.Certificate, signers []*x509.Certificate, at, now time.Time) CertificateStatus {
-	status, _ := s.look(cert, signers, at, now)
-	return status
-}
-
-// look is checkOne, and returns the lists that it has looked in.
-func (s *CRLStore) look(
-	cert *x509.Certificate, signers []*x509.Certificate, at, now time.Time,
-) (status CertificateStatus, scopes []*crlScope) {
-	status = CertificateStatus{Name: shownName(cert), Status: RevocationUnknown}
+	status := CertificateStatus{Name: shownName(cert), Status: RevocationUnknown, cert: cert, signers: signers}
 	l := &lookup{cert: cert, signers: signers, serial: cert.SerialNumber.Bytes(), at: at, now: cmp.Or(now, at), past: !now.IsZero()}
 	if cert.SerialNumber.Sign() <= 0 || len(l.serial) > maxSerial {
 		status.Reason = "its serial number cannot stand in a list"
 		status.told = status.Reason
-		return status, nil
+		return status
 	}
-	l.unknown(whyMissing, "", "no revocation list of %s is at hand", shownIssuer(cert))
 	lists, refused := s.lists(cert.RawIssuer)
 	if refused != nil {
 		cause := ": " + errors.Unwrap(refused).Error() // behind the file's path
 		l.unknown(whyRefused, strings.TrimSuffix(refused.Error(), cause), "%s", proto.Visible(cause))
 	}
-	scopes = l.usable(lists)
-	for _, scope := range scopes {
+	status.scopes = l.usable(lists)
+	for _, scope := range status.scopes {
 		if found := l.search(scope); found.revoked {
 			status.Status, status.Reason = RevocationRevoked, reasonNames[found.reason]
 			status.Date, status.List = found.date(), found.list.info()
 			if slices.Contains([]byte{reasonUnspecified, reasonCompromise, reasonSuperseded}, found.reason) {
 				status.hint = "the card was reported lost, or replaced: do not rely on it"
 			}
-			return status, scopes
+			return status
 		}
 	}
 	if l.covered == allReasons {
-		status.Status, status.List = RevocationGood, l.good
-		return status, scopes
+		status.Status, status.List = RevocationGood, l.good.info()
+		return status
 	}
+	l.unknown(whyMissing, "", "no revocation list of %s is at hand", shownIssuer(cert)) // where there is no better cause
 	if l.covered != 0 {
 		l.unknown(whySomeReasons, "", "the lists of %s at hand speak of some reasons only", shownIssuer(cert))
 	}
 	status.Reason, status.told, status.hint = l.why, l.told, l.rank.hint()
-	return status, scopes
+	return status
 }
 
 // crlScope is the lists of one scope that one key has signed, newest first. An authority may have
@@ -168,12 +160,12 @@ func (l *lookup) usable(lists []heldCRL) (scopes []*crlScope) {
 	if len(lists) == 0 {
 		return nil
 	}
-	points, authority := certPoints(l.cert, oidDistributionPoints), shownIssuer(l.cert)
+	points := certPoints(l.cert, oidDistributionPoints)
 	issuer := sha256.Sum256(l.signers[0].RawSubjectPublicKeyInfo)
 	for _, h := range slices.SortedStableFunc(slices.Values(lists), l.newestFirst) {
 		mask := h.point.covers(l.cert, points)
 		if mask == 0 {
-			l.unknown(whyOutOfScope, "", "the lists of %s at hand are about other certificates", authority)
+			l.unknown(whyOutOfScope, "", "the lists of %s at hand are about other certificates", shownIssuer(l.cert))
 		}
 		if h.point.AttrCerts {
 			continue
@@ -187,7 +179,7 @@ func (l *lookup) usable(lists []heldCRL) (scopes []*crlScope) {
 			// The key of the certificate has a list of its own, or another holder: who is
 			// not on this list may be on that one.
 			mask = 0
-			l.unknown(whyRefused, h.source, " is by another key of %s, and so clears nobody", authority)
+			l.unknown(whyRefused, h.source, " is by another key of %s, and so clears nobody", shownIssuer(l.cert))
 		}
 		i := slices.IndexFunc(scopes, func(s *crlScope) bool { return s.scope == h.scope && s.key == key })
 		if i < 0 {
@@ -264,7 +256,7 @@ func (l *lookup) search(s *crlScope) listing {
 		l.unknown(whyStale, "", "the list of %s at hand was due to be replaced on %s", shownIssuer(l.cert), shownTime(until))
 	default: // one that is revoked was so after the time in question, so not by then
 		l.covered |= s.mask
-		l.good = found.list.info()
+		l.good = found.list
 	}
 	return listing{}
 }
@@ -363,18 +355,17 @@ func (f *CRLFetch) hold(h heldCRL) {
 	}
 }
 
-// Places returns the places of all lists about a person's path: complete ones, and deltas if
-// the authority has them, since one may also lift a hold. It includes alternative
-// addresses of one list.
-func (s *CRLStore) Places(person *Person, now time.Time) (places []CRLFetch) {
-	for i, cert := range person.Path[:len(person.Path)-1] {
-		signers := signersOf(person.Path[i+1:], person.Signers)
+// Places returns the places of all lists about a path: complete ones, and deltas if the
+// authority has them, since one may also lift a hold. It includes alternative addresses of
+// one list.
+func (r RevocationResult) Places(now time.Time) (places []CRLFetch) {
+	for _, status := range r.Certificates {
+		cert, signers := status.cert, status.signers
 		deltaURLs := httpURLs(certPoints(cert, oidFreshestCRL))
-		status, scopes := s.look(cert, signers, now, time.Time{})
 		// An unknown status has no list: its NextUpdate is zero, long past.
 		complete := CRLFetch{Signers: signers, Lacking: status.List.NextUpdate.Before(now), cert: cert}
 		delta := CRLFetch{Signers: signers, Delta: true, Lacking: true, cert: cert}
-		for _, scope := range scopes {
+		for _, scope := range status.scopes {
 			if scope.mask == 0 {
 				continue
 			}

@@ -32,13 +32,13 @@ func foldedName(der []byte) string {
 	if !ok {
 		return string(der)
 	}
-	folded := make([]byte, 0, len(der))
+	folded, attributes := make([]byte, 0, len(der)), []string(nil)
 	for len(rdns) > 0 {
 		var set derElement
 		if set, rdns, ok = derNext(rdns); !ok || set.tag != derSet {
 			return string(der)
 		}
-		var attributes []string
+		attributes = attributes[:0]
 		for rest := set.body; len(rest) > 0; {
 			var e derElement
 			if e, rest, ok = derExpect(rest, derSequence); !ok {

@@ -261,14 +261,17 @@ func (s *search) ways(from *candidate) (found []way, err error) {
 func (s *search) signers(p path) (signers []*x509.Certificate) {
 	anchor := p.certs[len(p.certs)-1]
 	for _, c := range s.candidates[1:] {
+		if !c.reached || c.isAnchor || c.cert.KeyUsage&x509.KeyUsageCRLSign == 0 || len(signers) == maxSigners ||
+			slices.Contains(p.certs, c.cert) {
+			continue
+		}
 		below := -1 // the last certificate that the authority has issued
 		for i, cert := range p.certs[:len(p.certs)-1] {
 			if foldedName(cert.RawIssuer) == c.subject {
 				below = i
 			}
 		}
-		if !c.reached || c.isAnchor || c.cert.KeyUsage&x509.KeyUsageCRLSign == 0 || len(signers) == maxSigners ||
-			slices.Contains(p.certs, c.cert) || below < 0 {
+		if below < 0 {
 			continue
 		}
 		ways, _ := s.ways(c)

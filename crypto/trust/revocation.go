@@ -1,6 +1,7 @@
 package trust
 
 import (
+	"crypto/x509"
 	"fmt"
 	"time"
 )
@@ -62,4 +63,8 @@ type CertificateStatus struct {
 
 	hint string // a remedy; may be empty
 	told string // Reason for the side that is refused, without files of this machine
+
+	cert    *x509.Certificate
+	signers []*x509.Certificate // who may sign lists about it
+	scopes  []*crlScope         // the lists that were looked in
 }

@@ -191,7 +191,7 @@ func (f *Fetcher) places(person *trust.Person, verdict error) (places []trust.CR
 	case ok:
 		places = refused.Places
 	case person.Revocation.Status != trust.RevocationOff:
-		places = f.cfg.Lists.Places(person, f.cfg.Now())
+		places = person.Revocation.Places(f.cfg.Now())
 	}
 	return places
 }
