@@ -2,6 +2,7 @@ package relay
 
 import (
 	"bytes"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -9,6 +10,7 @@ import (
 	"maps"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"sync"
 	"time"
 
@@ -288,13 +290,15 @@ func (g *registry) write() {
 	}
 }
 
-// encode returns the content of a file with these names.
+// encode returns the content of a file with these names. A new name has the lines of all
+// written, so they are put together by hand: JSON escapes no character of a name.
 func encode(names map[string]owner) []byte {
-	var data []byte
+	data := make([]byte, 0, 160*len(names))
 	for _, name := range slices.Sorted(maps.Keys(names)) {
 		o := names[name]
-		l := record{Name: name, Identity: proto.FormatHash(o.identity), Since: o.since}
-		data = append(append(data, proto.MustMarshal(l)...), '\n')
+		data = append(append(append(data, `{"name":"`...), name...), `","identity":"`...)
+		data = append(hex.AppendEncode(data, o.identity[:]), `","since":`...)
+		data = append(strconv.AppendInt(data, o.since, 10), "}\n"...)
 	}
 	return data
 }
