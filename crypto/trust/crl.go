@@ -23,6 +23,7 @@ type crl struct {
 	issuer     []byte // Name in DER
 	folded     string // issuer as foldedName
 	issuerName string // for people
+	wholeName  string // for CRLInfo
 	thisUpdate time.Time
 	nextUpdate time.Time // zero: not given
 	number     []byte    // CRLNumber without leading zeros; nil: none
@@ -136,6 +137,7 @@ func (c *crl) parseAlgorithms(s *crlStream, end int64) {
 	c.algorithm, known = parseAlgorithm(algorithm.raw)
 	if issuer := s.next(end); issuer.tag == derSequence && len(issuer.raw) <= maxElement {
 		c.issuer, c.issuerName, c.folded = bytes.Clone(issuer.raw), shownText(nameText(issuer.raw)), foldedName(issuer.raw)
+		_, c.wholeName = readName(issuer.raw)
 	} else {
 		s.fail(errCRLForm)
 	}

@@ -42,11 +42,10 @@ func (i CRLInfo) Remark() string {
 }
 
 func (h heldCRL) info() CRLInfo {
-	_, whole := readName(h.issuer)
 	_, verified, refuted := h.signer()
 	return CRLInfo{
 		Issuer:     h.issuerName,
-		Name:       whole,
+		Name:       h.wholeName,
 		Kind:       h.kind(),
 		Number:     hex.EncodeToString(h.number),
 		Base:       hex.EncodeToString(h.base),
