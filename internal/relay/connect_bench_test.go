@@ -67,10 +67,10 @@ func BenchmarkRelayConnect(b *testing.B) {
 				rate := n / time.Since(start).Seconds()
 				report("now-connects/s", rate)
 				report("now-cpu-us", (contest.Processor(b, pid)-used)/1e3/n)
-				then := contest.Then(b, ".", "^BenchmarkRelayConnect$/^"+strings.ReplaceAll(sub.name, "/", "$/^")+"$",
-					fmt.Sprint(n, "x"), asShipped...)
+				then := contest.Then(b, ".", "^BenchmarkThenConnect$/^"+strings.ReplaceAll(sub.name, "/", "$/^")+"$", fmt.Sprint(n, "x"))
 				if then != nil {
 					report("then-connects/s", then["connects/s"])
+					report("then-cpu-us", then["cpu-us"])
 					report("now/then", rate/then["connects/s"])
 				}
 			})

@@ -46,8 +46,9 @@ func Measure(b *testing.B, turn func(report Report)) {
 }
 
 // Then runs a benchmark as it was in the commit that `make bench BENCH_OLD=COMMIT`
-// names, and returns its figures, or nil without such a commit.
-func Then(b *testing.B, pkg, name, benchtime string, env ...string) map[string]float64 {
+// names, and returns its figures, or nil without such a commit. It puts the file
+// testdata/then_test.go, if this package has one, beside that commit's own tests.
+func Then(b *testing.B, pkg, name, benchtime string) map[string]float64 {
 	b.Helper()
 	dir := os.Getenv("BENCH_OLD_DIR") // a worktree, from testdata/bench.sh
 	if dir == "" {
@@ -55,6 +56,11 @@ func Then(b *testing.B, pkg, name, benchtime string, env ...string) map[string]f
 	}
 	program := filepath.Join(dir, "bench"+strings.ReplaceAll(pkg, "/", "_")+".test")
 	if _, err := os.Stat(program); err != nil {
+		if text, err := os.ReadFile("testdata/then_test.go"); err == nil {
+			if err := os.WriteFile(filepath.Join(dir, pkg, "then_test.go"), text, 0o600); err != nil {
+				b.Fatal(err)
+			}
+		}
 		build := exec.Command("go", "test", "-c", "-o", program, pkg)
 		build.Dir = dir
 		if out, err := build.CombinedOutput(); err != nil {
@@ -62,7 +68,7 @@ func Then(b *testing.B, pkg, name, benchtime string, env ...string) map[string]f
 		}
 	}
 	cmd := exec.Command(program, "-test.run", "^$", "-test.bench", name, "-test.benchtime", benchtime)
-	cmd.Dir, cmd.Env = filepath.Join(dir, pkg), append(os.Environ(), env...)
+	cmd.Dir = filepath.Join(dir, pkg)
 	out, err := cmd.CombinedOutput()
 	if err != nil {
 		b.Fatalf("%v: %v\n%s", cmd, err, out)
