@@ -1,6 +1,9 @@
 package proto
 
-import "encoding/base64"
+import (
+	"encoding/base64"
+	"encoding/binary"
+)
 
 // strictBase64 refuses spare bits. PROTOCOL.md, "Notation".
 var strictBase64 = base64.StdEncoding.Strict()
@@ -23,29 +26,26 @@ func DecodeBase64(dst, src []byte) (out []byte, ok bool) {
 }
 
 // Base64Size returns the number of bytes that text encodes, and whether
-// DecodeBase64 would take it. It decodes only the last four characters: the relay
+// DecodeBase64 would take it. It decodes only the last characters: the relay
 // checks the text of pipes, and passes it on as it is.
 func Base64Size(text []byte) (n int, ok bool) {
 	if len(text) == 0 || len(text)%4 != 0 {
 		return 0, len(text) == 0
 	}
-	head, tail := text[:len(text)-4], text[len(text)-4:]
-	var room [3]byte
-	last, ok := DecodeBase64(room[:0], tail)
-	foreign := byte(0)
-	for _, c := range head {
-		foreign |= notBase64[c]
+	cut := (len(text) - 1) &^ 7
+	var room [6]byte
+	last, ok := DecodeBase64(room[:0], text[cut:])
+	// Eight characters at a time. A sum has a byte's highest bit from the first character of a
+	// range on, and a difference up to the last one.
+	const each, high = 0x0101010101010101, 0x80 * 0x0101010101010101
+	good, all := uint64(high), uint64(0)
+	for i := 0; i+8 <= cut; i += 8 {
+		c := binary.LittleEndian.Uint64(text[i : i+8 : cut])
+		all |= c
+		c &^= high
+		letter := c | 0x20*each
+		good &= (letter+(0x80-'a')*each)&((0x80+'z')*each-letter) |
+			(c+(0x80-'/')*each)&((0x80+'9')*each-c) | (c+(0x80-'+')*each)&((0x80+'+')*each-c)
 	}
-	return len(head)/4*3 + len(last), ok && foreign == 0
+	return cut/4*3 + len(last), ok && good == high && all&high == 0
 }
-
-// notBase64 is 1 for each byte that is not of the alphabet.
-var notBase64 = func() (t [256]byte) {
-	for c := range t {
-		t[c] = 1
-	}
-	for value := range 64 {
-		t[strictBase64.EncodeToString([]byte{byte(value << 2)})[0]] = 0
-	}
-	return t
-}()

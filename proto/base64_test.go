@@ -31,3 +31,19 @@ func FuzzBase64(f *testing.F) {
 		}
 	})
 }
+
+// Base64Size takes each byte at each place as the decoder does.
+func TestBase64Size(t *testing.T) {
+	for _, length := range []int{4, 8, 12, 16, 20, 24} {
+		for at := range length {
+			for c := range 256 {
+				text := bytes.Repeat([]byte("A"), length)
+				text[at] = byte(c)
+				want, decodes := DecodeBase64(nil, text)
+				if n, ok := Base64Size(text); ok != decodes || ok && n != len(want) {
+					t.Errorf("%q: %d, %v; decoded %d, %v", text, n, ok, len(want), decodes)
+				}
+			}
+		}
+	}
+}

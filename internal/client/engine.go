@@ -133,6 +133,7 @@ func (e *engine) begin(sess *Session) {
 func (e *engine) run() {
 	ticker := time.NewTicker(min(tick, e.cfg.Again))
 	receipts := time.NewTimer(time.Hour)
+	var timed time.Time // what receipts is set to: setting it at each turn costs more than the turn
 	defer ticker.Stop()
 	defer receipts.Stop()
 	for e.fatal == nil {
@@ -172,10 +173,13 @@ func (e *engine) run() {
 		e.takeMarks()
 		e.takeOutbox()
 		e.flush()
-		if !e.inbox.receiptAt.IsZero() {
-			receipts.Reset(max(time.Until(e.inbox.receiptAt), 0))
+		if at := e.inbox.receiptAt; at != timed && !at.IsZero() {
+			receipts.Reset(max(time.Until(at), 0))
+			timed = at
 		}
-		e.checkWaiters()
+		if e.fatal == nil {
+			e.checkWaiters()
+		}
 	}
 }
 
@@ -240,7 +244,6 @@ func (e *engine) end(err error) {
 		err = herr
 	}
 	e.outbox.close()
-	e.checkWaiters()
 	e.events.close(err)
 	e.fatal = err
 	if err == nil {

@@ -80,15 +80,10 @@ func (s *Session) start(lines *proto.LineReader) {
 // read is the reader goroutine. It never waits for the writer. It returns the
 // reason for its end, or nil if the session was over before.
 func (s *Session) read(lines *proto.LineReader) error {
-	var armed time.Time
+	var lost deadline
 	seen := headerCache{}
 	for {
-		// Setting a deadline costs more than a line does. Once a second is
-		// exact enough for a minute and a half.
-		if now := time.Now(); now.Sub(armed) > time.Second {
-			s.conn.SetReadDeadline(now.Add(proto.LostAfter))
-			armed = now
-		}
+		lost.renew(s.conn.SetReadDeadline)
 		line, err := lines.ReadLine(proto.MaxLine)
 		if err != nil {
 			return err
@@ -113,6 +108,18 @@ func (s *Session) read(lines *proto.LineReader) error {
 		case <-s.Done:
 			return nil
 		}
+	}
+}
+
+// deadline is when the relay counts as lost, unless it reads or writes before.
+type deadline struct{ set time.Time }
+
+// renew puts the deadline off. Setting one costs more than a line does. Once a second is
+// exact enough for a minute and a half.
+func (d *deadline) renew(set func(time.Time) error) {
+	if now := time.Now(); now.Sub(d.set) > time.Second {
+		set(now.Add(proto.LostAfter))
+		d.set = now
 	}
 }
 
@@ -172,6 +179,7 @@ type writeBuffer struct {
 	text    []byte // of a line's body
 	out     []byte // sealed lines
 	bytes   int    // of payloads and bodies in out
+	lost    deadline
 }
 
 // fill seals lines for one Write, and says how many.
@@ -193,7 +201,7 @@ func (b *writeBuffer) fill(sealer *crypto.LineSealer, queue []outLine) int {
 }
 
 func (s *Session) writeSealed(b *writeBuffer) error {
-	s.conn.SetWriteDeadline(time.Now().Add(proto.LostAfter))
+	b.lost.renew(s.conn.SetWriteDeadline)
 	if _, err := s.conn.Write(b.out); err != nil {
 		return err
 	}

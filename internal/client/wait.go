@@ -20,8 +20,8 @@ type waiter struct {
 // await waits until over says yes, or the client or ctx ends.
 func (e *engine) await(ctx context.Context, over func(now time.Time) bool) error {
 	w := &waiter{over, make(chan struct{})}
-	if err := e.do(ctx, func() { e.waiters = append(e.waiters, w) }); err != nil {
-		return err
+	if !e.post(func() { e.waiters = append(e.waiters, w) }) {
+		return e.endError()
 	}
 	select {
 	case <-w.done:
@@ -47,9 +47,18 @@ const handOver = 2 * time.Second
 func (c *Client) Wait(ctx context.Context, level history.Status) Outcome {
 	e := c.engine
 	var settled time.Time // when it was fulfilled; zero: not yet
-	e.await(ctx, func(now time.Time) bool { return e.isOver(level, &settled, now) })
 	var out Outcome
-	if err := e.do(context.Background(), func() { out = e.outcome(level) }); err != nil {
+	err := e.await(ctx, func(now time.Time) bool {
+		over := e.isOver(level, &settled, now)
+		if over {
+			out = e.outcome(level)
+		}
+		return over
+	})
+	if err != nil { // ctx is over, or the client
+		err = e.do(context.Background(), func() { out = e.outcome(level) })
+	}
+	if err != nil {
 		<-e.ended
 		out = e.outcome(level) // run is over: nobody else touches it
 		if e.fatal != nil {
@@ -81,7 +90,7 @@ func (e *engine) isOver(level history.Status, settled *time.Time, now time.Time)
 			return false
 		}
 	}
-	if e.fatal != nil || e.handedOver() {
+	if e.handedOver() {
 		return true
 	}
 	if settled.IsZero() {
