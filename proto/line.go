@@ -14,7 +14,7 @@ import (
 // of strangers may leave one incomplete, so its reader owns its buffers. Each is
 // four times the last one and no longer than such a line.
 const (
-	minReadBuffer       = 1 << 10
+	minReadBuffer       = 512
 	maxOwnBuffer        = 4 << 10
 	handshakeReadBuffer = MaxHandshakeLine + maxOwnBuffer
 	streamReadBuffer    = 128 << 10
