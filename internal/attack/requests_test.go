@@ -1,14 +1,17 @@
 package attack
 
 import (
-	"chatsecure/testdata/lab/wire"
+	"bytes"
 	"context"
+	"runtime"
 	"testing"
 	"time"
 
+	"chatsecure/crypto"
 	"chatsecure/internal/client"
 	"chatsecure/internal/fail"
 	"chatsecure/proto"
+	"chatsecure/testdata/lab/wire"
 )
 
 // TestRelayBusyWithWatches: a client asks a busy relay again until it answers.
@@ -47,5 +50,26 @@ func TestRelayStaysBusy(t *testing.T) {
 	}
 	if _, err := alice.List(context.Background()); err == nil || fail.AsError(err).Code != proto.Busy {
 		t.Errorf("list: %v", err)
+	}
+}
+
+// TestQuestionMakesNoKeys: a client that only asks the relay makes no RSA keys for conversations.
+func TestQuestionMakesNoKeys(t *testing.T) {
+	town := newTown(t, "alice")
+	makers := func() int {
+		stacks := make([]byte, 8<<20)
+		return bytes.Count(stacks[:runtime.Stack(stacks, true)], []byte("crypto.(*KeySource).fill("))
+	}
+	ask := func(takes string) (makes int) {
+		alice := town.client("alice", func(cfg *client.Config) { cfg.Takes, cfg.Ciphers = takes, []string{crypto.SuiteRSA256} })
+		if _, err := alice.List(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		makes = makers()
+		alice.leave()
+		return makes - makers() // without the relay's
+	}
+	if none, messages := ask(proto.TakesNone), ask(proto.TakesMessages); none != 0 || messages != 1 {
+		t.Errorf("keys are made by %d clients that ask, and by %d that take messages", none, messages)
 	}
 }

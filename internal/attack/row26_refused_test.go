@@ -151,7 +151,7 @@ func TestGarbageEndsNothing(t *testing.T) {
 }
 
 // TestBusyRelayIsTriedAgain: a relay that is busy when a client comes, as while it makes RSA keys, is
-// tried again until Timeout is over, and one that refuses is not.
+// tried again until Timeout is over, which is told once, and one that refuses is not.
 func TestBusyRelayIsTriedAgain(t *testing.T) {
 	town := newTown(t, "alice")
 	for _, c := range []struct {
@@ -165,9 +165,10 @@ func TestBusyRelayIsTriedAgain(t *testing.T) {
 		{proto.Slow, time.Minute, true, func(n int) bool { return n == 1 }},
 		{proto.NameTaken, time.Minute, true, func(n int) bool { return n == 1 }},
 	} {
-		tries := 0
+		tries, told := 0, 0
 		cfg := town.config("alice", "state-alice")
 		cfg.Timeout, cfg.Again = c.timeout, time.Millisecond
+		cfg.Busy = func(*fail.Error) { told++ }
 		cfg.Dial = func(ctx context.Context, network, addr string) (net.Conn, error) {
 			if tries++; tries == 4 && !c.lasts {
 				return new(net.Dialer).DialContext(ctx, network, addr)
@@ -184,8 +185,8 @@ func TestBusyRelayIsTriedAgain(t *testing.T) {
 		if alice != nil {
 			alice.Close(t.Context())
 		}
-		if (err != nil) != c.lasts || err != nil && fail.AsError(err).Code != c.code || !c.tries(tries) {
-			t.Errorf("%s: %d tries, %v", c.code, tries, err)
+		if (err != nil) != c.lasts || err != nil && fail.AsError(err).Code != c.code || !c.tries(tries) || told != min(tries-1, 1) {
+			t.Errorf("%s: %d tries, told %d times, %v", c.code, tries, told, err)
 		}
 	}
 }

@@ -71,7 +71,7 @@ func Dial(ctx context.Context, cfg Config) (*Client, error) {
 		return nil, err
 	}
 	e.history, history.Admit = history, e.admit
-	if cfg.Ciphers[0] != crypto.SuiteMLKEM {
+	if cfg.Ciphers[0] != crypto.SuiteMLKEM && cfg.Takes != proto.TakesNone { // mostly one question to the relay
 		e.local.Keys.Fill()
 	}
 	e.begin(sess)
@@ -167,9 +167,10 @@ type Config struct {
 	// Timeout bounds the wait of a sent record for a connection that takes it, and
 	// the time of a reconnect, or of tries at a relay that is busy. The default is 30 s.
 	Timeout    time.Duration
-	WaitPeer   time.Duration // how long Send waits for a recipient to connect
-	Persistent bool          // a prompt: messages and a lost relay are tried again without end, and Send never waits
-	Receipts   bool          // report every change of a message's status as an event
+	Busy       func(*fail.Error) // called once when Dial must wait for a busy relay; optional
+	WaitPeer   time.Duration     // how long Send waits for a recipient to connect
+	Persistent bool              // a prompt: messages and a lost relay are tried again without end, and Send never waits
+	Receipts   bool              // report every change of a message's status as an event
 
 	Now func() time.Time // default time.Now
 

@@ -19,7 +19,14 @@ func (e *errAskRelay) Error() string { return "the relay's key is not known: " +
 // connectFirst dials for the first time. After a question about the fingerprint it dials again:
 // a handshake does not wait for a person.
 func (e *engine) connectFirst(ctx context.Context) (*Session, error) {
-	sess, err := e.dialBusy(ctx)
+	dial := func() (sess *Session, err error) {
+		err = whileBusy(ctx, &e.link, time.Now().Add(e.cfg.Timeout), e.cfg.Busy, func() (err error) {
+			sess, err = e.dial(ctx, e.cfg.Credential)
+			return err
+		})
+		return sess, err
+	}
+	sess, err := dial()
 	var ask *errAskRelay
 	if !errors.As(err, &ask) {
 		return sess, err
@@ -36,30 +43,33 @@ func (e *engine) connectFirst(ctx context.Context) (*Session, error) {
 		return nil, unknown
 	}
 	e.confirmed = ask.fingerprint
-	sess, err = e.dialBusy(ctx)
+	sess, err = dial()
 	if errors.As(err, &ask) {
 		return nil, e.cfg.State.RelayUnknown(e.cfg.Relay, ask.fingerprint)
 	}
 	return sess, err
 }
 
-// dialBusy dials, and again while the relay is busy and Timeout is not over: a relay that was just
-// started makes keys of the RSA suites one after the other.
-func (e *engine) dialBusy(ctx context.Context) (*Session, error) {
-	until := time.Now().Add(e.cfg.Timeout)
+// whileBusy dials, and again while the relay is busy and until has not come: a relay that was just
+// started makes keys of the RSA suites one after the other. told is called before the first wait; it
+// may be nil.
+func whileBusy(ctx context.Context, l *link, until time.Time, told func(*fail.Error), dial func() error) error {
 	for {
-		sess, err := e.dial(ctx, e.cfg.Credential)
+		err := dial()
 		if !fail.HasCode(err, proto.Busy) {
-			return sess, err
+			return err
 		}
-		e.link.scheduleRetry()
-		if e.link.retryAt.After(until) {
-			return nil, err
+		if l.scheduleRetry(); l.retryAt.After(until) {
+			return err
+		}
+		if told != nil {
+			told(fail.AsError(err))
+			told = nil
 		}
 		select {
-		case <-time.After(time.Until(e.link.retryAt)):
+		case <-time.After(time.Until(l.retryAt)):
 		case <-ctx.Done():
-			return nil, ctx.Err()
+			return ctx.Err()
 		}
 	}
 }
@@ -87,13 +97,21 @@ func (e *engine) rememberRelay(fingerprint string) error {
 // ProbeRelay asks the relay at addr (HOST:PORT) who it is, checks its signature
 // and hangs up: phases 1 and 2 of PROTOCOL.md, "Connect", before anything that
 // names a person. ciphers are the suites to offer, none means all. Whether the
-// fingerprint is the right one is the caller's to say. The errors are Dial's.
-func ProbeRelay(ctx context.Context, addr string, ciphers []string) (fingerprint string, err error) {
+// fingerprint is the right one is the caller's to say. The errors are Dial's. A
+// busy relay is tried again until the deadline of ctx, see Config.Busy.
+func ProbeRelay(ctx context.Context, addr string, ciphers []string, busy func(*fail.Error)) (
+	fingerprint string, err error) {
 	if len(ciphers) == 0 {
 		ciphers = crypto.SuiteNames()
 	}
 	r := Relay{Addr: addr, Dial: new(net.Dialer).DialContext, Ciphers: ciphers}
-	g, err := r.Greet(ctx)
+	l := newLink(backoffMin)
+	until, _ := ctx.Deadline()
+	var g *Greeting
+	err = whileBusy(ctx, &l, until, busy, func() (err error) {
+		g, err = r.Greet(ctx)
+		return err
+	})
 	if err != nil {
 		return "", fail.AsError(err)
 	}

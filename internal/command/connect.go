@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"chatsecure/internal/client"
+	"chatsecure/internal/fail"
 	"chatsecure/internal/fetch"
 	"chatsecure/internal/state"
 	"chatsecure/proto"
@@ -34,6 +35,12 @@ func (c *connection) leave(patience time.Duration) error {
 	return err
 }
 
+// accepts tells whether somebody is accepted under a name.
+func (c *connection) accepts(name string) bool {
+	k, ok := c.state.KnownPeer(proto.FoldName(name))
+	return ok && k.Accepted
+}
+
 // connect goes online as the options say: name, state, card, trust and relay, in
 // the order of the cost of a refusal. change may be nil.
 func (a *app) connect(ctx context.Context, takes string, change func(*client.Config)) (
@@ -56,7 +63,7 @@ func (a *app) connect(ctx context.Context, takes string, change func(*client.Con
 	cfg := client.Config{
 		Relay: a.opt.relay, Name: name, Takes: takes, State: st, Ciphers: a.opt.ciphers,
 		Fingerprint: a.opt.fingerprint, FingerprintFrom: a.opt.places.of("fingerprint"),
-		AcceptNew: a.opt.acceptNew, Timeout: a.opt.timeout,
+		AcceptNew: a.opt.acceptNew, Timeout: a.opt.timeout, Busy: a.tellBusy,
 		Receipts: a.opt.json || a.opt.verbose, Now: a.Now,
 	}
 	if !a.opt.batch {
@@ -101,6 +108,11 @@ func (a *app) dial(ctx context.Context, cfg client.Config) (*connection, error) 
 		return nil, err
 	}
 	return &connection{c, cfg.State, cfg.Credential, cfg.Fetcher}, nil
+}
+
+// tellBusy says that a relay is waited for.
+func (a *app) tellBusy(why *fail.Error) {
+	a.out.notice("%s; trying again", proto.Visible(why.Message))
 }
 
 // oneShot connects, asks the relay one question, and leaves. ask has -timeout.

@@ -186,7 +186,7 @@ func (d *doctor) lookAtRelay(ctx context.Context) {
 	opt := &d.a.opt
 	asking, cancel := context.WithTimeout(ctx, opt.timeout)
 	defer cancel()
-	shown, err := client.ProbeRelay(asking, opt.relay, opt.ciphers)
+	shown, err := client.ProbeRelay(asking, opt.relay, opt.ciphers, d.a.tellBusy)
 	if err != nil {
 		d.fail(check, err)
 		return

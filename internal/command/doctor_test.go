@@ -1,7 +1,10 @@
 package command
 
 import (
+	"bufio"
 	"encoding/json"
+	"io"
+	"net"
 	"os"
 	"strings"
 	"testing"
@@ -54,6 +57,47 @@ func TestDoctorFindsNothing(t *testing.T) {
 	}
 	if out := w.Must("", "alice", "doctor"); !strings.Contains(out, "not needed: a kept key") || !strings.Contains(out, "known from before") {
 		t.Errorf("with a kept key doctor says %q", out)
+	}
+}
+
+// TestDoctorWaitsForABusyRelay: doctor tries a busy relay again, as a connection does, and says once
+// what it waits for. One that stays busy is a failure.
+func TestDoctorWaitsForABusyRelay(t *testing.T) {
+	w := town.New(t, town.People("alice"))
+	for _, stays := range []bool{false, true} {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer l.Close()
+		go func() {
+			for n := 0; ; n++ {
+				c, err := l.Accept()
+				if err != nil {
+					return
+				}
+				if n > 0 && !stays {
+					relay, err := net.Dial("tcp", w.Addr)
+					if err == nil {
+						go io.Copy(relay, c)
+						go io.Copy(c, relay)
+					}
+					continue
+				}
+				bufio.NewReader(c).ReadSlice('\n')
+				io.WriteString(c, `{"type":"error","code":"busy","message":"x"}`+"\n")
+				c.Close()
+			}
+		}()
+		timeout, status := "60s", doctorOK
+		if stays {
+			timeout, status = "2s", doctorFailed
+		}
+		r := w.Run("", "alice", "-q=false", "-json", "-relay", l.Addr().String(), "-fingerprint", w.Fingerprint("relay"), "-timeout", timeout, "doctor")
+		c := diagnosis(t, r)["relay"]
+		if c.Status != status || stays && (c.Code != "busy" || r.Status != 3) || strings.Count(r.Stderr, "; trying again\n") != 1 {
+			t.Errorf("stays busy %v: %+v, exit status %d, %q", stays, c, r.Status, r.Stderr)
+		}
 	}
 }
 

@@ -269,7 +269,7 @@ func (s *setup) relay(ctx context.Context, addr string) (string, error) {
 	}
 	asking, cancel := context.WithTimeout(ctx, min(lookTime, s.opt.timeout))
 	defer cancel()
-	shown, err := client.ProbeRelay(asking, s.opt.relay, s.opt.ciphers)
+	shown, err := client.ProbeRelay(asking, s.opt.relay, s.opt.ciphers, s.tellBusy)
 	if err == nil {
 		s.tell("A relay answers there. Compare its fingerprint with relay -fingerprint there:", shown)
 		return s.opt.relay, nil

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"os"
 	"reflect"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -184,7 +185,12 @@ func TestAllJSONByTheSchema(t *testing.T) {
 	w.Must("", "bob", "release")
 	mallory := w.Start("mallory", "-name", "bob", "-json", "recv")
 	mallory.Object("connected")
-	check(w.Run("", "alice", "-json", "whois", "bob").Stdout)
+	another := w.Run("", "alice", "-json", "whois", "bob")
+	check(another.Stdout)
+	who := regexp.MustCompile(`"identity":"(\w+)","known":"another"`).FindStringSubmatch(another.Stdout)
+	if who == nil {
+		t.Fatalf("another person under a known name: %+v", another)
+	}
 	if r := w.Run("", "alice", "-json", "send", "bob", "x"); r.Status != 4 {
 		t.Errorf("to another person under a known name: %+v", r)
 	} else {
@@ -193,6 +199,12 @@ func TestAllJSONByTheSchema(t *testing.T) {
 	check(w.Must("", "alice", "-json", "trust"))
 	w.Must("", "alice", "trust", "block", "bob")
 	check(w.Must("", "alice", "-json", "trust"))
+	w.Must("", "alice", "trust", "block", "bob", who[1])
+	if r := w.Run("", "alice", "-json", "whois", "bob"); !strings.Contains(r.Stdout, `"known":"blocked"`) {
+		t.Errorf("whois of a blocked person: %+v", r)
+	} else {
+		check(r.Stdout)
+	}
 	mallory.Cmd.Process.Kill()
 	mallory.End()
 	for typ := range jsonObjects {

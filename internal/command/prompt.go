@@ -43,7 +43,7 @@ func (a *app) runSession(ctx context.Context, _ []string) error {
 	if interactive {
 		s.atTerminal(a.person())
 		s.long = a.opt.prompt == promptLong || term.IsDumb(a.Env)
-		s.quiet = func(name string) bool { k, ok := c.state.KnownPeer(proto.FoldName(name)); return ok && k.Accepted }
+		s.quiet = c.accepts
 		a.asked.Store(&s.questions)
 		defer a.asked.Store(nil)
 		for _, p := range c.state.KnownPeers() {

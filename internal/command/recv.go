@@ -42,6 +42,7 @@ func (o *recvOptions) run(a *app, ctx context.Context) error {
 		return err
 	}
 	r := &receiver{presenter: a.presenter(c, nil), opt: *o}
+	r.quietFor(c.accepts)
 	if _, known := c.state.KnownPeer(proto.FoldName(o.from)); o.from != "" && !known {
 		asking, cancel := context.WithTimeout(ctx, a.opt.timeout)
 		r.tellAbsent(asking)
@@ -62,6 +63,14 @@ type receiver struct {
 	seen int
 	held []client.Event    // messages of people who are not accepted
 	told map[[32]byte]bool // identities of those about whom the answer was no
+	gaps int               // that people who are not accepted have caused
+}
+
+// quietFor has gaps of people who are not accepted counted, unless messages of anybody are wanted.
+func (r *receiver) quietFor(accepted func(name string) bool) {
+	if !r.opt.anyone {
+		r.quiet = accepted
+	}
 }
 
 func (r *receiver) run(ctx context.Context) error {
@@ -130,6 +139,9 @@ func (r *receiver) admit(ctx context.Context, events []client.Event) (admitted [
 		coming++
 	}
 	for _, ev := range events {
+		if ev.Gap != nil && r.quiet != nil && !r.quiet(ev.Gap.Name) {
+			r.gaps++
+		}
 		switch {
 		case ev.Type == client.EventAccepted:
 			r.held = slices.DeleteFunc(r.held, func(h client.Event) bool {
@@ -172,10 +184,13 @@ func (r *receiver) accepts(ctx context.Context, m *client.Message) bool {
 	return false
 }
 
-// tellHeld counts the messages that were not printed.
+// tellHeld counts the messages that were not printed, and those that may be missing.
 func (r *receiver) tellHeld() {
 	if n := len(r.held); n > 0 {
 		r.out.notice("messages that were not printed, of people who are not accepted: %d", n)
+	}
+	if r.gaps > 0 {
+		r.out.notice("times that messages may be missing, of people who are not accepted: %d", r.gaps)
 	}
 }
 

@@ -37,6 +37,9 @@ func recvWith(c talker, opt options, ro recvOptions, stdout io.Writer) (status i
 	sys.Stdout = stdout
 	a := &app{System: sys, opt: opt, out: newDisplay(sys, opt)}
 	r := &receiver{presenter: &presenter{out: a.out, c: c}, opt: ro}
+	if f, ok := c.(*fakeTalker); ok {
+		r.quietFor(func(name string) bool { return f.accepted[proto.FoldName(name)] })
+	}
 	return a.finish(r.run(context.Background())), errw.String()
 }
 
@@ -124,6 +127,26 @@ func TestRecvOfStrangers(t *testing.T) {
 	}
 }
 
+// TestRecvGapsOfStrangers: gaps of people who are not accepted are counted, since one could cause any
+// number. Who takes messages of anybody is told of each.
+func TestRecvGapsOfStrangers(t *testing.T) {
+	for _, anyone := range []bool{false, true} {
+		f := newFakeTalker()
+		f.accepted["carla"] = true
+		var events []client.Event
+		for _, name := range []string{"eve", "carla", "Eve"} {
+			events = append(events, client.Event{Type: client.EventGap, Gap: &client.Gap{Name: name, Conn: "1", Reason: "a gap"}})
+		}
+		f.events <- events
+		close(f.events)
+		_, stderr := recvWith(f, options{}, recvOptions{anyone: anyone}, new(tty.Paper))
+		told, counted := strings.Count(stderr, "may be missing: a gap"), strings.Contains(stderr, "of people who are not accepted: 2\n")
+		if counted == anyone || told != map[bool]int{false: 1, true: 3}[anyone] {
+			t.Errorf("from anyone %v: %q", anyone, stderr)
+		}
+	}
+}
+
 // lateTalker does something once its first events have been worked off.
 type lateTalker struct {
 	*fakeTalker
@@ -188,6 +211,7 @@ func (b brokenWriter) Write([]byte) (int, error) { return 0, b.err }
 
 func TestRecvNotices(t *testing.T) {
 	c := newFakeTalker()
+	c.accepted["bruno"] = true
 	first := message("bruno", "x", "ana")
 	first.Message.First = true
 	again := message("bruno", "y", "ana")
