@@ -31,7 +31,7 @@ type Recipient struct {
 }
 
 // NewRecord fixes a record: it draws the salt and computes the id, which stay when
-// the record is sent again. It sorts to in place.
+// the record is sent again. It sorts to in place, and only reads what is sorted.
 func NewRecord(sender [32]byte, to []Recipient, text string, now time.Time) *Record {
 	SortRecipients(to)
 	r := &Record{Time: now.UnixMilli(), To: to, Text: text, Salt: newSalt()}
@@ -62,7 +62,9 @@ func recordID(sender [32]byte, r *Record) (id [2 * idSize]byte) {
 
 // SortRecipients puts a `to` list into its one order.
 func SortRecipients(to []Recipient) {
-	slices.SortFunc(to, compareRecipients)
+	if !slices.IsSortedFunc(to, compareRecipients) {
+		slices.SortFunc(to, compareRecipients)
+	}
 }
 
 func compareRecipients(a, b Recipient) int {

@@ -110,6 +110,7 @@ const benchLines = 100_000
 // histories. The bare relay carries the same lines, flushed one by one.
 func BenchmarkSendLines(b *testing.B) {
 	town := newBenchTown(b, "alice", "bob")
+	town.forget = true
 	alice, bob := town.client("alice", quiet), town.client("bob", quiet)
 	text := strings.Repeat("x", 100)
 	ctx := context.Background()

@@ -38,6 +38,7 @@ type localTown struct {
 	suites []string                        // allowed by the relay; nil: all
 	listen func(net.Listener) net.Listener // wraps the relay's listener, if set
 	hold   bool                            // new clients show nothing
+	forget bool                            // new clients keep no message
 }
 
 func newTown(t testing.TB, names ...string) *localTown {

@@ -29,6 +29,7 @@ type testClient struct {
 	events []client.Event
 	end    error
 	hold   bool // show nothing
+	forget bool // keep no message, as recv keeps none
 
 	marks, passed int // marks put among the events, and marks collected
 }
@@ -52,7 +53,7 @@ func soon[T any](t testing.TB, what string, ch <-chan T) (v T) {
 
 // watch collects a client's events and closes the client at the end of the test.
 func (town *localTown) watch(c *client.Client, cfg client.Config) *testClient {
-	tc := &testClient{Client: c, t: town.t, state: cfg.State, hold: town.hold}
+	tc := &testClient{Client: c, t: town.t, state: cfg.State, hold: town.hold, forget: town.forget}
 	tc.cond = sync.NewCond(&tc.mu)
 	go tc.collect()
 	town.t.Cleanup(func() { tc.leave() })
@@ -66,7 +67,7 @@ func (tc *testClient) collect() {
 		for _, ev := range events {
 			if ev.Type == eventMark {
 				tc.passed++
-			} else {
+			} else if ev.Message == nil || !tc.forget {
 				tc.events = append(tc.events, ev)
 			}
 		}

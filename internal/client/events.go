@@ -52,7 +52,7 @@ type Message struct {
 	FromConn string
 	Seq      uint64
 	Sent     time.Time // the record's own time
-	To       []string  // folded names, all recipients, sorted
+	To       []string  // folded names, all recipients, sorted; messages share it
 	Text     string
 	Identity [32]byte
 	Person   *trust.Person // nil if the message was stored before this start
@@ -147,6 +147,13 @@ func (q *eventQueue) add(e Event) {
 	}
 	q.mu.Unlock()
 	poke(q.signal)
+}
+
+// expect makes room for so many events: they grow by doubling otherwise, and are large.
+func (q *eventQueue) expect(n int) {
+	q.mu.Lock()
+	q.events = slices.Grow(q.events, n)
+	q.mu.Unlock()
 }
 
 // close ends the queue. The first error stays; nil stands for io.EOF.

@@ -184,8 +184,13 @@ func (e *engine) onText(pc *peerConn, o *crypto.Opened) {
 		return
 	}
 	pc.conv.Commit(o)
+	e.events.expect(len(o.Records))
+	var names []string
 	for i, r := range o.Records {
-		e.arrive(pc, r, levels[i])
+		if i == 0 || &r.To[0] != &o.Records[i-1].To[0] { // most have the same
+			names = namesOf(r)
+		}
+		e.arrive(pc, r, names, levels[i])
 	}
 	e.advanceRead(pc)
 	e.owe()
@@ -193,7 +198,7 @@ func (e *engine) onText(pc *peerConn, o *crypto.Opened) {
 
 // arrive takes one stored record. It is shown unless it was shown before or
 // waits to be shown already.
-func (e *engine) arrive(pc *peerConn, r *crypto.Record, level history.KnownLevel) {
+func (e *engine) arrive(pc *peerConn, r *crypto.Record, to []string, level history.KnownLevel) {
 	u, from := pc.user, pc.conv.Person.Identity
 	e.waiting.add(from, ArrivedCost)
 	mark, waits := e.inbox.pending[r.ID]
@@ -212,7 +217,7 @@ func (e *engine) arrive(pc *peerConn, r *crypto.Record, level history.KnownLevel
 	first := !u.greeted && !u.met
 	u.greeted = true
 	e.event(Event{Type: EventMessage, Message: &Message{
-		ID: r.ID, From: pc.name, FromConn: pc.id, Seq: r.Seq, Sent: time.UnixMilli(r.Time), To: namesOf(r), Text: r.Text,
+		ID: r.ID, From: pc.name, FromConn: pc.id, Seq: r.Seq, Sent: time.UnixMilli(r.Time), To: to, Text: r.Text,
 		Identity: from, Person: pc.conv.Person, Known: u.accepted, First: first, mark: mark,
 		// A client that was killed stored it, and perhaps showed it.
 		Again: level == history.KnownStored && e.history.Again(r.ID),

@@ -33,7 +33,7 @@ type outbox struct {
 // targets is a resolved list of names.
 type targets struct {
 	users []*user
-	to    []crypto.Recipient // sorted
+	to    []crypto.Recipient // sorted, and shared by all records to them
 }
 
 // Send makes one record to all names, begins to send it, and returns its id.
@@ -64,7 +64,7 @@ func (c *Client) Send(ctx context.Context, names []string, text string) (id stri
 	if err != nil {
 		return "", err
 	}
-	out := newOutRecord(crypto.NewRecord(e.self, slices.Clone(t.to), text, e.now()), t.users)
+	out := newOutRecord(crypto.NewRecord(e.self, t.to, text, e.now()), t.users)
 	if out.size > proto.MaxBody-(64<<10) {
 		return "", fail.Errorf(proto.TooLong, "the text and its list of recipients do not fit one message")
 	}
@@ -113,6 +113,7 @@ func (cfg *Config) addressed(names []string) (to []crypto.Recipient, err error) 
 		}
 		to = append(to, rc)
 	}
+	crypto.SortRecipients(to)
 	return to, nil
 }
 
