@@ -47,6 +47,7 @@ func (e *engine) leave() {
 			e.sendTo(pc, proto.TypeDisconnect, s.Body, 0)
 		}
 	}
+	e.history.EndEarly() // the disk takes as long as the relay
 }
 
 // finishLeaving says good-bye to the relay once nothing is un-acked.

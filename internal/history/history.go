@@ -138,11 +138,24 @@ func (h *History) Slot() string { return h.slot }
 
 // Close ends the run, forces the history to the disk and releases the slot.
 func (h *History) Close() error {
+	h.end()
+	return h.writer.close()
+}
+
+// EndEarly ends the run before Close, and begins to force it to the disk, unless there may be more
+// to say of the messages that were shown. What is written after it ends once more.
+func (h *History) EndEarly() {
+	if !h.receiving {
+		h.end()
+		poke(h.writer.hurry)
+	}
+}
+
+func (h *History) end() {
 	if !h.ended {
 		// Without it the next start takes this client for a killed one, and has more to say.
-		_ = h.run(h.ending)
+		h.ended = h.run(h.ending) == nil
 	}
-	return h.writer.close()
 }
 
 // Unsure tells that messages may have been shown, or will be, without a mark.

@@ -34,7 +34,9 @@ type writer struct {
 	headBuf     []byte
 	broken      error // set once the content of the file is not known any more
 
+	dirty   atomic.Bool   // something is not synced
 	wake    chan struct{} // capacity 1: there is something to sync
+	hurry   chan struct{} // capacity 1: it is synced at once
 	stop    chan struct{}
 	done    chan struct{}
 	syncErr atomic.Pointer[error]
@@ -44,8 +46,9 @@ type writer struct {
 func newWriter(lines, head Store, path string, end position) *writer {
 	w := &writer{
 		lines: lines, head: head, path: path, end: end,
-		wake: make(chan struct{}, 1), stop: make(chan struct{}), done: make(chan struct{}),
+		wake: make(chan struct{}, 1), hurry: make(chan struct{}, 1), stop: make(chan struct{}), done: make(chan struct{}),
 	}
+	w.dirty.Store(true) // its head may have been set right
 	go w.syncLoop()
 	return w
 }
@@ -73,11 +76,17 @@ func (w *writer) append(line []byte) error {
 		return w.undo(err)
 	}
 	w.end = after
+	w.dirty.Store(true)
+	poke(w.wake)
+	return nil
+}
+
+// poke signals on a channel of capacity 1.
+func poke(signal chan struct{}) {
 	select {
-	case w.wake <- struct{}{}:
+	case signal <- struct{}{}:
 	default:
 	}
-	return nil
 }
 
 // probe writes where the next line will stand, and takes that back.
@@ -105,6 +114,7 @@ func (w *writer) undo(cause error) error {
 		hint = "make the state directory writable, or name another with -state"
 	}
 	failed := failure(cause, hint, "the history cannot be written: %s: %v", w.path, state.Cause(cause))
+	w.dirty.Store(true)
 	err := w.lines.Truncate(w.end.size)
 	if err == nil {
 		err = w.writeHead(&w.end)
@@ -130,6 +140,8 @@ func (w *writer) syncLoop() {
 		timer := time.NewTimer(syncEvery)
 		select {
 		case <-timer.C:
+		case <-w.hurry:
+			timer.Stop()
 		case <-w.stop:
 			timer.Stop()
 			return
@@ -142,11 +154,15 @@ func (w *writer) syncLoop() {
 }
 
 func (w *writer) sync() error {
+	if !w.dirty.Swap(false) {
+		return nil
+	}
 	err := w.lines.Sync()
 	if err2 := w.head.Sync(); err == nil {
 		err = err2
 	}
 	if err != nil {
+		w.dirty.Store(true)
 		err = state.Cause(err)
 	}
 	return err

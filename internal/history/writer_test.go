@@ -159,3 +159,55 @@ func (u *unsyncable) Sync() error {
 	}
 	return syscall.EIO
 }
+
+// TestEndEarly: a sender's run that ends before Close is on the disk without it, and Close forces
+// nothing again. What is written in between ends and is forced to the disk as well.
+func TestEndEarly(t *testing.T) {
+	for _, late := range []bool{false, true} {
+		dir, synced := t.TempDir(), make(chan string, 8)
+		h, _, err := Open(Config{Dir: dir, Through: func(f *os.File) Store { return &watchedFile{f, synced} }})
+		if err == nil {
+			err = h.Gap([32]byte{1}, "reason")
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		h.EndEarly()
+		if first, second := <-synced, <-synced; first != "s0"+Ext || second != "s0"+headExt {
+			t.Errorf("%s and then %s was forced to the disk", first, second)
+		}
+		want := 1
+		if late {
+			want++
+			if err := h.Gap([32]byte{1}, "another"); err != nil {
+				t.Error(err)
+			}
+		}
+		if err := h.Close(); err != nil {
+			t.Error(err)
+		}
+		if again := len(synced) > 0; again != late {
+			t.Errorf("late %t: Close forces it to the disk: %t", late, again)
+		}
+		text, err := os.ReadFile(filepath.Join(dir, "s0"+Ext))
+		if n := strings.Count(string(text), runEnded); err != nil || n != want || !strings.Contains(lastLine(text), runEnded) {
+			t.Errorf("late %t: the run has ended %d times: %s %v", late, n, text, err)
+		}
+	}
+}
+
+func lastLine(text []byte) string {
+	lines := strings.Split(strings.TrimSuffix(string(text), "\n"), "\n")
+	return lines[len(lines)-1]
+}
+
+// watchedFile tells of each Sync.
+type watchedFile struct {
+	*os.File
+	synced chan string
+}
+
+func (s *watchedFile) Sync() error {
+	s.synced <- filepath.Base(s.Name())
+	return s.File.Sync()
+}
