@@ -8,7 +8,6 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"regexp"
 	"strings"
 	"time"
 
@@ -155,7 +154,7 @@ func (o *options) roots() (option string, file *string) {
 
 // onState has the commands in hints that depend on the state directory, but for those that somebody
 // else types, which have no options.
-var onState = regexp.MustCompile(`\bclient ((-([a-gi-z]|[a-z][a-z-]+) ([A-Z][A-Z:]* )?)+[a-z]+\b|` +
+var onState = pattern(`\bclient ((-([a-gi-z]|[a-z][a-z-]+) ([A-Z][A-Z:]* )?)+[a-z]+\b|` +
 	`(crl|doctor|history -verify|init|list|logout|trust|whois)\b)( -h)?`)
 
 // advice is a hint in which commands can be typed as they stand: with the option in use to give
@@ -165,7 +164,7 @@ func (o *options) advice(hint string) string {
 	roots, _ := o.roots()
 	hint = strings.ReplaceAll(hint, "-ca-bundle or -only-ca", "-ca-bundle")
 	hint = strings.ReplaceAll(hint, "-ca-bundle", "-"+roots)
-	hint = onState.ReplaceAllStringFunc(hint, func(s string) string {
+	hint = onState().ReplaceAllStringFunc(hint, func(s string) string {
 		if strings.HasSuffix(s, " -h") {
 			return s
 		}

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"regexp"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -290,7 +289,7 @@ func sentence(kind, text string) string {
 }
 
 // wholeHash finds hashes, and quotes, whose hashes are of somebody else.
-var wholeHash = regexp.MustCompile(`"(?:[^"\\]|\\.)*"|\b[0-9a-f]{64}\b\)?`)
+var wholeHash = pattern(`"(?:[^"\\]|\\.)*"|\b[0-9a-f]{64}\b\)?`)
 
 // shown is a text of the program for a terminal: a fail.Command to be copied, or a whole hash to be
 // compared, gets a row of its own there.
@@ -298,7 +297,7 @@ func shown(text string) string {
 	parts := strings.Split(text, fail.Mark)
 	for i, part := range parts {
 		if parts[i] = proto.Visible(part); i%2 == 0 {
-			parts[i] = wholeHash.ReplaceAllStringFunc(parts[i], func(found string) string {
+			parts[i] = wholeHash().ReplaceAllStringFunc(parts[i], func(found string) string {
 				if found[0] == '"' {
 					return found
 				}

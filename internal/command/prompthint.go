@@ -2,7 +2,6 @@ package command
 
 import (
 	"errors"
-	"regexp"
 	"strings"
 	"sync"
 
@@ -13,11 +12,11 @@ import (
 )
 
 var (
-	clauseEnds  = regexp.MustCompile(`; |\. |, or `)
-	typedHere   = regexp.MustCompile(`\bclient (list|whois|trust|history)\b( [^-]|$)`)
-	notHere     = regexp.MustCompile(`\bclient [a-z-]|(^|[ (])-[a-z]`)
-	quoted      = regexp.MustCompile(`'(\[[^ ']*)'`) // an address with brackets, for a shell
-	wholeDigits = regexp.MustCompile(`\b([0-9a-f]{8})[0-9a-f]{56}\b`)
+	clauseEnds  = pattern(`; |\. |, or `)
+	typedHere   = pattern(`\bclient (list|whois|trust|history)\b( [^-]|$)`)
+	notHere     = pattern(`\bclient [a-z-]|(^|[ (])-[a-z]`)
+	quoted      = pattern(`'(\[[^ ']*)'`) // an address with brackets, for a shell
+	wholeDigits = pattern(`\b([0-9a-f]{8})[0-9a-f]{56}\b`)
 )
 
 // promptAdvice puts a hint of the command line into the words of the prompt: client list is /list,
@@ -26,17 +25,17 @@ var (
 func promptAdvice(hint string) string {
 	hint = strings.ReplaceAll(hint, fail.Mark, "")
 	hint = strings.ReplaceAll(hint, "client -h shows how it is used", "/help shows what can be typed")
-	hint = quoted.ReplaceAllString(hint, "$1")
-	hint = wholeDigits.ReplaceAllString(typedHere.ReplaceAllString(hint, "/$1$2"), "$1")
+	hint = quoted().ReplaceAllString(hint, "$1")
+	hint = wholeDigits().ReplaceAllString(typedHere().ReplaceAllString(hint, "/$1$2"), "$1")
 	var kept strings.Builder
 	end := ""
 	for hint != "" {
 		clause, next := hint, ""
-		if at := clauseEnds.FindStringIndex(hint); at != nil {
+		if at := clauseEnds().FindStringIndex(hint); at != nil {
 			clause, next = hint[:at[0]], hint[at[0]:at[1]]
 		}
 		hint = hint[len(clause)+len(next):]
-		if !notHere.MatchString(clause) || strings.Contains(clause, " there") {
+		if !notHere().MatchString(clause) || strings.Contains(clause, " there") {
 			if kept.Len() > 0 {
 				kept.WriteString(end)
 			}

@@ -6,7 +6,6 @@ import (
 	"flag"
 	"fmt"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 
@@ -51,7 +50,7 @@ func (p places) usageError(option, format string, args ...any) error {
 }
 
 // ofTests are variables of make and of the tests.
-var ofTests = regexp.MustCompile(
+var ofTests = pattern(
 	`^CHATSECURE_(ATTACK|LOAD|NO_[A-Z]+|REAL_CA|SEED|SOAK(_[A-Z]+)?|TEST_[A-Z_]+)=`)
 
 // checkEnvironment refuses a variable of no option: a slip in the name of one must not leave the
@@ -64,7 +63,7 @@ func checkEnvironment(environ []string) error {
 	for _, v := range environ {
 		name, value, _ := strings.Cut(v, "=")
 		if strings.HasPrefix(name, "CHATSECURE_") && value != "" && !slices.Contains(all, name) &&
-			!ofTests.MatchString(v) {
+			!ofTests().MatchString(v) {
 			return usageError("%s in the environment is no option's variable", proto.Visible(name)).
 				With("it may stand for " + nearest(name, all) + "; if not, unset it")
 		}

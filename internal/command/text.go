@@ -6,6 +6,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"chatsecure/crypto/trust"
@@ -20,9 +21,9 @@ func oneLine(s string) string { return strings.ReplaceAll(strings.TrimSpace(s), 
 func messageText(s string) string { return strings.ReplaceAll(proto.VisibleText(s), "\n", term.Row) }
 
 // fields are lines of a label, a colon and a value. The rows of a long value stay below it.
-func fields(text string) string { return fieldStart.ReplaceAllString(text, "$0"+term.Hang) }
+func fields(text string) string { return fieldStart().ReplaceAllString(text, "$0"+term.Hang) }
 
-var fieldStart = regexp.MustCompile(`(?m)^[^:\n]*: `)
+var fieldStart = pattern(`(?m)^[^:\n]*: `)
 
 // personText introduces a new person: the certificate and, if the revocation is
 // unknown, that.
@@ -106,4 +107,10 @@ func described(s string) string {
 // spaces.
 func padded(text string, column int) string {
 	return text + strings.Repeat(" ", max(column-term.TextWidth(text), 2))
+}
+
+// pattern is a regular expression that is compiled once it is needed: the start of a command need not
+// wait for all of them.
+func pattern(expr string) func() *regexp.Regexp {
+	return sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(expr) })
 }

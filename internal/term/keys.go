@@ -3,6 +3,7 @@ package term
 import (
 	"bytes"
 	"regexp"
+	"sync"
 	"unicode"
 	"unicode/utf8"
 )
@@ -144,15 +145,21 @@ func runOfText(b []byte, pasted bool, emit func(key)) (n int) {
 // The begin of a key that begins with ESC, which may lack its end, and one that is
 // incomplete. F1 to F5 of the Linux console have one byte more.
 var (
-	escape   = regexp.MustCompile("^\x1b(?:" + sequence + "[@-~]?|O[ -~]|[ -~\b\r\n\x7f])?")
-	cutOff   = regexp.MustCompile("^\x1b(?:" + sequence + "|O)?$")
+	escape   = pattern("^\x1b(?:" + sequence + "[@-~]?|O[ -~]|[ -~\b\r\n\x7f])?")
+	cutOff   = pattern("^\x1b(?:" + sequence + "|O)?$")
 	sequence = `\[[[ -?]?[ -?]{0,28}` // with its ESC and end at most 32 bytes; the longest of a key has ten
 )
 
 // escapeLen is the length of a key that begins with ESC, 0 if it is incomplete.
 func escapeLen(b []byte) int {
-	if cutOff.Match(b) {
+	if cutOff().Match(b) {
 		return 0
 	}
-	return len(escape.Find(b))
+	return len(escape().Find(b))
+}
+
+// pattern is a regular expression that is compiled once it is needed: the start of a program need not
+// wait for all of them.
+func pattern(expr string) func() *regexp.Regexp {
+	return sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(expr) })
 }

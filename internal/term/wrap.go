@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"fmt"
 	"os"
-	"regexp"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -159,7 +158,7 @@ func (w *wrapper) whole(part []byte) {
 func (w *wrapper) pieces(s []byte, do func(piece []byte, cols int)) {
 	for n := 0; len(s) > 0; s = s[n:] {
 		if s[0] == esc {
-			if n = len(style.Find(s)); n > 0 {
+			if n = len(style().Find(s)); n > 0 {
 				do(s[:n], 0)
 				continue
 			}
@@ -180,7 +179,7 @@ func (w *wrapper) pieces(s []byte, do func(piece []byte, cols int)) {
 }
 
 // style is a style at the begin of a text: see palette.
-var style = regexp.MustCompile("^\x1b\\[[0-9]*m")
+var style = pattern("^\x1b\\[[0-9]*m")
 
 // mostWidth is the most columns that any terminal gives the parts of a character.
 func mostWidth(s []byte) (cols int) {
