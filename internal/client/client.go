@@ -62,6 +62,10 @@ func Dial(ctx context.Context, cfg Config) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
+	for _, name := range cfg.Seek {
+		e.userFor(name).watching = true
+	}
+	e.begin(sess) // the relay answers while the history is opened
 	receiving := cfg.Takes == proto.TakesMessages
 	history, notices, err := history.Open(history.Config{
 		Dir: cfg.State.HistoryDir(), Receiving: receiving, Since: sess.since, Now: cfg.Now, Through: cfg.Through,
@@ -74,7 +78,6 @@ func Dial(ctx context.Context, cfg Config) (*Client, error) {
 	if cfg.Ciphers[0] != crypto.SuiteMLKEM && cfg.Takes != proto.TakesNone { // mostly one question to the relay
 		e.local.Keys.Fill()
 	}
-	e.begin(sess)
 	for _, n := range notices {
 		e.event(Event{Type: EventNotice, Notice: n})
 	}
@@ -168,6 +171,7 @@ type Config struct {
 	// the time of a reconnect, or of tries at a relay that is busy. The default is 30 s.
 	Timeout    time.Duration
 	Busy       func(*fail.Error) // called once when Dial must wait for a busy relay; optional
+	Seek       []string          // names that Send is about to be called with, if these are known
 	WaitPeer   time.Duration     // how long Send waits for a recipient to connect
 	Persistent bool              // a prompt: messages and a lost relay are tried again without end, and Send never waits
 	Receipts   bool              // report every change of a message's status as an event

@@ -87,8 +87,9 @@ func (e *engine) seek(u *user) {
 		e.approach(pc)
 	}
 	// Without a connection, news of one may be on its way from the relay. The answer to this
-	// request comes after it. A persistent client waits for the news.
-	if asks || !e.cfg.Persistent && !e.prospect(u, proto.TakesMessages).there {
+	// request comes after it. A persistent client waits for the news. An answer that is still to come
+	// will do.
+	if asks || u.listed && !e.cfg.Persistent && !e.prospect(u, proto.TakesMessages).there {
 		u.listed = false
 		if e.link.sess != nil {
 			e.requestWatch(u.shown)

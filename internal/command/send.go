@@ -69,7 +69,9 @@ func (o *sendOptions) run(a *app, ctx context.Context, args []string) error {
 		}
 		lines = onlyLine(o.text)
 	}
-	c, err := a.connect(ctx, proto.TakesNone, func(cfg *client.Config) { cfg.WaitPeer = o.waitPeer })
+	c, err := a.connect(ctx, proto.TakesNone, func(cfg *client.Config) {
+		cfg.WaitPeer, cfg.Seek = o.waitPeer, o.names
+	})
 	if err != nil {
 		return err
 	}
