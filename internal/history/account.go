@@ -1,7 +1,9 @@
 package history
 
 import (
+	"bytes"
 	"crypto/sha256"
+	"maps"
 	"time"
 )
 
@@ -67,14 +69,31 @@ func (a *accounts) answered(identity [32]byte) { delete(a.of, identity) }
 
 // Account returns the account of a person. A one-shot sender's knows the end of its file.
 func (h *History) Account(identity [32]byte) Account {
+	h.readAccounts()
 	if a := h.known.accounts.of[identity]; a != nil {
 		return *a
 	}
 	return Account{}
 }
 
+// readAccounts reads what people have caused in the file of a one-shot sender, whose start must be
+// quick: no account of somebody who is accepted is asked for, and others have none in this run yet.
+func (h *History) readAccounts() {
+	if h.unread == nil {
+		return
+	}
+	before := newIndex()
+	for line := range bytes.SplitSeq(h.unread, []byte("\n")) {
+		before.line(h.slot, line, 0)
+	}
+	h.unread = nil
+	maps.Copy(before.accounts.of, h.known.accounts.of)
+	h.known.accounts.of = before.accounts.of
+}
+
 // Today adds up the lines that people have caused today. counts selects the people.
 func (h *History) Today(counts func(identity [32]byte) bool) (sum Account) {
+	h.readAccounts()
 	today := dayOf(h.now().UnixMilli())
 	for identity, a := range h.known.accounts.of {
 		if a.day == today && counts(identity) {

@@ -44,3 +44,29 @@ func TestAccounts(t *testing.T) {
 		t.Errorf("a day later %+v is counted, want %+v", later, again)
 	}
 }
+
+// TestAccountsOfSender: a one-shot sender knows what people have caused in the end of its file, and
+// adds what they cause from then on.
+func TestAccountsOfSender(t *testing.T) {
+	p := newPair(t)
+	p.close(p.a)
+	dir, bob := t.TempDir(), p.Ca.Person.Identity
+	everybody := func([32]byte) bool { return true }
+	var want Account
+	for run := range 3 {
+		h, _, err := Open(Config{Dir: dir, Now: p.Clock.Now})
+		p.Must(err)
+		if today := h.Today(everybody); today.DayBytes != want.DayBytes {
+			t.Errorf("run %d: today has %+v, want that of %+v", run, today, want)
+		}
+		if got := h.Account(bob); got != want {
+			t.Errorf("run %d: the account is %+v, want %+v", run, got, want)
+		}
+		ca, _ := p.Shake(p.A, p.B)
+		p.Must(h.Begin(ca, p.a.Local.Bundle))
+		if want = h.Account(bob); want.Bytes == 0 {
+			t.Errorf("run %d: a conversation costs nothing", run)
+		}
+		p.Must(h.Close())
+	}
+}

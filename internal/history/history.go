@@ -44,6 +44,7 @@ type History struct {
 
 	receiving bool // and not a one-shot sender
 
+	unread  []byte                     // lines of a one-shot sender's file that known has not been told
 	unshown []Stored                   // from before this start, until Unshown is called
 	bundles map[[sha256.Size]byte]bool // in the file
 }
@@ -75,7 +76,7 @@ func Open(cfg Config) (h *History, notices []string, err error) {
 		return nil, nil, err
 	}
 	h = &History{
-		dir: cfg.Dir, slot: s.slot, now: cfg.Now, bundles: s.bundles, known: s.known, receiving: cfg.Receiving, ended: true, ending: runEnded,
+		dir: cfg.Dir, slot: s.slot, now: cfg.Now, bundles: s.bundles, known: s.known, unread: s.unread, receiving: cfg.Receiving, ended: true, ending: runEnded,
 		writer: newWriter(cfg.Through(s.lines), cfg.Through(s.head), s.lines.Name(), s.end),
 	}
 	killed, err := h.settleKilled(&s.last)

@@ -21,7 +21,8 @@ type takenSlot struct {
 	receiving   bool
 	lines, head *os.File
 	end         position
-	known       *index // of a receiver
+	known       *index
+	unread      []byte // lines that known has not been told, of a one-shot sender
 	bundles     map[[sha256.Size]byte]bool
 	last        lastRun
 	notices     []string // sentences for people
@@ -146,15 +147,14 @@ func (s *takenSlot) read(head *Head) (torn int64, err error) {
 
 // begin forgets what has been read of the file.
 func (s *takenSlot) begin() {
-	s.end, s.known, s.bundles, s.last = position{}, newIndex(), make(map[[sha256.Size]byte]bool), newLastRun()
+	s.end, s.known, s.unread, s.bundles, s.last = position{}, newIndex(), nil, make(map[[sha256.Size]byte]bool), newLastRun()
 }
 
-// line takes in one line of the file.
-func (s *takenSlot) line(line []byte, offset int64) {
+// bundle remembers the bundle of a line that has one.
+func (s *takenSlot) bundle(line []byte) {
 	if hash, ok := peekBundle(line); ok {
 		s.bundles[hash] = true
 	}
-	s.known.line(s.slot, line, offset)
 }
 
 // readAll reads and checks every line.
@@ -167,7 +167,8 @@ func (s *takenSlot) readAll(head *Head) (torn int64, err error) {
 		if damage := head.passed(&s.end); damage != nil {
 			return damage
 		}
-		s.line(line, offset)
+		s.bundle(line)
+		s.known.line(s.slot, line, offset)
 		s.last.line(line)
 		return nil
 	})
@@ -237,8 +238,9 @@ func (s *takenSlot) chain(lines []byte) bool {
 		}
 		s.end.last = sha256.Sum256(line)
 		s.end.count++
-		s.line(line, 0)
+		s.bundle(line)
 	}
+	s.unread = lines
 	for line := range bytes.SplitSeq(open, []byte("\n")) {
 		s.last.line(line)
 	}
