@@ -109,7 +109,9 @@ func signersOf(above, others []*x509.Certificate) []*x509.Certificate {
 
 // checkOne looks up one certificate. The first of signers is its issuer.
 func (s *CRLStore) checkOne(cert *x509.Certificate, signers []*x509.Certificate, at, now time.Time) CertificateStatus {
-	status := CertificateStatus{Name: shownName(cert), Status: RevocationUnknown, cert: cert, signers: signers}
+	status := CertificateStatus{
+		Name: shownName(cert), Status: RevocationUnknown, cert: cert, points: certPoints(cert, oidDistributionPoints), signers: signers,
+	}
 	l := &lookup{cert: cert, signers: signers, serial: cert.SerialNumber.Bytes(), at: at, now: cmp.Or(now, at), past: !now.IsZero()}
 	if cert.SerialNumber.Sign() <= 0 || len(l.serial) > maxSerial {
 		status.Reason = "its serial number cannot stand in a list"
@@ -121,7 +123,7 @@ func (s *CRLStore) checkOne(cert *x509.Certificate, signers []*x509.Certificate,
 		cause := ": " + errors.Unwrap(refused).Error() // behind the file's path
 		l.unknown(whyRefused, strings.TrimSuffix(refused.Error(), cause), "%s", proto.Visible(cause))
 	}
-	status.scopes = l.usable(lists)
+	status.scopes = l.usable(lists, status.points)
 	for _, scope := range status.scopes {
 		if found := l.search(scope); found.revoked {
 			status.Status, status.Reason = RevocationRevoked, reasonNames[found.reason]
@@ -156,11 +158,10 @@ type crlScope struct {
 
 // usable picks the lists that the authority of the certificate has signed, by scope. A serial
 // number on a list of another scope is the certificate's too: the authority gives each once.
-func (l *lookup) usable(lists []heldCRL) (scopes []*crlScope) {
+func (l *lookup) usable(lists []heldCRL, points []distributionPoint) (scopes []*crlScope) {
 	if len(lists) == 0 {
 		return nil
 	}
-	points := certPoints(l.cert, oidDistributionPoints)
 	issuer := sha256.Sum256(l.signers[0].RawSubjectPublicKeyInfo)
 	for _, h := range slices.SortedStableFunc(slices.Values(lists), l.newestFirst) {
 		mask := h.point.covers(l.cert, points)
@@ -380,7 +381,7 @@ func (r RevocationResult) Places(now time.Time) (places []CRLFetch) {
 				}
 			}
 		}
-		for _, complete.URL = range httpURLs(certPoints(cert, oidDistributionPoints)) {
+		for _, complete.URL = range httpURLs(status.points) {
 			places = append(places, complete)
 		}
 		slices.Sort(deltaURLs)

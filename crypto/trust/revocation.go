@@ -65,6 +65,7 @@ type CertificateStatus struct {
 	told string // Reason for the side that is refused, without files of this machine
 
 	cert    *x509.Certificate
+	points  []distributionPoint // of its lists
 	signers []*x509.Certificate // who may sign lists about it
 	scopes  []*crlScope         // the lists that were looked in
 }
