@@ -47,8 +47,8 @@ lint: lint-go
 attack: deps
 	sh testdata/attack.sh 45m
 
-# Each beside a program that does less. BENCH_OLD=COMMIT measures by turns with that
-# commit, too: see testdata/bench.sh.
+# Each beside a program that does less. BENCH_OLD=COMMIT measures by turns with a
+# commit of wire format 1, too: see testdata/bench.sh.
 bench: build
 	sh testdata/bench.sh $(BENCH_OLD)
 

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Measures, beside programs that do less, and with a commit as argument by turns with
-# that commit as well.
+# Measures, beside programs that do less, and with a commit of wire format 1 as argument
+# by turns with that commit as well.
 set -eu
 cd "$(dirname "$0")/.."
 if [ "${1-}" ]; then

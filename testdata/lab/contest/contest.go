@@ -46,15 +46,20 @@ func Measure(b *testing.B, turn func(report Report)) {
 }
 
 // Then runs a benchmark as it was in the commit that `make bench BENCH_OLD=COMMIT`
-// names, and returns its figures, or nil without such a commit. It puts the file
+// names, and returns its figures. Without such a commit it returns nil, and for one that
+// has the rooms of today too: benchmarks of those names are older. It puts the file
 // testdata/then_test.go, if this package has one, beside that commit's own tests.
 func Then(b *testing.B, pkg, name, benchtime string) map[string]float64 {
 	b.Helper()
 	dir := os.Getenv("BENCH_OLD_DIR") // a worktree, from testdata/bench.sh
-	if dir == "" {
+	if _, err := os.Stat(filepath.Join(dir, "internal")); dir == "" || err == nil {
 		return nil
 	}
-	program := filepath.Join(dir, "bench"+strings.ReplaceAll(pkg, "/", "_")+".test")
+	own, err := os.Getwd()
+	if err != nil {
+		b.Fatal(err)
+	}
+	program := filepath.Join(dir, "bench-"+filepath.Base(own)+strings.ReplaceAll(pkg, "/", "_")+".test")
 	if _, err := os.Stat(program); err != nil {
 		if text, err := os.ReadFile("testdata/then_test.go"); err == nil {
 			if err := os.WriteFile(filepath.Join(dir, pkg, "then_test.go"), text, 0o600); err != nil {
