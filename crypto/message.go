@@ -58,9 +58,10 @@ func (h *MessageHeader) fields(digest bool) [12]field {
 		end = [...]field{{`,"digest":"`, &h.Digest}, {`"}`, nil}}
 	}
 	return [...]field{
-		{`{"conversation":"`, &h.Conversation}, {`","direction":"`, &h.Direction}, {`","kind":"`, &h.Kind}, {`","n":`, &h.N},
-		{`,"random":"`, &h.Random}, {`","src-bundle":"`, &h.SrcBundle}, {`","dst-bundle":"`, &h.DstBundle}, {`","time":`, &h.Time},
-		{`,"seq":`, &h.Seq}, {`,"count":`, &h.Count}, end[0], end[1],
+		{`{"conversation":"`, &h.Conversation}, {`","direction":"`, &h.Direction}, {`","kind":"`, &h.Kind},
+		{`","n":`, &h.N}, {`,"random":"`, &h.Random}, {`","src-bundle":"`, &h.SrcBundle},
+		{`","dst-bundle":"`, &h.DstBundle}, {`","time":`, &h.Time}, {`,"seq":`, &h.Seq},
+		{`,"count":`, &h.Count}, end[0], end[1],
 	}
 }
 
@@ -130,8 +131,9 @@ type Receipt struct {
 
 func (r *Receipt) fields() [7]field {
 	return [...]field{
-		{`{"delivered":`, &r.Delivered}, {`,"delivered_digest":"`, &r.DeliveredDigest}, {`","read":`, &r.Read},
-		{`,"read_digest":"`, &r.ReadDigest}, {`","time":`, &r.Time}, {`,"salt":"`, &r.Salt}, {`"}`, nil},
+		{`{"delivered":`, &r.Delivered}, {`,"delivered_digest":"`, &r.DeliveredDigest},
+		{`","read":`, &r.Read}, {`,"read_digest":"`, &r.ReadDigest},
+		{`","time":`, &r.Time}, {`,"salt":"`, &r.Salt}, {`"}`, nil},
 	}
 }
 
