@@ -163,7 +163,7 @@ func TestProtocolLimits(t *testing.T) {
 			"once proved; of a name, when they fail before that": fmt.Sprintf("%d at once, then %s a second; then `busy`",
 			client.CallerBurst, map[int]string{4: "four"}[int(time.Second/client.CallerEvery)]),
 		"handshakes that wait at a client to be looked at": count(client.MaxQueued) + " of people whom the user has accepted or written to, " + count(client.MaxQueued) +
-			" of others; then the oldest of the name with most gets `busy`",
+			" of others; then the last of the name with most gets `busy`",
 		"lines that wait at a client for such a look": size(client.MaxHeld) + "; then the connection with most is given up, of people whom the user has not accepted first",
 		"sentence of an error":                        size(proto.MaxMessage),
 		"code of an error":                            fmt.Sprintf("%d bytes", proto.MaxCode),

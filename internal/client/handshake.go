@@ -97,7 +97,6 @@ func (e *engine) initiate(pc *peerConn) {
 				pc.user.refusal = s.err
 				return
 			}
-			pc.shake.deadline = time.Now().Add(proto.PhaseTimeout)
 			s.init.Former = pc.shake.former
 			e.sendOffer(pc, s)
 		},
@@ -107,6 +106,7 @@ func (e *engine) initiate(pc *peerConn) {
 // sendOffer sends a p1 that a step has made.
 func (e *engine) sendOffer(pc *peerConn, s *step) {
 	pc.shake.init, pc.shake.nonce, pc.shake.attempt = s.init, s.init.Nonce(), crypto.Attempt(s.body)
+	pc.shake.deadline = time.Now().Add(proto.PhaseTimeout)
 	e.sendPhase(pc, 1, s.body)
 }
 

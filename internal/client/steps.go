@@ -105,7 +105,7 @@ func (e *engine) laneFor(pc *peerConn) *lane {
 func (e *engine) shakeStep(pc *peerConn, s *step) { e.queue(pc, &pc.shake.step, e.laneFor(pc), s) }
 
 // queue queues a step. Names take turns: the n-th waiting step of a name comes after the n-1
-// first of every other. From a full queue the oldest step of the greediest name gives way.
+// first of every other. From a full queue the last step of the greediest name gives way.
 func (e *engine) queue(pc *peerConn, slot **step, l *lane, s *step) {
 	s.pc, s.slot, s.lane, s.name, s.since, s.turn = pc, slot, l, pc.name, time.Now(), l.turn
 	s.local, s.cfg, s.before = e.local, e.cfg, pc.user.person

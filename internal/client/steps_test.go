@@ -80,8 +80,8 @@ func TestStepsTakeTurns(t *testing.T) {
 	}
 }
 
-// TestFullLaneGivesWay: where too many handshakes wait, the oldest of the greediest name gives
-// way and is told so.
+// TestFullLaneGivesWay: where too many handshakes wait, the last of the greediest name gives way
+// and is told so.
 func TestFullLaneGivesWay(t *testing.T) {
 	e, _, _ := stepEngine(t)
 	modest := make([]*peerConn, laneWorkers+MaxQueued-3)
@@ -193,7 +193,8 @@ func TestHeldLinesAreBounded(t *testing.T) {
 }
 
 // TestLateAnswer: an answer to an attempt that was given up changes nothing for the next one,
-// whose own answer still holds. One that was changed is told.
+// whose own answer still holds. One that was changed is told. A retry is an answer: the p1 for it has
+// as long a time as the first.
 func TestLateAnswer(t *testing.T) {
 	e, pair, started := stepEngine(t)
 	e.local.Suites = []string{crypto.SuiteMLKEM, crypto.SuiteRSA256}
@@ -254,6 +255,12 @@ func TestLateAnswer(t *testing.T) {
 	comes(changed)
 	if pc.user.refusal == nil || pc.shake.init != nil {
 		t.Error("a changed answer is not told")
+	}
+	p1 := attempt()
+	pc.shake.deadline = time.Now() // for the answer
+	comes(answer(p1, crypto.SuiteRSA256))
+	if e.tickConn(pc, time.Now().Add(proto.PhaseTimeout/2)); pc.shake.init == nil {
+		t.Error("after a retry the attempt has no time of its own")
 	}
 }
 
