@@ -5,6 +5,7 @@ import (
 	"errors"
 	"time"
 
+	"chatsecure/card"
 	"chatsecure/internal/client"
 	"chatsecure/internal/fail"
 	"chatsecure/internal/fetch"
@@ -72,7 +73,11 @@ func (a *app) connect(ctx context.Context, takes string, change func(*client.Con
 	if change != nil {
 		change(&cfg)
 	}
-	defer cfg.GreetEarly(ctx)()
+	// A token may want a PIN, and is slow to sign: the relay would wait in vain, and charge the address
+	// for that.
+	if a.opt.card != "" && !card.IsURI(a.opt.card) || st.HasKept() {
+		defer cfg.GreetEarly(ctx)()
+	}
 	c, err := a.dial(ctx, cfg)
 	if err != nil {
 		return nil, err

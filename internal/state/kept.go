@@ -53,6 +53,12 @@ func (s *State) Keep(c *Credential, card string) error {
 
 func (s *State) keptPath() string { return filepath.Join(s.dir, keptName) }
 
+// HasKept tells whether there is a stored credential, without a look at it.
+func (s *State) HasKept() bool {
+	_, err := os.Lstat(s.keptPath())
+	return err == nil
+}
+
 // LoadKept returns the stored credential, or nil if there is none for this name
 // and card ("" stands for any card). It erases one whose delegation has ended. It
 // refuses a file that others could read: they may have the key.
