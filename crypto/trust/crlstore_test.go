@@ -11,11 +11,13 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
+	"weak"
 
 	"chatsecure/proto"
 	"chatsecure/testdata/lab"
@@ -395,6 +397,33 @@ func TestPlacesDates(t *testing.T) {
 		place, want := store.check(s.path(), nil, labNow, time.Time{}).Places(labNow)[i], labNow.Add(-age)
 		if place.Delta != (i == 1) || !place.ThisUpdate.Equal(want) || !place.NextUpdate.Equal(want.Add(24*hour)) {
 			t.Errorf("a place is %+v, want the dates of %v", place, want)
+		}
+	}
+}
+
+// A status keeps no list in memory that the store has given up: a person may be known for weeks, and a
+// list may have a million entries.
+func TestStatusKeepsNoList(t *testing.T) {
+	s := newScene(t)
+	for name, lists := range map[string][][]byte{
+		"good":    {s.list(1, 2*hour, nobody), s.list(2, hour, nobody, lab.DeltaIndicator(1))},
+		"revoked": {s.list(1, hour, s.entry(hour, 1))},
+		"stale":   {s.list(1, 30*hour, nobody)},
+	} {
+		store := s.holding(lists...)
+		status := store.check(s.path(), nil, labNow, time.Time{})
+		var held []weak.Pointer[crl]
+		for _, h := range store.held {
+			held = append(held, weak.Make(h.crl))
+		}
+		runtime.GC()
+		for _, list := range held {
+			if list.Value() != nil {
+				t.Errorf("%s: a list is still in memory", name)
+			}
+		}
+		if len(status.Places(labNow)) == 0 {
+			t.Errorf("%s: no places", name)
 		}
 	}
 }

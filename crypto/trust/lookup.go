@@ -123,11 +123,13 @@ func (s *CRLStore) checkOne(cert *x509.Certificate, signers []*x509.Certificate,
 		cause := ": " + errors.Unwrap(refused).Error() // behind the file's path
 		l.unknown(whyRefused, strings.TrimSuffix(refused.Error(), cause), "%s", proto.Visible(cause))
 	}
-	status.scopes = l.usable(lists, status.points)
-	for _, scope := range status.scopes {
+	scopes := l.usable(lists, status.points)
+	status.note(scopes)
+	for _, scope := range scopes {
 		if found := l.search(scope); found.revoked {
 			status.Status, status.Reason = RevocationRevoked, reasonNames[found.reason]
 			status.Date, status.List = found.date(), found.list.info()
+			status.List.list = nil
 			if slices.Contains([]byte{reasonUnspecified, reasonCompromise, reasonSuperseded}, found.reason) {
 				status.hint = "the card was reported lost, or replaced: do not rely on it"
 			}
@@ -136,6 +138,7 @@ func (s *CRLStore) checkOne(cert *x509.Certificate, signers []*x509.Certificate,
 	}
 	if l.covered == allReasons {
 		status.Status, status.List = RevocationGood, l.good.info()
+		status.List.list = nil
 		return status
 	}
 	l.unknown(whyMissing, "", "no revocation list of %s is at hand", shownIssuer(cert)) // where there is no better cause
@@ -350,9 +353,30 @@ func (f *CRLFetch) Fits(i CRLInfo) bool {
 }
 
 // hold notes the dates of a list at hand, unless those of a later one are noted.
-func (f *CRLFetch) hold(h heldCRL) {
-	if h.nextUpdate.After(f.NextUpdate) {
-		f.ThisUpdate, f.NextUpdate = h.thisUpdate, h.nextUpdate
+func (f *CRLFetch) hold(d listDates) {
+	if d.nextUpdate.After(f.NextUpdate) {
+		f.ThisUpdate, f.NextUpdate = d.thisUpdate, d.nextUpdate
+	}
+}
+
+// listDates are those of a list, which itself may be large: a status, and so a person, outlives it.
+type listDates struct{ thisUpdate, nextUpdate time.Time }
+
+// note remembers of the lists what Places needs.
+func (s *CertificateStatus) note(scopes []*crlScope) {
+	for _, scope := range scopes {
+		if scope.mask == 0 {
+			continue
+		}
+		for _, base := range scope.bases {
+			s.bases = append(s.bases, listDates{base.thisUpdate, base.nextUpdate})
+			s.freshest = append(s.freshest, base.freshest...)
+			for _, d := range scope.deltas {
+				if base.takes(d.crl) {
+					s.deltas = append(s.deltas, listDates{d.thisUpdate, d.nextUpdate})
+				}
+			}
+		}
 	}
 }
 
@@ -362,23 +386,17 @@ func (f *CRLFetch) hold(h heldCRL) {
 func (r RevocationResult) Places(now time.Time) (places []CRLFetch) {
 	for _, status := range r.Certificates {
 		cert, signers := status.cert, status.signers
-		deltaURLs := httpURLs(certPoints(cert, oidFreshestCRL))
+		deltaURLs := append(httpURLs(certPoints(cert, oidFreshestCRL)), status.freshest...)
 		// An unknown status has no list: its NextUpdate is zero, long past.
 		complete := CRLFetch{Signers: signers, Lacking: status.List.NextUpdate.Before(now), cert: cert}
 		delta := CRLFetch{Signers: signers, Delta: true, Lacking: true, cert: cert}
-		for _, scope := range status.scopes {
-			if scope.mask == 0 {
-				continue
-			}
-			for _, base := range scope.bases {
-				complete.hold(base)
-				deltaURLs = append(deltaURLs, base.freshest...)
-				for _, d := range scope.deltas {
-					if base.takes(d.crl) && !now.After(d.nextUpdate) {
-						delta.hold(d)
-						delta.Lacking = false
-					}
-				}
+		for _, base := range status.bases {
+			complete.hold(base)
+		}
+		for _, d := range status.deltas {
+			if !now.After(d.nextUpdate) {
+				delta.hold(d)
+				delta.Lacking = false
 			}
 		}
 		for _, complete.URL = range httpURLs(status.points) {

@@ -67,5 +67,7 @@ type CertificateStatus struct {
 	cert    *x509.Certificate
 	points  []distributionPoint // of its lists
 	signers []*x509.Certificate // who may sign lists about it
-	scopes  []*crlScope         // the lists that were looked in
+
+	bases, deltas []listDates // of the lists that were looked in
+	freshest      []string    // addresses of deltas of bases
 }
