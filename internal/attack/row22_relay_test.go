@@ -167,6 +167,8 @@ func badLines() []badLine {
 		{"a seq beyond uint64", spoiled(`"seq":`, `"seq":18446744073709551616`), "not a secure line"},
 		{"base64 with junk", spoiled(`"payload":"`, `"payload":"*`), "not a secure line"},
 		{"base64 with junk in the signature line", payload(`{"type":"ack"}` + "\nA*AA\n"), "not base64"},
+		{"a signature", payload(`{"type":"ack"}` + "\nAAAA\n"), "with a signature"},
+		{"a body", payload(`{"type":"ack"}` + "\n\nx"), "with a body"},
 		{"no header line", payload("x"), "without a header line"},
 		{"a flood of blank lines", raw(strings.Repeat("\n", 2*proto.MaxBlankLines)), "blank lines"},
 		{"a line again", func(c *wire.EvilConn) {

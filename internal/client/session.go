@@ -92,7 +92,7 @@ func (s *Session) read(lines *proto.LineReader) error {
 		if err != nil {
 			return err
 		}
-		header, _, body, err := proto.SplitPayload(payload)
+		header, signature, body, err := proto.SplitPayload(payload)
 		if err != nil {
 			return err
 		}
@@ -100,7 +100,12 @@ func (s *Session) read(lines *proto.LineReader) error {
 		if err != nil {
 			return err
 		}
-		if text != nil && h.Type != proto.TypeClientCom {
+		switch {
+		case signature != nil:
+			return proto.Errorf(proto.Malformed, "a %s with a signature", h.Type)
+		case len(body) > 0 && h.Dst == "" && h.Type != proto.TypeList: // the relay's own
+			return proto.Errorf(proto.Malformed, "a %s with a body", h.Type)
+		case text != nil && h.Type != proto.TypeClientCom:
 			return proto.Errorf(proto.Malformed, "a %s in a line with a body", h.Type)
 		}
 		select {
