@@ -70,7 +70,10 @@ func (o *sendOptions) run(a *app, ctx context.Context, args []string) error {
 		lines = onlyLine(o.text)
 	}
 	c, err := a.connect(ctx, proto.TakesNone, func(cfg *client.Config) {
-		cfg.WaitPeer, cfg.Seek = o.waitPeer, o.names
+		cfg.WaitPeer = o.waitPeer
+		if o.hasText && notOneself(cfg.Name, o.names) == nil { // otherwise there may be nothing to send
+			cfg.Seek = o.names
+		}
 	})
 	if err != nil {
 		return err

@@ -1,9 +1,11 @@
 package command
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -14,6 +16,7 @@ import (
 	"chatsecure/internal/fail"
 	"chatsecure/internal/history"
 	"chatsecure/proto"
+	"chatsecure/testdata/lab/town"
 	"chatsecure/testdata/lab/tty"
 )
 
@@ -234,5 +237,37 @@ func TestSendJSON(t *testing.T) {
 	}
 	if status != 6 || !strings.Contains(stderr, "client: error: nobody <&>\n") {
 		t.Errorf("exit status %d, %q", status, stderr)
+	}
+}
+
+// TestSendTellsNobodyBeforeALine: send whose lines are typed begins no conversation, and so shows
+// nobody a certificate, until there is one.
+func TestSendTellsNobodyBeforeALine(t *testing.T) {
+	w := town.New(t, town.People("alice", "bob"))
+	bob := w.Receive("bob")
+	talks := func() bool {
+		written, err := os.ReadFile(w.Path("state-bob", "history", "0.jsonl"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return bytes.Contains(written, []byte(`"type":"conversation"`))
+	}
+	send := w.Start("alice", "-json", "send", "bob")
+	send.Object("connected")
+	for range 20 { // time for a handshake
+		if talks() {
+			t.Error("there was a handshake without a line")
+			break
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	if _, err := send.Stdin.Write([]byte("hello\n")); err != nil {
+		t.Fatal(err)
+	}
+	if r := send.End(); r.Status != 0 {
+		t.Errorf("send ended with %+v", r)
+	}
+	if o := bob.Object("message"); o["text"] != "hello" || !talks() {
+		t.Errorf("bob got %v", o)
 	}
 }
