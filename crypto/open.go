@@ -129,6 +129,7 @@ func (c *Conversation) readRecords(o *Opened, plaintext []byte) error {
 	}
 	o.Before = d
 	me := proto.FormatHash(c.local.Identity)
+	defer c.records.forgetLong()
 	c.records.Sender, c.records.salts = c.Person.Identity, make([]byte, 0, len(lines)*saltSize)
 	records := make([]Record, len(lines))
 	o.digests = make([][32]byte, 0, len(lines))

@@ -96,6 +96,16 @@ func (p *RecordParser) Parse(b []byte) (*Record, error) {
 	return r, nil
 }
 
+// maxKeptTo bounds the `to` in bytes that a conversation remembers from one message to the next: a
+// peer can have thousands of conversations here, and a `to` may have 80 KB in memory.
+const maxKeptTo = 1 << 10
+
+func (p *RecordParser) forgetLong() {
+	if p.salts = nil; len(p.exactTo) > maxKeptTo {
+		p.exactTo, p.to = nil, nil
+	}
+}
+
 // parse decodes and checks a record into r, which is zero.
 func (p *RecordParser) parse(b []byte, r *Record) error {
 	exactTo, ok := p.scan(b, r)

@@ -2,6 +2,7 @@ package crypto
 
 import (
 	"bytes"
+	"fmt"
 	"reflect"
 	"strings"
 	"testing"
@@ -155,6 +156,42 @@ func TestRecordsShareRecipients(t *testing.T) {
 		if _, err := p.Parse(bad.Encode()); err == nil {
 			t.Error("one name twice was taken")
 		}
+	}
+}
+
+// A conversation remembers the `to` of a message for the next one, and no long one: its peer may have
+// thousands of conversations.
+func TestLongRecipientsAreForgotten(t *testing.T) {
+	p := newPair(t, SuiteMLKEM)
+	of := func(more int) []Recipient {
+		list := to(p.b)
+		for i := range more {
+			list = append(list, Recipient{Name: fmt.Sprintf("carol%dof%d", i, more), Identity: proto.FormatHash(p.a.Identity)})
+		}
+		return list
+	}
+	var last []Recipient
+	for i, c := range []struct {
+		more         int
+		shared, kept bool
+	}{{2, false, true}, {2, true, true}, {proto.MaxRecipients - 1, false, false}, {2, false, true}} {
+		var records []*Record
+		for range 2 {
+			records = append(records, NewRecord(p.a.Identity, of(c.more), "text", people.Now))
+		}
+		s, _, err := p.ca.SealRecords(records, people.Now)
+		if err != nil {
+			t.Fatal(err)
+		}
+		o := take(t, p.cb, s, people.Now)
+		one, two := o.Records[0].To, o.Records[1].To
+		if len(one) != c.more+1 || &one[0] != &two[0] || last != nil && (&one[0] == &last[0]) != c.shared {
+			t.Errorf("message %d: %d recipients", i, len(one))
+		}
+		if kept := p.cb.records.exactTo != nil && p.cb.records.to != nil; kept != c.kept {
+			t.Errorf("message %d: %d recipients are remembered %v", i, len(one), kept)
+		}
+		last = one
 	}
 }
 

@@ -31,7 +31,8 @@ func expand(prk, info []byte, size int) []byte {
 	var stack [512]byte
 	inner := slices.Grow(stack[:0], block+hash+len(info)+1)[:block]
 	var outer [block + hash]byte
-	defer func() { clear(inner[:cap(inner)]); clear(outer[:]) }()
+	var h [hash]byte
+	defer func() { clear(inner[:cap(inner)]); clear(outer[:]); clear(h[:]) }()
 	copy(inner, prk)
 	copy(outer[:], prk)
 	for i := range block { // HMAC's two keys (RFC 2104)
@@ -41,7 +42,7 @@ func expand(prk, info []byte, size int) []byte {
 	out := make([]byte, 0, (size+hash-1)/hash*hash)
 	for n := byte(1); len(out) < size; n++ {
 		text := append(append(inner, out[max(0, len(out)-hash):]...), info...)
-		h := sha256.Sum256(append(text, n))
+		h = sha256.Sum256(append(text, n))
 		h = sha256.Sum256(append(outer[:block], h[:]...))
 		out = append(out, h[:]...)
 	}
