@@ -1,9 +1,11 @@
 package attack
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
+	"os"
 	"slices"
 	"strings"
 	"syscall"
@@ -57,6 +59,48 @@ func TestAttack28SenderKilled(t *testing.T) {
 	}
 	for _, name := range []string{"alice", "bob"} {
 		verified(t, w.Run("", name, "history", "-verify"))
+	}
+}
+
+// TestAttack28KilledWhileLeaving: the relay lets a sender wait with its good-bye, and the sender is
+// killed. Its run has not ended: the next start tells of the message that nobody has confirmed.
+func TestAttack28KilledWhileLeaving(t *testing.T) {
+	w := town.New(t, town.People("alice", "bob"))
+	bob := w.Receive("bob")
+	alice := w.Start("alice", "send", "bob")
+	rest := drain(alice)
+	lines := func(typ string) int {
+		written, _ := os.ReadFile(w.Path("state-alice", "history", "s0.jsonl"))
+		return bytes.Count(written, []byte(`"type":"`+typ+`"`))
+	}
+	fmt.Fprintln(alice.Stdin, "first")
+	bob.Object("message")
+	bob.Cmd.Process.Signal(syscall.SIGSTOP)
+	fmt.Fprintln(alice.Stdin, "second")
+	for range 500 {
+		if lines("sent") == 2 {
+			break
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	syscall.Kill(w.Pid, syscall.SIGSTOP)
+	alice.Cmd.Process.Signal(syscall.SIGINT)
+	for range 50 { // time to take leave
+		if lines("run") > 0 {
+			t.Error("the run has ended while a message was on its way")
+			break
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	alice.Cmd.Process.Kill()
+	rest()
+	syscall.Kill(w.Pid, syscall.SIGCONT)
+	bob.Cmd.Process.Kill()
+	bob.Cmd.Wait()
+	w.Run("", "alice", "send", "carol", "hello")
+	written, _ := os.ReadFile(w.Path("state-alice", "history", "s0.jsonl"))
+	if !bytes.Contains(written, []byte(`"type":"run","reason":"the client was killed"`)) {
+		t.Errorf("the next start does not take it for a killed one, after %d messages", lines("sent"))
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"chatsecure/internal/history"
 	"chatsecure/proto"
 )
 
@@ -47,7 +48,9 @@ func (e *engine) leave() {
 			e.sendTo(pc, proto.TypeDisconnect, s.Body, 0)
 		}
 	}
-	e.history.EndEarly() // the disk takes as long as the relay
+	if e.settled(history.StatusDelivered) {
+		e.history.EndEarly() // the disk takes as long as the relay
+	}
 }
 
 // finishLeaving says good-bye to the relay once nothing is un-acked.

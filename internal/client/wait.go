@@ -82,13 +82,8 @@ func (e *engine) checkWaiters() {
 // isOver tells whether a wait is fulfilled, and all is handed over or handOver
 // has passed since settled.
 func (e *engine) isOver(level history.Status, settled *time.Time, now time.Time) bool {
-	if !e.outbox.empty() {
+	if !e.settled(level) {
 		return false
-	}
-	for _, u := range e.users {
-		if u.counts.failed+u.counts.at(level) < u.counts.total {
-			return false
-		}
 	}
 	if e.handedOver() {
 		return true
@@ -97,6 +92,19 @@ func (e *engine) isOver(level history.Status, settled *time.Time, now time.Time)
 		*settled = now
 	}
 	return now.Sub(*settled) > handOver
+}
+
+// settled tells whether every record has reached a level, or was given up.
+func (e *engine) settled(level history.Status) bool {
+	if !e.outbox.empty() {
+		return false
+	}
+	for _, u := range e.users {
+		if u.counts.failed+u.counts.at(level) < u.counts.total {
+			return false
+		}
+	}
+	return true
 }
 
 // handedOver tells whether all queues are empty, except those of connections
