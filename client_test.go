@@ -566,22 +566,33 @@ func TestHistoryAndProof(t *testing.T) {
 	if err := os.Rename(w.Path("lab", "alice"), w.Path("lab", "gone")); err != nil {
 		t.Fatal(err)
 	}
-	history := w.Must("", "alice", "history")
-	if !strings.HasPrefix(history, "History for bob:\nID ") || !strings.Contains(history, ids[1]+"  two") ||
-		strings.Count(history, "READ") != 2 {
-		t.Errorf("the history is %q", history)
+	for _, test := range []struct{ args, has, hasNot string }{
+		{"history", "READ       [alice → bob]: one\n", ids[0]},
+		{"history", "READ       [alice → bob]: two\n", "History for"},
+		{"history -ids", ids[1] + "  READ       [alice → bob]: two\n", "History for"},
+		{"history -peer BOB", "History for BOB:\nTime  ", "→"},
+		{"history bob", "[alice]: one\n", "→"},
+		{"history bob 1", "[alice]: two\n", "one"},
+		{"history -n 1 bob", "[alice]: two\n", "one"},
+		{"history -grep TW", ": two\n", "one"},
+		{"history -since 2d", ": one\n", ids[0]},
+		{"history -grep three", "", "READ"},
+		{"history -since 00:00", "Time  ", "one\ntwo"},
+	} {
+		if got := w.Must("", "alice", strings.Fields(test.args)...); !strings.Contains(got, test.has) || strings.Contains(got, test.hasNot) {
+			t.Errorf("%s shows %q", test.args, got)
+		}
 	}
-	if with := w.Must("", "alice", "history", "-peer", "BOB"); with != history {
-		t.Errorf("with bob it is %q", with)
+	if r := w.Run("", "alice", "-q=false", "history", "-n", "1"); !strings.Contains(r.Stderr, "earlier") {
+		t.Errorf("nothing tells of earlier messages: %+v", r)
 	}
-	if with := w.Must("", "alice", "history", "-peer", "carol"); with != "" {
-		t.Errorf("with carol it is %q", with)
-	}
+	w.Fails(6, "alice", []string{"history", "carol"}, "carol", " trust lists")
 	if json := w.Must("", "bob", "-json", "history"); strings.Count(json, `"type":"history"`) != 2 ||
 		!strings.Contains(json, `"direction":"in"`) {
 		t.Errorf("as JSON it is %q", json)
 	}
-	if verified := w.Must("", "alice", "history", "-verify"); !strings.Contains(verified, "all of it holds") {
+	if verified := w.Must("", "alice", "history", "-verify"); !strings.Contains(verified, "all of it holds\nIt is the history of alice (") ||
+		!strings.Contains(verified, "It is whole up to the head that alice signed on ") {
 		t.Errorf("verified: %q", verified)
 	}
 	proof := w.Must("", "alice", "history", "-export", ids[0])
@@ -603,14 +614,7 @@ func TestHistoryAndProof(t *testing.T) {
 	w.Fails(1, "nobody", []string{"history"}, "no state directory")
 
 	// row 25: an edited history is detected.
-	file := ""
-	for _, name := range []string{"0.jsonl", "s0.jsonl"} {
-		if path := filepath.Join(w.Path("state-alice"), "history", name); file == "" {
-			if _, err := os.Stat(path); err == nil {
-				file = path
-			}
-		}
-	}
+	file := filepath.Join(w.Path("state-alice"), "history", "lines.jsonl")
 	data, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)

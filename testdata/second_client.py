@@ -8,7 +8,7 @@
       pipe NAME         standard input to a pipe connection of NAME, which begins, and what comes from it to standard output
 
 It makes an Ed25519 K, and knows ASCII names. It keeps no history and looks at no revocation list: it is there for the
-tests. -step takes every turn of the ratchet at once, and has recv go on until a message
+tests. second_history.py verifies a history. -step takes every turn of the ratchet at once, and has recv go on until a message
 brings a step of the peer's; -spoil WHAT flips a bit of one thing that it sends, to see others refuse it.
 """
 import argparse, base64, contextlib, json, os, re, select, socket, sys, time
@@ -182,6 +182,15 @@ def receipt_digest(t3, direction, f):
 
 def message_signs(header, cipher_hash):
     return tup("message", header, cipher_hash)
+
+
+def read_header(raw):
+    f = decode(raw, Conversation.HEADER)
+    need(all(len(f[x]) == 32 for x in ("conversation", "random", "src-bundle", "dst-bundle")) and f["direction"] in ("AB", "BA"), "malformed", "sizes")
+    seq, count, digest = {"text": (f["seq"] > 0, 0 < f["count"] <= 1024, 32), "receipt": (f["seq"] == 0, f["count"] == 0, 32),
+                          "end": (True, f["count"] == 0, 32), "pipe": (f["seq"] == 0, f["count"] == 0, 0)}.get(f["kind"], (False, False, 0))
+    need(seq and count and len(f["digest"] or b"") == digest, "malformed", "a " + f["kind"])
+    return f
 
 
 TRAVELS = {"text": "client-com", "pipe": "client-com", "receipt": "comm-ack", "end": "client-disconnect"}

@@ -1,7 +1,7 @@
 """What second_client.py computes: tuples, derivations, canonical JSON, keys, suites and identities, as PROTOCOL.md,
 "Notation", "Identity" and "Suites", has them. Of names it knows those in ASCII.
 """
-import base64, datetime, hashlib, hmac as hmaclib, json, os, re, time
+import base64, datetime, functools, hashlib, hmac as hmaclib, json, os, re, time
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, InvalidTag
 from cryptography.hazmat.primitives import hashes, padding as blocks, serialization
@@ -131,6 +131,7 @@ def decode(raw, form):
 
 # Keys and suites.
 
+@functools.lru_cache(maxsize=None)
 def public(der):
     """A public key from its SubjectPublicKeyInfo; what is refused everywhere is refused here."""
     try:
@@ -295,6 +296,11 @@ def signed(cert, signature, data, digest=None):
         return False
 
 
+@functools.lru_cache(maxsize=None)
+def issued(issuer, cert):
+    return issuer.subject == cert.issuer and signed(issuer, cert.signature, cert.tbs_certificate_bytes, cert.signature_hash_algorithm)
+
+
 def extension(cert, kind):
     try:
         return cert.extensions.get_extension_for_class(kind).value
@@ -308,20 +314,23 @@ def validity(cert):
     return [t.replace(tzinfo=datetime.timezone.utc).timestamp() for t in times]
 
 
-def person(leaf, chain, roots):
-    """The identity of the leaf's holder, once its chain holds. The PT-CC domain needs a pinned anchor: not here."""
-    at, signer = leaf, None
-    for _ in range(9):
+def path_of(leaf, chain, roots, now=None):
+    """The certificates from the leaf to a trusted root, which hold at a time in Unix seconds, or now."""
+    path, now = [leaf], time.time() if now is None else now
+    while path[-1] not in roots:
+        at = path[-1]
         begins, ends = validity(at)
-        need(begins - CLOCK <= time.time() <= ends + CLOCK, "certificate-expired", "a certificate is not valid now")
-        up = [c for c in roots + chain if c.subject == at.issuer and signed(c, at.signature, at.tbs_certificate_bytes, at.signature_hash_algorithm)]
+        need(begins - CLOCK <= now <= ends + CLOCK, "certificate-expired", "a certificate is not valid then")
+        up = [c for c in roots + chain if issued(c, at)]
         need(up, "certificate-untrusted", "no chain to a trusted root")
-        signer, at = signer or up[0], up[0]
-        need(extension(at, x509.BasicConstraints) and extension(at, x509.BasicConstraints).ca, "certificate-untrusted", "an issuer is no CA")
-        if at in roots:
-            break
-    else:
-        raise Refused("certificate-untrusted", "the chain is too long")
+        path.append(up[0])
+        need(extension(up[0], x509.BasicConstraints) and extension(up[0], x509.BasicConstraints).ca, "certificate-untrusted", "an issuer is no CA")
+        need(len(path) <= 10, "certificate-untrusted", "the chain is too long")
+    return path
+
+
+def person(leaf, signer):
+    """The identity of the leaf's holder, once its chain holds. The PT-CC domain needs a pinned anchor: not here."""
     basic, usage = extension(leaf, x509.BasicConstraints), extension(leaf, x509.KeyUsage)
     need(not (basic and basic.ca) and (not usage or usage.digital_signature), "certificate-unsuitable", "a CA, or it may not sign")
     fields = parts(parts(leaf.public_bytes(DER))[0])  # version, serial, algorithm, issuer, validity, subject, key
@@ -349,7 +358,7 @@ class Bundle:
             self.leaf, self.chain = x509.load_der_x509_certificate(f["x509"]), [x509.load_der_x509_certificate(c) for c in chain]
         except ValueError:
             raise Refused("bundle-malformed", "a certificate")
-        self.key = public(f["public_key"])
+        self.key, self.path, self.identity = public(f["public_key"]), None, None
         self.delegation = delegation(f["x509"], self.name, f["public_key"], *self.times, mailbox, self.mailbox_end)
 
     @classmethod
@@ -361,16 +370,19 @@ class Bundle:
         others = [f[name] for name in f if name not in ("mailbox", "mailbox_end")]
         return f, H(tup("bundle", *others[:5], *box, *others[5:]))
 
-    def verify(self, name, roots):
-        """After K's signature: the delegation, then the chain. Gives the identity."""
+    def verify(self, name, roots, now=None):
+        """After K's signature: the delegation, then the chain, at a time in Unix seconds, or now. Gives the identity."""
+        now = time.time() if now is None else now
         need(self.name == name, "name-mismatch", self.name)
         begin, end = self.times
         first, last = validity(self.leaf)
         need(0 <= end - begin <= DELEGATION and first <= begin and end <= last, "delegation-invalid", "it lasts too long, or longer than the certificate")
         need(self.mailbox_end == 0 or begin < self.mailbox_end <= min(begin + MAILBOX, last), "delegation-invalid", "its mailbox")
-        need(begin - CLOCK <= time.time() <= end + CLOCK, "delegation-expired", "it is not valid now")
+        need(begin - CLOCK <= now <= end + CLOCK, "delegation-expired", "it is not valid then")
         need(signed(self.leaf, self.signature, self.delegation), "delegation-invalid", "its signature")
-        return person(self.leaf, self.chain, roots)
+        self.path = path_of(self.leaf, self.chain, roots, now)
+        self.identity = person(*self.path[:2])
+        return self.identity
 
 
 class Me:
@@ -384,7 +396,7 @@ class Me:
         chain = [c.public_bytes(DER) for c in certs[1:] if c.subject != c.issuer]
         self.bundle = Bundle(encode({"name": name, "public_key": spki, "not_before": times[0], "not_after": times[1], "mailbox": b"", "mailbox_end": 0,
                                      "public_key_signature": spoil("delegation", signature), "x509": leaf, "x509_chain": chain}))
-        self.name, self.roots, self.identity = name, roots, person(self.bundle.leaf, self.bundle.chain, roots)
+        self.name, self.roots, self.identity = name, roots, person(*path_of(self.bundle.leaf, self.bundle.chain, roots)[:2])
 
     def sign(self, *t):
         return self.k.sign(tup(*t))

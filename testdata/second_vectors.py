@@ -144,11 +144,7 @@ def header(v):
 
 
 def message_header(v):
-    f = decode(v["header"].encode(), Conversation.HEADER)
-    need(all(len(f[x]) == 32 for x in ("conversation", "random", "src-bundle", "dst-bundle")) and f["direction"] in ("AB", "BA"), "malformed", "sizes")
-    seq, count, digest = {"text": (f["seq"] > 0, 0 < f["count"] <= 1024, 32), "receipt": (f["seq"] == 0, f["count"] == 0, 32),
-                          "end": (True, f["count"] == 0, 32), "pipe": (f["seq"] == 0, f["count"] == 0, 0)}.get(f["kind"], (False, False, 0))
-    need(seq and count and len(f["digest"] or b"") == digest, "malformed", "a " + f["kind"])
+    read_header(v["header"].encode())
 
 
 def main(path):

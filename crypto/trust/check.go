@@ -77,9 +77,12 @@ func (c check) choose(paths []path, at time.Time) (path, RevocationResult, error
 	}
 	var best path
 	var found RevocationResult
+	var leaf *Revocation // later, on any path
 	for _, p := range paths {
 		result := c.crls.check(p.certs, p.signers, at, c.now)
-		if found.Status == "" || result.Status.better(found.Status) {
+		leaf = worseOf(leaf, result.Certificates[0].Later)
+		sure := result.Status == found.Status && found.Later.Doubts() && !result.Later.Doubts()
+		if found.Status == "" || result.Status.better(found.Status) || sure {
 			best, found = p, result
 		}
 		if result.Certificates[0].Status == RevocationRevoked {
@@ -87,6 +90,7 @@ func (c check) choose(paths []path, at time.Time) (path, RevocationResult, error
 			break
 		}
 	}
+	found.Later = worseOf(found.Later, leaf)
 	refused := &Error{Code: proto.CertificateRevoked, Reason: found.Reason, Hint: found.Hint}
 	switch {
 	case found.Status == RevocationRevoked:

@@ -14,9 +14,12 @@ import (
 const (
 	reasonUnspecified = 0
 	reasonCompromise  = 1
+	reasonAffiliation = 3
 	reasonSuperseded  = 4
+	reasonCessation   = 5
 	reasonHold        = 6
 	reasonRemove      = 8 // in a delta: no longer on the list
+	reasonWithdrawn   = 9
 )
 
 var reasonNames = [...]string{

@@ -22,11 +22,12 @@ type lookup struct {
 	at, now time.Time
 	past    bool
 
-	covered reasonMask // reasons for which a current list does not name it
-	good    heldCRL    // the last such list
-	why     string     // the cause of an unknown status
-	told    string     // the same without files of this machine
-	rank    whyRank    // of why
+	covered reasonMask  // reasons for which a current list does not name it
+	good    heldCRL     // the last such list
+	later   *Revocation // after the time in question
+	why     string      // the cause of an unknown status
+	told    string      // the same without files of this machine
+	rank    whyRank     // of why
 }
 
 // whyRank orders the causes of an unknown status by the work to mend them: a stale list takes
@@ -76,6 +77,7 @@ func (s *CRLStore) check(path, signers []*x509.Certificate, at, now time.Time) R
 	for i, cert := range path[:len(path)-1] {
 		status := s.checkOne(cert, signersOf(path[i+1:], signers), at, now)
 		result.Certificates = append(result.Certificates, status)
+		result.Later = worseOf(result.Later, status.Later)
 		if !result.Status.better(status.Status) {
 			continue
 		}
@@ -108,8 +110,8 @@ func signersOf(above, others []*x509.Certificate) []*x509.Certificate {
 }
 
 // checkOne looks up one certificate. The first of signers is its issuer.
-func (s *CRLStore) checkOne(cert *x509.Certificate, signers []*x509.Certificate, at, now time.Time) CertificateStatus {
-	status := CertificateStatus{
+func (s *CRLStore) checkOne(cert *x509.Certificate, signers []*x509.Certificate, at, now time.Time) (status CertificateStatus) {
+	status = CertificateStatus{
 		Name: shownName(cert), Status: RevocationUnknown, cert: cert, points: certPoints(cert, oidDistributionPoints), signers: signers,
 	}
 	l := &lookup{cert: cert, signers: signers, serial: cert.SerialNumber.Bytes(), at: at, now: cmp.Or(now, at), past: !now.IsZero()}
@@ -125,6 +127,7 @@ func (s *CRLStore) checkOne(cert *x509.Certificate, signers []*x509.Certificate,
 	}
 	scopes := l.usable(lists, status.points)
 	status.note(scopes)
+	defer func() { status.Later = l.later }()
 	for _, scope := range scopes {
 		if found := l.search(scope); found.revoked {
 			status.Status, status.Reason = RevocationRevoked, reasonNames[found.reason]
@@ -313,8 +316,15 @@ func (c *crl) revokes(serial []byte) (entry crlEntry, ok bool) {
 	return entry, ok && (!c.delta || entry.reason != reasonRemove)
 }
 
-// counts reports whether an entry means "revoked" at the time in question.
-func (l *lookup) counts(e crlEntry) bool { return !l.past || !e.date().After(l.at) }
+// counts reports whether an entry means "revoked" at the time in question. It notes one that
+// does later.
+func (l *lookup) counts(e crlEntry) bool {
+	if !l.past || !e.date().After(l.at) {
+		return true
+	}
+	l.later = worseOf(l.later, &Revocation{Name: shownName(l.cert), Date: e.date(), reason: e.reason})
+	return false
+}
 
 // since dates an entry back to an earlier one: a certificate that was on hold is revoked
 // from the start of the hold.

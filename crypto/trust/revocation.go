@@ -1,8 +1,10 @@
 package trust
 
 import (
+	"cmp"
 	"crypto/x509"
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -49,6 +51,7 @@ type RevocationResult struct {
 	Reason       string              // a sentence for people about the certificate that decided
 	Hint         string              // a remedy; may be empty
 	Certificates []CertificateStatus // leaf first, without the anchor's
+	Later        *Revocation         // after the time in question, by the lists of now; nil if there is none
 
 	told string // Reason for the side that is refused, without files of this machine
 }
@@ -60,6 +63,7 @@ type CertificateStatus struct {
 	Reason string    // of the revocation, or of an unknown status
 	Date   time.Time // of the revocation; zero if the list does not say it clearly
 	List   CRLInfo   // the list that decided; zero if none did
+	Later  *Revocation
 
 	hint string // a remedy; may be empty
 	told string // Reason for the side that is refused, without files of this machine
@@ -70,4 +74,41 @@ type CertificateStatus struct {
 
 	bases, deltas []listDates // of the lists that were looked in
 	freshest      []string    // addresses of deltas of bases
+}
+
+// Revocation is what a list says of a revoked certificate.
+type Revocation struct {
+	Name   string // shownName
+	Date   time.Time
+	reason byte
+}
+
+// sound are the reasons that say that the key was in order. A hold, whose cause is not known yet,
+// and no reason are not among them.
+var sound = []byte{reasonAffiliation, reasonSuperseded, reasonCessation, reasonWithdrawn}
+
+// Doubts reports whether the revocation makes doubtful what was signed before it: whoever had the
+// key could date that as they liked. Without a revocation nothing is.
+func (r *Revocation) Doubts() bool { return r != nil && !slices.Contains(sound, r.reason) }
+
+// String says when the certificate was revoked, and why: a sentence, safe to print.
+func (r *Revocation) String() string {
+	why := "because of " + reasonNames[r.reason]
+	if r.reason == reasonUnspecified {
+		why = "with no reason given"
+	}
+	return fmt.Sprintf("the certificate of %s was revoked on %s %s", r.Name, shownTime(r.Date), why)
+}
+
+// worseOf returns the revocation that leaves more in doubt: one that does at all, or the earlier.
+func worseOf(a, b *Revocation) *Revocation {
+	switch {
+	case a == nil, b == nil:
+		return cmp.Or(a, b)
+	case a.Doubts() != b.Doubts():
+		return map[bool]*Revocation{true: a, false: b}[a.Doubts()]
+	case b.Date.Before(a.Date):
+		return b
+	}
+	return a
 }

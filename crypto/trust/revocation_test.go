@@ -544,6 +544,89 @@ func TestVerifyAtRevocation(t *testing.T) {
 	}
 }
 
+// History: a revocation after the time in question is told with its reason, and whether it leaves
+// that time in doubt.
+func TestLaterRevocation(t *testing.T) {
+	then := labNow.Add(-2 * hour)
+	delta := lab.DeltaIndicator(1)
+	for _, test := range []struct {
+		name   string
+		lists  func(s *scene) [][]byte
+		doubts bool
+		says   string // "": nothing is told
+	}{
+		{"none", func(s *scene) [][]byte { return [][]byte{s.list(1, hour, nobody)} }, false, ""},
+		{"key compromise", func(s *scene) [][]byte { return [][]byte{s.list(1, hour, s.entry(hour, 1))} }, true, "11:00:00 UTC because of keyCompromise"},
+		{"no reason", func(s *scene) [][]byte { return [][]byte{s.list(1, hour, s.entry(hour, 0))} }, true, "11:00:00 UTC with no reason given"},
+		{"hold", func(s *scene) [][]byte { return [][]byte{s.list(1, hour, s.entry(hour, 6))} }, true, "because of certificateHold"},
+		{"superseded", func(s *scene) [][]byte { return [][]byte{s.list(1, hour, s.entry(hour, 4))} }, false, "because of superseded"},
+		{"on a delta", func(s *scene) [][]byte {
+			return [][]byte{s.list(1, 3*hour, nobody), s.list(2, hour, s.entry(hour, 1), delta)}
+		}, true, "because of keyCompromise"},
+		{"a hold that is lifted", func(s *scene) [][]byte {
+			return [][]byte{s.list(1, hour, s.entry(90*time.Minute, 6)), s.list(2, 30*time.Minute, s.entry(30*time.Minute, 8), delta)}
+		}, false, ""},
+		{"of an older authority's list, too", func(s *scene) [][]byte {
+			older, err := s.p.CC.MakeCRL(lab.CRL{Entries: []x509.RevocationListEntry{
+				{SerialNumber: s.p.Auth.Cert.SerialNumber, RevocationTime: labNow.Add(-90 * time.Minute), ReasonCode: 4},
+			}})
+			must(t, err)
+			return [][]byte{older, s.list(1, hour, s.entry(hour, 1))}
+		}, true, "because of keyCompromise"},
+	} {
+		s := newScene(t)
+		b := delegate(t, s.holder, func(b *Bundle) { b.NotBefore = then.Add(-hour).Unix() })
+		v := verifierAt(trustOf(t, s.p.Root.Cert), s.holding(test.lists(s)...), PolicyTry, labNow)
+		person, err := v.verifyAt(b, "Ana", then)
+		must(t, err)
+		later := person.Revocation.Later
+		if later.Doubts() != test.doubts || (later != nil) != (test.says != "") {
+			t.Errorf("%s: told is %v, in doubt: %t", test.name, later, later.Doubts())
+		}
+		if later != nil && !strings.HasSuffix(later.String(), test.says) {
+			t.Errorf("%s: told is %q, want %q", test.name, later, test.says)
+		}
+	}
+}
+
+// Of several paths one without an authority in doubt is enough, but the leaf is in doubt on all.
+func TestLaterRevocationOfPaths(t *testing.T) {
+	p := newLab(t)
+	a := newCA(t, p, p.Root, "Cross")
+	b := newCA(t, p, p.Root, "Cross", lab.WithKey(a.Key))
+	s := &scene{t: t, p: p, ca: a, holder: issue(t, p, "Ana", lab.By(a))}
+	s.cert = s.holder.Leaf
+	for name, test := range map[string]struct {
+		authorities []*lab.CA
+		leaf        []x509.RevocationListEntry
+		doubts      bool
+	}{
+		"one of two":            {[]*lab.CA{a}, nobody, false},
+		"the other":             {[]*lab.CA{b}, nobody, false},
+		"both":                  {[]*lab.CA{a, b}, nobody, true},
+		"the leaf":              {nil, s.entry(hour, 1), true},
+		"the leaf, and one too": {[]*lab.CA{a}, s.entry(hour, 1), true},
+	} {
+		entries := nobody
+		for _, ca := range test.authorities {
+			entries = append(entries, x509.RevocationListEntry{SerialNumber: ca.Cert.SerialNumber, RevocationTime: labNow.Add(-hour), ReasonCode: 2})
+		}
+		root, err := p.Root.MakeCRL(lab.CRL{Entries: entries})
+		must(t, err)
+		c := check{trust: trustOf(t, p.Root.Cert), crls: s.holding(s.list(1, hour, test.leaf), root), policy: PolicyTry, now: labNow}
+		paths, err := c.trust.paths(s.cert, []*x509.Certificate{a.Cert, b.Cert})
+		must(t, err)
+		for range paths {
+			paths = append(paths[1:], paths[0])
+			person, err := c.holder(paths, labNow.Add(-2*hour))
+			must(t, err)
+			if person.Revocation.Later.Doubts() != test.doubts {
+				t.Errorf("%s: told is %v", name, person.Revocation.Later)
+			}
+		}
+	}
+}
+
 // Lists drop expired certificates. Then a newer list without one leaves its status unknown, and an
 // older list still counts.
 func TestListsAfterTheCertificate(t *testing.T) {

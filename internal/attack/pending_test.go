@@ -152,7 +152,7 @@ func TestPendingAtThePrompt(t *testing.T) {
 		t.Errorf("the outcome is %+v", over)
 	}
 	alice.leave()
-	messages, _, err := history.Read(alice.state.HistoryDir())
+	listing, err := history.Read(alice.state.HistoryDir(), history.Query{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -172,7 +172,7 @@ func TestPendingAtThePrompt(t *testing.T) {
 		if told != 1 {
 			t.Errorf("it is told %d times that carol is not there", told)
 		}
-		if !slices.ContainsFunc(messages, func(m *history.Message) bool { return m.ID == id }) {
+		if !slices.ContainsFunc(listing.Messages, func(m *history.Message) bool { return m.ID == id }) {
 			t.Errorf("the history does not have %s", id)
 		}
 	}

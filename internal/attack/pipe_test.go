@@ -118,6 +118,29 @@ func TestPipeCutShort(t *testing.T) {
 	}
 }
 
+// TestPipePeerEnds: a peer that ends its part of the conversation without the end of file cuts the
+// pipe short, though it stays.
+func TestPipePeerEnds(t *testing.T) {
+	town := newTown(t, "alice", "bob")
+	alice, bob := town.client("alice", takesPipe), town.client("bob", takesPipe)
+	never, hold := io.Pipe()
+	defer hold.Close()
+	go hold.Write([]byte("the beginning"))
+	var got lockedBuffer
+	received := make(chan error, 1)
+	ctx, stop := context.WithCancel(context.Background())
+	var sent sync.WaitGroup
+	sent.Go(func() { alice.Pipe(ctx, "bob", never, nil, nil) })
+	go func() { received <- bob.Pipe(context.Background(), "alice", nil, &got, nil) }()
+	got.await(t, "the beginning")
+	alice.Inside().SendEnds()
+	if err := soon(t, "the end of the receiver's side", received); fail.ExitStatus(err) != 3 {
+		t.Errorf("the receiver's side ended with %v, exit status %d", err, fail.ExitStatus(err))
+	}
+	stop()
+	sent.Wait()
+}
+
 // lockedBuffer is a buffer that a pipe writes and a test reads.
 type lockedBuffer struct {
 	mu  sync.Mutex

@@ -83,7 +83,10 @@ func TestNothingKeptOpensWhatWasCaptured(t *testing.T) {
 	p := wire.NewPair(t)
 	dirs, closed := map[*wire.User]string{p.A: t.TempDir(), p.B: t.TempDir()}, map[*wire.User]func() error{}
 	for u, dir := range dirs {
-		h, _, err := history.Open(history.Config{Dir: dir, Receiving: true, Now: p.Clock.Now})
+		h, _, err := history.Open(history.Config{
+			Dir: dir, Receiving: true, Now: p.Clock.Now, Bundle: u.Local.Bundle, Key: u.Local.Key,
+			Owner: history.Owner{Name: u.End.Name, Identity: u.Local.Identity},
+		})
 		p.Must(err)
 		u.Keeps, closed[u] = h, h.Close
 	}

@@ -35,7 +35,9 @@ func TestDiskFullAtTheStart(t *testing.T) {
 			err = s.Claim("alice")
 		}
 		_, relayErr := relay.Fingerprint(r)
-		h, _, historyErr := history.Open(history.Config{Dir: filepath.Join(full.Dir, "history"), Receiving: true})
+		h, _, historyErr := history.Open(history.Config{
+			Dir: filepath.Join(full.Dir, "history"), Receiving: true, Owner: history.Owner{Name: "alice"},
+		})
 		if historyErr == nil {
 			historyErr = h.Close()
 		} else if fail.AsError(historyErr).Code != proto.History || fail.ExitStatus(historyErr) != 1 {
@@ -74,7 +76,7 @@ type onceFullFile struct {
 }
 
 func (f *onceFullFile) WriteAt(b []byte, at int64) (int, error) {
-	if strings.HasSuffix(f.Name(), history.Ext) && f.disk.armed.CompareAndSwap(true, false) {
+	if strings.HasSuffix(f.Name(), "lines.jsonl") && f.disk.armed.CompareAndSwap(true, false) {
 		f.disk.happened.Store(true)
 		n, err := f.File.WriteAt(b[:len(b)/2], at)
 		return n, errors.Join(err, syscall.ENOSPC)
@@ -244,7 +246,7 @@ func TestAttack25FullDisk(t *testing.T) {
 	onDisk := func(name string) []string { return []string{"-state", w.Path("disk-"+name, "state"), "-timeout", "5s"} }
 	holds := func(name string) (text string) {
 		verified(t, w.Run("", name, append(onDisk(name), "history", "-verify")...))
-		return w.Must("", name, append(onDisk(name), "history")...)
+		return w.Must("", name, append(onDisk(name), "-json", "history", "-n", "0")...)
 	}
 
 	// The receiver's disk.

@@ -26,20 +26,13 @@ const (
 )
 
 // onDisk returns the bytes of a client's history.
-func (tc *testClient) onDisk() (n int64) {
+func (tc *testClient) onDisk() int64 {
 	tc.t.Helper()
-	files, err := filepath.Glob(filepath.Join(tc.state.HistoryDir(), "*"+history.Ext))
-	if err != nil || len(files) == 0 {
-		tc.t.Fatal(files, err)
+	info, err := os.Stat(filepath.Join(tc.state.HistoryDir(), "lines.jsonl"))
+	if err != nil {
+		tc.t.Fatal(err)
 	}
-	for _, file := range files {
-		info, err := os.Stat(file)
-		if err != nil {
-			tc.t.Fatal(err)
-		}
-		n += info.Size()
-	}
-	return n
+	return info.Size()
 }
 
 // allWaiting returns the bytes that a client has received and that are not READ.
@@ -280,12 +273,12 @@ func (tc *testClient) awaitEnds(ids map[string]bool) map[string]history.Status {
 // inHistory has the statuses of the messages in a history, by id.
 func (town *localTown) inHistory(name string) map[string]history.Status {
 	town.t.Helper()
-	messages, _, err := history.Read(filepath.Join(town.dir, "state-"+name, "history"))
+	listing, err := history.Read(filepath.Join(town.dir, "state-"+name, "history"), history.Query{})
 	if err != nil {
 		town.t.Fatal(err)
 	}
 	of := map[string]history.Status{}
-	for _, m := range messages {
+	for _, m := range listing.Messages {
 		of[m.ID] = m.Status()
 	}
 	return of

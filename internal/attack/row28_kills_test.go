@@ -40,7 +40,7 @@ func TestAttack28SenderKilled(t *testing.T) {
 		t.Errorf("the last is not among bob's %d texts", len(texts))
 	}
 	hers := make(map[string]bool)
-	for line := range strings.Lines(w.Must("", "alice", "-json", "history")) {
+	for line := range strings.Lines(w.Must("", "alice", "-json", "history", "-n", "0")) {
 		var o struct{ Text string }
 		if err := json.Unmarshal([]byte(line), &o); err != nil {
 			t.Fatal(err)
@@ -70,7 +70,7 @@ func TestAttack28KilledWhileLeaving(t *testing.T) {
 	alice := w.Start("alice", "send", "bob")
 	rest := drain(alice)
 	lines := func(typ string) int {
-		written, _ := os.ReadFile(w.Path("state-alice", "history", "s0.jsonl"))
+		written, _ := os.ReadFile(w.Path("state-alice", "history", "lines.jsonl"))
 		return bytes.Count(written, []byte(`"type":"`+typ+`"`))
 	}
 	fmt.Fprintln(alice.Stdin, "first")
@@ -98,8 +98,8 @@ func TestAttack28KilledWhileLeaving(t *testing.T) {
 	bob.Cmd.Process.Kill()
 	bob.Cmd.Wait()
 	w.Run("", "alice", "send", "carol", "hello")
-	written, _ := os.ReadFile(w.Path("state-alice", "history", "s0.jsonl"))
-	if !bytes.Contains(written, []byte(`"type":"run","reason":"the client was killed"`)) {
+	written, _ := os.ReadFile(w.Path("state-alice", "history", "lines.jsonl"))
+	if !bytes.Contains(written, []byte(`"reason":"the client was killed, and it showed no messages"`)) {
 		t.Errorf("the next start does not take it for a killed one, after %d messages", lines("sent"))
 	}
 }

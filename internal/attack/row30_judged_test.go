@@ -81,12 +81,12 @@ func TestAttack30Minted(t *testing.T) {
 	alice.leave()
 	dir := alice.state.HistoryDir()
 	town.historyHolds(dir)
-	messages, _, err := history.Read(dir)
+	listing, err := history.Read(dir, history.Query{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(messages) != 3 {
-		t.Errorf("the history has %d messages, want 3", len(messages))
+	if len(listing.Messages) != 3 {
+		t.Errorf("the history has %d messages, want 3", len(listing.Messages))
 	}
 	for id, given := range map[string]bool{inTime.ID: false, first: true, second: false} {
 		data, err := history.ExportProof(dir, id)
@@ -104,7 +104,7 @@ func TestAttack30Minted(t *testing.T) {
 	if _, err := history.ExportProof(dir, minted.ID); err == nil {
 		t.Error("the text that was refused is stored")
 	}
-	for _, m := range messages {
+	for _, m := range listing.Messages {
 		if m.ID == second && m.Status().AtLeast(history.StatusDelivered) {
 			t.Errorf("by the receipt that was refused it is %s", m.Status())
 		}

@@ -136,12 +136,22 @@ func deliveredIsThere(w *town.Town, from, to string) {
 	w.T.Helper()
 	verified(w.T, w.Run("", from, "history", "-verify"))
 	verified(w.T, w.Run("", to, "history", "-verify"))
-	theirs := w.Must("", to, "history")
-	for line := range strings.Lines(w.Must("", from, "history")) {
-		id, _, _ := strings.Cut(line, " ")
-		if len(id) == 32 && (strings.Contains(line, "READ") || strings.Contains(line, "DELIVERED")) && !strings.Contains(theirs, id) {
-			w.T.Fatalf("%s is delivered with %s, and not in %s's history", id, from, to)
+	theirs := w.Must("", to, "-json", "history", "-n", "0")
+	delivered := 0
+	for line := range strings.Lines(w.Must("", from, "-json", "history", "-n", "0")) {
+		var o struct{ ID, Status string }
+		if err := json.Unmarshal([]byte(line), &o); err != nil {
+			w.T.Fatal(err)
 		}
+		if o.Status != "READ" && o.Status != "DELIVERED" {
+			continue
+		}
+		if delivered++; !strings.Contains(theirs, o.ID) {
+			w.T.Fatalf("%s is delivered with %s, and not in %s's history", o.ID, from, to)
+		}
+	}
+	if delivered == 0 {
+		w.T.Errorf("nothing of %s's is delivered", from)
 	}
 }
 

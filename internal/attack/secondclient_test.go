@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"io"
 	"net"
@@ -31,6 +32,7 @@ const secondPython = "/usr/bin/python3" // the system's, with Debian's python3-c
 var (
 	secondScript = filepath.Join(root, "testdata", "second_client.py")
 	cryptoData   = filepath.Join(root, "crypto", "testdata")
+	historyData  = filepath.Join(root, "internal", "history", "testdata")
 )
 
 // needPython checks that the second client can run. Without its Python library the tests fail,
@@ -43,7 +45,7 @@ func needPython(t *testing.T) {
 	if out, err := exec.Command(secondPython, "-c", "import cryptography").CombinedOutput(); err != nil {
 		t.Fatalf("the second client needs %s with python3-cryptography: %v\n%sInstall it with testdata/deps.sh, or set CHATSECURE_NO_PYTHON=1", secondPython, err, out)
 	}
-	for _, pattern := range []string{filepath.Join(root, "testdata", "second_*.py"), filepath.Join(cryptoData, "*")} {
+	for _, pattern := range []string{filepath.Join(root, "testdata", "second_*.py"), filepath.Join(cryptoData, "*"), filepath.Join(historyData, "*")} {
 		files, err := filepath.Glob(pattern)
 		if err != nil || len(files) == 0 {
 			t.Fatalf("%s: %d files, %v", pattern, len(files), err)
@@ -70,18 +72,29 @@ func TestSecondClientReadsVectors(t *testing.T) {
 	secondReads(t, "second_vectors.py", filepath.Join(cryptoData, "vectors.json"))
 }
 
+// TestSecondClientReadsHistories has the second client verify the histories and proofs of the vectors,
+// also the spoilt ones. It must find what the first one finds.
+func TestSecondClientReadsHistories(t *testing.T) {
+	secondReads(t, "second_history.py", "vectors", filepath.Join(historyData, "vectors.json"))
+}
+
 // TestSecondClientReadsGolden has both sides of the second client play the golden transcripts again.
 // Each must accept the lines of the other and say its own, byte for byte.
 func TestSecondClientReadsGolden(t *testing.T) {
 	secondReads(t, "second_golden.py", cryptoData)
 }
 
-func secondReads(t *testing.T, script, data string) {
+func secondReads(t *testing.T, script string, args ...string) {
 	t.Helper()
 	needPython(t)
-	if out, err := exec.Command(secondPython, filepath.Join(root, "testdata", script), data).CombinedOutput(); err != nil {
+	if out, err := secondRun(script, args...).CombinedOutput(); err != nil {
 		t.Errorf("%v\n%s", err, out)
 	}
+}
+
+// secondRun is a script of the second client.
+func secondRun(script string, args ...string) *exec.Cmd {
+	return exec.Command(secondPython, append([]string{filepath.Join(root, "testdata", script)}, args...)...)
 }
 
 // secondClient is a run of second_client.py.
@@ -202,6 +215,59 @@ func (town *localTown) mustVerify(t *testing.T, stateDir, id string) *history.Pr
 	return proof
 }
 
+// secondVerifies has the second client verify a history and a proof from it, which the first one
+// holds to be whole. It must find the same in them, and that they are spoilt if they are.
+func (town *localTown) secondVerifies(t *testing.T, stateDir string, proof *history.ProofReport) {
+	t.Helper()
+	dir := filepath.Join(town.dir, stateDir, "history")
+	report, err := history.Verify(dir, town.verifier())
+	if err != nil {
+		t.Fatal(err)
+	}
+	exported, err := history.ExportProof(dir, proof.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines, err := os.ReadFile(filepath.Join(dir, "lines.jsonl"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	verdict := "no receipt"
+	if proof.Receipt != nil {
+		verdict = string(proof.Receipt.Status)
+	}
+	for what, data := range map[string][]byte{"history": lines, "proof": exported} {
+		var got struct {
+			Lines, Records, Receipts, Heads, After int
+			Head                                   uint64
+			Text, Verdict                          string
+		}
+		want := got
+		if what == "proof" {
+			want.Text, want.Verdict = proof.Text, verdict
+		} else {
+			want.Lines, want.Records, want.Receipts, want.Heads = report.Lines, report.Records, report.Receipts, report.Heads
+			want.Head, want.After = report.Head.Line, report.After.Count
+		}
+		run := func(data []byte) ([]byte, error) {
+			file := filepath.Join(t.TempDir(), what)
+			if err := os.WriteFile(file, data, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			return secondRun("second_history.py", "-ca-bundle", filepath.Join(town.dir, "lab", "ca-bundle.pem"), what, file).Output()
+		}
+		out, err := run(data)
+		if err != nil {
+			t.Errorf("the second client does not hold the %s to be whole: %v\n%s", what, err, out)
+		} else if err := json.Unmarshal(out, &got); err != nil || got != want {
+			t.Errorf("the second client finds %+v in the %s, want %+v, %v", got, what, want, err)
+		}
+		if out, err := run(bytes.Replace(data, []byte("Bob"), []byte("Rob"), 1)); err == nil {
+			t.Errorf("the second client holds a spoilt %s to be whole: %s", what, out)
+		}
+	}
+}
+
 func TestSecondClientSends(t *testing.T) {
 	town := secondTown(t, "alice", "bob")
 	for _, c := range []struct {
@@ -231,9 +297,11 @@ func TestSecondClientSends(t *testing.T) {
 				t.Errorf("the message came as %+v", *m)
 			}
 			bob.leave()
-			if proof := town.mustVerify(t, "state-bob", m.ID); proof.Text != text {
+			proof := town.mustVerify(t, "state-bob", m.ID)
+			if proof.Text != text {
 				t.Errorf("the proof is of %q", proof.Text)
 			}
+			town.secondVerifies(t, "state-bob", proof)
 		})
 	}
 }
@@ -265,6 +333,7 @@ func TestSecondClientReceives(t *testing.T) {
 			if proof.Receipt == nil || proof.Receipt.Status != history.StatusRead || proof.Recipient.Name != "bob" {
 				t.Errorf("the proof says\n%s", proof)
 			}
+			town.secondVerifies(t, "state-alice", proof)
 		})
 	}
 }

@@ -135,7 +135,7 @@ func (l *soakLedger) check(t *testing.T, w *town.Town, names []string) {
 			!strings.Contains(r.Stdout, "all of it holds") {
 			t.Errorf("%s: history -verify ended with %d: %s%s", name, r.Status, r.Stdout, r.Stderr)
 		}
-		r := town.RunCommand(t, w.ClientFor(t.Context(), name, "-json", "history"), "")
+		r := town.RunCommand(t, w.ClientFor(t.Context(), name, "-json", "history", "-n", "0"), "")
 		if r.Status != 0 || r.Stderr != "" {
 			t.Errorf("%s: history ended with %d: %s", name, r.Status, r.Stderr)
 		}

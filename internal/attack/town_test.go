@@ -232,12 +232,12 @@ func (town *localTown) historiesHold(names ...string) {
 	for _, name := range names {
 		dir := filepath.Join(town.dir, "state-"+name, "history")
 		town.historyHolds(dir)
-		messages, _, err := history.Read(dir)
+		listing, err := history.Read(dir, history.Query{})
 		if err != nil {
 			town.t.Fatal(err)
 		}
 		has[name] = map[string]history.Status{}
-		for _, m := range messages {
+		for _, m := range listing.Messages {
 			has[name][m.ID] = m.Status()
 			if !m.Outgoing {
 				has[name][m.ID] = ""

@@ -61,8 +61,8 @@ func TestWritten(t *testing.T) {
 		if err := alice.Written(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		messages, _, err := history.Read(alice.state.HistoryDir())
-		if err != nil || !slices.ContainsFunc(messages, func(m *history.Message) bool { return m.ID == id }) {
+		listing, err := history.Read(alice.state.HistoryDir(), history.Query{})
+		if err != nil || !slices.ContainsFunc(listing.Messages, func(m *history.Message) bool { return m.ID == id }) {
 			t.Fatalf("message %d is not in the history (%v)", i, err)
 		}
 	}

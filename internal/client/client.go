@@ -69,12 +69,15 @@ func Dial(ctx context.Context, cfg Config) (*Client, error) {
 	receiving := cfg.Takes == proto.TakesMessages
 	history, notices, err := history.Open(history.Config{
 		Dir: cfg.State.HistoryDir(), Receiving: receiving, Since: sess.since, Now: cfg.Now, Through: cfg.Through,
+		Owner:  history.Owner{Name: cfg.Name, Identity: self.Identity},
+		Bundle: cfg.Credential.Bundle, Key: cfg.Credential.Key,
 	})
 	if err != nil {
 		sess.Fail(nil)
 		return nil, err
 	}
-	e.history, history.Admit = history, e.admit
+	e.history, history.Admit, history.Holds = history, e.admit, e.holds
+	history.Tell = func(notice string) { e.event(Event{Type: EventNotice, Notice: notice}) }
 	if cfg.Ciphers[0] != crypto.SuiteMLKEM && cfg.Takes != proto.TakesNone { // mostly one question to the relay
 		e.local.Keys.Fill()
 	}

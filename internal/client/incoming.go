@@ -62,6 +62,8 @@ func (e *engine) onMessage(h *proto.Header, body []byte) {
 			pc.conv.Commit(o)
 			if pc.ending = o.Refusal == ""; !pc.ending {
 				e.refusedBy(pc, o.Refusal)
+			} else if e.pipe != nil {
+				e.pipe.gone(pc, "the other side has ended the conversation")
 			}
 		}
 	default:

@@ -8,6 +8,7 @@ import (
 
 	"chatsecure/crypto"
 	"chatsecure/internal/state"
+	"chatsecure/proto"
 )
 
 // Inside is a client as tests with a relay and several clients see it, behind
@@ -155,6 +156,17 @@ func (i Inside) EndConversations(reason string) {
 			t3 := pc.conv.T3
 			i.e.breakConversation(pc, reason)
 			i.e.sayEnded(pc, t3, endedHere)
+		}
+	})
+}
+
+// SendEnds sends the sealed end of every conversation, and nothing else: the connection stays.
+func (i Inside) SendEnds() {
+	i.do(func() {
+		for _, pc := range i.e.conns {
+			if s, err := pc.conv.SealEnd(i.e.now()); err == nil {
+				i.e.sendTo(pc, proto.TypeDisconnect, s.Body, 0)
+			}
 		}
 	})
 }

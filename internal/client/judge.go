@@ -14,9 +14,7 @@ import (
 // makes, at the time in its header: PROTOCOL.md, "Who is judged when". The look at the present is
 // another one, and it asks for the revocation lists. The code of a fault of our own is Card.
 func (e *engine) judge(pc *peerConn, ours bool, at int64) error {
-	if e.me == nil || e.me.Bundle != e.local.Bundle { // renewed
-		e.me = e.party(e.local.Bundle, &trust.Person{Identity: e.self})
-	}
+	e.renewMe()
 	from, to, clock := pc.party, e.me, "the other side's"
 	if ours {
 		from, to, clock = to, from, "this machine's"
@@ -30,6 +28,20 @@ func (e *engine) judge(pc *peerConn, ours bool, at int64) error {
 		}
 	}
 	return err
+}
+
+// renewMe has one's own side judged by the present bundle.
+func (e *engine) renewMe() {
+	if e.me == nil || e.me.Bundle != e.local.Bundle {
+		e.me = e.party(e.local.Bundle, &trust.Person{Identity: e.self})
+	}
+}
+
+// holds judges one's own bundle, for the heads of the history.
+func (e *engine) holds(at time.Time) bool {
+	e.renewMe()
+	_, err := history.Judge(e.me, e.me, at.UnixMilli())
+	return err == nil
 }
 
 // mayWrite judges a text that is to leave now. Until one's own card holds nothing leaves, and the

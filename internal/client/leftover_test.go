@@ -28,7 +28,11 @@ func talkingEngine(t *testing.T) (e *engine, pc *peerConn, dir string) {
 	}
 	e = newEngine(cfg, newEventQueue(), pair.A.Local.Identity)
 	dir = known.HistoryDir()
-	if e.history, _, err = history.Open(history.Config{Dir: dir, Receiving: true, Now: cfg.Now}); err != nil {
+	hcfg := history.Config{
+		Dir: dir, Receiving: true, Now: cfg.Now, Owner: history.Owner{Name: cfg.Name, Identity: e.self},
+		Bundle: cfg.Credential.Bundle, Key: cfg.Credential.Key,
+	}
+	if e.history, _, err = history.Open(hcfg); err != nil {
 		t.Fatal(err)
 	}
 	e.begin(newSession(noConn{}, pair.A.End.Conn, nil, nil))
@@ -57,11 +61,11 @@ func (e *engine) send(t *testing.T, u *user, text string) *recipient {
 // inHistory returns the delivery of the message with a text.
 func inHistory(t *testing.T, dir, text string) history.Delivery {
 	t.Helper()
-	messages, problems, err := history.Read(dir)
-	if err != nil || len(problems) > 0 {
-		t.Fatal(problems, err)
+	listing, err := history.Read(dir, history.Query{})
+	if err != nil || len(listing.Problems) > 0 {
+		t.Fatal(listing, err)
 	}
-	for _, m := range messages {
+	for _, m := range listing.Messages {
 		if m.Text == text {
 			return m.Deliveries[0]
 		}

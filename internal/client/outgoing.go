@@ -20,6 +20,7 @@ type outgoing struct {
 	delivered   uint64
 	taken       uint64 // up to here the relay has taken records
 	marked      uint64 // and the history says so
+	quiet       uint64 // taken, as of the last tick
 	unackBytes  int    // of records sent and not DELIVERED
 	unreadBytes int    // of those in sent
 }
@@ -244,7 +245,7 @@ func (e *engine) markTaken(pc *peerConn) {
 		return
 	}
 	o.marked = o.taken
-	if err := e.history.Taken(pc.conv.T3, o.taken); err != nil {
+	if err := e.history.Taken(pc.conv.T3, pc.conv.SendDirection(), o.taken); err != nil {
 		e.problem(err)
 	}
 }

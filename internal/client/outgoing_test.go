@@ -20,7 +20,7 @@ func TestGivenUpTakesNoRoom(t *testing.T) {
 		Name: pair.A.End.Name, Takes: proto.TakesMessages, Now: pair.Clock.Now, Verifier: pair.Verifier, Credential: cred,
 	}
 	e := newEngine(cfg, newEventQueue(), pair.A.Local.Identity)
-	e.history = history.NewOn(t.TempDir(), pair.Clock.Now, keepsNothing{}, keepsNothing{})
+	e.history = history.NewOn(pair.Clock.Now, keepsNothing{})
 	e.begin(newSession(noConn{}, pair.A.End.Conn, nil, nil))
 	if err := e.history.Begin(pair.Ca, pair.A.Local.Bundle); err != nil {
 		t.Fatal(err)

@@ -204,6 +204,11 @@ func (e *engine) tickConn(pc *peerConn, now time.Time) {
 		pc.lines.excuse(now)
 		e.breakConversation(pc, e.then("the relay does not pass messages on", "the conversation begins anew"))
 	}
+	if o := &pc.out; o.taken == o.quiet {
+		e.markTaken(pc) // no receipt has come since the last tick: the history says SENT
+	} else {
+		o.quiet = o.taken
+	}
 	if e.link.sess != nil && pc.conv == nil && !fail.HasCode(pc.user.refusal, proto.NotAccepted) &&
 		(len(pc.out.queue) > 0 || len(pc.user.orphans) > 0 || pc.user.watching) {
 		e.approach(pc)

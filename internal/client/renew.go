@@ -95,6 +95,7 @@ func (e *engine) renewed(cred *state.Credential, err error) {
 		e.lost(e.link.sess.Reason())
 		e.link.retryAt = time.Time{}
 	}
+	e.history.SignAs(local.Bundle, local.Key)
 	old.Key.Erase()
 	e.event(Event{Type: EventNotice, Notice: "the card has signed a new delegation"})
 }

@@ -19,16 +19,15 @@ import (
 
 // scheduleCast is the cast of all scenarios.
 type scheduleCast struct {
-	pair      *wire.Pair
-	users     [3]*wire.User
-	ends      []crypto.End          // the three, and Alice and Bob on Mallory's connection
-	forged    map[string]*wire.User // by name: Mallory, as her card signs that name for her
-	noHistory string
-	known     [2][]byte              // known_peers of a client that knows all
-	states    string                 // the directory of the clients' states
-	lines     []*scheduledLine       // all lines that were ever sent
-	made      []*scheduledLine       // of these, the relay's own inventions
-	opened    map[int]*crypto.Record // by line: the records that Mallory has opened
+	pair   *wire.Pair
+	users  [3]*wire.User
+	ends   []crypto.End           // the three, and Alice and Bob on Mallory's connection
+	forged map[string]*wire.User  // by name: Mallory, as her card signs that name for her
+	known  [2][]byte              // known_peers of a client that knows all
+	states string                 // the directory of the clients' states
+	lines  []*scheduledLine       // all lines that were ever sent
+	made   []*scheduledLine       // of these, the relay's own inventions
+	opened map[int]*crypto.Record // by line: the records that Mallory has opened
 }
 
 const (
@@ -45,7 +44,7 @@ func newScheduleCast(t *testing.T) *scheduleCast {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := &scheduleCast{pair: wire.EmptyPair(t, pki), noHistory: t.TempDir(), states: t.TempDir()}
+	c := &scheduleCast{pair: wire.EmptyPair(t, pki), states: t.TempDir()}
 	conns := [3]string{strings.Repeat("a", proto.ConnIDLen), strings.Repeat("b", proto.ConnIDLen), strings.Repeat("c", proto.ConnIDLen)}
 	for i, name := range [...]string{"alice", "bob"} {
 		c.users[i] = c.pair.User(name, conns[i])

@@ -99,7 +99,7 @@ func newScheduledClient(t testing.TB, cast *scheduleCast, sc *scenario, who int)
 		s.work(s)
 		c.e.finish(s)
 	}
-	c.e.history = history.NewOn(cast.noHistory, now, keepsNothing{}, keepsNothing{})
+	c.e.history = history.NewOn(now, keepsNothing{})
 	c.e.begin(newSession(noConn{}, u.End.Conn, nil, nil))
 	for _, text := range sc.texts[who] {
 		c.write(text)

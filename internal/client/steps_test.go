@@ -30,7 +30,7 @@ func stepEngine(t *testing.T) (e *engine, pair *wire.Pair, started *[]*step) {
 		Timeout: time.Second, Now: pair.Clock.Now,
 	}
 	e = newEngine(cfg, newEventQueue(), pair.A.Local.Identity)
-	e.history = history.NewOn(t.TempDir(), pair.Clock.Now, keepsNothing{}, keepsNothing{})
+	e.history = history.NewOn(pair.Clock.Now, keepsNothing{})
 	t.Cleanup(func() {
 		if e.fatal == nil {
 			e.history.Close()

@@ -108,7 +108,7 @@ func TestManualHasEveryFlag(t *testing.T) {
 	check("client", usage, "-h")
 	for _, c := range commands {
 		check(c.name, c.help())
-		line, _, _ := strings.Cut(c.help(), "\n")
+		line, _, _ := strings.Cut(c.help(), "\n\n")
 		for _, o := range manual.Options(c.help()) {
 			if !strings.Contains(line, o.Name()) {
 				t.Errorf("%q does not name %s", line, o.Name())

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"chatsecure/internal/fail"
 	"chatsecure/internal/history"
@@ -16,19 +17,29 @@ import (
 
 // historyOptions are the flags of history.
 type historyOptions struct {
-	peer   string
+	query  history.Query
+	since  string
+	ids    bool
 	verify bool
 	export string
 }
 
 func (o *historyOptions) flags(f *flag.FlagSet) runner {
-	f.Var(checked[string]{&o.peer, nameOrNone}, "peer", "")
+	o.query.N = latestMessages
+	f.Var(checked[string]{&o.query.Peer, nameOrNone}, "peer", "")
+	f.Var(checked[int]{&o.query.N, wholeNumber}, "n", "")
+	f.StringVar(&o.since, "since", "", "")
+	f.StringVar(&o.query.Grep, "grep", "", "")
+	f.BoolVar(&o.ids, "ids", false, "")
 	f.BoolVar(&o.verify, "verify", false, "")
 	f.StringVar(&o.export, "export", "", "")
-	return alone(o.run)(f)
+	return o.run
 }
 
-func (o *historyOptions) run(a *app, _ context.Context) error {
+func (o *historyOptions) run(a *app, _ context.Context, args []string) error {
+	if err := o.arguments(args, a.Now()); err != nil {
+		return err
+	}
 	state, err := a.readState()
 	if err != nil {
 		return err
@@ -44,55 +55,96 @@ func (o *historyOptions) run(a *app, _ context.Context) error {
 		a.out.exact(string(proof))
 		return nil
 	}
-	messages, problems, err := historyIn(state)()
+	found, err := historyIn(state)(o.query)
 	if err != nil {
 		return err
 	}
-	return showHistory(a.out, messages, problems, o.peer)
+	if found.More {
+		a.out.notice("there are earlier ones; -n 0 shows all")
+	}
+	return historyTable{query: o.query, ids: o.ids || a.opt.verbose, page: a.page}.show(a.out, found)
 }
 
-// historySource reads the whole history.
-type historySource func() (messages []*history.Message, problems []history.Finding, err error)
+// arguments takes in NAME and N, and the time.
+func (o *historyOptions) arguments(args []string, now time.Time) (err error) {
+	if len(args) > 2 {
+		return usageError("history takes a name and a number, but there is %q; options stand before both", args[2])
+	}
+	if len(args) > 0 {
+		if o.verify || o.export != "" {
+			return usageError("-verify and -export are about the whole history, but there is %q", args[0])
+		}
+		if o.query.Peer != "" && !proto.SameName(o.query.Peer, args[0]) {
+			return usageError("-peer names %s, and the argument %s: give one", o.query.Peer, proto.Visible(args[0]))
+		}
+		if o.query.Peer, err = oneName(args[0]); err != nil {
+			return usageError("%q is not a name: %v", args[0], err)
+		}
+	}
+	if len(args) > 1 {
+		if o.query.N, err = positive(args[1]); err != nil {
+			return usageError("%q is no number of messages: %v", args[1], err)
+		}
+	}
+	if o.since != "" {
+		if o.query.Since, err = pastTime(o.since, now); err != nil {
+			return usageError("-since %s: %v", proto.Quote(o.since), err)
+		}
+	}
+	return nil
+}
+
+// historySource finds messages in the history.
+type historySource func(history.Query) (*history.Listing, error)
 
 func historyIn(state *state.State) historySource {
-	return func() ([]*history.Message, []history.Finding, error) {
-		messages, problems, err := history.Read(state.HistoryDir())
-		for _, m := range messages {
+	return func(q history.Query) (*history.Listing, error) {
+		found, err := history.Read(state.HistoryDir(), q)
+		if err != nil {
+			return nil, err
+		}
+		for _, m := range found.Messages {
 			if m.Outgoing && m.From.Name == "" { // a message that was never sent
 				m.From.Name = state.Name()
 			}
 		}
-		return messages, problems, err
+		if q.Peer != "" && len(found.Messages) == 0 {
+			_, known := state.KnownPeer(proto.FoldName(q.Peer))
+			if !known && (q.Grep != "" || !q.Since.IsZero()) { // the name may be right, and the rest not
+				any, err := history.Read(state.HistoryDir(), history.Query{Peer: q.Peer, N: 1})
+				known = err != nil || len(any.Messages) > 0
+			}
+			if !known {
+				return nil, fail.Errorf(proto.NoSuchName, "no message in the history is from or to %s, and nobody known has that name",
+					proto.Visible(q.Peer)).With("client trust lists the people who are known")
+			}
+		}
+		return found, nil
 	}
 }
 
-// The part of the history that the prompt shows: messages, and bytes of their texts.
+// The part of the history that is shown unless told: messages, and at the prompt bytes of their
+// texts.
 const (
 	latestMessages = 50
 	latestTexts    = 32 << 10
 )
 
-// showLatest writes the latest part of the history, or of that with one peer. It reads once gate,
-// of capacity 1, is free: the whole history is in memory then.
-func showLatest(
-	ctx context.Context, out *display, read historySource, peer string, gate chan struct{},
-) error {
+// showLatest writes the latest part of the history to the prompt. It reads once gate, of capacity 1,
+// is free: without an index the whole history is in memory then.
+func (t historyTable) showLatest(ctx context.Context, out *display, read historySource, gate chan struct{}) error {
 	select {
 	case gate <- struct{}{}:
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	var shown []*history.Message
-	var problems []history.Finding
-	var all int
+	var found *history.Listing
 	var err error
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
 		defer func() { <-gate }()
-		var messages []*history.Message
-		messages, problems, err = read()
-		shown, all = latest(messages, peer)
+		found, err = read(t.query)
 	}()
 	select {
 	case <-done:
@@ -102,23 +154,19 @@ func showLatest(
 	if err != nil {
 		return err
 	}
-	if len(shown) < all {
-		out.notice("the last %d of %d messages; the command client history shows all", len(shown), all)
+	n := len(found.Messages)
+	if found.Messages = latest(found.Messages); found.More || len(found.Messages) < n {
+		out.notice("there are earlier ones; the command client history -n 0 shows all")
 	}
-	return showHistory(out, shown, problems, peer)
+	return t.show(out, found)
 }
 
-// latest returns the last messages, of a peer if one is named, and the number of all.
-func latest(messages []*history.Message, peer string) (last []*history.Message, all int) {
+// latest returns the last messages, as many as latestTexts has room for.
+func latest(messages []*history.Message) (last []*history.Message) {
 	room := latestTexts
 	for _, m := range slices.Backward(messages) {
-		if peer != "" && !m.With(peer) {
-			continue
-		}
-		all++
-		if room <= 0 || len(last) == latestMessages {
-			room = 0
-			continue
+		if room <= 0 {
+			break
 		}
 		if clipped := proto.Clip(m.Text, room); clipped != m.Text {
 			copied := *m
@@ -129,73 +177,130 @@ func latest(messages []*history.Message, peer string) (last []*history.Message, 
 		last = append(last, m)
 	}
 	slices.Reverse(last)
-	return last, all
+	return last
 }
 
-// showHistory writes messages of the history, those with one peer if it is named.
-func showHistory(
-	out *display, messages []*history.Message, problems []history.Finding, peer string,
-) error {
-	if out.json {
-		for _, m := range messages {
-			if peer == "" || m.With(peer) {
-				out.objectLater(historyMessage(m))
-			}
+// historyTable is the form of the history for people.
+type historyTable struct {
+	query    history.Query
+	ids      bool
+	original bool // the tables of the original, one a person
+
+	page func(text string) bool // shows a text that is too long for the screen, or returns false; nil: nothing does
+}
+
+// show writes messages of the history, and what is wrong with it.
+func (t historyTable) show(out *display, found *history.Listing) error {
+	switch {
+	case out.json:
+		for _, m := range found.Messages {
+			out.objectLater(historyMessage(m))
 		}
-	} else {
-		out.text(historyTables(messages, peer))
+	case len(found.Messages) == 0:
+		out.notice("there is no such message")
+	default:
+		if text := t.text(found.Messages); t.page == nil || !t.page(text) {
+			out.text(text)
+		}
 	}
-	for _, p := range problems {
+	for _, p := range found.Problems {
 		out.say(sentence("error", p.String()) + "\n")
 	}
-	if len(problems) > 0 {
+	if len(found.Problems) > 0 {
 		return fail.Errorf(proto.SignatureInvalid, "the history is damaged in %s",
-			counted(len(problems), "place", "places")).With("client history -verify tells more")
+			counted(len(found.Problems), "place", "places")).With("client history -verify tells more")
 	}
 	return nil
 }
 
-// historyRow is a message in a peer's table.
-type historyRow struct {
-	id, text, status, when string
+// The widths of columns: those of the original, and of a status.
+const (
+	historyIDWidth     = 17
+	historyTextWidth   = 18
+	historyStatusWidth = len(history.StatusDelivered) + 2
+)
+
+// text is one line for each message: the time, how far it got, and the text with whose it is.
+func (t historyTable) text(messages []*history.Message) string {
+	if len(messages) == 0 {
+		return ""
+	}
+	if t.original {
+		return originalHistory(messages, t.query.Peer)
+	}
+	var b strings.Builder
+	if t.query.Peer != "" {
+		fmt.Fprintf(&b, "History for %s:\n", proto.Visible(t.query.Peer))
+	}
+	id := ""
+	if t.ids {
+		id = fmt.Sprintf("%-34s", "ID")
+	}
+	fmt.Fprintf(&b, "%-21s%s%-*sMessage\n", "Time", id, historyStatusWidth, "Status")
+	for _, m := range messages {
+		if t.ids {
+			id = m.ID + "  "
+		}
+		fmt.Fprintf(&b, "%s  %s%s%s%s\n", dateTime(m.Time), id, padded(historyStatus(m), historyStatusWidth),
+			term.Hang, historyText(m, t.query.Peer))
+	}
+	return b.String()
 }
 
-// historyRows sorts messages by peer. Both maps are by folded name; names has the
-// peers as they write themselves.
-func historyRows(messages []*history.Message) (
-	names map[string]string, rows map[string][]historyRow) {
-	names, rows = make(map[string]string), make(map[string][]historyRow)
-	add := func(name string, row historyRow) {
+// historyText is a message's text after its sender and, unless it is told already, its recipients.
+func historyText(m *history.Message, peer string) string {
+	who := "[" + proto.Visible(m.From.Name)
+	if len(m.To) > 1 || m.Outgoing && peer == "" {
+		who += " → " + visibleNames(m.To)
+	}
+	return who + "]: " + messageText(m.Text)
+}
+
+// historyStatus is a message's status, with the reason, and how far it got with each recipient where
+// that differs.
+func historyStatus(m *history.Message) string {
+	all := m.Status()
+	if len(m.Deliveries) == 1 {
+		return string(all) + described(m.Deliveries[0].Reason)
+	}
+	if !slices.ContainsFunc(m.Deliveries, func(d history.Delivery) bool { return d.Status != all || d.Reason != "" }) {
+		return string(all)
+	}
+	var parts []string
+	for _, d := range m.Deliveries {
+		parts = append(parts, fmt.Sprintf("%s %s%s", proto.Visible(d.Name), d.Status, described(d.Reason)))
+	}
+	return string(all) + " (" + strings.Join(parts, "; ") + ")"
+}
+
+// originalHistory is a table for each person, or for one, as the original had it.
+func originalHistory(messages []*history.Message, peer string) string {
+	names, rows, id := make(map[string]string), make(map[string]string), historyIDWidth // by folded name
+	for _, m := range messages {
+		id = max(id, len(m.ID)+2)
+	}
+	add := func(name string, m *history.Message, text, status string) {
 		folded := proto.FoldName(name)
 		if names[folded] == "" || name != folded {
 			names[folded] = name
 		}
-		rows[folded] = append(rows[folded], row)
+		status += "  " + dateTime(m.Time)
+		line := term.Hang + padded(text, historyTextWidth) + status
+		if strings.Contains(text, term.Row) || term.TextWidth(text) > historyTextWidth || id+term.TextWidth(line) >= 80 {
+			line = status + "  " + term.Hang + text // the status stays beside the id, and the text has room
+		}
+		rows[folded] += padded(m.ID, id) + line + "\n"
 	}
 	for _, m := range messages {
-		text, when := messageText(m.Text), dateTime(m.Time)
+		text := messageText(m.Text)
 		if !m.Outgoing {
-			text = "[" + proto.Visible(m.From.Name) + "]: " + text
-			add(m.From.Name, historyRow{m.ID, text, string(m.Status()), when})
+			add(m.From.Name, m, "["+proto.Visible(m.From.Name)+"]: "+text, string(m.Status()))
 			continue
 		}
 		for _, d := range m.Deliveries {
-			add(d.Name, historyRow{m.ID, text, string(d.Status) + described(d.Reason), when})
+			add(d.Name, m, text, string(d.Status)+described(d.Reason))
 		}
 	}
-	return names, rows
-}
-
-// The columns of a history table are as wide as the original's. One long text
-// must not push away the status of all others.
-const (
-	historyIDWidth   = 17
-	historyTextWidth = 18
-)
-
-// historyTables is the history for people: a table for each peer, or for one.
-func historyTables(messages []*history.Message, peer string) string {
-	names, rows := historyRows(messages)
 	var b strings.Builder
 	for _, name := range sortedNames(names) {
 		if peer != "" && !proto.SameName(name, peer) {
@@ -204,22 +309,8 @@ func historyTables(messages []*history.Message, peer string) string {
 		if b.Len() > 0 {
 			b.WriteByte('\n')
 		}
-		idWidth := historyIDWidth
-		for _, row := range rows[proto.FoldName(name)] {
-			idWidth = max(idWidth, len(row.id)+2)
-		}
-		fmt.Fprintf(&b, "History for %s:\n", proto.Visible(name))
-		fmt.Fprintf(&b, "%-*s%-*sStatus\n", idWidth, "ID", historyTextWidth, "Message")
-		for _, row := range rows[proto.FoldName(name)] {
-			text, status := padded(row.text, historyTextWidth), row.status+"  "+row.when
-			if strings.Contains(text, term.Row) || term.TextWidth(text) > historyTextWidth ||
-				idWidth+historyTextWidth+term.TextWidth(status) >= 80 {
-				// The status stays beside the id, and the text has room.
-				fmt.Fprintf(&b, "%-*s%s  %s%s\n", idWidth, row.id, status, term.Hang, row.text)
-				continue
-			}
-			fmt.Fprintf(&b, "%-*s%s%s%s\n", idWidth, row.id, term.Hang, text, status)
-		}
+		fmt.Fprintf(&b, "History for %s:\n%-*s%-*sStatus\n%s", proto.Visible(name), id, "ID",
+			historyTextWidth, "Message", rows[proto.FoldName(name)])
 	}
 	return b.String()
 }

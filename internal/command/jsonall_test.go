@@ -149,8 +149,8 @@ func TestAllJSONByTheSchema(t *testing.T) {
 		check(out)
 	}
 	check(w.Must("", "alice", "-json", "history", "-verify"))
-	id := strings.Fields(w.Must("", "alice", "history"))
-	proof := w.Must("", "alice", "history", "-export", id[slices.Index(id, "Status")+1])
+	id := strings.Fields(w.Must("", "alice", "history", "-ids"))
+	proof := w.Must("", "alice", "history", "-export", id[slices.Index(id, "Message")+3])
 	check(w.Must(proof, "alice", "-json", "verify", "-"))
 	check(w.Run("{}", "alice", "-json", "verify", "-").Stdout)
 

@@ -384,15 +384,21 @@ func (s *promptRun) execute(ctx context.Context, line inputLine) error {
 			if err := s.c.Written(ctx); ctx.Err() != nil {
 				return err
 			}
-			peer := strings.Join(c.args, "")
-			if s.terminal != nil {
-				return showLatest(ctx, s.out, s.history, peer, s.reading)
+			t := historyTable{query: history.Query{N: latestMessages}, original: s.long}
+			if len(c.args) > 0 {
+				t.query.Peer = c.args[0]
 			}
-			messages, problems, err := s.history()
+			if len(c.args) > 1 {
+				t.query.N, _ = positive(c.args[1]) // parseVerb has checked it
+			}
+			if s.terminal != nil {
+				return t.showLatest(ctx, s.out, s.history, s.reading)
+			}
+			found, err := s.history(t.query)
 			if err != nil {
 				return err
 			}
-			return showHistory(s.out, messages, problems, peer)
+			return t.show(s.out, found)
 		})
 	case "to":
 		return s.to(c.names)

@@ -44,9 +44,9 @@ func golden(t *testing.T, name, got string) {
 }
 
 // fakeHistory is a history of two messages.
-func fakeHistory() ([]*history.Message, []history.Finding, error) {
+func fakeHistory(history.Query) (*history.Listing, error) {
 	at := time.Date(2026, 11, 22, 9, 58, 30, 0, time.Local)
-	return []*history.Message{
+	return &history.Listing{Messages: []*history.Message{
 		{
 			ID: "139934430395280", Outgoing: true, From: crypto.End{Name: "Ana"}, To: []string{"bruno"}, Text: "Bom dia!", Time: at,
 			Deliveries: []history.Delivery{{Name: "Bruno", Status: history.StatusRead}},
@@ -55,7 +55,7 @@ func fakeHistory() ([]*history.Message, []history.Finding, error) {
 			ID: "139934430395281", From: crypto.End{Name: "Bruno"}, To: []string{"ana"}, Text: "Olá\x1b", Time: at.Add(time.Minute),
 			Deliveries: []history.Delivery{{Name: "Ana", Status: history.StatusDelivered}},
 		},
-	}, nil, nil
+	}}, nil
 }
 
 // TestPromptLooksAsIn2016 plays a whole session at the prompt.

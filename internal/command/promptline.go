@@ -24,7 +24,7 @@ var promptVerbs = map[string]struct {
 	most  int
 	slash bool
 }{
-	"list": {}, "help": {}, "quit": {}, "exit": {}, "whois": {most: 1}, "history": {most: 1}, "trust": {most: 3},
+	"list": {}, "help": {}, "quit": {}, "exit": {}, "whois": {most: 1}, "history": {most: 2}, "trust": {most: 3},
 	"to": {proto.MaxRecipients, true}, "pin": {slash: true},
 }
 
@@ -136,10 +136,17 @@ func parseVerb(words []string, slash bool) (c promptCommand, err error) {
 	case len(c.args) > verb.most:
 		return c, promptError("%s takes no %q", c.verb, c.args[verb.most])
 	}
-	for _, name := range c.args {
-		if c.verb == "trust" {
-			break // it takes more than names
+	names := c.args
+	switch {
+	case c.verb == "trust":
+		names = nil // it takes more than names
+	case c.verb == "history" && len(names) == 2:
+		if _, err := positive(names[1]); err != nil {
+			return c, promptError("%q is no number of messages: %v", names[1], err)
 		}
+		names = names[:1]
+	}
+	for _, name := range names {
 		if err := proto.CheckName(name); err != nil {
 			return c, promptError("%q is not a name: %v", name, err)
 		}

@@ -441,20 +441,20 @@ func TestLatestHistory(t *testing.T) {
 	p := sitDown(t)
 	var messages []*history.Message
 	for i := range 120 {
-		messages = append(messages, &history.Message{ID: fmt.Sprint("id", i), From: crypto.End{Name: "Bruno"}, Text: "x"})
+		messages = append(messages, &history.Message{ID: fmt.Sprint("id", i), From: crypto.End{Name: "Bruno"}, Text: fmt.Sprintf("id%d ", i)})
 	}
 	reads, hold := make(chan struct{}, 2), make(chan struct{})
-	p.s.history = func() ([]*history.Message, []history.Finding, error) {
+	p.s.history = func(q history.Query) (*history.Listing, error) {
 		reads <- struct{}{}
 		<-hold
-		return messages, nil, nil
+		return &history.Listing{Messages: messages[len(messages)-q.N:], More: true}, nil
 	}
 	p.types("history\r")
 	<-reads
 	hold <- struct{}{}
 	p.shows("> |")
 	p.out.await(t, func(screen string) bool { return strings.Contains(screen, "id119") }, "id119", nil)
-	if screen := p.out.String(); !strings.Contains(screen, "the last 50 of 120 messages; the command client history shows") ||
+	if screen := p.out.String(); !strings.Contains(screen, "there are earlier ones; the command client history") ||
 		!strings.Contains(screen, "id70 ") || strings.Contains(screen, "id69 ") {
 		t.Errorf("shown is\n%s", screen)
 	}
@@ -466,12 +466,9 @@ func TestLatestHistory(t *testing.T) {
 	}
 
 	messages[119].Text = strings.Repeat("long ", latestTexts)
-	last, all := latest(messages, "")
-	if len(last) != 1 || all != 120 || len(last[0].Text) > latestTexts+len("…") {
-		t.Errorf("%d of %d messages, the last has %d bytes", len(last), all, len(last[0].Text))
-	}
-	if last, all := latest(messages, "carla"); len(last) != 0 || all != 0 {
-		t.Errorf("with carla there are %d of %d", len(last), all)
+	last := latest(messages)
+	if len(last) != 1 || len(last[0].Text) > latestTexts+len("…") {
+		t.Errorf("%d messages, the last has %d bytes", len(last), len(last[0].Text))
 	}
 }
 

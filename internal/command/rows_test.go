@@ -58,12 +58,15 @@ func scene(d *display, text string) {
 	d.fail(far)
 	d.fail(unsigned)
 	d.fail(errors.New(text))
-	d.text(historyTables([]*history.Message{
+	said := []*history.Message{
 		{ID: strings.Repeat("0a", 16), From: crypto.End{Name: "mallory"}, To: []string{"alice"}, Text: text, Time: at,
 			Deliveries: []history.Delivery{{Name: "alice", Status: history.StatusRead}}},
 		{ID: "1d", Outgoing: true, From: crypto.End{Name: "alice"}, To: []string{"mallory"}, Text: "hi", Time: at,
 			Deliveries: []history.Delivery{{Name: "mallory", Status: history.StatusFailed, Reason: text}}},
-	}, ""))
+	}
+	for _, t := range []historyTable{{}, {ids: true}, {original: true}, {query: history.Query{Peer: "mallory"}}} {
+		d.text(t.text(said))
+	}
 	d.show(&whoisObject{
 		Name: "mallory", person: person, whole: true, Known: knownAnother, Identity: strings.Repeat("0a", 32),
 		Conns: []whoisConn{{Since: jsonTime{at}}},
@@ -78,24 +81,35 @@ func scene(d *display, text string) {
 	d.flush()
 }
 
-// TestHistoryRows: a message and its status begin on one row, whatever the text is.
+// TestHistoryRows: a row begins with the time and how far a message got, whatever its text is. The
+// rows of a text stand below it.
 func TestHistoryRows(t *testing.T) {
 	at := time.Date(2026, 12, 1, 6, 33, 12, 0, time.Local)
-	message := func(id, text string, status history.Status) *history.Message {
-		return &history.Message{ID: id, From: crypto.End{Name: "bob"}, To: []string{"alice"}, Text: text, Time: at,
-			Deliveries: []history.Delivery{{Name: "alice", Status: status}}}
+	in := func(text string, to ...string) *history.Message {
+		return &history.Message{ID: strings.Repeat("0a", 16), From: crypto.End{Name: "bob"}, To: append(to, "alice"), Text: text, Time: at,
+			Deliveries: []history.Delivery{{Name: "alice", Status: history.StatusRead}}}
 	}
-	long := strings.Repeat("0a", 16)
-	for _, m := range []*history.Message{
-		message("139934430395280", "Bom dia!", history.StatusRead), message("139934430395280", "one\ntwo", history.StatusDelivered),
-		message("139934430395280", strings.Repeat("many words ", 20), history.StatusRead), message(long, "x", history.StatusRead),
-		message(long, "x", history.StatusDelivered), message(long, "one\ntwo", history.StatusDelivered),
-	} {
-		rows := strings.Split(term.Wrap(historyTables([]*history.Message{m}, ""), 80), "\n")
-		if !strings.HasPrefix(rows[2], m.ID+"  ") || !strings.Contains(rows[2], string(m.Status())+"  2026-12-01 06:33:12") {
-			t.Errorf("%q is shown as\n%s", m.Text, strings.Join(rows, "\n"))
+	out := func(text string, d ...history.Delivery) *history.Message {
+		m := &history.Message{ID: strings.Repeat("1b", 16), Outgoing: true, From: crypto.End{Name: "alice"}, Text: text, Time: at, Deliveries: d}
+		for _, to := range d {
+			m.To = append(m.To, to.Name)
 		}
+		return m
 	}
+	bob := history.Delivery{Name: "bob", Status: history.StatusRead}
+	all := []*history.Message{
+		in("Bom dia!"), in("one\ntwo"), in(strings.Repeat("many words ", 20)), in("for both", "carol"),
+		out("hello", bob), out("left", history.Delivery{Name: "bob", Status: history.StatusPending, Reason: "it waits"}),
+		out("and you", bob, history.Delivery{Name: "carol", Status: history.StatusFailed, Reason: "nobody is there"}),
+	}
+	var got strings.Builder
+	for _, table := range []historyTable{{}, {ids: true}, {query: history.Query{Peer: "bob"}}, {original: true}} {
+		for _, cols := range []int{80, 40} {
+			fmt.Fprintf(&got, "peer %q, ids %v, original %v, %d columns\n%s\n", table.query.Peer, table.ids, table.original, cols, term.Wrap(table.text(all), cols))
+		}
+		fmt.Fprintf(&got, "peer %q, ids %v, original %v, a pipe\n%s\n", table.query.Peer, table.ids, table.original, term.Unwrapped(table.text(all)))
+	}
+	golden(t, "history.golden", got.String())
 }
 
 // shownOn plays a scene on one stream of some columns, 0 for a pipe.

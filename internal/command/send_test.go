@@ -246,7 +246,7 @@ func TestSendTellsNobodyBeforeALine(t *testing.T) {
 	w := town.New(t, town.People("alice", "bob"))
 	bob := w.Receive("bob")
 	talks := func() bool {
-		written, err := os.ReadFile(w.Path("state-bob", "history", "0.jsonl"))
+		written, err := os.ReadFile(w.Path("state-bob", "history", "lines.jsonl"))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -45,15 +45,18 @@ func alone(run func(*app, context.Context) error) func(*flag.FlagSet) runner {
 var usage = func() string {
 	text := usageHead
 	for _, c := range commands {
-		text += "  " + strings.Join(strings.Fields(c.name+" "+c.args), " ") +
-			strings.ReplaceAll("\n"+c.about, "\n", "\n        ") + "\n"
+		line := "  " + strings.Join(strings.Fields(c.name+" "+c.args), " ")
+		if len(line) >= 80 {
+			line = "  " + c.name + " " + c.args
+		}
+		text += line + strings.ReplaceAll("\n"+c.about, "\n", "\n        ") + "\n"
 	}
 	return text + usageTail
 }()
 
 const usageHead = `usage: client [options] [COMMAND]
 
-Without COMMAND: a prompt; with piped input the same commands, one a line.
+Without COMMAND: a prompt; with piped input what is typed there, one a line.
 Messages are signed and encrypted end to end. People who are offline do not get
 them: the relay stores nothing.
 
@@ -155,9 +158,15 @@ line away.
   -wait-peer D         wait until they connect, at most D (default 0)
 `},
 	{"history", func(f *flag.FlagSet) runner { return new(historyOptions).flags(f) },
-		"[-peer NAME] [-verify] [-export ID]",
+		`[-peer NAME] [-n N] [-since WHEN]
+              [-grep TEXT] [-ids] [-verify] [-export ID] [NAME [N]]`,
 		"the messages; check all of it; write a proof of one message", `
   -peer NAME           only with NAME
+  -n N                 the last N (default 50), and all with 0
+  -since WHEN          since a day as 2026-11-30, a time as 18:00, or for the
+                       last 90m or 2d
+  -grep TEXT           only with TEXT in them, whatever its case
+  -ids                 with the ids, as -v and -json
   -verify              check every signature, delegation, chain, order and
                        receipt again
   -export ID           write the message as a proof that stands alone

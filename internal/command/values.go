@@ -133,6 +133,40 @@ func positive(s string) (int, error) {
 	return n, nil
 }
 
+// wholeNumber takes a number from 0.
+func wholeNumber(s string) (int, error) {
+	n, err := strconv.Atoi(s)
+	if err != nil || n < 0 {
+		return 0, errors.New("it is a whole number from 0")
+	}
+	return n, nil
+}
+
+// pastTime reads a time in one of the forms that people write, or the time since which a duration
+// has passed. A time without a date is today's, and one without a zone is local.
+func pastTime(s string, now time.Time) (time.Time, error) {
+	if d, err := time.ParseDuration(s); err == nil && d >= 0 {
+		return now.Add(-d), nil
+	}
+	if days, ok := strings.CutSuffix(s, "d"); ok {
+		if n, err := wholeNumber(days); err == nil && n <= 36525 {
+			return now.AddDate(0, 0, -n), nil
+		}
+	}
+	for _, form := range [...]string{time.DateOnly, "2006-01-02 15:04", time.DateTime, "2006-01-02T15:04", "2006-01-02T15:04:05", time.RFC3339} {
+		if t, err := time.ParseInLocation(form, s, time.Local); err == nil {
+			return t, nil
+		}
+	}
+	for _, form := range [...]string{"15:04", time.TimeOnly} {
+		if t, err := time.ParseInLocation(form, s, time.Local); err == nil {
+			y, m, d := now.Local().Date()
+			return time.Date(y, m, d, t.Hour(), t.Minute(), t.Second(), 0, time.Local), nil
+		}
+	}
+	return time.Time{}, errors.New(`write a day as 2026-11-30, a time as "2026-11-30 18:00" or 18:00, or how long ago, as 90m or 2d`)
+}
+
 // fingerprintOrNone takes a fingerprint, or nothing.
 func fingerprintOrNone(s string) (string, error) {
 	if s != "" && !proto.IsHex(state.NormalFingerprint(s), 32) {

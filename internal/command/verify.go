@@ -103,29 +103,47 @@ func (a *app) verifyHistory(state *state.State) error {
 		head: a.out.head("verify"), OK: r.OK(), What: "history",
 		Messages: r.Messages, Records: r.Records, Receipts: r.Receipts, Lines: r.Lines, Notes: r.Notes,
 	}
+	if name := state.Name(); name != "" && r.Owner.Name != "" && !proto.SameName(name, r.Owner.Name) {
+		r.Findings = append(r.Findings, history.Finding{What: fmt.Sprintf("it is a history of %s, and the state directory is %s's",
+			proto.Visible(r.Owner.Name), proto.Visible(name))})
+		r.Unlisted, r.Doubtful = false, false
+	}
 	for _, f := range r.Findings {
 		o.Findings = append(o.Findings, f.String())
 	}
 	for _, n := range o.Notes {
 		a.out.notice("%s", n)
 	}
+	if o.Owner, o.Heads = r.Owner.Name, r.Heads; o.Owner != "" {
+		o.Identity = proto.FormatHash(r.Owner.Identity)
+	}
+	if r.Head.Line > 0 {
+		o.HeadLine, o.Head, o.After = r.Head.Line, jsonTime{r.Head.Time}, r.After.Count
+	}
 	holds := ""
-	if o.OK {
+	if o.OK && r.Lines > 0 {
 		holds = ": all of it holds"
 	}
 	if a.out.json {
 		a.out.object(o)
 	} else {
 		a.out.text(strings.Join(append(o.Findings, fmt.Sprintf(
-			"history: %s in %s; %s with %s, %s, %s%s\n",
-			counted(r.Lines, "line", "lines"), counted(r.Files, "file", "files"),
+			"history: %s; %s with %s, %s, %s, %s%s\n",
+			counted(r.Lines, "line", "lines"),
 			counted(r.Messages, "message", "messages"), counted(r.Records, "record", "records"),
 			counted(r.Receipts, "receipt", "receipts"),
-			counted(r.Conversations, "conversation", "conversations"), holds)), "\n"))
+			counted(r.Conversations, "conversation", "conversations"), counted(r.Heads, "head", "heads"), holds)), "\n"))
+		for _, s := range r.Sentences() {
+			a.out.line(s)
+		}
 	}
-	if r.Unlisted {
+	switch {
+	case r.Unlisted:
 		return fail.Errorf(proto.SignatureInvalid, "all signatures and certificates of the history "+
 			"hold, but it is not known whether some of the certificates are revoked").With(history.UnlistedHint)
+	case r.Doubtful:
+		return fail.Errorf(proto.SignatureInvalid, "all signatures of the history hold, but of some nobody else attests "+
+			"that they are older than a revocation").With(history.DoubtfulHint)
 	}
 	if !r.OK() {
 		return fail.Errorf(proto.SignatureInvalid, "the history does not verify: %s",
@@ -146,6 +164,11 @@ type verifyObject struct {
 	Records  int      `json:"records,omitempty"`
 	Receipts int      `json:"receipts,omitempty"`
 	Lines    int      `json:"lines,omitempty"`
+	Owner    string   `json:"owner,omitempty"`     // whose history it is; Identity is theirs
+	Heads    int      `json:"heads,omitempty"`     // signed by the owner
+	HeadLine uint64   `json:"head_line,omitempty"` // of the last head: up to there it is whole
+	Head     jsonTime `json:"head,omitzero"`       // when that was signed
+	After    int      `json:"after,omitempty"`     // lines that follow it
 	ID       string   `json:"id,omitempty"`
 	From     string   `json:"from,omitempty"`
 	Identity string   `json:"identity,omitempty"`

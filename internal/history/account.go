@@ -1,10 +1,11 @@
 package history
 
 import (
-	"bytes"
-	"crypto/sha256"
-	"maps"
+	"cmp"
+	"slices"
 	"time"
+
+	"chatsecure/proto"
 )
 
 // Account is how much of the history one person has caused since this user last read them or wrote
@@ -17,31 +18,23 @@ type Account struct {
 	day int64
 }
 
-// cause is the person who makes this client write a line, and the new records in it. The zero cause
+// cause is the person who makes a client write a line, and the new records in it. The zero cause
 // is this user.
 type cause struct {
 	by      [32]byte
 	records int
+	more    int // bytes of lines that follow
 }
 
-// accounts has the account of each person by identity, and the sizes of bundles in a file that is
-// read whose person no conversation has told yet.
-type accounts struct {
-	of      map[[32]byte]*Account
-	bundles map[[sha256.Size]byte]int64
-}
+// accounts has the account of each person by identity.
+type accounts struct{ of map[[32]byte]*Account }
 
-func newAccounts() accounts {
-	return accounts{of: make(map[[32]byte]*Account), bundles: make(map[[sha256.Size]byte]int64)}
-}
+func newAccounts() accounts { return accounts{of: make(map[[32]byte]*Account)} }
 
 func dayOf(ms int64) int64 { return ms / (24 * time.Hour).Milliseconds() }
 
 // charge puts a line down to its cause.
 func (a *accounts) charge(from cause, at, bytes int64) {
-	if from == (cause{}) {
-		return
-	}
 	of := a.of[from.by]
 	if of == nil {
 		of = new(Account)
@@ -67,33 +60,47 @@ func (a *accounts) read(identity [32]byte) {
 // answered closes the account. The user writes to accepted people only.
 func (a *accounts) answered(identity [32]byte) { delete(a.of, identity) }
 
-// Account returns the account of a person. A one-shot sender's knows the end of its file.
+// accountState is an account in the index.
+type accountState struct {
+	Identity   string `json:"identity"`
+	Records    int    `json:"records"`
+	Bytes      int64  `json:"bytes"`
+	Day        int64  `json:"day"`
+	DayRecords int    `json:"day_records"`
+	DayBytes   int64  `json:"day_bytes"`
+}
+
+// all returns the accounts for the index.
+func (a *accounts) all() []accountState {
+	all := []accountState{}
+	for identity, of := range a.of {
+		all = append(all, accountState{
+			proto.FormatHash(identity), of.Records, of.Bytes, of.day, of.DayRecords, of.DayBytes,
+		})
+	}
+	slices.SortFunc(all, func(a, b accountState) int { return cmp.Compare(a.Identity, b.Identity) })
+	return all
+}
+
+// restore takes accounts out of the index, whose form has been checked.
+func (a *accounts) restore(all []accountState) {
+	for _, s := range all {
+		a.of[proto.MustHash(s.Identity)] = &Account{
+			s.Records, s.DayRecords, s.Bytes, s.DayBytes, s.Day,
+		}
+	}
+}
+
+// Account returns the account of a person. A one-shot sender's is empty.
 func (h *History) Account(identity [32]byte) Account {
-	h.readAccounts()
 	if a := h.known.accounts.of[identity]; a != nil {
 		return *a
 	}
 	return Account{}
 }
 
-// readAccounts reads what people have caused in the file of a one-shot sender, whose start must be
-// quick: no account of somebody who is accepted is asked for, and others have none in this run yet.
-func (h *History) readAccounts() {
-	if h.unread == nil {
-		return
-	}
-	before := newIndex()
-	for line := range bytes.SplitSeq(h.unread, []byte("\n")) {
-		before.line(h.slot, line, 0)
-	}
-	h.unread = nil
-	maps.Copy(before.accounts.of, h.known.accounts.of)
-	h.known.accounts.of = before.accounts.of
-}
-
 // Today adds up the lines that people have caused today. counts selects the people.
 func (h *History) Today(counts func(identity [32]byte) bool) (sum Account) {
-	h.readAccounts()
 	today := dayOf(h.now().UnixMilli())
 	for identity, a := range h.known.accounts.of {
 		if a.day == today && counts(identity) {

@@ -34,6 +34,7 @@ func newBatch(p *pair, n int) *batch {
 func (b *batch) next(i int) {
 	for j, r := range b.o.Records {
 		r.ID = fmt.Sprintf("%016x%016x", i, j)
+		copy(b.o.ExactRecords[j][len(`{"id":"`):], r.ID)
 	}
 }
 
@@ -106,7 +107,9 @@ func BenchmarkHistoryOpen(b *testing.B) {
 	for name, receiving := range map[string]bool{"receiver": true, "one-shot": false} {
 		b.Run(name, func(b *testing.B) {
 			for b.Loop() {
-				h, _, err := Open(Config{Dir: p.b.dir, Receiving: receiving, Now: p.Clock.Now})
+				cfg := p.config(p.b)
+				cfg.Receiving = receiving
+				h, _, err := Open(cfg)
 				if err != nil {
 					b.Fatal(err)
 				}
@@ -121,7 +124,7 @@ func BenchmarkHistoryOpen(b *testing.B) {
 	}
 	b.Run("read", func(b *testing.B) {
 		for b.Loop() {
-			if m, _, err := Read(p.b.dir); err != nil || len(m) == 0 {
+			if l, err := Read(p.b.dir, Query{}); err != nil || len(l.Messages) == 0 {
 				b.Fatal(err)
 			}
 		}

@@ -1,7 +1,11 @@
 package history
 
 import (
-	"bytes"
+	"cmp"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
 
 	"chatsecure/crypto/trust"
 	"chatsecure/proto"
@@ -9,28 +13,61 @@ import (
 
 // LastBundle returns the bundle that a person has proved last in a conversation, out of the
 // history in dir, or nil. Nothing about it is verified.
-func LastBundle(dir string, identity [32]byte) (last *trust.Bundle, err error) {
-	var (
-		hex    = proto.FormatHash(identity)
-		bundle []byte // the last line of one: the other side's comes right before its conversation
-		at     int64
-	)
-	walk := walk{dir: dir, found: func(Finding) {}, note: func(string) {}}
-	walk.each = func(_ string, _ uint64, line []byte) {
-		typ, rest, _ := peekType(line)
+func LastBundle(dir string, identity [32]byte) (*trust.Bundle, error) {
+	if err := checkDir(dir); errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	} else if err != nil {
+		return nil, err
+	}
+	lines, err := openFile(filepath.Join(dir, linesName), os.O_RDONLY)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, openFailure(dir, err)
+	}
+	defer lines.Close()
+	from := int64(0)
+	var last *Line
+	if x := openIndex(dir); x != nil {
+		defer x.close()
+		from = x.covers()
+		if offset, ok := x.offset(personKey(identity)); ok {
+			line, _ := readLine(lines, offset)
+			if l, err := parseLine(line); err == nil && l.Type == lineBundle {
+				last = l
+			} else {
+				from = 0 // it is damaged
+			}
+		}
+	}
+	hex := proto.FormatHash(identity)
+	var bundle []byte // the last line of one: the other side's comes right before its conversation
+	err = eachLine(lines, from, func(line []byte, _, _ int64) {
+		typ, _, _ := peekType(line)
 		switch string(typ) {
 		case lineBundle:
 			bundle = append(bundle[:0], line...)
 		case lineConversation:
-			if peekTime(line) < at || !bytes.Contains(rest, []byte(hex)) {
-				return
-			}
-			b, wrong := parseLine(bundle)
-			c, err := parseLine(line)
-			if wrong == nil && err == nil && c.Peer.Identity == hex && bytes.Equal(c.Peer.Bundle, b.Hash) {
-				last, at = b.Bundle, c.Time
+			if c, err := parseLine(line); err == nil && c.Peer.Identity == hex {
+				last = cmp.Or(provedBy(c, bundle), last)
 			}
 		}
+	})
+	if err != nil {
+		return nil, openFailure(dir, err)
 	}
-	return last, readError(dir, walk.run())
+	if last == nil {
+		return nil, nil
+	}
+	return last.Bundle, nil
+}
+
+// provedBy returns the line of a bundle if it is the peer's in a conversation.
+func provedBy(c *Line, bundle []byte) *Line {
+	b, err := parseLine(bundle)
+	if err != nil || string(b.Hash) != string(c.Peer.Bundle) {
+		return nil
+	}
+	return b
 }

@@ -5,95 +5,131 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"syscall"
+	"time"
 
-	"chatsecure/internal/fail"
+	"chatsecure/internal/state"
 )
 
-// damageError means that something other than this program changed a file, or that
-// the file lost some of its content.
-type damageError struct {
-	line uint64 // from 1; 0: the file as a whole
-	what string
+// Finding is something in the history that does not hold.
+type Finding struct {
+	Line  uint64 // from 1; 0: the history as a whole
+	What  string // a sentence, safe to print
+	class class
 }
 
-func (d *damageError) Error() string {
-	if d.line == 0 {
-		return d.what
+// String returns the finding as one line for people.
+func (f Finding) String() string {
+	if f.Line == 0 {
+		return f.What
 	}
-	return fmt.Sprintf("line %d: %s", d.line, d.what)
+	return fmt.Sprintf("line %d: %s", f.Line, f.What)
 }
 
-// ExitStatus returns the status of a failed verification. The code for a history
-// has two: one that cannot be written is an ordinary failure.
-func (d *damageError) ExitStatus() int { return fail.ExitIntegrity }
-
-// position is a place in a file of lines, with the chain up to there.
-type position struct {
-	size  int64 // bytes of whole lines
-	count uint64
-	last  [sha256.Size]byte
+// snapshot is the file of lines as it was at one moment. Clients may go on writing it.
+type snapshot struct {
+	*os.File // nil: there are no lines
+	size     int64
+	still    bool // no client was in the middle of a line
+	gone     bool // an index says that there were more lines
 }
 
-// scan reads whole lines from p on, moves p, and calls each with every line and its
-// offset in the file. The line is only valid in the call. torn is the length of the
-// rest after the last newline. A line that does not chain on is an error. With
-// damaged it is reported there instead, and read all the same.
-func (p *position) scan(r io.ReaderAt, damaged func(*damageError), each func(line []byte, offset int64) error) (torn int64, err error) {
-	in := bufio.NewReaderSize(io.NewSectionReader(r, p.size, 1<<62), 256<<10)
-	var long []byte
+// openSnapshot opens the file of lines for reading. It is no error if there is none.
+func openSnapshot(dir string) (s snapshot, err error) {
+	before := coveredSize(dir) // clients make the lines longer, and then the index
+	if err = checkDir(dir); err == nil {
+		s.File, err = openFile(filepath.Join(dir, linesName), os.O_RDONLY)
+	}
+	if err == nil {
+		err = s.measure()
+	}
+	s.gone = before > s.size
+	return s, readError(dir, err)
+}
+
+// measure takes the size of the file while no client writes. A client holds the file for far less
+// than a millisecond: one that does not let go of it is not waited for.
+func (s *snapshot) measure() error {
+	for range 40 {
+		if err := state.Flock(s.File, syscall.LOCK_SH|syscall.LOCK_NB); err != syscall.EWOULDBLOCK {
+			s.still = err == nil
+			break
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+	defer state.Flock(s.File, syscall.LOCK_UN)
+	info, err := s.Stat()
+	if err == nil {
+		s.size = info.Size()
+	}
+	return err
+}
+
+// each reads the lines from an offset on, and calls take with the number of each, counted from there,
+// and its bytes, which are only valid in the call. torn is the length of the rest after the last
+// newline. A line that does not chain on, or that is too long to be read, is told to damaged, and the
+// next line follows on its bytes all the same.
+func (s *snapshot) each(
+	start int64, damaged func(Finding), take func(number uint64, line []byte),
+) (count uint64, torn int64, err error) {
+	in := bufio.NewReaderSize(io.NewSectionReader(s, start, s.size-start), int(min(MaxLine, s.size-start))+1)
+	if s.gone {
+		damaged(Finding{What: "lines are gone from its end: its index knows of more"})
+	}
+	var last [sha256.Size]byte
 	for {
-		part, err := in.ReadSlice('\n')
-		if len(long)+len(part) > MaxLine+1 {
-			return 0, &damageError{p.count + 1, "it is longer than any line can be"}
+		line, size, hash, err := nextLine(in)
+		if err == io.EOF {
+			return count, size, nil
 		}
-		line := part
-		if len(long) > 0 || err == bufio.ErrBufferFull {
-			long = append(long, part...)
-			line = long
+		if err != nil {
+			return count, 0, err
 		}
-		switch err {
-		case nil:
-		case bufio.ErrBufferFull:
-			continue
-		case io.EOF:
-			return int64(len(line)), nil
-		default:
-			return 0, err
+		count++
+		prev, ok := peekPrev(line)
+		switch {
+		case line == nil:
+			damaged(Finding{Line: count, What: "it is longer than any line can be"})
+		case !ok:
+			damaged(Finding{Line: count, What: "it is not a line of the history"})
+		case prev != last && (start == 0 || count > 1):
+			damaged(Finding{Line: count, What: "it does not follow the line before it: " +
+				"one of the two was changed, or lines are missing or in another order"})
 		}
-		body := line[:len(line)-1]
-		if damage := p.chains(body); damage != nil {
-			if damaged == nil {
-				return 0, damage
-			}
-			damaged(damage)
+		last = hash
+		if line != nil {
+			take(count, line)
 		}
-		offset := p.size
-		p.last = sha256.Sum256(body)
-		p.size += int64(len(line))
-		p.count++
-		if err := each(body, offset); err != nil {
-			return 0, err
-		}
-		long = long[:0]
 	}
 }
 
-// chains returns the damage that a line in this place shows, or nil.
-func (p *position) chains(line []byte) *damageError {
-	prev, ok := peekPrev(line)
-	switch {
-	case !ok:
-		return &damageError{p.count + 1, "it is not a line of the history"}
-	case prev != p.last:
-		return &damageError{p.count + 1, "it does not follow the line before it: " +
-			"one of the two was changed, or lines are missing or in another order"}
+// nextLine reads a line. size counts its newline; line and hash are without it. A line that does not
+// fit into the reader's buffer is nil. At the end of the file the error is io.EOF, and size that of
+// the rest.
+func nextLine(in *bufio.Reader) (line []byte, size int64, hash [sha256.Size]byte, err error) {
+	part, err := in.ReadSlice('\n')
+	if err == nil { // nearly always
+		line = part[:len(part)-1]
+		return line, int64(len(part)), sha256.Sum256(line), nil
 	}
-	return nil
+	sum := sha256.New()
+	for {
+		size += int64(len(part))
+		sum.Write(bytes.TrimSuffix(part, []byte("\n")))
+		if err != bufio.ErrBufferFull {
+			return nil, size, [sha256.Size]byte(sum.Sum(nil)), err
+		}
+		part, err = in.ReadSlice('\n')
+	}
 }
 
-const prevStart = `{"v":1,"prev":"`
+const prevStart = `{"v":2,"prev":"`
 
 // peekPrev returns the hash with which a line begins.
 func peekPrev(line []byte) (prev [sha256.Size]byte, ok bool) {
@@ -105,18 +141,10 @@ func peekPrev(line []byte) (prev [sha256.Size]byte, ok bool) {
 	return prev, err == nil
 }
 
-// checkFirstLine refuses the lines of another slot's file: swapped files chain as
-// well as others.
-func checkFirstLine(slot string, line []byte, offset int64) *damageError {
-	if offset != 0 {
+// readError returns no error for a missing history.
+func readError(dir string, err error) error {
+	if err == nil || errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
-	l, err := parseLine(line)
-	if err != nil || l.Type != lineFile {
-		return &damageError{1, "it does not say which file this is"}
-	}
-	if l.File != slot+Ext {
-		return &damageError{1, "this is the file " + l.File + ", not " + slot + Ext}
-	}
-	return nil
+	return openFailure(dir, err)
 }

@@ -4,94 +4,73 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/json"
+	"slices"
 
 	"chatsecure/crypto"
-	"chatsecure/crypto/trust"
 	"chatsecure/internal/fail"
 	"chatsecure/proto"
 )
 
-// proofConv is the bundles of a conversation.
-type proofConv struct{ me, peer *trust.Bundle }
-
-// proofCandidate is a message with the wanted record, while the history is read.
-type proofCandidate struct {
-	line      *Line
-	index     int // of the record in the message
-	conv      *proofConv
-	last      uint64   // seq of the last record of the message
-	seq       uint64   // of the record
-	later     [][]byte // H of the records sent after the message, while a receipt may need them
-	delivered *proofReceipt
-	read      *proofReceipt
+// candidate is a message with the wanted record, while the history is read.
+type candidate struct {
+	*side
+	line    *Line
+	header  *crypto.MessageHeader
+	index   int               // of the record in the message
+	later   []json.RawMessage // hashes of the records sent after it, while a receipt may need them
+	receipt *Line
+	status  Status // that the receipt proves
 }
 
-// proofSearch looks for a record.
-type proofSearch struct {
-	mark    []byte                              // the beginning of the record
-	slot    string                              // of the present file
-	bundles map[[sha256.Size]byte]*trust.Bundle // of the present file
-	convs   map[[32]byte]*proofConv             // of the present file
-	found   []*proofCandidate                   // of all files
+// search looks for a record.
+type search struct {
+	reader
+	marks [][]byte // the beginning of the record, and the conversations in which it was found
+	found []*candidate
 }
 
-// ExportProof returns a proof of the message with this id (32 hexadecimal digits) out
-// of the history in dir: one JSON value without a final newline, for VerifyProof. It
-// has a receipt if the history has one. For a message to several connections it takes
-// the connection with the furthest receipt. It needs neither card nor relay.
+// ExportProof returns a proof of the message with this id (32 hexadecimal digits) out of the
+// history in dir: one JSON value without a final newline, for VerifyProof. It has a receipt if the
+// history has one. For a message to several connections it takes the connection with the furthest
+// receipt. It needs neither card nor relay.
 func ExportProof(dir, id string) ([]byte, error) {
 	if !proto.IsHex(id, len(recordKey{})) {
-		return nil, fail.Errorf(proto.Usage, "a message id has %d digits of 0-9 a-f, as `client history` shows it", 2*len(recordKey{}))
+		return nil, fail.Errorf(proto.Usage, "a message id has %d digits of 0-9 a-f, as `client history -ids` shows it", 2*len(recordKey{}))
 	}
-	s := &proofSearch{mark: []byte(`{"id":"` + id + `"`)}
-	walk := walk{dir: dir, each: s.line, found: func(Finding) {}, note: func(string) {}}
-	if err := readError(dir, walk.run()); err != nil {
+	s := &search{reader: newReader(), marks: [][]byte{[]byte(`{"id":"` + id + `"`)}}
+	lines, err := openSnapshot(dir)
+	if err != nil {
 		return nil, err
 	}
-	var best *proofCandidate
+	defer lines.Close()
+	if _, _, err := lines.each(0, func(Finding) {}, s.line); err != nil {
+		return nil, openFailure(dir, err)
+	}
+	var best *candidate
 	for _, c := range s.found {
-		if best == nil || c.rank() > best.rank() {
+		if best == nil || c.status.rank() > best.status.rank() {
 			best = c
 		}
 	}
 	if best == nil {
-		return nil, failure(nil, "`client history` lists the ids; a message that still waits to be sent has no proof",
+		return nil, failure(nil, "client history -ids lists the ids; a message that still waits to be sent has no proof",
 			"there is no message %s in the history that was sent or received", id)
 	}
-	p := best.proof()
-	data := proto.MustMarshal(p)
+	p := best.proof(&s.reader)
 	if _, err := p.check(); err != nil {
 		return nil, failure(err, "", "the history does not prove message %s: %v", id, err)
 	}
-	return data, nil
+	return proto.MustMarshal(p), nil
 }
 
-// rank orders candidates by the receipt.
-func (c *proofCandidate) rank() int {
-	switch {
-	case c.read != nil:
-		return 2
-	case c.delivered != nil:
-		return 1
-	}
-	return 0
-}
-
-// line takes in one line of the history.
-func (s *proofSearch) line(slot string, _ uint64, line []byte) {
-	if slot != s.slot {
-		s.slot, s.bundles = slot, make(map[[sha256.Size]byte]*trust.Bundle)
-		s.convs = make(map[[32]byte]*proofConv)
-	}
-	typ, rest, ok := peekType(line)
-	if !ok {
-		return
-	}
+// line takes in one line of the history. It decodes the bundles and conversations, and of the rest
+// what belongs to a candidate.
+func (s *search) line(_ uint64, line []byte) {
+	typ, rest, _ := peekType(line)
 	switch string(typ) {
 	case lineBundle, lineConversation:
 	case lineSent, lineReceived, lineReceipt:
-		of, _, ok := peekFlow(rest, `,"header":{"conversation":"`)
-		if !ok || !bytes.Contains(rest, s.mark) && !s.follows(s.convs[of.t3]) {
+		if !slices.ContainsFunc(s.marks, func(mark []byte) bool { return bytes.Contains(rest, mark) }) {
 			return
 		}
 	default:
@@ -105,117 +84,87 @@ func (s *proofSearch) line(slot string, _ uint64, line []byte) {
 	case lineBundle:
 		s.bundles[[sha256.Size]byte(l.Hash)] = l.Bundle
 	case lineConversation:
-		s.convs[[32]byte(l.Conversation)] = &proofConv{
-			me:   s.bundles[[sha256.Size]byte(l.Me.Bundle)],
-			peer: s.bundles[[sha256.Size]byte(l.Peer.Bundle)],
-		}
+		s.begin(l)
 	default:
 		s.signed(l)
 	}
 }
 
-// follows reports whether a candidate needs the next lines of a conversation.
-func (s *proofSearch) follows(conv *proofConv) bool {
-	for _, c := range s.found {
-		if c.conv == conv && c.open() {
-			return true
-		}
-	}
-	return false
-}
-
 // signed takes in a message or a receipt.
-func (s *proofSearch) signed(l *Line) {
-	header, err := crypto.ParseMessageHeader(l.Header)
-	if err != nil {
-		return
-	}
-	conv := s.convs[[32]byte(header.Conversation)]
-	if conv == nil || conv.me == nil || conv.peer == nil {
+func (s *search) signed(l *Line) {
+	h, err := crypto.ParseMessageHeader(l.Header)
+	of := s.about(l)
+	if err != nil || of == nil {
 		return
 	}
 	for _, c := range s.found {
-		if c.conv == conv && c.open() {
-			c.takeLater(l)
+		// A received message has no receipt in the history of its receiver.
+		if c.conversation == of.conversation && c.line.Type == lineSent && c.status != StatusRead && len(c.later) <= maxProofAhead {
+			c.goOn(l)
 		}
 	}
-	if l.Type == lineReceipt {
-		return
+	if l.Type == lineReceived && len(s.found) > 0 {
+		return // without a receipt it is no better than another
 	}
 	for i, exact := range l.Records {
-		if bytes.HasPrefix(exact, s.mark) {
-			s.found = append(s.found, &proofCandidate{
-				line: l, index: i, conv: conv,
-				seq: header.Seq + uint64(i), last: header.Seq + uint64(len(l.Records)) - 1,
-			})
+		if bytes.HasPrefix(exact, s.marks[0]) {
+			s.found = append(s.found, &candidate{side: of, line: l, header: h, index: i})
+			s.marks = append(s.marks, proto.MustMarshal(h.Conversation))
 		}
 	}
 }
 
-// open reports whether a further receipt may still come.
-func (c *proofCandidate) open() bool {
-	return c.line.Type == lineSent && c.read == nil && len(c.later) <= maxProofAhead
-}
-
-// takeLater takes in a line after a sent message, of the same conversation.
-func (c *proofCandidate) takeLater(l *Line) {
+// goOn takes in a line after a sent message, of the same conversation.
+func (c *candidate) goOn(l *Line) {
 	if l.Type == lineSent {
-		c.later = append(c.later, proofHashes(l.Records)...)
+		c.later = append(c.later, hashes(l.Records)...)
 	}
 	if l.Type != lineReceipt {
 		return
 	}
+	seq, last := c.header.Seq+uint64(c.index), c.header.Seq+c.header.Count-1
 	r, err := crypto.ParseReceipt(l.Receipt)
-	if err != nil || r.Delivered < c.seq || c.delivered != nil && r.Read < c.seq {
+	if err != nil || r.Delivered < seq {
 		return
 	}
-	upTo := uint64(0)
-	if r.Delivered > c.last {
-		upTo = r.Delivered - c.last
+	status := StatusDelivered
+	if r.Read >= seq {
+		status = StatusRead
 	}
-	if upTo > uint64(len(c.later)) {
-		return
-	}
-	receipt := &proofReceipt{
-		Header: l.Header, Receipt: l.Receipt, Signature: l.Signature, Ciphertext: l.CipherHash,
-		Records: c.later[:upTo:upTo],
-	}
-	if r.Read >= c.seq {
-		c.read, c.later = receipt, nil
-	} else {
-		c.delivered = receipt
+	ahead := max(r.Delivered, last) - last
+	if status != c.status && ahead <= uint64(len(c.later)) {
+		receipt := *l
+		receipt.Records = c.later[:ahead:ahead]
+		c.receipt, c.status = &receipt, status
 	}
 }
 
-func proofHashes(records []json.RawMessage) [][]byte {
-	var hashes [][]byte
-	for _, r := range records {
-		h := sha256.Sum256(r)
-		hashes = append(hashes, h[:])
+// hashes has the hash of each record in its place.
+func hashes(records []json.RawMessage) (all []json.RawMessage) {
+	for _, exact := range records {
+		hash := sha256.Sum256(exact)
+		all = append(all, proto.MustMarshal(hash[:]))
 	}
-	return hashes
+	return all
 }
 
 // proof makes a proof of a candidate.
-func (c *proofCandidate) proof() *Proof {
-	from, to := c.conv.peer, c.conv.me
-	if c.line.Type == lineSent {
-		from, to = to, from
+func (c *candidate) proof(r *reader) *Proof {
+	text := *c.line
+	text.Type = lineText
+	text.Records = hashes(text.Records)
+	text.Records[c.index] = c.line.Records[c.index]
+	var lines []*Line
+	for _, p := range [...]*party{c.from, c.to} {
+		hash := p.End.Bundle
+		lines = append(lines, &Line{Type: lineBundle, Hash: hash, Bundle: r.bundles[[sha256.Size]byte(hash)]})
 	}
-	p := &Proof{
-		V: proofVersion, Type: proofType,
-		Data:      proofData{Header: c.line.Header, Record: c.line.Records[c.index]},
-		Signature: c.line.Signature,
-		Bundle:    *from,
-		Digests: proofDigests{
-			Ciphertext: c.line.CipherHash, Before: c.line.Before,
-			Earlier: proofHashes(c.line.Records[:c.index]), Later: proofHashes(c.line.Records[c.index+1:]),
-		},
-		Recipient: to,
-		Receipt:   c.delivered,
+	lines = append(lines, &text)
+	if c.receipt != nil {
+		lines = append(lines, c.receipt)
 	}
-	if c.read != nil {
-		p.Receipt = c.read
+	for _, l := range lines {
+		l.V, l.Prev, l.Time = 0, "", 0
 	}
-	return p
+	return &Proof{version, proofType, lines}
 }

@@ -23,8 +23,18 @@ func openFailure(dir string, err error) error {
 	if _, ok := errors.AsType[*fail.Error](err); ok {
 		return err
 	}
-	return failure(err, "make the state directory writable, or name another with -state", "the history in %s cannot be opened: %v", dir, err)
+	hint := hintWritable
+	if errors.Is(err, syscall.ENOSPC) {
+		hint = hintRoom
+	}
+	return failure(err, hint, "the history in %s cannot be opened: %v", dir, err)
 }
+
+// The hints about a state directory in which nothing can be written.
+const (
+	hintWritable = "make the state directory writable, or name another with -state"
+	hintRoom     = "make room on the disk, or name another state directory with -state"
+)
 
 // checkOwned refuses a file or directory that somebody else could have put there
 // or could change: acknowledged messages must stay.

@@ -1,89 +1,40 @@
 package history
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
-	"errors"
-	"fmt"
-	"io"
-	"io/fs"
-	"os"
-	"strconv"
-	"strings"
+	"time"
 
 	"chatsecure/proto"
 )
 
-// Head says how far a file of lines goes, so that lines cut off its end are
-// missed. It is written in place after each line. It never gets shorter, as the
-// count only grows.
-type Head struct {
-	V     int    `json:"v"`
-	Count uint64 `json:"count"` // lines
-	Hash  string `json:"hash"`  // hex SHA-256 of the last line, without its newline; zeros if there is none
+// headEvery is the longest time that a client writes without a head.
+const headEvery = 10 * time.Minute
+
+// headSize bounds a head without its signature, in bytes.
+const headSize = 256
+
+// needsHead has the types of lines that a head follows at once: where a conversation begins, and
+// where it ends. The last line of a run is the other one.
+var needsHead = map[string]bool{
+	lineConversation: true, lineEnd: true, lineGap: true, lineRun: true,
 }
 
-// maxHead bounds a head in bytes: the count has at most 20 digits.
-const maxHead = 128
-
-func appendHead(b []byte, count uint64, last *[sha256.Size]byte) []byte {
-	b = append(b, `{"v":1,"count":`...)
-	b = strconv.AppendUint(b, count, 10)
-	b = append(b, `,"hash":"`...)
-	b = hex.AppendEncode(b, last[:])
-	return append(b, `"}`...)
+// headSigns returns the bytes that the owner's K signs in a head: prev covers every line before
+// it, time is the line's, and bundle is the hash of the bundle with K. PROTOCOL.md, "History".
+func headSigns(prev [32]byte, time int64, bundle [32]byte) []byte {
+	return proto.Tuple("head", prev, uint64(time), bundle)
 }
 
-func parseHead(b []byte) (*Head, error) {
-	var h Head
-	if err := proto.Unmarshal(b, &h); err != nil {
-		return nil, err
+// head signs all lines before it. A head that cannot be written now is written later.
+func (h *History) head() {
+	b, key := h.cfg.Bundle, h.cfg.Key
+	h.signed = h.at
+	if key == nil || h.Holds != nil && !h.Holds(h.at) || h.bundle(b, cause{}) != nil {
+		return
 	}
-	if h.V != version || !proto.IsHex(h.Hash, sha256.Size) {
-		return nil, errors.New("malformed head")
-	}
-	return &h, nil
-}
-
-// readHead returns nil without an error if there is no head.
-func readHead(path string) (*Head, error) {
-	f, err := openFile(path, os.O_RDONLY)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	b, err := io.ReadAll(io.LimitReader(f, maxHead+1))
-	if err != nil {
-		return nil, err
-	}
-	head, err := parseHead(b)
-	if err != nil {
-		return nil, &damageError{0, "its head file is malformed"}
-	}
-	return head, nil
-}
-
-// passed checks the head against a file that has been read up to at. It is called
-// after every line.
-func (h *Head) passed(at *position) *damageError {
-	if h == nil || at.count != h.Count || proto.FormatHash(at.last) == h.Hash {
-		return nil
-	}
-	return &damageError{at.count, "it is not the one that the head file says it is"}
-}
-
-// finish checks the head against a whole file. A nil head is a missing one.
-func (h *Head) finish(end *position) *damageError {
-	switch {
-	case h == nil && end.count > 0:
-		return &damageError{0, "its head file is gone"}
-	case h != nil && end.count < h.Count:
-		return &damageError{0, fmt.Sprintf("it has %d lines where its head file says %d: the end is cut off", end.count, h.Count)}
-	case h != nil && h.Count == 0 && h.Hash != strings.Repeat("0", 2*sha256.Size):
-		return &damageError{0, "its head file is malformed"}
-	}
-	return nil
+	hash := b.Hash()
+	_ = h.line(lineHead, cause{}, func(line []byte) []byte {
+		line = appendLineBytes(line, "hash", hash[:])
+		signature := key.Sign(headSigns(h.known.hash, h.at.UnixMilli(), hash))
+		return appendLineBytes(line, "signature", signature)
+	})
 }

@@ -1,6 +1,6 @@
 // Package history writes a client's history down, reads it, and proves it: one
-// append-only file of JSON lines for each client that runs, chained by hashes, with
-// every signed message in its exact bytes.
+// append-only file of JSON lines for all clients of a state directory, chained by hashes, with
+// every signed message in its exact bytes, and heads that the owner's K signs.
 //
 // It holds no message key and opens no ciphertext: conversations hand it what they
 // have sealed and opened. It does not decide on receipts, resending or display.
@@ -8,7 +8,7 @@
 package history
 
 import (
-	"crypto/sha256"
+	"fmt"
 	"os"
 	"slices"
 	"strconv"
@@ -19,224 +19,267 @@ import (
 	"chatsecure/proto"
 )
 
-// History is the file of one running client, which holds the lock of its slot. A
-// client writes down every message before it acknowledges anything.
+// History is one running client's access to the history. A client writes down every message
+// before it acknowledges anything.
 //
 // A method that returns nil has given its line to the operating system: a killed
 // process loses nothing. Lines are forced to the disk about once a second and by
 // Close, so a power cut may lose the last second. A line whose method returned an
 // error is not in the file, and its message must not be acknowledged.
 //
-// One goroutine owns a History.
+// One goroutine owns a History. Other clients, in this process or another, may write
+// meanwhile.
 type History struct {
-	dir    string
-	slot   string
+	cfg    Config
 	now    func() time.Time
 	writer *writer
 	known  *index
 	buf    []byte // scratch, for lines
-	ending string // the reason of the run line that Close writes
-	ended  bool   // nothing but its first line is in the file since a run has ended
+
+	run    run
+	ending string    // the reason of the run line that Close writes
+	wrote  bool      // this run has
+	signed time.Time // of this run's last head, or its begin
+	at     time.Time // of the line that is being written
 
 	// Admit is asked before each line that another person causes; nil: all are written. Its error
 	// is the method's, and the line is not written.
 	Admit func(identity [32]byte, records, bytes int) error
 
-	receiving bool // and not a one-shot sender
+	// Holds tells whether the owner's bundle holds at a time; nil: it does. A head that
+	// verification would refuse is not written.
+	Holds func(at time.Time) bool
 
-	unread  []byte                     // lines of a one-shot sender's file that known has not been told
-	unshown []Stored                   // from before this start, until Unshown is called
-	bundles map[[sha256.Size]byte]bool // in the file
+	// Tell is told, in a sentence for people, of what has been repaired after Open.
+	Tell func(notice string)
+
+	unshown []Stored            // from before this start, until Unshown is called
+	flows   map[[32]byte]string // by conversation: the direction of the records that Shown means
+}
+
+// Owner is the person whose history it is.
+type Owner struct {
+	Name     string
+	Identity [32]byte
 }
 
 // Config says which history Open opens.
 type Config struct {
-	Dir       string           // made if missing
+	Dir       string // made if missing
+	Owner     Owner
+	Bundle    *trust.Bundle    // the owner's; its K signs the heads
+	Key       *trust.Key       // K, not used after Close
 	Receiving bool             // the client takes messages; false: a one-shot sender
 	Since     time.Time        // for Connected; zero: the client is not connected yet
 	Now       func() time.Time // tests own the clock; default time.Now
 
-	// Through wraps the file of lines and the head as they are written; default: the
+	// Through wraps the file of lines and the table of the index as they are written; default: the
 	// files themselves.
 	Through func(*os.File) Store
 }
 
-// Open takes the lowest free slot. It repairs the traces of a killed client, and
-// leaves a damaged file alone. notices tell people of both, in sentences. The caller
-// closes the History.
-func Open(cfg Config) (h *History, notices []string, err error) {
-	if cfg.Now == nil {
-		cfg.Now = time.Now
-	}
-	if cfg.Through == nil {
-		cfg.Through = func(f *os.File) Store { return f }
-	}
-	s, notices, err := openSlot(cfg.Dir, cfg.Receiving)
-	if err != nil {
-		return nil, nil, err
-	}
-	h = &History{
-		dir: cfg.Dir, slot: s.slot, now: cfg.Now, bundles: s.bundles, known: s.known, unread: s.unread, receiving: cfg.Receiving, ended: true, ending: runEnded,
-		writer: newWriter(cfg.Through(s.lines), cfg.Through(s.head), s.lines.Name(), s.end),
-	}
-	killed, err := h.settleKilled(&s.last)
-	if killed != "" {
-		notices = append(notices, killed)
-	}
-	var unread []string
-	if err == nil {
-		unread, err = h.begin(cfg.Since)
-	}
-	if err != nil {
-		h.Close()
-		return nil, nil, err
-	}
-	return h, append(notices, unread...), nil
+// NewOn returns an empty History of a receiver that writes to a store and never reads from it.
+// It signs no heads.
+func NewOn(now func() time.Time, lines Store) *History {
+	h := newHistory(Config{Receiving: true, Now: now})
+	h.writer, h.known = newWriter(lines, nil, ""), newIndex("", nil, nil)
+	return h
 }
 
-// begin writes the first line of a new file, and reads what a receiver must know of
-// other slots. notices tell of messages that cannot be read.
-func (h *History) begin(since time.Time) (notices []string, err error) {
-	if h.writer.end.count == 0 {
-		err := h.appendLine(lineFile, cause{}, func(b []byte) []byte {
-			return appendLineJSON(b, "file", quoteJSON(h.slot+Ext))
-		})
-		if err != nil {
-			return nil, err
-		}
-	}
-	if !h.receiving {
-		return nil, nil
-	}
-	if !since.IsZero() {
-		h.Connected(since)
-	}
-	if err := h.RefreshKnown(); err != nil {
-		return nil, err
-	}
-	h.unshown, notices, err = h.findUnshown()
-	if err != nil {
-		return nil, openFailure(h.dir, err)
-	}
-	if len(h.unshown) > 0 {
-		err = h.run(runBegins)
-	}
-	return notices, err
-}
-
-// NewOn returns an empty History of a receiver that writes to these stores and never
-// reads from them. dir is the place of other slots.
-func NewOn(dir string, now func() time.Time, lines, head Store) *History {
+func newHistory(cfg Config) *History {
 	return &History{
-		dir: dir, slot: "0", now: now, known: newIndex(), receiving: true, bundles: make(map[[sha256.Size]byte]bool),
-		ended: true, ending: runEnded, writer: newWriter(lines, head, dir, position{}),
+		cfg: cfg, now: cfg.Now, ending: runEnded, signed: cfg.Now(),
+		flows: make(map[[32]byte]string),
 	}
 }
 
-// Slot returns the slot's name: "0" for the first client that takes messages, "s0"
-// for the first one-shot sender.
-func (h *History) Slot() string { return h.slot }
+// SignAs has another K of the owner's sign the heads from now on, or nobody.
+func (h *History) SignAs(bundle *trust.Bundle, key *trust.Key) {
+	h.cfg.Bundle, h.cfg.Key = bundle, key
+}
 
-// Close ends the run, forces the history to the disk and releases the slot.
+// Close ends the run with a head, forces the history to the disk and closes it.
 func (h *History) Close() error {
-	h.end()
+	if h.end() && h.writer.lock() == nil { // so nobody is looking for runs
+		h.run.remove()
+		h.unlock()
+	}
+	h.SignAs(nil, nil)
+	h.flushTail()
+	h.run.close()
+	h.known.close()
 	return h.writer.close()
 }
 
 // EndEarly ends the run before Close, and begins to force it to the disk, unless there may be more
 // to say of the messages that were shown. What is written after it ends once more.
 func (h *History) EndEarly() {
-	if !h.receiving {
+	if !h.cfg.Receiving {
 		h.end()
 		poke(h.writer.hurry)
 	}
 }
 
-func (h *History) end() {
-	if !h.ended {
-		// Without it the next start takes this client for a killed one, and has more to say.
-		h.ended = h.run(h.ending) == nil
+// end ends the run, if it has written anything, and reports whether its end stands in the lines:
+// otherwise the next start takes this client for a killed one, and has more to say.
+func (h *History) end() bool {
+	if h.wrote || h.ending != runEnded {
+		h.wrote = h.locked(func() error { return h.ran(h.run.id, h.ending) }) != nil
 	}
+	return !h.wrote
 }
 
 // Unsure tells that messages may have been shown, or will be, without a mark.
 func (h *History) Unsure() { h.ending = runUnsure }
 
 // Probe tells whether a line can be written now.
-func (h *History) Probe() error { return h.writer.probe() }
+func (h *History) Probe() error {
+	return h.locked(func() error { return h.writer.probe(h.known.end) })
+}
 
 // Broken tells whether no line can be written any more, whatever becomes of the disk.
 func (h *History) Broken() bool { return h.writer.broken != nil }
 
-// appendLine writes one line; fields appends the fields that follow its type. A line that another
-// person causes is asked about first, and charged.
-func (h *History) appendLine(typ string, from cause, fields func(b []byte) []byte) error {
-	at := h.now().UnixMilli()
-	b := appendLineStart(h.buf[:0], &h.writer.end.last, at, typ)
+// locked runs f while no other client writes, and after what they have written.
+func (h *History) locked(f func() error) error {
+	if err := h.writer.ready(); err != nil {
+		return err
+	}
+	if err := h.writer.lock(); err != nil {
+		return err
+	}
+	defer h.unlock()
+	h.known.locked = true
+	if err := h.catchUp(); err != nil {
+		return err
+	}
+	return f()
+}
+
+func (h *History) unlock() {
+	h.known.locked = false
+	h.writer.unlock()
+}
+
+// catchUp takes in the lines of other clients, and cuts off what a killed one has left: a rest
+// without a newline.
+func (h *History) catchUp() error {
+	size, err := h.writer.size(h.known.end)
+	if err != nil || size == h.known.end {
+		return err
+	}
+	if err := h.known.catchUp(); err != nil {
+		h.writer.broken = failure(err, "see to the disk",
+			"the history cannot be read: %s: %v", h.writer.path, err)
+		return h.writer.broken
+	}
+	torn := size - h.known.end
+	if torn <= 0 {
+		return nil
+	}
+	if err := h.writer.lines.Truncate(h.known.end); err != nil {
+		return h.writer.undo(err, h.known.end)
+	}
+	h.tell(fmt.Sprintf("the history %s ended in the middle of a line (%d bytes), "+
+		"as a killed client leaves it; that has been cut off", h.writer.path, torn))
+	return nil
+}
+
+func (h *History) tell(notice string) {
+	if h.Tell != nil {
+		h.Tell(notice)
+	}
+}
+
+// append writes one line; see line.
+func (h *History) append(typ string, from cause, fields func(b []byte) []byte) error {
+	return h.locked(func() error { return h.line(typ, from, fields) })
+}
+
+// line writes a line; fields appends the fields that follow its type. A line that another
+// person causes is asked about first. The file is locked.
+func (h *History) line(typ string, from cause, fields func(b []byte) []byte) error {
+	x := h.known
+	h.at = h.now()
+	b := appendLineStart(h.buf[:0], &x.hash, h.at.UnixMilli(), typ)
 	b = fields(b)
 	b = append(b, '}', '\n')
 	h.buf = b // kept at any size: a client has one History, and a line a bound
+	signs := needsHead[typ] || h.at.Sub(h.signed) >= headEvery
 	if from != (cause{}) && h.Admit != nil {
-		if err := h.Admit(from.by, from.records, len(b)); err != nil {
+		size := len(b) + from.more
+		if signs && h.cfg.Key != nil {
+			size += headSize + h.cfg.Key.SignatureSize()*4/3
+		}
+		if err := h.Admit(from.by, from.records, size); err != nil {
 			return err
 		}
 	}
-	if err := h.writer.append(b); err != nil {
+	if err := h.writer.write(b, x.end); err != nil {
 		return err
 	}
-	h.ended = h.ended && typ == lineFile
-	h.known.accounts.charge(from, at, int64(len(b)-1))
+	x.wrote(b[:len(b)-1])
+	h.wrote = true
+	if signs {
+		h.head()
+	}
 	return nil
 }
 
 func quoteJSON(s string) []byte { return proto.MustMarshal(s) }
 
+// conversationSize bounds the line of a conversation with its head, in bytes.
+const conversationSize = 3 << 10
+
 // Begin writes down a conversation, and both bundles if they are new to the file. It
 // comes before everything else about the conversation.
 func (h *History) Begin(c *crypto.Conversation, mine *trust.Bundle) error {
 	from := cause{by: c.Person.Identity}
-	if err := h.bundle(mine, cause{}); err != nil {
-		return err
-	}
-	if err := h.bundle(c.PeerBundle, from); err != nil {
-		return err
-	}
 	myBundle, theirBundle := c.MyBundle(), c.TheirBundle()
-	me := End{Name: c.Me.Name, Conn: c.Me.Conn, Identity: proto.FormatHash(c.MyIdentity()), Bundle: myBundle[:]}
-	peer := End{Name: c.Peer.Name, Conn: c.Peer.Conn, Identity: proto.FormatHash(c.Person.Identity), Bundle: theirBundle[:]}
-	err := h.appendLine(lineConversation, from, func(b []byte) []byte {
-		b = appendLineBytes(b, "conversation", c.T3[:])
-		b = appendLineJSON(b, "suite", quoteJSON(c.Suite()))
-		b = appendLineJSON(b, "direction", quoteJSON(c.SendDirection()))
-		b = appendLineJSON(b, "me", proto.MustMarshal(me))
-		return appendLineJSON(b, "peer", proto.MustMarshal(peer))
+	me := End{c.Me.Name, c.Me.Conn, proto.FormatHash(c.MyIdentity()), myBundle[:]}
+	peer := End{c.Peer.Name, c.Peer.Conn, proto.FormatHash(c.Person.Identity), theirBundle[:]}
+	err := h.locked(func() error {
+		if err := h.run.connected(me.Conn); err != nil {
+			return err
+		}
+		if err := h.bundle(mine, cause{}); err != nil {
+			return err
+		}
+		// A bundle without its conversation would be on nobody's account.
+		if err := h.bundle(c.PeerBundle, cause{by: from.by, more: conversationSize}); err != nil {
+			return err
+		}
+		return h.line(lineConversation, from, func(b []byte) []byte {
+			b = appendLineBytes(b, "conversation", c.T3[:])
+			b = appendLineJSON(b, "suite", quoteJSON(c.Suite()))
+			b = appendLineJSON(b, "direction", quoteJSON(c.SendDirection()))
+			b = appendLineJSON(b, "me", proto.MustMarshal(me))
+			return appendLineJSON(b, "peer", proto.MustMarshal(peer))
+		})
 	})
 	if err == nil {
-		h.known.began(flow{c.T3, reverse(c.SendDirection())}, peer, h.now().UnixMilli())
+		h.flows[c.T3] = reverse(c.SendDirection())
 	}
 	return err
 }
 
-// bundle writes a bundle down, unless the file has it.
+// bundle writes a bundle down, unless the file has it. The file is locked.
 func (h *History) bundle(b *trust.Bundle, from cause) error {
 	hash := b.Hash()
-	if h.bundles[hash] {
+	if h.known.bundle(hash).state != stateNone {
 		return nil
 	}
-	err := h.appendLine(lineBundle, from, func(line []byte) []byte {
+	return h.line(lineBundle, from, func(line []byte) []byte {
 		line = appendLineBytes(line, "hash", hash[:])
 		return appendLineJSON(line, "bundle", proto.MustMarshal(b))
 	})
-	if err == nil {
-		h.bundles[hash] = true
-	}
-	return err
 }
 
 // Pending writes down a record that is fixed and waits to be sent to names. It is
 // not signed yet, and so proves nothing.
 func (h *History) Pending(r *crypto.Record, names []string) error {
-	return h.appendLine(linePending, cause{}, func(b []byte) []byte {
+	return h.append(linePending, cause{}, func(b []byte) []byte {
+		b = appendLineJSON(b, "run", quoteJSON(h.run.id))
 		b = appendLineJSON(b, "names", proto.MustMarshal(names))
 		return appendLineJSON(b, "record", r.Encode())
 	})
@@ -245,15 +288,11 @@ func (h *History) Pending(r *crypto.Record, names []string) error {
 // Sent writes down a text message before it leaves. s and exact are the results of
 // SealRecords.
 func (h *History) Sent(c *crypto.Conversation, s *crypto.Sealed, exact [][]byte) error {
-	err := h.appendLine(lineSent, cause{}, func(b []byte) []byte {
+	return h.append(lineSent, cause{}, func(b []byte) []byte {
 		b = slices.Grow(b, linesSize(exact)+len(s.Header)+len(s.Signature)*2)
 		b = appendLineSigned(b, s.Header, &s.CipherHash, s.Signature)
 		return appendLineRecords(b, &s.Before, exact)
 	})
-	if err == nil {
-		h.known.accounts.answered(c.Person.Identity)
-	}
-	return err
 }
 
 // linesSize estimates the length of a line with these records.
@@ -266,15 +305,9 @@ func linesSize(records [][]byte) int {
 }
 
 // Taken writes down that the relay has taken our records of a conversation up to
-// seq: they are SENT.
-func (h *History) Taken(t3 [32]byte, seq uint64) error {
-	if seq == 0 {
-		return nil // sequence numbers begin at 1
-	}
-	return h.appendLine(lineTaken, cause{}, func(b []byte) []byte {
-		b = appendLineBytes(b, "conversation", t3[:])
-		return strconv.AppendUint(appendLineField(b, "seq"), seq, 10)
-	})
+// seq: they are SENT. The direction is ours.
+func (h *History) Taken(t3 [32]byte, direction string, seq uint64) error {
+	return h.upTo(lineTaken, flow{t3, direction}, seq)
 }
 
 // Shown writes down that the records received in a conversation up to seq have been
@@ -286,54 +319,48 @@ func (h *History) Shown(t3 [32]byte, seq uint64) error { return h.mark(lineShown
 func (h *History) Seen(t3 [32]byte, seq uint64) error { return h.mark(lineSeen, t3, seq) }
 
 func (h *History) mark(typ string, t3 [32]byte, seq uint64) error {
+	direction, ok := h.flows[t3]
+	if !ok || !h.cfg.Receiving {
+		return failure(nil, "",
+			"records of a conversation that is not in the history have been shown")
+	}
+	return h.upTo(typ, flow{t3, direction}, seq)
+}
+
+func (h *History) upTo(typ string, of flow, seq uint64) error {
 	if seq == 0 {
-		return nil
+		return nil // sequence numbers begin at 1
 	}
-	if !h.receiving {
-		return failure(nil, "", "a client that takes no messages has shown none")
-	}
-	direction, ok := h.known.from[t3]
-	if !ok {
-		return failure(nil, "", "records of a conversation that is not in the history have been shown")
-	}
-	err := h.appendLine(typ, cause{}, func(b []byte) []byte {
-		b = appendLineBytes(b, "conversation", t3[:])
-		b = appendLineJSON(b, "direction", quoteJSON(direction))
+	return h.append(typ, cause{}, func(b []byte) []byte {
+		b = appendLineBytes(b, "conversation", of.t3[:])
+		b = appendLineJSON(b, "direction", quoteJSON(of.direction))
 		return strconv.AppendUint(appendLineField(b, "seq"), seq, 10)
 	})
-	if err == nil {
-		h.known.mark(typ, flow{t3, direction}, seq)
-	}
-	return err
 }
 
 // Received writes down a text message that the conversation has opened, before it is
 // committed and before anything of it is acknowledged.
 func (h *History) Received(c *crypto.Conversation, o *crypto.Opened) error {
-	from := cause{by: c.Person.Identity}
-	for _, r := range o.Records {
-		if key, ok := parseKey(r.ID); ok && !h.known.has(key) {
-			from.records++
-		}
-	}
-	err := h.appendLine(lineReceived, from, func(b []byte) []byte {
-		b = slices.Grow(b, linesSize(o.ExactRecords)+len(o.Exact)+len(o.Signature)*2)
-		b = appendLineSigned(b, o.Exact, &o.CipherHash, o.Signature)
-		return appendLineRecords(b, &o.Before, o.ExactRecords)
-	})
-	if err == nil {
+	return h.locked(func() error {
+		from := cause{by: c.Person.Identity}
 		for _, r := range o.Records {
-			h.known.stored(r.ID, flow{c.T3, o.Header.Direction}, r.Seq, false)
+			if key, ok := parseKey(r.ID); ok && h.known.record(key).state == stateNone {
+				from.records++
+			}
 		}
-	}
-	return err
+		return h.line(lineReceived, from, func(b []byte) []byte {
+			b = slices.Grow(b, linesSize(o.ExactRecords)+len(o.Exact)+len(o.Signature)*2)
+			b = appendLineSigned(b, o.Exact, &o.CipherHash, o.Signature)
+			return appendLineRecords(b, &o.Before, o.ExactRecords)
+		})
+	})
 }
 
 // Receipt writes down a receipt of the peer's that the conversation has opened. A
 // receipt that brings nothing new is written too: without it the next message's
 // number would show a gap.
 func (h *History) Receipt(c *crypto.Conversation, o *crypto.Opened) error {
-	return h.appendLine(lineReceipt, cause{by: c.Person.Identity}, func(b []byte) []byte {
+	return h.append(lineReceipt, cause{by: c.Person.Identity}, func(b []byte) []byte {
 		b = appendLineSigned(b, o.Exact, &o.CipherHash, o.Signature)
 		return appendLineJSON(b, "receipt", o.ExactReceipt)
 	})
@@ -341,10 +368,15 @@ func (h *History) Receipt(c *crypto.Conversation, o *crypto.Opened) error {
 
 // Failed writes down that a record is given up for a name.
 func (h *History) Failed(id, name, reason string) error {
+	return h.locked(func() error { return h.failed(id, name, reason) })
+}
+
+// failed is Failed, and the file is locked.
+func (h *History) failed(id, name, reason string) error {
 	if reason == "" {
 		reason = "no reason is known"
 	}
-	return h.appendLine(lineFailed, cause{}, func(b []byte) []byte {
+	return h.line(lineFailed, cause{}, func(b []byte) []byte {
 		b = appendLineJSON(b, "id", quoteJSON(id))
 		b = appendLineJSON(b, "name", quoteJSON(name))
 		return appendLineJSON(b, "reason", quoteJSON(reason))
@@ -354,7 +386,7 @@ func (h *History) Failed(id, name, reason string) error {
 // Ended writes down the peer's sealed end of a conversation, which the conversation
 // has opened.
 func (h *History) Ended(c *crypto.Conversation, o *crypto.Opened) error {
-	return h.appendLine(lineEnd, cause{by: c.Person.Identity}, func(b []byte) []byte {
+	return h.append(lineEnd, cause{by: c.Person.Identity}, func(b []byte) []byte {
 		return appendLineSigned(b, o.Exact, &o.CipherHash, o.Signature)
 	})
 }
@@ -365,12 +397,21 @@ func (h *History) Gap(t3 [32]byte, reason string) error {
 	if reason == "" {
 		reason = "messages are missing"
 	}
-	var from cause
-	if peer := h.known.peer(flow{t3, h.known.from[t3]}); peer != nil {
-		from.by = peer.identity()
+	direction, ok := h.flows[t3]
+	if !ok {
+		return failure(nil, "", "messages of a conversation that is not in the history are missing")
 	}
-	return h.appendLine(lineGap, from, func(b []byte) []byte {
+	var from cause
+	if c := h.known.conv(flow{t3, reverse(direction)}); c != nil {
+		from.by = c.peer.identity()
+	}
+	return h.append(lineGap, from, func(b []byte) []byte {
 		b = appendLineBytes(b, "conversation", t3[:])
+		b = appendLineJSON(b, "direction", quoteJSON(direction))
 		return appendLineJSON(b, "reason", quoteJSON(reason))
 	})
 }
+
+// RefreshKnown takes in what other clients of this state directory have written. A client calls it
+// at each new conversation, and when a record arrives that is older than the conversation.
+func (h *History) RefreshKnown() error { return h.locked(func() error { return nil }) }

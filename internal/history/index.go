@@ -1,15 +1,20 @@
 package history
 
 import (
+	"bufio"
 	"bytes"
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
+	"io"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
-	"time"
+
+	"chatsecure/internal/state"
+	"chatsecure/proto"
 )
 
 // KnownLevel is the progress of a record that comes again.
@@ -21,328 +26,627 @@ const (
 	KnownShown                    // and shown: READ
 )
 
-// recordKey is a record's id.
-type recordKey [16]byte
+// Tests make these smaller.
+var (
+	// flushEntries bounds the keys in memory that the table does not have yet.
+	flushEntries = 64 << 10
+	// flushBytes is the length of a tail that the next start may read again.
+	flushBytes int64 = 256 << 10
+	// tailBytes is the same after a client that was killed.
+	tailBytes int64 = 64 << 20
+)
 
-func parseKey(id string) (key recordKey, ok bool) {
-	if len(id) != 2*len(key) {
-		return key, false
-	}
-	_, err := hex.Decode(key[:], []byte(id))
-	return key, err == nil
-}
-
-// place is where a record was received.
-type place struct {
-	conv uint32 // index into index.convs
-	seq  uint64
-}
-
-// indexedConv is the received part of one conversation.
-type indexedConv struct {
-	flow    flow   // of the received part
-	peer    *End   // nil until its line has been read
-	began   int64  // Unix milliseconds
-	shown   uint64 // records up to here
-	seen    uint64
-	waiting []storedLine
-}
-
-// storedLine is a received line that may have records which are not marked shown.
-type storedLine struct {
-	slot   string
-	offset int64
-	last   uint64 // seq of its last record
-}
-
-// index knows every received record of this slot's file and of those that no process
-// holds: 16 bytes of id and a place each. The History owns it.
+// index knows of every line before end what the writing of further ones needs. It is in the table,
+// up to base, and in memory. The History owns it, and holds the lock of the lines where it reads or
+// writes the files.
 type index struct {
-	convs []indexedConv
-	flows map[flow]uint32     // to convs
-	from  map[[32]byte]string // by conversation: the direction that Shown means
-	ids   map[recordKey]place
-	more  map[recordKey][]place // of records that were received again
-	ends  map[string]*position  // of the other slots: read up to here
-	doubt int64                 // records until this time may have been shown without a mark
-	open  map[string]int64      // the same of slots whose last run has not ended
+	dir     string
+	lines   *os.File // nil: nothing can be read again
+	through func(*os.File) Store
+	locked  bool // nobody else writes
+	wrong   bool // the index is being learned anew
+	light   bool // a one-shot sender's: of other lines than its own, the bundles alone
+
+	table *table // nil: there is none yet
+	own   bool   // it is new, and there is no index to it yet
+	base  int64
+	end   int64
+	last  int64             // offset of the last line
+	hash  [sha256.Size]byte // and its hash
+
+	entries map[recordKey]entry // since base, and what was looked up
+	most    int                 // so many are kept in memory
+	convs   map[flow]*indexedConv
+	before  lineBefore
+	kept    []byte // the line that was read last, and its offset
+	keptAt  int64
+	doubt   int64 // unshown records of lines before this offset may have been shown
 
 	since  int64              // Unix milliseconds, see Connected; 0: not connected yet
-	theirs map[recordKey]bool // received since then in other slots, and not in this one
+	theirs map[recordKey]bool // received since then by other clients, and not by this one
 
 	accounts accounts
 }
 
-func newIndex() *index {
+// indexedConv is a conversation by its flow with our direction.
+type indexedConv struct {
+	me, peer End
+	waiting  []waitingLine
+}
+
+// waitingLine is a received line with records that are not marked shown.
+type waitingLine struct {
+	offset int64
+	first  uint64 // seq
+	ids    []recordKey
+}
+
+// lineBefore is what counts of the line before. The other side's bundle comes right before the
+// conversation, and a head right after its cause.
+type lineBefore struct {
+	bundle [sha256.Size]byte // its hash
+	size   int64             // of that
+	by     [32]byte          // the person who has caused the line
+}
+
+func newIndex(dir string, lines *os.File, through func(*os.File) Store) *index {
 	return &index{
-		flows:  make(map[flow]uint32),
-		from:   make(map[[32]byte]string),
-		ids:    make(map[recordKey]place),
-		more:   make(map[recordKey][]place),
-		ends:   make(map[string]*position),
-		open:   make(map[string]int64),
-		theirs: make(map[recordKey]bool),
-
-		accounts: newAccounts(),
+		dir: dir, lines: lines, through: through, most: flushEntries,
+		entries: make(map[recordKey]entry), convs: make(map[flow]*indexedConv),
+		theirs: make(map[recordKey]bool), accounts: newAccounts(),
 	}
 }
 
-func (x *index) conv(of flow) uint32 {
-	i, ok := x.flows[of]
-	if !ok {
-		i = uint32(len(x.convs))
-		x.convs = append(x.convs, indexedConv{flow: of})
-		x.flows[of] = i
-	}
-	return i
-}
-
-func (x *index) began(of flow, peer End, at int64) {
-	c := &x.convs[x.conv(of)]
-	c.peer, c.began = &peer, at
-	if _, ok := x.from[of.t3]; !ok {
-		x.from[of.t3] = of.direction // the own file is read first
-	}
-}
-
-// mark takes in that records up to seq are shown, or only seen.
-func (x *index) mark(typ string, of flow, seq uint64) {
-	c := &x.convs[x.conv(of)]
-	if typ == lineSeen {
-		c.seen = max(c.seen, seq)
+// load begins with the index on the disk, if it fits.
+func (x *index) load() {
+	disk := loadIndex(x.dir, x.lines, os.O_RDWR, x.through)
+	if disk == nil {
 		return
 	}
-	if seq > c.shown && c.peer != nil {
+	x.table, x.base, x.doubt = disk.table, disk.Size, disk.Doubt
+	x.end, x.last, x.hash = disk.Size, disk.Last, [sha256.Size]byte(disk.Hash)
+	x.accounts.restore(disk.Accounts)
+	if x.light {
+		return
+	}
+	for _, offset := range disk.Waiting {
+		if !x.wait(offset) {
+			x.relearn()
+			return
+		}
+	}
+}
+
+// wait takes in a line that waits to be shown, as far as its records do. It reports false for
+// anything else.
+func (x *index) wait(offset int64) bool {
+	typ, rest, _ := peekType(x.lineAt(offset))
+	of, rest, ok := peekFlow(rest, `,"header":{"conversation":"`)
+	c := x.conv(flow{of.t3, reverse(of.direction)})
+	if !ok || string(typ) != lineReceived || c == nil {
+		return false
+	}
+	w := waitingLine{offset: offset}
+	for id, seq := range peekRecords(rest) {
+		if key, ok := parseKey(id); ok {
+			w.first = seq - uint64(len(w.ids))
+			w.ids = append(w.ids, key)
+		}
+	}
+	if x.waits(w) {
+		c.waiting = append(c.waiting, w)
+	}
+	return true
+}
+
+func (x *index) waits(w waitingLine) bool {
+	return slices.ContainsFunc(w.ids, func(key recordKey) bool {
+		return x.record(key).state != stateShown
+	})
+}
+
+// look returns the entry of a key. The table is outside of this program, so the line that it tells
+// of is checked. An index that is wrong is learned anew from the lines.
+func (x *index) look(key recordKey, is func(line []byte) bool) entry {
+	e, ok := x.entries[key]
+	if ok || x.table == nil {
+		return e
+	}
+	e, err := x.table.get(key)
+	if err == nil && e.state != stateNone && e.offset < x.end {
+		if !is(x.lineAt(e.offset)) {
+			err = errTable
+		}
+	} else {
+		e = entry{} // nothing, or another client's that has no line here yet
+	}
+	if err != nil && !x.wrong {
+		x.wrong = true
+		x.relearn()
+		e = x.look(key, is)
+		x.wrong = false
+		return e
+	}
+	x.entries[key] = e
+	return e
+}
+
+// forget removes the index on the disk, so that none is better than a wrong one.
+func (x *index) forget() { os.Remove(filepath.Join(x.dir, indexName)) }
+
+// relearn makes anew what is known of the lines up to end, after the index has turned out to be
+// wrong. The next flush writes it.
+func (x *index) relearn() {
+	x.forget()
+	y := newIndex(x.dir, x.lines, x.through)
+	y.light, y.locked, y.wrong = x.light, x.locked, x.wrong
+	if y.read(x.end) != nil {
+		return // the lines cannot be read: the next one that is written will tell
+	}
+	if x.light {
+		y.convs, y.accounts = x.convs, x.accounts
+	}
+	for of, c := range y.convs {
+		if before := x.convs[of]; before != nil {
+			*before = *c // a caller may be at it
+			y.convs[of] = before
+		}
+	}
+	y.end, y.last, y.hash, y.before = x.end, x.last, x.hash, x.before
+	y.since, y.theirs = x.since, x.theirs
+	x.close()
+	*x = *y
+}
+
+// lineAt reads a line, nil if that is impossible. The last one is kept, since all its records are
+// asked for.
+func (x *index) lineAt(offset int64) []byte {
+	if x.kept == nil || x.keptAt != offset {
+		x.kept, _ = readLine(x.lines, offset)
+		x.keptAt = offset
+	}
+	return x.kept
+}
+
+// put notes an entry, after look.
+func (x *index) put(key recordKey, e entry) { x.entries[key] = e.merge(x.entries[key]) }
+
+func (x *index) record(key recordKey) entry {
+	return x.look(key, func(line []byte) bool {
+		typ, rest, _ := peekType(line)
+		return string(typ) == lineReceived &&
+			bytes.Contains(rest, hex.AppendEncode([]byte(recordStart), key[:]))
+	})
+}
+
+func (x *index) bundle(hash [sha256.Size]byte) entry {
+	return x.look(bundleKey(hash), func(line []byte) bool {
+		found, ok := peekBundle(line)
+		return ok && found == hash
+	})
+}
+
+// conv returns a conversation, nil if it is not in the history.
+func (x *index) conv(of flow) *indexedConv {
+	if c := x.convs[of]; c != nil {
+		return c
+	}
+	var c *indexedConv
+	parse := func(line []byte) bool {
+		l, err := parseLine(line)
+		if err != nil || l.Type != lineConversation ||
+			of != (flow{[32]byte(l.Conversation), l.Direction}) {
+			return false
+		}
+		c = &indexedConv{me: *l.Me, peer: *l.Peer}
+		return true
+	}
+	e := x.look(conversationKey(of), parse)
+	if c == nil && e.state != stateNone {
+		parse(x.lineAt(e.offset))
+	}
+	if c != nil {
+		x.convs[of] = c
+	}
+	return c
+}
+
+// take takes in a line. It looks only at the parts that it needs: a start must not decode years of
+// talk. ours tells that this client has written it.
+func (x *index) take(line []byte, offset int64, ours bool) {
+	typ, rest, ok := peekType(line)
+	before := x.before
+	x.before = lineBefore{}
+	if !ok || x.light && !ours && string(typ) != lineBundle {
+		return
+	}
+	from, size := cause{}, int64(len(line))
+	var c *indexedConv
+	switch string(typ) {
+	case lineBundle:
+		if hash, ok := peekBundle(line); ok {
+			x.bundle(hash)
+			x.put(bundleKey(hash), entry{offset, stateStored})
+			x.before = lineBefore{bundle: hash, size: size}
+		}
+	case lineConversation:
+		c = x.conversation(line, offset)
+		if c != nil && before.bundle == [sha256.Size]byte(c.peer.Bundle) {
+			size += before.size
+		}
+	case lineHead:
+		from.by = before.by
+	case lineRun:
+		if reason := peekReason(rest); reason == runKilled || reason == runUnsure {
+			x.doubt = offset
+		}
+	case lineShown, lineSeen:
+		if of, rest, ok := peekFlow(rest, `,"conversation":"`); ok {
+			x.mark(string(typ), flow{of.t3, reverse(of.direction)}, rest)
+		}
+	case lineSent:
+		if of, _, ok := peekFlow(rest, `,"header":{"conversation":"`); ok {
+			if c := x.conv(of); c != nil {
+				x.accounts.answered(c.peer.identity())
+			}
+		}
+	case lineReceived:
+		if of, rest, ok := peekFlow(rest, `,"header":{"conversation":"`); ok {
+			c = x.conv(flow{of.t3, reverse(of.direction)})
+			theirs := !ours && x.since != 0 && peekTime(line) >= x.since
+			from.records = x.received(c, offset, rest, theirs)
+		}
+	case lineReceipt, lineEnd:
+		if of, _, ok := peekFlow(rest, `,"header":{"conversation":"`); ok {
+			c = x.conv(flow{of.t3, reverse(of.direction)})
+		}
+	case lineGap:
+		if of, _, ok := peekFlow(rest, `,"conversation":"`); ok {
+			c = x.conv(flow{of.t3, reverse(of.direction)})
+		}
+	}
+	if c != nil {
+		from.by = c.peer.identity()
+		x.before.by = from.by
+	}
+	if from.by != [32]byte{} {
+		x.accounts.charge(from, peekTime(line), size)
+	}
+}
+
+// conversation takes in the line of a conversation.
+func (x *index) conversation(line []byte, offset int64) *indexedConv {
+	l, err := parseLine(line)
+	if err != nil {
+		return nil
+	}
+	of := flow{[32]byte(l.Conversation), l.Direction}
+	if c := x.conv(of); c != nil {
+		return c // it is there twice, which only verification needs to know
+	}
+	c := &indexedConv{me: *l.Me, peer: *l.Peer}
+	x.convs[of] = c
+	x.put(conversationKey(of), entry{offset, stateStored})
+	if b := x.bundle([sha256.Size]byte(c.peer.Bundle)); b.state != stateNone {
+		x.put(personKey(c.peer.identity()), entry{b.offset, stateLatest})
+	}
+	return c
+}
+
+// received takes in the records of a received line, and returns how many are new. They are theirs
+// if this client gets them by itself.
+func (x *index) received(c *indexedConv, offset int64, rest []byte, theirs bool) (added int) {
+	w := waitingLine{offset: offset}
+	for id, seq := range peekRecords(rest) {
+		key, ok := parseKey(id)
+		if !ok {
+			continue
+		}
+		known := x.record(key).state != stateNone
+		switch {
+		case !theirs:
+			delete(x.theirs, key)
+		case !known:
+			x.theirs[key] = true
+		}
+		if !known {
+			added++
+		}
+		x.put(key, entry{offset, stateStored})
+		w.first = seq - uint64(len(w.ids))
+		w.ids = append(w.ids, key)
+	}
+	if c != nil && x.waits(w) { // else it comes again
+		c.waiting = append(c.waiting, w)
+	}
+	return added
+}
+
+// mark takes in that records up to a number are shown, or only seen.
+func (x *index) mark(typ string, of flow, rest []byte) {
+	digits, ok := bytes.CutPrefix(rest, []byte(`,"seq":`))
+	seq, _, isNumber := peekNumber(digits)
+	c := x.conv(of)
+	if !ok || !isNumber || c == nil {
+		return
+	}
+	as := stateSeen
+	if typ == lineShown {
+		as = stateShown
 		x.accounts.read(c.peer.identity())
 	}
-	c.shown = max(c.shown, seq)
-	c.waiting = slices.DeleteFunc(c.waiting, func(l storedLine) bool { return l.last <= c.shown })
+	for _, w := range c.waiting {
+		for i, key := range w.ids {
+			if w.first+uint64(i) <= seq {
+				x.record(key)
+				x.put(key, entry{w.offset, as})
+			}
+		}
+	}
+	if as == stateShown {
+		c.waiting = slices.DeleteFunc(c.waiting, func(w waitingLine) bool {
+			return w.first+uint64(len(w.ids)) <= seq+1
+		})
+	}
 }
 
-func (x *index) stored(id string, of flow, seq uint64, theirs bool) {
-	key, ok := parseKey(id)
-	if !ok {
+// wrote takes in a line that has been written at the end.
+func (x *index) wrote(line []byte) {
+	x.take(line, x.end, true)
+	x.last, x.end, x.hash = x.end, x.end+int64(len(line))+1, sha256.Sum256(line)
+	if len(x.entries) < x.most || x.lines == nil || x.light {
 		return
 	}
-	p := place{x.conv(of), seq}
-	before, known := x.ids[key]
-	switch {
-	case !theirs:
-		delete(x.theirs, key)
-	case !known:
-		x.theirs[key] = true
-	}
-	if !known {
-		x.ids[key] = p
-	} else if before != p && !slices.Contains(x.more[key], p) {
-		x.more[key] = append(x.more[key], p)
+	if x.end-x.base < tailBytes {
+		x.retry(x.relieve()) // memory is bounded, and no disk is waited for
+	} else {
+		x.retry(x.flush())
 	}
 }
 
-// peer returns the other side of a conversation, or nil if it is not known.
-func (x *index) peer(of flow) *End {
-	if i, ok := x.flows[of]; ok {
-		return x.convs[i].peer
-	}
-	return nil
-}
-
-func (x *index) has(key recordKey) bool { _, ok := x.ids[key]; return ok }
-
+// level tells how far a record has got.
 func (x *index) level(key recordKey) KnownLevel {
-	p, ok := x.ids[key]
-	if !ok || x.theirs[key] {
+	state := x.record(key).state
+	switch {
+	case state == stateNone, x.theirs[key]:
 		return KnownNot
-	}
-	shown := func(p place) bool { return p.seq <= x.convs[p.conv].shown }
-	if shown(p) || slices.ContainsFunc(x.more[key], shown) {
+	case state == stateShown:
 		return KnownShown
 	}
 	return KnownStored
 }
 
-// doubtful tells whether records of a conversation may have been shown without a mark.
-func (x *index) doubtful(c *indexedConv) bool {
-	for _, at := range x.open {
-		if c.began <= at {
-			return true
-		}
+// catchUp takes in the lines behind end, as far as they are whole. Where these are many, keys go to
+// the table on the way.
+func (x *index) catchUp() error {
+	before := x.end
+	err := x.read(1 << 62)
+	whole := true
+	if err == nil && x.end > before {
+		x.hash, whole = hashLine(x.lines, x.last, x.end)
 	}
-	return c.began <= x.doubt
-}
-
-// Again tells whether a record that is only stored has been seen, or may have been shown.
-func (h *History) Again(id string) bool {
-	key, _ := parseKey(id)
-	again := func(p place) bool {
-		c := &h.known.convs[p.conv]
-		return p.seq <= c.seen || h.known.doubtful(c)
-	}
-	p, ok := h.known.ids[key]
-	return ok && (again(p) || slices.ContainsFunc(h.known.more[key], again))
-}
-
-// Connected says since when the client has its connection to the relay, by the clock
-// of the lines. The relay sends a message to every connection that takes messages.
-// So a message that another slot receives from then on comes here for itself, and is
-// known only once this slot has it. One that another slot received earlier can only
-// come here because it is sent again.
-func (h *History) Connected(since time.Time) {
-	if h.receiving {
-		h.known.since = since.UnixMilli()
-		clear(h.known.theirs)
-	}
-}
-
-// Known returns the progress of the record with this id: in this slot's history, or,
-// if it came before Connected, in one that no process held at the last RefreshKnown.
-// A one-shot sender knows no record.
-func (h *History) Known(id string) KnownLevel {
-	key, ok := parseKey(id)
-	if !h.receiving || !ok {
-		return KnownNot
-	}
-	return h.known.level(key)
-}
-
-// RefreshKnown reads the new lines of other slots that no process holds: their
-// records may be sent again to this client. A client calls it at each new
-// conversation, and when a record arrives that is older than the conversation.
-func (h *History) RefreshKnown() error {
-	if !h.receiving {
-		return nil
-	}
-	slots, err := h.otherReceivers()
-	if err != nil {
-		return openFailure(h.dir, err)
-	}
-	held, err := heldSlots(h.dir, slots)
-	if err != nil {
-		return openFailure(h.dir, err)
-	}
-	for _, slot := range slots {
-		if held[slot] {
-			continue
-		}
-		if err := h.known.readSlot(h.dir, slot, h.known.line); err != nil {
-			return openFailure(h.dir, err)
-		}
-	}
-	return nil
-}
-
-// otherReceivers returns the other slots of clients that take messages.
-func (h *History) otherReceivers() ([]string, error) {
-	slots, err := listSlots(h.dir)
-	return slices.DeleteFunc(slots, func(slot string) bool { return slot == h.slot || slot[0] == 's' }), err
-}
-
-// lineFunc takes in a line of a slot's file, without its newline. The line is only
-// valid in the call.
-type lineFunc func(slot string, line []byte, offset int64)
-
-// readSlot reads the new lines of another slot's file. It reads on after a damage: a
-// received record is known all the same.
-func (x *index) readSlot(dir, slot string, each lineFunc) error {
-	f, err := openFile(filepath.Join(dir, slot+Ext), os.O_RDONLY)
-	if errors.Is(err, os.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	end := x.ends[slot]
-	if end == nil {
-		end = new(position)
-		x.ends[slot] = end
-	}
-	_, err = end.scan(f, func(*damageError) {}, func(line []byte, offset int64) error {
-		each(slot, line, offset)
-		return nil
-	})
-	if _, ok := errors.AsType[*damageError](err); ok {
-		return nil
+	if !whole {
+		err = errors.New("its end cannot be read again")
 	}
 	return err
 }
 
-// line takes in one line. It looks only at the parts that the index needs.
-func (x *index) line(slot string, line []byte, offset int64) {
-	typ, rest, ok := peekType(line)
-	if !ok {
-		return
-	}
-	x.open[slot] = peekTime(line)
-	var of flow
-	records, size := len(x.ids), int64(len(line))
-	switch string(typ) {
-	case lineBundle:
-		if hash, ok := peekBundle(line); ok {
-			x.accounts.bundles[hash] = size
+// read takes in the lines between end and an offset.
+func (x *index) read(to int64) error {
+	lines := io.NewSectionReader(x.lines, 0, to)
+	return eachLine(lines, x.end, func(line []byte, offset, next int64) {
+		x.take(line, offset, false)
+		x.last, x.end = offset, next
+		if len(x.entries) >= x.most && x.locked && !x.light {
+			x.retry(x.spill())
 		}
-		return
-	case lineConversation:
-		if l, err := parseLine(line); err == nil {
-			of = flow{[32]byte(l.Conversation), reverse(l.Direction)}
-			x.began(of, *l.Peer, l.Time)
-			hash := [sha256.Size]byte(l.Peer.Bundle)
-			size += x.accounts.bundles[hash]
-			delete(x.accounts.bundles, hash)
-		}
-	case lineRun:
-		if reason := peekReason(rest); reason != runBegins {
-			delete(x.open, slot)
-			if reason != runEnded {
-				x.doubt = max(x.doubt, peekTime(line))
-			}
-		}
-		return
-	case lineShown, lineSeen:
-		if of, rest, ok := peekFlow(rest, `,"conversation":"`); ok {
-			x.shownLine(string(typ), of, rest)
-		}
-		return
-	case lineSent:
-		if of, _, ok := peekFlow(rest, `,"header":{"conversation":"`); ok {
-			if peer := x.peer(flow{of.t3, reverse(of.direction)}); peer != nil {
-				x.accounts.answered(peer.identity())
-			}
-		}
-		return
-	case lineReceived:
-		if of, rest, ok = peekFlow(rest, `,"header":{"conversation":"`); ok {
-			x.receivedLine(slot, offset, of, rest, x.since != 0 && peekTime(line) >= x.since)
-		}
-	case lineGap:
-		rest, _ = bytes.CutPrefix(rest, []byte(`,"conversation":"`))
-		t3, _, _ := peekHash(rest)
-		of = flow{t3, x.from[t3]}
-	default:
-		of, _, _ = peekFlow(rest, `,"header":{"conversation":"`)
-	}
-	if peer := x.peer(of); peer != nil {
-		x.accounts.charge(cause{peer.identity(), len(x.ids) - records}, peekTime(line), size)
+	})
+}
+
+// retry waits with the next try to write the index, where one has failed: nothing but memory needs
+// it.
+func (x *index) retry(err error) {
+	if err != nil {
+		x.most *= 2
+	} else {
+		x.most = flushEntries
 	}
 }
 
-// shownLine takes in the number of a shown line.
-func (x *index) shownLine(typ string, of flow, rest []byte) {
-	digits, ok := bytes.CutPrefix(rest, []byte(`,"seq":`))
-	if seq, err := strconv.ParseUint(string(bytes.TrimSuffix(digits, []byte("}"))), 10, 64); ok && err == nil {
-		x.mark(typ, of, seq)
+// eachLine calls each with every line from an offset on, without its newline, and with the offset
+// of the next. A line that is longer than any can be is nil: only verification minds it.
+func eachLine(r io.ReaderAt, from int64, each func(line []byte, offset, next int64)) error {
+	in := bufio.NewReaderSize(io.NewSectionReader(r, from, 1<<62), 256<<10)
+	var long []byte
+	for next := from; ; {
+		part, err := in.ReadSlice('\n')
+		next += int64(len(part))
+		if len(long) > 0 || err == bufio.ErrBufferFull {
+			if next-from <= MaxLine+1 {
+				long = append(long, part...)
+			}
+			part = long
+		}
+		switch {
+		case err == bufio.ErrBufferFull:
+		case err == io.EOF:
+			return nil
+		case err != nil:
+			return err
+		case next-from > MaxLine+1:
+			each(nil, from, next)
+			from, long = next, long[:0]
+		default:
+			each(part[:len(part)-1], from, next)
+			from, long = next, long[:0]
+		}
 	}
 }
 
-// receivedLine takes in the records of a received line. They are theirs if this
-// client gets them for itself.
-func (x *index) receivedLine(slot string, offset int64, of flow, rest []byte, theirs bool) {
-	var last uint64
-	for id, seq := range peekRecords(rest) {
-		x.stored(id, of, seq, theirs)
-		last = seq
+// readLine reads the line at an offset, without its newline.
+func readLine(lines io.ReaderAt, offset int64) ([]byte, error) {
+	for size := 4 << 10; ; size = MaxLine + 1 {
+		b := make([]byte, size)
+		n, err := lines.ReadAt(b, offset)
+		if end := bytes.IndexByte(b[:n], '\n'); end >= 0 {
+			return b[:end], nil
+		}
+		if err != nil && err != io.EOF {
+			return nil, err
+		}
+		if size > MaxLine {
+			return nil, errors.New("it is no line of the history")
+		}
 	}
-	if c := &x.convs[x.conv(of)]; last > c.shown {
-		c.waiting = append(c.waiting, storedLine{slot, offset, last})
+}
+
+// flush writes the index to the disk, as of end. The table may have more than `index` says, and
+// never less: so a crash between any two steps costs nothing.
+func (x *index) flush() error {
+	for _, c := range x.convs { // what has come over several may be shown over one
+		c.waiting = slices.DeleteFunc(c.waiting, func(w waitingLine) bool { return !x.waits(w) })
+	}
+	err := x.relieve()
+	if err == nil {
+		err = x.table.sync()
+	}
+	if err != nil {
+		return err
+	}
+	s := indexState{
+		V: version, Size: x.end, Last: x.last, Hash: x.hash[:],
+		Seed: x.table.seed[:], Count: x.table.count,
+		Doubt: x.doubt, Waiting: []int64{}, Accounts: x.accounts.all(),
+	}
+	for _, c := range x.convs {
+		for _, w := range c.waiting {
+			s.Waiting = append(s.Waiting, w.offset)
+		}
+	}
+	slices.Sort(s.Waiting)
+	err = state.ReplaceFile(filepath.Join(x.dir, indexName), proto.MustMarshal(&s))
+	if err != nil {
+		return err
+	}
+	x.base, x.own = x.end, false
+	maps.DeleteFunc(x.convs, func(_ flow, c *indexedConv) bool { return len(c.waiting) == 0 })
+	return nil
+}
+
+// relieve is spill, after what is known has been learned anew where the table is damaged.
+func (x *index) relieve() error {
+	err := x.spill()
+	if errors.Is(err, errTable) {
+		x.relearn()
+		err = x.spill()
+	}
+	return err
+}
+
+// spill writes the entries in memory into the table, and does not wait for the disk.
+func (x *index) spill() error {
+	if err := x.reopen(uint64(len(x.entries))); err != nil {
+		return err
+	}
+	t := x.table
+	type keyAt struct {
+		key  recordKey
+		home uint64
+	}
+	var keys []keyAt
+	for key, e := range x.entries {
+		if e.state != stateNone {
+			keys = append(keys, keyAt{key, t.home(key)})
+		}
+	}
+	// Page by page.
+	slices.SortFunc(keys, func(a, b keyAt) int { return cmp.Compare(a.home, b.home) })
+	count := t.count
+	t.count += uint64(len(keys)) // a crash leaves a table that seems fuller than it is
+	err := t.writeHeader()
+	t.count = count
+	for _, k := range keys {
+		if err == nil {
+			err = t.put(k.key, x.entries[k.key])
+		}
+	}
+	if err == nil {
+		err = t.writePage()
+	}
+	if err == nil {
+		err = t.writeHeader()
+	}
+	if err == nil {
+		clear(x.entries)
+	}
+	t.page, t.dirty = nil, false
+	return err
+}
+
+// reopen opens the table that is on the disk now, with room for more keys: another client may have
+// put a larger one there. It is errTable if that does not have all that this one had.
+func (x *index) reopen(more uint64) error {
+	t := x.table
+	if disk := loadIndex(x.dir, x.lines, os.O_RDWR, x.through); disk != nil && disk.Size >= x.base {
+		t = disk.table
+	} else if disk != nil {
+		disk.close()
+		return errTable
+	} else if t != nil && !x.own {
+		return errTable
+	}
+	bits := uint64(minBits)
+	if t != nil {
+		bits = t.bits
+	}
+	if larger := bitsFor(bits, t.used()+more); t == nil || larger > bits {
+		grown, err := x.grow(t, larger)
+		if t != nil && t != x.table {
+			t.close()
+		}
+		if err != nil {
+			return err
+		}
+		x.own = x.own || t == nil
+		t = grown
+	}
+	if x.table != nil && x.table != t {
+		x.table.close()
+	}
+	x.table = t
+	return nil
+}
+
+// grow makes a new table with the keys of an older one, if there is one, and puts it in its place.
+func (x *index) grow(from *table, bits uint64) (*table, error) {
+	path := filepath.Join(x.dir, tableName)
+	os.Remove(path + ".new") // a killed client's
+	file, err := openFile(path+".new", os.O_RDWR|os.O_CREATE|os.O_EXCL)
+	if err != nil {
+		return nil, err
+	}
+	seed := newSeed()
+	if from != nil {
+		seed = from.seed // so it fits `index` as it is
+	}
+	t, err := makeTable(file, x.through(file), seed, bits)
+	if err == nil && from != nil {
+		err = from.growInto(t)
+	}
+	if err == nil {
+		err = os.Rename(file.Name(), path)
+	}
+	if err != nil {
+		os.Remove(file.Name())
+		file.Close()
+		return nil, err
+	}
+	return t, nil
+}
+
+func (x *index) close() {
+	if x.table != nil {
+		x.table.close()
+		x.table = nil
 	}
 }

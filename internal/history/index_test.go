@@ -2,6 +2,7 @@ package history
 
 import (
 	"errors"
+	"slices"
 	"testing"
 	"time"
 
@@ -43,58 +44,125 @@ func TestHistoryKnown(t *testing.T) {
 	}
 }
 
-// TestHistoryOtherSlots: another slot's records are known once no process holds it,
-// and a record that another client has shown is not shown again.
-func TestHistoryOtherSlots(t *testing.T) {
-	p := newPair(t)
-	first := p.b.h
-	second, _, err := Open(Config{Dir: p.b.dir, Receiving: true, Now: p.Clock.Now})
+// another opens a second history of the user's.
+func (p *pair) another(u *user, since time.Time) *History {
+	p.T.Helper()
+	cfg := p.config(u)
+	cfg.Since = since
+	h, notices, err := Open(cfg)
 	p.Must(err)
-	ids := p.Send("one", "two")
-	refreshed := func(h *History, want KnownLevel) {
-		t.Helper()
-		p.Must(h.RefreshKnown())
-		if got := h.Known(ids[0]); got != want {
-			t.Errorf("slot %s: known as %d, want %d", h.Slot(), got, want)
+	if len(notices) > 0 {
+		p.T.Errorf("notices on opening: %q", notices)
+	}
+	return h
+}
+
+// known holds what a history knows of records against what it should.
+func (p *pair) known(when string, h *History, ids []string, want ...KnownLevel) {
+	p.T.Helper()
+	p.Must(h.RefreshKnown())
+	for i, id := range ids {
+		if got := h.Known(id); got != want[i] {
+			p.T.Errorf("%s: record %d is known as %d, want %d", when, i+1, got, want[i])
 		}
 	}
-	refreshed(second, KnownNot) // slot 0 is held
-	p.Must(first.Close())
-	refreshed(second, KnownStored)
+}
+
+// texts are those of records that wait to be shown.
+func texts(left []Stored) (all []string) {
+	for _, s := range left {
+		all = append(all, s.Record.Text)
+	}
+	return all
+}
+
+// TestHistoryOtherClients: what a running client has received or shows is not shown by another. A
+// record that one has shown is not shown again.
+func TestHistoryOtherClients(t *testing.T) {
+	p := newPair(t)
+	ids := p.Send("one", "two")
+	second := p.another(p.b, time.Time{})
+	if left := second.Unshown(); len(left) != 0 {
+		t.Errorf("what a running client has received is shown by another: %q", texts(left))
+	}
+	p.close(p.b)
+	p.known("of one that has ended", second, ids, KnownStored, KnownStored)
 	p.Must(second.Close())
 
-	// The next client takes slot 0, and the one after it slot 1. Only the first shows
-	// the records of slot 0.
-	third, _, err := Open(Config{Dir: p.b.dir, Receiving: true, Now: p.Clock.Now})
-	p.Must(err)
+	third := p.another(p.b, time.Time{})
 	left := third.Unshown()
-	if len(left) != 2 || left[0].Record.Text != "one" || left[1].Record.Text != "two" {
-		t.Fatalf("unshown is %+v", left)
+	if got := texts(left); !slices.Equal(got, []string{"one", "two"}) {
+		t.Fatalf("unshown is %q", got)
 	}
 	if len(third.Unshown()) != 0 {
 		t.Error("unshown comes twice")
 	}
-	fourth, _, err := Open(Config{Dir: p.b.dir, Receiving: true, Now: p.Clock.Now})
-	p.Must(err)
+	fourth := p.another(p.b, time.Time{})
 	if left := fourth.Unshown(); len(left) != 0 {
-		t.Errorf("what a running client holds is shown by another: %+v", left)
+		t.Errorf("what a running client shows is shown by another: %q", texts(left))
 	}
-	// Slot 1 receives the message again, as a new connection of the sender's resends it.
-	p.Must(fourth.Begin(p.Cb, p.b.Local.Bundle))
+	// The record comes once more, as a new connection of the sender's resends it.
 	p.Must(third.Shown(left[0].Conversation, 2))
-	p.Must(third.Close())
-	refreshed(fourth, KnownShown)
-	p.Must(fourth.Close())
-	p.b.h = nil
-	fifth, _, err := Open(Config{Dir: p.b.dir, Receiving: true, Now: p.Clock.Now})
-	p.Must(err)
+	p.known("shown by another", fourth, ids, KnownShown, KnownShown)
+	p.Must(errors.Join(third.Close(), fourth.Close()))
+	fifth := p.another(p.b, time.Time{})
 	if left := fifth.Unshown(); len(left) != 0 {
-		t.Errorf("what was shown is shown again: %+v", left)
+		t.Errorf("what was shown is shown again: %q", texts(left))
 	}
 	p.Must(fifth.Close())
+	chained(t, p.b.dir)
 }
 
-// TestHistoryConnected: a message that another slot receives after this client has
+// TestHistoryOneOfTwoEnds: what a client had in its hands when it ended or was killed is shown by the
+// next one, while a third one runs.
+func TestHistoryOneOfTwoEnds(t *testing.T) {
+	for _, killed := range []bool{true, false} {
+		p := newPair(t)
+		p.Send("waits from before")
+		p.close(p.b)
+		p.reopen(p.b) // shows that
+		p.b.h.Unshown()
+		bystander := p.another(p.b, p.Clock.Now())
+		p.Clock.Add(time.Second)
+		p.Connect()
+		p.Send("received meanwhile")
+		// The bystander's own, which it goes on to hold.
+		ca, cb := p.Shake(p.A, p.B)
+		cb.Me.Conn = "another"
+		p.Must(bystander.Begin(cb, p.b.Local.Bundle))
+		s, _, err := ca.SealRecords([]*crypto.Record{p.record("the bystander's", to(p.b))}, p.Clock.Now())
+		p.Must(err)
+		o, err := cb.Open(s.Body, p.Clock.Now())
+		p.Must(err)
+		p.Must(bystander.Received(cb, o))
+		if killed {
+			p.b.h.run.close() // as a killed process does
+			p.b.h.writer.file.Close()
+			p.b.h = nil
+		} else {
+			p.close(p.b)
+		}
+		p.Clock.Add(time.Second)
+		next := p.another(p.b, p.Clock.Now())
+		left := next.Unshown()
+		if got := texts(left); !slices.Equal(got, []string{"waits from before", "received meanwhile"}) {
+			t.Errorf("killed %t: the next client shows %q", killed, got)
+		}
+		for _, s := range left {
+			if s.Again != killed {
+				t.Errorf("killed %t: %q is told as shown before: %t", killed, s.Record.Text, s.Again)
+			}
+			p.Must(next.Shown(s.Conversation, s.Seq))
+		}
+		p.Must(errors.Join(next.Close(), bystander.Close()))
+		p.reopen(p.b)
+		if got := texts(p.b.h.Unshown()); !slices.Equal(got, []string{"the bystander's"}) {
+			t.Errorf("killed %t: the last client shows %q", killed, got)
+		}
+	}
+}
+
+// TestHistoryConnected: a message that another client receives after this one has
 // connected is sent to this client too, and is known once it has come.
 func TestHistoryConnected(t *testing.T) {
 	p := newPair(t)
@@ -102,24 +170,16 @@ func TestHistoryConnected(t *testing.T) {
 	ids := p.Send("before")
 	p.Must(first.Shown(p.Cb.T3, 1))
 	p.Clock.Add(time.Millisecond)
-	second, _, err := Open(Config{Dir: p.b.dir, Receiving: true, Now: p.Clock.Now})
-	p.Must(err)
+	second := p.another(p.b, time.Time{})
 	second.Connected(p.Clock.Now())
 	record := p.record("to both", to(p.b))
 	ids = append(ids, record.ID)
 	p.SendRecords(record)
+	p.known("stored by the other", second, ids, KnownShown, KnownNot)
 	p.Must(first.Shown(p.Cb.T3, 2))
+	p.known("shown by the other", second, ids, KnownShown, KnownNot)
 	p.close(p.b)
-	expect := func(when string, want ...KnownLevel) {
-		t.Helper()
-		p.Must(second.RefreshKnown())
-		for i, id := range ids {
-			if got := second.Known(id); got != want[i] {
-				t.Errorf("%s: record %d is known as %d, want %d", when, i+1, got, want[i])
-			}
-		}
-	}
-	expect("connected before", KnownShown, KnownNot)
+	p.known("the other has ended", second, ids, KnownShown, KnownNot)
 	ca, cb := p.Shake(p.A, p.B)
 	p.Must(second.Begin(cb, p.b.Local.Bundle))
 	s, _, err := ca.SealRecords([]*crypto.Record{record}, p.Clock.Now())
@@ -127,74 +187,68 @@ func TestHistoryConnected(t *testing.T) {
 	o, err := cb.Open(s.Body, p.Clock.Now())
 	p.Must(err)
 	p.Must(second.Received(cb, o))
-	expect("received", KnownShown, KnownShown)
+	p.known("received", second, ids, KnownShown, KnownShown)
 	p.Must(second.Close())
 
 	// Both are known to a client that connects after that.
-	third, _, err := Open(Config{Dir: p.b.dir, Receiving: true, Since: p.Clock.Now().Add(time.Millisecond), Now: p.Clock.Now})
-	p.Must(err)
-	second = third
-	expect("connected after", KnownShown, KnownShown)
+	third := p.another(p.b, p.Clock.Now().Add(time.Millisecond))
+	p.known("connected after", third, ids, KnownShown, KnownShown)
 	p.Must(third.Close())
 }
 
-// TestHistoryReconnected: a message that another slot received before the connection
+// TestHistoryReconnected: a message that another client received before the connection
 // was lost can afterwards only come because it is sent again.
 func TestHistoryReconnected(t *testing.T) {
 	p := newPair(t)
-	second, _, err := Open(Config{Dir: p.b.dir, Receiving: true, Now: p.Clock.Now})
-	p.Must(err)
+	second := p.another(p.b, time.Time{})
 	second.Connected(p.Clock.Now())
-	id := p.Send("text")[0]
-	p.close(p.b)
-	p.Must(second.RefreshKnown())
-	if got := second.Known(id); got != KnownNot {
-		t.Errorf("in the connection: known as %d", got)
-	}
+	ids := p.Send("text")
+	p.known("in the connection", second, ids, KnownNot)
 	p.Clock.Add(time.Second)
 	second.Connected(p.Clock.Now())
-	if got := second.Known(id); got != KnownStored {
-		t.Errorf("connected again: known as %d", got)
-	}
+	p.known("connected again", second, ids, KnownStored)
 	p.Must(second.Close())
 }
 
-// TestHistoryShownElsewhere: a third client does not show a record again that one slot
-// received and a second client, which still runs, has shown.
-func TestHistoryShownElsewhere(t *testing.T) {
+// TestHistoryMarksOfNothing: a conversation that is not in the history has no marks.
+func TestHistoryMarksOfNothing(t *testing.T) {
 	p := newPair(t)
-	p.close(p.b)
-	low, _, err := Open(Config{Dir: p.b.dir, Receiving: true, Now: p.Clock.Now}) // slot 0
-	p.Must(err)
-	high, _, err := Open(Config{Dir: p.b.dir, Receiving: true, Now: p.Clock.Now}) // slot 1
-	p.Must(err)
-	ca, cb := p.Shake(p.A, p.B)
-	p.Must(high.Begin(cb, p.b.Local.Bundle))
-	s, _, err := ca.SealRecords([]*crypto.Record{p.record("text", to(p.b))}, p.Clock.Now())
-	p.Must(err)
-	o, err := cb.Open(s.Body, p.Clock.Now())
-	p.Must(err)
-	p.Must(high.Received(cb, o))
-	p.Must(errors.Join(high.Close(), low.Close()))
+	before := p.b.h.known.end
+	if p.b.h.Shown([32]byte{1}, 1) == nil || p.b.h.Seen([32]byte{1}, 1) == nil || p.b.h.Gap([32]byte{1}, "reason") == nil {
+		t.Error("records of no conversation are marked")
+	}
+	if p.b.h.known.end != before {
+		t.Error("something is written")
+	}
+}
 
-	low, _, err = Open(Config{Dir: p.b.dir, Receiving: true, Now: p.Clock.Now})
-	p.Must(err)
-	left := low.Unshown()
-	if len(left) != 1 {
-		t.Fatalf("unshown is %+v", left)
+// TestShownIsNotWaitedFor: a record that comes over and over takes no memory once it is shown.
+func TestShownIsNotWaitedFor(t *testing.T) {
+	small(t, 1<<20, 1)
+	p := newPair(t)
+	first, r := p.Cb.T3, p.record("again and again", to(p.b))
+	waiting := func() (n int) {
+		for _, c := range p.b.h.known.convs {
+			n += len(c.waiting)
+		}
+		return n
 	}
-	p.Must(low.Shown(left[0].Conversation, left[0].Seq)) // a line in slot 0
-	high, _, err = Open(Config{Dir: p.b.dir, Receiving: true, Now: p.Clock.Now})
-	p.Must(err)
-	if again := high.Unshown(); len(again) != 0 || high.Known(left[0].Record.ID) != KnownShown {
-		t.Errorf("unshown is %+v", again)
+	p.SendRecords(r)
+	for range 5 {
+		p.Connect()
+		p.SendRecords(r)
 	}
-	if err := high.Shown([32]byte{1}, 1); err == nil {
-		t.Error("records of no conversation are marked shown")
+	p.Must(p.b.h.Shown(first, 1))
+	p.Must(p.b.h.locked(p.b.h.known.flush))
+	if n := waiting(); n != 0 {
+		t.Errorf("%d lines wait, and their record is shown", n)
 	}
-	p.Must(errors.Join(high.Close(), low.Close()))
-	if r := verified(t, p.b.dir, p.Verifier); !r.OK() {
-		t.Errorf("findings: %v", r.Findings)
+	for range 5 {
+		p.Connect()
+		p.SendRecords(r)
+	}
+	if n := waiting(); n != 0 {
+		t.Errorf("%d more lines wait", n)
 	}
 }
 
@@ -222,10 +276,10 @@ func TestHistoryResent(t *testing.T) {
 		if r := verified(t, u.dir, p.Verifier); !r.OK() || r.Records != 2 {
 			t.Errorf("%s: %+v", u.End.Name, r)
 		}
-		messages, _, err := Read(u.dir)
+		listing, err := Read(u.dir, Query{})
 		p.Must(err)
-		if len(messages) != 1 {
-			t.Errorf("%s: %d messages, want the one that was resent", u.End.Name, len(messages))
+		if len(listing.Messages) != 1 {
+			t.Errorf("%s: %d messages, want the one that was resent", u.End.Name, len(listing.Messages))
 		}
 	}
 }

@@ -19,9 +19,15 @@ type Party struct {
 	Proved   *trust.Proved // of Bundle; nil: Judge proves it
 	Identity [32]byte      // as the conversation says; zeros in a proof, which does not say it
 
-	refusal  error         // of the bundle at all times
-	person   *trust.Person // at from and to, and so between them
-	from, to int64         // Unix seconds
+	key      *trust.PublicKey // of a verification
+	refusal  error            // of the bundle at all times
+	person   *trust.Person    // at from and to, and so between them
+	from, to int64            // Unix seconds
+
+	other   *Party   // see lenient
+	waiting []uint64 // lines in doubt, for which a head may still come
+	beyond  int      // more of them
+	doubted bool     // a head has been called doubtful
 }
 
 // Judge judges both that a signed message names, at the time in its header in Unix milliseconds:
@@ -86,13 +92,54 @@ func (p *Party) reach(at int64) {
 	}
 }
 
+// doubt returns the later revocation that makes doubtful what the party has signed, or nil.
+// PROTOCOL.md, "Who is judged when".
+func (p *Party) doubt() *trust.Revocation {
+	if p.person == nil || !p.person.Revocation.Later.Doubts() {
+		return nil
+	}
+	return p.person.Revocation.Later
+}
+
+// attests reports whether p, who has signed something at a time in Unix milliseconds, shows that
+// what other has signed was there before the revocation of other's certificate.
+func (p *Party) attests(other *Party, at int64) bool {
+	return p.person != nil && other.person != nil && p.doubt() == nil &&
+		p.person.Identity != other.person.Identity && at < other.doubt().Date.UnixMilli()
+}
+
+// doubt is a sent message that is in doubt until its receiver has attested its last record.
+type doubt struct{ line, seq uint64 }
+
+// doubtUntilHead notes a line that is in doubt until a head attests it.
+func (p *Party) doubtUntilHead(number uint64) {
+	if len(p.waiting) < maxFindings {
+		p.waiting = append(p.waiting, number)
+	} else {
+		p.beyond++
+	}
+}
+
+// lenient returns the same party for a verifier that accepts an unknown revocation.
+func (p *Party) lenient() *Party {
+	if p.other == nil {
+		p.other = &Party{Verifier: p.Verifier.Lenient(), Bundle: p.Bundle, Identity: p.Identity}
+	}
+	return p.other
+}
+
 // note says that a party which held then is invalid now, or that its revocation is unknown. It
 // is "" for any other.
 func (p *Party) note() string {
 	_, now := p.Verifier.Certificate(p.Bundle.X509, p.Bundle.Chain)
 	switch {
 	case now != nil:
-		return fmt.Sprintf("%s: valid then, not now: %v", proto.Visible(p.Bundle.Name), now)
+		note := fmt.Sprintf("%s: valid then, not now: %v", proto.Visible(p.Bundle.Name), now)
+		if p.doubt() != nil {
+			note += "; signatures from before count only where another person attests them, " +
+				"and whoever has the keys of both can date both"
+		}
+		return note
 	case p.person.Revocation.Status == trust.RevocationUnknown:
 		return proto.Visible(p.Bundle.Name) + ": " + p.person.Revocation.Reason
 	}

@@ -54,12 +54,20 @@ func (p *pair) open(who *wire.User) *user {
 // reopen opens a user's history as a receiver; there must be nothing to say.
 func (p *pair) reopen(u *user) {
 	p.T.Helper()
-	h, notices, err := Open(Config{Dir: u.dir, Receiving: true, Now: p.Clock.Now})
+	h, notices, err := Open(p.config(u))
 	p.Must(err)
 	if len(notices) > 0 {
 		p.T.Fatalf("notices on opening: %q", notices)
 	}
 	u.keep(h)
+}
+
+// config is a receiver's, on the user's directory.
+func (p *pair) config(u *user) Config {
+	return Config{
+		Dir: u.dir, Receiving: true, Now: p.Clock.Now, Bundle: u.Local.Bundle, Key: u.Local.Key,
+		Owner: Owner{u.End.Name, u.Local.Identity},
+	}
 }
 
 // keep has h write down what the user says and hears.

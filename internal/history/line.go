@@ -14,8 +14,8 @@ import (
 	"chatsecure/proto"
 )
 
-// version is the v of every line and head.
-const version = 1
+// version is the v of every line and of every proof.
+const version = 2
 
 // MaxLine bounds a line of the history in bytes. A batch of records has at most
 // 640 KiB and a bundle 27 KiB; the rest is room for hashes and a header.
@@ -23,8 +23,9 @@ const MaxLine = 1 << 20
 
 // The types of a line: PROTOCOL.md, "History".
 const (
-	lineFile         = "file"         // the first line: which file this is
-	lineBundle       = "bundle"       // a bundle, before the first conversation with it
+	lineOwner        = "owner"        // the first line: whose history this is
+	lineBundle       = "bundle"       // a bundle, before the first line that names it
+	lineHead         = "head"         // the owner's signature over all lines before
 	lineConversation = "conversation" // who talks with whom
 	linePending      = "pending"      // a record is fixed and waits to be sent
 	lineSent         = "sent"         // a text message of ours
@@ -36,7 +37,8 @@ const (
 	lineFailed       = "failed"       // a record is given up for a name
 	lineEnd          = "end"          // the peer ended its part of the conversation
 	lineGap          = "gap"          // messages of the peer's are missing
-	lineRun          = "run"          // how a run of the client ended
+	lineRun          = "run"          // how a run of a client ended
+	lineText         = "text"         // of proofs only: a text message with one record
 )
 
 // flow is one direction of a conversation. Two clients of one user on one
@@ -66,41 +68,40 @@ type End struct {
 // Fields tells which of them a type has. Signed and hashed values are nested in their
 // exact bytes.
 type Line struct {
-	V    int    `json:"v"`
-	Prev string `json:"prev"` // hex SHA-256 of the line before, without its newline; zeros in the first
-	Time int64  `json:"time"` // Unix milliseconds, of the writing
+	V    int    `json:"v,omitempty"`    // not in a proof, as the next two
+	Prev string `json:"prev,omitempty"` // hex SHA-256 of the line before, without its newline; zeros in the first
+	Time int64  `json:"time,omitempty"` // Unix milliseconds, of the writing
 	Type string `json:"type"`
 
-	File string `json:"file,omitempty"`
-
-	Hash   []byte        `json:"hash,omitempty"` // of Bundle
+	Hash   []byte        `json:"hash,omitempty"` // of Bundle; in a head: of the owner's bundle
 	Bundle *trust.Bundle `json:"bundle,omitempty"`
 
 	Conversation []byte `json:"conversation,omitempty"` // T3
 	Suite        string `json:"suite,omitempty"`
-	Direction    string `json:"direction,omitempty"` // conversation: ours; shown: that of the records
+	Direction    string `json:"direction,omitempty"` // conversation, taken: ours; shown, seen, gap: that of the records
 	Me           *End   `json:"me,omitempty"`
 	Peer         *End   `json:"peer,omitempty"`
 
-	Seq    uint64   `json:"seq,omitempty"`
-	ID     string   `json:"id,omitempty"`
-	Name   string   `json:"name,omitempty"`
-	Reason string   `json:"reason,omitempty"`
-	Names  []string `json:"names,omitempty"`
+	Seq      uint64   `json:"seq,omitempty"`
+	ID       string   `json:"id,omitempty"`
+	Name     string   `json:"name,omitempty"`
+	Identity string   `json:"identity,omitempty"` // hex
+	Run      string   `json:"run,omitempty"`      // 16 hex digits
+	Reason   string   `json:"reason,omitempty"`
+	Names    []string `json:"names,omitempty"`
 
 	Header     json.RawMessage   `json:"header,omitempty"`
 	CipherHash []byte            `json:"cipher_hash,omitempty"`
 	Signature  []byte            `json:"signature,omitempty"`
 	Before     []byte            `json:"before,omitempty"` // the digest before the first record
 	Record     json.RawMessage   `json:"record,omitempty"`
-	Records    []json.RawMessage `json:"records,omitempty"`
 	Receipt    json.RawMessage   `json:"receipt,omitempty"`
+	Records    []json.RawMessage `json:"records,omitempty"` // of a proof's receipt: after its own fields
 }
 
 // The fields of a line as bits, in the order of Line.
 const (
-	fieldFile = 1 << iota
-	fieldHash
+	fieldHash = 1 << iota
 	fieldBundle
 	fieldConversation
 	fieldSuite
@@ -110,6 +111,8 @@ const (
 	fieldSeq
 	fieldID
 	fieldName
+	fieldIdentity
+	fieldRun
 	fieldReason
 	fieldNames
 	fieldHeader
@@ -117,37 +120,38 @@ const (
 	fieldSignature
 	fieldBefore
 	fieldRecord
-	fieldRecords
 	fieldReceipt
+	fieldRecords
 )
 
 const signed = fieldHeader | fieldCipherHash | fieldSignature
 
 // Fields says which fields each type has: exactly these.
 var Fields = map[string]uint32{
-	lineFile:         fieldFile,
+	lineOwner:        fieldName | fieldIdentity,
 	lineBundle:       fieldHash | fieldBundle,
+	lineHead:         fieldHash | fieldSignature,
 	lineConversation: fieldConversation | fieldSuite | fieldDirection | fieldMe | fieldPeer,
-	linePending:      fieldNames | fieldRecord,
+	linePending:      fieldRun | fieldNames | fieldRecord,
 	lineSent:         signed | fieldBefore | fieldRecords,
-	lineTaken:        fieldConversation | fieldSeq,
+	lineTaken:        fieldConversation | fieldDirection | fieldSeq,
 	lineReceived:     signed | fieldBefore | fieldRecords,
 	lineShown:        fieldConversation | fieldDirection | fieldSeq,
 	lineSeen:         fieldConversation | fieldDirection | fieldSeq,
 	lineReceipt:      signed | fieldReceipt,
 	lineFailed:       fieldID | fieldName | fieldReason,
 	lineEnd:          signed,
-	lineGap:          fieldConversation | fieldReason,
-	lineRun:          fieldReason,
+	lineGap:          fieldConversation | fieldDirection | fieldReason,
+	lineRun:          fieldRun | fieldReason,
 }
 
 func (l *Line) fields() (set uint32) {
 	for i, given := range [...]bool{
-		l.File != "", len(l.Hash) > 0, l.Bundle != nil,
+		len(l.Hash) > 0, l.Bundle != nil,
 		len(l.Conversation) > 0, l.Suite != "", l.Direction != "", l.Me != nil, l.Peer != nil,
-		l.Seq != 0, l.ID != "", l.Name != "", l.Reason != "", len(l.Names) > 0,
+		l.Seq != 0, l.ID != "", l.Name != "", l.Identity != "", l.Run != "", l.Reason != "", len(l.Names) > 0,
 		len(l.Header) > 0, len(l.CipherHash) > 0, len(l.Signature) > 0, len(l.Before) > 0,
-		len(l.Record) > 0, len(l.Records) > 0, len(l.Receipt) > 0,
+		len(l.Record) > 0, len(l.Receipt) > 0, len(l.Records) > 0,
 	} {
 		if given {
 			set |= 1 << i
@@ -169,23 +173,28 @@ func parseLine(b []byte) (*Line, error) {
 	if l.V != version {
 		return nil, fmt.Errorf("a line of version %d, this program knows version %d", l.V, version)
 	}
-	if !known || l.fields() != want || !proto.IsHex(l.Prev, sha256.Size) || l.Time < 0 {
+	if !known || l.fields() != want || !proto.IsHex(l.Prev, sha256.Size) || l.Time <= 0 || !l.wellFormed() {
 		return nil, errLine
 	}
+	return &l, nil
+}
+
+// wellFormed checks hashes, identities, ends, runs and directions.
+func (l *Line) wellFormed() bool {
 	for _, hash := range [...][]byte{l.Hash, l.Conversation, l.CipherHash, l.Before} {
 		if len(hash) != 0 && len(hash) != sha256.Size {
-			return nil, errLine
+			return false
 		}
 	}
 	for _, end := range [...]*End{l.Me, l.Peer} {
 		if end != nil && (len(end.Bundle) != sha256.Size || !proto.IsHex(end.Identity, sha256.Size)) {
-			return nil, errLine
+			return false
 		}
 	}
-	if l.Direction != "" && l.Direction != crypto.DirectionAB && l.Direction != crypto.DirectionBA {
-		return nil, errLine
+	if l.Identity != "" && !proto.IsHex(l.Identity, sha256.Size) || l.Run != "" && !proto.IsHex(l.Run, 8) {
+		return false
 	}
-	return &l, nil
+	return l.Direction == "" || l.Direction == crypto.DirectionAB || l.Direction == crypto.DirectionBA
 }
 
 // identity returns the identity of an end whose form has been checked.
@@ -196,7 +205,7 @@ func (e *End) identity() [sha256.Size]byte { return proto.MustHash(e.Identity) }
 // JSON of package proto.
 
 func appendLineStart(b []byte, prev *[sha256.Size]byte, now int64, typ string) []byte {
-	b = append(b, `{"v":1,"prev":"`...)
+	b = append(b, prevStart...)
 	b = hex.AppendEncode(b, prev[:])
 	b = append(b, `","time":`...)
 	b = strconv.AppendInt(b, now, 10)

@@ -3,10 +3,12 @@ package history
 import (
 	"bufio"
 	"bytes"
+	"crypto/sha256"
 	"encoding/pem"
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -14,79 +16,152 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"chatsecure/crypto"
 	"chatsecure/crypto/trust"
 	"chatsecure/internal/fail"
+	"chatsecure/internal/state"
+	"chatsecure/proto"
 	"chatsecure/testdata/lab/wire"
 )
 
-// TestHistoryRepairs: a killed client leaves a torn line, or a head that lags.
+// chained returns the lines of a history, and holds their form against the writer's rules: an owner
+// first and nowhere else, each line on the one before, bundles and conversations once and before what
+// names them, and heads by K over all before them. Verify is not asked.
+func chained(t testing.TB, dir string) (all []*Line) {
+	t.Helper()
+	data, err := os.ReadFile(filepath.Join(dir, linesName))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(data) > 0 && data[len(data)-1] != '\n' {
+		t.Errorf("it ends in the middle of a line")
+	}
+	var prev [sha256.Size]byte
+	bundles := map[[sha256.Size]byte]*trust.Bundle{}
+	convs := map[flow]bool{}
+	for i, line := range bytes.Split(bytes.TrimSuffix(data, []byte("\n")), []byte("\n")) {
+		l, err := parseLine(line)
+		if err != nil {
+			t.Fatalf("line %d: %v: %.300q", i+1, err, line)
+		}
+		wrong := ""
+		switch {
+		case l.Prev != proto.FormatHash(prev):
+			wrong = "it does not follow the line before it"
+		case (l.Type == lineOwner) != (i == 0):
+			wrong = "an owner is where none must be, or none where one must be"
+		case l.Type == lineBundle && bundles[[sha256.Size]byte(l.Hash)] != nil:
+			wrong = "the bundle is there twice"
+		case l.Type == lineHead:
+			b := bundles[[sha256.Size]byte(l.Hash)]
+			if b == nil {
+				wrong = "its bundle is not there before it"
+			} else if key, err := trust.ParsePublicKey(b.PublicKey); err != nil ||
+				!key.Verify(headSigns(prev, l.Time, b.Hash()), l.Signature) {
+				wrong = "its signature does not hold"
+			}
+		case l.Type == lineConversation:
+			of := flow{[32]byte(l.Conversation), l.Direction}
+			if convs[of] || bundles[[sha256.Size]byte(l.Me.Bundle)] == nil || bundles[[sha256.Size]byte(l.Peer.Bundle)] == nil {
+				wrong = "it is there twice, or before its bundles"
+			}
+			convs[of] = true
+		case l.Type == lineTaken && !convs[flow{[32]byte(l.Conversation), l.Direction}],
+			(l.Type == lineShown || l.Type == lineSeen || l.Type == lineGap) && !convs[flow{[32]byte(l.Conversation), reverse(l.Direction)}]:
+			wrong = "its conversation is not there before it"
+		}
+		if wrong != "" {
+			t.Fatalf("line %d: %s: %.300q", i+1, wrong, line)
+		}
+		if l.Type == lineBundle {
+			bundles[l.Bundle.Hash()] = l.Bundle
+		}
+		prev = sha256.Sum256(line)
+		all = append(all, l)
+	}
+	return all
+}
+
+// writeFiles makes a directory with these files.
+func writeFiles(t testing.TB, files map[string][]byte) (dir string) {
+	t.Helper()
+	dir = t.TempDir()
+	for name, data := range files {
+		if err := os.WriteFile(filepath.Join(dir, name), data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return dir
+}
+
+// ofType returns the lines of a type.
+func ofType(all []*Line, typ string) (some []*Line) {
+	return slices.DeleteFunc(slices.Clone(all), func(l *Line) bool { return l.Type != typ })
+}
+
+// TestHistoryRepairs: a killed client leaves a torn line. The next client cuts it off, at its start
+// or before its next line, and says so.
 func TestHistoryRepairs(t *testing.T) {
 	p := newPair(t)
 	ids := told(p)
 	good := readFiles(t, p.b.dir)
-	lines := lines(good["0.jsonl"])
-	head := func(n int) []byte {
-		files := make(map[string][]byte)
-		rechain(files, "0", lines[:n])
-		return files["0.head"]
-	}
-	tear := func(more string) func(files map[string][]byte) {
-		return func(f map[string][]byte) { f["0.jsonl"] = append(f["0.jsonl"], more...) }
-	}
-	for name, test := range map[string]struct {
-		edit   func(files map[string][]byte)
-		notice string
-	}{
-		"torn":            {tear(`{"v":1`), "(6 bytes), as a killed client leaves it; that has been cut off"},
-		"torn by one":     {tear("{"), "(1 bytes)"},
-		"torn with zeros": {tear(strings.Repeat("\x00", 70000)), "70000 bytes"},
-		"head lags":       {func(f map[string][]byte) { f["0.head"] = head(len(lines) - 1) }, "behind by 1"},
-		"head at nothing": {func(f map[string][]byte) { f["0.head"] = head(0) }, "behind by "},
-		"both": {func(f map[string][]byte) {
-			f["0.head"] = head(len(lines) - 2)
-			f["0.jsonl"] = append(f["0.jsonl"], `{"v"`...)
-		}, "cut off"},
+	for name, test := range map[string]struct{ more, notice string }{
+		"torn":            {`{"v":2`, "(6 bytes), as a killed client leaves it; that has been cut off"},
+		"torn by one":     {"{", "(1 bytes)"},
+		"torn with zeros": {strings.Repeat("\x00", 70000), "70000 bytes"},
+		"torn beyond any": {strings.Repeat("x", 3*MaxLine), fmt.Sprint(3*MaxLine, " bytes")},
 	} {
-		t.Run(name, func(t *testing.T) {
-			files := map[string][]byte{"0.jsonl": bytes.Clone(good["0.jsonl"]), "0.head": good["0.head"], "lock": {}}
-			test.edit(files)
-			dir := writeFiles(t, files)
-			h, notices, err := Open(Config{Dir: dir, Receiving: true, Now: p.Clock.Now})
-			p.Must(err)
-			if !strings.Contains(strings.Join(notices, "\n"), test.notice) {
-				t.Errorf("notices are %q, want %q", notices, test.notice)
-			}
-			if h.Slot() != "0" || h.Known(ids[0]) != KnownShown {
-				t.Errorf("slot %s, first record known as %d", h.Slot(), h.Known(ids[0]))
-			}
-			p.Must(h.Gap(p.Cb.T3, "written after the repair"))
-			p.Must(h.Close())
-			if r := verified(t, dir, p.Verifier); !r.OK() || strings.Contains(strings.Join(r.Notes, "\n"), "behind") {
-				t.Errorf("after the repair: %v, %q", r.Findings, r.Notes)
-			}
-			h, notices, err = Open(Config{Dir: dir, Receiving: true, Now: p.Clock.Now})
-			p.Must(err)
-			if len(notices) > 0 {
-				t.Errorf("opened again: %q", notices)
-			}
-			p.Must(h.Close())
-		})
+		for _, running := range []bool{false, true} {
+			t.Run(fmt.Sprint(name, running), func(t *testing.T) {
+				u := &user{User: p.B, dir: writeFiles(t, good)}
+				tear := func() {
+					f, err := os.OpenFile(filepath.Join(u.dir, linesName), os.O_WRONLY|os.O_APPEND, 0)
+					p.Must(err)
+					_, err = f.WriteString(test.more)
+					p.Must(errors.Join(err, f.Close()))
+				}
+				if !running {
+					tear()
+				}
+				h, notices, err := Open(p.config(u))
+				p.Must(err)
+				h.Tell = func(notice string) { notices = append(notices, notice) }
+				if running {
+					tear()
+				}
+				if h.Known(ids[0]) != KnownShown {
+					t.Errorf("first record known as %d", h.Known(ids[0]))
+				}
+				p.Must(h.Failed(ids[0], "nobody", "written after the repair"))
+				if len(notices) != 1 || !strings.Contains(notices[0], test.notice) {
+					t.Errorf("notices are %q, want %q", notices, test.notice)
+				}
+				p.Must(h.Close())
+				if r := verified(t, u.dir, p.Verifier); !r.OK() {
+					t.Errorf("after the repair: %v", r.Findings)
+				}
+				p.reopen(u)
+				p.close(u)
+			})
+		}
 	}
 }
 
-// TestHistoryOneShot: a one-shot sender reads only the end, repairs it, and writes each
-// bundle once.
+// TestHistoryOneShot: a one-shot sender writes each bundle once, repairs a torn line, and leaves a
+// head as the last line.
 func TestHistoryOneShot(t *testing.T) {
 	p := newPair(t)
 	p.close(p.a)
-	var dir = t.TempDir()
+	u := &user{User: p.A, dir: t.TempDir()}
+	cfg := p.config(u)
+	cfg.Receiving = false
 	for i := range 4 {
-		h, notices, err := Open(Config{Dir: dir, Now: p.Clock.Now})
+		h, notices, err := Open(cfg)
 		p.Must(err)
-		if h.Slot() != "s0" || h.Known(strings.Repeat("0", 32)) != KnownNot || len(h.Unshown()) != 0 {
-			t.Errorf("slot %s", h.Slot())
+		if h.Known(strings.Repeat("0", 32)) != KnownNot || len(h.Unshown()) != 0 {
+			t.Error("a one-shot sender knows of records")
 		}
 		if torn := i == 2; torn != (len(notices) > 0) {
 			t.Errorf("run %d: notices are %q", i, notices)
@@ -97,162 +172,147 @@ func TestHistoryOneShot(t *testing.T) {
 		p.Must(err)
 		p.Must(h.Sent(ca, s, exact))
 		p.Must(h.Close())
+		if all := chained(t, u.dir); all[len(all)-1].Type != lineHead || all[len(all)-2].Reason != runEnded {
+			t.Errorf("run %d ends with a %s line", i, all[len(all)-1].Type)
+		}
 		if i == 1 {
-			f, err := os.OpenFile(filepath.Join(dir, "s0.jsonl"), os.O_WRONLY|os.O_APPEND, 0)
+			f, err := os.OpenFile(filepath.Join(u.dir, linesName), os.O_WRONLY|os.O_APPEND, 0)
 			p.Must(err)
-			_, err = f.WriteString(`{"v":1,"prev`)
+			_, err = f.WriteString(`{"v":2,"prev`)
 			p.Must(errors.Join(err, f.Close()))
 		}
 	}
-	r := verified(t, dir, p.Verifier)
-	if !r.OK() || r.Messages != 4 || r.Bundles != 2 {
+	r := verified(t, u.dir, p.Verifier)
+	if all := chained(t, u.dir); !r.OK() || len(ofType(all, lineBundle)) != 2 || len(ofType(all, lineSent)) != 4 {
 		t.Errorf("the report is %+v", r)
 	}
+	// One that writes nothing leaves nothing.
+	before := readFiles(t, u.dir)
+	h, _, err := Open(cfg)
+	p.Must(err)
+	p.Must(h.Close())
+	if after := readFiles(t, u.dir); !maps.EqualFunc(before, after, bytes.Equal) {
+		t.Errorf("it has changed %d files to %d", len(before), len(after))
+	}
 }
 
-// TestHistoryOneShotDamaged: a one-shot sender leaves a file as it is that is damaged
-// near its end, and writes another. Verification finds damage further up.
-func TestHistoryOneShotDamaged(t *testing.T) {
-	gap := func(h *History, reason string) error { return h.Gap([32]byte{1}, reason) }
-	long := strings.Repeat("long ", 100_000)
-	edited := func(n int, old, new string) func(lines []string) []string {
-		return func(lines []string) []string { lines[n] = strings.Replace(lines[n], old, new, 1); return lines }
-	}
-	for name, test := range map[string]struct {
-		spoil func(lines []string) []string
-		slot  string // that is written then
-		says  string // of verification
-	}{
-		"as it was":               {func(lines []string) []string { return lines }, "s0", ""},
-		"a line edited":           {edited(8, "long", "Long"), "s1", "does not follow"},
-		"a line gone":             {func(lines []string) []string { return slices.Delete(lines, 8, 9) }, "s1", "does not follow"},
-		"two lines swapped":       {func(lines []string) []string { lines[7], lines[8] = lines[8], lines[7]; return lines }, "s1", "does not follow"},
-		"another file's first":    {edited(0, "s0.", "s1."), "s1", "this is the file"},
-		"edited far from the end": {edited(2, "long", "Long"), "s0", "does not follow"},
-		"the end is cut off":      {func(lines []string) []string { return lines[:8] }, "s1", "cut off"},
+// TestDamageKeepsNobodyFromWriting: the next line follows the bytes of the last one, whatever they
+// are. Damage before it stays where it is.
+func TestDamageKeepsNobodyFromWriting(t *testing.T) {
+	p := newPair(t)
+	told(p)
+	good := readFiles(t, p.b.dir)
+	for name, spoil := range map[string]func(lines [][]byte) [][]byte{
+		"a line edited":      func(l [][]byte) [][]byte { l[6] = bytes.ReplaceAll(l[6], []byte("t"), []byte("T")); return l },
+		"a line gone":        func(l [][]byte) [][]byte { return slices.Delete(l, 5, 6) },
+		"two lines swapped":  func(l [][]byte) [][]byte { l[5], l[6] = l[6], l[5]; return l },
+		"the last edited":    func(l [][]byte) [][]byte { l[len(l)-1] = []byte("not a line"); return l },
+		"the last is empty":  func(l [][]byte) [][]byte { return append(l, nil) },
+		"the last too long":  func(l [][]byte) [][]byte { return append(l, bytes.Repeat([]byte("x"), 2*MaxLine)) },
+		"one too long":       func(l [][]byte) [][]byte { return slices.Insert(l, 4, bytes.Repeat([]byte("x"), 2*MaxLine)) },
+		"the first line":     func(l [][]byte) [][]byte { l[0] = []byte("no owner"); return l },
+		"all but the first":  func(l [][]byte) [][]byte { return l[:1] },
+		"garbage everywhere": func(l [][]byte) [][]byte { return [][]byte{{1}, {2}, {0}} },
 	} {
-		dir := t.TempDir()
-		open := func() (*History, []string) {
-			t.Helper()
-			h, said, err := Open(Config{Dir: dir})
-			if err != nil {
-				t.Fatal(err)
+		for _, receiving := range []bool{true, false} {
+			u := &user{User: p.B, dir: writeFiles(t, good)}
+			path := filepath.Join(u.dir, linesName)
+			bad := append(bytes.Join(spoil(lines(bytes.Clone(good[linesName]))), []byte("\n")), '\n')
+			p.Must(os.WriteFile(path, bad, 0o600))
+			cfg := p.config(u)
+			cfg.Receiving = receiving
+			h, notices, err := Open(cfg)
+			if err != nil || len(notices) > 0 {
+				t.Errorf("%s: %v, %q", name, err, notices)
+				continue
 			}
-			return h, said
-		}
-		h, _ := open()
-		for range 9 {
-			if err := gap(h, long); err != nil {
-				t.Fatal(err)
+			_, cb := p.Shake(p.A, p.B)
+			p.Must(h.Begin(cb, p.b.Local.Bundle))
+			p.Must(h.Close())
+			after, err := os.ReadFile(path)
+			p.Must(err)
+			more, ok := bytes.CutPrefix(after, bad)
+			last := bad[bytes.LastIndexByte(bad[:len(bad)-1], '\n')+1 : len(bad)-1]
+			prev := sha256.Sum256(last)
+			if next, _ := peekPrev(more); !ok || next != prev {
+				t.Errorf("%s: what was there has changed, or %.100q follows %.100q", name, more, last)
 			}
-		}
-		if err := h.Close(); err != nil {
-			t.Fatal(err)
-		}
-		path := filepath.Join(dir, "s0.jsonl")
-		data, err := os.ReadFile(path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		spoiled := []byte(strings.Join(test.spoil(strings.SplitAfter(string(data), "\n")), ""))
-		if err := os.WriteFile(path, spoiled, 0o600); err != nil {
-			t.Fatal(err)
-		}
-		h, said := open()
-		if h.Slot() != test.slot || (len(said) > 0) != (test.slot == "s1") {
-			t.Errorf("%s: the file %s is written; notices are %q", name, h.Slot(), said)
-		}
-		if err := h.Close(); err != nil {
-			t.Fatal(err)
-		}
-		if after, err := os.ReadFile(path); err != nil || test.slot == "s1" && !bytes.Equal(after, spoiled) {
-			t.Errorf("%s: the damaged file has been changed: %v", name, err)
-		}
-		// It also finds that the gaps are of no conversation.
-		report := fmt.Sprint(verified(t, dir, trust.NewVerifier(trust.VerifierConfig{})).Findings)
-		if found := test.says != "" && strings.Contains(report, test.says); found == (name == "as it was") {
-			t.Errorf("%s: verification says %s", name, report)
 		}
 	}
 }
 
-// TestHistoryOneShotLong: a one-shot sender's file that is longer than its end, and one
-// whose head lags.
-func TestHistoryOneShotLong(t *testing.T) {
-	dir := t.TempDir()
-	open := func(notices int) *History {
-		t.Helper()
-		h, said, err := Open(Config{Dir: dir})
-		if err != nil || len(said) != notices || h.Slot() != "s0" {
-			t.Fatalf("%v, notices %q", err, said)
-		}
-		return h
-	}
-	h := open(0)
-	long := strings.Repeat("long ", 100_000)
-	for range 8 {
-		if err := h.Gap([32]byte{1}, long); err != nil {
-			t.Fatal(err)
+// TestHistoryOfSomebodyElse is refused, whether the name or the person is another, and stays as it is.
+func TestHistoryOfSomebodyElse(t *testing.T) {
+	p := newPair(t)
+	p.close(p.a)
+	before := readFiles(t, p.a.dir)
+	for _, owner := range []Owner{{"Bruno", p.A.Local.Identity}, {"Ana", p.B.Local.Identity}} {
+		for _, receiving := range []bool{true, false} {
+			cfg := p.config(p.a)
+			cfg.Owner, cfg.Receiving = owner, receiving
+			_, _, err := Open(cfg)
+			if e := fail.AsError(err); err == nil || fail.ExitStatus(err) != 2 ||
+				!strings.Contains(e.Message, "is of Ana") || !strings.Contains(e.Hint, "-state") {
+				t.Errorf("%+v", err)
+			}
 		}
 	}
-	lagging, err := os.ReadFile(filepath.Join(dir, "s0.head"))
-	if err != nil {
-		t.Fatal(err)
+	if after := readFiles(t, p.a.dir); !maps.EqualFunc(before, after, bytes.Equal) {
+		t.Error("it has changed")
 	}
-	count := h.writer.end.count
-	if err := errors.Join(h.Gap([32]byte{1}, "last"), h.Close()); err != nil {
-		t.Fatal(err)
-	}
-	if h = open(0); h.writer.end.count != count+2 {
-		t.Errorf("it counts %d lines, want %d", h.writer.end.count, count+2)
-	}
-	if err := h.Gap([32]byte{1}, strings.Repeat("x", MaxLine)); err == nil {
-		t.Error("a line longer than any can be is written")
-	}
-	if err := errors.Join(h.Close(), os.WriteFile(filepath.Join(dir, "s0.head"), lagging, 0o600)); err != nil {
-		t.Fatal(err)
-	}
-	h = open(1)
-	if err := errors.Join(h.Gap([32]byte{1}, "after the repair"), h.Close()); err != nil {
-		t.Fatal(err)
-	}
-	// The lines chain. Only their conversation is missing.
-	r := verified(t, dir, trust.NewVerifier(trust.VerifierConfig{}))
-	if r.Lines != 13 || len(r.Findings) != 10 || strings.Contains(fmt.Sprint(r.Findings), "follow") {
-		t.Errorf("%+v", r)
+	cfg := p.config(p.a)
+	cfg.Owner.Name = "ANA" // one name
+	h, _, err := Open(cfg)
+	p.Must(err)
+	p.Must(h.Close())
+}
+
+// TestHistoryTakenAway: a history that is removed, replaced or cut short while a client uses it is
+// an error before the next line, and that is not written anywhere.
+func TestHistoryTakenAway(t *testing.T) {
+	for name, take := range map[string]func(path string) error{
+		"removed": os.Remove,
+		"moved":   func(path string) error { return os.Rename(path, path+"2") },
+		"replaced, and a link to it is left": func(path string) error {
+			return errors.Join(os.Link(path, path+"2"), os.WriteFile(path+"3", nil, 0o600), os.Rename(path+"3", path))
+		},
+		"replaced": func(path string) error {
+			return errors.Join(os.WriteFile(path+"2", nil, 0o600), os.Rename(path+"2", path))
+		},
+		"cut short": func(path string) error { return os.Truncate(path, 100) },
+	} {
+		p := newPair(t)
+		path := filepath.Join(p.b.dir, linesName)
+		p.Must(take(path))
+		before, _ := os.ReadFile(path)
+		err := p.b.h.Shown(p.Cb.T3, 1)
+		if err == nil || fail.AsError(err).Code != proto.History || !strings.Contains(err.Error(), "while this client was using it") || !p.b.h.Broken() {
+			t.Errorf("%s: %v", name, err)
+		}
+		if after, _ := os.ReadFile(path); !bytes.Equal(before, after) {
+			t.Errorf("%s: something is written all the same", name)
+		}
+		p.b.h.Close()
+		p.b.h = nil
 	}
 }
 
-func TestHistorySlots(t *testing.T) {
-	dir := t.TempDir()
-	take := func(receiving bool, want string) *History {
-		t.Helper()
-		h, notices, err := Open(Config{Dir: dir, Receiving: receiving})
-		if err != nil || len(notices) > 0 {
-			t.Fatal(err, notices)
-		}
-		if h.Slot() != want {
-			t.Errorf("slot %s, want %s", h.Slot(), want)
-		}
-		return h
+// TestHistoryLockHasABound: a client that holds the lock for ever keeps others from writing, and not
+// from saying so.
+func TestHistoryLockHasABound(t *testing.T) {
+	defer func(before time.Duration) { lockWait = before }(lockWait)
+	lockWait = 0
+	p := newPair(t)
+	f, err := os.Open(filepath.Join(p.b.dir, linesName))
+	p.Must(err)
+	defer f.Close()
+	p.Must(state.Flock(f, syscall.LOCK_EX))
+	err = p.b.h.Shown(p.Cb.T3, 1)
+	if err == nil || !strings.Contains(err.Error(), "another client holds the history") || fail.AsError(err).Hint == "" || p.b.h.Broken() {
+		t.Errorf("%v", err)
 	}
-	h0, h1, h2, s0 := take(true, "0"), take(true, "1"), take(true, "2"), take(false, "s0")
-	if err := h1.Close(); err != nil {
-		t.Fatal(err)
-	}
-	h1 = take(true, "1")
-	s1 := take(false, "s1")
-	for _, h := range []*History{h0, h1, h2, s0, s1} {
-		if err := h.Close(); err != nil {
-			t.Error(err)
-		}
-	}
-	for _, name := range []string{"0.jsonl", "0.head", "s1.jsonl", "lock"} {
-		info, err := os.Stat(filepath.Join(dir, name))
-		if err != nil || info.Mode().Perm() != 0o600 {
-			t.Errorf("%s: %v, %v", name, info.Mode(), err)
-		}
-	}
+	p.Must(state.Flock(f, syscall.LOCK_UN))
+	p.Must(p.b.h.Shown(p.Cb.T3, 1))
 }
 
 // TestHistoryRefusesOthers: a directory or file that somebody else could have put there
@@ -260,7 +320,7 @@ func TestHistorySlots(t *testing.T) {
 func TestHistoryRefusesOthers(t *testing.T) {
 	fresh := func(t *testing.T) string {
 		dir := filepath.Join(t.TempDir(), "history")
-		h, _, err := Open(Config{Dir: dir, Receiving: true})
+		h, _, err := Open(Config{Dir: dir, Receiving: true, Owner: somebody})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -282,19 +342,17 @@ func TestHistoryRefusesOthers(t *testing.T) {
 		want string
 	}{
 		"directory a link":     {func(t *testing.T, dir string) { link(t, dir) }, "symbolic link"},
-		"file a link":          {func(t *testing.T, dir string) { link(t, filepath.Join(dir, "0.jsonl")) }, "symbolic link"},
-		"head a link":          {func(t *testing.T, dir string) { link(t, filepath.Join(dir, "0.head")) }, "symbolic link"},
-		"gate a link":          {func(t *testing.T, dir string) { link(t, filepath.Join(dir, "lock")) }, "symbolic link"},
+		"file a link":          {func(t *testing.T, dir string) { link(t, filepath.Join(dir, linesName)) }, "symbolic link"},
 		"directory for others": {func(t *testing.T, dir string) { os.Chmod(dir, 0o770) }, "written by others"},
-		"file for others":      {func(t *testing.T, dir string) { os.Chmod(filepath.Join(dir, "0.jsonl"), 0o606) }, "written by others"},
+		"file for others":      {func(t *testing.T, dir string) { os.Chmod(filepath.Join(dir, linesName), 0o606) }, "written by others"},
 		"file a directory": {func(t *testing.T, dir string) {
-			path := filepath.Join(dir, "0.jsonl")
+			path := filepath.Join(dir, linesName)
 			if err := errors.Join(os.Remove(path), os.Mkdir(path, 0o700)); err != nil {
 				t.Fatal(err)
 			}
 		}, "directory"},
 		"file a pipe": {func(t *testing.T, dir string) {
-			path := filepath.Join(dir, "0.jsonl")
+			path := filepath.Join(dir, linesName)
 			if err := errors.Join(os.Remove(path), syscall.Mkfifo(path, 0o600)); err != nil {
 				t.Fatal(err)
 			}
@@ -303,13 +361,10 @@ func TestHistoryRefusesOthers(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			dir := fresh(t)
 			test.edit(t, dir)
-			_, _, err := Open(Config{Dir: dir, Receiving: true})
+			_, _, err := Open(Config{Dir: dir, Receiving: true, Owner: somebody})
 			e, ok := errors.AsType[*fail.Error](err)
 			if !ok || !strings.Contains(e.Message, test.want) || e.Hint == "" {
 				t.Errorf("opening: %#v, want %q and a hint", err, test.want)
-			}
-			if name == "gate a link" {
-				return // a reader does not need it
 			}
 			if _, err := Verify(dir, trust.NewVerifier(trust.VerifierConfig{})); err == nil {
 				t.Error("it is verified all the same")
@@ -340,6 +395,9 @@ func TestHistoryRefusesOthers(t *testing.T) {
 	}
 }
 
+// somebody is an owner of a history in which nobody talks.
+var somebody = Owner{Name: "somebody"}
+
 type foreignInfo struct {
 	fs.FileInfo
 	sys *syscall.Stat_t
@@ -351,32 +409,18 @@ func (f foreignInfo) Sys() any { return f.sys }
 // directory as its value.
 const child = "CHATSECURE_TEST_HISTORY_CHILD"
 
-// TestRow29HistorySlots: two processes never have one slot, even if both begin at once,
-// and a killed one releases its slot.
-func TestRow29HistorySlots(t *testing.T) {
-	if dir := os.Getenv(child); dir != "" {
-		h, _, err := Open(Config{Dir: dir, Receiving: true})
-		if err != nil {
-			t.Fatal(err)
-		}
-		fmt.Printf("slot %s\n", h.Slot())
-		bufio.NewReader(os.Stdin).ReadString('\n') // until the parent has seen enough
-		return
-	}
-	dir := t.TempDir()
-	const n = 6
-	seen := make(map[string]bool)
-	var children []*exec.Cmd
-	var outs []*bufio.Reader
+// children starts n processes of this test, which print a line each once they have begun.
+func children(t *testing.T, test, dir string, n int) (cmds []*exec.Cmd, said []*bufio.Reader) {
+	t.Helper()
 	for range n {
-		cmd := exec.Command(os.Args[0], "-test.run=^TestRow29HistorySlots$")
+		cmd := exec.Command(os.Args[0], "-test.run=^"+test+"$")
 		cmd.Env = append(os.Environ(), child+"="+dir, "TMPDIR="+t.TempDir()) // a killed child leaves its files there
 		cmd.Stderr = os.Stderr
 		in, err := cmd.StdinPipe()
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer in.Close()
+		t.Cleanup(func() { in.Close(); cmd.Process.Kill(); cmd.Wait() })
 		out, err := cmd.StdoutPipe()
 		if err != nil {
 			t.Fatal(err)
@@ -384,39 +428,84 @@ func TestRow29HistorySlots(t *testing.T) {
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
 		}
-		children, outs = append(children, cmd), append(outs, bufio.NewReader(out))
+		cmds, said = append(cmds, cmd), append(said, bufio.NewReader(out))
 	}
-	for i := range children {
+	return cmds, said
+}
+
+// TestRow29HistoryRuns: processes that begin at once each have a run of their own, and know of each
+// other. The next one settles those that were killed, and no other one.
+func TestRow29HistoryRuns(t *testing.T) {
+	if dir := os.Getenv(child); dir != "" {
+		h, _, err := Open(Config{Dir: dir, Receiving: true, Owner: somebody})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := h.Failed(strings.Repeat("0", 32), h.run.id, "written"); err != nil {
+			t.Fatal(err)
+		}
+		fmt.Printf("run %s\n", h.run.id)
+		bufio.NewReader(os.Stdin).ReadString('\n') // until the parent has seen enough
+		return
+	}
+	dir := t.TempDir()
+	const n = 6
+	cmds, outs := children(t, t.Name(), dir, n)
+	seen := make(map[string]bool)
+	for i := range cmds {
 		line, err := outs[i].ReadString('\n')
-		if err != nil || !strings.HasPrefix(line, "slot ") {
+		id, ok := strings.CutPrefix(strings.TrimSpace(line), "run ")
+		if err != nil || !ok || seen[id] {
 			t.Fatalf("child %d: %q, %v", i, line, err)
 		}
-		if seen[line] {
-			t.Errorf("two processes have %s", line)
+		seen[id] = true
+	}
+	open := func(runs, killed int) {
+		t.Helper()
+		h, notices, err := Open(Config{Dir: dir, Receiving: true, Owner: somebody})
+		if err != nil || len(notices) > 0 {
+			t.Fatal(err, notices)
 		}
-		seen[line] = true
-	}
-	slots, err := listSlots(dir)
-	if err != nil || len(slots) != n {
-		t.Errorf("slots are %v, %v", slots, err)
-	}
-	held, err := heldSlots(dir, slots)
-	for _, slot := range slots {
-		if err != nil || !held[slot] {
-			t.Errorf("slot %s is not held, %v", slot, err)
+		running, dead, err := h.readRuns()
+		if err != nil || len(running) != runs+1 || len(dead) != 0 { // and its own
+			t.Errorf("%d run, %d do not, %v", len(running), len(dead), err)
+		}
+		if err := h.Close(); err != nil {
+			t.Fatal(err)
+		}
+		ended := ofType(chained(t, dir), lineRun)
+		if len(ended) != killed {
+			t.Errorf("%d runs have ended, want %d", len(ended), killed)
+		}
+		for _, l := range ended {
+			if !seen[l.Run] || l.Reason != runKilled {
+				t.Errorf("%s: %s", l.Run, l.Reason)
+			}
 		}
 	}
-	for _, cmd := range children {
+	open(n, 0)
+	for i, cmd := range cmds {
+		if i < n/2 {
+			cmd.Process.Kill()
+			cmd.Wait()
+		}
+	}
+	open(n-n/2, n/2)
+	for _, cmd := range cmds {
 		cmd.Process.Kill()
 		cmd.Wait()
 	}
-	h, _, err := Open(Config{Dir: dir, Receiving: true})
-	if err != nil {
-		t.Fatal(err)
+	open(0, n)
+	if all := chained(t, dir); len(ofType(all, lineFailed)) != n {
+		t.Errorf("the lines of %d clients are there", len(ofType(all, lineFailed)))
 	}
-	defer h.Close()
-	if h.Slot() != "0" {
-		t.Errorf("after all were killed, the slot is %s", h.Slot())
+	for _, name := range []string{linesName} {
+		if info, err := os.Stat(filepath.Join(dir, name)); err != nil || info.Mode().Perm() != 0o600 {
+			t.Errorf("%s: %v, %v", name, info.Mode(), err)
+		}
+	}
+	if left, err := filepath.Glob(filepath.Join(dir, runPrefix+"*")); err != nil || len(left) > 0 {
+		t.Errorf("runs that are over have left %q", left)
 	}
 }
 
@@ -429,18 +518,10 @@ func TestAttack28HistoryKilled(t *testing.T) {
 	}
 	for round, after := range []int{1, 2, 50, 333} {
 		dir := t.TempDir()
-		cmd := exec.Command(os.Args[0], "-test.run=^TestAttack28HistoryKilled$")
-		cmd.Env = append(os.Environ(), child+"="+dir, "TMPDIR="+t.TempDir()) // a killed child leaves its files there
-		cmd.Stderr = os.Stderr
-		out, err := cmd.StdoutPipe()
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := cmd.Start(); err != nil {
-			t.Fatal(err)
-		}
+		cmds, outs := children(t, t.Name(), dir, 1)
+		cmd := cmds[0]
 		var ids []string
-		for in := bufio.NewScanner(out); in.Scan(); {
+		for in := bufio.NewScanner(outs[0]); in.Scan(); {
 			if ids = append(ids, in.Text()); len(ids) == after {
 				cmd.Process.Kill()
 			}
@@ -460,12 +541,9 @@ func TestAttack28HistoryKilled(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		h, _, err := Open(Config{Dir: filepath.Join(dir, "history"), Receiving: true})
+		h, _, err := Open(killedConfig(t, dir))
 		if err != nil {
 			t.Fatal(err)
-		}
-		if h.Slot() != "0" {
-			t.Errorf("round %d: slot %s", round, h.Slot())
 		}
 		for i, id := range ids {
 			if h.Known(id) != KnownStored {
@@ -486,11 +564,25 @@ func TestAttack28HistoryKilled(t *testing.T) {
 	}
 }
 
+// killedConfig is that of the child, and of the one after it.
+func killedConfig(t *testing.T, dir string) Config {
+	t.Helper()
+	identity, err := os.ReadFile(filepath.Join(dir, "identity"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return Config{
+		Dir: filepath.Join(dir, "history"), Receiving: true, Now: wire.NewClock().Now,
+		Owner: Owner{"Bruno", proto.MustHash(string(identity))},
+	}
+}
+
 // killedChild receives records until it is killed, and prints the id of each stored one.
 func killedChild(t *testing.T, dir string) {
 	p := newPair(t)
 	p.Must(os.WriteFile(filepath.Join(dir, "root.pem"), pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: p.PKI.Root.Cert.Raw}), 0o600))
-	h, _, err := Open(Config{Dir: filepath.Join(dir, "history"), Receiving: true, Now: p.Clock.Now})
+	p.Must(os.WriteFile(filepath.Join(dir, "identity"), []byte(proto.FormatHash(p.B.Local.Identity)), 0o600))
+	h, _, err := Open(killedConfig(t, dir))
 	p.Must(err)
 	p.Must(h.Begin(p.Cb, p.b.Local.Bundle))
 	for range 100_000 {

@@ -14,27 +14,19 @@ import (
 // decode years of talk. They rely on the one form in which lines are written. Bytes
 // such as `{"id":"` cannot stand inside a JSON string, whose quotes are escaped.
 
+// afterPrev returns the rest of a line after the hash with which it begins.
+func afterPrev(line []byte) []byte { return line[min(len(line), len(prevStart)+2*sha256.Size):] }
+
 // peekTime returns the time at which a line was written, in Unix milliseconds.
 func peekTime(line []byte) int64 {
-	const skip = len(prevStart) + 2*sha256.Size + len(`","time":`)
-	if len(line) < skip {
-		return 0
-	}
-	digits, _, _ := bytes.Cut(line[skip:], []byte(","))
-	ms, _ := strconv.ParseInt(string(digits), 10, 64)
-	return ms
+	rest, _ := bytes.CutPrefix(afterPrev(line), []byte(`","time":`))
+	ms, _, _ := peekNumber(rest)
+	return int64(ms)
 }
 
 // peekType returns a line's type, and the rest of the line.
 func peekType(line []byte) (typ, rest []byte, ok bool) {
-	const skip = len(prevStart) + 2*sha256.Size
-	if len(line) < skip {
-		return nil, nil, false
-	}
-	_, rest, ok = bytes.Cut(line[skip:], []byte(`,"type":"`))
-	if !ok {
-		return nil, nil, false
-	}
+	_, rest, _ = bytes.Cut(afterPrev(line), []byte(`,"type":"`))
 	return cutQuote(rest)
 }
 
@@ -42,21 +34,12 @@ func cutQuote(b []byte) (value, rest []byte, ok bool) { return bytes.Cut(b, []by
 
 // peekFlow reads a conversation and the direction after it.
 func peekFlow(b []byte, start string) (of flow, rest []byte, ok bool) {
-	b, ok = bytes.CutPrefix(b, []byte(start))
-	if !ok {
-		return flow{}, nil, false
-	}
-	of.t3, b, ok = peekHash(b)
-	if !ok {
-		return flow{}, nil, false
-	}
-	b, ok = bytes.CutPrefix(b, []byte(`,"direction":"`))
-	if !ok {
-		return flow{}, nil, false
-	}
+	b, starts := bytes.CutPrefix(b, []byte(start))
+	t3, b, hashed := peekHash(b)
+	b, directed := bytes.CutPrefix(b, []byte(`,"direction":"`))
 	direction, rest, ok := cutQuote(b)
-	of.direction = string(direction)
-	return of, rest, ok && (of.direction == crypto.DirectionAB || of.direction == crypto.DirectionBA)
+	of = flow{t3, string(direction)}
+	return of, rest, ok && starts && hashed && directed && (of.direction == crypto.DirectionAB || of.direction == crypto.DirectionBA)
 }
 
 // peekHash decodes 32 bytes of base64 before a quote.
@@ -72,21 +55,17 @@ func peekHash(b []byte) (hash [sha256.Size]byte, rest []byte, ok bool) {
 
 // peekBundle returns the hash of a bundle line.
 func peekBundle(line []byte) (hash [sha256.Size]byte, ok bool) {
-	typ, rest, ok := peekType(line)
-	if !ok || string(typ) != lineBundle {
-		return hash, false
-	}
+	typ, rest, _ := peekType(line)
 	rest, ok = bytes.CutPrefix(rest, []byte(`,"hash":"`))
-	if !ok {
-		return hash, false
-	}
-	hash, _, ok = peekHash(rest)
-	return hash, ok
+	hash, _, hashed := peekHash(rest)
+	return hash, ok && hashed && string(typ) == lineBundle
 }
+
+const recordStart = `{"id":"`
 
 // peekRecords returns the ids and numbers of a line's records.
 func peekRecords(rest []byte) iter.Seq2[string, uint64] {
-	const recordStart, idLen = `{"id":"`, 2 * len(recordKey{})
+	const idLen = 2 * len(recordKey{})
 	return func(yield func(string, uint64) bool) {
 		for {
 			i := bytes.Index(rest, []byte(recordStart))

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -36,7 +37,7 @@ func TestProof(t *testing.T) {
 	after := p.Send("after")
 	p.Receipt(2, 0)
 	p.Receipt(4, 1)
-	p.Must(p.a.h.Taken(p.Ca.T3, 4))
+	p.Must(p.a.h.Taken(p.Ca.T3, p.Ca.SendDirection(), 4))
 
 	data, got := p.exported(p.a, ids[1])
 	if got.ID != ids[1] || got.Text != "the text" || got.From.Name != "Ana" || got.Recipient.Name != "Bruno" ||
@@ -155,27 +156,41 @@ func TestProofParts(t *testing.T) {
 	}
 	own, _ := p.exported(p.a, ids[1])
 	for name, edit := range map[string]func(q, other *Proof){
-		"record":           func(q, other *Proof) { q.Data.Record = other.Data.Record },
-		"header":           func(q, other *Proof) { q.Data.Header = other.Data.Header },
-		"signature":        func(q, other *Proof) { q.Signature = other.Signature },
-		"whole message":    func(q, other *Proof) { q.Data, q.Signature, q.Digests = other.Data, other.Signature, other.Digests },
-		"no signature":     func(q, _ *Proof) { q.Signature = nil },
-		"sender":           func(q, _ *Proof) { q.Bundle = *q.Recipient },
-		"parties swapped":  func(q, _ *Proof) { b := q.Bundle; q.Bundle, q.Recipient = *q.Recipient, &b },
-		"no recipient":     func(q, _ *Proof) { q.Recipient = nil },
-		"earlier as later": func(q, _ *Proof) { q.Digests.Later, q.Digests.Earlier = q.Digests.Earlier, q.Digests.Later },
-		"one hash less":    func(q, _ *Proof) { q.Digests.Earlier = nil },
-		"before":           func(q, other *Proof) { q.Digests.Before = other.Digests.Before },
-		"short hash":       func(q, _ *Proof) { q.Digests.Before = q.Digests.Before[:31] },
-		"receipt's record": func(q, _ *Proof) { q.Receipt.Records = append(q.Receipt.Records, q.Digests.Before) },
+		"record":          func(q, other *Proof) { q.Lines[2].Records[1] = other.Lines[2].Records[0] },
+		"header":          func(q, other *Proof) { q.Lines[2].Header = other.Lines[2].Header },
+		"signature":       func(q, other *Proof) { q.Lines[2].Signature = other.Lines[2].Signature },
+		"whole message":   func(q, other *Proof) { q.Lines[2] = other.Lines[2] },
+		"no signature":    func(q, _ *Proof) { q.Lines[2].Signature = nil },
+		"sender":          func(q, _ *Proof) { q.Lines[0] = q.Lines[1] },
+		"parties swapped": func(q, _ *Proof) { q.Lines[0], q.Lines[1] = q.Lines[1], q.Lines[0] },
+		"no recipient":    func(q, _ *Proof) { q.Lines = slices.Delete(q.Lines, 1, 2) },
+		"no bundle":       func(q, _ *Proof) { q.Lines[1].Bundle = nil },
+		"bundle's hash":   func(q, _ *Proof) { q.Lines[0].Hash[0] ^= 1 },
+		"records swapped": func(q, _ *Proof) { r := q.Lines[2].Records; r[0], r[1] = r[1], r[0] },
+		"one hash less":   func(q, _ *Proof) { q.Lines[2].Records = q.Lines[2].Records[1:] },
+		"one hash more":   func(q, _ *Proof) { r := q.Lines[2].Records; q.Lines[2].Records = append(r, r[0]) },
+		"no record":       func(q, _ *Proof) { r := q.Lines[2].Records; r[1] = r[0] },
+		"two records":     func(q, _ *Proof) { r := q.Lines[2].Records; r[0] = r[1] },
+		"before":          func(q, other *Proof) { q.Lines[2].Before = other.Lines[2].Before },
+		"short hash":      func(q, _ *Proof) { q.Lines[2].Before = q.Lines[2].Before[:31] },
+		"receipt's record": func(q, _ *Proof) {
+			q.Lines[3].Records = append(q.Lines[3].Records, q.Lines[2].Records[0])
+		},
+		"receipt's text": func(q, _ *Proof) { q.Lines[3].Records = append(q.Lines[3].Records, q.Lines[2].Records[1]) },
 		"receipt's values": func(q, _ *Proof) {
-			q.Receipt.Receipt = bytes.Replace(q.Receipt.Receipt, []byte(`"delivered":4`), []byte(`"delivered":3`), 1)
+			q.Lines[3].Receipt = bytes.Replace(q.Lines[3].Receipt, []byte(`"delivered":4`), []byte(`"delivered":3`), 1)
 		},
+		"receipt's signature": func(q, _ *Proof) { q.Lines[3].Signature[0] ^= 1 },
 		"message as receipt": func(q, _ *Proof) {
-			q.Receipt.Header, q.Receipt.Signature, q.Receipt.Ciphertext = q.Data.Header, q.Signature, q.Digests.Ciphertext
+			q.Lines[3].Header, q.Lines[3].Signature, q.Lines[3].CipherHash = q.Lines[2].Header, q.Lines[2].Signature, q.Lines[2].CipherHash
 		},
-		"version": func(q, _ *Proof) { q.V = 2 },
-		"type":    func(q, _ *Proof) { q.Type = "proof" },
+		"two receipts":    func(q, _ *Proof) { q.Lines = append(q.Lines, q.Lines[3]) },
+		"receipt first":   func(q, _ *Proof) { q.Lines[2], q.Lines[3] = q.Lines[3], q.Lines[2] },
+		"a line's time":   func(q, _ *Proof) { q.Lines[2].Time = 1 },
+		"a line's number": func(q, _ *Proof) { q.Lines[2].Seq = 1 },
+		"sent":            func(q, _ *Proof) { q.Lines[2].Type = lineSent },
+		"version":         func(q, _ *Proof) { q.V = 1 },
+		"type":            func(q, _ *Proof) { q.Type = "proof" },
 	} {
 		q, other := decode(ids[1]), decode(more[0])
 		edit(q, other)
@@ -197,7 +212,7 @@ func TestProofParts(t *testing.T) {
 	}
 	// Without its receipt it still proves the message, and no more.
 	q := decode(ids[1])
-	q.Receipt = nil
+	q.Lines = q.Lines[:3]
 	if r, err := VerifyProof(proto.MustMarshal(q), p.Verifier); err != nil || r.Receipt != nil {
 		t.Errorf("without the receipt: %+v, %v", r, err)
 	}
@@ -238,7 +253,7 @@ func TestVerifyWithoutLists(t *testing.T) {
 	if e == nil || fail.ExitStatus(err) != 8 || !strings.Contains(e.Message, says) || e.Hint != UnlistedHint {
 		t.Errorf("the proof: %v", e)
 	}
-	changed := bytes.Replace(data, []byte(`"v":1`), []byte(`"v":2`), 1)
+	changed := bytes.Replace(data, []byte(`{"v":2`), []byte(`{"v":3`), 1)
 	if _, err = VerifyProof(changed, strict); err == nil || !strings.Contains(err.Error(), "does not hold") {
 		t.Errorf("a damaged proof: %v", err)
 	}
@@ -249,11 +264,10 @@ func TestVerifyWithoutLists(t *testing.T) {
 	if r := verified(t, p.a.dir, p.Verifier); !r.OK() || r.Unlisted {
 		t.Errorf("the history under try: %+v", r)
 	}
-	files, err := filepath.Glob(filepath.Join(p.a.dir, "*"+Ext))
+	file := filepath.Join(p.a.dir, linesName)
+	text, err := os.ReadFile(file)
 	p.Must(err)
-	text, err := os.ReadFile(files[0])
-	p.Must(err)
-	p.Must(os.WriteFile(files[0], text[:len(text)-len(text)/8], 0o600))
+	p.Must(os.WriteFile(file, text[:len(text)-len(text)/8], 0o600))
 	if r := verified(t, p.a.dir, strict); r.OK() || r.Unlisted {
 		t.Errorf("a damaged history: %+v", r)
 	}
@@ -314,6 +328,27 @@ func TestProofEquivocation(t *testing.T) {
 			t.Errorf("%s: compares as %+v", name, c)
 		}
 	}
+}
+
+// TestExportKeepsOneCopy: whoever sends a message again and again does not fill the memory of the
+// one who exports it.
+func TestExportKeepsOneCopy(t *testing.T) {
+	p := newPair(t)
+	record := p.record("again and again", to(p.b))
+	for range 5 {
+		p.SendRecords(record)
+		p.Connect()
+	}
+	s := &search{reader: newReader(), marks: [][]byte{[]byte(`{"id":"` + record.ID + `"`)}}
+	data, err := os.ReadFile(filepath.Join(p.b.dir, linesName))
+	p.Must(err)
+	for _, line := range lines(data) {
+		s.line(0, line)
+	}
+	if len(s.found) != 1 {
+		t.Errorf("%d copies are kept", len(s.found))
+	}
+	p.exported(p.b, record.ID)
 }
 
 // TestProofTwoConnections: a record that went to two connections is one message with

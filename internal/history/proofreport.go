@@ -46,13 +46,14 @@ type ProofReceipt struct {
 	Time   time.Time // by the recipient's clock
 }
 
-// VerifyProof checks a proof with nothing but the verifier's roots and lists: form,
-// signatures, delegations, certificates at the time in the message, and the receipt if
-// there is one. Every byte of data counts. The code of every error gives exit status 8.
+// VerifyProof checks a proof with nothing but the verifier's roots and lists: form, signatures,
+// delegations, certificates at the time in the message, and the receipt if there is one. Every byte
+// of data counts. The code of every error gives exit status 8.
 func VerifyProof(data []byte, verifier *trust.Verifier) (*ProofReport, error) {
 	r, err := verifyProof(data, verifier)
 	if fail.HasCode(err, proto.RevocationUnknown) {
-		if _, other := verifyProof(data, verifier.Lenient()); other == nil {
+		_, other := verifyProof(data, verifier.Lenient())
+		if other == nil {
 			return nil, &fail.Error{
 				Code:    proto.SignatureInvalid,
 				Message: "the signatures and certificates of the proof hold, and one thing is missing: " + proto.Visible(err.Error()),
@@ -60,21 +61,21 @@ func VerifyProof(data []byte, verifier *trust.Verifier) (*ProofReport, error) {
 				Err:     err,
 			}
 		}
+		err = other
 	}
-	if err != nil {
-		// The signers are judged after the signatures: all else may be well.
-		hint := cmp.Or(untrustedHint(err), "ask for the file again, as `client history -export` writes it; if it stays so, it proves nothing")
-		return nil, &fail.Error{Code: proto.SignatureInvalid, Message: "the proof does not hold: " + proto.Visible(err.Error()), Hint: hint}
+	if err == nil {
+		return r, nil
 	}
-	return r, nil
+	if doubtful, ok := errors.AsType[*fail.Error](err); ok {
+		return nil, doubtful
+	}
+	// The signers are judged after the signatures: all else may be well.
+	hint := cmp.Or(untrustedHint(err), "ask for the file again, as `client history -export` writes it; if it stays so, it proves nothing")
+	return nil, &fail.Error{Code: proto.SignatureInvalid, Message: "the proof does not hold: " + proto.Visible(err.Error()), Hint: hint, Err: err}
 }
 
-// UnlistedHint says what to do if nothing is missing but revocation lists.
-const UnlistedHint = "give the revocation lists with -crl DIR (client crl refresh fetches them into crls in the state directory), " +
-	"or use -crl-policy try"
-
-// untrustedHint says what to do about a chain that leads to no trusted authority. It is
-// "" for any other error.
+// untrustedHint says what to do about a chain that leads to no trusted authority. It is "" for any
+// other error.
 func untrustedHint(err error) string {
 	if untrusted, ok := errors.AsType[*trust.Error](err); ok && untrusted.Code == proto.CertificateUntrusted {
 		return untrusted.Hint
@@ -97,43 +98,53 @@ func verifyProof(data []byte, verifier *trust.Verifier) (*ProofReport, error) {
 	if err != nil {
 		return nil, err
 	}
-	h := c.header
-	r := &ProofReport{
-		Sent: time.UnixMilli(h.Time).UTC(), conversation: h.Conversation, direction: h.Direction, n: h.N, header: p.Data.Header,
-	}
-	sender := &Party{Verifier: verifier, Bundle: &p.Bundle}
-	recipient := &Party{Verifier: verifier, Bundle: p.Recipient}
-	switch wrong, err := Judge(sender, recipient, h.Time); wrong {
+	sender, recipient := c.me.Party, c.peer.Party
+	sender.Verifier, recipient.Verifier = verifier, verifier
+	switch wrong, err := Judge(sender, recipient, c.header.Time); wrong {
 	case sender:
 		return nil, fmt.Errorf("the sender: %w", err)
 	case recipient:
 		return nil, fmt.Errorf("the recipient: %w", err)
 	}
-	from, to := sender.person, recipient.person
-	r.From, r.Recipient = proofParty(from), proofParty(to)
-	record, err := crypto.ParseRecord(p.Data.Record, from.Identity)
+	if c.receipt != nil {
+		if _, err := Judge(recipient, sender, c.receipt.Time); err != nil {
+			return nil, fmt.Errorf("the receipt: %w", err)
+		}
+	}
+	c.peer.End.Identity = proto.FormatHash(recipient.person.Identity)
+	records := crypto.RecordParser{Sender: sender.person.Identity}
+	record, err := checkRecord(&records, c.record, c.seq, c.header, &c.peer)
 	if err != nil {
 		return nil, err
 	}
-	if record.Seq != h.Seq+uint64(len(p.Digests.Earlier)) || record.Time > h.Time+trust.ClockTolerance.Milliseconds() {
-		return nil, errors.New("the record has another number or a later time than its message")
+	return c.report(record)
+}
+
+// report tells what a proof says whose parties and record hold.
+func (c *checkedProof) report(record *crypto.Record) (*ProofReport, error) {
+	sender, recipient := c.me.Party, c.peer.Party
+	r := &ProofReport{
+		From: proofParty(sender.person), Recipient: proofParty(recipient.person),
+		ID: record.ID, To: record.To, Text: record.Text,
+		Written: time.UnixMilli(record.Time).UTC(), Sent: time.UnixMilli(c.header.Time).UTC(),
+		Notes:        []string{"the times are what the signers' clocks said; nobody else attests them"},
+		conversation: c.header.Conversation, direction: c.header.Direction, seq: c.seq, n: c.header.N, header: c.text.Header,
 	}
-	if !record.Names(proto.FoldName(to.Name), r.Recipient.Identity) {
-		return nil, errors.New("the record does not name the recipient")
-	}
-	r.ID, r.To, r.Text, r.seq = record.ID, record.To, record.Text, record.Seq
-	r.Written = time.UnixMilli(record.Time).UTC()
-	r.Notes = []string{"the times are what the signers' clocks said; nobody else attests them"}
 	for _, party := range [...]*Party{sender, recipient} {
 		if note := party.note(); note != "" && !slices.Contains(r.Notes, note) {
 			r.Notes = append(r.Notes, note)
 		}
 	}
-	if c.receipt != nil {
-		if _, err := Judge(recipient, sender, c.receipt.Time); err != nil {
-			return nil, fmt.Errorf("the receipt: %w", err)
-		}
-		r.Receipt = &ProofReceipt{Status: c.status, Time: time.UnixMilli(c.receipt.Time).UTC()}
+	if sender.doubt() != nil && (c.receipt == nil || !recipient.attests(sender, c.receipt.Time)) {
+		// It holds as far as signatures go, and somebody else may have made them.
+		return nil, fail.Errorf(proto.SignatureInvalid, "%s%s", sender.doubt(), unattested).With(DoubtfulHint)
+	}
+	switch {
+	case c.receipt == nil:
+	case recipient.doubt() != nil:
+		r.Notes = append(r.Notes, "the receipt in it proves nothing: "+recipient.doubt().String()+unattested)
+	default:
+		r.Receipt = &ProofReceipt{Status: c.status(c.seq), Time: time.UnixMilli(c.receipt.Time).UTC()}
 	}
 	return r, nil
 }

@@ -1,124 +1,200 @@
 package history
 
 import (
+	"bufio"
+	"bytes"
 	"cmp"
-	"errors"
-	"io/fs"
+	"io"
 	"slices"
+	"strings"
 	"time"
 
 	"chatsecure/crypto"
 	"chatsecure/proto"
 )
 
-// readConv is a conversation while the history is read.
-type readConv struct {
-	from                   flow // of the received part
-	me, peer               End
-	sent, received         []readRecord
-	taken, delivered, read uint64
+// Query selects messages.
+type Query struct {
+	Peer  string    // from or to this name; "": of everybody
+	Since time.Time // written then or later
+	Grep  string    // in the text, without regard to case
+	N     int       // the last ones; 0: all
 }
 
-// readRecord is a record of a conversation, with its message.
-type readRecord struct {
-	seq uint64
-	m   *Message
+// Listing is what Read finds.
+type Listing struct {
+	Messages []*Message // by the records' own times
+	More     bool       // earlier ones match too
+	Problems []Finding  // the first ones, at most maxFindings
+}
+
+// window is the size of the part of the file in which Read looks first. Each next one is twice as
+// large.
+const window = 128 << 10
+
+// Read returns the messages of the history in dir that a query selects. It changes nothing, and
+// clients may be writing. It returns the readable messages also of a damaged history, with the
+// damages as problems. A missing history has no messages.
+//
+// It reads no more of the end of the file than it needs: whatever is known of a message follows
+// the first line that has it.
+func Read(dir string, q Query) (*Listing, error) {
+	lines, err := openSnapshot(dir)
+	if err != nil {
+		return nil, err
+	}
+	defer lines.Close()
+	var index *indexFile
+	if q.N > 0 || !q.Since.IsZero() {
+		if index = openIndex(dir); index != nil {
+			defer index.close()
+		}
+	}
+	q.Grep = strings.ToLower(q.Grep)
+	for size := int64(window); ; size *= 2 {
+		start := int64(0)
+		if index != nil && size < lines.size {
+			start = lineAfter(lines, lines.size-size)
+		}
+		v := newView(q)
+		v.absent = func(of flow) *conversation {
+			if start == 0 {
+				return nil
+			}
+			return v.lookUp(of, lines, index)
+		}
+		if _, _, err := lines.each(start, v.found, v.line); err != nil {
+			return nil, openFailure(dir, err)
+		}
+		if l := v.finish(start > 0); start == 0 || l != nil {
+			return l, nil
+		}
+	}
+}
+
+// lineAfter returns the offset of the first line that begins there or later; 0: there is none.
+func lineAfter(lines snapshot, offset int64) int64 {
+	_, size, _, err := nextLine(bufio.NewReader(io.NewSectionReader(lines, offset-1, lines.size-offset+1)))
+	if err != nil {
+		return 0
+	}
+	return offset - 1 + size
 }
 
 // view collects messages from lines.
 type view struct {
-	convs    map[[32]byte]*readConv // of the present file
-	slot     string                 // of the present file
-	order    []*readConv            // of all files
-	shown    map[flow]uint64        // of all files: the conversation may be in another
+	reader
+	query    Query
+	plain    bool  // the text that is sought has no character that JSON escapes
+	since    int64 // when the first line was written, in Unix milliseconds
+	unknown  bool  // a conversation is among the lines before
 	messages []*Message
 	byID     map[messageKey]*Message
 	failed   []*Line
 	problems []Finding
 }
 
-// messageKey tells a message that was sent from the same one as it was received: two
-// clients of one user may talk with each other.
+// messageKey tells a message that was sent from the same one as it was received: two clients of one
+// user may talk with each other.
 type messageKey struct {
 	id       string
 	outgoing bool
 }
 
-// Read returns every message of the history in dir, of all its files, sorted by the
-// records' own times. It changes nothing, and clients may be writing. It returns the
-// readable messages also of a damaged history, with the damages as problems. A missing
-// history has no messages.
-func Read(dir string) (messages []*Message, problems []Finding, err error) {
-	v := newView()
-	walk := walk{
-		dir:   dir,
-		each:  v.line,
-		found: func(f Finding) { v.problems = append(v.problems, f) },
-		note:  func(string) {},
-	}
-	if err := walk.run(); err != nil {
-		return nil, nil, readError(dir, err)
-	}
-	v.finish()
-	slices.SortStableFunc(v.messages, func(a, b *Message) int { return cmp.Compare(a.Time.UnixMilli(), b.Time.UnixMilli()) })
-	return v.messages, v.problems, nil
+// listed is a record of a conversation, with its message.
+type listed struct {
+	seq uint64
+	m   *Message
 }
 
-func newView() *view {
-	return &view{shown: make(map[flow]uint64), byID: make(map[messageKey]*Message)}
+func newView(q Query) *view {
+	plain := q.Grep != "" && string(proto.MustMarshal(q.Grep)) == `"`+q.Grep+`"`
+	return &view{reader: newReader(), query: q, plain: plain, byID: make(map[messageKey]*Message)}
 }
 
-// readError returns no error for a missing history.
-func readError(dir string, err error) error {
-	if err == nil || errors.Is(err, fs.ErrNotExist) {
-		return nil
+func (v *view) found(f Finding) {
+	if len(v.problems) < maxFindings {
+		v.problems = append(v.problems, f)
 	}
-	return openFailure(dir, err)
+}
+
+// lookUp reads the line of a conversation that is not among those that were read.
+func (v *view) lookUp(of flow, lines snapshot, index *indexFile) *conversation {
+	offset, ok := index.offset(conversationKey(of))
+	if ok {
+		line, err := readLine(lines, offset)
+		l, wrong := parseLine(line)
+		if err == nil && wrong == nil && l.Type == lineConversation && of == (flow{[32]byte(l.Conversation), l.Direction}) {
+			return v.begin(l)
+		}
+	}
+	v.unknown = true
+	return nil
 }
 
 // line takes in one line.
-func (v *view) line(slot string, number uint64, line []byte) {
-	if v.convs == nil || slot != v.slot {
-		v.slot, v.convs = slot, make(map[[32]byte]*readConv)
+func (v *view) line(number uint64, line []byte) {
+	if v.since == 0 { // a clock that was wrong later says nothing of the lines before
+		v.since = peekTime(line)
+	}
+	switch typ, _, _ := peekType(line); string(typ) {
+	case lineBundle, lineHead, lineRun, lineSeen, lineGap, lineEnd: // they say nothing of a message
+		return
+	case linePending, lineSent, lineReceived:
+		// A text without escapes stands in its line as it is. Decoding takes ten times as long.
+		if v.plain && !bytes.Contains(bytes.ToLower(line), []byte(v.query.Grep)) {
+			return
+		}
 	}
 	l, err := parseLine(line)
 	if err != nil {
-		v.problems = append(v.problems, Finding{slot + Ext, number, err.Error()})
+		v.found(Finding{Line: number, What: err.Error()})
 		return
 	}
 	switch l.Type {
 	case lineConversation:
-		t3 := [32]byte(l.Conversation)
-		if v.convs[t3] == nil {
-			c := &readConv{from: flow{t3, reverse(l.Direction)}, me: *l.Me, peer: *l.Peer}
-			v.convs[t3] = c
-			v.order = append(v.order, c)
+		if v.convs[flow{[32]byte(l.Conversation), l.Direction}] == nil {
+			v.begin(l)
 		}
 	case linePending:
-		v.pending(l)
-	case lineSent, lineReceived:
-		v.batch(l)
-	case lineTaken:
-		if c := v.convs[[32]byte(l.Conversation)]; c != nil {
-			c.taken = max(c.taken, l.Seq)
+		if m, _ := v.message(l.Record, nil); m != nil {
+			for _, name := range l.Names {
+				m.delivered(Delivery{Name: name, Status: StatusPending})
+			}
 		}
-	case lineShown:
-		of := flow{[32]byte(l.Conversation), l.Direction}
-		v.shown[of] = max(v.shown[of], l.Seq)
-	case lineReceipt:
-		v.receipt(l)
 	case lineFailed:
 		v.failed = append(v.failed, l)
+	default:
+		if c := v.about(l); c != nil {
+			v.batch(l, c)
+			if err := c.take(l); err != nil {
+				v.found(Finding{Line: number, What: err.Error()})
+			}
+		}
 	}
 }
 
-// message returns the message of a record, a new one if it is unknown, or nil for
-// bytes that are no record.
-func (v *view) message(exact []byte, outgoing bool) (m *Message, seq uint64) {
+func (v *view) batch(l *Line, c *side) {
+	for _, exact := range l.Records {
+		m, seq := v.message(exact, c)
+		if m == nil {
+			continue
+		}
+		if m.Identity == "" { // it was pending
+			m.From, m.Identity = crypto.End{Name: c.from.Name, Conn: c.from.Conn}, c.from.End.Identity
+		}
+		c.records = append(c.records, listed{seq, m})
+	}
+}
+
+// message returns the message of a record, a new one if it is unknown, or nil if the query does not
+// select it or it is no record. It was sent or received in c; nil: it is pending.
+func (v *view) message(exact []byte, c *side) (m *Message, seq uint64) {
 	var r crypto.Record
-	if err := proto.Unmarshal(exact, &r); err != nil {
+	if err := proto.Unmarshal(exact, &r); err != nil || !proto.IsHex(r.ID, len(recordKey{})) {
 		return nil, 0
 	}
+	outgoing := c == nil || c.from == &c.me
 	key := messageKey{r.ID, outgoing}
 	if m := v.byID[key]; m != nil {
 		return m, r.Seq
@@ -127,73 +203,68 @@ func (v *view) message(exact []byte, outgoing bool) (m *Message, seq uint64) {
 	for _, to := range r.To {
 		m.To = append(m.To, to.Name)
 	}
+	if !outgoing {
+		m.From.Name = c.from.Name
+	}
+	if !v.query.selects(m) {
+		return nil, 0
+	}
 	v.byID[key] = m
 	v.messages = append(v.messages, m)
 	return m, r.Seq
 }
 
-func (v *view) pending(l *Line) {
-	m, _ := v.message(l.Record, true)
-	if m == nil {
-		return
-	}
-	for _, name := range l.Names {
-		m.delivered(Delivery{Name: name, Status: StatusPending})
-	}
-}
-
-func (v *view) batch(l *Line) {
-	header, err := crypto.ParseMessageHeader(l.Header)
-	if err != nil {
-		return
-	}
-	c := v.convs[[32]byte(header.Conversation)]
-	if c == nil {
-		return
-	}
-	from, list := c.peer, &c.received
-	if l.Type == lineSent {
-		from, list = c.me, &c.sent
-	}
-	for _, exact := range l.Records {
-		m, seq := v.message(exact, l.Type == lineSent)
-		if m == nil {
-			continue
-		}
-		if m.Identity == "" {
-			m.From, m.Identity = crypto.End{Name: from.Name, Conn: from.Conn}, from.Identity
-		}
-		*list = append(*list, readRecord{seq, m})
-	}
-}
-
-func (v *view) receipt(l *Line) {
-	header, err := crypto.ParseMessageHeader(l.Header)
-	if err != nil {
-		return
-	}
-	r, err := crypto.ParseReceipt(l.Receipt)
-	if c := v.convs[[32]byte(header.Conversation)]; c != nil && err == nil {
-		c.delivered, c.read = max(c.delivered, r.Delivered), max(c.read, r.Read)
-	}
+func (q *Query) selects(m *Message) bool {
+	return (q.Peer == "" || m.With(q.Peer)) && !m.Time.Before(q.Since) &&
+		(q.Grep == "" || strings.Contains(strings.ToLower(m.Text), q.Grep))
 }
 
 // left is the reason why a message is PENDING that was signed and sent.
 const left = "it has left and was not answered, so it may have arrived"
 
-// finish turns the progress of conversations into deliveries.
-func (v *view) finish() {
+// lag is how much later than a record's own time a client may write it down by its own clock, if
+// the two clocks differ: PROTOCOL.md, "Who is judged when".
+const lag = 10 * time.Minute
+
+// finish turns the progress of conversations into deliveries. It returns nil if lines before those
+// that were read are needed.
+func (v *view) finish(before bool) *Listing {
+	q := &v.query
+	v.deliver()
+	if before {
+		if v.unknown || len(v.problems) > 0 { // a problem is told with its line's number
+			return nil
+		}
+		// A message of ours that was fixed before the first line may have others before it. To one that
+		// everybody has read they add nothing.
+		v.messages = slices.DeleteFunc(v.messages, func(m *Message) bool {
+			return m.Outgoing && m.Time.UnixMilli() <= v.since && m.Status() != StatusRead
+		})
+		enough := q.N > 0 && len(v.messages) > q.N
+		if early := q.Since.Add(-lag).UnixMilli(); !enough && (q.Since.IsZero() || v.since >= early) {
+			return nil
+		}
+	}
+	l := &Listing{Messages: v.messages, Problems: v.problems}
+	if over := len(l.Messages) - q.N; q.N > 0 && over > 0 {
+		l.Messages, l.More = l.Messages[over:], true
+	}
+	slices.SortStableFunc(l.Messages, func(a, b *Message) int { return cmp.Compare(a.Time.UnixMilli(), b.Time.UnixMilli()) })
+	return l
+}
+
+func (v *view) deliver() {
 	for _, c := range v.order {
-		for _, r := range c.sent {
+		for _, r := range c.sent.records {
 			d := Delivery{Name: c.peer.Name, Conn: c.peer.Conn, Status: c.status(r.seq)}
 			if d.Status == StatusPending {
 				d.Reason = left
 			}
 			r.m.delivered(d)
 		}
-		for _, r := range c.received {
+		for _, r := range c.received.records {
 			status := StatusDelivered
-			if r.seq <= v.shown[c.from] {
+			if r.seq <= c.shown {
 				status = StatusRead
 			}
 			r.m.delivered(Delivery{Name: c.me.Name, Conn: c.me.Conn, Status: status})
@@ -214,7 +285,7 @@ func (v *view) finish() {
 }
 
 // status returns the progress of a record of ours in the conversation.
-func (c *readConv) status(seq uint64) Status {
+func (c *conversation) status(seq uint64) Status {
 	switch {
 	case seq <= c.read:
 		return StatusRead

@@ -2,171 +2,323 @@ package history
 
 import (
 	"bytes"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
 	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
+	"syscall"
 
+	"chatsecure/crypto"
+	"chatsecure/internal/state"
 	"chatsecure/proto"
 )
 
-// The reasons of a run line.
+// The reasons of a run line. After a killed or unsure one, messages may have been shown without a
+// mark.
 const (
-	runBegins = "messages of earlier runs are shown"
-	runEnded  = "the client has ended, and what it has shown is marked"
-	runUnsure = "the client has ended while it was showing messages"
-	runKilled = "the client was killed"
+	runEnded   = "the client has ended, and what it has shown is marked"
+	runUnsure  = "the client has ended while it was showing messages"
+	runKilled  = "the client was killed"
+	runsKilled = "the client was killed, and it showed no messages"
 )
 
 // neverSent is the reason of a message that a killed client had not sent.
-const neverSent = "the client was killed before it sent this"
+const neverSent = "it had not left from here when the client was killed"
 
-// lastRun has what is open of the run whose lines have been read: all that a killed client leaves.
-type lastRun struct {
+// A run is a running client in the file run-ID, which is locked as long as it runs. Its first line
+// has the offset of the lines where it begins, and a role. Each further one has the id of a
+// connection that it has had.
+type run struct {
+	id    string
+	file  *os.File // nil: there is none
+	size  int64
+	conns []string
+}
+
+const runPrefix = "run-"
+
+// maxRun bounds the file of a run in bytes: a line has less than 20.
+const maxRun = 4 << 20
+
+// The roles of a run.
+const (
+	runShows    = "shows"    // takes messages, and shows what has waited before it
+	runReceives = "receives" // takes messages
+	runSends    = "sends"    // takes none
+)
+
+// begin makes the file of a run. The lines are locked, so nobody takes it for a killed one.
+func (r *run) begin(h *History, shows bool) error {
+	var id [8]byte
+	rand.Read(id[:])
+	r.id = hex.EncodeToString(id[:])
+	file, err := openFile(filepath.Join(h.cfg.Dir, runPrefix+r.id), os.O_RDWR|os.O_CREATE|os.O_EXCL)
+	if err != nil {
+		return err
+	}
+	r.file = file
+	role := runSends
+	if shows {
+		role = runShows
+	} else if h.cfg.Receiving {
+		role = runReceives
+	}
+	err = state.Flock(file, syscall.LOCK_EX|syscall.LOCK_NB)
+	if err == nil {
+		err = r.add(fmt.Sprintf("%d %s\n", h.known.end, role))
+	}
+	if err != nil {
+		r.remove()
+		return fmt.Errorf("%s: %w", file.Name(), state.Cause(err))
+	}
+	return nil
+}
+
+func (r *run) add(line string) error {
+	n, err := r.file.WriteAt([]byte(line), r.size)
+	r.size += int64(n)
+	return err
+}
+
+// connected notes a connection of the client's.
+func (r *run) connected(conn string) error {
+	if r.file == nil || slices.Contains(r.conns, conn) {
+		return nil
+	}
+	r.conns = append(r.conns, conn)
+	return r.add(proto.Visible(conn) + "\n")
+}
+
+// remove tells that the run is over, and all of it stands in the lines.
+func (r *run) remove() {
+	if r.file != nil {
+		os.Remove(r.file.Name())
+	}
+}
+
+// close releases the lock.
+func (r *run) close() {
+	if r.file != nil {
+		r.file.Close()
+	}
+}
+
+// otherRun is a run of another client.
+type otherRun struct {
+	id     string
+	path   string
+	offset int64
+	role   string
+	conns  map[string]bool
+}
+
+// holds reports whether the running client has a received line in its hands: it has received it, or
+// found it when it began, and shows it.
+func (r *otherRun) holds(c *indexedConv, offset int64) bool {
+	return r.conns[c.me.Conn] || r.role == runShows && offset < r.offset
+}
+
+// readRuns returns the runs of other clients, those that run and those that were killed. The lines
+// are locked.
+func (h *History) readRuns() (running, killed []*otherRun, err error) {
+	entries, err := os.ReadDir(h.cfg.Dir)
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, entry := range entries {
+		id, ok := strings.CutPrefix(entry.Name(), runPrefix)
+		if !ok || !proto.IsHex(id, 8) {
+			continue
+		}
+		r, held, err := h.readRun(id, filepath.Join(h.cfg.Dir, entry.Name()))
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return nil, nil, err
+		}
+		if held {
+			running = append(running, r)
+		} else {
+			killed = append(killed, r)
+		}
+	}
+	return running, killed, nil
+}
+
+// readRun reads one file. One that was torn is that of a client that received from the first line
+// on.
+func (h *History) readRun(id, path string) (r *otherRun, held bool, err error) {
+	file, err := openFile(path, os.O_RDONLY)
+	if err != nil {
+		return nil, false, err
+	}
+	defer file.Close() // and with it the lock
+	err = state.Flock(file, syscall.LOCK_EX|syscall.LOCK_NB)
+	held = errors.Is(err, syscall.EWOULDBLOCK)
+	if err != nil && !held {
+		return nil, false, err
+	}
+	data, err := io.ReadAll(io.LimitReader(file, maxRun))
+	if err != nil {
+		return nil, false, err
+	}
+	first, rest, _ := strings.Cut(string(data), "\n")
+	offset, role, _ := strings.Cut(first, " ")
+	r = &otherRun{id: id, path: path, role: role, conns: make(map[string]bool)}
+	r.offset, err = strconv.ParseInt(offset, 10, 64)
+	if err != nil || r.offset < 0 || r.offset > h.known.end {
+		r.offset = 0
+	}
+	for conn := range strings.Lines(rest) {
+		r.conns[strings.TrimSuffix(conn, "\n")] = true
+	}
+	return r, held, nil
+}
+
+// settleKilled ends the runs of killed clients: what they had not sent is FAILED. A notice tells of
+// that, and of what may have arrived. It returns the clients that run.
+func (h *History) settleKilled() (running []*otherRun, err error) {
+	running, killed, err := h.readRuns()
+	if err != nil {
+		return nil, err
+	}
+	for _, r := range killed {
+		if err := h.settle(r); err != nil {
+			return nil, err
+		}
+		if err := os.Remove(r.path); err != nil {
+			return nil, err
+		}
+	}
+	return running, nil
+}
+
+func (h *History) settle(r *otherRun) error {
+	t := runTalk{run: r, open: make(map[string][]string), convs: make(map[flow]*sentPart)}
+	err := eachLine(h.known.lines, r.offset, func(line []byte, _, _ int64) { t.line(line) })
+	if err != nil {
+		return err
+	}
+	failed, left := make(map[string]int), make(map[string]int)
+	for _, id := range t.order {
+		for _, name := range t.open[id] {
+			if err := h.failed(id, name, neverSent); err != nil {
+				return err
+			}
+			failed[name]++
+		}
+	}
+	for _, c := range t.convs {
+		// What was sent again counts once, in the conversation with most of it.
+		if c.its && c.sent > c.got {
+			left[c.peer] = max(left[c.peer], int(c.sent-c.got))
+		}
+	}
+	reason := runKilled
+	if r.role == runSends {
+		reason = runsKilled
+	}
+	if err := h.ran(r.id, reason); err != nil {
+		return err
+	}
+	var parts []string
+	if len(failed) > 0 {
+		parts = append(parts, "FAILED, because they did not leave from here: "+counts(failed))
+	}
+	if len(left) > 0 {
+		parts = append(parts, "PENDING, because they may have arrived: "+counts(left))
+	}
+	if len(parts) > 0 {
+		h.tell("a client was killed, and of its messages are " + strings.Join(parts, "; "))
+	}
+	return nil
+}
+
+// runTalk is what the lines of a killed run leave open.
+type runTalk struct {
+	run   *otherRun
 	open  map[string][]string // the names that a pending record waits for, by its id
 	order []string            // those ids
-	convs map[[32]byte]*sentPart
-	ended bool // no line but of an ended run, or none
+	convs map[flow]*sentPart  // by our direction
 }
 
 // sentPart is our part of a conversation.
 type sentPart struct {
+	its       bool // the killed client's
 	peer      string
 	sent, got uint64 // got: the relay or the peer says so
 }
 
-func newLastRun() lastRun {
-	return lastRun{open: make(map[string][]string), convs: make(map[[32]byte]*sentPart), ended: true}
-}
-
-// line takes in one line. It decodes few: a start must not decode years of talk.
-func (r *lastRun) line(line []byte) {
+// line takes in one line. It decodes few.
+func (t *runTalk) line(line []byte) {
 	typ, rest, ok := peekType(line)
 	if !ok {
 		return
 	}
-	r.ended = r.ended && string(typ) == lineFile
 	switch string(typ) {
-	case lineRun:
-		reason := peekReason(rest)
-		if reason != runBegins {
-			*r = newLastRun()
-		}
-	case lineConversation:
+	case lineConversation, linePending, lineFailed, lineTaken:
 		if l, err := parseLine(line); err == nil {
-			r.convs[[32]byte(l.Conversation)] = &sentPart{peer: l.Peer.Name}
-		}
-	case linePending:
-		r.pending(line)
-	case lineFailed:
-		if l, err := parseLine(line); err == nil {
-			r.settle(l.ID, l.Name)
+			t.parsed(l)
 		}
 	case lineSent:
-		if of, rest, ok := peekFlow(rest, `,"header":{"conversation":"`); ok && r.convs[of.t3] != nil {
-			r.sent(r.convs[of.t3], rest)
-		}
-	case lineTaken:
-		if l, err := parseLine(line); err == nil {
-			r.got([32]byte(l.Conversation), l.Seq)
+		if of, rest, ok := peekFlow(rest, `,"header":{"conversation":"`); ok && t.convs[of] != nil {
+			for id, seq := range peekRecords(rest) {
+				t.convs[of].sent = seq
+				t.settled(id, t.convs[of].peer)
+			}
 		}
 	case lineReceipt:
 		of, rest, ok := peekFlow(rest, `,"header":{"conversation":"`)
 		_, rest, found := bytes.Cut(rest, []byte(`,"receipt":{"delivered":`))
 		if seq, _, isNumber := peekNumber(rest); ok && found && isNumber {
-			r.got(of.t3, seq)
+			t.got(flow{of.t3, reverse(of.direction)}, seq)
 		}
 	}
 }
 
-// afterRuns returns the place after the last run that has ended: nothing before it is open.
-func afterRuns(lines []byte) int {
-	const start = `,"type":"run"`
-	for end := len(lines); ; {
-		i := bytes.LastIndex(lines[:end], []byte(start))
-		if i < 0 {
-			return 0
+func (t *runTalk) parsed(l *Line) {
+	switch l.Type {
+	case lineConversation:
+		its := t.run.conns[proto.Visible(l.Me.Conn)]
+		of := flow{[32]byte(l.Conversation), l.Direction}
+		t.convs[of] = &sentPart{its: its, peer: l.Peer.Name}
+	case linePending:
+		var r crypto.Record
+		if l.Run != t.run.id || proto.Unmarshal(l.Record, &r) != nil || t.open[r.ID] != nil {
+			return
 		}
-		if peekReason(lines[i+len(start):]) != runBegins {
-			if next := bytes.IndexByte(lines[i:], '\n'); next >= 0 {
-				return i + next + 1
-			}
-			return len(lines)
+		for _, to := range r.To {
+			t.open[r.ID] = append(t.open[r.ID], to.Name)
 		}
-		end = i
+		t.order = append(t.order, r.ID)
+	case lineFailed:
+		t.settled(l.ID, l.Name)
+	case lineTaken:
+		t.got(flow{[32]byte(l.Conversation), l.Direction}, l.Seq)
 	}
 }
 
-func (r *lastRun) pending(line []byte) {
-	l, err := parseLine(line)
-	if err != nil {
-		return
-	}
-	m, _ := newView().message(l.Record, true)
-	if m == nil || r.open[m.ID] != nil {
-		return
-	}
-	r.open[m.ID] = m.To
-	r.order = append(r.order, m.ID)
-}
-
-// settle tells that a record does not wait for a name any more.
-func (r *lastRun) settle(id, name string) {
-	if names := r.open[id]; names != nil {
-		r.open[id] = slices.DeleteFunc(names, func(other string) bool { return proto.SameName(other, name) })
+// settled tells that a record does not wait for a name any more.
+func (t *runTalk) settled(id, name string) {
+	if names := t.open[id]; names != nil {
+		t.open[id] = slices.DeleteFunc(names, func(other string) bool {
+			return proto.SameName(other, name)
+		})
 	}
 }
 
-func (r *lastRun) sent(c *sentPart, rest []byte) {
-	for id, seq := range peekRecords(rest) {
-		c.sent = seq
-		r.settle(id, c.peer)
-	}
-}
-
-func (r *lastRun) got(t3 [32]byte, seq uint64) {
-	if c := r.convs[t3]; c != nil {
+func (t *runTalk) got(of flow, seq uint64) {
+	if c := t.convs[of]; c != nil {
 		c.got = max(c.got, seq)
 	}
-}
-
-// settleKilled ends the run of a killed client: what it had not sent is FAILED. notice tells of that,
-// and of what may have arrived.
-func (h *History) settleKilled(r *lastRun) (notice string, err error) {
-	last := h.known.open[h.slot]
-	delete(h.known.open, h.slot)
-	if r.ended {
-		return "", nil
-	}
-	h.known.doubt = max(h.known.doubt, last)
-	failed, left := make(map[string]int), make(map[string]int)
-	for _, id := range r.order {
-		for _, name := range r.open[id] {
-			if err := h.Failed(id, name, neverSent); err != nil {
-				return "", err
-			}
-			failed[name]++
-		}
-	}
-	for _, c := range r.convs {
-		if c.sent > c.got { // what was sent again counts once, in the conversation with most of it
-			left[c.peer] = max(left[c.peer], int(c.sent-c.got))
-		}
-	}
-	if err := h.run(runKilled); err != nil {
-		return "", err
-	}
-	h.ended = true
-	var parts []string
-	if len(failed) > 0 {
-		parts = append(parts, "FAILED, because they never left: "+counts(failed))
-	}
-	if len(left) > 0 {
-		parts = append(parts, "PENDING, because they may have arrived: "+counts(left))
-	}
-	if len(parts) == 0 {
-		return "", nil
-	}
-	return "a client was killed, and of its messages are " + strings.Join(parts, "; "), nil
 }
 
 // counts lists names with a number each.
@@ -179,13 +331,16 @@ func counts(of map[string]int) string {
 	return strings.Join(parts, ", ")
 }
 
-// run writes down that a run begins, or how one ended.
-func (h *History) run(reason string) error {
-	return h.appendLine(lineRun, cause{}, func(b []byte) []byte { return appendLineJSON(b, "reason", quoteJSON(reason)) })
+// ran writes down how a run ended. The file is locked.
+func (h *History) ran(id, reason string) error {
+	return h.line(lineRun, cause{}, func(b []byte) []byte {
+		b = appendLineJSON(b, "run", quoteJSON(id))
+		return appendLineJSON(b, "reason", quoteJSON(reason))
+	})
 }
 
 func peekReason(rest []byte) string {
-	rest, _ = bytes.CutPrefix(rest, []byte(`,"reason":"`))
+	_, rest, _ = bytes.Cut(rest, []byte(`,"reason":"`))
 	reason, _, _ := cutQuote(rest)
 	return string(reason)
 }

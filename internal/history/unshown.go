@@ -1,11 +1,8 @@
 package history
 
 import (
-	"bytes"
 	"cmp"
 	"fmt"
-	"os"
-	"path/filepath"
 	"slices"
 	"time"
 
@@ -25,101 +22,107 @@ type Stored struct {
 }
 
 // Unshown returns the records that were received before this start and are not
-// marked shown, oldest first: those of this slot's file, and of those that no process
-// holds. Shown marks them, in this slot's file. The second call returns nothing.
+// marked shown, oldest first, and that no running client shows. Shown marks them.
+// The second call returns nothing.
 func (h *History) Unshown() []Stored {
 	found := h.unshown
 	h.unshown = nil
 	return found
 }
 
-// findUnshown reads the records that Unshown returns. A line that cannot be read
-// means a changed file: notices tell of it, and nobody sees its records.
-func (h *History) findUnshown() (found []Stored, notices []string, err error) {
-	// A running client may have shown records that another has left behind.
-	if err := h.readShown(); err != nil {
-		return nil, nil, err
+// findUnshown reads the records that Unshown returns. running are other clients. A line that cannot
+// be read means a changed file: a notice tells of it, and nobody sees its records.
+func (h *History) findUnshown(running []*otherRun) {
+	unread := func(err error) {
+		h.tell(fmt.Sprintf(
+			"messages in the history that were not shown yet cannot be read: %v", err))
 	}
+	type place struct {
+		of flow
+		waitingLine
+	}
+	var places []place
+	for of, c := range h.known.convs {
+		for _, w := range c.waiting {
+			held := func(r *otherRun) bool { return r.holds(c, w.offset) }
+			if !slices.ContainsFunc(running, held) {
+				places = append(places, place{of, w})
+			}
+		}
+	}
+	slices.SortFunc(places, func(a, b place) int { return cmp.Compare(a.offset, b.offset) })
 	seen := make(map[recordKey]bool)
-	for i := range h.known.convs {
-		c := &h.known.convs[i]
-		if c.peer == nil {
+	for _, at := range places {
+		records, err := h.readStored(h.known.convs[at.of], at.offset)
+		if err != nil {
+			unread(err)
 			continue
 		}
-		for _, at := range c.waiting {
-			records, err := h.readStored(c, at)
-			if err != nil {
-				notices = append(notices, fmt.Sprintf("messages in the history that were not shown yet cannot be read: %v", err))
+		for i, s := range records {
+			key := at.ids[i]
+			if seen[key] || h.known.level(key) != KnownStored {
+				continue
 			}
-			for _, s := range records {
-				key, ok := parseKey(s.Record.ID)
-				s.Seen, s.Again = s.Seq <= c.seen, ok && h.Again(s.Record.ID)
-				if ok && s.Seq > c.shown && !seen[key] && h.known.level(key) == KnownStored {
-					seen[key] = true
-					h.known.from[c.flow.t3] = c.flow.direction
-					found = append(found, s)
-				}
-			}
-		}
-		c.waiting = nil
-	}
-	slices.SortStableFunc(found, func(a, b Stored) int { return cmp.Compare(a.Sent.UnixMilli(), b.Sent.UnixMilli()) })
-	return found, notices, nil
-}
-
-// readShown takes in the shown lines of every other receiver's file.
-func (h *History) readShown() error {
-	slots, err := h.otherReceivers()
-	if err != nil {
-		return err
-	}
-	other := newIndex()
-	for _, slot := range slots {
-		err := other.readSlot(h.dir, slot, func(slot string, line []byte, offset int64) {
-			if typ, _, ok := peekType(line); ok && (string(typ) == lineShown || string(typ) == lineSeen) {
-				other.line(slot, line, offset)
-			}
-		})
-		if err != nil {
-			return err
+			seen[key] = true
+			s.Conversation, s.Seen = at.of.t3, h.known.record(key).state == stateSeen
+			s.Again = h.Again(s.Record.ID)
+			h.flows[at.of.t3] = reverse(at.of.direction)
+			h.unshown = append(h.unshown, s)
 		}
 	}
-	for _, c := range other.convs {
-		if _, ok := h.known.flows[c.flow]; ok {
-			h.known.mark(lineShown, c.flow, c.shown)
-			h.known.mark(lineSeen, c.flow, c.seen)
-		}
-	}
-	return nil
+	slices.SortStableFunc(h.unshown, func(a, b Stored) int {
+		return cmp.Compare(a.Sent.UnixMilli(), b.Sent.UnixMilli())
+	})
 }
 
 // readStored reads one received line again.
-func (h *History) readStored(c *indexedConv, at storedLine) ([]Stored, error) {
-	f, err := openFile(filepath.Join(h.dir, at.slot+Ext), os.O_RDONLY)
+func (h *History) readStored(c *indexedConv, offset int64) ([]Stored, error) {
+	line, err := readLine(h.known.lines, offset)
 	if err != nil {
 		return nil, err
 	}
-	defer f.Close()
-	b := make([]byte, MaxLine+1)
-	n, _ := f.ReadAt(b, at.offset) // the end of the file gives a short read
-	end := bytes.IndexByte(b[:n], '\n')
-	if end < 0 {
-		return nil, fmt.Errorf("%s changed while it was read", f.Name())
-	}
-	l, err := parseLine(b[:end])
+	l, err := parseLine(line)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", f.Name(), err)
+		return nil, fmt.Errorf("%s: %w", h.writer.path, err)
 	}
 	var found []Stored
 	for _, exact := range l.Records {
 		r, err := crypto.ParseRecord(exact, c.peer.identity())
 		if err != nil {
-			return nil, fmt.Errorf("%s: %w", f.Name(), err)
+			return nil, fmt.Errorf("%s: %w", h.writer.path, err)
 		}
 		found = append(found, Stored{
-			Conversation: c.flow.t3, Seq: r.Seq, From: crypto.End{Name: c.peer.Name, Conn: c.peer.Conn},
+			Seq: r.Seq, From: crypto.End{Name: c.peer.Name, Conn: c.peer.Conn},
 			Identity: c.peer.identity(), Sent: time.UnixMilli(r.Time), Record: r,
 		})
 	}
 	return found, nil
+}
+
+// Again tells whether a record that is only stored has been seen, or may have been shown.
+func (h *History) Again(id string) bool {
+	key, ok := parseKey(id)
+	e := h.known.record(key)
+	return ok && (e.state == stateSeen || e.state == stateStored && e.offset < h.known.doubt)
+}
+
+// Connected says since when the client has its connection to the relay, by the clock
+// of the lines. The relay sends a message to every connection that takes messages.
+// So a message that another client of this state directory receives from then on comes here for
+// itself, and is known only once this client has it. One that another received earlier can only
+// come here because it is sent again.
+func (h *History) Connected(since time.Time) {
+	if h.cfg.Receiving {
+		h.known.since = since.UnixMilli()
+		clear(h.known.theirs)
+	}
+}
+
+// Known returns the progress of the record with this id. A one-shot sender knows no record.
+func (h *History) Known(id string) KnownLevel {
+	key, ok := parseKey(id)
+	if !h.cfg.Receiving || !ok {
+		return KnownNot
+	}
+	return h.known.level(key)
 }

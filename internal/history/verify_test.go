@@ -2,14 +2,13 @@ package history
 
 import (
 	"bytes"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -30,12 +29,12 @@ func told(p *pair) (ids []string) {
 	p.Must(p.a.h.Pending(first, []string{"Bruno"}))
 	p.SendRecords(first)
 	ids = append(ids, first.ID)
-	p.Must(p.a.h.Taken(p.Ca.T3, 1))
+	p.Must(p.a.h.Taken(p.Ca.T3, p.Ca.SendDirection(), 1))
 	ids = append(ids, p.Send("two", "three", "\u2028 <&> \x00 \"quoted\" {\"id\":\"\n")...)
 	p.Receipt(4, 1)
 	p.Must(p.b.h.Shown(p.Cb.T3, 3))
 	p.Receipt(4, 3)
-	p.Must(p.a.h.Taken(p.Ca.T3, 4))
+	p.Must(p.a.h.Taken(p.Ca.T3, p.Ca.SendDirection(), 4))
 	end, err := p.Ca.SealEnd(p.Clock.Now())
 	p.Must(err)
 	o, err := p.Cb.Open(end.Body, p.Clock.Now())
@@ -69,37 +68,73 @@ func TestVerifyHistory(t *testing.T) {
 		if !r.OK() {
 			t.Errorf("%s's history does not hold: %v", who, r.Findings)
 		}
-		if r.Files != 1 || r.Bundles != 2 || r.Conversations != 2 || r.Messages != 3 || r.Records != 5 {
+		if r.Bundles != 2 || r.Conversations != 2 || r.Messages != 3 || r.Records != 5 || r.Heads < 3 {
 			t.Errorf("%s's report counts %+v", who, r)
+		}
+		if r.Owner.Name != who || !strings.HasPrefix(r.Certificate, strings.ToUpper(who)) || int(r.Head.Line) != r.Lines || r.After.Count != 0 {
+			t.Errorf("%s's report says %q", who, r.Sentences())
 		}
 	}
 	if a.Receipts != 2 || b.Ends != 1 {
 		t.Errorf("%d receipts and %d ends were checked, want 2 and 1", a.Receipts, b.Ends)
 	}
-	if r := verified(t, filepath.Join(p.a.dir, "none"), p.Verifier); !r.OK() || r.Lines != 0 {
+	if r := verified(t, filepath.Join(p.a.dir, "none"), p.Verifier); !r.OK() || r.Lines != 0 || !slices.Equal(r.Sentences(), []string{noLines}) {
 		t.Errorf("a history that is not there is %+v", r)
+	}
+	_, headless, _ := bytes.Cut(readFiles(t, p.a.dir)[linesName], []byte("\n"))
+	if r := verified(t, writeFile(t, headless), p.Verifier); r.OK() || r.Sentences() != nil {
+		t.Errorf("a history without the line of its owner is told as %q", r.Sentences())
 	}
 }
 
-// TestVerifyHistoryWhileWritten: the unfinished line of a running client is no damage.
+// TestVerifyHistoryWhileWritten: the unfinished line of a running client is no damage. It holds the
+// file of lines while it writes one.
 func TestVerifyHistoryWhileWritten(t *testing.T) {
 	p := newPair(t)
 	p.Send("one")
 	if r := verified(t, p.a.dir, p.Verifier); !r.OK() || r.Messages != 1 {
 		t.Errorf("an open history is %+v", r)
 	}
-	path := filepath.Join(p.a.dir, "0.jsonl")
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_APPEND, 0)
+	f, err := os.OpenFile(filepath.Join(p.a.dir, linesName), os.O_WRONLY|os.O_APPEND, 0)
 	p.Must(err)
 	defer f.Close()
-	_, err = f.WriteString(`{"v":1,"prev":"`)
+	info, err := f.Stat()
 	p.Must(err)
-	if r := verified(t, p.a.dir, p.Verifier); !r.OK() || r.Messages != 1 {
-		t.Errorf("with a line half-written it is %+v", r)
+	_, err = f.WriteString(prevStart)
+	p.Must(err)
+	for _, writing := range []bool{true, false} {
+		how := map[bool]int{true: syscall.LOCK_EX, false: syscall.LOCK_UN}[writing]
+		p.Must(syscall.Flock(int(f.Fd()), how))
+		if r := verified(t, p.a.dir, p.Verifier); r.OK() != writing || r.Messages != 1 {
+			t.Errorf("with a line half-written (by a client that lives: %t) it is %+v", writing, r)
+		}
 	}
-	info, err := os.Stat(path)
-	p.Must(err)
-	p.Must(os.Truncate(path, info.Size()-int64(len(`{"v":1,"prev":"`))))
+	p.Must(f.Truncate(info.Size()))
+}
+
+// TestVerifyHistoryInUse: a client writes all the while, and nothing of that is a finding.
+func TestVerifyHistoryInUse(t *testing.T) {
+	p := newPair(t)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for range 100 {
+			p.Send("a text")
+		}
+	}()
+	defer func() { <-done }()
+	for writing := true; writing; {
+		select {
+		case <-done:
+			writing = false
+		default:
+		}
+		r, err := Verify(p.a.dir, p.Verifier)
+		l, err2 := Read(p.a.dir, Query{N: 3})
+		if err != nil || err2 != nil || !r.OK() || len(l.Problems) > 0 {
+			t.Fatalf("while a client writes: %v %+v, %v %+v", err, r, err2, l)
+		}
+	}
 }
 
 // readFiles reads a directory, writeFiles writes it anew somewhere else.
@@ -118,36 +153,8 @@ func readFiles(t testing.TB, dir string) map[string][]byte {
 	return files
 }
 
-func writeFiles(t testing.TB, files map[string][]byte) (dir string) {
-	t.Helper()
-	dir = t.TempDir()
-	for name, data := range files {
-		if data == nil {
-			continue
-		}
-		if err := os.WriteFile(filepath.Join(dir, name), data, 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	return dir
-}
-
 func lines(data []byte) [][]byte {
 	return bytes.Split(bytes.TrimSuffix(data, []byte("\n")), []byte("\n"))
-}
-
-// rechain makes a chaining file of lines, with its head, as anybody can who knows the
-// format.
-func rechain(files map[string][]byte, slot string, lines [][]byte) {
-	var prev [sha256.Size]byte
-	var data []byte
-	for _, line := range lines {
-		line = slices.Concat([]byte(prevStart+hex.EncodeToString(prev[:])), line[len(prevStart)+2*sha256.Size:])
-		prev = sha256.Sum256(line)
-		data = append(append(data, line...), '\n')
-	}
-	files[slot+Ext] = data
-	files[slot+headExt] = appendHead(nil, uint64(len(lines)), &prev)
 }
 
 // nth returns the index of the n-th line of a type, from 0.
@@ -165,154 +172,132 @@ func nth(t testing.TB, lines [][]byte, typ string, n int) int {
 	return 0
 }
 
-// TestRow25HistoryDamage: row 25. Files are edited, truncated and swapped, and nothing
-// is made to fit.
+// TestRow25HistoryDamage: row 25. The file is edited and truncated, and nothing passes. Nor does the
+// verification change it.
 func TestRow25HistoryDamage(t *testing.T) {
 	p := newPair(t)
 	told(p)
-	other, _, err := Open(Config{Dir: p.b.dir, Receiving: true, Now: p.Clock.Now})
-	p.Must(err)
-	second, _, err := Open(Config{Dir: p.b.dir, Receiving: true, Now: p.Clock.Now})
-	p.Must(err)
-	p.Must(second.Begin(p.Cb, p.b.Local.Bundle))
-	p.Must(other.Close())
-	p.Must(second.Close())
-	good := readFiles(t, p.b.dir)
-	if len(good) != 5 {
-		t.Fatalf("files are %d, want two of lines, two heads and the gate", len(good))
+	good := readFiles(t, p.b.dir)[linesName]
+	put := func(edit func(l [][]byte) [][]byte) func([]byte) []byte {
+		return func(data []byte) []byte { return append(bytes.Join(edit(lines(data)), []byte("\n")), '\n') }
 	}
-
-	lines := func(files map[string][]byte) [][]byte { return lines(files["0.jsonl"]) }
-	put := func(files map[string][]byte, lines [][]byte) {
-		files["0.jsonl"] = append(bytes.Join(lines, []byte("\n")), '\n')
+	replace := func(old, new string) func([]byte) []byte {
+		return func(data []byte) []byte { return bytes.Replace(data, []byte(old), []byte(new), 1) }
 	}
-	replace := func(old, new string) func(map[string][]byte) {
-		return func(files map[string][]byte) {
-			if !bytes.Contains(files["0.jsonl"], []byte(old)) {
-				t.Fatalf("the history has no %s", old)
-			}
-			files["0.jsonl"] = bytes.Replace(files["0.jsonl"], []byte(old), []byte(new), 1)
-		}
-	}
-	for name, damage := range map[string]func(files map[string][]byte){
+	for name, damage := range map[string]func([]byte) []byte{
 		"edited text":     replace(`"text":"two"`, `"text":"TWO"`),
 		"edited status":   replace(`"seq":3}`, `"seq":4}`),
 		"edited time":     replace(`,"type":"received"`, `0,"type":"received"`),
 		"added space":     replace(`,"type":"received"`, ` ,"type":"received"`),
 		"edited type":     replace(`,"type":"shown"`, `,"type":"taken"`),
 		"edited hash":     replace(`"prev":"`+strings.Repeat("0", 8), `"prev":"`+strings.Repeat("1", 8)),
-		"rows swapped":    func(f map[string][]byte) { l := lines(f); l[3], l[4] = l[4], l[3]; put(f, l) },
-		"a row removed":   func(f map[string][]byte) { put(f, slices.Delete(lines(f), 4, 5)) },
-		"first removed":   func(f map[string][]byte) { put(f, lines(f)[1:]) },
-		"last removed":    func(f map[string][]byte) { l := lines(f); put(f, l[:len(l)-1]) },
-		"a row doubled":   func(f map[string][]byte) { put(f, slices.Insert(lines(f), 4, lines(f)[4])) },
-		"last doubled":    func(f map[string][]byte) { l := lines(f); put(f, append(l, l[len(l)-1])) },
-		"truncated":       func(f map[string][]byte) { f["0.jsonl"] = f["0.jsonl"][:len(f["0.jsonl"])-9] },
-		"no newline":      func(f map[string][]byte) { f["0.jsonl"] = f["0.jsonl"][:len(f["0.jsonl"])-1] },
-		"torn":            func(f map[string][]byte) { f["0.jsonl"] = append(f["0.jsonl"], `{"v":1,"pr`...) },
-		"emptied":         func(f map[string][]byte) { f["0.jsonl"] = []byte{} },
-		"removed":         func(f map[string][]byte) { f["0.jsonl"] = nil },
-		"zeros appended":  func(f map[string][]byte) { f["0.jsonl"] = append(f["0.jsonl"], make([]byte, 4096)...) },
-		"a line appended": func(f map[string][]byte) { f["0.jsonl"] = append(f["0.jsonl"], "{}\n"...) },
-		"blank line":      func(f map[string][]byte) { f["0.jsonl"] = append(f["0.jsonl"], '\n') },
-		"long line": func(f map[string][]byte) {
-			f["0.jsonl"] = append(append(f["0.jsonl"], bytes.Repeat([]byte("x"), 2*MaxLine)...), '\n')
+		"edited owner":    replace(`"name":"Bruno"`, `"name":"bruna"`),
+		"rows swapped":    put(func(l [][]byte) [][]byte { l[5], l[6] = l[6], l[5]; return l }),
+		"a row removed":   put(func(l [][]byte) [][]byte { return slices.Delete(l, 4, 5) }),
+		"first removed":   put(func(l [][]byte) [][]byte { return l[1:] }),
+		"a row doubled":   put(func(l [][]byte) [][]byte { return slices.Insert(l, 4, l[4]) }),
+		"last doubled":    put(func(l [][]byte) [][]byte { return append(l, l[len(l)-1]) }),
+		"truncated":       func(data []byte) []byte { return data[:len(data)-9] },
+		"no newline":      func(data []byte) []byte { return data[:len(data)-1] },
+		"torn":            func(data []byte) []byte { return append(data, prevStart...) },
+		"zeros appended":  func(data []byte) []byte { return append(data, make([]byte, 4096)...) },
+		"a line appended": func(data []byte) []byte { return append(data, "{}\n"...) },
+		"blank line":      func(data []byte) []byte { return append(data, '\n') },
+		"long line": func(data []byte) []byte {
+			return append(append(data, bytes.Repeat([]byte("x"), 2*MaxLine)...), '\n')
 		},
-		"head removed": func(f map[string][]byte) { f["0.head"] = nil },
-		"head emptied": func(f map[string][]byte) { f["0.head"] = []byte{} },
-		"head ahead": func(f map[string][]byte) {
-			f["0.head"] = bytes.Replace(f["0.head"], []byte(`"count":1`), []byte(`"count":9`), 1)
-		},
-		"head of another":   func(f map[string][]byte) { f["0.head"] = f["1.head"] },
-		"files swapped":     func(f map[string][]byte) { f["0.jsonl"], f["1.jsonl"] = f["1.jsonl"], f["0.jsonl"] },
-		"files put instead": func(f map[string][]byte) { f["0.jsonl"], f["0.head"] = f["1.jsonl"], f["1.head"] },
-		"slots swapped": func(f map[string][]byte) {
-			f["0.jsonl"], f["1.jsonl"] = f["1.jsonl"], f["0.jsonl"]
-			f["0.head"], f["1.head"] = f["1.head"], f["0.head"]
-		},
-		"lower slot gone": func(f map[string][]byte) { f["0.jsonl"], f["0.head"] = nil, nil },
 	} {
 		t.Run(name, func(t *testing.T) {
-			files := make(map[string][]byte)
-			for name, data := range good {
-				files[name] = bytes.Clone(data)
+			spoilt := damage(bytes.Clone(good))
+			if bytes.Equal(spoilt, good) {
+				t.Fatal("nothing was changed")
 			}
-			damage(files)
-			dir := writeFiles(t, files)
-			r := verified(t, dir, p.Verifier)
-			if r.OK() {
-				t.Fatal("not found")
+			dir := writeFile(t, spoilt)
+			if r := verified(t, dir, p.Verifier); r.OK() {
+				t.Error("not found")
 			}
-			if after := readFiles(t, dir); !equalFiles(after, files) {
-				t.Error("the verification changed a file")
+			if after := readFiles(t, dir)[linesName]; !bytes.Equal(after, spoilt) {
+				t.Error("the verification changed the file")
 			}
-			checkOpenAfterDamage(t, dir, name == "torn" || name == "zeros appended", files)
+			if _, err := Read(dir, Query{}); err != nil {
+				t.Error(err)
+			}
 		})
 	}
 }
 
-// checkOpenAfterDamage opens a damaged history: opening tells of it, and does not change
-// the damaged file unless that is only torn.
-func checkOpenAfterDamage(t *testing.T, dir string, torn bool, files map[string][]byte) {
-	t.Helper()
-	h, notices, err := Open(Config{Dir: dir, Receiving: true})
-	if err != nil {
-		t.Fatal(err)
+// TestHistoryCutShort: lines that are gone from the end are told of, at the next start and by
+// verification, as long as an index knows of them.
+func TestHistoryCutShort(t *testing.T) {
+	small(t, 16, 1)
+	p := newPair(t)
+	told(p)
+	p.close(p.b)
+	path := filepath.Join(p.b.dir, linesName)
+	data, err := os.ReadFile(path)
+	p.Must(err)
+	if r := verified(t, p.b.dir, p.Verifier); !r.OK() {
+		t.Fatal(r.Findings)
 	}
-	if err := h.Close(); err != nil {
-		t.Error(err)
-	}
-	if files["0.jsonl"] == nil && files["0.head"] == nil {
-		return // an opening client finds no trace of it
-	}
-	if len(notices) == 0 {
-		t.Error("nothing is said on opening")
-	}
-	if torn {
-		return
-	}
-	if h.Slot() == "0" {
-		t.Error("a damaged file is written on")
-	}
-	after := readFiles(t, dir)
-	for _, name := range []string{"0.jsonl", "0.head"} {
-		if files[name] != nil && !bytes.Equal(after[name], files[name]) {
-			t.Errorf("%s was changed", name)
+	all := lines(data)
+	for _, left := range []int{0, 1, len(all) - 1} {
+		dir := writeFiles(t, readFiles(t, p.b.dir))
+		p.Must(os.WriteFile(filepath.Join(dir, linesName), bytes.Join(append(all[:left:left], nil), []byte("\n")), 0o600))
+		if r := verified(t, dir, p.Verifier); r.OK() || !strings.Contains(r.Findings[0].What, "its index knows of more") {
+			t.Errorf("%d lines are left: %v", left, r.Findings)
+		}
+		for i, want := range []string{"its index knows of more", ""} {
+			cfg := p.config(p.b)
+			cfg.Dir = dir
+			h, notices, err := Open(cfg)
+			p.Must(err)
+			if said := strings.Join(notices, ""); strings.Contains(said, "its index knows of more") != (want != "") {
+				t.Errorf("%d lines are left, start %d says %q", left, i, notices)
+			}
+			p.Must(h.Close())
 		}
 	}
 }
 
-func equalFiles(a, b map[string][]byte) bool {
-	for name, data := range b {
-		if data != nil && !bytes.Equal(a[name], data) {
-			return false
+// TestVerifyHistoryGone: an index says that there were lines.
+func TestVerifyHistoryGone(t *testing.T) {
+	p := newPair(t)
+	told(p)
+	file := filepath.Join(p.a.dir, linesName)
+	for what, gone := range map[string]func() error{
+		"emptied": func() error { return os.WriteFile(file, nil, 0o600) },
+		"removed": func() error { return os.Remove(file) },
+	} {
+		p.Must(gone())
+		for _, index := range []bool{false, true} {
+			os.Remove(filepath.Join(p.a.dir, indexName))
+			if index {
+				p.Must(os.WriteFile(filepath.Join(p.a.dir, indexName), []byte("{}"), 0o600))
+			}
+			if r := verified(t, p.a.dir, p.Verifier); r.OK() == index || r.Lines != 0 {
+				t.Errorf("%s, with an index (%t): %+v", what, index, r)
+			}
 		}
 	}
-	return true
 }
 
-// TestHistoryEveryByteCounts changes each byte of a file of lines and of its head.
+// TestHistoryEveryByteCounts changes each byte of the file of lines.
 func TestHistoryEveryByteCounts(t *testing.T) {
 	p := newPair(t)
 	told(p)
-	good := readFiles(t, p.b.dir)
-	dir := writeFiles(t, good)
-	stride := map[string]int{"0.jsonl": 211, "0.head": 1} // prime, to meet all parts of lines
-	if spoil.Whole() {
-		stride["0.jsonl"] = 1
-	}
-	for _, name := range []string{"0.jsonl", "0.head"} {
-		path := filepath.Join(dir, name)
-		for i := 0; i < len(good[name]); i += stride[name] {
-			changed := bytes.Clone(good[name])
-			changed[i] ^= 1
-			p.Must(os.WriteFile(path, changed, 0o600))
-			if r := verified(t, dir, p.Verifier); r.OK() {
-				t.Fatalf("%s, byte %d: not found: %q", name, i, proofContext(changed, i))
-			}
+	good := readFiles(t, p.b.dir)[linesName]
+	dir := writeFile(t, good)
+	path := filepath.Join(dir, linesName)
+	sweep := spoil.NewSweep(t, "bytes of a history")
+	for i := range sweep.Positions(len(good), 200) {
+		changed := bytes.Clone(good)
+		changed[i] ^= 1
+		p.Must(os.WriteFile(path, changed, 0o600))
+		if r := verified(t, dir, p.Verifier); r.OK() {
+			t.Fatalf("byte %d: not found: %q", i, proofContext(changed, i))
 		}
-		p.Must(os.WriteFile(path, good[name], 0o600))
 	}
+	p.Must(os.WriteFile(path, good, 0o600))
 	if r := verified(t, dir, p.Verifier); !r.OK() {
 		t.Errorf("put back, it does not hold: %v", r.Findings)
 	}
@@ -382,7 +367,7 @@ func batchEdits(batch string) map[string]edit {
 		"messages swapped":     swapLines(batch, 0, batch, 1),
 		"conversation moved":   swapLines(lineConversation, 0, lineConversation, 1),
 		"conversation removed": removeLine(lineConversation, 0),
-		"conversation doubled": doubleLine(lineConversation, 0, 5),
+		"conversation doubled": doubleLine(lineConversation, 0, 7),
 		"peer's identity":      changeLine(lineConversation, 0, func(l *Line) { l.Peer.Identity = strings.Repeat("ab", 32) }),
 		"own identity":         changeLine(lineConversation, 0, func(l *Line) { l.Me.Identity = strings.Repeat("ab", 32) }),
 		"peer's name":          changeLine(lineConversation, 0, func(l *Line) { l.Peer.Name = "Carla" }),
@@ -391,7 +376,7 @@ func batchEdits(batch string) map[string]edit {
 		"bundle removed":       removeLine(lineBundle, 0),
 		"bundle misnamed":      changeLine(lineBundle, 0, func(l *Line) { l.Hash[0] ^= 1 }),
 		"bundle edited":        changeLine(lineBundle, 0, func(l *Line) { l.Bundle.NotAfter++ }),
-		"file in the middle":   doubleLine(lineFile, 0, 3),
+		"owner in the middle":  doubleLine(lineOwner, 0, 3),
 	}
 }
 
@@ -399,7 +384,7 @@ func batchEdits(batch string) map[string]edit {
 var nowhere = bytes.Repeat([]byte{7}, 32)
 
 var receivedEdits = map[string]edit{
-	"end moved up":       doubleLine(lineEnd, 0, 4),
+	"end moved up":       doubleLine(lineEnd, 0, 5),
 	"end before a text":  swapLines(lineEnd, 0, lineReceived, 0),
 	"shown too far":      changeLine(lineShown, 0, func(l *Line) { l.Seq = 5 }),
 	"shown of nothing":   changeLine(lineShown, 0, func(l *Line) { l.Conversation = nowhere }),
@@ -421,8 +406,8 @@ var sentEdits = map[string]edit{
 	"gap of nothing":      changeLine(lineGap, 0, func(l *Line) { l.Conversation = nowhere }),
 }
 
-// TestHistoryRechainedIsFound: anybody who can write the file can make it chain again.
-// The signed parts still hold only as they were.
+// TestHistoryRechainedIsFound: anybody who can write the file can make it chain again. The signed
+// parts still hold only as they were, also where no head covers them.
 func TestHistoryRechainedIsFound(t *testing.T) {
 	p := newPair(t)
 	told(p)
@@ -433,16 +418,18 @@ func TestHistoryRechainedIsFound(t *testing.T) {
 		{p.a, []map[string]edit{sentEdits, batchEdits(lineSent)}},
 		{p.b, []map[string]edit{receivedEdits, batchEdits(lineReceived)}},
 	} {
-		good := readFiles(t, side.user.dir)
+		good := slices.DeleteFunc(lines(readFiles(t, side.user.dir)[linesName]), func(line []byte) bool {
+			typ, _, _ := peekType(line)
+			return string(typ) == lineHead
+		})
 		for _, edits := range side.edits {
 			for name, edit := range edits {
 				t.Run(side.user.End.Name+"/"+name, func(t *testing.T) {
-					files := make(map[string][]byte)
-					rechain(files, "0", edit(t, lines(good["0.jsonl"])))
-					if bytes.Equal(files["0.jsonl"], good["0.jsonl"]) {
+					spoilt := rechain(edit(t, slices.Clone(good)))
+					if slices.EqualFunc(spoilt, rechain(good), bytes.Equal) {
 						t.Fatal("the edit changed nothing")
 					}
-					r := verified(t, writeFiles(t, files), p.Verifier)
+					r := verified(t, writeLines(t, spoilt), p.Verifier)
 					if r.OK() {
 						t.Error("not found")
 					}
@@ -452,10 +439,9 @@ func TestHistoryRechainedIsFound(t *testing.T) {
 				})
 			}
 		}
-		files := make(map[string][]byte)
-		rechain(files, "0", lines(good["0.jsonl"]))
-		if r := verified(t, writeFiles(t, files), p.Verifier); !r.OK() {
-			t.Errorf("unchanged, it does not hold: %v", r.Findings)
+		r := verified(t, writeLines(t, rechain(good)), p.Verifier)
+		if said := strings.Join(r.Sentences(), " "); !r.OK() || !strings.Contains(said, "No head is in it") {
+			t.Errorf("unchanged, it does not hold: %v; %s", r.Findings, said)
 		}
 	}
 }
@@ -471,6 +457,9 @@ func TestVerifyHistoryWhen(t *testing.T) {
 		t.Errorf("six years later: %+v", r)
 	}
 }
+
+// superseded is a reason that leaves no doubt about the time before.
+const superseded = 4
 
 func TestVerifyHistoryRevoked(t *testing.T) {
 	for name, test := range map[string]struct {
@@ -493,7 +482,7 @@ func TestVerifyHistoryRevoked(t *testing.T) {
 			p.close(p.a)
 			holders := pki.Holders()
 			i := slices.IndexFunc(holders, func(h *lab.Holder) bool { return h.Name == "Ana" })
-			pki.Revoke(holders[i], wire.Epoch.Add(test.at), 1)
+			pki.Revoke(holders[i], wire.Epoch.Add(test.at), superseded)
 			v := revokingVerifier(t, pki, p.Clock)
 			r := verified(t, p.a.dir, v)
 			if r.OK() != test.good {
@@ -549,7 +538,7 @@ func TestVerifyHistoryOtherTrust(t *testing.T) {
 
 // TestHistoryHints: the hint fits the findings.
 func TestHistoryHints(t *testing.T) {
-	tear := func(data []byte) []byte { return append(data, `{"v":1,"prev`...) }
+	tear := func(data []byte) []byte { return append(data, prevStart...) }
 	edit := func(data []byte) []byte { return bytes.Replace(data, []byte("a text"), []byte("A text"), 1) }
 	store := public(t)
 	for name, test := range map[string]struct {
@@ -568,7 +557,7 @@ func TestHistoryHints(t *testing.T) {
 		p := newPair(t)
 		p.Send("a text")
 		p.close(p.a)
-		file := filepath.Join(p.a.dir, "0.jsonl")
+		file := filepath.Join(p.a.dir, linesName)
 		data, err := os.ReadFile(file)
 		p.Must(err)
 		p.Must(os.WriteFile(file, test.spoil(data), 0o600))
@@ -582,37 +571,31 @@ func TestHistoryHints(t *testing.T) {
 	}
 }
 
-// TestHistoryFilesGone: which missing files are found, and which cannot be. PROTOCOL.md,
-// "History".
-func TestHistoryFilesGone(t *testing.T) {
-	for gone, want := range map[string]string{
-		"s0.jsonl s0.head":                  "s0.jsonl: it is gone, and its head with it",
-		"s1.jsonl":                          "s1.jsonl: it is gone, and only its head is left",
-		"s1.head":                           "s1.jsonl: its head file is gone",
-		"s1.jsonl s1.head":                  "", // the last of its kind
-		"s0.jsonl s0.head s1.jsonl s1.head": "",
-	} {
-		p := newPair(t)
+// TestVerifyHistoryBounds: neither many findings nor many messages fill the memory.
+func TestVerifyHistoryBounds(t *testing.T) {
+	const many = 3 * maxFindings
+	r := verified(t, writeFile(t, bytes.Repeat([]byte("{}\n"), many)), wire.NewPair(t).Verifier)
+	if len(r.Findings) != maxFindings || len(r.Findings)+r.More < many || r.OK() {
+		t.Errorf("%d findings and %d more of %d lines of garbage", len(r.Findings), r.More, many)
+	}
+	p := wire.NewPair(t)
+	a, b := forge(p.A, p.Clock), forge(p.B, p.Clock)
+	p.A.Keeps, p.B.Keeps = a, b
+	p.Connect()
+	for i := range uint64(200) {
 		p.Send("a text")
-		var open []*History
-		for range 2 {
-			h, _, err := Open(Config{Dir: p.a.dir, Now: p.Clock.Now})
-			p.Must(err)
-			open = append(open, h)
-		}
-		for _, h := range open {
-			p.Must(h.Close())
-		}
-		p.close(p.a)
-		for file := range strings.FieldsSeq(gone) {
-			p.Must(os.Remove(filepath.Join(p.a.dir, file)))
-		}
-		var found []string
-		for _, f := range verified(t, p.a.dir, p.Verifier).Findings {
-			found = append(found, f.String())
-		}
-		if got := strings.Join(found, "; "); got != want {
-			t.Errorf("without %s: found is %q, want %q", gone, got, want)
+		p.Receipt(i+1, i)
+	}
+	for who, f := range map[string]*forger{"the sender": a, "the receiver": b} {
+		lines, err := openSnapshot(f.write(t))
+		p.Must(err)
+		defer lines.Close()
+		v := newVerification(p.Verifier)
+		p.Must(v.read(lines))
+		for _, c := range v.convs {
+			if kept := len(c.sent.digests) + len(c.received.digests); kept > 4 || len(v.findings) > 0 {
+				t.Errorf("of %s's 200 messages %d digests are kept; found is %v", who, kept, v.findings)
+			}
 		}
 	}
 }
@@ -621,30 +604,51 @@ func TestHistoryFilesGone(t *testing.T) {
 func FuzzHistoryFile(f *testing.F) {
 	p := newPair(f)
 	told(p)
-	files := readFiles(f, p.b.dir)
-	if r, err := Verify(p.b.dir, p.Verifier); err != nil || !r.OK() {
-		f.Fatalf("the history that is the seed: %v", err)
-	}
-	corpus.Check(f, len(files["0.jsonl"]))
-	f.Add(files["0.jsonl"], files["0.head"])
-	f.Add(files["0.jsonl"][:1000], files["0.head"])
-	f.Add([]byte("\n"), []byte("{}"))
-	f.Fuzz(func(t *testing.T, data, head []byte) {
-		dir := writeFiles(t, map[string][]byte{"0.jsonl": data, "0.head": head, "lock": {}})
-		r, err := Verify(dir, p.Verifier)
+	data := readFiles(f, p.b.dir)[linesName]
+	corpus.Add(f, func(data []byte) bool { return verified(f, writeFile(f, data), p.Verifier).OK() }, [][]byte{data}, data[:1000], []byte("\n"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		dir := writeFile(t, data)
+		r := verified(t, dir, p.Verifier)
+		l, err := Read(dir, Query{})
 		if err != nil {
 			t.Fatal(err)
 		}
-		// A history that holds opens without a notice.
-		h, notices, err := Open(Config{Dir: dir, Receiving: true, Now: p.Clock.Now})
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := h.Close(); err != nil {
-			t.Fatal(err)
-		}
-		if r.OK() && len(r.Notes) == 0 && len(notices) > 0 {
-			t.Errorf("it holds, and opening says %q", notices)
+		if r.OK() && (len(l.Problems) > 0 || len(l.Messages) > r.Records) {
+			t.Errorf("it holds, and reads as %+v", l)
 		}
 	})
+}
+
+// TestVerifyHistoryUncovered: what no head covers is found all the same where the peer has signed
+// its place: receipts that are gone before the first record, and messages behind the peer's end.
+func TestVerifyHistoryUncovered(t *testing.T) {
+	p := newPair(t)
+	a, b := forge(p.A, p.Clock), forge(p.B, p.Clock)
+	a.noHeads, b.noHeads = true, true
+	p.A.Keeps, p.B.Keeps = a, b
+	p.Connect()
+	p.Receipt(0, 0)
+	first := len(a.lines) - 1
+	p.Receipt(0, 0)
+	second := len(a.lines)
+	p.Send("one")
+	p.Receipt(1, 1)
+	gone := slices.Concat(a.lines[:first], a.lines[first+1:])
+	if r := verified(t, writeLines(t, rechain(gone)), p.Verifier); len(r.Findings) != 1 || r.Findings[0].Line != uint64(second-1) {
+		t.Errorf("without a receipt before the first record: %v", r.Findings)
+	}
+	if r := verified(t, writeLines(t, rechain(gone[:first+1])), p.Verifier); !r.OK() { // as with a pipe
+		t.Errorf("without records: %v", r.Findings)
+	}
+
+	end, err := p.Ca.SealEnd(p.Clock.Now())
+	p.Must(err)
+	o, err := p.Cb.Open(end.Body, p.Clock.Now())
+	p.Must(err)
+	p.Must(b.Ended(p.Cb, o))
+	p.Cb.Commit(o)
+	p.Send("two")
+	if r := verified(t, b.write(t), p.Verifier); len(r.Findings) != 1 || r.Findings[0].Line != uint64(len(b.lines)) {
+		t.Errorf("with a text behind the end: %v", r.Findings)
+	}
 }

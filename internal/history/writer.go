@@ -1,10 +1,10 @@
 package history
 
 import (
-	"crypto/sha256"
 	"errors"
 	"io"
 	"io/fs"
+	"os"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -16,6 +16,13 @@ import (
 // would cost more than the message.
 const syncEvery = time.Second
 
+// lockWait bounds the wait for another client that writes: a var, for tests. A line takes far less
+// than a millisecond; an index that is made anew takes longer.
+var lockWait = 5 * time.Second
+
+// lockLook is the longest time between two looks at the lock.
+const lockLook = 5 * time.Millisecond
+
 // Store is a file of the history as it is written. Tests put a failing one in its
 // place.
 type Store interface {
@@ -25,14 +32,13 @@ type Store interface {
 	Close() error
 }
 
-// writer appends lines to one file of the history and holds its lock. One
-// goroutine owns it. The goroutine of syncLoop only calls sync.
+// writer writes lines to the file that all clients of a state directory share. One
+// goroutine owns it. The goroutine of syncLoop only calls Sync.
 type writer struct {
-	lines, head Store
-	path        string // of lines
-	end         position
-	headBuf     []byte
-	broken      error // set once the content of the file is not known any more
+	lines  Store
+	file   *os.File // the same, for the lock; nil: nobody shares it
+	path   string
+	broken error // set once the content of the file is not known any more
 
 	dirty   atomic.Bool   // something is not synced
 	wake    chan struct{} // capacity 1: there is something to sync
@@ -42,40 +48,88 @@ type writer struct {
 	syncErr atomic.Pointer[error]
 }
 
-// newWriter goes on at the end of a file. The caller closes the writer.
-func newWriter(lines, head Store, path string, end position) *writer {
+// newWriter begins to sync. The caller closes the writer.
+func newWriter(lines Store, file *os.File, path string) *writer {
 	w := &writer{
-		lines: lines, head: head, path: path, end: end,
-		wake: make(chan struct{}, 1), hurry: make(chan struct{}, 1), stop: make(chan struct{}), done: make(chan struct{}),
+		lines: lines, file: file, path: path,
+		wake: make(chan struct{}, 1), hurry: make(chan struct{}, 1),
+		stop: make(chan struct{}), done: make(chan struct{}),
 	}
-	w.dirty.Store(true) // its head may have been set right
 	go w.syncLoop()
 	return w
 }
 
-// append writes a line, which ends with its newline, in one write, and then the
-// head. After an error the file is as it was before. If even that is impossible,
-// the writer takes no more.
-func (w *writer) append(line []byte) error {
-	if w.broken != nil {
-		return w.broken
-	}
-	if err := w.syncErr.Load(); err != nil {
+// ready tells whether anything can be written any more.
+func (w *writer) ready() error {
+	if err := w.syncErr.Load(); err != nil && w.broken == nil {
 		w.broken = failure(*err, "see to the disk; what was stored before is in the history",
 			"the history cannot be stored: %s: %v", w.path, *err)
-		return w.broken
 	}
+	return w.broken
+}
+
+// lock keeps all other clients from writing. It looks again and again, since a wait for flock has
+// no bound: a stopped client may hold it.
+func (w *writer) lock() error {
+	if w.file == nil {
+		return nil
+	}
+	begun, wait := time.Now(), 20*time.Microsecond
+	for {
+		err := state.Flock(w.file, syscall.LOCK_EX|syscall.LOCK_NB)
+		if err == nil {
+			return nil
+		}
+		if !errors.Is(err, syscall.EWOULDBLOCK) {
+			return failure(err, "", "the history cannot be locked: %s: %v", w.path, err)
+		}
+		if time.Since(begun) > lockWait {
+			return failure(err, "end the other client, or name another state directory with -state",
+				"another client holds the history: %s has been locked for more than %v",
+				w.path, lockWait)
+		}
+		time.Sleep(wait)
+		wait = min(2*wait, lockLook)
+	}
+}
+
+func (w *writer) unlock() {
+	if w.file != nil {
+		state.Flock(w.file, syscall.LOCK_UN)
+	}
+}
+
+// size returns the size of the file, which other clients make longer. The file is locked.
+func (w *writer) size(end int64) (int64, error) {
+	if w.file == nil {
+		return end, nil
+	}
+	info, err := w.file.Stat()
+	if err != nil {
+		return 0, failure(err, "", "the history cannot be read: %s: %v", w.path, state.Cause(err))
+	}
+	what := ""
+	if there, err := os.Lstat(w.path); err != nil || !os.SameFile(info, there) {
+		what = "removed, moved or replaced"
+	} else if info.Size() < end {
+		what = "cut short"
+	}
+	if what != "" {
+		w.broken = failure(nil, "nothing more can be stored there; start again",
+			"the history %s was %s while this client was using it", w.path, what)
+	}
+	return info.Size(), w.broken
+}
+
+// write writes a line with its newline at the end, in one write. After an error the file is as it
+// was before. If even that is impossible, the writer takes no more. The file is locked.
+func (w *writer) write(line []byte, end int64) error {
 	if len(line) > MaxLine+1 {
 		return failure(nil, "", "a line of %d bytes is longer than the history takes", len(line))
 	}
-	after := position{size: w.end.size + int64(len(line)), count: w.end.count + 1, last: sha256.Sum256(line[:len(line)-1])}
-	if _, err := w.lines.WriteAt(line, w.end.size); err != nil {
-		return w.undo(err)
+	if _, err := w.lines.WriteAt(line, end); err != nil {
+		return w.undo(err, end)
 	}
-	if err := w.writeHead(&after); err != nil {
-		return w.undo(err)
-	}
-	w.end = after
 	w.dirty.Store(true)
 	poke(w.wake)
 	return nil
@@ -89,40 +143,24 @@ func poke(signal chan struct{}) {
 	}
 }
 
-// probe writes where the next line will stand, and takes that back.
-func (w *writer) probe() error {
-	if w.broken != nil {
-		return w.broken
-	}
+// probe writes where the next line will stand, and takes that back. The file is locked.
+func (w *writer) probe(end int64) error {
 	var room [4096]byte
-	if _, err := w.lines.WriteAt(room[:], w.end.size); err != nil {
-		return w.undo(err)
+	if _, err := w.lines.WriteAt(room[:], end); err != nil {
+		return w.undo(err, end)
 	}
-	return w.lines.Truncate(w.end.size)
-}
-
-func (w *writer) writeHead(at *position) error {
-	w.headBuf = appendHead(w.headBuf[:0], at.count, &at.last)
-	_, err := w.head.WriteAt(w.headBuf, 0)
-	return err
+	return w.lines.Truncate(end)
 }
 
 // undo takes back a half-written line. It returns the error for cause.
-func (w *writer) undo(cause error) error {
-	hint := "make room on the disk, or name another state directory with -state"
+func (w *writer) undo(cause error, end int64) error {
+	hint := hintRoom
 	if errors.Is(cause, fs.ErrPermission) || errors.Is(cause, syscall.EROFS) {
-		hint = "make the state directory writable, or name another with -state"
+		hint = hintWritable
 	}
-	failed := failure(cause, hint, "the history cannot be written: %s: %v", w.path, state.Cause(cause))
-	w.dirty.Store(true)
-	err := w.lines.Truncate(w.end.size)
-	if err == nil {
-		err = w.writeHead(&w.end)
-	}
-	if err == nil {
-		err = w.head.Truncate(int64(len(w.headBuf)))
-	}
-	if err != nil {
+	failed := failure(cause, hint,
+		"the history cannot be written: %s: %v", w.path, state.Cause(cause))
+	if err := w.lines.Truncate(end); err != nil {
 		w.broken = failed
 	}
 	return failed
@@ -147,39 +185,36 @@ func (w *writer) syncLoop() {
 			return
 		}
 		if err := w.sync(); err != nil {
+			err = state.Cause(err)
 			w.syncErr.Store(&err)
 			return
 		}
 	}
 }
 
+// sync forces to the disk what this client has written.
 func (w *writer) sync() error {
 	if !w.dirty.Swap(false) {
 		return nil
 	}
 	err := w.lines.Sync()
-	if err2 := w.head.Sync(); err == nil {
-		err = err2
-	}
 	if err != nil {
 		w.dirty.Store(true)
-		err = state.Cause(err)
 	}
 	return err
 }
 
-// close forces everything to the disk and releases the slot.
-func (w *writer) close() error {
+// close forces everything to the disk that this client has written.
+func (w *writer) close() (err error) {
 	close(w.stop)
 	<-w.done
-	err := w.sync()
-	for _, f := range [...]Store{w.head, w.lines} {
-		if err2 := f.Close(); err == nil {
-			err = err2
-		}
+	err = w.sync()
+	if err2 := w.lines.Close(); err == nil {
+		err = err2
 	}
 	if err != nil {
-		return failure(err, "see to the disk", "the history may not be on the disk: %s: %v", w.path, err)
+		return failure(err, "see to the disk",
+			"the history may not be on the disk: %s: %v", w.path, state.Cause(err))
 	}
 	return nil
 }

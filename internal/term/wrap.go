@@ -58,9 +58,12 @@ func Columns(f *os.File) int {
 	if !IsTerminal(f.Fd()) {
 		return 0
 	}
-	cols, _ := (&rawMode{fd: f.Fd()}).size()
+	cols, _ := Size(f)
 	return cols
 }
+
+// Size returns the columns and rows of a terminal.
+func Size(f *os.File) (cols, rows int) { return (&rawMode{fd: f.Fd()}).size() }
 
 // wrapper breaks lines into rows.
 type wrapper struct {

@@ -32,6 +32,9 @@ _chatsecure_client() {
 	recv:-for|recv:--for) return ;;
 	pipe:-wait-peer|pipe:--wait-peer) return ;;
 	history:-peer|history:--peer) return ;;
+	history:-n|history:--n) return ;;
+	history:-since|history:--since) return ;;
+	history:-grep|history:--grep) return ;;
 	history:-export|history:--export) return ;;
 	esac
 	case $command in
@@ -42,7 +45,7 @@ _chatsecure_client() {
 	send) COMPREPLY=($(compgen -W "-wait -wait-peer -0 $(client -q trust 2>/dev/null | sed -n 's/^peer \([^ ]*\) .*/\1/p')" -- "$cur")) ;;
 	recv) COMPREPLY=($(compgen -W "-n -from -from-anyone -for -0" -- "$cur")) ;;
 	pipe) COMPREPLY=($(compgen -W "-send -recv -wait-peer $(client -q trust 2>/dev/null | sed -n 's/^peer \([^ ]*\) .*/\1/p')" -- "$cur")) ;;
-	history) COMPREPLY=($(compgen -W "-peer -verify -export" -- "$cur")) ;;
+	history) COMPREPLY=($(compgen -W "-peer -n -since -grep -ids -verify -export $(client -q trust 2>/dev/null | sed -n 's/^peer \([^ ]*\) .*/\1/p')" -- "$cur")) ;;
 	verify) COMPREPLY=($(compgen -W "" -- "$cur")) ;;
 	card) COMPREPLY=($(compgen -W "" -- "$cur")) ;;
 	crl) COMPREPLY=($(compgen -W "refresh" -- "$cur")) ;;

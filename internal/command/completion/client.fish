@@ -46,7 +46,12 @@ complete -c client -n '__fish_seen_subcommand_from pipe' -o recv -d 'only from t
 complete -c client -n '__fish_seen_subcommand_from pipe' -o wait-peer -d 'wait until they connect, at most D (default 0)' -x
 complete -c client -n '__fish_seen_subcommand_from pipe' -a '(client -q trust 2>/dev/null | sed -n \'s/^peer \\([^ ]*\\) .*/\\1/p\')'
 complete -c client -n __fish_use_subcommand -a history -d 'the messages; check all of it; write a proof of one message'
+complete -c client -n '__fish_seen_subcommand_from history' -a '(client -q trust 2>/dev/null | sed -n \'s/^peer \\([^ ]*\\) .*/\\1/p\')'
 complete -c client -n '__fish_seen_subcommand_from history' -o peer -d 'only with NAME' -x
+complete -c client -n '__fish_seen_subcommand_from history' -o n -d 'the last N (default 50), and all with 0' -x
+complete -c client -n '__fish_seen_subcommand_from history' -o since -d 'since a day as 2026-11-30, a time as 18:00, or for the last 90m or 2d' -x
+complete -c client -n '__fish_seen_subcommand_from history' -o grep -d 'only with TEXT in them, whatever its case' -x
+complete -c client -n '__fish_seen_subcommand_from history' -o ids -d 'with the ids, as -v and -json'
 complete -c client -n '__fish_seen_subcommand_from history' -o verify -d 'check every signature, delegation, chain, order and receipt again'
 complete -c client -n '__fish_seen_subcommand_from history' -o export -d 'write the message as a proof that stands alone' -x
 complete -c client -n __fish_use_subcommand -a verify -d 'check proofs that history -export wrote'

@@ -21,7 +21,7 @@ func (e Entry) TakesValue() bool { return strings.Contains(e.Term, " ") }
 
 var (
 	option  = regexp.MustCompile(`(?m)^  (-[\w-]+\S*(?: \S+)?)\s+(.*(?:\n {23}.*)*)`)
-	command = regexp.MustCompile(`(?m)^  ([a-z].*)\n {8}(.*(?:\n {8}.*)*)`)
+	command = regexp.MustCompile(`(?m)^  ([a-z].*(?:\n {14}.*)?)\n {8}(.*(?:\n {8}.*)*)`)
 	status  = regexp.MustCompile(`(\d+(?:, \d+)*) ([^;]+)[;.]`)
 	tagged  = regexp.MustCompile(`(?m)^\.TP\n\\fB(.*)\\fR(.*)\n(.*)`)
 	named   = regexp.MustCompile(`(?m)(?:^|[\s|\[(])(-[a-z][a-z-]*)`)
@@ -42,7 +42,7 @@ func Statuses(usage string) []Entry {
 
 func entries(form *regexp.Regexp, text string) (all []Entry) {
 	for _, m := range form.FindAllStringSubmatch(text, -1) {
-		all = append(all, Entry{m[1], strings.Join(strings.Fields(m[2]), " ")})
+		all = append(all, Entry{strings.Join(strings.Fields(m[1]), " "), strings.Join(strings.Fields(m[2]), " ")})
 	}
 	return all
 }

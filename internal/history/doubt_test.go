@@ -1,0 +1,273 @@
+package history
+
+import (
+	"bytes"
+	"crypto/x509"
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"chatsecure/crypto/trust"
+	"chatsecure/internal/fail"
+	"chatsecure/testdata/lab"
+	"chatsecure/testdata/lab/people"
+	"chatsecure/testdata/lab/wire"
+)
+
+var update = flag.Bool("update", false, "write the golden files anew")
+
+// reasons are those of RFC 5280, section 5.3.1, that a complete list can give.
+var reasons = []struct {
+	code int
+	name string
+}{
+	{0, "unspecified"}, {1, "keyCompromise"}, {2, "cACompromise"}, {3, "affiliationChanged"}, {4, "superseded"},
+	{5, "cessationOfOperation"}, {6, "certificateHold"}, {8, "removeFromCRL"}, {9, "privilegeWithdrawn"}, {10, "aACompromise"},
+}
+
+// revocation is an entry of a list, so long after the first second of wire.Epoch.
+type revocation struct {
+	of     *x509.Certificate
+	after  time.Duration
+	reason int
+}
+
+// scenes are talks from Ana to Bruno, and from Ana to herself under a renewed card, each one text
+// with no receipt, with one ten seconds later, and with one two hours later.
+type scenes struct {
+	pki   *lab.PKI
+	clock *wire.Clock
+	lines map[string][][]byte // Ana's history, by talk and receipt
+	certs map[string]*x509.Certificate
+}
+
+const (
+	receiptNone   = "no receipt"
+	receiptBefore = "receipt after 10 s"
+	receiptLate   = "receipt after 2 h"
+)
+
+func newScenes(t *testing.T) *scenes {
+	t.Helper()
+	pki, err := lab.New(lab.Options{CAKey: lab.P256, Now: func() time.Time { return wire.Epoch }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &scenes{pki: pki, lines: make(map[string][][]byte), certs: make(map[string]*x509.Certificate)}
+	for _, talk := range []string{"Bruno", "herself"} {
+		p := wire.EmptyPair(t, pki)
+		s.clock = p.Clock
+		ana, err := pki.Issue("Ana")
+		p.Must(err)
+		other, name := lab.RenewalOf(ana), "Ana"
+		if talk == "Bruno" {
+			other, name = lab.P256, talk
+		}
+		to, err := pki.Issue(name, other)
+		p.Must(err)
+		p.A, p.B = p.Delegate(ana, "Ana", "conn-a"), p.Delegate(to, name, "conn-b")
+		s.certs["Ana to "+talk], s.certs[talk] = ana.Leaf, to.Leaf
+		f := forge(p.A, p.Clock)
+		p.A.Keeps = f
+		p.Connect()
+		p.Send("the text")
+		begun := slices.Clone(f.lines)
+		s.lines[talk+", "+receiptNone] = begun
+		for _, receipt := range []struct {
+			what string
+			wait time.Duration
+			read uint64
+		}{{receiptBefore, 9 * time.Second, 0}, {receiptLate, 2*time.Hour - 11*time.Second, 1}} {
+			p.Clock.Add(receipt.wait)
+			p.Receipt(1, receipt.read)
+			s.lines[talk+", "+receipt.what] = rechain(append(slices.Clone(begun), f.lines[len(f.lines)-1]))
+		}
+	}
+	return s
+}
+
+// verifier knows lists with these revocations, a day later.
+func (s *scenes) verifier(t *testing.T, now time.Time, revoked ...revocation) *trust.Verifier {
+	t.Helper()
+	dir := t.TempDir()
+	for _, ca := range s.pki.CAs() {
+		c := lab.CRL{ThisUpdate: wire.Epoch.Add(3 * time.Hour), Entries: []x509.RevocationListEntry{}}
+		for _, r := range revoked {
+			if bytes.Equal(r.of.RawIssuer, ca.Cert.RawSubject) {
+				c.Entries = append(c.Entries, x509.RevocationListEntry{
+					SerialNumber: r.of.SerialNumber, RevocationTime: wire.Epoch.Add(time.Second + r.after), ReasonCode: r.reason,
+				})
+			}
+		}
+		list, err := ca.MakeCRL(c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(dir, ca.File+".crl"), list, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	store := trust.NewCRLStore()
+	if problems := store.LoadDir(dir); len(problems) > 0 {
+		t.Fatal(problems)
+	}
+	return trust.NewVerifier(trust.VerifierConfig{
+		Trust: people.Trust(t, s.pki), CRLs: store, Now: func() time.Time { return now },
+	})
+}
+
+// proof exports the one message of a scene.
+func (s *scenes) proof(t *testing.T, scene string) []byte {
+	t.Helper()
+	dir := writeLines(t, s.lines[scene])
+	l, err := Read(dir, Query{})
+	if err != nil || len(l.Messages) != 1 {
+		t.Fatalf("%s: %+v, %v", scene, l, err)
+	}
+	data, err := ExportProof(dir, l.Messages[0].ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return data
+}
+
+// verdict is what is said of a proof, without what every proof has.
+func verdict(data []byte, v *trust.Verifier) string {
+	r, err := VerifyProof(data, v)
+	if err != nil {
+		said := fmt.Sprintf("%d %v", fail.ExitStatus(err), err)
+		if fail.AsError(err).Hint == DoubtfulHint {
+			said += " [doubtful]"
+		}
+		return said
+	}
+	said := "0 no receipt"
+	if r.Receipt != nil {
+		said = "0 " + string(r.Receipt.Status)
+	}
+	return strings.Join(append([]string{said}, r.Notes[1:]...), "; ")
+}
+
+// TestProofMatrix: what becomes of a proof when a certificate is revoked, for each reason and each
+// order of message, receipt and revocation.
+func TestProofMatrix(t *testing.T) {
+	s := newScenes(t)
+	later := wire.Epoch.Add(24 * time.Hour)
+	proofs := make(map[string][]byte)
+	for scene := range s.lines {
+		proofs[scene] = s.proof(t, scene)
+	}
+	var b strings.Builder
+	row := func(what, talk string, v *trust.Verifier) {
+		for _, receipt := range []string{receiptNone, receiptBefore, receiptLate} {
+			fmt.Fprintf(&b, "%s, %s\n    %s\n", what, receipt, verdict(proofs[talk+", "+receipt], v))
+		}
+	}
+	ana, bruno := s.certs["Ana to Bruno"], s.certs["Bruno"]
+	row("nobody is revoked", "Bruno", s.verifier(t, later))
+	row("six years later", "Bruno", s.verifier(t, later.AddDate(6, 0, 0)))
+	for _, who := range []struct {
+		name string
+		cert *x509.Certificate
+	}{{"the sender", ana}, {"the recipient", bruno}, {"their authority", s.pki.Auth.Cert}} {
+		for _, reason := range reasons {
+			for _, after := range []time.Duration{-time.Minute, time.Minute, 3 * time.Hour} {
+				row(fmt.Sprintf("%s is revoked %v after the message: %s", who.name, after, reason.name), "Bruno",
+					s.verifier(t, later, revocation{who.cert, after, reason.code}))
+			}
+		}
+	}
+	const compromise = 1
+	row("both are revoked 1m0s after the message: keyCompromise", "Bruno",
+		s.verifier(t, later, revocation{ana, time.Minute, compromise}, revocation{bruno, time.Minute, compromise}))
+	row("the sender for superseded 1m0s after the message, the recipient 2h30m0s after it for keyCompromise", "Bruno",
+		s.verifier(t, later, revocation{ana, time.Minute, superseded}, revocation{bruno, 150 * time.Minute, compromise}))
+	row("the recipient is the sender under a renewed card, and the old card is revoked 1m0s after the message: keyCompromise",
+		"herself", s.verifier(t, later, revocation{s.certs["Ana to herself"], time.Minute, compromise}))
+	golden := filepath.Join("testdata", "proof-matrix.txt")
+	if *update {
+		if err := os.WriteFile(golden, []byte(b.String()), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(golden)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := b.String(); got != string(want) {
+		t.Errorf("the verdicts differ from %s; -update writes them anew:\n%s", golden, got)
+	}
+}
+
+// TestVerifyHistoryDoubtful: what was signed before a certificate was revoked holds in a history if a
+// head or a receipt by somebody else is older than the revocation.
+func TestVerifyHistoryDoubtful(t *testing.T) {
+	s := newScenes(t)
+	p := wire.EmptyPair(t, s.pki)
+	ana, err := s.pki.Issue("Ana")
+	p.Must(err)
+	bruno, err := s.pki.Issue("Bruno")
+	p.Must(err)
+	p.A, p.B = p.Delegate(ana, "Ana", "conn-a"), p.Delegate(bruno, "Bruno", "conn-b")
+	a, b := forge(p.A, p.Clock), forge(p.B, p.Clock)
+	p.A.Keeps, p.B.Keeps = a, b
+	p.Connect()         // line 5 is a head of second 0
+	p.Send("the first") // line 6, of second 1
+	p.Clock.Add(9 * time.Second)
+	p.Receipt(1, 0)                // line 7, of second 11
+	p.Send("the second")           // line 8 of Ana's, 7 of Bruno's, of second 12
+	p.Clock.Add(8 * time.Second)   // second 20
+	withoutEnd := map[*forger]int{ // what a client that was killed then has
+		a: len(a.lines), b: len(b.lines),
+	}
+	p.Must(a.head()) // line 9
+	p.Must(b.head()) // line 8
+	later := wire.Epoch.Add(24 * time.Hour)
+	const compromise, hold = 1, 6
+	for _, test := range []struct {
+		what  string
+		of    *forger
+		whole bool // with the last head
+		who   *x509.Certificate
+		after time.Duration
+		why   int
+		lines []uint64 // in doubt
+	}{
+		{"Ana's own: what Bruno gave a receipt for", a, true, ana.Leaf, time.Hour, compromise, []uint64{5, 8}},
+		{"Ana's own, before the receipt", a, true, ana.Leaf, 5 * time.Second, compromise, []uint64{5, 6, 7, 8, 9}},
+		{"Ana's own, replaced", a, true, ana.Leaf, time.Hour, superseded, nil},
+		{"Ana of Bruno, and a head follows", a, true, bruno.Leaf, time.Hour, compromise, nil},
+		{"Ana of Bruno, and no head follows", a, false, bruno.Leaf, time.Hour, hold, []uint64{7}},
+		{"Ana of Bruno, and the head is late", a, true, bruno.Leaf, 15 * time.Second, compromise, []uint64{7}},
+		{"Bruno of Ana, and a head follows", b, true, ana.Leaf, time.Hour, compromise, nil},
+		{"Bruno of Ana, and no head follows", b, false, ana.Leaf, time.Hour, compromise, []uint64{6, 7}},
+		{"Bruno of Ana, replaced, and no head follows", b, false, ana.Leaf, time.Hour, superseded, nil},
+	} {
+		lines := test.of.lines
+		if !test.whole {
+			lines = lines[:withoutEnd[test.of]]
+		}
+		r := verified(t, writeLines(t, lines), s.verifier(t, later, revocation{test.who, test.after, test.why}))
+		var found []uint64
+		for _, f := range r.Findings {
+			found = append(found, f.Line)
+		}
+		if !slices.Equal(found, test.lines) {
+			t.Errorf("%s: found is %v, want lines %v", test.what, r.Findings, test.lines)
+		}
+		revokedThen := test.after < 10*time.Second // some lines are not in doubt: they do not hold
+		if want := len(test.lines) > 0 && !revokedThen; r.Doubtful != want || want != (r.Hint == DoubtfulHint) || r.Unlisted {
+			t.Errorf("%s: doubtful: %t, hint %q", test.what, r.Doubtful, r.Hint)
+		}
+		note := strings.Join(r.Notes, "")
+		if told := strings.Contains(note, "whoever has the keys of both"); !strings.Contains(note, "valid then, not now") ||
+			test.why == superseded && told || !revokedThen && test.why != superseded && !told {
+			t.Errorf("%s: the notes are %q", test.what, note)
+		}
+	}
+}
