@@ -626,6 +626,21 @@ func TestHistoryAndProof(t *testing.T) {
 		strings.Contains(r.Stdout, "all of it holds") {
 		t.Errorf("edited: %+v", r)
 	}
+
+	// Somebody else's history holds by itself, and is not this directory's.
+	if data, err = os.ReadFile(filepath.Join(w.Path("state-bob"), "history", "lines.jsonl")); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(file, data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if r := w.Run("", "alice", "history", "-verify"); r.Status != 8 || !strings.Contains(r.Stdout, "it is a history of bob") ||
+		strings.Contains(r.Stdout, "all of it holds") {
+		t.Errorf("of bob: %+v", r)
+	}
+	if r := w.Run("", "alice", "-json", "history", "-verify"); r.Status != 8 || !strings.Contains(r.Stdout, `"ok":false`) {
+		t.Errorf("of bob, as JSON: %+v", r)
+	}
 }
 
 // TestOutputThatNobodyReads: the client ends quietly.

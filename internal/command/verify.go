@@ -99,14 +99,15 @@ func (a *app) verifyHistory(state *state.State) error {
 	if err != nil {
 		return err
 	}
+	if name := state.Name(); name != "" && r.Owner.Name != "" && !proto.SameName(name, r.Owner.Name) {
+		what := fmt.Sprintf("it is a history of %s, and the state directory is %s's", proto.Visible(r.Owner.Name), proto.Visible(name))
+		r.Findings = append(r.Findings, history.Finding{What: what})
+		r.Unlisted, r.Doubtful = false, false
+		r.Hint = "somebody has put it there; a backup of the state directory may have its own"
+	}
 	o := verifyObject{
 		head: a.out.head("verify"), OK: r.OK(), What: "history",
 		Messages: r.Messages, Records: r.Records, Receipts: r.Receipts, Lines: r.Lines, Notes: r.Notes,
-	}
-	if name := state.Name(); name != "" && r.Owner.Name != "" && !proto.SameName(name, r.Owner.Name) {
-		r.Findings = append(r.Findings, history.Finding{What: fmt.Sprintf("it is a history of %s, and the state directory is %s's",
-			proto.Visible(r.Owner.Name), proto.Visible(name))})
-		r.Unlisted, r.Doubtful = false, false
 	}
 	for _, f := range r.Findings {
 		o.Findings = append(o.Findings, f.String())
