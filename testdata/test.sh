@@ -16,5 +16,8 @@ trap 'rm -f "$failed"' EXIT
 if [ -s "$failed" ]; then
 	echo "== All that was said, but for tests that pass (whole: $log)"
 	grep -v '^=== \|^ *--- PASS\|^PASS$' "$log"
+	# Once more, last and alone: of a long output only the end may be kept.
+	echo "== The tests that failed"
+	grep -A 60 '^ *--- FAIL' "$log" | grep -v '^=== \|^ *--- PASS\|^PASS$' | tail -n 200
 	exit 1
 fi
