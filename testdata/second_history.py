@@ -293,6 +293,7 @@ class Verification:
         seq, last = h["seq"] + own[0], h["seq"] + h["count"] - 1
         shows = {"id": record["id"], "from": me.name, "from_identity": sender.hex(), "recipient": peer.name, "recipient_identity": recipient.hex(),
                  "text": record["text"], "sent": h["time"], "verdict": "no receipt"}
+        need(not self.wrong, "malformed", str(self.wrong))
         attested = False
         if len(lines) == 4:
             f = lines[3]
@@ -303,12 +304,11 @@ class Verification:
                 talk.d[talk.ours].append(H(tup("record", talk.d[talk.ours][-1], unbase64(x))))
             _, r, people = self.receipt(talk, f)
             need(r["delivered"] >= seq and last + len(f.get("records", [])) == max(last, r["delivered"]), "malformed", "a receipt for other records")
-            shows["verdict"], shows["receipt_time"] = "READ" if r["read"] >= seq else "DELIVERED", header["time"]
-            if people and people[0][1]:
-                shows["verdict"] = "void"
-            elif people and doubt:
-                attested = sender != recipient and header["time"] < doubt * 1000
-        need(not self.wrong, "malformed", str(self.wrong))
+            if not people or people[0][1]:
+                shows["verdict"] = "void"  # the message is judged by itself
+            else:
+                shows["verdict"], shows["receipt_time"] = "READ" if r["read"] >= seq else "DELIVERED", header["time"]
+                attested = doubt and sender != recipient and header["time"] < doubt * 1000
         return {"verdict": "doubtful"} if doubt and not attested else shows
 
 

@@ -47,8 +47,9 @@ type ProofReceipt struct {
 }
 
 // VerifyProof checks a proof with nothing but the verifier's roots and lists: form, signatures,
-// delegations, certificates at the time in the message, and the receipt if there is one. Every byte
-// of data counts. The code of every error gives exit status 8.
+// delegations, certificates at the time in the message, and the receipt if there is one. A genuine
+// receipt whose signers do not hold at its time proves nothing, and the message does. Every byte of
+// data counts. The code of every error gives exit status 8.
 func VerifyProof(data []byte, verifier *trust.Verifier) (*ProofReport, error) {
 	r, err := verifyProof(data, verifier)
 	if fail.HasCode(err, proto.RevocationUnknown) {
@@ -106,11 +107,6 @@ func verifyProof(data []byte, verifier *trust.Verifier) (*ProofReport, error) {
 	case recipient:
 		return nil, fmt.Errorf("the recipient: %w", err)
 	}
-	if c.receipt != nil {
-		if _, err := Judge(recipient, sender, c.receipt.Time); err != nil {
-			return nil, fmt.Errorf("the receipt: %w", err)
-		}
-	}
 	c.peer.End.Identity = proto.FormatHash(recipient.person.Identity)
 	records := crypto.RecordParser{Sender: sender.person.Identity}
 	record, err := checkRecord(&records, c.record, c.seq, c.header, &c.peer)
@@ -135,18 +131,38 @@ func (c *checkedProof) report(record *crypto.Record) (*ProofReport, error) {
 			r.Notes = append(r.Notes, note)
 		}
 	}
-	if sender.doubt() != nil && (c.receipt == nil || !recipient.attests(sender, c.receipt.Time)) {
-		// It holds as far as signatures go, and somebody else may have made them.
-		return nil, fail.Errorf(proto.SignatureInvalid, "%s%s", sender.doubt(), unattested).With(DoubtfulHint)
+	doubtful := sender.doubt()
+	if c.receipt != nil {
+		if void := c.void(); void == "" {
+			r.Receipt = &ProofReceipt{Status: c.status(c.seq), Time: time.UnixMilli(c.receipt.Time).UTC()}
+		} else {
+			r.Notes = append(r.Notes, void)
+		}
 	}
-	switch {
-	case c.receipt == nil:
-	case recipient.doubt() != nil:
-		r.Notes = append(r.Notes, "the receipt in it proves nothing: "+recipient.doubt().String()+unattested)
-	default:
-		r.Receipt = &ProofReceipt{Status: c.status(c.seq), Time: time.UnixMilli(c.receipt.Time).UTC()}
+	if doubtful != nil && (r.Receipt == nil || !recipient.attests(sender, c.receipt.Time)) {
+		// It holds as far as signatures go, and somebody else may have made them.
+		said := doubtful.String() + unattested
+		if c.receipt != nil && r.Receipt == nil {
+			said += "; " + r.Notes[len(r.Notes)-1]
+		}
+		return nil, fail.Errorf(proto.SignatureInvalid, "%s", said).With(DoubtfulHint)
 	}
 	return r, nil
+}
+
+// void says why the receipt proves nothing, or "". The message is judged by itself: a revocation
+// after it, and before its receipt, takes nothing from it.
+func (c *checkedProof) void() string {
+	why := ""
+	if _, err := Judge(c.peer.Party, c.me.Party, c.receipt.Time); err != nil {
+		why = err.Error()
+	} else if doubtful := c.peer.doubt(); doubtful != nil {
+		why = doubtful.String() + unattested
+	} else {
+		return ""
+	}
+	return fmt.Sprintf("%s's receipt proves nothing: it is dated %s, and %s", proto.Visible(c.peer.Name),
+		proofTime(time.UnixMilli(c.receipt.Time).UTC()), why)
 }
 
 func proofParty(person *trust.Person) ProofParty {
@@ -172,7 +188,7 @@ func (r *ProofReport) String() string {
 	line("Text", "%s", proto.Visible(r.Text))
 	switch {
 	case r.Receipt == nil:
-		line("Receipt", "none; the proof does not show that it arrived")
+		line("Receipt", "none that proves that it arrived")
 	case r.Receipt.Status == StatusRead:
 		line("Receipt", "READ: %s signed on %s that it had been shown", proto.Visible(r.Recipient.Name), proofTime(r.Receipt.Time))
 	default:

@@ -101,7 +101,7 @@ type vectorProof struct {
 }
 
 // vectorJudged has what the lists make of the history and of each proof: "READ", "DELIVERED" or
-// "no receipt", "void" where the receipt is in doubt, "doubtful" where the message is, or "refused".
+// "no receipt", "void" where the receipt proves nothing, "doubtful" where the message is, or "refused".
 type vectorJudged struct {
 	Lists string `json:"lists"`
 	vectorFound
@@ -185,6 +185,8 @@ func (v *vectors) certify(t *testing.T) {
 	list("Ana is revoked in the first conversation: keyCompromise", entry("Ana", 6*time.Second, 1))
 	list("Bruno is revoked in the first conversation: keyCompromise", entry("Bruno", 6*time.Second, 1))
 	list("Bruno is revoked between a message and its receipt: superseded", entry("Bruno", 4*time.Second, superseded))
+	list("Ana is revoked between a message and its receipt: superseded", entry("Ana", 4*time.Second, superseded))
+	list("Ana is revoked between a message and its receipt: keyCompromise", entry("Ana", 4*time.Second, 1))
 	list("both are revoked after all: keyCompromise", entry("Ana", 10*time.Hour, 1), entry("Ana renewed", 10*time.Hour, 1), entry("Bruno", 10*time.Hour, 1))
 	list("Ana is revoked before all: superseded", entry("Ana", -time.Hour, superseded))
 }
@@ -500,7 +502,7 @@ func (v *vectors) verdict(t *testing.T, proof []byte, lists string) (*ProofRepor
 		return nil, "doubtful"
 	case err != nil:
 		return nil, "refused"
-	case strings.Contains(strings.Join(r.Notes, "\n"), "the receipt in it proves nothing"):
+	case strings.Contains(strings.Join(r.Notes, "\n"), "'s receipt proves nothing"):
 		return r, "void"
 	case r.Receipt == nil:
 		return r, "no receipt"
@@ -584,9 +586,19 @@ func (v *vectors) tellOf(t *testing.T, s *vectorStory) {
 		{"fourteen", "by the sender, without a receipt, after the end of the recipient's delegation", "no receipt"},
 		{"five", "by the recipient, of the second of two records", "no receipt"},
 		{"eight", "by the sender, who is the B of the conversation", "no receipt"},
+		{"thirteen", "by the sender, with a receipt after the end of the recipient's delegation", "void"},
 	} {
 		data, err := ExportProof(dir, s.ids[p.text])
 		must(t, err)
+		if p.want == "void" {
+			var late Proof
+			must(t, proto.Unmarshal(data, &late))
+			h, err := crypto.ParseMessageHeader(late.Lines[3].Header)
+			must(t, err)
+			h.Time += vectorDelegation.Milliseconds()
+			signAs(s.people["Bruno"].Local.Key, late.Lines[3], h)
+			data = proto.MustMarshal(&late)
+		}
 		r, verdict := v.verdict(t, data, "nobody is revoked")
 		if verdict != p.want || r.Text != p.text {
 			t.Fatalf("the proof of %q is %s, want %s", p.text, verdict, p.want)
