@@ -188,7 +188,7 @@ func TestAttack07ReplayToABackup(t *testing.T) {
 	for _, dir := range []string{"backup-alice", "backup-bob", "state-alice", "state-bob"} {
 		town.historyHolds(filepath.Join(town.dir, dir, "history"))
 	}
-	if _, err := history.ExportProof(filepath.Join(town.dir, "backup-bob", "history"), two); err == nil {
+	if _, err := history.ExportProof(filepath.Join(town.dir, "backup-bob", "history"), two, town.verifier()); err == nil {
 		t.Error("a message came into Bob's history by replay")
 	}
 }

@@ -71,7 +71,7 @@ func TestAttack14Equivocation(t *testing.T) {
 	bob.leave()
 	carol.leave()
 	proof := func(tc *testClient, id string) *history.ProofReport {
-		data, err := history.ExportProof(filepath.Join(town.dir, "state-"+tc.Name(), "history"), id)
+		data, err := history.ExportProof(filepath.Join(town.dir, "state-"+tc.Name(), "history"), id, town.verifier())
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -113,7 +113,7 @@ func TestNothingKeptOpensWhatWasCaptured(t *testing.T) {
 	kept := map[string][]byte{}
 	for _, id := range ids {
 		for u, dir := range dirs {
-			if data, err := history.ExportProof(dir, id); err == nil {
+			if data, err := history.ExportProof(dir, id, p.Verifier); err == nil {
 				kept["a proof by "+u.Local.FoldedName] = append(kept["a proof by "+u.Local.FoldedName], data...)
 			}
 		}

@@ -89,7 +89,7 @@ func TestAttack30Minted(t *testing.T) {
 		t.Errorf("the history has %d messages, want 3", len(listing.Messages))
 	}
 	for id, given := range map[string]bool{inTime.ID: false, first: true, second: false} {
-		data, err := history.ExportProof(dir, id)
+		data, err := history.ExportProof(dir, id, town.verifier())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -101,7 +101,7 @@ func TestAttack30Minted(t *testing.T) {
 			t.Errorf("%q is proved with the receipt %+v", proof.Text, proof.Receipt)
 		}
 	}
-	if _, err := history.ExportProof(dir, minted.ID); err == nil {
+	if _, err := history.ExportProof(dir, minted.ID, town.verifier()); err == nil {
 		t.Error("the text that was refused is stored")
 	}
 	for _, m := range listing.Messages {

@@ -204,7 +204,7 @@ func (town *localTown) mustVerify(t *testing.T, stateDir, id string) *history.Pr
 	if err != nil || !report.OK() {
 		t.Fatalf("the history does not verify: %v\n%+v", err, report)
 	}
-	data, err := history.ExportProof(dir, id)
+	data, err := history.ExportProof(dir, id, town.verifier())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -224,7 +224,7 @@ func (town *localTown) secondVerifies(t *testing.T, stateDir string, proof *hist
 	if err != nil {
 		t.Fatal(err)
 	}
-	exported, err := history.ExportProof(dir, proof.ID)
+	exported, err := history.ExportProof(dir, proof.ID, town.verifier())
 	if err != nil {
 		t.Fatal(err)
 	}

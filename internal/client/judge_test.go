@@ -309,7 +309,7 @@ func (l *judgedLab) verifies(
 				continue // PENDING: nothing is signed
 			}
 			texts++
-			data, err := history.ExportProof(dir, m.ID)
+			data, err := history.ExportProof(dir, m.ID, v)
 			if err != nil {
 				t.Errorf("%+v: %v", talk, err)
 				continue

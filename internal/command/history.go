@@ -48,7 +48,11 @@ func (o *historyOptions) run(a *app, _ context.Context, args []string) error {
 	case o.verify:
 		return a.verifyHistory(state)
 	case o.export != "":
-		proof, err := history.ExportProof(state.HistoryDir(), o.export)
+		t, err := a.trust(state.CRLDir())
+		if err != nil {
+			return err
+		}
+		proof, err := history.ExportProof(state.HistoryDir(), o.export, t.verifier)
 		if err != nil {
 			return err
 		}

@@ -38,7 +38,7 @@ type revocation struct {
 }
 
 // scenes are talks from Ana to Bruno, and from Ana to herself under a renewed card, each one text
-// with no receipt, with one ten seconds later, and with one two hours later.
+// with no receipt, with one ten seconds later, with one two hours later, and with both.
 type scenes struct {
 	pki   *lab.PKI
 	clock *wire.Clock
@@ -50,6 +50,7 @@ const (
 	receiptNone   = "no receipt"
 	receiptBefore = "receipt after 10 s"
 	receiptLate   = "receipt after 2 h"
+	receiptsBoth  = "both receipts"
 )
 
 func newScenes(t *testing.T) *scenes {
@@ -87,6 +88,7 @@ func newScenes(t *testing.T) *scenes {
 			p.Receipt(1, receipt.read)
 			s.lines[talk+", "+receipt.what] = rechain(append(slices.Clone(begun), f.lines[len(f.lines)-1]))
 		}
+		s.lines[talk+", "+receiptsBoth] = f.lines
 	}
 	return s
 }
@@ -122,14 +124,14 @@ func (s *scenes) verifier(t *testing.T, now time.Time, revoked ...revocation) *t
 }
 
 // proof exports the one message of a scene.
-func (s *scenes) proof(t *testing.T, scene string) []byte {
+func (s *scenes) proof(t *testing.T, scene string, v *trust.Verifier) []byte {
 	t.Helper()
 	dir := writeLines(t, s.lines[scene])
 	l, err := Read(dir, Query{})
 	if err != nil || len(l.Messages) != 1 {
 		t.Fatalf("%s: %+v, %v", scene, l, err)
 	}
-	data, err := ExportProof(dir, l.Messages[0].ID)
+	data, err := ExportProof(dir, l.Messages[0].ID, v)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -160,7 +162,7 @@ func TestProofMatrix(t *testing.T) {
 	later := wire.Epoch.Add(24 * time.Hour)
 	proofs := make(map[string][]byte)
 	for scene := range s.lines {
-		proofs[scene] = s.proof(t, scene)
+		proofs[scene] = s.proof(t, scene, s.verifier(t, later))
 	}
 	var b strings.Builder
 	row := func(what, talk string, v *trust.Verifier) {
@@ -201,6 +203,42 @@ func TestProofMatrix(t *testing.T) {
 	}
 	if got := b.String(); got != string(want) {
 		t.Errorf("the verdicts differ from %s; -update writes them anew:\n%s", golden, got)
+	}
+}
+
+// TestExportProvesMost: of two receipts a proof has the one that proves most by the lists at hand, and
+// the further one where both prove the same.
+func TestExportProvesMost(t *testing.T) {
+	s := newScenes(t)
+	later := wire.Epoch.Add(24 * time.Hour)
+	ana, bruno := s.certs["Ana to Bruno"], s.certs["Bruno"]
+	const compromise = 1
+	for what, test := range map[string]struct {
+		revoked []revocation
+		want    Status // of the receipt in the proof, whether it holds or not
+		said    string // the beginning of the verdict
+	}{
+		"nobody is revoked":               {nil, StatusRead, "0 READ"},
+		"the sender between the two":      {[]revocation{{ana, time.Minute, compromise}}, StatusDelivered, "0 DELIVERED"},
+		"the sender after both":           {[]revocation{{ana, 3 * time.Hour, compromise}}, StatusRead, "0 READ"},
+		"the sender before both":          {[]revocation{{ana, 5 * time.Second, compromise}}, StatusRead, "8 "},
+		"the sender before all":           {[]revocation{{ana, -time.Minute, superseded}}, StatusRead, "8 "},
+		"the recipient between, replaced": {[]revocation{{bruno, time.Minute, superseded}}, StatusDelivered, "0 DELIVERED"},
+		"the recipient after both":        {[]revocation{{bruno, 3 * time.Hour, compromise}}, StatusRead, "0 no receipt"},
+	} {
+		v := s.verifier(t, later, test.revoked...)
+		data := s.proof(t, "Bruno, "+receiptsBoth, v)
+		if r, err := VerifyProof(data, s.verifier(t, later)); err != nil || r.Receipt == nil || r.Receipt.Status != test.want {
+			t.Errorf("%s: the proof has the receipt %+v, want %s; %v", what, r.Receipt, test.want, err)
+		}
+		if said := verdict(data, v); !strings.HasPrefix(said, test.said) {
+			t.Errorf("%s: the proof is %s, want %s", what, said, test.said)
+		}
+	}
+	// Without the lists that its policy requires, a client knows of no revocation.
+	strict := trust.NewVerifier(trust.VerifierConfig{Trust: people.Trust(t, s.pki), Policy: trust.PolicyRequire, Now: func() time.Time { return later }})
+	if said := verdict(s.proof(t, "Bruno, "+receiptsBoth, strict), s.verifier(t, later)); said != "0 READ" {
+		t.Errorf("without lists the proof is %s", said)
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"chatsecure/crypto"
+	"chatsecure/crypto/trust"
 	"chatsecure/internal/fail"
 	"chatsecure/proto"
 )
@@ -14,12 +15,12 @@ import (
 // candidate is a message with the wanted record, while the history is read.
 type candidate struct {
 	*side
-	line    *Line
-	header  *crypto.MessageHeader
-	index   int               // of the record in the message
-	later   []json.RawMessage // hashes of the records sent after it, while a receipt may need them
-	receipt *Line
-	status  Status // that the receipt proves
+	line     *Line
+	header   *crypto.MessageHeader
+	index    int               // of the record in the message
+	later    []json.RawMessage // hashes of the records sent after it, while a receipt may need them
+	receipts []*Line           // the first that says DELIVERED, and the first that says READ
+	status   Status            // that the last of them says
 }
 
 // search looks for a record.
@@ -30,10 +31,11 @@ type search struct {
 }
 
 // ExportProof returns a proof of the message with this id (32 hexadecimal digits) out of the
-// history in dir: one JSON value without a final newline, for VerifyProof. It has a receipt if the
-// history has one. For a message to several connections it takes the connection with the furthest
-// receipt. It needs neither card nor relay.
-func ExportProof(dir, id string) ([]byte, error) {
+// history in dir: one JSON value without a final newline, for VerifyProof. Among the connections that
+// it went to and their receipts it takes what proves most by what the verifier knows now: an earlier
+// receipt may be older than a revocation. Where nothing holds, it takes the furthest. It needs
+// neither card nor relay.
+func ExportProof(dir, id string, verifier *trust.Verifier) ([]byte, error) {
 	if !proto.IsHex(id, len(recordKey{})) {
 		return nil, fail.Errorf(proto.Usage, "a message id has %d digits of 0-9 a-f, as `client history -ids` shows it", 2*len(recordKey{}))
 	}
@@ -46,21 +48,37 @@ func ExportProof(dir, id string) ([]byte, error) {
 	if _, _, err := lines.each(0, func(Finding) {}, s.line); err != nil {
 		return nil, openFailure(dir, err)
 	}
-	var best *candidate
-	for _, c := range s.found {
-		if best == nil || c.status.rank() > best.status.rank() {
-			best = c
-		}
-	}
-	if best == nil {
+	if len(s.found) == 0 {
 		return nil, failure(nil, "client history -ids lists the ids; a message that still waits to be sent has no proof",
 			"there is no message %s in the history that was sent or received", id)
 	}
-	p := best.proof(&s.reader)
-	if _, err := p.check(); err != nil {
+	var best *Proof
+	most := -1
+	verifier = verifier.Lenient() // a list that is missing here may be at hand elsewhere
+	for _, c := range s.found {
+		for _, receipt := range append([]*Line{nil}, c.receipts...) {
+			p := c.proof(&s.reader, receipt)
+			checked, wrong := p.check()
+			if wrong != nil {
+				err = wrong
+				continue
+			}
+			proves := checked.status(checked.seq).rank()
+			if r, err := checked.judge(verifier); err == nil {
+				proves += 5
+				if r.Receipt != nil {
+					proves += 5 * r.Receipt.Status.rank()
+				}
+			}
+			if proves > most {
+				best, most = p, proves
+			}
+		}
+	}
+	if best == nil {
 		return nil, failure(err, "", "the history does not prove message %s: %v", id, err)
 	}
-	return proto.MustMarshal(p), nil
+	return proto.MustMarshal(best), nil
 }
 
 // line takes in one line of the history. It decodes the bundles and conversations, and of the rest
@@ -135,7 +153,7 @@ func (c *candidate) goOn(l *Line) {
 	if status != c.status && ahead <= uint64(len(c.later)) {
 		receipt := *l
 		receipt.Records = c.later[:ahead:ahead]
-		c.receipt, c.status = &receipt, status
+		c.receipts, c.status = append(c.receipts, &receipt), status
 	}
 }
 
@@ -148,20 +166,19 @@ func hashes(records []json.RawMessage) (all []json.RawMessage) {
 	return all
 }
 
-// proof makes a proof of a candidate.
-func (c *candidate) proof(r *reader) *Proof {
+// proof makes a proof of a candidate, with one of its receipts or nil.
+func (c *candidate) proof(r *reader, receipt *Line) *Proof {
 	text := *c.line
 	text.Type = lineText
 	text.Records = hashes(text.Records)
 	text.Records[c.index] = c.line.Records[c.index]
-	var lines []*Line
-	for _, p := range [...]*party{c.from, c.to} {
+	lines := []*Line{nil, nil, &text}
+	for i, p := range [...]*party{c.from, c.to} {
 		hash := p.End.Bundle
-		lines = append(lines, &Line{Type: lineBundle, Hash: hash, Bundle: r.bundles[[sha256.Size]byte(hash)]})
+		lines[i] = &Line{Type: lineBundle, Hash: hash, Bundle: r.bundles[[sha256.Size]byte(hash)]}
 	}
-	lines = append(lines, &text)
-	if c.receipt != nil {
-		lines = append(lines, c.receipt)
+	if receipt != nil {
+		lines = append(lines, receipt)
 	}
 	for _, l := range lines {
 		l.V, l.Prev, l.Time = 0, "", 0

@@ -24,7 +24,7 @@ import (
 // proof must hold.
 func (p *pair) exported(u *user, id string) ([]byte, *ProofReport) {
 	p.T.Helper()
-	data, err := ExportProof(u.dir, id)
+	data, err := ExportProof(u.dir, id, p.Verifier)
 	p.Must(err)
 	report, err := VerifyProof(data, p.Verifier)
 	p.Must(err)
@@ -242,7 +242,7 @@ func TestProofWhen(t *testing.T) {
 func TestVerifyWithoutLists(t *testing.T) {
 	p := newPair(t)
 	ids := told(p)
-	data, err := ExportProof(p.a.dir, ids[0])
+	data, err := ExportProof(p.a.dir, ids[0], p.Verifier)
 	p.Must(err)
 	strict := trust.NewVerifier(trust.VerifierConfig{
 		Trust: people.Trust(t, p.PKI), Policy: trust.PolicyRequire, Now: p.Clock.Now,
@@ -287,12 +287,12 @@ func TestExportProofRefuses(t *testing.T) {
 		strings.Repeat("0", 32) + "\x00":   proto.Usage,
 		strings.Repeat("0", 31) + "\u0660": proto.Usage,
 	} {
-		_, err := ExportProof(p.a.dir, id)
+		_, err := ExportProof(p.a.dir, id, p.Verifier)
 		if e, ok := errors.AsType[*fail.Error](err); !ok || e.Code != code {
 			t.Errorf("id %q: %v, want code %s", id, err, code)
 		}
 	}
-	if _, err := ExportProof(filepath.Join(t.TempDir(), "none"), strings.Repeat("0", 32)); err == nil {
+	if _, err := ExportProof(filepath.Join(t.TempDir(), "none"), strings.Repeat("0", 32), p.Verifier); err == nil {
 		t.Error("a proof out of no history")
 	}
 }

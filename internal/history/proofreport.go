@@ -99,6 +99,11 @@ func verifyProof(data []byte, verifier *trust.Verifier) (*ProofReport, error) {
 	if err != nil {
 		return nil, err
 	}
+	return c.judge(verifier)
+}
+
+// judge judges the persons of a proof whose signatures hold, and its record.
+func (c *checkedProof) judge(verifier *trust.Verifier) (*ProofReport, error) {
 	sender, recipient := c.me.Party, c.peer.Party
 	sender.Verifier, recipient.Verifier = verifier, verifier
 	switch wrong, err := Judge(sender, recipient, c.header.Time); wrong {

@@ -588,7 +588,7 @@ func (v *vectors) tellOf(t *testing.T, s *vectorStory) {
 		{"eight", "by the sender, who is the B of the conversation", "no receipt"},
 		{"thirteen", "by the sender, with a receipt after the end of the recipient's delegation", "void"},
 	} {
-		data, err := ExportProof(dir, s.ids[p.text])
+		data, err := ExportProof(dir, s.ids[p.text], v.trusting(t, "nobody is revoked"))
 		must(t, err)
 		if p.want == "void" {
 			var late Proof

@@ -492,7 +492,7 @@ func TestVerifyHistoryRevoked(t *testing.T) {
 				t.Errorf("notes are %q", r.Notes)
 			}
 			for i, id := range ids {
-				data, err := ExportProof(p.a.dir, id)
+				data, err := ExportProof(p.a.dir, id, p.Verifier)
 				p.Must(err)
 				want := test.at > time.Duration(1+3*i)*time.Second
 				if _, err := VerifyProof(data, v); (err == nil) != want {
