@@ -154,7 +154,7 @@ func TestBadNetwork(t *testing.T) {
 				t.Errorf("%d of %d bytes came; the pipe ended with %d, %q and %d, %q", len(got.Stdout),
 					len(data), sent.Status, sent.Stderr, got.Status, got.Stderr)
 			}
-			deliveredIsThere(w, "alice", "bob")
+			statusesAreTrue(w, "alice", "bob")
 		})
 	}
 }

@@ -130,27 +130,38 @@ func verified(t testing.TB, r town.Result) {
 	}
 }
 
-// deliveredIsThere checks that all messages that one history calls delivered are in the other, and
-// that both verify.
-func deliveredIsThere(w *town.Town, from, to string) {
+// statusesAreTrue checks the statuses of messages in one history against the other: a delivered one
+// is there, a read one was shown there, a failed one is not there. Both histories verify.
+func statusesAreTrue(w *town.Town, from, to string) {
 	w.T.Helper()
-	verified(w.T, w.Run("", from, "history", "-verify"))
-	verified(w.T, w.Run("", to, "history", "-verify"))
-	theirs := w.Must("", to, "-json", "history", "-n", "0")
-	delivered := 0
-	for line := range strings.Lines(w.Must("", from, "-json", "history", "-n", "0")) {
-		var o struct{ ID, Status string }
-		if err := json.Unmarshal([]byte(line), &o); err != nil {
-			w.T.Fatal(err)
+	read := func(name, direction string) map[string]string {
+		verified(w.T, w.Run("", name, "history", "-verify"))
+		statuses := make(map[string]string)
+		for line := range strings.Lines(w.Must("", name, "-json", "history", "-n", "0")) {
+			var o struct{ ID, Direction, Status string }
+			if err := json.Unmarshal([]byte(line), &o); err != nil {
+				w.T.Fatal(err)
+			}
+			if _, twice := statuses[o.ID]; twice {
+				w.T.Errorf("%s is twice in %s's history", o.ID, name)
+			}
+			if o.Direction == direction {
+				statuses[o.ID] = o.Status
+			}
 		}
-		if o.Status != "READ" && o.Status != "DELIVERED" {
-			continue
-		}
-		if delivered++; !strings.Contains(theirs, o.ID) {
-			w.T.Fatalf("%s is delivered with %s, and not in %s's history", o.ID, from, to)
+		return statuses
+	}
+	theirs, count := read(to, "in"), make(map[string]int)
+	for id, status := range read(from, "out") {
+		count[status]++
+		theirs, there := theirs[id]
+		if want := status == "READ" || status == "DELIVERED"; there != want && (want || status == "FAILED") ||
+			status == "READ" && theirs != "READ" {
+			w.T.Fatalf("%s is %s with %s, and %q in %s's history", id, status, from, theirs, to)
 		}
 	}
-	if delivered == 0 {
+	w.T.Logf("%s's messages are %v", from, count)
+	if count["READ"]+count["DELIVERED"] == 0 {
 		w.T.Errorf("nothing of %s's is delivered", from)
 	}
 }
