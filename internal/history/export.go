@@ -31,10 +31,10 @@ type search struct {
 }
 
 // ExportProof returns a proof of the message with this id (32 hexadecimal digits) out of the
-// history in dir: one JSON value without a final newline, for VerifyProof. Among the connections that
-// it went to and their receipts it takes what proves most by what the verifier knows now: an earlier
-// receipt may be older than a revocation. Where nothing holds, it takes the furthest. It needs
-// neither card nor relay.
+// history in dir: one JSON value without a final newline, for VerifyProof. Of the connections that
+// the message went to, and of their receipts, it takes those that prove most by the knowledge of the
+// verifier now: an earlier receipt may be older than a revocation. Where nothing holds, it takes the
+// furthest. It needs neither card nor relay.
 func ExportProof(dir, id string, verifier *trust.Verifier) ([]byte, error) {
 	if !proto.IsHex(id, len(recordKey{})) {
 		return nil, fail.Errorf(proto.Usage, "a message id has %d digits of 0-9 a-f, as `client history -ids` shows it", 2*len(recordKey{}))

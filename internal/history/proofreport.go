@@ -2,7 +2,6 @@ package history
 
 import (
 	"bytes"
-	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -70,8 +69,15 @@ func VerifyProof(data []byte, verifier *trust.Verifier) (*ProofReport, error) {
 	if doubtful, ok := errors.AsType[*fail.Error](err); ok {
 		return nil, doubtful
 	}
-	// The signers are judged after the signatures: all else may be well.
-	hint := cmp.Or(untrustedHint(err), "ask for the file again, as `client history -export` writes it; if it stays so, it proves nothing")
+	hint := "ask for the file again, as `client history -export` writes it; if it stays so, it proves nothing"
+	switch fail.AsError(err).Code { // the signers are judged after the signatures: all else is well
+	case proto.CertificateUntrusted:
+		hint = untrustedHint(err)
+	case proto.CertificateNotYet, proto.DelegationNotYet:
+		hint = "if the time in it should be right, check the clock of this machine"
+	case proto.CertificateExpired, proto.DelegationExpired, proto.CertificateRevoked:
+		hint = "another copy of it says the same: ask the person to write the message again"
+	}
 	return nil, &fail.Error{Code: proto.SignatureInvalid, Message: "the proof does not hold: " + proto.Visible(err.Error()), Hint: hint, Err: err}
 }
 
@@ -158,16 +164,19 @@ func (c *checkedProof) report(record *crypto.Record) (*ProofReport, error) {
 // void says why the receipt proves nothing, or "". The message is judged by itself: a revocation
 // after it, and before its receipt, takes nothing from it.
 func (c *checkedProof) void() string {
-	why := ""
-	if _, err := Judge(c.peer.Party, c.me.Party, c.receipt.Time); err != nil {
-		why = err.Error()
-	} else if doubtful := c.peer.doubt(); doubtful != nil {
-		why = doubtful.String() + unattested
-	} else {
+	dated := "it is dated " + proofTime(time.UnixMilli(c.receipt.Time).UTC()) + ", and "
+	_, err := Judge(c.peer.Party, c.me.Party, c.receipt.Time)
+	switch doubtful := c.peer.doubt(); {
+	case fail.HasCode(err, proto.CertificateRevoked):
+		dated += err.Error()
+	case err != nil: // it tells the time itself
+		dated = err.Error()
+	case doubtful != nil:
+		dated += doubtful.String() + unattested
+	default:
 		return ""
 	}
-	return fmt.Sprintf("%s's receipt proves nothing: it is dated %s, and %s", proto.Visible(c.peer.Name),
-		proofTime(time.UnixMilli(c.receipt.Time).UTC()), why)
+	return proto.Visible(c.peer.Name) + "'s receipt proves nothing: " + dated
 }
 
 func proofParty(person *trust.Person) ProofParty {
