@@ -37,6 +37,7 @@ type Store interface {
 type writer struct {
 	lines  Store
 	file   *os.File // the same, for the lock; nil: nobody shares it
+	opened syscall.Stat_t
 	path   string
 	broken error // set once the content of the file is not known any more
 
@@ -54,6 +55,9 @@ func newWriter(lines Store, file *os.File, path string) *writer {
 		lines: lines, file: file, path: path,
 		wake: make(chan struct{}, 1), hurry: make(chan struct{}, 1),
 		stop: make(chan struct{}), done: make(chan struct{}),
+	}
+	if file != nil {
+		syscall.Fstat(int(file.Fd()), &w.opened) // if that fails, so does the first look at the file
 	}
 	go w.syncLoop()
 	return w
@@ -104,21 +108,19 @@ func (w *writer) size(end int64) (int64, error) {
 	if w.file == nil {
 		return end, nil
 	}
-	info, err := w.file.Stat()
-	if err != nil {
-		return 0, failure(err, "", "the history cannot be read: %s: %v", w.path, state.Cause(err))
-	}
+	var there syscall.Stat_t // each line asks, and os.Lstat makes garbage
 	what := ""
-	if there, err := os.Lstat(w.path); err != nil || !os.SameFile(info, there) {
+	err := syscall.Lstat(w.path, &there)
+	if err != nil || there.Dev != w.opened.Dev || there.Ino != w.opened.Ino {
 		what = "removed, moved or replaced"
-	} else if info.Size() < end {
+	} else if there.Size < end {
 		what = "cut short"
 	}
 	if what != "" {
 		w.broken = failure(nil, "nothing more can be stored there; start again",
 			"the history %s was %s while this client was using it", w.path, what)
 	}
-	return info.Size(), w.broken
+	return there.Size, w.broken
 }
 
 // write writes a line with its newline at the end, in one write. After an error the file is as it
