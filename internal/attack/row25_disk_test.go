@@ -121,6 +121,42 @@ func TestReceiverDiskFullOnce(t *testing.T) {
 	town.historiesHold("alice", "bob")
 }
 
+// TestHistoryHeld: another client, stopped while it writes, holds the history of a receiver. The
+// receiver leaves the relay and says so, calls nothing DELIVERED, and goes on when it is free.
+func TestHistoryHeld(t *testing.T) {
+	town := newTown(t, "alice", "bob")
+	soonAgain := func(cfg *client.Config) { cfg.Again = 10 * time.Millisecond }
+	short := func(cfg *client.Config) { cfg.Timeout = 500 * time.Millisecond }
+	alice := town.client("alice", func(cfg *client.Config) { cfg.WaitPeer = time.Hour })
+	bob := town.client("bob", soonAgain, short)
+	alice.mustSend("before", "bob")
+	alice.mustSettle(history.StatusRead)
+	holder, err := os.Open(filepath.Join(town.dir, "state-bob", "history", "lines.jsonl"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer holder.Close()
+	if err := state.Flock(holder, syscall.LOCK_EX); err != nil {
+		t.Fatal(err)
+	}
+	id := alice.mustSend("while it is held", "bob")
+	bob.await("that the history is held", func(ev client.Event) bool {
+		return isHistoryError(ev) && strings.Contains(ev.Err.Message, "has been locked for more than")
+	})
+	bob.await("that he has left", func(ev client.Event) bool { return ev.Type == client.EventLost })
+	for range 3 {
+		bob.Inside().Tick(time.Now().Add(time.Minute)) // it tries again, beyond its patience with a relay
+	}
+	alice.undelivered("while it is held", id)
+	if err := state.Flock(holder, syscall.LOCK_UN); err != nil {
+		t.Fatal(err)
+	}
+	sees(t, alice, bob, "before", "while it is held")
+	alice.leave()
+	bob.leave()
+	town.historiesHold("alice", "bob")
+}
+
 // TestReceiverDiskFull: the receiver has no room, so its client ends and says why. Only stored
 // messages were DELIVERED; the others come at the next start, with room.
 func TestReceiverDiskFull(t *testing.T) {

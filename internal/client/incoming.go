@@ -106,7 +106,7 @@ func (e *engine) stored(pc *peerConn, o *crypto.Opened, err error) bool {
 	if e.turnAway(pc, pc.conv, err) {
 		return false
 	}
-	if e.cfg.Persistent {
+	if e.outlasts(err) {
 		e.unstored(fail.AsError(err))
 		return false
 	}

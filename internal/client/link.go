@@ -10,6 +10,7 @@ import (
 
 	"chatsecure/crypto/trust"
 	"chatsecure/internal/fail"
+	"chatsecure/internal/history"
 	"chatsecure/internal/state"
 	"chatsecure/proto"
 )
@@ -30,7 +31,9 @@ type link struct {
 	lostAt  time.Time     // zero while there is a session
 	away    time.Duration // without a session before
 	dialing bool
-	told    string // the last reason why the relay is refused, or refuses, since there was a session
+
+	unstored bool   // the history cannot be written: nobody dials
+	told     string // the last reason why the relay is refused, or refuses, since there was a session
 }
 
 // Reconnection: 1 s doubling to 30 s, each drawn between half and all.
@@ -166,6 +169,9 @@ func lostReason(err error) string {
 // tickLost dials again when it is time, or ends the client when it has been
 // without a relay for too long.
 func (e *engine) tickLost(now time.Time) {
+	if e.link.unstored { // so this is no time without a relay
+		e.link.away, e.link.lostAt = e.link.away+now.Sub(e.link.lostAt), now
+	}
 	switch {
 	case e.leaving:
 		e.end(nil)
@@ -173,8 +179,9 @@ func (e *engine) tickLost(now time.Time) {
 		e.end(fail.Errorf(proto.Lost, "the relay at %s was lost and could not be reached again within %v", e.cfg.Relay, e.cfg.Timeout))
 	case !e.link.dialing && e.retryNow(now) && !e.now().After(e.delegationEnd()):
 		// Not under a delegation that has ended: the relay's refusal of it is final.
-		if e.cfg.Persistent {
-			if err := e.history.Probe(); err != nil {
+		if e.cfg.Persistent || e.link.unstored {
+			err := e.history.Probe()
+			if e.link.unstored = err != nil; err != nil {
 				e.unstored(fail.AsError(err))
 				e.link.scheduleRetry()
 				return
@@ -190,14 +197,22 @@ func (e *engine) retryNow(now time.Time) bool {
 	return now.After(e.link.retryAt) || e.cfg.State.RelaysRead() != e.link.relays
 }
 
-// unstored takes it that the history cannot be written. It ends a command. A prompt leaves the relay
-// until there is room: nothing goes or comes that is not stored.
+// outlasts tells whether the client goes on although the history cannot be written: a prompt, and
+// any receiver while another client holds the history.
+func (e *engine) outlasts(err error) bool {
+	held := e.cfg.Takes == proto.TakesMessages && history.Held(err)
+	return !e.history.Broken() && (e.cfg.Persistent || held)
+}
+
+// unstored takes it that the history cannot be written. That ends the client, or it leaves the relay
+// until it can: nothing goes or comes that is not stored.
 func (e *engine) unstored(err *fail.Error) {
-	if !e.cfg.Persistent || e.history.Broken() {
+	if !e.outlasts(err) || beyondHelp(err) {
 		e.end(err)
 		return
 	}
-	e.refused(err)
+	e.link.unstored = true
+	e.tellOnce(err)
 	if e.link.sess != nil {
 		e.link.sess.Fail(err)
 	}
@@ -281,6 +296,11 @@ func (e *engine) refused(err *fail.Error) {
 		e.end(err)
 		return
 	}
+	e.tellOnce(err)
+}
+
+// tellOnce tells why there is no connection.
+func (e *engine) tellOnce(err *fail.Error) {
 	if e.link.told == err.Message {
 		return
 	}

@@ -89,15 +89,17 @@ func (e *engine) takeMarks() {
 		e.settle(m)
 		upTo[m.t3] = max(upTo[m.t3], m.seq)
 	}
-	for t3, seq := range upTo {
-		if err := e.history.Shown(t3, seq); err != nil {
+	noted := func(err error) {
+		if err != nil {
+			e.history.Unsure() // the next start shows them again, and says so
 			e.problem(err)
 		}
 	}
+	for t3, seq := range upTo {
+		noted(e.history.Shown(t3, seq))
+	}
 	for t3, seq := range seen {
-		if err := e.history.Seen(t3, seq); err != nil {
-			e.problem(err)
-		}
+		noted(e.history.Seen(t3, seq))
 	}
 	for _, pc := range e.conns {
 		if len(pc.in.arrived) > 0 {

@@ -40,6 +40,7 @@ type writer struct {
 	opened syscall.Stat_t
 	path   string
 	broken error // set once the content of the file is not known any more
+	held   bool  // the last wait for the lock was in vain
 
 	dirty   atomic.Bool   // something is not synced
 	wake    chan struct{} // capacity 1: there is something to sync
@@ -82,12 +83,14 @@ func (w *writer) lock() error {
 	for {
 		err := state.Flock(w.file, syscall.LOCK_EX|syscall.LOCK_NB)
 		if err == nil {
+			w.held = false
 			return nil
 		}
 		if !errors.Is(err, syscall.EWOULDBLOCK) {
 			return failure(err, "", "the history cannot be locked: %s: %v", w.path, err)
 		}
-		if time.Since(begun) > lockWait {
+		if w.held || time.Since(begun) > lockWait {
+			w.held = true // the next look does not wait: the client has other things to do
 			return failure(err, "end the other client, or name another state directory with -state",
 				"another client holds the history: %s has been locked for more than %v",
 				w.path, lockWait)
@@ -96,6 +99,10 @@ func (w *writer) lock() error {
 		wait = min(2*wait, lockLook)
 	}
 }
+
+// Held tells whether nothing was written because another client holds the history for long: it may
+// have been stopped. That may end at any time.
+func Held(err error) bool { return errors.Is(err, syscall.EWOULDBLOCK) }
 
 func (w *writer) unlock() {
 	if w.file != nil {
