@@ -641,6 +641,11 @@ func TestHistoryAndProof(t *testing.T) {
 	if r := w.Run("", "alice", "-json", "history", "-verify"); r.Status != 8 || !strings.Contains(r.Stdout, `"ok":false`) {
 		t.Errorf("of bob, as JSON: %+v", r)
 	}
+	for _, args := range [][]string{{"history"}, {"history", "-n", "1", "alice"}, {"-json", "history"}} {
+		if r := w.Run("", "alice", args...); r.Status != 8 || !strings.Contains(r.Stderr, "it is a history of bob, and the state directory is alice's") {
+			t.Errorf("of bob, by %q: %+v", args, r)
+		}
+	}
 }
 
 // TestOutputThatNobodyReads: the client ends quietly.

@@ -153,6 +153,11 @@ class Verification:
             self.head(f)
         elif kind == "conversation":
             self.conversation(f)
+        elif kind == "pending":
+            need(self.identity, "malformed", "nobody's record")
+            record, to = read_record(f["record"], self.identity)
+            need(record["seq"] == 0, "malformed", "the number of one that was sent")
+            need({second_names.fold(x) for x in f["names"]} <= {n for n, _ in to}, "malformed", "it waits for somebody else")
         elif kind in ("sent", "received"):
             self.text(self.talk(f), f)
         elif kind == "receipt":

@@ -247,7 +247,7 @@ func (town *localTown) secondVerifies(t *testing.T, stateDir string, proof *hist
 			want.Text, want.Verdict = proof.Text, verdict
 		} else {
 			want.Lines, want.Records, want.Receipts, want.Heads = report.Lines, report.Records, report.Receipts, report.Heads
-			want.Head, want.After = report.Head.Line, report.After.Count
+			want.Head, want.After = report.Head.Line, report.After
 		}
 		run := func(data []byte) ([]byte, error) {
 			file := filepath.Join(t.TempDir(), what)

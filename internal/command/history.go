@@ -25,7 +25,7 @@ type historyOptions struct {
 }
 
 func (o *historyOptions) flags(f *flag.FlagSet) runner {
-	o.query.N = latestMessages
+	o.query.N = -1 // a number that is given is another: see exclusive
 	f.Var(checked[string]{&o.query.Peer, nameOrNone}, "peer", "")
 	f.Var(checked[int]{&o.query.N, wholeNumber}, "n", "")
 	f.StringVar(&o.since, "since", "", "")
@@ -63,6 +63,9 @@ func (o *historyOptions) run(a *app, _ context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
+	if what := somebodyElses(state, found.Owner); what != "" {
+		found.Problems = slices.Insert(found.Problems, 0, history.Finding{What: what})
+	}
 	if found.More {
 		a.out.notice("there are earlier ones; -n 0 shows all")
 	}
@@ -71,6 +74,9 @@ func (o *historyOptions) run(a *app, _ context.Context, args []string) error {
 
 // arguments takes in NAME and N, and the time.
 func (o *historyOptions) arguments(args []string, now time.Time) (err error) {
+	if o.query.N < 0 {
+		o.query.N = latestMessages
+	}
 	if len(args) > 2 {
 		return usageError("history takes a name and a number, but there is %q; options stand before both", args[2])
 	}
@@ -96,6 +102,15 @@ func (o *historyOptions) arguments(args []string, now time.Time) (err error) {
 		}
 	}
 	return nil
+}
+
+// somebodyElses says that a history is of another name than the state directory, or "".
+func somebodyElses(state *state.State, owner history.Owner) string {
+	name := state.Name()
+	if name == "" || owner.Name == "" || proto.SameName(name, owner.Name) {
+		return ""
+	}
+	return fmt.Sprintf("it is a history of %s, and the state directory is %s's", proto.Visible(owner.Name), proto.Visible(name))
 }
 
 // historySource finds messages in the history.
@@ -211,8 +226,8 @@ func (t historyTable) show(out *display, found *history.Listing) error {
 		out.say(sentence("error", p.String()) + "\n")
 	}
 	if len(found.Problems) > 0 {
-		return fail.Errorf(proto.SignatureInvalid, "the history is damaged in %s",
-			counted(len(found.Problems), "place", "places")).With("client history -verify tells more")
+		return fail.Errorf(proto.SignatureInvalid, "the history does not verify: %s",
+			counted(len(found.Problems), "finding", "findings")).With("client history -verify tells more")
 	}
 	return nil
 }
@@ -245,8 +260,8 @@ func (t historyTable) text(messages []*history.Message) string {
 		if t.ids {
 			id = m.ID + "  "
 		}
-		fmt.Fprintf(&b, "%s  %s%s%s%s\n", dateTime(m.Time), id, padded(historyStatus(m), historyStatusWidth),
-			term.Hang, historyText(m, t.query.Peer))
+		fmt.Fprintf(&b, "%s  %s%s%s%s%s\n", dateTime(m.Time), id, padded(string(m.Status()), historyStatusWidth),
+			term.Hang, historyText(m, t.query.Peer), historyReasons(m))
 	}
 	return b.String()
 }
@@ -260,21 +275,22 @@ func historyText(m *history.Message, peer string) string {
 	return who + "]: " + messageText(m.Text)
 }
 
-// historyStatus is a message's status, with the reason, and how far it got with each recipient where
-// that differs.
-func historyStatus(m *history.Message) string {
+// historyReasons is why a message got no further, and how far with each recipient where that differs.
+// It stands after the text: whatever its length, the texts begin in one column.
+func historyReasons(m *history.Message) string {
 	all := m.Status()
-	if len(m.Deliveries) == 1 {
-		return string(all) + described(m.Deliveries[0].Reason)
-	}
-	if !slices.ContainsFunc(m.Deliveries, func(d history.Delivery) bool { return d.Status != all || d.Reason != "" }) {
-		return string(all)
+	differs := func(d history.Delivery) bool { return d.Status != all || d.Reason != "" }
+	switch {
+	case !slices.ContainsFunc(m.Deliveries, differs):
+		return ""
+	case len(m.Deliveries) == 1:
+		return " " + described(m.Deliveries[0].Reason)
 	}
 	var parts []string
 	for _, d := range m.Deliveries {
 		parts = append(parts, fmt.Sprintf("%s %s%s", proto.Visible(d.Name), d.Status, described(d.Reason)))
 	}
-	return string(all) + " (" + strings.Join(parts, "; ") + ")"
+	return "  (" + strings.Join(parts, "; ") + ")"
 }
 
 // originalHistory is a table for each person, or for one, as the original had it.

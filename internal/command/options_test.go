@@ -122,6 +122,8 @@ func TestUsageErrors(t *testing.T) {
 		"-name ana recv bob", "-name ana recv -n 0", "-name ana recv -n x", "-name ana recv -for 0s", "-name ana recv -from a/b",
 		"history a/b", "history bob x", "history bob 0", "history bob 2 3", "history -n x", "history -since yesterday",
 		"history -peer a/b", "history -verify bob", "history -peer bob carol", "history -verify -export 00", "history -peer bob -verify",
+		"history -verify -n 5", "history -verify -n 50", "history -verify -n 0", "history -n 1 -export 00", "history -grep x -verify",
+		"history -since 1h -verify",
 		"verify", "card x", "crl everything", "trust x", "trust accept", "trust accept a b", "trust forget a/b", "logout x",
 		"-name ana release x",
 		"-ca-bundle /none verify x", "-only-ca /none verify x", "-only-ca a -ca-bundle b verify x", "-crl /none verify x",

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 
 	"chatsecure/internal/term"
@@ -28,8 +29,14 @@ func (a *app) page(text string) bool {
 	a.out.flush()
 	cmd := exec.Command("/bin/sh", "-c", cmp.Or(pager, "less"))
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(text), f, os.Stderr
-	cmd.Env = append([]string{"LESS=FRX +G"}, a.Environ...) // as git sets it, and at the end; the person's own stands later
-	const notStarted = 126                                  // and 127, by the shell
+	less := "FRX" // as git has it, unless the person has an own one
+	for _, v := range a.Environ {
+		if own, ok := strings.CutPrefix(v, "LESS="); ok {
+			less = own
+		}
+	}
+	cmd.Env = append(slices.Clip(a.Environ), "LESS=+G$"+less) // the newest line is seen first
+	const notStarted = 126                                    // and 127, by the shell
 	err := cmd.Run()
 	return err == nil || cmd.ProcessState != nil && cmd.ProcessState.ExitCode() < notStarted
 }

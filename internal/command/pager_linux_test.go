@@ -36,3 +36,20 @@ func TestPager(t *testing.T) {
 		}
 	}
 }
+
+// TestPagerShowsTheNewest: less begins at the end, with the person's own options.
+func TestPagerShowsTheNewest(t *testing.T) {
+	for own, want := range map[string]string{"": "+G$FRX", "LESS=": "+G$", "LESS=-S -Pmine": "+G$-S -Pmine"} {
+		p := tty.OpenPTY(t)
+		env := map[string]string{"PAGER": `echo "LESS is <$LESS>"`, "TERM": "xterm"}
+		a := &app{System: System{
+			Stdin: p.Slave, Stdout: p.Slave, Stderr: p.Slave, Now: fixedNow, Environ: []string{own},
+			Env: func(name string) string { return env[name] },
+		}}
+		a.out = newDisplay(a.System, a.opt)
+		if !a.page(strings.Repeat("many\n", 60)) {
+			t.Errorf("with %q nothing is paged", own)
+		}
+		p.Expect("LESS is <" + want + ">")
+	}
+}

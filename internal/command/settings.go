@@ -26,6 +26,7 @@ var commandLineOnly = map[string]bool{"version": true}
 // the others in a farther one.
 var exclusive = [][]string{
 	{"only-ca", "ca-bundle"}, {"q", "v"}, {"send", "recv"}, {"peer", "verify", "export"},
+	{"n", "verify"}, {"n", "export"}, {"since", "verify"}, {"since", "export"}, {"grep", "verify"}, {"grep", "export"},
 }
 
 // variable is the environment variable of an option.

@@ -99,8 +99,7 @@ func (a *app) verifyHistory(state *state.State) error {
 	if err != nil {
 		return err
 	}
-	if name := state.Name(); name != "" && r.Owner.Name != "" && !proto.SameName(name, r.Owner.Name) {
-		what := fmt.Sprintf("it is a history of %s, and the state directory is %s's", proto.Visible(r.Owner.Name), proto.Visible(name))
+	if what := somebodyElses(state, r.Owner); what != "" {
 		r.Findings = append(r.Findings, history.Finding{What: what})
 		r.Unlisted, r.Doubtful = false, false
 		r.Hint = "somebody has put it there; a backup of the state directory may have its own"
@@ -119,7 +118,7 @@ func (a *app) verifyHistory(state *state.State) error {
 		o.Identity = proto.FormatHash(r.Owner.Identity)
 	}
 	if r.Head.Line > 0 {
-		o.HeadLine, o.Head, o.After = r.Head.Line, jsonTime{r.Head.Time}, r.After.Count
+		o.HeadLine, o.Head, o.After = r.Head.Line, jsonTime{r.Head.Time}, r.After
 	}
 	holds := ""
 	if o.OK && r.Lines > 0 {

@@ -81,7 +81,7 @@ func (c *busyClient) step() error {
 		}
 		return c.h.Shown(c.cb.T3, uint64(n))
 	case what < 9:
-		r := c.record("given up", to(c.a))
+		r := crypto.NewRecord(c.b.Local.Identity, to(c.a), "given up", c.Clock.Now())
 		c.failed[r.ID]++
 		return errors.Join(c.h.Pending(r, []string{"Ana"}), c.h.Failed(r.ID, "Ana", "no"))
 	case c.no > 0:

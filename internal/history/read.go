@@ -23,6 +23,7 @@ type Query struct {
 
 // Listing is what Read finds.
 type Listing struct {
+	Owner    Owner      // by the first line
 	Messages []*Message // by the records' own times
 	More     bool       // earlier ones match too
 	Problems []Finding  // the first ones, at most maxFindings
@@ -67,9 +68,23 @@ func Read(dir string, q Query) (*Listing, error) {
 			return nil, openFailure(dir, err)
 		}
 		if l := v.finish(start > 0); start == 0 || l != nil {
+			l.Owner = lines.owner()
 			return l, nil
 		}
 	}
+}
+
+// owner is the one that the first line names.
+func (s *snapshot) owner() Owner {
+	if s.File == nil {
+		return Owner{}
+	}
+	line, _ := readLine(s, 0)
+	l, err := parseLine(line)
+	if err != nil || l.Type != lineOwner {
+		return Owner{} // for verification to find
+	}
+	return Owner{l.Name, proto.MustHash(l.Identity)}
 }
 
 // lineAfter returns the offset of the first line that begins there or later; 0: there is none.

@@ -1,7 +1,6 @@
 package history
 
 import (
-	"cmp"
 	"fmt"
 	"time"
 
@@ -32,9 +31,9 @@ type Report struct {
 	Messages, Records, Receipts, Ends int // of these, messages, receipts and ends have signatures
 	Heads                             int
 
-	// Head is the last head before any damage, and After are the lines that follow it.
+	// Head is the last head before any damage. After counts the lines that follow it.
 	Head  Head
-	After Lines
+	After int
 
 	Findings []Finding // by line; at most maxFindings
 	More     int       // further findings
@@ -47,21 +46,13 @@ type Report struct {
 	// leaves open who had its key before, and nobody else attests the time.
 	Doubtful bool
 
-	last int64 // when the last line was written, in Unix milliseconds
+	signed uint64 // the line of the last head whose signature holds
 }
 
 // Head is the owner's signature over all lines before.
 type Head struct {
 	Line uint64 // 0: there is none
 	Time time.Time
-
-	next int64 // when the line after it was written, in Unix milliseconds; 0: there is none
-}
-
-// Lines are lines in a row.
-type Lines struct {
-	Count    int
-	From, To time.Time // when the first and the last were written
 }
 
 // OK reports whether everything holds.
@@ -74,6 +65,8 @@ const (
 	noHead     = "No head is in it: no signature of %s's covers its lines together, so any of them may be gone."
 	noHeadHold = "No head is before the damage: no signature of %s's shows how far it is whole."
 	afterHead  = "Lines after that head are covered by no signature of %s's: %s; more may have followed and be gone."
+	laterHeads = "After that head %[2]s, and the later heads of %[1]s's do not show that these are whole; " +
+		"more may have followed and be gone."
 	unattested = ", and nobody else attests that this was signed before"
 )
 
@@ -105,11 +98,14 @@ func (r *Report) Sentences() []string {
 	case r.Head.Line == 0:
 		return []string{whose, fmt.Sprintf(noHead, name)}
 	}
-	follow := fmt.Sprintf("%d lines follow", r.After.Count)
-	if r.After.Count == 1 {
+	follow, after := fmt.Sprintf("%d lines follow", r.After), afterHead
+	if r.After == 1 {
 		follow = "1 line follows"
 	}
-	return []string{whose, fmt.Sprintf(wholeUntil, name, proofTime(r.Head.Time), r.Head.Line), fmt.Sprintf(afterHead, name, follow)}
+	if r.signed > r.Head.Line {
+		after = laterHeads
+	}
+	return []string{whose, fmt.Sprintf(wholeUntil, name, proofTime(r.Head.Time), r.Head.Line), fmt.Sprintf(after, name, follow)}
 }
 
 // classify says what the findings mean together. Neither the traces of a killed client, nor an
@@ -140,7 +136,7 @@ func (r *Report) cover(heads []Head, damaged uint64) {
 			r.Head = h
 		}
 	}
-	if n := r.Lines - int(r.Head.Line); r.Head.Line > 0 && n > 0 {
-		r.After = Lines{n, time.UnixMilli(cmp.Or(r.Head.next, r.last)).UTC(), time.UnixMilli(r.last).UTC()}
+	if r.Head.Line > 0 {
+		r.After = r.Lines - int(r.Head.Line)
 	}
 }

@@ -479,7 +479,7 @@ func (v *vectors) tell(t *testing.T) *vectorStory {
 func (v *vectors) found(t *testing.T, lines [][]byte, tail, lists string) (*Report, vectorFound) {
 	t.Helper()
 	r := verified(t, writeFile(t, append(append(bytes.Join(lines, []byte("\n")), '\n'), tail...)), v.trusting(t, lists))
-	f := vectorFound{Doubtful: []uint64{}, Head: r.Head.Line, After: r.After.Count}
+	f := vectorFound{Doubtful: []uint64{}, Head: r.Head.Line, After: r.After}
 	for _, finding := range r.Findings {
 		switch {
 		case finding.class == classTorn:
@@ -714,6 +714,8 @@ func (v *vectors) spoilHistory(t *testing.T, s *vectorStory) {
 	said := c.text(lineSent, ab, c.records(ab, []crypto.Recipient{{Name: "bruno", Identity: begun.Peer.Identity}}, "bad")...)
 	taken := slices.Concat(more(begun), more(said)[n:])
 	bruno := wire.To(s.people["Bruno"])
+	waits := s.again.records(ab, bruno, "waits")[0]
+	waits.Seq = 0
 	without := func(i, j int) [][]byte { return slices.Delete(own(), i, j) }
 	const found, hidden, chained, loose = true, false, true, false
 
@@ -823,6 +825,13 @@ func (v *vectors) spoilHistory(t *testing.T, s *vectorStory) {
 		{"a message with another count", signedAnew(n-2, "Ana later", func(h *crypto.MessageHeader) { h.Count++ }), chained, found, ""},
 		{"an end that is not the end", signedAnew(of(lineEnd, 0), "Carla", func(h *crypto.MessageHeader) { h.Seq = 2 }), chained, found, ""},
 		{"an end of a pipe whose number goes back", signedAnew(of(lineEnd, -1), "Carla", func(h *crypto.MessageHeader) { h.N = 0 }), chained, found, ""},
+		{"a record that waits with a number", edit(of(linePending, 0), func(l *Line) {
+			l.Record = bytes.Replace(l.Record, []byte(`"seq":0`), []byte(`"seq":1`), 1)
+		}), chained, found, ""},
+		{"a record that waits with another text", text(of(linePending, 0), `"one"`, `"One"`), chained, found, ""},
+		{"a record that waits for somebody else", edit(of(linePending, 0), func(l *Line) { l.Names = []string{"Carla"} }), chained, found, ""},
+		{"a record that waits after the last head", more(Line{Type: linePending, Run: vectorRun, Names: []string{"BRUNO"}, Record: waits.Encode()}), chained, hidden, ""},
+		{"a record that waits for a name that is none", more(Line{Type: linePending, Run: vectorRun, Names: []string{"Bruno", "\x1b"}, Record: waits.Encode()}), chained, found, ""},
 		{"a further message", bad(bruno, func(*crypto.Record) {}), chained, hidden, ""},
 		{"a record for somebody else", bad(wire.To(s.people["Carla"]), func(*crypto.Record) {}), chained, found, ""},
 		{"a record with another id", bad(bruno, func(r *crypto.Record) { r.ID = strings.Repeat("0", 32) }), chained, found, ""},

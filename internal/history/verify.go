@@ -109,10 +109,6 @@ func (v *verification) line(number uint64, line []byte) {
 		if (number == 1) != (l.Type == lineOwner) {
 			v.wrong(number, "the line that says whose history it is stands at its beginning and nowhere else")
 		}
-		if n := len(v.heads); n > 0 && v.heads[n-1].next == 0 {
-			v.heads[n-1].next = l.Time
-		}
-		v.report.last = l.Time
 		err = v.typed(number, l)
 	}
 	if err != nil {
@@ -142,6 +138,8 @@ func (v *verification) typed(number uint64, l *Line) error {
 		return v.receipt(number, l, c)
 	case lineEnd:
 		return v.end(number, l, c)
+	case linePending:
+		return v.pending(l)
 	case lineTaken:
 		if l.Seq > c.sent.seq || l.Seq < c.taken {
 			return errors.New("it acks lines that were never sent, or takes an ack back")
@@ -183,6 +181,7 @@ func (v *verification) head(number uint64, l *Line) error {
 			"lines before it were changed or are missing")
 	}
 	v.report.Heads++
+	v.report.signed = number
 	if !v.judge(number, who, who, l.Time) {
 		return nil
 	}
@@ -227,6 +226,24 @@ func (v *verification) conversation(number uint64, l *Line) error {
 	c.sent.restart(0, crypto.FirstDigest(c.t3, c.direction))
 	c.received.restart(0, crypto.FirstDigest(c.t3, reverse(c.direction)))
 	v.report.Conversations++
+	return nil
+}
+
+// pending checks a record that waits. Nothing of it is signed.
+func (v *verification) pending(l *Line) error {
+	r, err := crypto.ParseRecord(l.Record, v.report.Owner.Identity)
+	if err != nil {
+		return err
+	}
+	if r.Seq != 0 {
+		return errors.New("a record that waits has the number of one that was sent")
+	}
+	for _, name := range l.Names {
+		folded := proto.FoldName(name)
+		if !slices.ContainsFunc(r.To, func(to crypto.Recipient) bool { return to.Name == folded }) {
+			return fmt.Errorf("record %s waits for %s, whom it is not for", r.ID, proto.Visible(name))
+		}
+	}
 	return nil
 }
 

@@ -71,7 +71,7 @@ func TestVerifyHistory(t *testing.T) {
 		if r.Bundles != 2 || r.Conversations != 2 || r.Messages != 3 || r.Records != 5 || r.Heads < 3 {
 			t.Errorf("%s's report counts %+v", who, r)
 		}
-		if r.Owner.Name != who || !strings.HasPrefix(r.Certificate, strings.ToUpper(who)) || int(r.Head.Line) != r.Lines || r.After.Count != 0 {
+		if r.Owner.Name != who || !strings.HasPrefix(r.Certificate, strings.ToUpper(who)) || int(r.Head.Line) != r.Lines || r.After != 0 {
 			t.Errorf("%s's report says %q", who, r.Sentences())
 		}
 	}
@@ -650,5 +650,47 @@ func TestVerifyHistoryUncovered(t *testing.T) {
 	p.Send("two")
 	if r := verified(t, b.write(t), p.Verifier); len(r.Findings) != 1 || r.Findings[0].Line != uint64(len(b.lines)) {
 		t.Errorf("with a text behind the end: %v", r.Findings)
+	}
+}
+
+// TestSentencesStandInProtocol: PROTOCOL.md has the sentences as they are printed.
+func TestSentencesStandInProtocol(t *testing.T) {
+	text, err := os.ReadFile("../../PROTOCOL.md")
+	must(t, err)
+	words := strings.Join(strings.Fields(string(text)), " ")
+	for _, sentence := range []string{
+		fmt.Sprintf(wholeUntil, "NAME", "TIME", 7), fmt.Sprintf(noHead, "NAME"), fmt.Sprintf(noHeadHold, "NAME"),
+		fmt.Sprintf(afterHead, "NAME", "M lines follow"), fmt.Sprintf(laterHeads, "NAME", "M lines follow"),
+	} {
+		if sentence = strings.Replace(sentence, "line 7", "line N", 1); !strings.Contains(words, "*"+sentence+"*") {
+			t.Errorf("it lacks %q", sentence)
+		}
+	}
+}
+
+// TestHeadsAfterDamage: heads after the damage cover what is there, and do not make it whole.
+func TestHeadsAfterDamage(t *testing.T) {
+	p := newPair(t)
+	f := forge(p.A, p.Clock)
+	p.A.Keeps = f
+	p.Connect()
+	p.Send("one") // line 6, after the first head
+	p.Must(f.head())
+	lines := f.lines
+	p.Send("two")
+	for what, test := range map[string]struct {
+		lines [][]byte
+		want  string
+	}{
+		"a line that follows another": {slices.Delete(slices.Clone(lines), 5, 6), laterHeads},
+		"no head after it":            {slices.Delete(slices.Clone(f.lines[:6]), 5, 6), afterHead},
+		"none before it":              {slices.Delete(slices.Clone(lines), 2, 3), noHeadHold},
+		"nothing is damaged":          {f.lines, afterHead},
+	} {
+		r := verified(t, writeLines(t, test.lines), p.Verifier)
+		want, _, _ := strings.Cut(test.want, "%")
+		if said := r.Sentences(); !strings.HasPrefix(said[len(said)-1], want) {
+			t.Errorf("%s: it says %q, and %v is found", what, said, r.Findings)
+		}
 	}
 }
