@@ -116,7 +116,7 @@ func (e *engine) breakConversation(pc *peerConn, reason string) {
 	if pc.conv == nil {
 		return
 	}
-	if err := e.history.Gap(pc.conv.T3, reason); err != nil {
+	if err := e.history.Gap(pc.conv.T3, pc.conv.SendDirection(), reason); err != nil {
 		if e.turnAway(pc, pc.conv, err) {
 			return
 		}

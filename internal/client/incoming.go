@@ -206,7 +206,7 @@ func (e *engine) arrive(pc *peerConn, r *crypto.Record, to []string, level histo
 	mark, waits := e.inbox.pending[r.ID]
 	if !waits {
 		mark = &shownMark{
-			id: r.ID, t3: pc.conv.T3, seq: r.Seq, from: from, name: u.name, known: u.accepted, shown: level == history.KnownShown,
+			id: r.ID, of: part{pc.conv.T3, pc.conv.SendDirection()}, seq: r.Seq, from: from, name: u.name, known: u.accepted, shown: level == history.KnownShown,
 		}
 	}
 	pc.in.arrived = append(pc.in.arrived, mark)
@@ -261,7 +261,7 @@ func (e *engine) showStored() {
 		}
 		known := e.cfg.knows(s.From.Name, s.Identity)
 		mark := &shownMark{
-			id: s.Record.ID, t3: s.Conversation, seq: s.Seq, from: s.Identity, name: proto.FoldName(s.From.Name), known: known,
+			id: s.Record.ID, of: part{s.Conversation, s.Direction}, seq: s.Seq, from: s.Identity, name: proto.FoldName(s.From.Name), known: known,
 		}
 		e.inbox.pending[s.Record.ID] = mark
 		if mark.seen = s.Seen; mark.seen {

@@ -7,10 +7,16 @@ import (
 	"chatsecure/proto"
 )
 
+// part is our part of a conversation, by which the history knows it.
+type part struct {
+	t3        [32]byte
+	direction string
+}
+
 // shownMark is one received record until it is READ.
 type shownMark struct {
 	id    string
-	t3    [32]byte // where the history has it
+	of    part // where the history has it
 	seq   uint64
 	from  [32]byte // its sender's identity
 	name  string   // and folded name
@@ -73,21 +79,21 @@ func (e *engine) takeMarks() {
 	if len(marks) == 0 {
 		return
 	}
-	upTo, seen := map[[32]byte]uint64{}, map[[32]byte]uint64{}
+	upTo, seen := map[part]uint64{}, map[part]uint64{}
 	for _, m := range marks {
 		if m.shown {
 			continue
 		}
 		if !e.cfg.ReadAnyone && !e.standing(m.from).accepted {
 			if !m.seen {
-				seen[m.t3] = max(seen[m.t3], m.seq)
+				seen[m.of] = max(seen[m.of], m.seq)
 			}
 			m.seen = true
 			continue
 		}
 		m.shown = true
 		e.settle(m)
-		upTo[m.t3] = max(upTo[m.t3], m.seq)
+		upTo[m.of] = max(upTo[m.of], m.seq)
 	}
 	noted := func(err error) {
 		if err != nil {
@@ -95,11 +101,11 @@ func (e *engine) takeMarks() {
 			e.problem(err)
 		}
 	}
-	for t3, seq := range upTo {
-		noted(e.history.Shown(t3, seq))
+	for of, seq := range upTo {
+		noted(e.history.Shown(of.t3, of.direction, seq))
 	}
-	for t3, seq := range seen {
-		noted(e.history.Seen(t3, seq))
+	for of, seq := range seen {
+		noted(e.history.Seen(of.t3, of.direction, seq))
 	}
 	for _, pc := range e.conns {
 		if len(pc.in.arrived) > 0 {

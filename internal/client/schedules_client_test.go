@@ -227,7 +227,7 @@ func (c *scheduledClient) show(on *scheduledLine) bool {
 		switch {
 		case ev.Message != nil:
 			m := ev.Message
-			c.facts.shown = append(c.facts.shown, shownText{m.ID, m.From, m.Text, m.To, m.Identity, m.mark.t3, on})
+			c.facts.shown = append(c.facts.shown, shownText{m.ID, m.From, m.Text, m.To, m.Identity, m.mark.of.t3, on})
 			c.e.marks.put([]*shownMark{m.mark})
 		case ev.Receipt != nil:
 			c.facts.status[[2]string{ev.Receipt.ID, ev.Receipt.To}] = ev.Receipt.Status

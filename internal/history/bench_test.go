@@ -78,7 +78,7 @@ func of(b *testing.B, records, n int) *pair {
 	for range records / n {
 		batch := newBatch(p, n)
 		p.Must(p.b.h.Received(p.Cb, batch.o))
-		p.Must(p.b.h.Shown(p.Cb.T3, p.Cb.ReceivedSeq()))
+		p.Must(p.b.h.Shown(p.Cb.T3, p.Cb.SendDirection(), p.Cb.ReceivedSeq()))
 	}
 	p.close(p.b)
 	return p

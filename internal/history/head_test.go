@@ -45,7 +45,7 @@ func TestHeads(t *testing.T) {
 	step("a conversation", begin, lineBundle, lineConversation, lineHead)
 	p.Clock.Add(headEvery - time.Second)
 	step("a line after a conversation", failed, lineFailed)
-	step("a gap", func(h *History) error { return h.Gap(ca.T3, "because") }, lineGap, lineHead)
+	step("a gap", func(h *History) error { return h.Gap(ca.T3, ca.SendDirection(), "because") }, lineGap, lineHead)
 	step("a probe", (*History).Probe)
 	step("the end", (*History).Close, lineRun, lineHead)
 

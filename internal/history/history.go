@@ -53,8 +53,7 @@ type History struct {
 	// Tell is told, in a sentence for people, of what has been repaired after Open.
 	Tell func(notice string)
 
-	unshown []Stored            // from before this start, until Unshown is called
-	flows   map[[32]byte]string // by conversation: the direction of the records that Shown means
+	unshown []Stored // from before this start, until Unshown is called
 }
 
 // Owner is the person whose history it is.
@@ -87,10 +86,7 @@ func NewOn(now func() time.Time, lines Store) *History {
 }
 
 func newHistory(cfg Config) *History {
-	return &History{
-		cfg: cfg, now: cfg.Now, ending: runEnded, signed: cfg.Now(),
-		flows: make(map[[32]byte]string),
-	}
+	return &History{cfg: cfg, now: cfg.Now, ending: runEnded, signed: cfg.Now()}
 }
 
 // SignAs has another K of the owner's sign the heads from now on, or nobody.
@@ -238,7 +234,7 @@ func (h *History) Begin(c *crypto.Conversation, mine *trust.Bundle) error {
 	myBundle, theirBundle := c.MyBundle(), c.TheirBundle()
 	me := End{c.Me.Name, c.Me.Conn, proto.FormatHash(c.MyIdentity()), myBundle[:]}
 	peer := End{c.Peer.Name, c.Peer.Conn, proto.FormatHash(c.Person.Identity), theirBundle[:]}
-	err := h.locked(func() error {
+	return h.locked(func() error {
 		if err := h.run.connected(me.Conn); err != nil {
 			return err
 		}
@@ -257,10 +253,6 @@ func (h *History) Begin(c *crypto.Conversation, mine *trust.Bundle) error {
 			return appendLineJSON(b, "peer", proto.MustMarshal(peer))
 		})
 	})
-	if err == nil {
-		h.flows[c.T3] = reverse(c.SendDirection())
-	}
-	return err
 }
 
 // bundle writes a bundle down, unless the file has it. The file is locked.
@@ -311,20 +303,22 @@ func (h *History) Taken(t3 [32]byte, direction string, seq uint64) error {
 }
 
 // Shown writes down that the records received in a conversation up to seq have been
-// shown to a person, or flushed to standard output. The conversation is one that
-// began in this History, or one of a record from Unshown.
-func (h *History) Shown(t3 [32]byte, seq uint64) error { return h.mark(lineShown, t3, seq) }
+// shown to a person, or flushed to standard output. The direction is ours, as in Taken.
+func (h *History) Shown(t3 [32]byte, direction string, seq uint64) error {
+	return h.mark(lineShown, flow{t3, direction}, seq)
+}
 
 // Seen writes down the same of a person who is not accepted: the records are not READ.
-func (h *History) Seen(t3 [32]byte, seq uint64) error { return h.mark(lineSeen, t3, seq) }
+func (h *History) Seen(t3 [32]byte, direction string, seq uint64) error {
+	return h.mark(lineSeen, flow{t3, direction}, seq)
+}
 
-func (h *History) mark(typ string, t3 [32]byte, seq uint64) error {
-	direction, ok := h.flows[t3]
-	if !ok || !h.cfg.Receiving {
+func (h *History) mark(typ string, of flow, seq uint64) error {
+	if !h.cfg.Receiving || h.known.conv(of) == nil {
 		return failure(nil, "",
 			"records of a conversation that is not in the history have been shown")
 	}
-	return h.upTo(typ, flow{t3, direction}, seq)
+	return h.upTo(typ, flow{of.t3, reverse(of.direction)}, seq)
 }
 
 func (h *History) upTo(typ string, of flow, seq uint64) error {
@@ -392,22 +386,18 @@ func (h *History) Ended(c *crypto.Conversation, o *crypto.Opened) error {
 }
 
 // Gap writes down that messages of the peer's are missing in a conversation, or that
-// it was cut short, with the reason to think so.
-func (h *History) Gap(t3 [32]byte, reason string) error {
+// it was cut short, with the reason to think so. The direction is ours.
+func (h *History) Gap(t3 [32]byte, direction, reason string) error {
 	if reason == "" {
 		reason = "messages are missing"
 	}
-	direction, ok := h.flows[t3]
-	if !ok {
+	c := h.known.conv(flow{t3, direction})
+	if c == nil {
 		return failure(nil, "", "messages of a conversation that is not in the history are missing")
 	}
-	var from cause
-	if c := h.known.conv(flow{t3, reverse(direction)}); c != nil {
-		from.by = c.peer.identity()
-	}
-	return h.append(lineGap, from, func(b []byte) []byte {
+	return h.append(lineGap, cause{by: c.peer.identity()}, func(b []byte) []byte {
 		b = appendLineBytes(b, "conversation", t3[:])
-		b = appendLineJSON(b, "direction", quoteJSON(direction))
+		b = appendLineJSON(b, "direction", quoteJSON(reverse(direction)))
 		return appendLineJSON(b, "reason", quoteJSON(reason))
 	})
 }

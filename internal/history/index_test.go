@@ -22,7 +22,7 @@ func TestHistoryKnown(t *testing.T) {
 		}
 	}
 	expect("received", KnownStored, KnownStored, KnownStored)
-	p.Must(p.b.h.Shown(p.Cb.T3, 2))
+	p.Must(p.b.h.Shown(p.Cb.T3, p.Cb.SendDirection(), 2))
 	expect("shown", KnownShown, KnownShown, KnownStored)
 	p.close(p.b)
 	p.reopen(p.b)
@@ -32,7 +32,7 @@ func TestHistoryKnown(t *testing.T) {
 	if len(left) != 1 || left[0].Record.Text != "three" || left[0].From != from || left[0].Identity != p.a.Local.Identity {
 		t.Fatalf("unshown is %+v", left)
 	}
-	p.Must(p.b.h.Shown(left[0].Conversation, left[0].Seq))
+	p.Must(p.b.h.Shown(left[0].Conversation, left[0].Direction, left[0].Seq))
 	p.close(p.b)
 	p.reopen(p.b)
 	expect("shown after a restart", KnownShown, KnownShown, KnownShown)
@@ -102,7 +102,7 @@ func TestHistoryOtherClients(t *testing.T) {
 		t.Errorf("what a running client shows is shown by another: %q", texts(left))
 	}
 	// The record comes once more, as a new connection of the sender's resends it.
-	p.Must(third.Shown(left[0].Conversation, 2))
+	p.Must(third.Shown(left[0].Conversation, left[0].Direction, 2))
 	p.known("shown by another", fourth, ids, KnownShown, KnownShown)
 	p.Must(errors.Join(third.Close(), fourth.Close()))
 	fifth := p.another(p.b, time.Time{})
@@ -152,7 +152,7 @@ func TestHistoryOneOfTwoEnds(t *testing.T) {
 			if s.Again != killed {
 				t.Errorf("killed %t: %q is told as shown before: %t", killed, s.Record.Text, s.Again)
 			}
-			p.Must(next.Shown(s.Conversation, s.Seq))
+			p.Must(next.Shown(s.Conversation, s.Direction, s.Seq))
 		}
 		p.Must(errors.Join(next.Close(), bystander.Close()))
 		p.reopen(p.b)
@@ -168,7 +168,7 @@ func TestHistoryConnected(t *testing.T) {
 	p := newPair(t)
 	first := p.b.h
 	ids := p.Send("before")
-	p.Must(first.Shown(p.Cb.T3, 1))
+	p.Must(first.Shown(p.Cb.T3, p.Cb.SendDirection(), 1))
 	p.Clock.Add(time.Millisecond)
 	second := p.another(p.b, time.Time{})
 	second.Connected(p.Clock.Now())
@@ -176,7 +176,7 @@ func TestHistoryConnected(t *testing.T) {
 	ids = append(ids, record.ID)
 	p.SendRecords(record)
 	p.known("stored by the other", second, ids, KnownShown, KnownNot)
-	p.Must(first.Shown(p.Cb.T3, 2))
+	p.Must(first.Shown(p.Cb.T3, p.Cb.SendDirection(), 2))
 	p.known("shown by the other", second, ids, KnownShown, KnownNot)
 	p.close(p.b)
 	p.known("the other has ended", second, ids, KnownShown, KnownNot)
@@ -214,7 +214,7 @@ func TestHistoryReconnected(t *testing.T) {
 func TestHistoryMarksOfNothing(t *testing.T) {
 	p := newPair(t)
 	before := p.b.h.known.end
-	if p.b.h.Shown([32]byte{1}, 1) == nil || p.b.h.Seen([32]byte{1}, 1) == nil || p.b.h.Gap([32]byte{1}, "reason") == nil {
+	if p.b.h.Shown([32]byte{1}, crypto.DirectionAB, 1) == nil || p.b.h.Seen([32]byte{1}, crypto.DirectionAB, 1) == nil || p.b.h.Gap([32]byte{1}, crypto.DirectionAB, "reason") == nil {
 		t.Error("records of no conversation are marked")
 	}
 	if p.b.h.known.end != before {
@@ -226,7 +226,7 @@ func TestHistoryMarksOfNothing(t *testing.T) {
 func TestShownIsNotWaitedFor(t *testing.T) {
 	small(t, 1<<20, 1)
 	p := newPair(t)
-	first, r := p.Cb.T3, p.record("again and again", to(p.b))
+	first, r := p.Cb, p.record("again and again", to(p.b))
 	waiting := func() (n int) {
 		for _, c := range p.b.h.known.convs {
 			n += len(c.waiting)
@@ -238,7 +238,7 @@ func TestShownIsNotWaitedFor(t *testing.T) {
 		p.Connect()
 		p.SendRecords(r)
 	}
-	p.Must(p.b.h.Shown(first, 1))
+	p.Must(p.b.h.Shown(first.T3, first.SendDirection(), 1))
 	p.Must(p.b.h.locked(p.b.h.known.flush))
 	if n := waiting(); n != 0 {
 		t.Errorf("%d lines wait, and their record is shown", n)
@@ -263,7 +263,7 @@ func TestHistoryResent(t *testing.T) {
 	if got := p.b.h.Known(record.ID); got != KnownStored {
 		t.Errorf("known as %d", got)
 	}
-	p.Must(p.b.h.Shown(p.Cb.T3, 1))
+	p.Must(p.b.h.Shown(p.Cb.T3, p.Cb.SendDirection(), 1))
 	if got := p.b.h.Known(record.ID); got != KnownShown {
 		t.Errorf("after the second was shown, known as %d", got)
 	}

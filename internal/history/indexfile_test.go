@@ -49,13 +49,13 @@ func newIndexed(t testing.TB, conversations int) *indexed {
 			text := fmt.Sprintf("%d shown %d", i, j)
 			x.levels[p.Send(text)[0]] = KnownShown
 		}
-		p.Must(p.b.h.Shown(p.Cb.T3, 4))
+		p.Must(p.b.h.Shown(p.Cb.T3, p.Cb.SendDirection(), 4))
 		for j := range 2 {
 			text := fmt.Sprintf("%d waits %d", i, j)
 			x.levels[p.Send(text)[0]] = KnownStored
 			x.unshown = append(x.unshown, text)
 		}
-		p.Must(p.b.h.Seen(p.Cb.T3, 5))
+		p.Must(p.b.h.Seen(p.Cb.T3, p.Cb.SendDirection(), 5))
 		if i == conversations/2 {
 			p.close(p.b)
 			p.reopen(p.b)
@@ -410,7 +410,7 @@ func TestIndexTakenFromUnder(t *testing.T) {
 			text := fmt.Sprint("after that ", i)
 			x.levels[p.Send(text)[0]] = KnownStored
 		}
-		p.Must(p.b.h.Shown(p.Cb.T3, 30))
+		p.Must(p.b.h.Shown(p.Cb.T3, p.Cb.SendDirection(), 30))
 		for id, level := range x.levels {
 			if p.b.h.Known(id) == KnownShown && level == KnownStored {
 				x.levels[id] = KnownShown
@@ -443,7 +443,7 @@ func TestOpenTakesNoMoreMemory(t *testing.T) {
 		for i := range records / 250 {
 			batch.next(i)
 			p.Must(p.b.h.Received(p.Cb, batch.o))
-			p.Must(p.b.h.Shown(p.Cb.T3, p.Cb.ReceivedSeq()))
+			p.Must(p.b.h.Shown(p.Cb.T3, p.Cb.SendDirection(), p.Cb.ReceivedSeq()))
 		}
 		p.close(p.b)
 		before := heap()

@@ -22,7 +22,7 @@ func longHistory(b *testing.B) *pair {
 		}
 		p.SendRecords(p.record(fmt.Sprintf("message %d %s", i, strings.Repeat("0123456789", 10)), to(p.b)))
 		if i%10 == 9 {
-			p.Must(p.b.h.Shown(p.Cb.T3, p.Cb.ReceivedSeq()))
+			p.Must(p.b.h.Shown(p.Cb.T3, p.Cb.SendDirection(), p.Cb.ReceivedSeq()))
 		}
 		if i%8 == 0 {
 			p.Clock.Add(-7e9) // else the bundles end

@@ -71,7 +71,7 @@ func (c *busyClient) step() error {
 	case what == 2:
 		c.kill()
 	case what == 3:
-		return c.h.Gap(c.cb.T3, "because")
+		return c.h.Gap(c.cb.T3, c.cb.SendDirection(), "because")
 	case what == 4:
 		return c.h.Probe()
 	case what == 5 && c.no > 0 && len(c.order) > 0:
@@ -79,7 +79,7 @@ func (c *busyClient) step() error {
 		for _, id := range c.order[:n] {
 			c.shown[id] = true
 		}
-		return c.h.Shown(c.cb.T3, uint64(n))
+		return c.h.Shown(c.cb.T3, c.cb.SendDirection(), uint64(n))
 	case what < 9:
 		r := crypto.NewRecord(c.b.Local.Identity, to(c.a), "given up", c.Clock.Now())
 		c.failed[r.ID]++

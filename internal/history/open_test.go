@@ -285,7 +285,7 @@ func TestHistoryTakenAway(t *testing.T) {
 		path := filepath.Join(p.b.dir, linesName)
 		p.Must(take(path))
 		before, _ := os.ReadFile(path)
-		err := p.b.h.Shown(p.Cb.T3, 1)
+		err := p.b.h.Shown(p.Cb.T3, p.Cb.SendDirection(), 1)
 		if err == nil || fail.AsError(err).Code != proto.History || !strings.Contains(err.Error(), "while this client was using it") || !p.b.h.Broken() {
 			t.Errorf("%s: %v", name, err)
 		}
@@ -307,12 +307,12 @@ func TestHistoryLockHasABound(t *testing.T) {
 	p.Must(err)
 	defer f.Close()
 	p.Must(state.Flock(f, syscall.LOCK_EX))
-	err = p.b.h.Shown(p.Cb.T3, 1)
+	err = p.b.h.Shown(p.Cb.T3, p.Cb.SendDirection(), 1)
 	if err == nil || !strings.Contains(err.Error(), "another client holds the history") || fail.AsError(err).Hint == "" || p.b.h.Broken() {
 		t.Errorf("%v", err)
 	}
 	p.Must(state.Flock(f, syscall.LOCK_UN))
-	p.Must(p.b.h.Shown(p.Cb.T3, 1))
+	p.Must(p.b.h.Shown(p.Cb.T3, p.Cb.SendDirection(), 1))
 }
 
 // TestHistoryRefusesOthers: a directory or file that somebody else could have put there

@@ -26,7 +26,7 @@ func TestReadHistory(t *testing.T) {
 	p.Send("four")
 	p.Must(p.a.h.Taken(p.Ca.T3, p.Ca.SendDirection(), 3))
 	p.Receipt(2, 1)
-	p.Must(p.b.h.Shown(p.Cb.T3, 2))
+	p.Must(p.b.h.Shown(p.Cb.T3, p.Cb.SendDirection(), 2))
 	given := p.record("given up", []crypto.Recipient{{Name: "carla"}})
 	p.Must(p.a.h.Pending(given, []string{"Carla"}))
 	p.Must(p.a.h.Failed(given.ID, "Carla", "nobody came"))
@@ -191,7 +191,7 @@ func TestHistoryBothSides(t *testing.T) {
 	p.Connect()
 	ids := p.Send("one", "two")
 	p.Receipt(2, 1)
-	p.Must(p.b.h.Shown(p.Cb.T3, 1))
+	p.Must(p.b.h.Shown(p.Cb.T3, p.Cb.SendDirection(), 1))
 	if r := verified(t, dir, p.Verifier); !r.OK() || r.Messages != 2 || r.Conversations != 2 {
 		t.Errorf("%+v", r)
 	}

@@ -117,6 +117,10 @@ type otherRun struct {
 	offset int64
 	role   string
 	conns  map[string]bool
+
+	// Of a killed one, as its lines have it.
+	pending []string       // ids of records
+	left    map[string]int // how many of its messages may have arrived, by name
 }
 
 // holds reports whether the running client has a received line in its hands: it has received it, or
@@ -172,7 +176,7 @@ func (h *History) readRun(id, path string) (r *otherRun, held bool, err error) {
 	}
 	first, rest, _ := strings.Cut(string(data), "\n")
 	offset, role, _ := strings.Cut(first, " ")
-	r = &otherRun{id: id, path: path, role: role, conns: make(map[string]bool)}
+	r = &otherRun{id: id, path: path, role: role, conns: make(map[string]bool), left: make(map[string]int)}
 	r.offset, err = strconv.ParseInt(offset, 10, 64)
 	if err != nil || r.offset < 0 || r.offset > h.known.end {
 		r.offset = 0
@@ -190,8 +194,15 @@ func (h *History) settleKilled() (running []*otherRun, err error) {
 	if err != nil {
 		return nil, err
 	}
+	if len(killed) == 0 {
+		return running, nil
+	}
+	t, err := h.readKilled(killed)
+	if err != nil {
+		return nil, err
+	}
 	for _, r := range killed {
-		if err := h.settle(r); err != nil {
+		if err := h.settle(r, t.open); err != nil {
 			return nil, err
 		}
 		if err := os.Remove(r.path); err != nil {
@@ -201,25 +212,15 @@ func (h *History) settleKilled() (running []*otherRun, err error) {
 	return running, nil
 }
 
-func (h *History) settle(r *otherRun) error {
-	t := runTalk{run: r, open: make(map[string][]string), convs: make(map[flow]*sentPart)}
-	err := eachLine(h.known.lines, r.offset, func(line []byte, _, _ int64) { t.line(line) })
-	if err != nil {
-		return err
-	}
-	failed, left := make(map[string]int), make(map[string]int)
-	for _, id := range t.order {
-		for _, name := range t.open[id] {
+// settle ends one run. open has the names that pending records wait for.
+func (h *History) settle(r *otherRun, open map[string][]string) error {
+	failed := make(map[string]int)
+	for _, id := range r.pending {
+		for _, name := range open[id] {
 			if err := h.failed(id, name, neverSent); err != nil {
 				return err
 			}
 			failed[name]++
-		}
-	}
-	for _, c := range t.convs {
-		// What was sent again counts once, in the conversation with most of it.
-		if c.its && c.sent > c.got {
-			left[c.peer] = max(left[c.peer], int(c.sent-c.got))
 		}
 	}
 	reason := runKilled
@@ -233,8 +234,8 @@ func (h *History) settle(r *otherRun) error {
 	if len(failed) > 0 {
 		parts = append(parts, "FAILED, because they did not leave from here: "+counts(failed))
 	}
-	if len(left) > 0 {
-		parts = append(parts, "PENDING, because they may have arrived: "+counts(left))
+	if len(r.left) > 0 {
+		parts = append(parts, "PENDING, because they may have arrived: "+counts(r.left))
 	}
 	if len(parts) > 0 {
 		h.tell("a client was killed, and of its messages are " + strings.Join(parts, "; "))
@@ -242,23 +243,47 @@ func (h *History) settle(r *otherRun) error {
 	return nil
 }
 
-// runTalk is what the lines of a killed run leave open.
-type runTalk struct {
-	run   *otherRun
-	open  map[string][]string // the names that a pending record waits for, by its id
-	order []string            // those ids
-	convs map[flow]*sentPart  // by our direction
+// killedRuns is what the lines of killed runs leave open.
+type killedRuns struct {
+	byID   map[string]*otherRun
+	byConn map[string]*otherRun
+	open   map[string][]string // the names that a pending record waits for, by its id
+	convs  map[flow]*sentPart  // by our direction
 }
 
 // sentPart is our part of a conversation.
 type sentPart struct {
-	its       bool // the killed client's
+	of        *otherRun // nil: no killed client's
 	peer      string
 	sent, got uint64 // got: the relay or the peer says so
 }
 
+// readKilled reads the lines since the first of the runs began: once for all, since a machine that
+// goes down kills many.
+func (h *History) readKilled(runs []*otherRun) (*killedRuns, error) {
+	t := &killedRuns{
+		byID: make(map[string]*otherRun), byConn: make(map[string]*otherRun),
+		open: make(map[string][]string), convs: make(map[flow]*sentPart),
+	}
+	from := h.known.end
+	for _, r := range runs {
+		t.byID[r.id], from = r, min(from, r.offset)
+		for conn := range r.conns {
+			t.byConn[conn] = r
+		}
+	}
+	err := eachLine(h.known.lines, from, func(line []byte, _, _ int64) { t.line(line) })
+	for _, c := range t.convs {
+		// What was sent again counts once, in the conversation with most of it.
+		if c.of != nil && c.sent > c.got {
+			c.of.left[c.peer] = max(c.of.left[c.peer], int(c.sent-c.got))
+		}
+	}
+	return t, err
+}
+
 // line takes in one line. It decodes few.
-func (t *runTalk) line(line []byte) {
+func (t *killedRuns) line(line []byte) {
 	typ, rest, ok := peekType(line)
 	if !ok {
 		return
@@ -284,21 +309,21 @@ func (t *runTalk) line(line []byte) {
 	}
 }
 
-func (t *runTalk) parsed(l *Line) {
+func (t *killedRuns) parsed(l *Line) {
 	switch l.Type {
 	case lineConversation:
-		its := t.run.conns[proto.Visible(l.Me.Conn)]
 		of := flow{[32]byte(l.Conversation), l.Direction}
-		t.convs[of] = &sentPart{its: its, peer: l.Peer.Name}
+		t.convs[of] = &sentPart{of: t.byConn[proto.Visible(l.Me.Conn)], peer: l.Peer.Name}
 	case linePending:
 		var r crypto.Record
-		if l.Run != t.run.id || proto.Unmarshal(l.Record, &r) != nil || t.open[r.ID] != nil {
+		run := t.byID[l.Run]
+		if run == nil || proto.Unmarshal(l.Record, &r) != nil || t.open[r.ID] != nil {
 			return
 		}
 		for _, to := range r.To {
 			t.open[r.ID] = append(t.open[r.ID], to.Name)
 		}
-		t.order = append(t.order, r.ID)
+		run.pending = append(run.pending, r.ID)
 	case lineFailed:
 		t.settled(l.ID, l.Name)
 	case lineTaken:
@@ -307,7 +332,7 @@ func (t *runTalk) parsed(l *Line) {
 }
 
 // settled tells that a record does not wait for a name any more.
-func (t *runTalk) settled(id, name string) {
+func (t *killedRuns) settled(id, name string) {
 	if names := t.open[id]; names != nil {
 		t.open[id] = slices.DeleteFunc(names, func(other string) bool {
 			return proto.SameName(other, name)
@@ -315,7 +340,7 @@ func (t *runTalk) settled(id, name string) {
 	}
 }
 
-func (t *runTalk) got(of flow, seq uint64) {
+func (t *killedRuns) got(of flow, seq uint64) {
 	if c := t.convs[of]; c != nil {
 		c.got = max(c.got, seq)
 	}

@@ -2,9 +2,11 @@ package history
 
 import (
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -109,7 +111,7 @@ func TestAgainIsTrue(t *testing.T) {
 	} {
 		p := newPair(t)
 		p.Send("shown", "seen", "neither")
-		p.Must(errors.Join(p.b.h.Shown(p.Cb.T3, 1), p.b.h.Seen(p.Cb.T3, 2)))
+		p.Must(errors.Join(p.b.h.Shown(p.Cb.T3, p.Cb.SendDirection(), 1), p.b.h.Seen(p.Cb.T3, p.Cb.SendDirection(), 2)))
 		for i, end := range c.ends {
 			end(p)
 			p.Clock.Add(time.Second)
@@ -200,5 +202,62 @@ func TestRunReasonsOfTheProtocol(t *testing.T) {
 		if !strings.Contains(strings.Join(strings.Fields(string(text)), " "), want) {
 			t.Errorf("PROTOCOL.md does not say %q", want)
 		}
+	}
+}
+
+// TestManyKilledRuns: a machine goes down with many clients, and some of their files are torn. What
+// each leaves is told, and the lines are read once for all.
+func TestManyKilledRuns(t *testing.T) {
+	p := newPair(t)
+	const many = 300
+	var lost []string
+	for i := range 3 {
+		p.Must(p.a.h.Pending(p.record(fmt.Sprint("never left ", i), to(p.b)), []string{"Bruno"}))
+		p.Send(fmt.Sprint("left ", i))
+		lost = append(lost, fmt.Sprint("never left ", i))
+		p.kill(p.a)
+		left, err := os.ReadDir(p.a.dir)
+		p.Must(err)
+		for _, f := range left {
+			if strings.HasPrefix(f.Name(), runPrefix) && i < 2 { // it is settled last
+				p.Must(os.Rename(filepath.Join(p.a.dir, f.Name()), filepath.Join(p.a.dir, "later-"+f.Name())))
+			}
+		}
+		if i < 2 {
+			p.restart(p.a)
+			p.A.End.Conn = fmt.Sprint("another ", i)
+			p.Connect()
+		}
+	}
+	left, err := filepath.Glob(filepath.Join(p.a.dir, "later-*"))
+	p.Must(err)
+	for _, path := range left {
+		p.Must(os.Rename(path, strings.Replace(path, "later-", "", 1)))
+	}
+	for i := range many {
+		content := []string{"", "garbage", "-1 sends\n", "0 shows\nconn", strings.Repeat("x", 999)}[i%5]
+		p.Must(os.WriteFile(filepath.Join(p.a.dir, fmt.Sprintf("%s%016x", runPrefix, i)), []byte(content), 0o600))
+	}
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	notices := p.restart(p.a)
+	runtime.ReadMemStats(&after)
+	if want := "FAILED, because they did not leave from here: 1 to bruno; PENDING, because they may have arrived: 1 to Bruno"; strings.Count(notices, want) != 3 {
+		t.Errorf("it says %q", notices)
+	}
+	for _, text := range lost {
+		if got := p.status(text); got != "FAILED ("+neverSent+")" {
+			t.Errorf("%q is %s", text, got)
+		}
+	}
+	// A reading of the lines takes a buffer of 256 KiB.
+	if took := after.TotalAlloc - before.TotalAlloc; took > many*(64<<10) {
+		t.Errorf("the start took %d KiB", took>>10)
+	}
+	if runs, _ := filepath.Glob(filepath.Join(p.a.dir, runPrefix+"*")); len(runs) != 1 {
+		t.Errorf("%d runs are left", len(runs))
+	}
+	if r := verified(t, p.a.dir, p.Verifier); !r.OK() {
+		t.Errorf("%+v", r.Findings)
 	}
 }

@@ -11,7 +11,8 @@ import (
 
 // Stored is a record that was received before this start and is not marked shown.
 type Stored struct {
-	Conversation [32]byte // with Seq the arguments of Shown
+	Conversation [32]byte // with Direction and Seq the arguments of Shown
+	Direction    string
 	Seq          uint64
 	From         crypto.End
 	Identity     [32]byte  // of the sender, as proved when the conversation began
@@ -64,9 +65,9 @@ func (h *History) findUnshown(running []*otherRun) {
 				continue
 			}
 			seen[key] = true
-			s.Conversation, s.Seen = at.of.t3, h.known.record(key).state == stateSeen
+			s.Conversation, s.Direction = at.of.t3, at.of.direction
+			s.Seen = h.known.record(key).state == stateSeen
 			s.Again = h.Again(s.Record.ID)
-			h.flows[at.of.t3] = reverse(at.of.direction)
 			h.unshown = append(h.unshown, s)
 		}
 	}

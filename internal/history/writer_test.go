@@ -37,7 +37,10 @@ func TestRow25FullDisk(t *testing.T) {
 	p.close(p.b)
 	full := disk.NewFull(1 << 30)
 	p.openOn(full, p.b)
-	p.b.h.flows[p.Cb.T3] = reverse(p.Cb.SendDirection()) // it has begun in the History before
+	// It has begun in the History before.
+	p.b.h.known.convs[flow{p.Cb.T3, p.Cb.SendDirection()}] = &indexedConv{
+		peer: End{Identity: proto.FormatHash(p.a.Local.Identity)},
+	}
 	record := p.record("text", to(p.b))
 	s, _, err := p.Ca.SealRecords([]*crypto.Record{record}, p.Clock.Now())
 	p.Must(err)
@@ -92,11 +95,11 @@ func TestHistoryBrokenDisk(t *testing.T) {
 	p.openOn(full, p.b)
 	p.Connect()
 	full.Set(10, true)
-	if err := p.b.h.Shown(p.Cb.T3, 1); err == nil {
+	if err := p.b.h.Shown(p.Cb.T3, p.Cb.SendDirection(), 1); err == nil {
 		t.Fatal("a short write is no error")
 	}
 	full.Set(1<<30, false)
-	if err := p.b.h.Shown(p.Cb.T3, 1); err == nil {
+	if err := p.b.h.Shown(p.Cb.T3, p.Cb.SendDirection(), 1); err == nil {
 		t.Error("it takes more after a line that could not be taken back")
 	}
 	p.Must(p.b.h.Close())
