@@ -620,8 +620,8 @@ func (x *index) reopen(more uint64) error {
 // grow makes a new table with the keys of an older one, if there is one, and puts it in its place.
 func (x *index) grow(from *table, bits uint64) (*table, error) {
 	path := filepath.Join(x.dir, tableName)
-	os.Remove(path + ".new") // a killed client's
-	file, err := openFile(path+".new", os.O_RDWR|os.O_CREATE|os.O_EXCL)
+	os.Remove(path + newSuffix) // a killed client's
+	file, err := openFile(path+newSuffix, os.O_RDWR|os.O_CREATE|os.O_EXCL)
 	if err != nil {
 		return nil, err
 	}

@@ -19,6 +19,7 @@ const (
 	linesName = "lines.jsonl"
 	indexName = "index"
 	tableName = "ids"
+	newSuffix = ".new" // of a table that is being made
 )
 
 // maxIndex bounds the file `index` in bytes.

@@ -137,6 +137,10 @@ func (h *History) readRuns() (running, killed []*otherRun, err error) {
 		return nil, nil, err
 	}
 	for _, entry := range entries {
+		if state.IsTemp(entry.Name()) || entry.Name() == tableName+newSuffix {
+			// An index is written under the lock, so who wrote this was killed.
+			os.Remove(filepath.Join(h.cfg.Dir, entry.Name()))
+		}
 		id, ok := strings.CutPrefix(entry.Name(), runPrefix)
 		if !ok || !proto.IsHex(id, 8) {
 			continue
