@@ -7,7 +7,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"reflect"
+	"slices"
 	"strconv"
+	"strings"
 
 	"chatsecure/crypto"
 	"chatsecure/crypto/trust"
@@ -99,61 +102,46 @@ type Line struct {
 	Records    []json.RawMessage `json:"records,omitempty"` // of a proof's receipt: after its own fields
 }
 
-// The fields of a line as bits, in the order of Line.
-const (
-	fieldHash = 1 << iota
-	fieldBundle
-	fieldConversation
-	fieldSuite
-	fieldDirection
-	fieldMe
-	fieldPeer
-	fieldSeq
-	fieldID
-	fieldName
-	fieldIdentity
-	fieldRun
-	fieldReason
-	fieldNames
-	fieldHeader
-	fieldCipherHash
-	fieldSignature
-	fieldBefore
-	fieldRecord
-	fieldReceipt
-	fieldRecords
-)
+const signed = "header cipher_hash signature"
 
-const signed = fieldHeader | fieldCipherHash | fieldSignature
-
-// Fields says which fields each type has: exactly these.
+// Fields has the fields of each type after its own: exactly these.
 var Fields = map[string]uint32{
-	lineOwner:        fieldName | fieldIdentity,
-	lineBundle:       fieldHash | fieldBundle,
-	lineHead:         fieldHash | fieldSignature,
-	lineConversation: fieldConversation | fieldSuite | fieldDirection | fieldMe | fieldPeer,
-	linePending:      fieldRun | fieldNames | fieldRecord,
-	lineSent:         signed | fieldBefore | fieldRecords,
-	lineTaken:        fieldConversation | fieldDirection | fieldSeq,
-	lineReceived:     signed | fieldBefore | fieldRecords,
-	lineShown:        fieldConversation | fieldDirection | fieldSeq,
-	lineSeen:         fieldConversation | fieldDirection | fieldSeq,
-	lineReceipt:      signed | fieldReceipt,
-	lineFailed:       fieldID | fieldName | fieldReason,
-	lineEnd:          signed,
-	lineGap:          fieldConversation | fieldDirection | fieldReason,
-	lineRun:          fieldRun | fieldReason,
+	lineOwner:        fieldSet("name identity"),
+	lineBundle:       fieldSet("hash bundle"),
+	lineHead:         fieldSet("hash signature"),
+	lineConversation: fieldSet("conversation suite direction me peer"),
+	linePending:      fieldSet("run names record"),
+	lineSent:         fieldSet(signed + " before records"),
+	lineTaken:        fieldSet("conversation direction seq"),
+	lineReceived:     fieldSet(signed + " before records"),
+	lineShown:        fieldSet("conversation direction seq"),
+	lineSeen:         fieldSet("conversation direction seq"),
+	lineReceipt:      fieldSet(signed + " receipt"),
+	lineFailed:       fieldSet("id name reason"),
+	lineEnd:          fieldSet(signed),
+	lineGap:          fieldSet("conversation direction reason"),
+	lineRun:          fieldSet("run reason"),
 }
 
+// afterType is the place of the first field after the type in Line.
+const afterType = 4
+
+// fieldSet returns fields by their names, each as the bit of its place in Line.
+func fieldSet(names string) (set uint32) {
+	for i, field := range reflect.VisibleFields(reflect.TypeFor[Line]()) {
+		name, _, _ := strings.Cut(field.Tag.Get("json"), ",")
+		if slices.Contains(strings.Fields(names), name) {
+			set |= 1 << i
+		}
+	}
+	return set
+}
+
+// fields returns the fields after the type that a line has.
 func (l *Line) fields() (set uint32) {
-	for i, given := range [...]bool{
-		len(l.Hash) > 0, l.Bundle != nil,
-		len(l.Conversation) > 0, l.Suite != "", l.Direction != "", l.Me != nil, l.Peer != nil,
-		l.Seq != 0, l.ID != "", l.Name != "", l.Identity != "", l.Run != "", l.Reason != "", len(l.Names) > 0,
-		len(l.Header) > 0, len(l.CipherHash) > 0, len(l.Signature) > 0, len(l.Before) > 0,
-		len(l.Record) > 0, len(l.Receipt) > 0, len(l.Records) > 0,
-	} {
-		if given {
+	v := reflect.ValueOf(l).Elem()
+	for i := afterType; i < v.NumField(); i++ {
+		if f := v.Field(i); !f.IsZero() && (f.Kind() != reflect.Slice || f.Len() > 0) {
 			set |= 1 << i
 		}
 	}

@@ -1,8 +1,8 @@
 package history
 
 import (
-	"bytes"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"time"
@@ -104,24 +104,25 @@ func (h *History) owned() error {
 		// It must not be lost when what is in there stays.
 		return state.SyncDir(h.cfg.Dir)
 	}
-	first := make([]byte, maxFirst)
-	n, _ := h.known.lines.ReadAt(first, 0)
-	first, _, _ = bytes.Cut(first[:n], []byte("\n"))
-	l, err := parseLine(first)
-	if err != nil || l.Type != lineOwner {
-		return nil
-	}
-	if !proto.SameName(l.Name, owner.Name) || l.Identity != proto.FormatHash(owner.Identity) {
+	of, ok := ownerOf(h.known.lines)
+	if ok && (!proto.SameName(of.Name, owner.Name) || of.Identity != owner.Identity) {
 		return fail.Errorf(proto.Usage, "the history in %s is of %s (%.16s), and not of %s (%.16s)",
-			h.cfg.Dir, proto.Visible(l.Name), l.Identity,
+			h.cfg.Dir, proto.Visible(of.Name), proto.FormatHash(of.Identity),
 			proto.Visible(owner.Name), proto.FormatHash(owner.Identity)).
 			With("name another state directory with -state")
 	}
 	return nil
 }
 
-// maxFirst bounds the first line in bytes: it has a name and an identity.
-const maxFirst = 4 << 10
+// ownerOf returns the owner that the first line names.
+func ownerOf(lines io.ReaderAt) (owner Owner, ok bool) {
+	first, _ := readLine(lines, 0)
+	l, err := parseLine(first)
+	if err != nil || l.Type != lineOwner {
+		return owner, false
+	}
+	return Owner{l.Name, proto.MustHash(l.Identity)}, true
+}
 
 // flushTail writes the index if the next start would have much to read. Nobody needs the index, so
 // an error is none.

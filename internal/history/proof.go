@@ -50,7 +50,9 @@ func (p *Proof) form() (text, receipt *Line, record int, err error) {
 			want = Fields[lineSent]
 		case lineReceipt:
 			receipt = l
-			want |= l.fields() & fieldRecords
+			if len(l.Records) > 0 {
+				want |= fieldSet("records")
+			}
 		}
 		if l.Type != types[i] || l.fields() != want || l.V != 0 || l.Prev != "" || l.Time != 0 || !l.wellFormed() {
 			return nil, nil, 0, errProofForm

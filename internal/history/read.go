@@ -68,23 +68,12 @@ func Read(dir string, q Query) (*Listing, error) {
 			return nil, openFailure(dir, err)
 		}
 		if l := v.finish(start > 0); start == 0 || l != nil {
-			l.Owner = lines.owner()
+			if lines.size > 0 {
+				l.Owner, _ = ownerOf(lines)
+			}
 			return l, nil
 		}
 	}
-}
-
-// owner is the one that the first line names.
-func (s *snapshot) owner() Owner {
-	if s.File == nil {
-		return Owner{}
-	}
-	line, _ := readLine(s, 0)
-	l, err := parseLine(line)
-	if err != nil || l.Type != lineOwner {
-		return Owner{} // for verification to find
-	}
-	return Owner{l.Name, proto.MustHash(l.Identity)}
 }
 
 // lineAfter returns the offset of the first line that begins there or later; 0: there is none.
