@@ -70,7 +70,7 @@ func (a *app) verifyProof(file string, verifier *trust.Verifier) (*history.Proof
 	}
 	o := verifyObject{
 		head: a.out.head("verify"), OK: true, What: file, ID: r.ID, From: r.From.Name,
-		Identity: r.From.Identity, Text: r.Text, Sent: jsonTime{r.Sent}, Notes: r.Notes,
+		Identity: proto.FormatHash(r.From.Identity), Text: r.Text, Sent: jsonTime{r.Sent}, Notes: r.Notes,
 	}
 	for _, to := range r.To {
 		o.To = append(o.To, to.Name)

@@ -28,7 +28,7 @@ func CompareProofs(a, b *ProofReport) ProofComparison {
 	}
 	differ("the ids differ", a.ID != b.ID, a.ID, b.ID)
 	sender := a.From.Identity == b.From.Identity
-	differ("the senders differ", !sender, a.From.String(), b.From.String())
+	differ("the senders differ", !sender, personText(a.From), personText(b.From))
 	text := a.Text == b.Text
 	differ("the texts differ", !text, proofQuote(a.Text), proofQuote(b.Text))
 	to := slices.Equal(a.To, b.To)
@@ -41,9 +41,10 @@ func CompareProofs(a, b *ProofReport) ProofComparison {
 		c.Conflict = true // the id is a hash of all of these
 	case sender && a.Written.Equal(b.Written) && a.ID != b.ID && (text != to):
 		c.Conflict = true // one moment, told in two ways
-	case sender && bytes.Equal(a.conversation, b.conversation) && a.direction == b.direction:
+	case sender && a.header.Direction == b.header.Direction &&
+		bytes.Equal(a.header.Conversation, b.header.Conversation):
 		// One message has one number and one signature.
-		c.Conflict = a.n == b.n && !bytes.Equal(a.header, b.header) || a.seq == b.seq && a.ID != b.ID
+		c.Conflict = a.header.N == b.header.N && !bytes.Equal(a.exact, b.exact) || a.seq == b.seq && a.ID != b.ID
 	}
 	return c
 }

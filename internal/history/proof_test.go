@@ -41,7 +41,7 @@ func TestProof(t *testing.T) {
 
 	data, got := p.exported(p.a, ids[1])
 	if got.ID != ids[1] || got.Text != "the text" || got.From.Name != "Ana" || got.Recipient.Name != "Bruno" ||
-		len(got.To) != 1 || got.To[0].Name != "bruno" || got.From.Person.Identity != p.a.Local.Identity {
+		len(got.To) != 1 || got.To[0].Name != "bruno" || got.From.Identity != p.a.Local.Identity {
 		t.Errorf("the proof says %+v", got)
 	}
 	if got.Receipt == nil || got.Receipt.Status != StatusDelivered {
@@ -77,13 +77,14 @@ func TestProof(t *testing.T) {
 	}
 }
 
-// TestProofPartyQuotesNames: nobody's name in a certificate can be taken for the report's own words.
-func TestProofPartyQuotesNames(t *testing.T) {
+// TestProofQuotesNames: nobody's name in a certificate can be taken for the report's own words.
+func TestProofQuotesNames(t *testing.T) {
 	named := func(name string) pkix.Name { return pkix.Name{CommonName: name} }
-	party := ProofParty{Name: "eve", Identity: "00", Person: &trust.Person{Leaf: &x509.Certificate{
+	person := &trust.Person{Name: "eve", Leaf: &x509.Certificate{
 		Subject: named(`BOB", issued by "State`), Issuer: named("Shop, identity 11)"),
-	}}}
-	if got, want := party.String(), `eve ("BOB\", issued by \"State", issued by "Shop, identity 11)", identity 00)`; got != want {
+	}}
+	want := `eve ("BOB\", issued by \"State", issued by "Shop, identity 11)", identity ` + strings.Repeat("00", 32) + ")"
+	if got := personText(person); got != want {
 		t.Errorf("the party is %s, want %s", got, want)
 	}
 }

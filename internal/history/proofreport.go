@@ -17,8 +17,8 @@ import (
 // ProofReport is the meaning of a proof that holds.
 type ProofReport struct {
 	ID        string
-	From      ProofParty
-	Recipient ProofParty         // whose connection the message went to
+	From      *trust.Person
+	Recipient *trust.Person      // whose connection the message went to
 	To        []crypto.Recipient // everyone the record was for, as its sender signed it
 	Text      string
 	Written   time.Time // the record's own time, by the sender's clock
@@ -26,17 +26,9 @@ type ProofReport struct {
 	Receipt   *ProofReceipt
 	Notes     []string // sentences, safe to print
 
-	conversation []byte
-	direction    string
-	seq, n       uint64
-	header       []byte
-}
-
-// ProofParty is one of the two in a proof.
-type ProofParty struct {
-	Name     string
-	Identity string // hex
-	Person   *trust.Person
+	header *crypto.MessageHeader
+	exact  []byte // of the header
+	seq    uint64 // of the record
 }
 
 // ProofReceipt is the recipient's own statement.
@@ -70,24 +62,15 @@ func VerifyProof(data []byte, verifier *trust.Verifier) (*ProofReport, error) {
 		return nil, doubtful
 	}
 	hint := "ask for the file again, as `client history -export` writes it; if it stays so, it proves nothing"
-	switch fail.AsError(err).Code { // the signers are judged after the signatures: all else is well
+	switch e := fail.AsError(err); e.Code { // the signers are judged after the signatures: all else is well
 	case proto.CertificateUntrusted:
-		hint = untrustedHint(err)
+		hint = e.Hint
 	case proto.CertificateNotYet, proto.DelegationNotYet:
 		hint = "if the time in it should be right, check the clock of this machine"
 	case proto.CertificateExpired, proto.DelegationExpired, proto.CertificateRevoked:
 		hint = "another copy of it says the same: ask the person to write the message again"
 	}
 	return nil, &fail.Error{Code: proto.SignatureInvalid, Message: "the proof does not hold: " + proto.Visible(err.Error()), Hint: hint, Err: err}
-}
-
-// untrustedHint says what to do about a chain that leads to no trusted authority. It is "" for any
-// other error.
-func untrustedHint(err error) string {
-	if untrusted, ok := errors.AsType[*trust.Error](err); ok && untrusted.Code == proto.CertificateUntrusted {
-		return untrusted.Hint
-	}
-	return ""
 }
 
 func verifyProof(data []byte, verifier *trust.Verifier) (*ProofReport, error) {
@@ -108,7 +91,7 @@ func verifyProof(data []byte, verifier *trust.Verifier) (*ProofReport, error) {
 	return c.judge(verifier)
 }
 
-// judge judges the persons of a proof whose signatures hold, and its record.
+// judge judges the persons of a proof whose signatures hold, and its record, and tells what it says.
 func (c *checkedProof) judge(verifier *trust.Verifier) (*ProofReport, error) {
 	sender, recipient := c.me.Party, c.peer.Party
 	sender.Verifier, recipient.Verifier = verifier, verifier
@@ -124,27 +107,20 @@ func (c *checkedProof) judge(verifier *trust.Verifier) (*ProofReport, error) {
 	if err != nil {
 		return nil, err
 	}
-	return c.report(record)
-}
-
-// report tells what a proof says whose parties and record hold.
-func (c *checkedProof) report(record *crypto.Record) (*ProofReport, error) {
-	sender, recipient := c.me.Party, c.peer.Party
 	r := &ProofReport{
-		From: proofParty(sender.person), Recipient: proofParty(recipient.person),
+		From: sender.person, Recipient: recipient.person, header: c.header, exact: c.text.Header, seq: c.seq,
 		ID: record.ID, To: record.To, Text: record.Text,
 		Written: time.UnixMilli(record.Time).UTC(), Sent: time.UnixMilli(c.header.Time).UTC(),
-		Notes:        []string{"the times are what the signers' clocks said; nobody else attests them"},
-		conversation: c.header.Conversation, direction: c.header.Direction, seq: c.seq, n: c.header.N, header: c.text.Header,
+		Notes: []string{"the times are what the signers' clocks said; nobody else attests them"},
 	}
 	for _, party := range [...]*Party{sender, recipient} {
 		if note := party.note(); note != "" && !slices.Contains(r.Notes, note) {
 			r.Notes = append(r.Notes, note)
 		}
 	}
-	doubtful := sender.doubt()
+	doubtful, void := sender.doubt(), ""
 	if c.receipt != nil {
-		if void := c.void(); void == "" {
+		if void = c.void(); void == "" {
 			r.Receipt = &ProofReceipt{Status: c.status(c.seq), Time: time.UnixMilli(c.receipt.Time).UTC()}
 		} else {
 			r.Notes = append(r.Notes, void)
@@ -153,8 +129,8 @@ func (c *checkedProof) report(record *crypto.Record) (*ProofReport, error) {
 	if doubtful != nil && (r.Receipt == nil || !recipient.attests(sender, c.receipt.Time)) {
 		// It holds as far as signatures go, and somebody else may have made them.
 		said := doubtful.String() + unattested
-		if c.receipt != nil && r.Receipt == nil {
-			said += "; " + r.Notes[len(r.Notes)-1]
+		if void != "" {
+			said += "; " + void
 		}
 		return nil, fail.Errorf(proto.SignatureInvalid, "%s", said).With(DoubtfulHint)
 	}
@@ -179,10 +155,6 @@ func (c *checkedProof) void() string {
 	return proto.Visible(c.peer.Name) + "'s receipt proves nothing: " + dated
 }
 
-func proofParty(person *trust.Person) ProofParty {
-	return ProofParty{Name: person.Name, Identity: proto.FormatHash(person.Identity), Person: person}
-}
-
 // String returns the report for people: lines with newlines, safe to print.
 func (r *ProofReport) String() string {
 	var b strings.Builder
@@ -190,13 +162,13 @@ func (r *ProofReport) String() string {
 		fmt.Fprintf(&b, "%-9s: %s\n", label, fmt.Sprintf(format, args...))
 	}
 	line("Message", "%s", r.ID)
-	line("From", "%s", r.From)
+	line("From", "%s", personText(r.From))
 	var to []string
 	for _, rc := range r.To {
 		to = append(to, proto.Visible(rc.Name))
 	}
 	line("To", "%s", strings.Join(to, ", "))
-	line("Sent to", "%s", r.Recipient)
+	line("Sent to", "%s", personText(r.Recipient))
 	line("Written", "%s", proofTime(r.Written))
 	line("Signed", "%s", proofTime(r.Sent))
 	line("Text", "%s", proto.Visible(r.Text))
@@ -215,10 +187,10 @@ func (r *ProofReport) String() string {
 	return b.String()
 }
 
-// String names a party by name, certificate and identity.
-func (p ProofParty) String() string {
+// personText names a person by name, certificate and identity.
+func personText(p *trust.Person) string {
 	return fmt.Sprintf("%s (%s, issued by %s, identity %s)", proto.Visible(p.Name),
-		proto.Quote(trust.SubjectName(p.Person.Leaf)), proto.Quote(trust.IssuerName(p.Person.Leaf)), p.Identity)
+		proto.Quote(trust.SubjectName(p.Leaf)), proto.Quote(trust.IssuerName(p.Leaf)), proto.FormatHash(p.Identity))
 }
 
 func proofTime(t time.Time) string { return t.Format("2006-01-02 15:04:05.000 UTC") }

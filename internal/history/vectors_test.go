@@ -604,8 +604,8 @@ func (v *vectors) tellOf(t *testing.T, s *vectorStory) {
 			t.Fatalf("the proof of %q is %s, want %s", p.text, verdict, p.want)
 		}
 		proof := vectorProof{
-			Why: p.why, Proof: string(data), ID: r.ID, From: r.From.Name, FromID: r.From.Identity, Recipient: r.Recipient.Name,
-			RecID: r.Recipient.Identity, Text: r.Text, Sent: r.Sent.UnixMilli(), Verdict: verdict,
+			Why: p.why, Proof: string(data), ID: r.ID, From: r.From.Name, FromID: proto.FormatHash(r.From.Identity), Recipient: r.Recipient.Name,
+			RecID: proto.FormatHash(r.Recipient.Identity), Text: r.Text, Sent: r.Sent.UnixMilli(), Verdict: verdict,
 		}
 		if r.Receipt != nil {
 			proof.ReceiptAt = r.Receipt.Time.UnixMilli()

@@ -328,9 +328,8 @@ func (v *verification) judge(number uint64, from, to *Party, at int64) bool {
 			f.What, f.class = other.Error(), classDamage
 		}
 	}
-	if hint := untrustedHint(err); hint != "" {
-		f.class = classUntrusted
-		v.untrusted = hint
+	if e := fail.AsError(err); e.Code == proto.CertificateUntrusted {
+		f.class, v.untrusted = classUntrusted, e.Hint
 	}
 	v.found(f)
 	return false
