@@ -31,40 +31,32 @@ type Proof struct {
 	Lines []*Line `json:"lines"`
 }
 
-var errProofForm = errors.New("it is not a proof in its one form")
-
 // isRecord tells a record from the hash of one.
 func isRecord(exact json.RawMessage) bool { _, sibling := siblingHash(exact); return !sibling }
 
-// form checks the form of a proof, and returns its lines; receipt is nil if there is none. record is
-// the index of the one whose exact bytes are there.
-func (p *Proof) form() (text, receipt *Line, record int, err error) {
+// form checks the form of a proof. record is the index in the message of the one record whose
+// exact bytes are there.
+func (p *Proof) form() (record int, ok bool) {
 	types := []string{lineBundle, lineBundle, lineText, lineReceipt}
 	if p.V != version || p.Type != proofType || len(p.Lines) < 3 || len(p.Lines) > len(types) {
-		return nil, nil, 0, errProofForm
+		return 0, false
 	}
+	var all []json.RawMessage
 	for i, l := range p.Lines {
 		want := Fields[l.Type]
-		switch l.Type {
-		case lineText:
+		switch {
+		case l.Type == lineText:
 			want = Fields[lineSent]
-		case lineReceipt:
-			receipt = l
-			if len(l.Records) > 0 {
-				want |= fieldSet("records")
-			}
+		case l.Type == lineReceipt && len(l.Records) > 0:
+			want |= fieldSet("records")
 		}
 		if l.Type != types[i] || l.fields() != want || l.V != 0 || l.Prev != "" || l.Time != 0 || !l.wellFormed() {
-			return nil, nil, 0, errProofForm
+			return 0, false
 		}
+		all = append(all, l.Records...)
 	}
-	text = p.Lines[2]
-	record = slices.IndexFunc(text.Records, isRecord)
-	if record < 0 || slices.ContainsFunc(text.Records[record+1:], isRecord) ||
-		receipt != nil && slices.ContainsFunc(receipt.Records, isRecord) {
-		return nil, nil, 0, errProofForm
-	}
-	return text, receipt, record, nil
+	record = slices.IndexFunc(all, isRecord)
+	return record, record >= 0 && record < len(p.Lines[2].Records) && !slices.ContainsFunc(all[record+1:], isRecord)
 }
 
 // checkedProof is what is signed in a proof that holds.
@@ -80,10 +72,11 @@ type checkedProof struct {
 // check verifies a proof as a history of its sender's, which begins before its message: all that
 // needs no certificate.
 func (p *Proof) check() (*checkedProof, error) {
-	text, receipt, record, err := p.form()
-	if err != nil {
-		return nil, err
+	record, ok := p.form()
+	if !ok {
+		return nil, errors.New("it is not a proof in its one form")
 	}
+	text := p.Lines[2]
 	h, err := crypto.ParseMessageHeader(text.Header)
 	if err != nil {
 		return nil, err
@@ -107,9 +100,10 @@ func (p *Proof) check() (*checkedProof, error) {
 	if h.Seq > 1 { // the first record goes on from d0
 		checked.sent.restart(h.Seq-1, [32]byte(text.Before))
 	}
-	if err := v.all(text); err != nil || receipt == nil {
+	if err := v.all(text); err != nil || len(p.Lines) == 3 {
 		return checked, err
 	}
+	receipt := p.Lines[3]
 	if checked.receipt, err = checked.goOn(receipt); err == nil {
 		err = v.all(receipt)
 	}
