@@ -275,8 +275,8 @@ func historyText(m *history.Message, peer string) string {
 	return who + "]: " + messageText(m.Text)
 }
 
-// historyReasons is why a message got no further, and how far with each recipient where that differs.
-// It stands after the text: whatever its length, the texts begin in one column.
+// historyReasons tells the reason why a message got no further, and how far it got with each
+// recipient where that differs. It stands after the text, so that all texts begin in one column.
 func historyReasons(m *history.Message) string {
 	all := m.Status()
 	differs := func(d history.Delivery) bool { return d.Status != all || d.Reason != "" }

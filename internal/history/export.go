@@ -32,8 +32,8 @@ type search struct {
 
 // ExportProof returns a proof of the message with this id (32 hexadecimal digits) out of the
 // history in dir: one JSON value without a final newline, for VerifyProof. Of the connections that
-// the message went to, and of their receipts, it takes those that prove most by the knowledge of the
-// verifier now: an earlier receipt may be older than a revocation. Where nothing holds, it takes the
+// the message went to, and of their receipts, it takes those that prove most by what the verifier
+// knows now: an earlier receipt may be older than a revocation. Where nothing holds, it takes the
 // furthest. It needs neither card nor relay.
 func ExportProof(dir, id string, verifier *trust.Verifier) ([]byte, error) {
 	if !proto.IsHex(id, len(recordKey{})) {

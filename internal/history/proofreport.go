@@ -62,7 +62,7 @@ func VerifyProof(data []byte, verifier *trust.Verifier) (*ProofReport, error) {
 		return nil, doubtful
 	}
 	hint := "ask for the file again, as `client history -export` writes it; if it stays so, it proves nothing"
-	switch e := fail.AsError(err); e.Code { // the signers are judged after the signatures: all else is well
+	switch e := fail.AsError(err); e.Code { // all else is well: signers are judged last
 	case proto.CertificateUntrusted:
 		hint = e.Hint
 	case proto.CertificateNotYet, proto.DelegationNotYet:
@@ -91,7 +91,7 @@ func verifyProof(data []byte, verifier *trust.Verifier) (*ProofReport, error) {
 	return c.judge(verifier)
 }
 
-// judge judges the persons of a proof whose signatures hold, and its record, and tells what it says.
+// judge judges the persons and the record of a proof whose signatures hold, and reports the meaning.
 func (c *checkedProof) judge(verifier *trust.Verifier) (*ProofReport, error) {
 	sender, recipient := c.me.Party, c.peer.Party
 	sender.Verifier, recipient.Verifier = verifier, verifier

@@ -101,7 +101,8 @@ type vectorProof struct {
 }
 
 // vectorJudged has what the lists make of the history and of each proof: "READ", "DELIVERED" or
-// "no receipt", "void" where the receipt proves nothing, "doubtful" where the message is, or "refused".
+// "no receipt", "void" where the receipt proves nothing, "doubtful" where the message is, or
+// "refused".
 type vectorJudged struct {
 	Lists string `json:"lists"`
 	vectorFound
