@@ -91,7 +91,6 @@ const (
 	slotSize    = int64(len(recordKey{}) + 8 + 8)
 	readSlots   = 8       // are read at once: a search ends soon
 	writeSlots  = 1 << 10 // are written at once: keys come in the order of their homes
-	growSlots   = 1 << 16 // of the new table are made at once while it grows
 	minBits     = 10      // of the smallest table
 	maxBits     = 40      // more cannot be meant
 	maxSearch   = 1 << 13 // slots: with a quarter free, far fewer in a row are taken
@@ -270,46 +269,18 @@ func bitsFor(bits, keys uint64) uint64 {
 }
 
 // growInto copies the table into an empty larger one with the same seed. Both have their slots in
-// the order of the hashes, but for those that were taken. So a part of one goes to a part of the
-// other, and neither has to be in memory as a whole.
+// the order of the hashes, so each page of the larger one is written once or twice.
 func (t *table) growInto(to *table) error {
-	if err := t.writePage(); err != nil {
-		return err
-	}
-	parts := min(max(1, to.slots()/growSlots), t.slots())
-	size, from := to.slots()/parts, make([]byte, int64(t.slots()/parts)*slotSize)
-	var late []byte // the slots that are not at home in their part, or find it full
-	for part := range parts {
-		if _, err := t.file.ReadAt(from, tableHeader+int64(part)*int64(len(from))); err != nil {
-			return fmt.Errorf("%w: %w", errTable, err)
-		}
-		out, first := make([]byte, int64(size)*slotSize), part*size
-		for b := from; len(b) > 0; b = b[slotSize:] {
-			key, e, err := readSlot(b)
-			if err != nil {
-				return err
-			}
-			if e.state == stateNone {
-				continue
-			}
-			i := to.home(key) - first
-			for i < size && out[int64(i+1)*slotSize-1] != byte(stateNone) {
-				i++
-			}
-			if i >= size { // also where home is in another part, and the difference wraps
-				late = append(late, b[:slotSize]...)
-				continue
-			}
-			copy(out[int64(i)*slotSize:], b[:slotSize])
-			to.count++
-		}
-		if _, err := to.store.WriteAt(out, tableHeader+int64(first)*slotSize); err != nil {
+	for slot := range t.slots() {
+		b, err := t.at(slot, writeSlots)
+		if err != nil {
 			return err
 		}
-	}
-	for b := late; len(b) > 0; b = b[slotSize:] {
-		key, e, _ := readSlot(b)
-		if err := to.put(key, e); err != nil {
+		key, e, err := readSlot(b)
+		if err == nil && e.state != stateNone {
+			err = to.put(key, e)
+		}
+		if err != nil {
 			return err
 		}
 	}

@@ -121,7 +121,7 @@ func (x *index) load() {
 // anything else.
 func (x *index) wait(offset int64) bool {
 	typ, rest, _ := peekType(x.lineAt(offset))
-	of, rest, ok := peekFlow(rest, `,"header":{"conversation":"`)
+	of, rest, ok := peekFlow(rest)
 	c := x.conv(flow{of.t3, reverse(of.direction)})
 	if !ok || string(typ) != lineReceived || c == nil {
 		return false
@@ -281,28 +281,24 @@ func (x *index) take(line []byte, offset int64, ours bool) {
 			x.doubt = offset
 		}
 	case lineShown, lineSeen:
-		if of, rest, ok := peekFlow(rest, `,"conversation":"`); ok {
+		if of, rest, ok := peekFlow(rest); ok {
 			x.mark(string(typ), flow{of.t3, reverse(of.direction)}, rest)
 		}
 	case lineSent:
-		if of, _, ok := peekFlow(rest, `,"header":{"conversation":"`); ok {
+		if of, _, ok := peekFlow(rest); ok {
 			if c := x.conv(of); c != nil {
 				x.accounts.answered(c.peer.identity())
 			}
 		}
-	case lineReceived:
-		if of, rest, ok := peekFlow(rest, `,"header":{"conversation":"`); ok {
-			c = x.conv(flow{of.t3, reverse(of.direction)})
+	case lineReceived, lineReceipt, lineEnd, lineGap:
+		of, rest, ok := peekFlow(rest)
+		if !ok {
+			break
+		}
+		c = x.conv(flow{of.t3, reverse(of.direction)})
+		if string(typ) == lineReceived {
 			theirs := !ours && x.since != 0 && peekTime(line) >= x.since
 			from.records = x.received(c, offset, rest, theirs)
-		}
-	case lineReceipt, lineEnd:
-		if of, _, ok := peekFlow(rest, `,"header":{"conversation":"`); ok {
-			c = x.conv(flow{of.t3, reverse(of.direction)})
-		}
-	case lineGap:
-		if of, _, ok := peekFlow(rest, `,"conversation":"`); ok {
-			c = x.conv(flow{of.t3, reverse(of.direction)})
 		}
 	}
 	if c != nil {

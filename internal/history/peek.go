@@ -32,9 +32,11 @@ func peekType(line []byte) (typ, rest []byte, ok bool) {
 
 func cutQuote(b []byte) (value, rest []byte, ok bool) { return bytes.Cut(b, []byte(`"`)) }
 
-// peekFlow reads a conversation and the direction after it.
-func peekFlow(b []byte, start string) (of flow, rest []byte, ok bool) {
-	b, starts := bytes.CutPrefix(b, []byte(start))
+// peekFlow reads a conversation and the direction after it, behind the type of a line or in a
+// header.
+func peekFlow(b []byte) (of flow, rest []byte, ok bool) {
+	b = bytes.TrimLeft(bytes.TrimPrefix(b, []byte(`,"header":`)), `,{`)
+	b, starts := bytes.CutPrefix(b, []byte(`"conversation":"`))
 	t3, b, hashed := peekHash(b)
 	b, directed := bytes.CutPrefix(b, []byte(`,"direction":"`))
 	direction, rest, ok := cutQuote(b)

@@ -72,7 +72,7 @@ type side struct {
 func (r *reader) about(l *Line) *side {
 	of, ours := flow{direction: l.Direction}, false
 	if len(l.Header) > 0 {
-		of, _, _ = peekFlow(l.Header, `{"conversation":"`)
+		of, _, _ = peekFlow(l.Header)
 	} else if len(l.Conversation) > 0 {
 		of.t3 = [32]byte(l.Conversation)
 	}

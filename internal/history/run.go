@@ -298,14 +298,14 @@ func (t *killedRuns) line(line []byte) {
 			t.parsed(l)
 		}
 	case lineSent:
-		if of, rest, ok := peekFlow(rest, `,"header":{"conversation":"`); ok && t.convs[of] != nil {
+		if of, rest, ok := peekFlow(rest); ok && t.convs[of] != nil {
 			for id, seq := range peekRecords(rest) {
 				t.convs[of].sent = seq
 				t.settled(id, t.convs[of].peer)
 			}
 		}
 	case lineReceipt:
-		of, rest, ok := peekFlow(rest, `,"header":{"conversation":"`)
+		of, rest, ok := peekFlow(rest)
 		_, rest, found := bytes.Cut(rest, []byte(`,"receipt":{"delivered":`))
 		if seq, _, isNumber := peekNumber(rest); ok && found && isNumber {
 			t.got(flow{of.t3, reverse(of.direction)}, seq)
