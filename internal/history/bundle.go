@@ -2,10 +2,6 @@ package history
 
 import (
 	"cmp"
-	"errors"
-	"io/fs"
-	"os"
-	"path/filepath"
 
 	"chatsecure/crypto/trust"
 	"chatsecure/proto"
@@ -14,24 +10,16 @@ import (
 // LastBundle returns the bundle that a person has proved last in a conversation, out of the
 // history in dir, or nil. Nothing about it is verified.
 func LastBundle(dir string, identity [32]byte) (*trust.Bundle, error) {
-	if err := checkDir(dir); errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	} else if err != nil {
+	lines, err := openSnapshot(dir)
+	if err != nil || lines.File == nil {
 		return nil, err
-	}
-	lines, err := openFile(filepath.Join(dir, linesName), os.O_RDONLY)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, openFailure(dir, err)
 	}
 	defer lines.Close()
 	from := int64(0)
 	var last *Line
-	if x := openIndex(dir); x != nil {
+	if x := openIndex(dir, lines.File); x != nil {
 		defer x.close()
-		from = x.covers()
+		from = x.Size
 		if offset, ok := x.offset(personKey(identity)); ok {
 			line, _ := readLine(lines, offset)
 			if l, err := parseLine(line); err == nil && l.Type == lineBundle {

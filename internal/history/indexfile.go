@@ -55,12 +55,7 @@ type indexFile struct {
 
 // openIndex opens the index in dir, or returns nil if it is missing or does not fit the lines. The
 // caller closes it.
-func openIndex(dir string) *indexFile {
-	lines, err := openFile(filepath.Join(dir, linesName), os.O_RDONLY)
-	if err != nil {
-		return nil
-	}
-	defer lines.Close()
+func openIndex(dir string, lines *os.File) *indexFile {
 	return loadIndex(dir, lines, os.O_RDONLY, func(f *os.File) Store { return f })
 }
 
@@ -137,9 +132,6 @@ func hashLine(lines io.ReaderAt, start, end int64) (hash [sha256.Size]byte, whol
 	_, size, hash, err := nextLine(in)
 	return hash, err == nil && size == end-start
 }
-
-// covers returns the size of the lines that the index covers.
-func (x *indexFile) covers() int64 { return x.Size }
 
 // offset returns the offset of the line of a key, if that is among the lines that the index covers.
 // The line is to be checked: damage to the index shows nowhere else.

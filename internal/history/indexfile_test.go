@@ -125,7 +125,7 @@ func (x *indexed) check(t *testing.T, what, dir string) {
 func TestIndexIsThrownAway(t *testing.T) {
 	small(t, 16, 8<<10)
 	x, other := newIndexed(t, 9), newIndexed(t, 6)
-	if x.files[indexName] == nil || x.files[tableName] == nil || openIndex(x.b.dir) == nil || openIndex(other.b.dir) == nil {
+	if x.files[indexName] == nil || x.files[tableName] == nil || indexIn(x.b.dir) == nil || indexIn(other.b.dir) == nil {
 		t.Fatalf("there is no index: %v", slices.Collect(maps.Keys(x.files)))
 	}
 	older := func(files map[string][]byte) map[string][]byte { // as of the middle
@@ -169,7 +169,7 @@ func TestIndexIsThrownAway(t *testing.T) {
 	}
 	// Lines that an older backup has brought back are others than the index knows.
 	dir := writeFiles(t, map[string][]byte{linesName: older[linesName], indexName: x.files[indexName], tableName: x.files[tableName]})
-	if openIndex(dir) != nil {
+	if indexIn(dir) != nil {
 		t.Error("an index fits lines that it does not know")
 	}
 }
@@ -212,11 +212,11 @@ func TestIndexThatLies(t *testing.T) {
 		},
 	} {
 		dir := writeFiles(t, x.files)
-		if openIndex(dir) == nil {
+		if indexIn(dir) == nil {
 			t.Fatalf("%s: there was no index before", name)
 		}
 		x.Must(lie(dir))
-		if openIndex(dir) != nil {
+		if indexIn(dir) != nil {
 			t.Errorf("%s: it is taken for an index", name)
 			continue
 		}
@@ -337,7 +337,7 @@ func TestFlushCrashes(t *testing.T) {
 			t.Fatalf("%d steps", len(copies))
 		}
 		before = readFiles(t, dir)
-		if file := openIndex(dir); file == nil || round == 1 && file.table.bits == minBits {
+		if file := indexIn(dir); file == nil || round == 1 && file.table.bits == minBits {
 			t.Errorf("round %d: there is no index, or it has not grown", round)
 		}
 		small(t, 1<<20, 1<<40)
@@ -418,7 +418,7 @@ func TestIndexTakenFromUnder(t *testing.T) {
 		}
 		x.account = p.b.h.Account(p.a.Local.Identity)
 		p.close(p.b)
-		if openIndex(p.b.dir) == nil {
+		if indexIn(p.b.dir) == nil {
 			t.Errorf("%s: there is no index after that", name)
 		}
 		x.check(t, name, p.b.dir)
@@ -459,4 +459,14 @@ func TestOpenTakesNoMoreMemory(t *testing.T) {
 	if t.Logf("20,000 records take %d bytes, 200,000 take %d", few, many); many > 2*few {
 		t.Errorf("20,000 records take %d bytes in memory, 200,000 take %d", few, many)
 	}
+}
+
+// indexIn opens the index of a history.
+func indexIn(dir string) *indexFile {
+	lines, err := os.Open(filepath.Join(dir, linesName))
+	if err != nil {
+		return nil
+	}
+	defer lines.Close()
+	return openIndex(dir, lines)
 }

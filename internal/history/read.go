@@ -46,8 +46,8 @@ func Read(dir string, q Query) (*Listing, error) {
 	}
 	defer lines.Close()
 	var index *indexFile
-	if q.N > 0 || !q.Since.IsZero() {
-		if index = openIndex(dir); index != nil {
+	if lines.File != nil && (q.N > 0 || !q.Since.IsZero()) {
+		if index = openIndex(dir, lines.File); index != nil {
 			defer index.close()
 		}
 	}
