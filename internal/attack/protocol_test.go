@@ -357,10 +357,8 @@ func TestProtocolHistoryLines(t *testing.T) {
 	var names []string // in the order of the bits of Fields
 	line := reflect.TypeFor[history.Line]()
 	for i := range line.NumField() {
-		name, _, optional := strings.Cut(line.Field(i).Tag.Get("json"), ",")
-		if optional && !slices.Contains([]string{"v", "prev", "time"}, name) { // only a proof's has none of these
-			names = append(names, name)
-		}
+		name, _, _ := strings.Cut(line.Field(i).Tag.Get("json"), ",")
+		names = append(names, name)
 	}
 	told := map[string][]string{}
 	for _, row := range protocolTable(t, "## History") {
