@@ -77,7 +77,7 @@ func TestAttack28KilledWhileLeaving(t *testing.T) {
 	}
 	fmt.Fprintln(alice.Stdin, "first")
 	bob.Object("message")
-	bob.Cmd.Process.Signal(syscall.SIGSTOP)
+	stop(bob.Cmd.Process.Pid)
 	fmt.Fprintln(alice.Stdin, "second")
 	for range 500 {
 		if lines("sent") == 2 {
@@ -85,7 +85,7 @@ func TestAttack28KilledWhileLeaving(t *testing.T) {
 		}
 		time.Sleep(20 * time.Millisecond)
 	}
-	syscall.Kill(w.Pid, syscall.SIGSTOP)
+	stop(w.Pid)
 	alice.Cmd.Process.Signal(syscall.SIGINT)
 	for range 50 { // time to take leave
 		if lines("run") > 0 {
@@ -103,6 +103,18 @@ func TestAttack28KilledWhileLeaving(t *testing.T) {
 	written, _ := os.ReadFile(w.Path("state-alice", "history", "lines.jsonl"))
 	if !bytes.Contains(written, []byte(`"reason":"the client was killed, and it showed no messages"`)) {
 		t.Errorf("the next start does not take it for a killed one, after %d messages", lines("sent"))
+	}
+}
+
+// stop stops a process, and waits until it has stopped: on a busy machine that takes a while.
+func stop(pid int) {
+	syscall.Kill(pid, syscall.SIGSTOP)
+	for range 500 {
+		stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+		if err != nil || bytes.Contains(stat, []byte(") T ")) {
+			return
+		}
+		time.Sleep(10 * time.Millisecond)
 	}
 }
 
