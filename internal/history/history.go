@@ -270,10 +270,12 @@ func (h *History) bundle(b *trust.Bundle, from cause) error {
 // Pending writes down a record that is fixed and waits to be sent to names. It is
 // not signed yet, and so proves nothing.
 func (h *History) Pending(r *crypto.Record, names []string) error {
+	waits := *r
+	waits.Seq = 0 // it may have been numbered for a message that could not be written
 	return h.append(linePending, cause{}, func(b []byte) []byte {
 		b = appendLineJSON(b, "run", quoteJSON(h.run.id))
 		b = appendLineJSON(b, "names", proto.MustMarshal(names))
-		return appendLineJSON(b, "record", r.Encode())
+		return appendLineJSON(b, "record", waits.Encode())
 	})
 }
 
