@@ -10,7 +10,7 @@ SOAK := 1h
 
 # What make check leaves to make test: each takes more than three seconds, and
 # all of them together most of the time.
-SLOW := TestSchedules|TestPipeOfAGiB|TestPipeKilledHalfWay|TestTrustByPrograms|TestRow20ListsByPrograms|TestNothingPassesInClear|TestOnlyPipesAreLinked|TestRevokedWhileTalking|TestFaultyTransport|TestAttack28KilledAtRandom|TestSecondClient.*|TestRelayDiesAgainAndAgain|TestBadNetwork|TestSoftHSM.*|TestBatchNever.*|TestAttack02.*|TestAttack06SuiteOfAPeer|TestAttack09Reflection|TestAttack10.*|TestAttack12.*|TestAttack18.*|TestAttack22SecureLines|TestAttack25FullDisk|TestAttack26.*|TestHistoryHeld|TestUnshownIsHeldBack|TestSuitesAndKeys|TestProofEveryByte|TestCRL|TestAtATerminal|TestTmux.*
+SLOW := TestSchedules|TestPipeOfAGiB|TestPipeKilledHalfWay|TestTrustByPrograms|TestRow20ListsByPrograms|TestNothingPassesInClear|TestOnlyPipesAreLinked|TestRevokedWhileTalking|TestFaultyTransport|TestAttack28KilledAtRandom|TestSecondClient.*|TestRelayDiesAgainAndAgain|TestBadNetwork|TestSoftHSM.*|TestBatchNever.*|TestAttack02.*|TestAttack06SuiteOfAPeer|TestAttack09Reflection|TestAttack10.*|TestAttack12.*|TestAttack18.*|TestAttack22SecureLines|TestAttack25FullDisk|TestAttack25LettersFullDisk|TestAttack28LettersKilled|TestAttack29LettersFromABackup|TestLettersTwoDevices|TestLettersAtTwoPrompts|TestAttack26.*|TestHistoryHeld|TestUnshownIsHeldBack|TestSuitesAndKeys|TestProofEveryByte|TestCRL|TestAtATerminal|TestTmux.*
 
 .PHONY: build demo deps check test attack soak bench fuzz lint lint-go clean
 

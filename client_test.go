@@ -87,7 +87,7 @@ func TestListAndWhois(t *testing.T) {
 	w := town.New(t, town.People("alice", "bob"))
 	bob := w.Receive("bob")
 	list := w.Must("", "alice", "list")
-	if !regexp.MustCompile(`^User list:\n\n1\. ID: alice Level: 1 Since: \d{4}-\d\d-\d\d \d\d:\d\d:\d\d \(you\)\n2\. ID: bob Level: 0 Since: [-\d]{10} [:\d]{8}\n\n$`).MatchString(list) {
+	if !regexp.MustCompile(`^User list:\n\n1\. ID: alice Level: 1 Since: \d{4}-\d\d-\d\d \d\d:\d\d:\d\d \(you\)\n2\. ID: bob Level: 0 Since: [-\d]{10} [:\d]{8} Letters: yes\n\n$`).MatchString(list) {
 		t.Errorf("the list is %q", list)
 	}
 	var names []string

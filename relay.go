@@ -12,6 +12,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -54,6 +55,10 @@ func (o *relayOptions) flags() *flag.FlagSet {
 	fs.BoolVar(&o.cfg.FetchPrivate, "fetch-private", false, "")
 	fs.StringVar(&o.ciphers, "ciphers", "", "")
 	fs.IntVar(&o.cfg.MaxConns, "max-conns", relay.DefaultMaxConns, "")
+	fs.BoolVar(&o.cfg.Letters, "letters", true, "")
+	fs.IntVar(&o.cfg.LetterDays, "letter-days", relay.DefaultLetterDays, "")
+	o.cfg.LetterMax = relay.DefaultLetterMax
+	fs.Func("letter-max", "", o.setLetterMax)
 	fs.Var((*command.Path)(&o.addrFile), "addr-file", "")
 	fs.StringVar(&o.logFormat, "log", "text", "")
 	fs.BoolVar(&o.verbose, "v", false, "")
@@ -62,6 +67,22 @@ func (o *relayOptions) flags() *flag.FlagSet {
 	fs.StringVar(&o.free, "free", "", "")
 	fs.BoolVar(&o.version, "version", false, "")
 	return fs
+}
+
+// setLetterMax takes a number of bytes, or of the unit that follows it.
+func (o *relayOptions) setLetterMax(value string) error {
+	digits, unit := value, int64(1)
+	for i, suffix := range [...]string{"KiB", "MiB", "GiB"} {
+		if before, ok := strings.CutSuffix(value, suffix); ok {
+			digits, unit = before, 1<<(10*(i+1))
+		}
+	}
+	n, err := strconv.ParseInt(digits, 10, 64)
+	if err != nil || n < max(1, 1<<20/unit) || n > relay.MaxLetterMax/unit {
+		return fmt.Errorf("write bytes, or KiB, MiB or GiB as in 256MiB, from 1MiB to %dGiB", relay.MaxLetterMax>>30)
+	}
+	o.cfg.LetterMax = n * unit
+	return nil
 }
 
 // parseRelay reads the command line. If ok is false, the program ends with status.
@@ -78,6 +99,8 @@ func parseRelay(args []string, stdout, stderr io.Writer) (o relayOptions, status
 		err = fmt.Errorf("-log is text or json, not %q", o.logFormat)
 	case err == nil && o.cfg.MaxConns < 1:
 		err = fmt.Errorf("-max-conns is at least 1, not %d", o.cfg.MaxConns)
+	case err == nil && (o.cfg.LetterDays < 1 || o.cfg.LetterDays > relay.MaxLetterDays):
+		err = fmt.Errorf("-letter-days is 1 to %d, not %d: a mailbox lives no longer", relay.MaxLetterDays, o.cfg.LetterDays)
 	case err == nil && o.cfg.OnlyCA != "" && o.cfg.CABundle != "":
 		err = errors.New("-only-ca and -ca-bundle exclude each other: the file of -only-ca has every trusted root")
 	case err == nil:
@@ -323,11 +346,12 @@ const relayUsage = `usage: relay [-listen ADDR] [-state DIR] [options]
        relay -free NAME [-state DIR]
 
 Passes messages between clients. Their messages are encrypted end to end; the
-relay knows who talks to whom, and when. It stores no message.
+relay knows who talks to whom, and when. It stores letters alone, sealed, for
+people who are not connected.
 
 Options (given twice, the last counts; in a path ~ is your home directory):
   -listen ADDR         address to listen on (default :8080)
-  -state DIR           the relay's key and names (default
+  -state DIR           the relay's key, names and letters (default
                        $XDG_STATE_HOME/chatsecure/relay)
   -ca-bundle FILE      more trusted roots, and intermediates, in PEM
   -only-ca FILE        these roots in PEM and no others, and intermediates
@@ -345,6 +369,9 @@ Options (given twice, the last counts; in a path ~ is your home directory):
   -ciphers LIST        cipher suites allowed, with commas (default
                        MLKEM768X25519_AES256_GCM,RSA_AES256_CBC_HMAC,RSA_AES128_CBC_HMAC)
   -max-conns N         connections at once (default 20000)
+  -letters=false       keep no letters for people who are not connected
+  -letter-days N       days for which a letter is kept, 1 to 14 (default 7)
+  -letter-max BYTES    of letters kept in all, as 256MiB (default 64MiB)
   -addr-file FILE      file that gets host:port once the relay listens
   -log FORMAT          text (default) or json, on standard error
   -v                   log more
@@ -352,8 +379,9 @@ Options (given twice, the last counts; in a path ~ is your home directory):
                        be
   -names               print each name, its owner's identity and the time of
                        its first use
-  -free NAME           make a name nobody's: at once, or, where a relay runs,
-                       on its next SIGHUP
+  -free NAME           make a name nobody's, and remove the letters that wait
+                       for its owner under it: at once, or, where a relay
+                       runs, on its next SIGHUP
   -version             print the version
   -h                   print this
 

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"encoding/pem"
 	"flag"
+	"io"
 	"net"
 	"os"
 	"os/exec"
@@ -18,6 +19,7 @@ import (
 	"time"
 
 	"chatsecure/crypto"
+	"chatsecure/internal/relay"
 	"chatsecure/testdata/lab"
 	"chatsecure/testdata/lab/manual"
 	"chatsecure/testdata/lab/town"
@@ -59,7 +61,7 @@ func TestHelpAndVersion(t *testing.T) {
 		}
 		for _, flag := range []string{
 			"listen", "state", "ca-bundle", "crl", "crl-policy", "fetch", "fetch-private", "ciphers", "max-conns", "addr-file", "log", "v",
-			"fingerprint", "version", "only-ca", "allow", "deny", "names", "free",
+			"fingerprint", "version", "only-ca", "allow", "deny", "names", "free", "letters=false", "letter-days", "letter-max",
 		} {
 			if !strings.Contains(out, "\n  -"+flag) {
 				t.Errorf("%s does not show -%s", arg, flag)
@@ -102,12 +104,26 @@ func TestUsageErrors(t *testing.T) {
 		{"-nonsense"}, {"serve"}, {"-listen"}, {"-max-conns", "many"}, {"-max-conns", "0"}, {"-log", "xml"}, {"-crl-policy", "maybe"},
 		{"-only-ca", "a", "-ca-bundle", "b"}, {"-only-ca", ""}, {"-allow", ""}, {"-deny="}, {"-crl", ""}, {"-free", ""},
 		{"-names", "-free", "ana"}, {"-names", "-fingerprint"}, {"-names", "x"},
-		{"-fingerprint", "x"}, {"-ciphers", "ROT13"}, {"-ciphers", "MLKEM768X25519_AES256_GCM,"},
+		{"-fingerprint", "x"}, {"-letter-days", "0"}, {"-letter-days", "15"}, {"-letter-max", "0"}, {"-letter-max", "64"}, {"-letter-max", "0GiB"},
+		{"-letter-max", "16385MiB"}, {"-letter-max", "17179869185"}, {"-letter-max", "9223372036854775807GiB"},
+		{"-letter-max", "-1MiB"}, {"-letter-max", "64mib"}, {"-letter-max", ""}, {"-ciphers", "ROT13"}, {"-ciphers", "MLKEM768X25519_AES256_GCM,"},
 	} {
 		out, errs, status := runRelay(t, append([]string{"-state", t.TempDir()}, args...)...)
 		if status != 2 || out != "" || !strings.HasPrefix(errs, "relay: error: ") || !strings.Contains(errs, "\nrelay: hint: ") {
 			t.Errorf("%q: status %d, %q, %q", args, status, out, errs)
 		}
+	}
+}
+
+func TestLetterMax(t *testing.T) {
+	for value, want := range map[string]int64{"1048576": 1 << 20, "1024KiB": 1 << 20, "256MiB": 256 << 20, "16GiB": 16 << 30} {
+		o, _, ok := parseRelay([]string{"-letter-max", value}, io.Discard, io.Discard)
+		if !ok || o.cfg.LetterMax != want {
+			t.Errorf("%s is %d", value, o.cfg.LetterMax)
+		}
+	}
+	if o, _, _ := parseRelay(nil, io.Discard, io.Discard); o.cfg.LetterMax != relay.DefaultLetterMax {
+		t.Errorf("without it %d", o.cfg.LetterMax)
 	}
 }
 

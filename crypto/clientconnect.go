@@ -31,7 +31,10 @@ type Local struct {
 	FoldedName string   // the bundle's name, folded
 	Suites     []string // allowed, best first
 	Takes      string   // the kind of message that this connection takes
-	Keys       *KeySource
+	// Letter returns the number of the last letter left for an identity in a mailbox, 0 for
+	// none. Any goroutine may call it. Nil stands for a side that leaves none.
+	Letter func(identity [32]byte, mailbox []byte) uint64
+	Keys   *KeySource
 }
 
 // VerifyFunc checks a bundle as trust.Verifier.Verify does, and may demand more of
@@ -50,17 +53,9 @@ type phase1 struct {
 	Dst     string        `json:"dst"`
 	DstID   string        `json:"dst-id"`
 	Bundle  *trust.Bundle `json:"bundle"`
-	says
-	Retry []byte `json:"retry,omitempty"` // H(tuple("cc-retried", old p1, retry))
+	Takes   string        `json:"takes"`
+	Retry   []byte        `json:"retry,omitempty"` // H(tuple("cc-retried", old p1, retry))
 }
-
-// says is what each side says of itself beside its bundle.
-type says struct {
-	Takes  string `json:"takes"`
-	Letter int64  `json:"letter"` // n of its last letter to the other side: 0 until there are letters
-}
-
-func (s *says) ok() bool { return proto.ValidTakes(s.Takes) && s.Letter >= 0 }
 
 type retry struct {
 	Type   string        `json:"type"` // retry
@@ -74,13 +69,24 @@ type phase2 struct {
 	Enc    []byte        `json:"data"`
 	Key    []byte        `json:"key"`
 	Bundle *trust.Bundle `json:"bundle"`
-	says
+	Takes  string        `json:"takes"`
+	Letter uint64        `json:"letter"` // n of B's last letter to A's mailbox
 }
 
 type phase3 struct {
 	Type string `json:"type"` // p3
 	Enc  []byte `json:"data"`
 	Key  []byte `json:"key"`
+	// Letter is the n of A's last letter to B's mailbox, which A knows from p2 only.
+	Letter uint64 `json:"letter"`
+}
+
+// letterTo returns the n of the last letter to a person in the mailbox that a bundle names.
+func (l *Local) letterTo(p *trust.Person, b *trust.Bundle) uint64 {
+	if l.Letter == nil || len(b.Mailbox) == 0 {
+		return 0
+	}
+	return l.Letter(p.Identity, b.Mailbox)
 }
 
 // PeekPhase returns the type that a client-connect body claims: "p1", "p2", "p3",

@@ -150,6 +150,12 @@ func (h *handshake) resignP3(t testing.TB, p3, confirm3 []byte) []byte {
 // confirmation.
 func (h *handshake) cheat(t testing.TB, edit func(p *phase3)) []byte {
 	t.Helper()
+	return h.cheatExact(t, edit, func(exact []byte) []byte { return exact })
+}
+
+// cheatExact is cheat, and exact changes the bytes then.
+func (h *handshake) cheatExact(t testing.TB, edit func(p *phase3), change func(exact []byte) []byte) []byte {
+	t.Helper()
 	p3, _ := parts(t, h.p3)
 	var p phase3
 	if err := json.Unmarshal(p3, &p); err != nil {
@@ -165,6 +171,7 @@ func (h *handshake) cheat(t testing.TB, edit func(p *phase3)) []byte {
 	if err != nil {
 		t.Fatal(err)
 	}
+	exact = change(exact)
 	t3 := proto.HashTuple("cc-T3", h.r.t2, h.r.sig2, h.r.confirm2, exact)
 	c := Conversation{T3: t3, PeerBundle: h.b.Bundle, local: h.a.Local, suite: h.r.suite}
 	return h.resignP3(t, exact, confirm(c.begin(ss2, h.r.root0), t3))
@@ -664,8 +671,23 @@ func TestRow19HandshakeKeys(t *testing.T) {
 				t.Errorf("p2 with a ciphertext of %s: %v", what, err)
 			}
 		}
+		for what, letter := range map[string]string{
+			"below 0": "-1", "beyond an int64": "9223372036854775808", "a string": `"1"`, "a fraction": "1.5", "nothing": "null",
+		} {
+			number := func(exact []byte) []byte {
+				return append(bytes.TrimSuffix(exact, []byte("0}")), letter+"}"...)
+			}
+			if err := h.refusedP3(t, what, h.cheatExact(t, func(*phase3) {}, number)); !errors.Is(err, ErrHandshake) {
+				t.Errorf("p3 with a letter of %s: %v", what, err)
+			}
+			bad := number(p2)
+			if bytes.Equal(bad, p2) || h.refusedP2(t, what, h.resignP2(t, bad)) == nil {
+				t.Errorf("p2 with a letter of %s is taken", what)
+			}
+		}
 		// A good one passes, or all this would show nothing.
-		if _, err := h.r.Phase3(h.cheat(t, func(*phase3) {})); err != nil {
+		const most = 1<<63 - 1
+		if c, err := h.r.Phase3(h.cheat(t, func(p *phase3) { p.Letter = most })); err != nil || c.PeerLetter != most {
 			t.Errorf("a p3 with nothing wrong: %v", err)
 		}
 	})

@@ -58,9 +58,14 @@ func (c *Connect) derive(suite Suite, enc, secret []byte) {
 	clear(prk)
 }
 
-// ClientSigns returns the message that the client's K signs in phase 3.
-func (c *Connect) ClientSigns(name string, bundleHash [32]byte) []byte {
-	return proto.Tuple("connect-3", c.t[2], c.enc, name, bundleHash)
+// ClientSigns returns the message that the client's K signs in phase 3. The bundle
+// binds the mailbox key.
+func (c *Connect) ClientSigns(h *Hello) []byte {
+	collects := make(proto.List, len(h.Collects))
+	for i, hash := range h.Collects {
+		collects[i] = hash
+	}
+	return proto.Tuple("connect-3", c.t[2], c.enc, h.Name, h.Bundle.Hash(), collects)
 }
 
 // SealHello seals the payload of phase 3.

@@ -20,6 +20,7 @@ type Conversation struct {
 	Person     *trust.Person // the peer
 	PeerBundle *trust.Bundle
 	PeerTakes  string // the kind of message that the peer's connection takes, as the peer has signed
+	PeerLetter uint64 // the number of the peer's last letter to our mailbox, as the peer has signed
 
 	local            *Local
 	suite            Suite

@@ -302,8 +302,8 @@ func (c *cast) recordConnect(t testing.TB, g *transcript, suite string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	h := crypto.Hello{Name: aliceEnd.Name, Takes: proto.TakesMessages, Bundle: c.aliceB}
-	h.Signature = c.alice.Sign(client.ClientSigns(h.Name, h.Bundle.Hash()))
+	h := crypto.Hello{Name: aliceEnd.Name, Takes: proto.TakesMessages, Bundle: c.aliceB, Mailbox: []byte{}, Collects: [][]byte{bytes.Repeat([]byte{1}, 32), bytes.Repeat([]byte{2}, 32)}}
+	h.Signature = c.alice.Sign(client.ClientSigns(&h))
 	plain := proto.MustMarshal(&h)
 	line3 := proto.MustMarshal(&proto.Connect3{Type: proto.TypeConnect, Phase: 3, Data: enc, Payload: client.SealHello(plain)})
 	client.Line3(line3)
@@ -356,6 +356,8 @@ func (c *cast) locals(t testing.TB, suite string) (a, b *crypto.Local) {
 	}
 	a = &crypto.Local{Key: c.alice, Bundle: c.aliceB, Identity: c.aliceID, FoldedName: "alice", Suites: []string{suite}, Takes: proto.TakesMessages, Keys: fixed(1, 3, 5)}
 	b = &crypto.Local{Key: c.bob, Bundle: c.bobB, Identity: c.bobID, FoldedName: "bob", Suites: []string{suite}, Takes: proto.TakesMessages, Keys: fixed(2, 4)}
+	a.Letter = func([32]byte, []byte) uint64 { return 7 }
+	b.Letter = func([32]byte, []byte) uint64 { return 9 } // in vain: alice has no mailbox
 	return a, b
 }
 

@@ -60,7 +60,7 @@ func (i *Initiator) phase1(suite Suite, retryHash []byte) (body []byte, err erro
 	i.p1 = proto.MustMarshal(&phase1{
 		Type: "p1", Nonce: i.nonce, Ciphers: i.local.Suites, Cipher: suite.Name(), Key: i.key.Public(),
 		Src: i.me.Name, SrcID: i.me.Conn, Dst: i.peer.Name, DstID: i.peer.Conn,
-		Bundle: i.local.Bundle, says: says{Takes: i.local.Takes}, Retry: retryHash,
+		Bundle: i.local.Bundle, Takes: i.local.Takes, Retry: retryHash,
 	})
 	sig := i.local.Key.Sign(proto.Tuple("cc-1", i.p1))
 	i.t1 = proto.HashTuple("cc-T1", i.p1, sig)
@@ -110,7 +110,7 @@ func (i *Initiator) Phase2(body []byte, verify VerifyFunc) (body3 []byte, c *Con
 	}
 	sig2, confirm2 := with[0], with[1]
 	var p phase2
-	if err := proto.Unmarshal(p2, &p); err != nil || p.Type != "p2" || p.Bundle == nil || !p.ok() {
+	if err := proto.Unmarshal(p2, &p); err != nil || p.Type != "p2" || p.Bundle == nil || !proto.ValidTakes(p.Takes) {
 		return nil, nil, handshakeError("malformed p2")
 	}
 	if p.Cipher != i.suite.Name() {
@@ -145,10 +145,10 @@ func (i *Initiator) Phase2(body []byte, verify VerifyFunc) (body3 []byte, c *Con
 	if err != nil {
 		return nil, nil, err
 	}
-	p3 := proto.MustMarshal(&phase3{Type: "p3", Enc: enc2, Key: next.Public()})
+	p3 := proto.MustMarshal(&phase3{Type: "p3", Enc: enc2, Key: next.Public(), Letter: i.local.letterTo(person, p.Bundle)})
 	t3 := proto.HashTuple("cc-T3", t2, sig2, confirm2, p3)
 	c = &Conversation{
-		T3: t3, Me: i.me, Peer: i.peer, Person: person, PeerBundle: p.Bundle, PeerTakes: p.Takes,
+		T3: t3, Me: i.me, Peer: i.peer, Person: person, PeerBundle: p.Bundle, PeerTakes: p.Takes, PeerLetter: p.Letter,
 		local: i.local, suite: i.suite, role: initiatorRole,
 	}
 	kc := c.begin(ss2, root0)

@@ -48,6 +48,13 @@ func RecordID(sender [32]byte, r *Record) string {
 
 // recordID is RecordID without an allocation.
 func recordID(sender [32]byte, r *Record) (id [2 * idSize]byte) {
+	h := FullRecordID(sender, r)
+	hex.Encode(id[:], h[:idSize])
+	return id
+}
+
+// FullRecordID returns the whole hash of which RecordID is the first half.
+func FullRecordID(sender [32]byte, r *Record) [32]byte {
 	var room [512]byte
 	list := room[:0] // the bytes of a list of lists, which are as many as the recipients
 	for i := range r.To {
@@ -55,9 +62,7 @@ func recordID(sender [32]byte, r *Record) (id [2 * idSize]byte) {
 		identity, _ := hex.AppendDecode(room[:0], []byte(r.To[i].Identity))
 		list = proto.AppendItems(list, proto.List{r.To[i].Name, identity})
 	}
-	h := proto.HashTuple("id", sender, list, uint64(r.Time), r.Salt, r.Text)
-	hex.Encode(id[:], h[:idSize])
-	return id
+	return proto.HashTuple("id", sender, list, uint64(r.Time), r.Salt, r.Text)
 }
 
 // SortRecipients puts a `to` list into its one order.
@@ -164,7 +169,7 @@ func NextDigest(d, h [32]byte) [32]byte {
 func splitRecords(plaintext []byte, count uint64) ([][]byte, error) {
 	lines := bytes.SplitN(plaintext, []byte("\n"), int(count)+1) // one more line than allowed
 	if uint64(len(lines)) != count {
-		return nil, fmt.Errorf("message: %d records where its header says %d", len(lines), count)
+		return nil, fmt.Errorf("%d records where its header says %d", len(lines), count)
 	}
 	return lines, nil
 }

@@ -51,7 +51,7 @@ func TestGoldenConnectReplay(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if !who.alice.Public().Verify(relay.ClientSigns(h.Name, h.Bundle.Hash()), h.Signature) {
+		if !who.alice.Public().Verify(relay.ClientSigns(h), h.Signature) {
 			t.Error("the client's signature does not hold")
 		}
 		relay.Line3([]byte(g.get(t, "line3")))
@@ -97,6 +97,10 @@ func TestGoldenConversationReplay(t *testing.T) {
 		ca, cb := h.Conversations(t)
 		if !bytes.Equal(cb.T3[:], g.hex(t, "t3")) {
 			t.Error("T3 is another")
+		}
+		// Alice says which letter to Bob was her last one. She has no mailbox for his.
+		if ca.PeerLetter != 0 || cb.PeerLetter != 7 {
+			t.Errorf("the last letters are number %d of Bob's and %d of Alice's", ca.PeerLetter, cb.PeerLetter)
 		}
 		if _, _, err := h.Initiator(t).Phase2(h.P2, who.verify); err != nil {
 			t.Errorf("p2: %v", err)

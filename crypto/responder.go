@@ -28,7 +28,7 @@ func ReadOffer(body []byte, me, peer End) (*Offer, error) {
 	}
 	o := &Offer{exact: exact, sig: with[0], me: me, peer: peer}
 	p := &o.p
-	if err := proto.Unmarshal(exact, p); err != nil || p.Type != "p1" || p.Bundle == nil || !p.ok() {
+	if err := proto.Unmarshal(exact, p); err != nil || p.Type != "p1" || p.Bundle == nil || !proto.ValidTakes(p.Takes) {
 		return nil, handshakeError("malformed p1")
 	}
 	if p.Src != peer.Name || p.SrcID != peer.Conn || p.Dst != me.Name || p.DstID != me.Conn {
@@ -72,7 +72,7 @@ type RetryState struct {
 // kept returns a hash of the fields that a p1 in answer to a retry must keep.
 func (p *phase1) kept() [32]byte {
 	return sha256.Sum256(proto.MustMarshal(&phase1{
-		Ciphers: p.Ciphers, Src: p.Src, SrcID: p.SrcID, Dst: p.Dst, DstID: p.DstID, Bundle: p.Bundle, says: p.says,
+		Ciphers: p.Ciphers, Src: p.Src, SrcID: p.SrcID, Dst: p.Dst, DstID: p.DstID, Bundle: p.Bundle, Takes: p.Takes,
 	}))
 }
 
@@ -148,7 +148,10 @@ func (o *Offer) Answer(local *Local, before *RetryState, verify VerifyFunc) (bod
 	if err != nil {
 		return nil, nil, nil, err
 	}
-	p2 := proto.MustMarshal(&phase2{Type: "p2", Cipher: suite.Name(), Enc: enc1, Key: key.Public(), Bundle: local.Bundle, says: says{Takes: local.Takes}})
+	p2 := proto.MustMarshal(&phase2{
+		Type: "p2", Cipher: suite.Name(), Enc: enc1, Key: key.Public(),
+		Bundle: local.Bundle, Takes: local.Takes, Letter: local.letterTo(o.person, p.Bundle),
+	})
 	t2 := proto.HashTuple("cc-T2", t1, p2)
 	r = &Responder{
 		local: local, me: o.me, peer: o.peer, suite: suite, key: key, t2: t2,
@@ -191,7 +194,7 @@ func (r *Responder) Phase3(body []byte) (*Conversation, error) {
 	}
 	defer clear(ss2)
 	c := &Conversation{
-		T3: t3, Me: r.me, Peer: r.peer, Person: r.person, PeerBundle: r.peerBundle, PeerTakes: r.peerTakes,
+		T3: t3, Me: r.me, Peer: r.peer, Person: r.person, PeerBundle: r.peerBundle, PeerTakes: r.peerTakes, PeerLetter: p.Letter,
 		local: r.local, suite: r.suite, role: responderRole,
 	}
 	kc := c.begin(ss2, r.root0)

@@ -70,13 +70,18 @@ func (v *vectors) headers(t *testing.T) {
 	t.Helper()
 	parse := map[string]func([]byte) (*proto.Header, error){"client": proto.ParseClientHeader, "relay": proto.ParseRelayHeader}
 	const dst, src = `"dst":"Bob","dst-id":"b0b0b0b0b0b0b0b0"`, `"src":"alice","src-id":"a0a0a0a0a0a0a0a0"`
+	hash := strings.Repeat("0123456789abcdef", 4)
 	for _, h := range []vectorHeader{
 		{"client", `{"type":"list"}`}, {"client", `{"type":"list","name":"bob","watch":true}`},
-		{"client", `{"type":"release"}`}, {"client", `{"type":"client-connect","phase":1,` + dst + `}`}, {"client", `{"type":"client-com",` + dst + `}`},
+		{"client", `{"type":"release"}`}, {"client", `{"type":"release","mailbox":"` + hash + `"}`}, {"client", `{"type":"letter-to","name":"bob"}`},
+		{"client", `{"type":"letter","kind":"text","identity":"` + hash + `"}`}, {"client", `{"type":"letter-ack","done":"later","letter":"` + hash + `"}`}, {"client", `{"type":"client-connect","phase":1,` + dst + `}`}, {"client", `{"type":"client-com",` + dst + `}`},
 		{"client", `{"type":"comm-ack",` + dst + `}`}, {"client", `{"type":"client-disconnect",` + dst + `}`}, {"client", `{"type":"client-disconnect"}`},
 		{"client", `{"type":"ack"}`}, {"client", `{"type":"error",` + dst + `,"code":"busy","message":"later"}`},
 		{"relay", `{"type":"list","answers":0}`}, {"relay", `{"type":"list","done":"ok","answers":9223372036854775807}`},
-		{"relay", `{"type":"release","done":"ok","answers":3}`},
+		{"relay", `{"type":"release","done":"ok","answers":3}`}, {"relay", `{"type":"letter-to","done":"ok","answers":3}`},
+		{"relay", `{"type":"letter","done":"kept","answers":3,"until":1796136527000}`},
+		{"relay", `{"type":"letter","kind":"receipt","identity":"` + hash + `","left":1796136527000}`},
+		{"relay", `{"type":"letter-end","mailbox":"` + hash + `","left":1796136527000}`},
 		{"relay", `{"type":"peer","name":"João","id":"b0b0b0b0b0b0b0b0","takes":"pipe","done":"left"}`},
 		{"relay", `{"type":"client-connect","phase":3,` + src + `,` + dst + `}`}, {"relay", `{"type":"client-com",` + src + `,` + dst + `}`},
 		{"relay", `{"type":"comm-ack",` + src + `,` + dst + `}`}, {"relay", `{"type":"client-disconnect",` + src + `,` + dst + `}`},
@@ -122,6 +127,15 @@ func (v *vectors) headers(t *testing.T) {
 		{"answers below 0", vectorHeader{"relay", `{"type":"list","answers":-1}`}},
 		{"answers beyond 2^63 - 1", vectorHeader{"relay", `{"type":"list","answers":9223372036854775808}`}},
 		{"answers with an exponent", vectorHeader{"relay", `{"type":"list","answers":1e1}`}},
+		{"a letter of another kind", vectorHeader{"client", `{"type":"letter","kind":"pipe","identity":"` + hash + `"}`}},
+		{"a letter for nobody", vectorHeader{"client", `{"type":"letter","kind":"text"}`}},
+		{"a letter that is kept and handed out", vectorHeader{"relay", `{"type":"letter","done":"kept","answers":3,"kind":"text"}`}},
+		{"a letter that is done, and not kept", vectorHeader{"relay", `{"type":"letter","done":"ok","answers":3,"until":1796136527000}`}},
+		{"a letter that was answered in another way", vectorHeader{"client", `{"type":"letter-ack","done":"kept","letter":"` + hash + `"}`}},
+		{"the id of a letter in capitals", vectorHeader{"client", `{"type":"letter-ack","done":"later","letter":"` + strings.ToUpper(hash) + `"}`}},
+		{"a mailbox of 63 digits", vectorHeader{"relay", `{"type":"letter-end","mailbox":"` + hash[1:] + `","left":1796136527000}`}},
+		{"left at 0", vectorHeader{"relay", `{"type":"letter-end","mailbox":"` + hash + `","left":0}`}},
+		{"until below 0", vectorHeader{"relay", `{"type":"letter","done":"kept","answers":3,"until":-1}`}},
 		{"an error without a code", vectorHeader{"relay", `{"type":"error","message":"no"}`}},
 		{"an error without a message", vectorHeader{"client", `{"type":"error",` + dst + `,"code":"busy"}`}},
 		{"a code of 65 bytes", vectorHeader{"relay", `{"type":"error","code":"` + strings.Repeat("a", 65) + `","message":"no"}`}},

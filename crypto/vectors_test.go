@@ -47,6 +47,9 @@ type vectors struct {
 	Header            []vectorHeader     `json:"header"`
 	NotHeaders        []vectorRefused    `json:"headers_refused"`
 	NotMessageHeaders []vectorNotAHeader `json:"message_headers_refused"`
+
+	Letter     []vectorLetter     `json:"letter"`
+	NotLetters []vectorNotALetter `json:"letters_refused"`
 }
 
 type vectorTuple struct {
@@ -233,6 +236,7 @@ func TestVectors(t *testing.T) {
 	v.request(t)
 	v.headers(t)
 	v.messageHeaders(t, v.Message.Header)
+	v.letters(t, &old)
 	got, err := json.MarshalIndent(v, "", "  ")
 	if err != nil {
 		t.Fatal(err)
@@ -387,7 +391,7 @@ func (v *vectors) keys() {
 }
 
 // fixedKey is a K from a seed.
-func fixedKey(t *testing.T, from byte) *trust.Key {
+func fixedKey(t testing.TB, from byte) *trust.Key {
 	t.Helper()
 	pkcs8, err := x509.MarshalPKCS8PrivateKey(ed25519.NewKeyFromSeed(run(from, 32)))
 	Must(t, err)
@@ -411,7 +415,7 @@ func (v *vectors) retry(t *testing.T) {
 	p := phase1{
 		Type: "p1", Nonce: run(5, 32), Ciphers: []string{SuiteMLKEM, SuiteRSA256}, Cipher: SuiteMLKEM, Key: run(6, 40),
 		Src: "alice", SrcID: "a0a0a0a0a0a0a0a0", Dst: "Bob", DstID: "b0b0b0b0b0b0b0b0",
-		Bundle: fixedBundle("alice", a), says: says{Takes: proto.TakesMessages},
+		Bundle: fixedBundle("alice", a), Takes: proto.TakesMessages,
 	}
 	exact := proto.MustMarshal(&p)
 	sig1 := a.Sign(proto.Tuple("cc-1", exact))

@@ -32,6 +32,8 @@ const (
 	UnknownPeer      Code = "unknown-peer"      // nobody has accepted this person yet
 	UnknownRelay     Code = "unknown-relay"     // nobody has accepted this relay key yet
 	RelayChanged     Code = "relay-changed"     // another key under a known relay address
+	NoMailbox        Code = "no-mailbox"        // the mailbox is not there any more
+	MailboxFull      Code = "mailbox-full"      // the mailbox takes no more letters, or none of this person
 	NotDelivered     Code = "not-delivered"     // given up within the time allowed
 	Card             Code = "card"              // the card, its PIN or its key
 	Lost             Code = "lost"              // the relay cannot be reached, or was lost

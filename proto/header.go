@@ -1,5 +1,10 @@
 package proto
 
+import (
+	"crypto/sha256"
+	"slices"
+)
+
 // The header types, as the original of 2016 calls them. PROTOCOL.md, "Requests
 // and routing".
 const (
@@ -13,6 +18,10 @@ const (
 	TypeError         = "error"
 	TypePeer          = "peer"
 	TypeRelease       = "release"
+	TypeLetterTo      = "letter-to"
+	TypeLetter        = "letter"
+	TypeLetterAck     = "letter-ack"
+	TypeLetterEnd     = "letter-end"
 )
 
 // The kinds of message that a connection takes, as it says in connect phase 3.
@@ -28,26 +37,46 @@ const (
 	Left = "left"
 )
 
+// The kinds of letter.
+const (
+	LetterText    = "text"
+	LetterReceipt = "receipt"
+)
+
+// The values of `done` about letters: the relay's answer, and the receiver's.
+const (
+	Kept    = "kept"
+	Stored  = "stored"  // it is in the history; the relay erases it
+	Refused = "refused" // for good; the relay erases it
+	Later   = "later"   // the relay keeps it for another connection
+)
+
 // Header is the first line of a payload, in canonical JSON. The tables below fix
 // the fields of each type; one too many or too few is refused.
 type Header struct {
-	Type    string  `json:"type"`
-	Phase   int     `json:"phase,omitempty"`
-	Name    string  `json:"name,omitempty"`
-	ID      string  `json:"id,omitempty"` // a connection id
-	Takes   string  `json:"takes,omitempty"`
-	Watch   bool    `json:"watch,omitempty"`
-	Src     string  `json:"src,omitempty"`
-	SrcID   string  `json:"src-id,omitempty"`
-	Dst     string  `json:"dst,omitempty"`
-	DstID   string  `json:"dst-id,omitempty"`
-	Done    string  `json:"done,omitempty"`
-	Answers *uint64 `json:"answers,omitempty"` // seq of the secure line that this answers
-	Code    Code    `json:"code,omitempty"`
-	Message string  `json:"message,omitempty"`
+	Type     string  `json:"type"`
+	Phase    int     `json:"phase,omitempty"`
+	Name     string  `json:"name,omitempty"`
+	ID       string  `json:"id,omitempty"` // a connection id
+	Takes    string  `json:"takes,omitempty"`
+	Watch    bool    `json:"watch,omitempty"`
+	Src      string  `json:"src,omitempty"`
+	SrcID    string  `json:"src-id,omitempty"`
+	Dst      string  `json:"dst,omitempty"`
+	DstID    string  `json:"dst-id,omitempty"`
+	Done     string  `json:"done,omitempty"`
+	Answers  *uint64 `json:"answers,omitempty"` // seq of the secure line that this answers
+	Code     Code    `json:"code,omitempty"`
+	Message  string  `json:"message,omitempty"`
+	Kind     string  `json:"kind,omitempty"`     // of a letter
+	Mailbox  string  `json:"mailbox,omitempty"`  // its hash, hex
+	Identity string  `json:"identity,omitempty"` // of a letter's receiver or, once it is handed out, its sender; hex
+	Letter   string  `json:"letter,omitempty"`   // its id, hex
+	Left     int64   `json:"left,omitempty"`     // when a letter came, by the relay's clock; Unix milliseconds
+	Until    int64   `json:"until,omitempty"`    // how long the relay keeps it, Unix milliseconds
 }
 
-type fieldSet uint16
+type fieldSet uint32
 
 const (
 	fPhase fieldSet = 1 << iota
@@ -63,6 +92,12 @@ const (
 	fAnswers
 	fCode
 	fMessage
+	fKind
+	fMailbox
+	fIdentity
+	fLetter
+	fLeft
+	fUntil
 )
 
 func (h *Header) fields() fieldSet {
@@ -74,6 +109,8 @@ func (h *Header) fields() fieldSet {
 		{h.Phase != 0, fPhase}, {h.Name != "", fName}, {h.ID != "", fID}, {h.Takes != "", fTakes}, {h.Watch, fWatch},
 		{h.Src != "", fSrc}, {h.SrcID != "", fSrcID}, {h.Dst != "", fDst}, {h.DstID != "", fDstID},
 		{h.Done != "", fDone}, {h.Answers != nil, fAnswers}, {h.Code != "", fCode}, {h.Message != "", fMessage},
+		{h.Kind != "", fKind}, {h.Mailbox != "", fMailbox}, {h.Identity != "", fIdentity}, {h.Letter != "", fLetter},
+		{h.Left != 0, fLeft}, {h.Until != 0, fUntil},
 	} {
 		if f.set {
 			s |= f.bit
@@ -91,10 +128,13 @@ const (
 )
 
 // fromClient and fromRelay are the forms in the two directions. A type may have
-// two: an error is a peer's or the relay's.
+// two: an error is a peer's or the relay's, a letter is kept or handed out.
 var fromClient = map[string][]form{
 	TypeList:          {{may: fName | fWatch}},
-	TypeRelease:       {{}},
+	TypeRelease:       {{may: fMailbox}},
+	TypeLetterTo:      {{must: fName}},
+	TypeLetter:        {{must: fKind | fIdentity}},
+	TypeLetterAck:     {{must: fDone | fLetter}},
 	TypeClientConnect: {{must: toPeer | fPhase}},
 	TypeClientCom:     {{must: toPeer}},
 	TypeCommAck:       {{must: toPeer}},
@@ -106,6 +146,9 @@ var fromClient = map[string][]form{
 var fromRelay = map[string][]form{
 	TypeList:          {{must: fAnswers, may: fDone}},
 	TypeRelease:       {{must: fAnswers | fDone}},
+	TypeLetterTo:      {{must: fAnswers | fDone}},
+	TypeLetter:        {{must: fAnswers | fDone | fUntil}, {must: fKind | fIdentity | fLeft}},
+	TypeLetterEnd:     {{must: fMailbox | fLeft}},
 	TypePeer:          {{must: fName | fID | fTakes | fDone}},
 	TypeClientConnect: {{must: fromPeer | fPhase}},
 	TypeClientCom:     {{must: fromPeer}},
@@ -151,17 +194,39 @@ func (h *Header) check() error {
 			return Errorf(Malformed, "a %s header with a name that is none", h.Type)
 		}
 	}
+	for _, hash := range [...]string{h.Mailbox, h.Identity, h.Letter} {
+		if hash != "" && !IsHex(hash, sha256.Size) {
+			return Errorf(Malformed, "a %s header with a hash that is none", h.Type)
+		}
+	}
 	switch {
 	case h.Type == TypeClientConnect && (h.Phase < 1 || h.Phase > 3):
 		return Errorf(Malformed, "an unknown client-connect phase %d", h.Phase)
 	case h.Takes != "" && !ValidTakes(h.Takes):
 		return Errorf(Malformed, "a peer that takes %.20q", h.Takes)
-	case h.Type == TypePeer && h.Done != Came && h.Done != Left, h.Type != TypePeer && h.Done != "" && h.Done != "ok":
+	case h.Kind != "" && h.Kind != LetterText && h.Kind != LetterReceipt:
+		return Errorf(Malformed, "a letter of an unknown kind")
+	case h.Left < 0 || h.Until < 0:
+		return Errorf(Malformed, "a %s header with a time before 1970", h.Type)
+	case h.Done != "" && !slices.Contains(doneOf(h.Type), h.Done):
 		return Errorf(Malformed, "a %s header with an unknown done", h.Type)
 	case len(h.Message) > MaxMessage || len(h.Code) > MaxCode:
 		return Errorf(TooLong, "an error longer than %d bytes", MaxMessage)
 	}
 	return nil
+}
+
+// doneOf returns the values of `done` that a type may have.
+func doneOf(typ string) []string {
+	switch typ {
+	case TypePeer:
+		return []string{Came, Left}
+	case TypeLetter:
+		return []string{Kept}
+	case TypeLetterAck:
+		return []string{Stored, Refused, Later}
+	}
+	return []string{"ok"}
 }
 
 // ConnIDLen is the length of a connection id: 16 lower-case hex digits, which
@@ -181,6 +246,7 @@ type Listed struct {
 	Name     string `json:"name"`
 	ID       string `json:"id"`
 	Takes    string `json:"takes"`
-	Since    int64  `json:"since"`    // Unix seconds
-	Identity string `json:"identity"` // hex; the relay's claim, without proof
+	Since    int64  `json:"since"`             // Unix seconds
+	Identity string `json:"identity"`          // hex; the relay's claim, without proof
+	Letters  bool   `json:"letters,omitempty"` // its device takes letters
 }

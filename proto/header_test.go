@@ -12,6 +12,8 @@ import (
 
 const testID = "0123456789abcdef"
 
+var testHash = strings.Repeat("0123456789abcdef", 4)
+
 func answers(n uint64) *uint64 { return &n }
 
 // goodHeaders is one header or more of every form, by its sender.
@@ -20,6 +22,13 @@ var goodHeaders = map[string][]Header{
 		{Type: TypeList},
 		{Type: TypeList, Name: "ana", Watch: true},
 		{Type: TypeRelease},
+		{Type: TypeRelease, Mailbox: testHash},
+		{Type: TypeLetterTo, Name: "ana"},
+		{Type: TypeLetter, Kind: LetterText, Identity: testHash},
+		{Type: TypeLetter, Kind: LetterReceipt, Identity: testHash},
+		{Type: TypeLetterAck, Done: Stored, Letter: testHash},
+		{Type: TypeLetterAck, Done: Refused, Letter: testHash},
+		{Type: TypeLetterAck, Done: Later, Letter: testHash},
 		{Type: TypeClientConnect, Phase: 1, Dst: "ana", DstID: testID},
 		{Type: TypeClientConnect, Phase: 3, Dst: "ana", DstID: testID},
 		{Type: TypeClientCom, Dst: "ana", DstID: testID},
@@ -33,6 +42,11 @@ var goodHeaders = map[string][]Header{
 		{Type: TypeList, Answers: answers(0)},
 		{Type: TypeList, Answers: answers(1<<63 - 1), Done: "ok"},
 		{Type: TypeRelease, Answers: answers(7), Done: "ok"},
+		{Type: TypeLetterTo, Answers: answers(7), Done: "ok"},
+		{Type: TypeLetter, Answers: answers(7), Done: Kept, Until: 1},
+		{Type: TypeLetter, Kind: LetterText, Identity: testHash, Left: 1},
+		{Type: TypeLetter, Kind: LetterReceipt, Identity: testHash, Left: 1<<63 - 1},
+		{Type: TypeLetterEnd, Mailbox: testHash, Left: 1},
 		{Type: TypePeer, Name: "ana", ID: testID, Takes: TakesPipe, Done: Came},
 		{Type: TypePeer, Name: "ana", ID: testID, Takes: TakesNone, Done: Left},
 		{Type: TypeClientConnect, Phase: 2, Src: "ana", SrcID: testID, Dst: "bruno", DstID: testID},
@@ -90,6 +104,12 @@ func TestHeaderFieldsMissingOrTooMany(t *testing.T) {
 		func(h *Header, on bool) { h.Answers = pick(on, answers(1), nil) },
 		func(h *Header, on bool) { h.Code = pick(on, Gone, "") },
 		func(h *Header, on bool) { h.Message = pick(on, "x", "") },
+		func(h *Header, on bool) { h.Kind = pick(on, LetterText, "") },
+		func(h *Header, on bool) { h.Mailbox = pick(on, testHash, "") },
+		func(h *Header, on bool) { h.Identity = pick(on, testHash, "") },
+		func(h *Header, on bool) { h.Letter = pick(on, testHash, "") },
+		func(h *Header, on bool) { h.Left = pick(on, int64(1), 0) },
+		func(h *Header, on bool) { h.Until = pick(on, int64(1), 0) },
 	}
 	for who, parse := range headerParsers {
 		good := make(map[string]map[fieldSet]bool)
@@ -190,6 +210,13 @@ func TestRow22Headers(t *testing.T) {
 		"a peer that dances":    {Type: TypePeer, Name: "ana", ID: testID, Takes: TakesNone, Done: "danced"},
 		"a peer that takes all": {Type: TypePeer, Name: "ana", ID: testID, Takes: "all", Done: Came},
 		"a list done halfway":   {Type: TypeList, Answers: answers(1), Done: "half"},
+		"a list kept":           {Type: TypeList, Answers: answers(1), Done: Kept},
+		"a letter ok":           {Type: TypeLetter, Answers: answers(1), Done: "ok", Until: 1},
+		"a letter of no kind":   {Type: TypeLetter, Kind: "pipe", Identity: testHash, Left: 1},
+		"a letter of nobody":    {Type: TypeLetter, Kind: LetterText, Identity: testHash[1:], Left: 1},
+		"a letter from before":  {Type: TypeLetter, Kind: LetterText, Identity: testHash, Left: -1},
+		"a letter kept before":  {Type: TypeLetter, Answers: answers(1), Done: Kept, Until: -1},
+		"a mailbox in capitals": {Type: TypeLetterEnd, Mailbox: strings.ToUpper(testHash), Left: 1},
 		"a long error":          {Type: TypeError, Code: Gone, Message: strings.Repeat("x", MaxMessage+1)},
 		"a long code":           {Type: TypeError, Code: Code(strings.Repeat("x", 65)), Message: "x"},
 	} {
@@ -232,6 +259,11 @@ func FuzzHeader(f *testing.F) {
 			for _, id := range []string{h.ID, h.SrcID, h.DstID} {
 				if id != "" && !ValidConnID(id) {
 					t.Fatalf("%s: the id %q was taken", who, id)
+				}
+			}
+			for _, hash := range []string{h.Mailbox, h.Identity, h.Letter} {
+				if hash != "" && !IsHex(hash, 32) {
+					t.Fatalf("%s: the hash %q was taken", who, hash)
 				}
 			}
 		}

@@ -24,6 +24,17 @@ const (
 	// MaxText is the longest text of one record in bytes.
 	MaxText = 256 << 10
 
+	// MaxLetter bounds a letter in bytes: the relay keeps it on its disk for days.
+	MaxLetter = 64 << 10
+
+	// MaxMailboxesTo bounds the mailboxes of a letter-to answer, and with it the
+	// letters of one text: one for each device.
+	MaxMailboxesTo = 8
+
+	// MaxCollects bounds the mailboxes that a connection collects: the newest, and
+	// the one before it.
+	MaxCollects = 2
+
 	// MaxRecipients bounds the `to` list, which stands in every record and must
 	// leave room for the text.
 	MaxRecipients = 256

@@ -27,9 +27,9 @@ EXIT = {"malformed": 1, "too-long": 1, "unexpected": 1, "busy": 3, "lost": 3, "t
 # The line to the relay.
 
 class Relay:
-    HEADER = "type phase:i? name? id? takes? watch:t? src? src-id? dst? dst-id? done? answers:i? code? message?"
+    HEADER = "type phase:i? name? id? takes? watch:t? src? src-id? dst? dst-id? done? answers:i? code? message? kind? mailbox:h? identity:h? letter:h? left:i? until:i?"
 
-    def __init__(self, address, fingerprint, me, takes, ciphers):
+    def __init__(self, address, fingerprint, me, takes, ciphers, collects=()):
         host, port = address.rsplit(":", 1)
         try:
             self.socket = socket.create_connection((host, int(port)), 10)
@@ -48,8 +48,9 @@ class Relay:
         t2 = H(tup("connect-T2", t1, line2))
         secret, enc = encapsulate(self.suite, f["data"], t2)
         c2s, s2c = derive(secret, t2, ("c2s", "s2c"), "hs-keys", self.suite, enc)
-        plain = encode({"name": me.name, "takes": takes, "bundle": me.bundle.json,
-                        "data_signature": spoil("connect", me.sign("connect-3", t2, enc, me.name, me.bundle.hash))})
+        collects = list(collects)  # of mailboxes of its own, of which it has none
+        plain = encode({"name": me.name, "takes": takes, "bundle": me.bundle.json, "mailbox": b"", "collects": collects,
+                        "data_signature": spoil("connect", me.sign("connect-3", t2, enc, me.name, me.bundle.hash, collects))})
         line3 = encode({"type": "connect", "phase": 3, "data": enc, "payload": seal(self.suite, c2s, tup("hs-c2s", t2, enc), plain)})
         line4 = self.exchange(line3)
         t3 = H(tup("connect-T3", t2, line3))
@@ -133,7 +134,7 @@ class Relay:
             if header["answers"] == seq:
                 rows = json.loads(body.decode())
                 need(encode(rows) == body, "malformed", "a list")
-                out += [decode(encode(row), "name id takes since:i identity:h") for row in rows]
+                out += [decode(encode(row), "name id takes since:i identity:h letters:t?") for row in rows]
                 if header["done"] == "ok":
                     return out
 
@@ -197,8 +198,10 @@ TRAVELS = {"text": "client-com", "pipe": "client-com", "receipt": "comm-ack", "e
 
 
 class Conversation:
-    P1 = "type data:b ciphers:l cipher key:b src src-id dst dst-id bundle:o takes letter:i retry:b?"
+    P1 = "type data:b ciphers:l cipher key:b src src-id dst dst-id bundle:o takes retry:b?"
     HEADER = "conversation:b direction kind n:i random:b step:o? src-bundle:b dst-bundle:b time:i seq:i count:i digest:b?"
+
+    letter = 0  # the number of the last one left in the other side's mailbox
 
     def __init__(self, relay, peer, conn, step=False):
         self.relay, self.me, self.peer, self.conn, self.eager = relay, relay.me, peer, conn, step
@@ -228,7 +231,7 @@ class Conversation:
     def begin(self, ciphers):
         """As A: p1, p2 (or a retry, once), p3."""
         p1 = {"type": "p1", "data": None, "ciphers": ciphers, "cipher": ciphers[0], "key": None, "src": self.me.name, "src-id": self.relay.id,
-              "dst": self.peer, "dst-id": self.conn, "bundle": self.me.bundle.json, "takes": self.relay.takes, "letter": 0}
+              "dst": self.peer, "dst-id": self.conn, "bundle": self.me.bundle.json, "takes": self.relay.takes}
         retried = None
         while True:
             key, p1["key"] = kem_key(p1["cipher"])
@@ -265,7 +268,7 @@ class Conversation:
             self.identity = theirs.verify(self.peer, self.me.roots)
             ss2, enc2 = encapsulate(suite, f["key"], t2)
         mine, pub = kem_key(suite)
-        p3 = encode({"type": "p3", "data": enc2, "key": pub})
+        p3 = encode({"type": "p3", "data": enc2, "key": pub, "letter": self.letter})
         kc = self.start(suite, H(tup("cc-T3", t2, sig2, confirm2, p3)), ss2, root0, "AB", theirs)
         self.mine, self.theirs = (mine, pub), None
         sig3, confirm3 = self.me.sign("cc-3", self.t3), hmac(kc, self.t3)
@@ -291,10 +294,10 @@ class Conversation:
                 check(theirs.key, sig1, tup("cc-1", p1), "p1's")
                 self.identity, t1 = theirs.verify(self.peer, self.me.roots), H(tup("cc-T1", p1, sig1))
                 if first:
-                    need((f["retry"], f["cipher"], f["ciphers"], f["bundle"], f["takes"], f["letter"]) == (first, suite, offered, *kept), "unexpected", "the p1 after a retry")
+                    need((f["retry"], f["cipher"], f["ciphers"], f["bundle"], f["takes"]) == (first, suite, offered, *kept), "unexpected", "the p1 after a retry")
                     break
                 need(f["retry"] is None and f["cipher"] == f["ciphers"][0], "unexpected", "p1")
-                suite, offered, kept = next((c for c in f["ciphers"] if c in ciphers), None), f["ciphers"], (f["bundle"], f["takes"], f["letter"])
+                suite, offered, kept = next((c for c in f["ciphers"] if c in ciphers), None), f["ciphers"], (f["bundle"], f["takes"])
                 need(suite, "no-common-suite", "none of " + ", ".join(offered))
                 if suite == f["cipher"]:
                     break
@@ -306,14 +309,14 @@ class Conversation:
             ss1, enc1 = encapsulate(suite, f["key"], t1)
         key, pub = kem_key(suite)
         p2 = encode({"type": "p2", "cipher": suite, "data": enc1, "key": pub, "bundle": self.me.bundle.json,
-                     "takes": self.relay.takes, "letter": 0})
+                     "takes": self.relay.takes, "letter": self.letter})
         t2 = H(tup("cc-T2", t1, p2))
         root0 = hmac(t2, ss1)
         sig2, confirm2 = spoil("sig2", self.me.sign("cc-2", t2)), spoil("confirm2", hmac(expand(root0, b"chatsecure/2 confirm B"), t2))
         self.to_peer("client-connect", join(p2, sig2, confirm2), 2)
         header, body = self.from_peer("client-connect", "client-disconnect")
         p3, sig3, confirm3 = lines(body, 3)
-        f = decode(p3, "type data:b key:b")
+        f = decode(p3, "type data:b key:b letter:i")
         need(header["phase"] == 3 and f["type"] == "p3", "unexpected", "p3")
         t3 = H(tup("cc-T3", t2, sig2, confirm2, p3))
         check(theirs.key, sig3, tup("cc-3", t3), "p3's")

@@ -349,7 +349,7 @@ class Bundle:
     def __init__(self, raw):
         self.json, f, self.hash = json.loads(raw), *self.read(raw)
         self.name, self.signature, self.times = f["name"], f["public_key_signature"], (f["not_before"], f["not_after"])
-        mailbox, self.mailbox_end = f["mailbox"], f["mailbox_end"]
+        self.mailbox, self.mailbox_end = mailbox, _ = f["mailbox"], f["mailbox_end"]
         need(len(mailbox) in (0, 32) and (mailbox == b"") == (self.mailbox_end == 0), "bundle-malformed", "a mailbox")
         chain = f["x509_chain"]
         need(len(chain) < 8 and len(f["x509"]) + sum(map(len, chain)) <= 20 << 10, "bundle-malformed", "too many certificates")

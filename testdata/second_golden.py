@@ -96,7 +96,8 @@ def connect(golden, suite, alice, fingerprint, key):
     there.sendall(b"\n".join([lines[1], lines[3], *s2c, b""]))
     there.shutdown(socket.SHUT_WR)
     socket.create_connection = lambda *_: here
-    relay = Relay("the relay:0", fingerprint, alice, json.loads(plaintexts[0])["takes"], [suite])
+    hello = json.loads(plaintexts[0])
+    relay = Relay("the relay:0", fingerprint, alice, hello["takes"], [suite], map(unbase64, hello["collects"]))
     for request, beside in zip(requests, bodies):
         header, signature, body = request.split(b"\n", 2)
         relay.send(json.loads(header), body, signature != b"", beside)
@@ -127,6 +128,7 @@ def converse(golden, suite, alice, bob, conn, keys):
     given.random = [inside(p1, "data")]
     conn_b = json.loads(p1.split(b"\n")[0])["dst-id"]
     a, b = side(alice, conn, bob.name, conn_b), side(bob, conn_b, alice.name, conn)
+    a.letter, b.letter = (json.loads(p.split(b"\n")[0])["letter"] for p in (p3, p2))
     a.hear("client-connect", p2, 2)
     a.begin([suite])
     same(a.t3, golden.hex("t3"), "T3")

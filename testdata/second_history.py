@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""Verifies a history and proofs, written from PROTOCOL.md, "History", "Proofs" and "Who is judged when", and nothing else.
+"""Verifies a history and proofs, written from PROTOCOL.md, "History", "Proofs", "Letters" and "Who is judged when", and nothing else.
 
     second_history.py vectors FILE                                  internal/history/testdata/vectors.json: every outcome there
     second_history.py -ca-bundle FILE [-crl FILE...] history FILE   a lines.jsonl
@@ -13,7 +13,7 @@ not in ASCII. It says so.
 import argparse, functools, sys
 
 sys.dont_write_bytecode = True
-import second_names
+import second_letter, second_names
 from second_client import *
 
 LEFT_OUT = "NOT checked: name constraints, policies, path lengths, extended key usage, other paths, deltas and scopes of revocation lists"
@@ -24,7 +24,14 @@ FORMS = {  # the fields of each type of line
     "sent": SIGNED + " before:b records:l", "received": SIGNED + " before:b records:l", "receipt": SIGNED + " receipt:o", "end": SIGNED,
     "taken": "conversation:b direction seq:i", "shown": "conversation:b direction seq:i", "seen": "conversation:b direction seq:i",
     "failed": "id name reason", "gap": "conversation:b direction reason", "run": "run reason",
+    "letter-sent": "name identity until:i header:o signature:b records:l", "letter-received": "name identity run left:i header:o signature:b records:l",
+    "letter-receipt": "name identity left:i header:o signature:b receipts:l",
 }
+PARTS = {  # the fields of each line of a proof
+    "bundle": FORMS["bundle"], "text": FORMS["sent"], "receipt": FORMS["receipt"] + " records:l?",
+    "letter": "header:o signature:b records:l", "letter-receipt": "header:o signature:b receipts:l",
+}
+LEVELS = ["no receipt", "DELIVERED", "READ"]
 END = "name conn identity bundle:b"
 OURS = ("sent", "taken", "text")  # the direction in such a line is ours
 IN_ORDER = {"affiliation_changed", "superseded", "cessation_of_operation", "privilege_withdrawn"}  # the key was in order
@@ -86,6 +93,11 @@ class Judge:
         begin, end = addressee.times
         return self.at(sender, at), self.at(addressee, max(begin, min(at, end)))
 
+    def letter(self, sender, addressee, ms):
+        """The same of a letter."""
+        need(ms // 1000 <= addressee.mailbox_end, "delegation-expired", "its mailbox had ended")
+        return self.both(sender, addressee, ms)
+
 
 class Talk:
     """A conversation: both ends by direction, and what each has sent."""
@@ -103,7 +115,8 @@ class Verification:
     def __init__(self, judge):
         self.judge, self.name, self.identity, self.bundles, self.talks = judge, None, None, {}, {}
         self.wrong, self.doubtful, self.heads, self.waiting, self.doubted = [], [], [], [], set()
-        self.counts = dict.fromkeys(("bundles", "conversations", "messages", "records", "receipts", "ends", "heads"), 0)
+        self.letters, self.letter_doubts = {}, []
+        self.counts = dict.fromkeys(("bundles", "conversations", "messages", "letters", "records", "receipts", "ends", "heads"), 0)
 
     # A history.
 
@@ -113,7 +126,7 @@ class Verification:
         for self.number, raw in enumerate(lines, 1):
             try:
                 need(len(raw) <= LINE, "too-long", "a line")
-                form_of = FORMS.get((re.findall(rb'^\{"v":2,"prev":"[0-9a-f]{64}","time":[0-9]+,"type":"([a-z]+)"', raw) or [b""])[0].decode())
+                form_of = FORMS.get((re.findall(rb'^\{"v":2,"prev":"[0-9a-f]{64}","time":[0-9]+,"type":"([a-z-]+)"', raw) or [b""])[0].decode())
                 need(form_of, "malformed", "no line of this version")
                 f = form(decode(raw, FIRST + " " + form_of))
                 need(f["prev"] == prev.hex(), "malformed", "it does not follow the line before it")
@@ -122,15 +135,16 @@ class Verification:
             except Refused as e:
                 self.wrong.append((self.number, str(e)))
             prev = H(raw)
+        self.doubtful += [number for number, _, ids, _ in self.letter_doubts if ids]
         self.doubtful += [number for number, _, _ in self.waiting] + [d[0] for talk in self.talks.values() for d in talk.doubts]
         first = self.wrong[0][0] if self.wrong else 0
         head = max([(n, t) for n, t in self.heads if not first or n < first], default=(0, 0))
         return {"found": first, "doubtful": sorted(self.doubtful), "head": head[0], "after": self.lines - head[0] if head[0] else 0}, head[1]
 
-    def judged(self, sender, addressee, ms):
+    def judged(self, sender, addressee, ms, judge=None):
         """Judges both. A fault says nothing about other lines, so what is next is looked at all the same."""
         try:
-            return self.judge.both(sender, addressee, ms)
+            return (judge or self.judge.both)(sender, addressee, ms)
         except Refused as e:
             self.wrong.append((self.number, str(e)))
 
@@ -145,7 +159,12 @@ class Verification:
 
     def line(self, f):
         kind = f["type"]
-        if kind == "owner":
+        shown = self.letters.get((f.get("conversation"), OTHER.get(f.get("direction"))))
+        if kind in ("shown", "seen", "gap") and shown is not None:
+            need(kind == "gap" or f["seq"] <= shown, "malformed", "more records than the letter has")
+        elif kind.startswith("letter-"):
+            self.letter(f)
+        elif kind == "owner":
             self.name, self.identity = second_names.fold(f["name"]), bytes.fromhex(f["identity"])
         elif kind == "bundle":
             self.add_bundle(f)
@@ -209,7 +228,63 @@ class Verification:
         self.counts["conversations"] += 1
         need((second_names.fold(me[0]), me[2]) == (self.name, self.identity), "malformed", "a conversation of somebody else's")
 
+    def letter(self, f):
+        h, ours = second_letter.read_letter_header(f["header"]), f["type"] == "letter-sent"
+        key = h["letter"], "AB" if ours else "BA"
+        need(key not in self.letters, "malformed", "it stands there twice")
+        self.letters[key] = h["count"] if f["type"] == "letter-received" else 0
+        ends = [(self.name, self.identity), (second_names.fold(f["name"]), bytes.fromhex(f["identity"]))]
+        people = self.signed_letter(h, f, *(ends if ours else ends[::-1]))
+        doubt = people and people[0][1]
+        if doubt and not ours:
+            self.waiting.append((self.number, people[0][0], doubt))
+        if f["type"] == "letter-receipt":
+            second_letter.receipts(h, encode(f["receipts"]), None)
+            self.counts["receipts"] += 1
+            for number, who, ids, date in self.letter_doubts:
+                if people and not doubt and people[0][0] != who and h["time"] < date * 1000:
+                    ids -= {unbase64(x["id"]) for x in f["receipts"]}
+            return
+        self.counts["letters"] += 1
+        self.counts["messages"] += 1
+        self.counts["records"] += len(f["records"])
+        ids = set()
+        if doubt and ours:
+            self.letter_doubts.append((self.number, self.identity, ids, doubt))
+        (_, sender), addressee = ends if ours else ends[::-1]
+        ids |= {full for full, _ in self.letter_records(h, f["records"], sender, *addressee)}
+
     # What both have.
+
+    def signed_letter(self, h, f, sender, addressee):
+        """Judges both ends of a letter, each a folded name and an identity, or None for one that is not known."""
+        src, dst = self.bundle(h["src-bundle"]), self.bundle(h["dst-bundle"])
+        need([second_names.fold(b.name) for b in (src, dst)] == [sender[0], addressee[0]], "name-mismatch", "a bundle of another name")
+        need(h["mailbox"] == dst.mailbox, "malformed", "another mailbox")
+        need(h["kind"] == ("receipt" if f["type"] == "letter-receipt" else "text"), "malformed", "a letter of another kind")
+        check(src.key, f["signature"], tup("letter", f["header"]), "a letter's")
+        people = self.judged(src, dst, h["time"], self.judge.letter)
+        if people and any(known and got != known for (got, _), (_, known) in zip(people, (sender, addressee))):
+            self.wrong.append((self.number, "another person"))
+            return None
+        return people
+
+    def letter_records(self, h, records, sender, name, identity):
+        """The whole hash of each record, and the record."""
+        need(len(records) == h["count"], "malformed", "the number of records")
+        d, found = H(tup("letter-records", h["letter"], h["mailbox"])), []
+        for i, record in enumerate(records):
+            if isinstance(record, str):
+                d = H(tup("record", d, unbase64(record)))
+                continue
+            raw = encode(record)
+            r, to = read_record(raw, sender)
+            need(r["seq"] == i + 1 and r["time"] <= h["time"] + CLOCK * 1000, "malformed", "a record's number or time")
+            need(any(n == name and x in (b"", identity) for n, x in to), "malformed", "a record for somebody else")
+            d = next_digest(d, raw)
+            found.append((H(tup("id", sender, to, r["time"], r["salt"], r["text"])), r))
+        need(d == h["digest"], "malformed", "other records than were signed")
+        return found
 
     def signed(self, talk, f, kind):
         header = read_header(f["header"])
@@ -275,45 +350,65 @@ class Verification:
         """What it shows."""
         need(len(raw) <= 2 << 20, "too-long", "a proof")
         p, self.number = decode(raw, "v:i type lines:l"), 0
-        need((p["v"], p["type"]) == (2, "chatsecure-proof") and len(p["lines"]) in (3, 4), "malformed", "no proof")
-        forms = ["bundle"] * 2 + ["sent", "receipt"]
-        more = ["", "", "", " records:l?"]
-        lines = [decode(encode(x), "type " + FORMS[kind] + m) for x, kind, m in zip(p["lines"], forms, more)]
+        kinds = " ".join(x["type"] if isinstance(x, dict) and isinstance(x.get("type"), str) else "?" for x in p["lines"])
+        need((p["v"], p["type"]) == (2, "chatsecure-proof"), "malformed", "no proof")
+        need(re.fullmatch("bundle bundle (text|letter|text receipt|(text|letter) (bundle ){0,2}letter-receipt)", kinds), "malformed", "no lines of a proof")
+        lines = [decode(encode(x), "type " + PARTS[x["type"]]) for x in p["lines"]]
         lines = [form({k: x for k, x in f.items() if x is not None}) for f in lines]
-        need([f["type"] for f in lines] == ["bundle", "bundle", "text", "receipt"][:len(lines)], "malformed", "lines in another order")
         hashed = [x for f in lines[2:] for x in f.get("records", []) if isinstance(x, str)]
         need(all(len(unbase64(x)) == 32 for x in hashed), "malformed", "a hash")
-        records = lines[2]["records"]
+        text, records = lines[2], lines[2]["records"]
         own = [i for i, x in enumerate(records) if not isinstance(x, str)]
         need(len(own) == 1 and all(isinstance(x, str) for f in lines[3:] for x in f.get("records", [])), "malformed", "not one record")
         for f in lines[:2]:
             self.add_bundle(f)
         me, peer = (self.bundles[f["hash"]] for f in lines[:2])
-        h = read_header(lines[2]["header"])
         # Its identities are those that the bundles prove at the time in the header.
-        (sender, doubt), (recipient, _) = self.judge.both(me, peer, h["time"])
-        talk = Talk(h["conversation"], h["direction"], (me.name, me, sender), (peer.name, peer, recipient))
-        talk.n[h["direction"]], talk.base, talk.d[h["direction"]] = h["n"], h["seq"] - 1, [lines[2]["before"]]
-        _, record = self.text(talk, lines[2])
-        seq, last = h["seq"] + own[0], h["seq"] + h["count"] - 1
+        if text["type"] == "letter":
+            h = second_letter.read_letter_header(text["header"])
+            need((h["src-bundle"], h["dst-bundle"]) == (me.hash, peer.hash), "malformed", "other bundles")
+            (sender, doubt), (recipient, _) = self.judge.letter(me, peer, h["time"])
+            self.signed_letter(h, text, (second_names.fold(me.name), sender), (second_names.fold(peer.name), recipient))
+            [(full, record)] = self.letter_records(h, records, sender, second_names.fold(peer.name), recipient)
+        else:
+            h = read_header(text["header"])
+            (sender, doubt), (recipient, _) = self.judge.both(me, peer, h["time"])
+            talk = Talk(h["conversation"], h["direction"], (me.name, me, sender), (peer.name, peer, recipient))
+            talk.n[h["direction"]], talk.base, talk.d[h["direction"]] = h["n"], h["seq"] - 1, [text["before"]]
+            _, record = self.text(talk, text)
+            full = H(tup("id", sender, [[n, x] for n, x in read_record(encode(records[own[0]]), sender)[1]], record["time"], record["salt"], record["text"]))
         shows = {"id": record["id"], "from": me.name, "from_identity": sender.hex(), "recipient": peer.name, "recipient_identity": recipient.hex(),
                  "text": record["text"], "sent": h["time"], "verdict": "no receipt"}
         need(not self.wrong, "malformed", str(self.wrong))
-        attested = False
-        if len(lines) == 4:
-            f = lines[3]
+        level, people, f = 0, None, lines[-1]
+        if f["type"] == "receipt":
             header = read_header(f["header"])
             need((header["conversation"], header["direction"]) == (talk.t3, OTHER[talk.ours]), "malformed", "a receipt of another conversation")
             talk.n[header["direction"]] = header["n"]
             for x in f.get("records", []):
                 talk.d[talk.ours].append(H(tup("record", talk.d[talk.ours][-1], unbase64(x))))
             _, r, people = self.receipt(talk, f)
+            seq, last = h["seq"] + own[0], h["seq"] + h["count"] - 1
             need(r["delivered"] >= seq and last + len(f.get("records", [])) == max(last, r["delivered"]), "malformed", "a receipt for other records")
-            if not people or people[0][1]:
-                shows["verdict"] = "void"  # the message is judged by itself
-            else:
-                shows["verdict"], shows["receipt_time"] = "READ" if r["read"] >= seq else "DELIVERED", header["time"]
-                attested = doubt and sender != recipient and header["time"] < doubt * 1000
+            level = 2 if r["read"] >= seq else 1
+        elif f["type"] == "letter-receipt":
+            header = second_letter.read_letter_header(f["header"])
+            further = []
+            for x in (header["src-bundle"], header["dst-bundle"]):
+                if x not in (me.hash, peer.hash, *further):
+                    further.append(x)
+            need([x["hash"] for x in lines[3:-1]] == further, "malformed", "other bundles than the receipt needs")
+            for x in lines[3:-1]:
+                self.add_bundle(x)
+            second_letter.receipts(header, encode(f["receipts"]), None)
+            people = self.signed_letter(header, f, (second_names.fold(peer.name), recipient), (second_names.fold(me.name), sender))
+            level = max((LEVELS.index(x["level"]) for x in f["receipts"] if unbase64(x["id"]) == full), default=0)
+            need(level, "malformed", "a receipt for other records")
+        if level and (not people or people[0][1]):
+            shows["verdict"] = "void"  # the message is judged by itself
+        elif level:
+            shows["verdict"], shows["receipt_time"] = LEVELS[level], header["time"]
+        attested = level and shows["verdict"] != "void" and doubt and sender != recipient and header["time"] < doubt * 1000
         return {"verdict": "doubtful"} if doubt and not attested else shows
 
 

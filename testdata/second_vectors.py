@@ -3,14 +3,14 @@
 import json, sys, types
 
 sys.dont_write_bytecode = True
-import second_names
+import second_letter, second_mlkem, second_names
 from second_client import *
 
 
 def unhex(v):
     """The hex of a vector as bytes; suites, directions and exact JSON are text."""
     text = ("suite", "direction", "context", "name", "why", "record", "records", "receipt", "header", "bundle", "items", "line",
-            "folded", "shapes", "by", "from", "p1", "retry", "again")
+            "folded", "shapes", "by", "from", "p1", "retry", "again", "inside", "code")
     return {k: x if k in text or isinstance(x, int) else [unhex(y) if isinstance(y, dict) else bytes.fromhex(y) for y in x]
             if isinstance(x, list) else bytes.fromhex(x) for k, x in v.items()}
 
@@ -122,12 +122,16 @@ def request(v):
 
 TO, FROM = "dst dst-id", "src src-id dst dst-id"
 FORMS = {  # by "Requests and routing": the fields of each type, ? may be left out
-    "client": {"list": ["name? watch?"], "release": [""], "client-connect": ["phase " + TO], "client-com": [TO],
+    "client": {"list": ["name? watch?"], "release": ["mailbox?"], "letter-to": ["name"], "letter": ["kind identity"], "letter-ack": ["done letter"], "client-connect": ["phase " + TO], "client-com": [TO],
                "comm-ack": [TO], "client-disconnect": ["", TO], "ack": [""], "error": [TO + " code message"]},
     "relay": {"list": ["done? answers"], "release": ["done answers"], "peer": ["name id takes done"],
+              "letter-to": ["done answers"], "letter": ["done answers until", "kind identity left"], "letter-end": ["mailbox left"],
               "client-connect": ["phase " + FROM], "client-com": [FROM], "comm-ack": [FROM], "client-disconnect": ["src src-id", FROM],
               "ack": ["", "dst-id answers"], "error": [FROM + " code message", "dst-id? answers? code message"]},
 }
+
+
+DONE = {"peer": "came left", "letter": "kept", "letter-ack": "stored refused later"}  # the others: ok
 
 
 def header(v):
@@ -137,7 +141,9 @@ def header(v):
     need(any({x for x in form.split() if x[-1] != "?"} <= set(f) - {"type"} <= set(form.replace("?", "").split()) for form in forms), "malformed", "fields")
     need(all(x or name == "answers" for name, x in f.items()), "malformed", "an empty field")
     need(f.get("phase", 1) in (1, 2, 3) and f.get("takes", "pipe") in ("messages", "pipe", "none"), "malformed", "phase or takes")
-    need("done" not in f or f["done"] in (("came", "left") if f["type"] == "peer" else ("ok",)), "malformed", "done")
+    need(f.get("kind", "text") in ("text", "receipt"), "malformed", "the kind of a letter")
+    need(f.get("done", DONE.get(f["type"], "ok")) in DONE.get(f["type"], "ok").split(), "malformed", "done")
+    need(all(len(f.get(x, bytes(32))) == 32 for x in ("mailbox", "identity", "letter")), "malformed", "a hash")
     need(all(re.fullmatch("[0-9a-f]{16}", f[x]) for x in ("id", "src-id", "dst-id") if x in f), "malformed", "a connection id")
     need(all(second_names.is_name(f[x]) for x in ("name", "src", "dst") if x in f), "malformed", "a name")
     need(len(f.get("code", "").encode()) <= 64 and len(f.get("message", "").encode()) <= 1024, "too-long", "an error")
@@ -145,6 +151,21 @@ def header(v):
 
 def message_header(v):
     read_header(v["header"].encode())
+
+
+def letter(v):
+    got = second_letter.open_letter(second_mlkem.Key(v["private"]), v["body"], v["sender"])
+    return [(got["mailbox"], v["mailbox"]), (got["ss"], v["secret"]), (got["mk"], v["mk"]), (got["bundle"], v["bundle"].encode()),
+            (got["mailbox_key"], v["mailbox_key"]), (got["header"], v["header"].encode()), (got["signature"], v["signature"]),
+            (tup("letter", got["header"]), v["signed"]), (got["inside"], v["inside"].encode())]
+
+
+def refused_letter(v):
+    try:
+        second_letter.open_letter(second_mlkem.Key(v["private"]), v["body"], v["sender"])
+    except Refused as e:
+        return [(e.code, v["code"])]
+    return [(v["why"], "refused")]
 
 
 def main(path):
@@ -166,6 +187,7 @@ def main(path):
         "identity": identity, "signature": signature, "retry": retried, "request": request,
         "header": lambda v: [(holds(header, v), True)], "headers_refused": lambda v: [(holds(header, v), False)],
         "message_headers_refused": lambda v: [(holds(message_header, v), False)],
+        "letter": letter, "letters_refused": refused_letter,
     }
     need(set(vectors) == set(sections), "malformed", "other sections than " + ", ".join(sections))
     for name in ("seal", "chain", "line", "step"):

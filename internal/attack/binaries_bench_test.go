@@ -1,6 +1,7 @@
 package attack
 
 import (
+	"bytes"
 	"crypto/rand"
 	"fmt"
 	"net"
@@ -9,11 +10,14 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
 
+	"chatsecure/crypto"
 	"chatsecure/testdata/lab/contest"
+	"chatsecure/testdata/lab/people"
 	"chatsecure/testdata/lab/town"
 )
 
@@ -96,6 +100,132 @@ func BenchmarkColdSend(b *testing.B) {
 	})
 	bob.Cmd.Process.Signal(syscall.SIGTERM)
 	bob.Cmd.Wait()
+}
+
+// BenchmarkColdLetter times `client send -wait sent` to somebody who is away, from process start to
+// exit, against the same to somebody who is there.
+func BenchmarkColdLetter(b *testing.B) {
+	const starts = 10 // in a turn
+	w := town.New(b, town.People("alice", "bob", "carol"))
+	bob, carol := collect(w.Receive("bob")), w.Receive("carol", "-n", "1")
+	w.Must("", "alice", "send", "-wait", "read", "bob,carol", "warm")
+	if r := carol.End(); r.Status != 0 {
+		b.Fatalf("carol: %+v", r)
+	}
+	send := func(to string) (took time.Duration, used float64) {
+		cmd := w.Client("alice", "send", "-wait", "sent", to, "hello")
+		start := time.Now()
+		if err := cmd.Run(); err != nil {
+			b.Fatal(err)
+		}
+		return time.Since(start), contest.Used(cmd) / 1e6
+	}
+	contest.Measure(b, func(report contest.Report) {
+		var there, away []time.Duration
+		var thereUsed, awayUsed float64
+		for range starts {
+			took, used := send("bob")
+			there, thereUsed = append(there, took), thereUsed+used
+			took, used = send("carol")
+			away, awayUsed = append(away, took), awayUsed+used
+		}
+		toAway, toThere := contest.Median(away).Seconds()*1e3, contest.Median(there).Seconds()*1e3
+		report("away-ms", toAway)
+		report("away-cpu-ms", awayUsed/starts)
+		report("there-ms", toThere)
+		report("there-cpu-ms", thereUsed/starts)
+		report("away/there", toAway/toThere)
+		report("cpu-away/there", awayUsed/thereUsed)
+	})
+	bob.Cmd.Process.Signal(syscall.SIGTERM)
+	bob.Cmd.Wait()
+}
+
+// BenchmarkWaitingLetters times `client recv` of 1,000 letters that eight people have left, from
+// process start to exit: opened, stored on the disk, shown, answered and receipted. Its floor is to
+// open each letter and to verify who wrote it.
+func BenchmarkWaitingLetters(b *testing.B) {
+	const senders, each = 8, 125
+	const n = senders * each
+	names := []string{"bob"}
+	for i := range senders {
+		names = append(names, fmt.Sprint("sender", i))
+	}
+	w := town.New(b, town.People(names...))
+	bob := w.Receive("bob", "-n", fmt.Sprint(senders))
+	for _, name := range names[1:] {
+		w.Must("", name, "send", "-wait", "read", "bob", "warm")
+	}
+	if r := bob.End(); r.Status != 0 {
+		b.Fatalf("bob: %+v", r)
+	}
+	leave := func(name string) {
+		c := w.Start(name, "-json", "send", "-wait", "sent", "bob")
+		for range each {
+			fmt.Fprintln(c.Stdin, "hello")
+			c.Until(func(o map[string]any) bool { return o["type"] == "receipt" && o["status"] == "KEPT" })
+		}
+		if r := c.End(); r.Status != 0 {
+			b.Errorf("%s: %+v", name, r)
+		}
+	}
+	floor := letterFloor(b)
+	contest.Measure(b, func(report contest.Report) {
+		var all sync.WaitGroup
+		for _, name := range names[1:] {
+			all.Go(func() { leave(name) })
+		}
+		all.Wait()
+		relay := contest.Processor(b, w.Pid)
+		cmd := w.Client("bob", "recv", "-n", fmt.Sprint(n))
+		start := time.Now()
+		out, err := cmd.Output()
+		took := time.Since(start)
+		if lines := bytes.Count(out, []byte("\n")); err != nil || lines != n {
+			b.Fatalf("%d lines, %v", lines, err)
+		}
+		used := contest.Used(cmd) / 1e3 / n
+		report("now-ms", took.Seconds()*1e3)
+		report("now-letters/s", n/took.Seconds())
+		report("now-cpu-us/letter", used)
+		report("relay-cpu-us/letter", (contest.Processor(b, w.Pid)-relay)/1e3/n)
+		report("floor-us/letter", floor)
+		report("cpu-now/floor", used/floor)
+	})
+}
+
+// letterFloor returns the time of opening a letter, which verifies its sender's K, in microseconds.
+func letterFloor(b *testing.B) float64 {
+	b.Helper()
+	box, err := crypto.NewMailbox()
+	if err != nil {
+		b.Fatal(err)
+	}
+	card, key := people.Card(b, "alice"), people.AnyKey(b)
+	bundle, sender := people.Bundle(b, card, "alice", key), [32]byte{1}
+	r := &crypto.Record{
+		Time: people.Now.UnixMilli(), To: []crypto.Recipient{{Name: "bob"}}, Text: "hello", Salt: make([]byte, 16),
+	}
+	r.ID = crypto.RecordID(sender, r)
+	l, err := crypto.SealLetter(crypto.LetterDraft{
+		Key: key, Bundle: bundle, ToKey: box.Public(), N: 1, Time: people.Now, Records: []*crypto.Record{r},
+	})
+	if err != nil {
+		b.Fatal(err)
+	}
+	var times []time.Duration
+	for range 200 {
+		start := time.Now()
+		opened, err := crypto.OpenLetter(box, l.Body)
+		if err == nil {
+			err = opened.ReadRecords(sender)
+		}
+		if err != nil {
+			b.Fatal(err)
+		}
+		times = append(times, time.Since(start))
+	}
+	return float64(contest.Median(times).Nanoseconds()) / 1e3
 }
 
 // randomFile writes so many random bytes to a file, none of them ASCII: s_client takes some letters

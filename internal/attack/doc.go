@@ -37,16 +37,21 @@
 //  22. Lines that no parser should take: row22_relay, row22_peer, row22_halfopen
 //  23. Texts that a terminal would act on: row23_terminal, row23_certificates
 //  24. Names: row24_names
-//  25. Paths, disks, damaged histories: row25_state, row25_disk, row25_history
+//  25. Paths, disks, damaged histories: row25_state, row25_disk, row25_history, row25_letters
 //
 // Load and loss
 //
 //  26. Receivers that never read, floods: row26_answers, row26_window, row26_leaks, row26_load, row26_looks,
 //     row26_strangers, row26_callers, row26_refused
 //  27. The relay killed, the transport lost: row27_relay, row27_transport
-//  28. The client killed: row28_kills
-//  29. Two clients on one state directory: row29_two
+//  28. The client killed: row28_kills; everybody, with letters: row28_letters
+//  29. Two clients on one state directory: row29_two, row29_letters
 //  30. Wrong clocks: row30_clock; times that are minted: row30_judged
+//
+// Letters
+//
+//  31. A relay that lies about letters, and a thief of its disk: row31_letters
+//  32. Letters that no client would leave: row32_letters
 //
 // No row names the eavesdropper, bad networks (network) and the soak. The other
 // files hold what two sides do without an attack: talk, pipe, wait, requests,

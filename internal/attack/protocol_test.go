@@ -146,12 +146,26 @@ func TestProtocolLimits(t *testing.T) {
 		"body of a client-connect": size(proto.MaxHandshakeLine),
 		"blank lines on end":       count(proto.MaxBlankLines),
 		"records of a message, or a pipe chunk, before sealing": size(proto.MaxBody),
-		"header of a message":    size(header),
-		"records of a message":   count(batch),
-		"text of a record":       size(proto.MaxText),
-		"recipients of a record": count(proto.MaxRecipients),
-		"bundle":                 fmt.Sprintf("%d certificates with the leaf, %s of DER", trust.MaxCertificates, size(trust.MaxChainBytes)),
-		"suites offered":         count(proto.MaxCiphers),
+		"header of a message":                   size(header),
+		"records of a message":                  count(batch),
+		"text of a record":                      size(proto.MaxText),
+		"recipients of a record":                count(proto.MaxRecipients),
+		"bundle":                                fmt.Sprintf("%d certificates with the leaf, %s of DER", trust.MaxCertificates, size(trust.MaxChainBytes)),
+		"suites offered":                        count(proto.MaxCiphers),
+		"letter":                                size(proto.MaxLetter),
+		"records or receipts of a letter":       count(crypto.MaxLetterEntries),
+		"mailboxes of an answer to `letter-to`": count(proto.MaxMailboxesTo),
+		"mailboxes that a connection collects":  count(proto.MaxCollects),
+		"mailboxes of one person at a relay": fmt.Sprintf("%d that take texts, as many that are superseded, %d that take receipts alone; "+
+			"then the one with the oldest delegation goes, with its letters", proto.MaxMailboxesTo, relay.ReceiptBoxes),
+		"letters in a mailbox, each counted as " + size(relay.LetterLeast) + " at least": fmt.Sprintf(
+			"%s of texts, %s of receipts; of one person a %s of what is left of that, at most %s; then `mailbox-full`",
+			size(relay.BoxMax), size(relay.BoxMaxReceipts), map[int]string{4: "quarter"}[relay.RestPart], size(relay.BoxPart)),
+		"letters of one person at a relay": fmt.Sprintf("a %s of what is left of all that it keeps, an %s of which is for receipts; then `busy`",
+			map[int]string{4: "quarter"}[relay.RestPart], map[int]string{8: "eighth"}[relay.ReceiptsPart]),
+		"mailboxes that one person makes or names anew at a relay": count(relay.BoxesAtOnce) + " at once and one in " +
+			map[time.Duration]string{10 * time.Second: "ten seconds"}[relay.BoxEvery] + "; beyond that each stays as it is",
+		"letters that one person leaves": fmt.Sprintf("%s at once and %d a second; then `busy`", count(relay.LettersAtOnce), relay.LettersASecond),
 		"un-acked bodies for one destination": fmt.Sprintf("%s in %s messages, or one message",
 			size(proto.RelayWindow), count(proto.RelayMessages)),
 		"sent and not delivered in a conversation":                      fmt.Sprintf("%s records, %s", count(client.MaxUnackedRecords), size(client.MaxUnackedBytes)),
@@ -173,8 +187,8 @@ func TestProtocolLimits(t *testing.T) {
 		"handshakes under way": fmt.Sprintf("%s, of one address %s, of all addresses with too many failures %d; then who waits longest gets `busy`, or the newcomer",
 			count(relay.MaxHalfOpen), count(relay.MaxHalfOpenAddr), relay.MaxHalfOpen/relay.DebtorsPart),
 		"connections of one person": count(relay.MaxOfPerson) + "; then `busy`",
-		"requests of one person": fmt.Sprintf("%s at once and %s a second, counted in connections listed; each request counts %d more, a release %d and a %s of the relay's names; then `busy`",
-			count(relay.Budget), count(relay.BudgetRate), relay.RequestCost, relay.ReleaseCost, map[int]string{10: "tenth"}[relay.ReleaseNames]),
+		"requests of one person": fmt.Sprintf("%s at once and %s a second, counted in connections listed; each request counts %d more, a mailbox in an answer %d, a release %d and a %s of the relay's names; then `busy`",
+			count(relay.Budget), count(relay.BudgetRate), relay.RequestCost, relay.BoxCost, relay.ReleaseCost, map[int]string{10: "tenth"}[relay.ReleaseNames]),
 		"kept of a person who is accepted under no name, until then": fmt.Sprintf(
 			"%d records, and %s of lines of the history that the person causes; then a p1 is refused with `not-accepted`",
 			client.StrangerRecords, size(client.StrangerBytes)),
@@ -297,6 +311,7 @@ func TestProtocolFields(t *testing.T) {
 		proto.Connect1{}, proto.Connect2{}, proto.Connect3{}, proto.Connect4{}, proto.ClearError{}, proto.Listed{},
 		crypto.Hello{}, trust.Bundle{}, crypto.MessageHeader{},
 		crypto.Step{}, crypto.Record{}, crypto.Recipient{}, crypto.Receipt{},
+		crypto.LetterOutside{}, crypto.LetterHeader{}, crypto.LetterReceiptEntry{}, crypto.LetterBox{},
 		history.End{}, history.Proof{}, state.KnownRelay{}, state.KnownPeer{},
 	} {
 		typ := reflect.TypeOf(v)
@@ -582,7 +597,7 @@ func TestCardSignsNothingElse(t *testing.T) {
 		t.Errorf("the card signs in %q, want %q", byCard, want)
 	}
 	slices.Sort(byKey)
-	if want := []string{"cc-1", "cc-2", "cc-3", "cc-retry", "connect-2", "connect-3", "head", "message", "request"}; !slices.Equal(byKey, want) {
+	if want := []string{"cc-1", "cc-2", "cc-3", "cc-retry", "connect-2", "connect-3", "head", "letter", "message", "request"}; !slices.Equal(byKey, want) {
 		t.Errorf("the contexts of what K and a relay's key sign are %q, want %q", byKey, want)
 	}
 	if named != 0 {

@@ -197,7 +197,7 @@ func connect(ctx context.Context, r *client.Relay, cred *state.Credential, takes
 	if err != nil {
 		return nil, err
 	}
-	return g.Prove(cred, takes, check)
+	return g.Prove(cred, takes, client.Mailboxes{}, check)
 }
 
 // leave ends a session and waits for its goroutines.

@@ -87,7 +87,6 @@ func TestRefusedFormsHaveCodes(t *testing.T) {
 	}
 	p1, with := phaseParts(t, body)
 	form := swapped(t, p1, []byte(`"takes":"messages"`), []byte(`"takes":"all"`))
-	negative := swapped(t, p1, []byte(`"letter":0`), []byte(`"letter":-1`))
 	// What costs most to read: 30 ms and 20 MB each, if it were read.
 	long := swapped(t, p1, []byte(`"ciphers":[`), []byte(`"ciphers":[`+strings.Repeat(`"",`, proto.MaxHandshakeLine/3)))
 	null := swapped(t, p1, []byte(`"takes":"messages"`), []byte(`"takes":null`))
@@ -99,7 +98,6 @@ func TestRefusedFormsHaveCodes(t *testing.T) {
 		told string
 	}{
 		{"an unknown takes", signed(form), proto.Malformed, "malformed p1"},
-		{"a negative letter", signed(negative), proto.Malformed, "malformed p1"},
 		{"more than its bound", signed(long), proto.Malformed, "too long"},
 		{"null", signed(null), proto.Malformed, "malformed p1"},
 		{"another's signature", phaseBody(form[:len(form)-1], with[0]), proto.Malformed, "malformed p1"},

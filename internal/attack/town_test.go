@@ -35,6 +35,7 @@ type localTown struct {
 	addr string
 	stop func() // ends the relay as SIGTERM does
 
+	change func(*relay.Config)             // of the next relay, if set
 	suites []string                        // allowed by the relay; nil: all
 	listen func(net.Listener) net.Listener // wraps the relay's listener, if set
 	hold   bool                            // new clients show nothing
@@ -76,11 +77,15 @@ func newTownOf(t testing.TB, suites []string, names ...string) *localTown {
 // startRelay starts the relay, at its earlier address if it had one.
 func (town *localTown) startRelay() {
 	town.t.Helper()
-	relay, err := relay.New(relay.Config{
+	cfg := relay.Config{
 		State: filepath.Join(town.dir, "relay"), CABundle: filepath.Join(town.dir, "lab", "ca-bundle.pem"),
 		CRLDir:  filepath.Join(town.dir, "lab", "crl"),
-		Ciphers: town.suites, Failures: 1e6,
-	})
+		Ciphers: town.suites, Failures: 1e6, Letters: true,
+	}
+	if town.change != nil {
+		town.change(&cfg)
+	}
+	relay, err := relay.New(cfg)
 	if err != nil {
 		town.t.Fatal(err)
 	}

@@ -67,10 +67,15 @@ func Dial(ctx context.Context, cfg Config) (*Client, error) {
 	}
 	e.begin(sess) // the relay answers while the history is opened
 	receiving := cfg.Takes == proto.TakesMessages
+	var waiting lettersWaiting
+	if cfg.Takes != proto.TakesPipe {
+		waiting = e.claimLetters()
+	}
 	history, notices, err := history.Open(history.Config{
 		Dir: cfg.State.HistoryDir(), Receiving: receiving, Since: sess.since, Now: cfg.Now, Through: cfg.Through,
-		Owner:  history.Owner{Name: cfg.Name, Identity: self.Identity},
-		Bundle: cfg.Credential.Bundle, Key: cfg.Credential.Key,
+		Waiting: waiting.has,
+		Owner:   history.Owner{Name: cfg.Name, Identity: self.Identity},
+		Bundle:  cfg.Credential.Bundle, Key: cfg.Credential.Key,
 	})
 	if err != nil {
 		sess.Fail(nil)
@@ -81,6 +86,10 @@ func Dial(ctx context.Context, cfg Config) (*Client, error) {
 	if cfg.Ciphers[0] != crypto.SuiteMLKEM && cfg.Takes != proto.TakesNone { // mostly one question to the relay
 		e.local.Keys.Fill()
 	}
+	if err := history.OwnBundle(cfg.Credential.Bundle); err != nil {
+		e.problem(err)
+	}
+	e.local.Letter = e.lastLetter
 	for _, n := range notices {
 		e.event(Event{Type: EventNotice, Notice: n})
 	}
@@ -176,7 +185,9 @@ type Config struct {
 	Busy       func(*fail.Error) // called once when Dial must wait for a busy relay; optional
 	Seek       []string          // names that Send is about to be called with, if these are known
 	WaitPeer   time.Duration     // how long Send waits for a recipient to connect
+	Live       bool              // leave no letters: only to who is there
 	Persistent bool              // a prompt: messages and a lost relay are tried again without end, and Send never waits
+	NoLetters  bool              // name no mailbox to the relay, and collect none
 	Receipts   bool              // report every change of a message's status as an event
 
 	Now func() time.Time // default time.Now

@@ -124,10 +124,18 @@ func (g *Greeting) begin(ciphers []string) error {
 	return nil
 }
 
+// Mailboxes are a client's own, as it tells a relay: the key of the one that its bundle names,
+// and those whose letters it collects, the newest first. The zero value is for a client without
+// letters.
+type Mailboxes struct {
+	Key      []byte
+	Collects [][32]byte
+}
+
 // Prove runs phases 3 and 4. check decides whether the key with this fingerprint is the relay's, before
 // anything that names a person leaves. The errors are those of Greet and of check.
-func (g *Greeting) Prove(cred *state.Credential, takes string, check func(fingerprint string) error) (*Session, error) {
-	s, err := g.prove(cred, takes, check)
+func (g *Greeting) Prove(cred *state.Credential, takes string, own Mailboxes, check func(fingerprint string) error) (*Session, error) {
+	s, err := g.prove(cred, takes, own, check)
 	if err != nil {
 		return nil, g.failed(err)
 	}
@@ -138,13 +146,19 @@ func (g *Greeting) Prove(cred *state.Credential, takes string, check func(finger
 	return s, nil
 }
 
-func (g *Greeting) prove(cred *state.Credential, takes string, check func(string) error) (*Session, error) {
+func (g *Greeting) prove(cred *state.Credential, takes string, own Mailboxes, check func(string) error) (*Session, error) {
 	if err := check(g.Fingerprint); err != nil {
 		return nil, err
 	}
 	// Phase 3: the client proves itself, sealed.
-	h := crypto.Hello{Name: cred.Bundle.Name, Takes: takes, Bundle: cred.Bundle}
-	h.Signature = cred.Key.Sign(g.transcript.ClientSigns(h.Name, cred.Bundle.Hash()))
+	h := crypto.Hello{
+		Name: cred.Bundle.Name, Takes: takes, Bundle: cred.Bundle,
+		Mailbox: append([]byte{}, own.Key...), Collects: make([][]byte, len(own.Collects)),
+	}
+	for i := range own.Collects {
+		h.Collects[i] = own.Collects[i][:]
+	}
+	h.Signature = cred.Key.Sign(g.transcript.ClientSigns(&h))
 	sealed := g.transcript.SealHello(proto.MustMarshal(&h))
 	line3 := proto.MustMarshal(&proto.Connect3{Type: proto.TypeConnect, Phase: 3, Data: g.enc, Payload: sealed})
 	if err := proto.WriteLine(g.conn, line3); err != nil {
@@ -159,7 +173,7 @@ func (g *Greeting) prove(cred *state.Credential, takes string, check func(string
 	}
 	c2s, s2c := g.transcript.Finish(line4)
 	s := newSession(g.conn, id, c2s, s2c)
-	s.fingerprint, s.suite = g.Fingerprint, g.suite
+	s.fingerprint, s.suite, s.collects = g.Fingerprint, g.suite, own.Collects
 	return s, nil
 }
 

@@ -27,6 +27,8 @@ func (e *engine) converse(pc *peerConn, conv *crypto.Conversation) {
 	renewed := e.remember(u, conv.Person)
 	pc.conv, pc.confirmed, pc.first, pc.ending, pc.checked = conv, false, 0, false, time.Time{}
 	pc.bundle, pc.party = conv.PeerBundle.Hash(), e.party(conv.PeerBundle, conv.Person)
+	pc.last = pc.mailbox()
+	e.collect.check = append(e.collect.check, pc)
 	if pc.takes = conv.PeerTakes; pc.takes != proto.TakesMessages {
 		e.orphan(pc) // what was queued on the relay's word
 	}

@@ -22,6 +22,7 @@ type Delegation struct {
 	Key           *trust.Key    // K, which is the credential's from then on, or erased after an error
 	Lifetime      time.Duration // at most trust.MaxDelegation, and never beyond the certificate's end
 	Intermediates [][]byte      // further CA certificates for the chain, tried before those on the card
+	Mail          string        // the state directory whose newest mailbox is named; "" names none
 	Now           time.Time
 }
 
@@ -53,12 +54,35 @@ func NewCredential(ctx context.Context, c card.Card, d Delegation) (cred *state.
 		Mailbox: []byte{},
 		X509:    c.Leaf(), Chain: trust.ChainFor(leaf, slices.Concat(d.Intermediates, c.Chain()), d.Now),
 	}
-	b.Signature, err = c.Sign(ctx, b.DelegationMessage())
-	if err == nil {
-		err = b.Check()
+	sign := func() (err error) {
+		if b.Signature, err = c.Sign(ctx, b.DelegationMessage()); err == nil {
+			err = b.Check()
+		}
+		return err
+	}
+	if d.Mail != "" {
+		err = nameMailbox(b, d, leaf, sign)
+	} else {
+		err = sign()
 	}
 	if err != nil {
 		return nil, err
 	}
 	return &state.Credential{Key: d.Key, Bundle: b}, nil
+}
+
+// nameMailbox has sign sign a bundle that names the newest mailbox. The key is on the disk
+// before that, and that the bundle names it before anybody sees the bundle.
+func nameMailbox(b *trust.Bundle, d Delegation, leaf *x509.Certificate, sign func() error) error {
+	m := openMail(d.Mail)
+	box, err := m.newest(d.Now)
+	if err != nil {
+		return err
+	}
+	most := b.NotBefore + int64(trust.MaxMailbox/time.Second)
+	b.Mailbox, b.MailboxEnd = box.Hash[:], min(most, box.Ends.Unix(), leaf.NotAfter.Unix())
+	if err := sign(); err != nil {
+		return err
+	}
+	return m.named(box.Hash, b.Hash())
 }

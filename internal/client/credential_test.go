@@ -4,7 +4,9 @@ import (
 	"context"
 	"crypto/x509"
 	"encoding/pem"
+	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"slices"
 	"testing"
@@ -13,6 +15,7 @@ import (
 	"chatsecure/card"
 	"chatsecure/crypto/trust"
 	"chatsecure/testdata/lab"
+	"chatsecure/testdata/lab/disk"
 	"chatsecure/testdata/lab/people"
 )
 
@@ -137,4 +140,102 @@ func TestChainIsBounded(t *testing.T) {
 	long := lab.Mutate(func(c *x509.Certificate) { c.OCSPServer = []string{"http://127.0.0.1/" + fmt.Sprintf("%08000d", 0)} })
 	up := []*x509.Certificate{s.sub.Cert, s.cross(s.x), s.cross(s.x, long), s.cross(s.x, long), s.cross(s.x, long)}
 	s.accepted(s.bundle(up, nil), s.x.Cert)
+}
+
+// mailCard is a card that signs as a test says.
+type mailCard struct {
+	*lab.Holder
+	sign func(message []byte) ([]byte, error)
+}
+
+func (c *mailCard) Leaf() []byte     { return c.Holder.Leaf.Raw }
+func (c *mailCard) Chain() [][]byte  { return c.ChainDER() }
+func (c *mailCard) Describe() string { return "a card" }
+func (c *mailCard) Close() error     { return nil }
+func (c *mailCard) Sign(_ context.Context, message []byte) ([]byte, error) {
+	return c.sign(message)
+}
+
+// The key of a mailbox is on the disk before the card signs its name, and the bundle before anybody
+// sees it. What the card did not sign is named the next time.
+func TestCardSignsAMailbox(t *testing.T) {
+	dir := t.TempDir()
+	c := &mailCard{Holder: people.Card(t, "alice")}
+	order := func() (*trust.Bundle, error) {
+		cred, err := NewCredential(context.Background(), c, Delegation{
+			Name: "alice", Key: people.Key(t, trust.KeyEd25519), Lifetime: time.Hour, Mail: dir, Now: people.Now,
+		})
+		if err != nil {
+			return nil, err
+		}
+		return cred.Bundle, nil
+	}
+	synced := map[string]bool{}
+	disk.SyncWith(t, func(f *os.File) error {
+		synced[f.Name()] = true
+		return f.Sync()
+	})
+	wrong := errors.New("a wrong PIN")
+	c.sign = func([]byte) ([]byte, error) {
+		if !synced[filepath.Join(dir, mailDir)] || !synced[dir] || len(files(t, dir)) != 1 {
+			t.Errorf("synced before the card signs: %v; files %v", synced, files(t, dir))
+		}
+		return nil, wrong
+	}
+	if _, err := order(); !errors.Is(err, wrong) {
+		t.Fatal(err)
+	}
+	first := files(t, dir)
+	clear(synced) // a crash may have come between the file and its directory
+	c.sign = func(message []byte) ([]byte, error) {
+		if !synced[filepath.Join(dir, mailDir)] || !synced[dir] {
+			t.Errorf("synced before the card signs: %v", synced)
+		}
+		clear(synced)
+		return c.Holder.Sign(message)
+	}
+	b, err := order()
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := openMail(dir)
+	box, err := m.box([32]byte(b.Mailbox))
+	if err != nil || box == nil || m.path(box.Hash) != first[0] || !box.Named(b.Hash()) {
+		t.Fatalf("the mailbox is %+v, %v; there was %v", box, err, first)
+	}
+	if !synced[m.logPath(box.Hash)] || !synced[m.dir] {
+		t.Errorf("synced before the bundle is seen: %v", synced)
+	}
+	if want := people.Now.Add(trust.MaxMailbox - time.Minute); b.MailboxEnd != want.Unix() {
+		t.Errorf("the mailbox ends %v, not %v", time.Unix(b.MailboxEnd, 0), want)
+	}
+	if _, err := people.Verifier(t, people.Now).Verify(b, "alice"); err != nil {
+		t.Error(err)
+	}
+}
+
+// A mailbox ends with its key, and no later than the card's certificate.
+func TestMailboxEnd(t *testing.T) {
+	within := lab.Window(people.Now.Add(-time.Hour), people.Now.Add(10*day))
+	for name, c := range map[string]struct {
+		card *lab.Holder
+		ends time.Duration // from the first start on
+	}{
+		"of the key":         {people.Card(t, "alice"), trust.MaxMailbox},
+		"of the certificate": {people.Card(t, "alice", within), 10 * day},
+	} {
+		dir := t.TempDir()
+		for _, start := range []time.Duration{time.Hour, 6 * day} { // later than the key's begin by more than startsBefore
+			newestOf(t, openMail(dir), people.Now)
+			cred, err := NewCredential(context.Background(), &mailCard{c.card, c.card.Sign}, Delegation{
+				Name: "alice", Key: people.Key(t, trust.KeyEd25519), Lifetime: time.Hour, Mail: dir, Now: people.Now.Add(start),
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if want := people.Now.Add(c.ends); cred.Bundle.MailboxEnd != want.Unix() {
+				t.Errorf("%s, after %v: %v, not %v", name, start, time.Unix(cred.Bundle.MailboxEnd, 0), want)
+			}
+		}
+	}
 }

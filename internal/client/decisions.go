@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 
+	"chatsecure/crypto/trust"
 	"chatsecure/internal/fail"
 	"chatsecure/internal/state"
 	"chatsecure/proto"
@@ -119,16 +120,16 @@ func (e *engine) block(u *user) {
 }
 
 // acceptNew accepts a person whose first message has come, if AcceptNew says so.
-func (e *engine) acceptNew(pc *peerConn) {
-	if !e.cfg.AcceptNew || pc.user.accepted {
+func (e *engine) acceptNew(u *user, person *trust.Person) {
+	if !e.cfg.AcceptNew || u.accepted {
 		return
 	}
-	if err := e.rememberAccepted(pc.user, pc.conv.Person); err != nil {
+	if err := e.rememberAccepted(u, person); err != nil {
 		e.problem(err)
 		return
 	}
-	pc.user.accepted = true
-	delete(e.trust.of, pc.conv.Person.Identity)
+	u.accepted = true
+	delete(e.trust.of, person.Identity)
 }
 
 // acceptMet accepts the sender of a message that an earlier run has stored. Nobody takes the name of

@@ -53,12 +53,14 @@ func (e *engine) fresh() []*outRecord {
 func (e *engine) enqueue(r *recipient) (waits []string) {
 	u := r.user
 	waits = e.spread(r)
+	queued := r.active > 0
+	e.leaveTo(r)
 	now := e.link.patient(time.Now())
 	u.keep(r, now)
-	if r.active > 0 {
+	if queued {
 		return waits
 	}
-	if len(u.away) == 0 {
+	if r.active == 0 && len(u.away) == 0 {
 		u.orphans = append(u.orphans, &delivery{r: r, since: now})
 	}
 	return append(waits, u.shown)
@@ -68,11 +70,12 @@ func (e *engine) enqueue(r *recipient) (waits []string) {
 // messages, even before the end of its handshake. The result has the name once
 // for each that is not ready, or waits for a decision about the person.
 func (e *engine) spread(r *recipient) (waits []string) {
+	now := e.link.patient(time.Now())
 	for _, pc := range e.conns {
 		if pc.user != r.user || pc.takes != proto.TakesMessages || pc.ending || pc.shake.tries >= hopelessTries {
 			continue
 		}
-		pc.out.queue = append(pc.out.queue, &delivery{r: r})
+		pc.out.queue = append(pc.out.queue, &delivery{r: r, since: now})
 		r.active++
 		if pc.conv == nil || !r.user.accepted {
 			waits = append(waits, r.user.shown)
@@ -99,7 +102,7 @@ func (e *engine) tellPending(out *outRecord, waits []string) {
 
 // tellAbsent reports, once, that a record waits because its recipient is not there.
 func (e *engine) tellAbsent(r *recipient) {
-	if r.absent || r.active > 0 || r.status != history.StatusPending || !e.cfg.Receipts {
+	if r.absent || r.active > 0 || r.status != history.StatusPending || !e.cfg.Receipts || e.mayLeave(r.user) {
 		return
 	}
 	switch p := e.prospect(r.user, proto.TakesMessages); {
@@ -149,11 +152,13 @@ func (e *engine) adopt(pc *peerConn) {
 	for _, d := range pc.out.undelivered() {
 		queued[d.r] = true
 	}
+	now := e.link.patient(time.Now())
 	add := func(r *recipient) {
 		queued[r] = true
 		r.active++
-		pc.out.queue = append(pc.out.queue, &delivery{r: r})
+		pc.out.queue = append(pc.out.queue, &delivery{r: r, since: now})
 	}
+	e.adoptLetters(pc, queued, add)
 	own, another := u.find(pc)
 	var stay []*delivery
 	for _, d := range u.orphans {
@@ -190,7 +195,7 @@ func (e *engine) adopt(pc *peerConn) {
 // patience bounds the time that a record waits for a connection of a user's.
 func (e *engine) patience(u *user) time.Duration {
 	switch {
-	case u.person != nil:
+	case u.person != nil && u.bundles != nil: // over a connection
 		return e.cfg.Timeout
 	case u.listed:
 		return max(e.cfg.WaitPeer, 0)
@@ -210,9 +215,9 @@ func (e *engine) expire(u *user, now time.Time) {
 		switch {
 		case u.settled(d):
 			e.releaseIfDone(d.r.out)
-		case now.Sub(d.since) <= limit, e.cfg.Persistent, d.r.has():
+		case now.Sub(d.since) <= limit, e.cfg.Persistent, d.r.has(), e.mayLeave(u):
 			stay = append(stay, d)
-		case u.person == nil:
+		case u.person == nil || u.bundles == nil:
 			p := e.prospect(u, proto.TakesMessages)
 			e.failed(d.r, p.absent())
 		default:
@@ -220,6 +225,11 @@ func (e *engine) expire(u *user, now time.Time) {
 		}
 	}
 	u.orphans = stay
+	if len(u.orphans) > 0 && !u.boxes.told {
+		e.askBoxes(u)
+	}
+	e.leaveOrphans(u, time.Now())
+	e.expireTexts(u, time.Now())
 }
 
 func errNobody(name string) *fail.Error {
@@ -247,6 +257,10 @@ func (e *engine) failUser(u *user, reason *fail.Error) {
 			e.failQueue(pc, reason)
 		}
 	}
+	for _, w := range u.boxes.ways {
+		e.failTexts(w, reason)
+	}
+	u.boxes.fresh = nil
 	orphans := u.orphans
 	u.orphans = nil
 	for _, d := range orphans {
@@ -278,6 +292,9 @@ func (e *engine) failOpen(code proto.Code, reason string) {
 			e.failed(d.r, err)
 		}
 		u.orphans = nil
+		for _, w := range u.boxes.ways {
+			e.failTexts(w, err)
+		}
 	}
 	for _, pc := range e.conns {
 		e.markTaken(pc)

@@ -12,9 +12,11 @@ import (
 // that it has not READ wait for it, and those that are sent meanwhile. It is
 // known again by its bundle.
 type device struct {
-	bundle [32]byte  // zero: it had proved nothing
-	since  time.Time // by the patient clock
-	bytes  int       // of records that were sent meanwhile
+	bundle  [32]byte  // zero: it had proved nothing
+	mailbox [32]byte  // that the bundle names, or zero
+	ended   bool      // it said that it goes
+	since   time.Time // by the patient clock
+	bytes   int       // of records that were sent meanwhile
 }
 
 const (
@@ -35,7 +37,7 @@ func (u *user) lose(pc *peerConn, now time.Time) *device {
 	if len(u.away) == maxAway {
 		u.away = slices.Delete(u.away, 0, 1)
 	}
-	dev := &device{bundle: pc.bundle, since: now}
+	dev := &device{bundle: pc.bundle, mailbox: pc.last, ended: pc.ending, since: now}
 	u.away = append(u.away, dev)
 	return dev
 }

@@ -14,7 +14,11 @@ func (e *engine) onInbound(m Inbound, ok bool) {
 		}
 		return
 	}
-	if pc := e.conns[subject(m.Header)]; pc != nil && (len(pc.held.lines) > 0 || e.mustWait(pc, m.Header)) {
+	pc := e.conns[subject(m.Header)]
+	if pc == nil && e.waitsForLetters(m.Header) {
+		pc = e.connFor(m.Header.SrcID, m.Header.Src)
+	}
+	if pc != nil && (len(pc.held.lines) > 0 || e.mustWait(pc, m.Header)) {
 		e.hold(pc, m)
 		return
 	}
@@ -43,7 +47,15 @@ func (e *engine) dispatch(m Inbound) {
 		e.onPeer(h)
 	case proto.TypeError:
 		e.onError(h, m.Body)
-	case proto.TypeList, proto.TypeRelease:
+	case proto.TypeLetterEnd:
+		e.onCollected(m)
+	case proto.TypeLetter:
+		if h.Answers != nil {
+			e.link.answered(m)
+		} else {
+			e.onCollected(m)
+		}
+	case proto.TypeList, proto.TypeRelease, proto.TypeLetterTo:
 		e.link.answered(m)
 	}
 }

@@ -28,6 +28,7 @@ type engine struct {
 	outbox    outbox
 	marks     markQueue
 	facts     atomic.Pointer[sessionInfo]
+	mail      *mail
 
 	// Owned by run.
 	local    *crypto.Local // replaced when the delegation is renewed
@@ -42,6 +43,8 @@ type engine struct {
 	inbox    inbox
 	waiting  accounts
 	trust    decisions
+	letters  letters
+	collect  collecting
 
 	callers    callers
 	toldTurned map[[32]byte]bool // strangers whose messages are refused, and zero for all together
@@ -73,7 +76,7 @@ const (
 // identity that the credential proves.
 func newEngine(cfg *Config, events *eventQueue, self [32]byte) *engine {
 	e := &engine{
-		loop: newLoop(), cfg: cfg, events: events, self: self,
+		loop: newLoop(), cfg: cfg, events: events, self: self, mail: openMail(cfg.State.Dir()),
 		local: &crypto.Local{
 			Key: cfg.Credential.Key, Bundle: cfg.Credential.Bundle, Identity: self,
 			FoldedName: proto.FoldName(cfg.Name), Suites: cfg.Ciphers, Takes: cfg.Takes, Keys: new(crypto.KeySource),
@@ -82,7 +85,7 @@ func newEngine(cfg *Config, events *eventQueue, self [32]byte) *engine {
 		users: map[string]*user{}, conns: map[string]*peerConn{},
 		inbox:   inbox{pending: map[string]*shownMark{}},
 		waiting: accounts{of: map[[32]byte]int{}}, trust: decisions{of: map[[32]byte]standing{}}, callers: callers{}, toldTurned: map[[32]byte]bool{},
-		asked: map[*user]context.CancelCauseFunc{},
+		asked: map[*user]context.CancelCauseFunc{}, letters: newLetters(),
 	}
 	e.lenient, e.start = cfg.Verifier.Lenient(), e.startStep
 	return e
@@ -115,16 +118,20 @@ func (e *engine) problem(err error) {
 func (e *engine) begin(sess *Session) {
 	e.link.begin(sess)
 	e.facts.Store(&sessionInfo{sess.ID, sess.fingerprint, sess.suite})
+	e.collect.begin(sess, time.Now())
 	if e.watchAll {
 		e.requestWatch("")
 	}
 	for name, u := range e.users {
-		u.listed = false
+		u.listed, u.boxes.told = false, false
 		if u.refusal != nil && fail.ExitStatus(u.refusal) == fail.ExitRelay {
 			u.refusal = nil
 		}
 		if u.watching {
 			e.requestWatch(name)
+		}
+		if u.watching && (u.boxes.due || u.counts.open()) {
+			e.askBoxes(u)
 		}
 	}
 }
@@ -169,6 +176,7 @@ func (e *engine) run() {
 		if e.fatal != nil {
 			return
 		}
+		e.takeBack()
 		e.noticeDecisions()
 		e.takeMarks()
 		e.takeOutbox()
@@ -193,6 +201,7 @@ func (e *engine) onTick(now time.Time) {
 	if e.fatal == nil {
 		e.renewIfDue(now)
 	}
+	e.expireMail()
 	if e.fatal != nil {
 		return
 	}
@@ -202,6 +211,8 @@ func (e *engine) onTick(now time.Time) {
 	for _, u := range e.users {
 		e.expire(u, now)
 	}
+	e.collectNext()
+	e.takeOthersReceipts()
 }
 
 // flush sends due receipts, and then records.
@@ -216,6 +227,8 @@ func (e *engine) flush() {
 	if e.pipe != nil {
 		e.pipe.pump()
 	}
+	e.flushLetters()
+	e.checkMissing()
 	e.finishLeaving()
 }
 
@@ -240,6 +253,7 @@ func (e *engine) end(err error) {
 		reason = err.Error()
 	}
 	e.failOpen(proto.Lost, reason)
+	e.letters.release()
 	if herr := e.history.Close(); herr != nil && err == nil {
 		err = herr
 	}

@@ -59,6 +59,8 @@ type Message struct {
 	Known    bool          // the person was accepted under this name when the message came
 	First    bool          // the first message of a new person
 	Again    bool          // stored before this start; perhaps shown already
+	Letter   bool          // the relay kept it: no connection is its sender's, and FromConn is empty
+	Left     time.Time     // of a letter: the time by the relay's clock at which it was left there
 
 	mark *shownMark
 }
@@ -66,10 +68,11 @@ type Message struct {
 // ReceiptChange is a change of one message's status for one recipient.
 type ReceiptChange struct {
 	ID     string
-	No     uint64 // number of the Send, from 1: the event may come before Send returns
+	No     uint64 // number of the Send, from 1: the event may come before Send returns; 0: of an earlier run
 	To     string // name
 	Conn   string // the connection that it reached, or is on its way to, if there is one
 	Status history.Status
+	Until  time.Time   // of KEPT: the relay keeps it so long
 	Reason string      // FAILED, or given up on its way, or why it waits
 	Err    *fail.Error // the reason with its cause
 }

@@ -41,7 +41,12 @@ func (e *engine) mustWait(pc *peerConn, h *proto.Header) bool {
 	if message && pc.conv != nil && !waits() && !pc.isFresh(time.Now()) {
 		e.look(pc)
 	}
-	return waits()
+	return waits() || e.waitsForLetters(h)
+}
+
+// waitsForLetters tells whether a p1 waits for the letters that its sender may have left before it.
+func (e *engine) waitsForLetters(h *proto.Header) bool {
+	return h.Type == proto.TypeClientConnect && h.Phase == 1 && e.collect.precedes(time.Now())
 }
 
 // hold keeps a line. Beyond MaxHeld the connection with most is given up, a stranger's first: a

@@ -180,7 +180,7 @@ func (e *engine) onText(pc *peerConn, o *crypto.Opened) {
 		e.refuseMessage(pc, fail.Errorf(proto.Flood, "more records than the window allows"))
 		return
 	}
-	e.acceptNew(pc)
+	e.acceptNew(pc.user, pc.conv.Person)
 	levels := e.known(pc, o.Records)
 	if !e.stored(pc, o, e.history.Received(pc.conv, o)) {
 		return
@@ -213,17 +213,22 @@ func (e *engine) arrive(pc *peerConn, r *crypto.Record, to []string, level histo
 	if waits || mark.shown {
 		return
 	}
-	e.inbox.pending[r.ID] = mark
-	mark.cost = MessageCost(r.Text, len(r.To))
-	e.waiting.add(from, mark.cost)
-	first := !u.greeted && !u.met
-	u.greeted = true
-	e.event(Event{Type: EventMessage, Message: &Message{
+	e.show(u, mark, &Message{
 		ID: r.ID, From: pc.name, FromConn: pc.id, Seq: r.Seq, Sent: time.UnixMilli(r.Time), To: to, Text: r.Text,
-		Identity: from, Person: pc.conv.Person, Known: u.accepted, First: first, mark: mark,
+		Person: pc.conv.Person,
 		// A client that was killed stored it, and perhaps showed it.
 		Again: level == history.KnownStored && e.history.Again(r.ID),
-	}})
+	})
+}
+
+// show hands a new message of a user's to whoever shows it.
+func (e *engine) show(u *user, mark *shownMark, m *Message) {
+	e.inbox.pending[m.ID] = mark
+	mark.cost = MessageCost(m.Text, len(m.To))
+	e.waiting.add(mark.from, mark.cost)
+	m.Identity, m.Known, m.First, m.mark = mark.from, u.accepted, !u.greeted && !u.met, mark
+	u.greeted = true
+	e.event(Event{Type: EventMessage, Message: m})
 }
 
 func namesOf(r *crypto.Record) (names []string) {
@@ -255,6 +260,7 @@ func (e *engine) known(pc *peerConn, records []*crypto.Record) []history.KnownLe
 // showStored shows, at start, the messages that an earlier run stored and did
 // not mark as shown. A run that was killed may have shown them just before its end.
 func (e *engine) showStored() {
+	answers := e.oweEarlier()
 	for _, s := range e.history.Unshown() {
 		if e.standing(s.Identity).blocked {
 			continue
@@ -263,6 +269,9 @@ func (e *engine) showStored() {
 		mark := &shownMark{
 			id: s.Record.ID, of: part{s.Conversation, s.Direction}, seq: s.Seq, from: s.Identity, name: proto.FoldName(s.From.Name), known: known,
 		}
+		if s.Letter {
+			mark.letter = answers[s.Record.ID]
+		}
 		e.inbox.pending[s.Record.ID] = mark
 		if mark.seen = s.Seen; mark.seen {
 			e.marks.put([]*shownMark{mark}) // it may be READ by now
@@ -270,7 +279,7 @@ func (e *engine) showStored() {
 		}
 		e.event(Event{Type: EventMessage, Message: &Message{
 			ID: s.Record.ID, From: s.From.Name, FromConn: s.From.Conn, Seq: s.Seq, Sent: s.Sent, To: namesOf(s.Record), Text: s.Record.Text,
-			Identity: s.Identity, Known: known, Again: s.Again, mark: mark,
+			Identity: s.Identity, Known: known, Again: s.Again, Letter: s.Letter, Left: s.Left, mark: mark,
 		}})
 	}
 }

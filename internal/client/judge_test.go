@@ -149,7 +149,7 @@ func (l *judgedLab) run(t *testing.T, talk judgedTalk) (result judgedResult) {
 		t.Fatal(err)
 	}
 	e.history.Holds = e.holds
-	e.begin(newSession(noConn{}, strings.Repeat("a", proto.ConnIDLen), nil, nil))
+	e.begin(newSession(noConn{}, strings.Repeat("a", proto.ConnIDLen), new(crypto.Hop), nil))
 	defer func() {
 		e.history.Close()
 		l.verifies(t, known.HistoryDir(), verifier, talk, result)

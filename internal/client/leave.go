@@ -63,6 +63,12 @@ func (e *engine) finishLeaving() {
 			return
 		}
 	}
+	if e.letters.underWay() || len(e.collect.stored) > 0 || e.collect.syncs {
+		return
+	}
+	if e.cfg.Takes != proto.TakesMessages && !e.collect.idle() {
+		return // a short command takes the receipts that wait: its user may run no other
+	}
 	e.goodbye = true
 	e.link.send(goodbyeLine, nil, nil)
 	e.link.sess.finish()

@@ -35,7 +35,7 @@ func talkingEngine(t *testing.T) (e *engine, pc *peerConn, dir string) {
 	if e.history, _, err = history.Open(hcfg); err != nil {
 		t.Fatal(err)
 	}
-	e.begin(newSession(noConn{}, pair.A.End.Conn, nil, nil))
+	e.begin(newSession(noConn{}, pair.A.End.Conn, new(crypto.Hop), nil))
 	if err := e.history.Begin(pair.Ca, pair.A.Local.Bundle); err != nil {
 		t.Fatal(err)
 	}

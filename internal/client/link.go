@@ -107,6 +107,12 @@ func (l *link) request(h *proto.Header, key *trust.Key, answer func(Inbound, err
 	l.send(proto.AppendPayload(nil, header, sig, nil), nil, nil)
 }
 
+// leave leaves a letter for an identity, in hex, at the relay. answer takes its answer, or the reason why there is none.
+func (l *link) leave(kind, identity string, body []byte, answer func(Inbound, error)) {
+	l.answers[l.nextLine] = answer
+	l.send(proto.UnsignedPayload(&proto.Header{Type: proto.TypeLetter, Kind: kind, Identity: identity}), body, nil)
+}
+
 // answered hands an answer to its taker. The last page of a list ends the
 // request.
 func (l *link) answered(m Inbound) {
@@ -143,6 +149,7 @@ func (l *link) scheduleRetry() {
 // lost drops the session and everything that rests on its connection ids.
 func (e *engine) lost(err error) {
 	e.link.close(err, fail.Errorf(proto.Lost, "the relay was lost before it answered"))
+	e.collect.end()
 	for id := range e.conns {
 		e.dropConn(id, "the relay is lost")
 	}
@@ -220,6 +227,10 @@ func (e *engine) unstored(err *fail.Error) {
 
 // dial makes one attempt to be connected to the relay.
 func (e *engine) dial(ctx context.Context, cred *state.Credential) (*Session, error) {
+	own, err := e.mailboxes(cred.Bundle)
+	if err != nil {
+		return nil, err
+	}
 	got, ok := e.cfg.early.take()
 	if !ok {
 		got.g, got.err = e.cfg.relay().Greet(ctx)
@@ -228,7 +239,7 @@ func (e *engine) dial(ctx context.Context, cred *state.Credential) (*Session, er
 		return nil, got.err
 	}
 	since := e.now()
-	sess, err := got.g.Prove(cred, e.cfg.Takes, e.checkRelay)
+	sess, err := got.g.Prove(cred, e.cfg.Takes, own, e.checkRelay)
 	if err != nil {
 		return nil, err
 	}

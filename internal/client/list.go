@@ -18,6 +18,7 @@ type Online struct {
 	Identity string // hex; unproved, the relay's claim, until Level is 1
 	Level    int    // 1: proved end to end to this client, or this client itself
 	Self     bool   // this very connection
+	Letters  bool   // its device takes letters, by the relay's word
 }
 
 // List asks the relay who is connected, sorted as the relay gives it.
@@ -52,7 +53,7 @@ func (e *engine) list(ctx context.Context, name string) (out []Online, err error
 		}
 		for _, l := range page {
 			out = append(out, Online{
-				Name: l.Name, Conn: l.ID, Takes: l.Takes, Since: time.Unix(l.Since, 0), Identity: l.Identity,
+				Name: l.Name, Conn: l.ID, Takes: l.Takes, Since: time.Unix(l.Since, 0), Identity: l.Identity, Letters: l.Letters,
 			})
 		}
 	}

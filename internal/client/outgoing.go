@@ -100,7 +100,10 @@ func (o *outgoing) restart() {
 
 // pump sends what the windows allow to one connection.
 func (e *engine) pump(pc *peerConn) {
-	if pc.conv != nil && len(pc.out.queue) > 0 && !pc.user.accepted && !e.acceptLate(pc) {
+	if pc.conv != nil && len(pc.out.queue) > 0 && !pc.user.accepted && !e.acceptLate(pc.user, pc.conv.Person) {
+		if !e.cfg.Persistent && !e.cfg.AcceptNew { // the next Send asks
+			e.sift(pc, len(pc.out.queue))
+		}
 		return
 	}
 	for e.fatal == nil && pc.conv != nil && !pc.ending && !e.goodbye {
@@ -116,15 +119,12 @@ func (e *engine) pump(pc *peerConn) {
 
 // acceptLate decides about a person who connected after Send: by AcceptNew, or by a
 // question of a persistent client. It returns false while nothing may be sent.
-func (e *engine) acceptLate(pc *peerConn) bool {
-	u, person := pc.user, pc.conv.Person
+func (e *engine) acceptLate(u *user, person *trust.Person) bool {
 	switch {
 	case e.cfg.AcceptNew:
 		e.decided(u, person, e.rememberAccepted(u, person))
 	case e.cfg.Persistent:
 		e.question(u, person)
-	default: // the next Send asks
-		e.sift(pc, len(pc.out.queue))
 	}
 	return u.accepted
 }
@@ -255,6 +255,7 @@ func (e *engine) onReceipt(pc *peerConn, delivered, read uint64) {
 	o := &pc.out
 	for s := o.delivered + 1; s <= min(delivered, o.last()); s++ {
 		d := o.seq(s)
+		d.got = true
 		o.unackBytes -= d.r.out.size
 		e.reached(d.r, history.StatusDelivered, pc.id)
 	}

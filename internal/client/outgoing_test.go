@@ -18,10 +18,11 @@ func TestGivenUpTakesNoRoom(t *testing.T) {
 	cred := &state.Credential{Key: pair.A.Local.Key, Bundle: pair.A.Local.Bundle}
 	cfg := &Config{
 		Name: pair.A.End.Name, Takes: proto.TakesMessages, Now: pair.Clock.Now, Verifier: pair.Verifier, Credential: cred,
+		State: state.New(t.TempDir(), pair.A.End.Name),
 	}
 	e := newEngine(cfg, newEventQueue(), pair.A.Local.Identity)
 	e.history = history.NewOn(pair.Clock.Now, keepsNothing{})
-	e.begin(newSession(noConn{}, pair.A.End.Conn, nil, nil))
+	e.begin(newSession(noConn{}, pair.A.End.Conn, new(crypto.Hop), nil))
 	if err := e.history.Begin(pair.Ca, pair.A.Local.Bundle); err != nil {
 		t.Fatal(err)
 	}

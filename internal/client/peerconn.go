@@ -30,8 +30,9 @@ type peerConn struct {
 	look      *step          // a look at it that is under way
 	party     *history.Party // for judge
 	bundle    [32]byte
-	ending    bool // the peer has said that it ends
-	adopted   bool // it has got what waited for its device
+	last      [32]byte // the mailbox that the bundle named, or zeros
+	ending    bool     // the peer has said that it ends
+	adopted   bool     // it has got what waited for its device
 
 	held    heldLines
 	headers headerLines
@@ -103,6 +104,7 @@ func (e *engine) connGone(id, reason string) {
 		e.depart(pc)
 	}
 	e.dropConn(id, reason)
+	pc.user.boxes.told = false // the next record asks again
 	// The same person may have proved another connection before the relay knew
 	// that this one was dead.
 	for _, other := range e.connsOf(pc.user) {
@@ -204,6 +206,7 @@ func (e *engine) tickConn(pc *peerConn, now time.Time) {
 		pc.lines.excuse(now)
 		e.breakConversation(pc, e.then("the relay does not pass messages on", "the conversation begins anew"))
 	}
+	e.leaveSilent(pc, now)
 	if o := &pc.out; o.taken == o.quiet {
 		e.markTaken(pc) // no receipt has come since the last tick: the history says SENT
 	} else {

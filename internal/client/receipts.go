@@ -4,6 +4,7 @@ import (
 	"sync"
 	"time"
 
+	"chatsecure/crypto"
 	"chatsecure/proto"
 )
 
@@ -24,6 +25,8 @@ type shownMark struct {
 	known bool     // the sender is accepted under that name
 	seen  bool     // shown, and its sender is not accepted: not READ yet
 	shown bool
+
+	letter *answersTo // of one that came by letter
 }
 
 // inbox is the state of the acknowledgements for all connections.
@@ -93,6 +96,9 @@ func (e *engine) takeMarks() {
 		}
 		m.shown = true
 		e.settle(m)
+		if m.letter != nil {
+			e.oweByLetter(m.letter, crypto.LevelRead)
+		}
 		upTo[m.of] = max(upTo[m.of], m.seq)
 	}
 	noted := func(err error) {

@@ -32,8 +32,9 @@ type recipient struct {
 	// unanswered counts the times that it was sent, without those of which the peer has said that it
 	// took nothing.
 	unanswered int
-	absent     bool // it was reported that it waits because nobody is there
-	told       bool // its status was reported
+	absent     bool      // it was reported that it waits because nobody is there
+	told       bool      // its status was reported
+	until      time.Time // of KEPT
 }
 
 // delivery is one record on its way to one connection.
@@ -41,7 +42,10 @@ type delivery struct {
 	r *recipient
 	// Of an orphan:
 	device *device // that it waits for; nil: whoever comes
-	since  time.Time
+
+	since time.Time // when it was queued, by the patient clock
+	got   bool      // the connection has called it DELIVERED
+	tried *delivery // of one for a mailbox: that over the connection of the same device, which was in vain
 }
 
 // over tells whether the record has its last status for this recipient.
@@ -49,12 +53,13 @@ func (r *recipient) over() bool {
 	return r.status == history.StatusFailed || r.status == history.StatusRead
 }
 
-// has tells whether the recipient has the record, or a connection is to get it.
-func (r *recipient) has() bool { return r.active > 0 || r.status.AtLeast(history.StatusDelivered) }
+// has tells whether the recipient has the record, or the relay keeps it, or a connection or mailbox
+// is to get it.
+func (r *recipient) has() bool { return r.active > 0 || r.status.AtLeast(history.StatusKept) }
 
 // waits tells whether the recipient has not got the record, and may get it.
 func (r *recipient) waits() bool {
-	return r.status != history.StatusFailed && !r.status.AtLeast(history.StatusDelivered)
+	return r.status != history.StatusFailed && !r.status.AtLeast(history.StatusKept)
 }
 
 // RecordOverhead is about the size of a record without its text.
@@ -163,6 +168,9 @@ func (e *engine) keep(out *outRecord, names ...string) {
 func (e *engine) report(r *recipient, conn string) {
 	r.told = true
 	change := &ReceiptChange{ID: r.out.record.ID, No: r.out.no, To: r.user.shown, Conn: conn, Status: r.status}
+	if r.status == history.StatusKept {
+		change.Until = r.until
+	}
 	if r.reason != nil {
 		change.Reason, change.Err = r.reason.Message, r.reason
 	}
@@ -176,6 +184,9 @@ const maxReasons = 8
 // DELIVERED and as SENT, too.
 type statusCounts struct {
 	total, sent, delivered, read, failed int
+	kept                                 int           // now
+	keptAt                               time.Time     // the last one, by the patient clock
+	until                                time.Time     // the relay keeps all of them
 	reasons                              []*fail.Error // each code once
 }
 
@@ -183,6 +194,12 @@ type statusCounts struct {
 func (c *statusCounts) reached(from, to history.Status) {
 	if !from.AtLeast(history.StatusSent) {
 		c.sent++
+	}
+	if from == history.StatusKept {
+		c.kept--
+	}
+	if to == history.StatusKept {
+		c.kept++
 	}
 	if !from.AtLeast(history.StatusDelivered) && to.AtLeast(history.StatusDelivered) {
 		c.delivered++
@@ -202,6 +219,9 @@ func (c *statusCounts) fail(from history.Status, reason *fail.Error) {
 		c.reasons = append(c.reasons, reason)
 	}
 }
+
+// open tells whether a record has neither its last status nor a place at the relay.
+func (c *statusCounts) open() bool { return c.read+c.kept+c.failed < c.total }
 
 // at counts the records that are at least at a level.
 func (c *statusCounts) at(level history.Status) int {

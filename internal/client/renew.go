@@ -96,6 +96,9 @@ func (e *engine) renewed(cred *state.Credential, err error) {
 		e.link.retryAt = time.Time{}
 	}
 	e.history.SignAs(local.Bundle, local.Key)
+	if err := e.history.OwnBundle(local.Bundle); err != nil {
+		e.problem(err)
+	}
 	old.Key.Erase()
 	e.event(Event{Type: EventNotice, Notice: "the card has signed a new delegation"})
 }

@@ -2,7 +2,9 @@ package client
 
 import (
 	"context"
+	"time"
 
+	"chatsecure/crypto"
 	"chatsecure/internal/fail"
 	"chatsecure/proto"
 )
@@ -50,6 +52,47 @@ func (e *engine) ask(ctx context.Context, h *proto.Header) ([]Inbound, error) {
 			return nil, fail.Errorf(proto.Lost, "the relay did not answer within %v", e.cfg.Timeout)
 		}
 	}
+}
+
+// OwnMailbox is a mailbox to which letters to this client's name go, in the relay's word.
+type OwnMailbox struct {
+	Hash  [32]byte
+	Named time.Time // when its device last did
+	Ends  time.Time
+	Self  bool // it is this device's
+}
+
+// OwnMailboxes asks the relay for those of all this user's devices, the newest first.
+func (c *Client) OwnMailboxes(ctx context.Context) (own []OwnMailbox, err error) {
+	answers, err := c.engine.ask(ctx, &proto.Header{Type: proto.TypeLetterTo, Name: c.Name()})
+	if err != nil {
+		return nil, err
+	}
+	told, err := crypto.ReadLetterBoxes(answers[0].Body)
+	if err != nil {
+		return nil, err
+	}
+	for _, b := range told {
+		mailbox := [32]byte(b.Bundle.Mailbox)
+		box, err := c.engine.mail.box(mailbox)
+		if err != nil {
+			return nil, err
+		}
+		if box != nil {
+			box.Key.Erase()
+		}
+		own = append(own, OwnMailbox{
+			mailbox, time.Unix(b.Bundle.NotBefore, 0), time.Unix(b.Bundle.MailboxEnd, 0), box != nil,
+		})
+	}
+	return own, nil
+}
+
+// ReleaseMailbox has the relay drop a mailbox of this client's identity, with its letters: that
+// of a device that is lost.
+func (c *Client) ReleaseMailbox(ctx context.Context, mailbox [32]byte) error {
+	_, err := c.engine.ask(ctx, &proto.Header{Type: proto.TypeRelease, Mailbox: proto.FormatHash(mailbox)})
+	return err
 }
 
 // Release gives this client's name up at the relay, so that another identity

@@ -95,6 +95,7 @@ func (e *engine) seek(u *user) {
 			e.requestWatch(u.shown)
 		}
 	}
+	e.askBoxes(u)
 }
 
 // address returns the sorted `to` list for users, with proved identities, and
@@ -126,10 +127,13 @@ type prospect struct {
 	others   bool // with connections of another kind
 	hopeless bool // the handshakes with each such connection fail again and again
 	away     bool // the relay is lost: nobody knows who is there
+	asks     bool // for mailboxes, or looks at one
+	boxed    bool // a mailbox of theirs holds
 }
 
 func (e *engine) prospect(u *user, takes string) prospect {
 	p := prospect{shown: u.shown, person: u.person, accepted: u.accepted, refusal: u.refusal, listed: u.listed, away: e.link.sess == nil}
+	p.asks, p.boxed = e.leaves() && (!u.boxes.told || u.boxes.open > 0), e.leaves() && e.hasBox(u)
 	hopes := 0
 	for _, pc := range e.connsOf(u) {
 		if pc.takes == takes {
@@ -153,7 +157,7 @@ func (p *prospect) settled() bool {
 	if !p.listed || p.away && p.person == nil {
 		return false
 	}
-	return !p.there || p.found()
+	return !p.there && !p.asks || p.found()
 }
 
 // found tells whether the person is known to be there, is refused for good, or cannot be proved.
@@ -175,13 +179,15 @@ func (e *engine) awaitSettled(ctx context.Context, users []*user) error {
 			start = now
 		}
 		settled, anybody, pending := true, false, true
+		waited := now.Sub(start)
+		tried := waited > e.triedFor()
 		for _, u := range users {
 			p := e.prospect(u, proto.TakesMessages)
-			settled = settled && p.settled()
-			anybody = anybody || p.there || p.found()
+			p.asks = p.asks && !tried
+			settled = settled && (p.settled() || tried && p.boxed)
+			anybody = anybody || p.there || p.boxed || p.found()
 			pending = pending && e.waitsFor(&p)
 		}
-		waited := now.Sub(start)
 		return settled && (anybody || pending || waited >= e.cfg.WaitPeer) || waited > e.cfg.Timeout+e.cfg.WaitPeer
 	})
 }

@@ -92,7 +92,7 @@ func newScheduledClient(t testing.TB, cast *scheduleCast, sc *scenario, who int)
 	cfg := &Config{
 		Name: u.End.Name, Takes: proto.TakesMessages, State: cast.state(who, sc.strangers), Verifier: cast.pair.Verifier,
 		Credential: &state.Credential{Key: u.Local.Key, Bundle: u.Local.Bundle}, Ciphers: []string{crypto.SuiteMLKEM},
-		AcceptNew: true, Offers: 1 << 20, Callers: 1 << 20, Strangers: StrangersRecords, Timeout: 10 * time.Second, Receipts: true, Now: now,
+		AcceptNew: true, Live: true, Offers: 1 << 20, Callers: 1 << 20, Strangers: StrangersRecords, Timeout: 10 * time.Second, Receipts: true, Now: now,
 	}
 	c.e = newEngine(cfg, newEventQueue(), u.Local.Identity)
 	c.e.start = func(s *step) {

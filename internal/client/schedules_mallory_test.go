@@ -150,7 +150,6 @@ type wireP1 struct {
 	DstID   string        `json:"dst-id"`
 	Bundle  *trust.Bundle `json:"bundle"`
 	Takes   string        `json:"takes"`
-	Letter  uint64        `json:"letter"`
 }
 
 type wireP2 struct {

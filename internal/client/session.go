@@ -23,7 +23,8 @@ type Session struct {
 	conn        net.Conn
 	fingerprint string
 	suite       string
-	since       time.Time // before the relay knew of it, by the client's clock
+	collects    [][32]byte // the mailboxes whose letters come, the newest first
+	since       time.Time  // before the relay knew of it, by the client's clock
 	wg          sync.WaitGroup
 
 	recv   *crypto.Hop       // the reader's
@@ -103,7 +104,7 @@ func (s *Session) read(lines *proto.LineReader) error {
 		switch {
 		case signature != nil:
 			return proto.Errorf(proto.Malformed, "a %s with a signature", h.Type)
-		case len(body) > 0 && h.Dst == "" && h.Type != proto.TypeList: // the relay's own
+		case len(body) > 0 && h.Dst == "" && !slices.Contains(withBody, h.Type): // the relay's own
 			return proto.Errorf(proto.Malformed, "a %s with a body", h.Type)
 		case text != nil && h.Type != proto.TypeClientCom:
 			return proto.Errorf(proto.Malformed, "a %s in a line with a body", h.Type)
@@ -115,6 +116,9 @@ func (s *Session) read(lines *proto.LineReader) error {
 		}
 	}
 }
+
+// withBody has the types of the relay's own lines that may have a body.
+var withBody = []string{proto.TypeList, proto.TypeLetterTo, proto.TypeLetter}
 
 // deadline is when the relay counts as lost, unless it reads or writes before.
 type deadline struct{ set time.Time }

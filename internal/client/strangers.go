@@ -104,7 +104,7 @@ func (e *engine) turnAway(pc *peerConn, conv *crypto.Conversation, err error) bo
 	reason := fail.AsError(err)
 	e.endRefused(pc, conv, fail.Told(reason))
 	pc.user.watching = false
-	e.tellTurned(pc, conv.Person.Identity, reason)
+	e.tellTurned(pc.name, pc.id, conv.Person.Identity, reason)
 	return true
 }
 
@@ -115,13 +115,13 @@ func (e *engine) turnsOffer(pc *peerConn, identity [32]byte) *fail.Error {
 	}
 	reason := e.turnsAway(identity, 1, leastRoom)
 	if reason != nil {
-		e.tellTurned(pc, identity, reason)
+		e.tellTurned(pc.name, pc.id, identity, reason)
 	}
 	return reason
 }
 
 // tellTurned tells the user, once for each person, that messages are refused.
-func (e *engine) tellTurned(pc *peerConn, identity [32]byte, reason *fail.Error) {
+func (e *engine) tellTurned(name, conn string, identity [32]byte, reason *fail.Error) {
 	person := identity
 	if reason == errStrangers {
 		person = [32]byte{}
@@ -138,9 +138,9 @@ func (e *engine) tellTurned(pc *peerConn, identity [32]byte, reason *fail.Error)
 		return
 	}
 	e.event(Event{Type: EventPeer, Peer: &PeerChange{
-		Name: pc.name, Conn: pc.id, What: "refused",
+		Name: name, Conn: conn, What: "refused",
 		Reason: fmt.Sprintf("more than the %d messages (%d KiB) that are kept of somebody who is not accepted",
 			StrangerRecords, StrangerBytes>>10),
-		Refused: &state.Refused{Target: pc.name, Value: proto.FormatHash(identity)},
+		Refused: &state.Refused{Target: name, Value: proto.FormatHash(identity)},
 	}})
 }

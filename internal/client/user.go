@@ -25,6 +25,7 @@ type user struct {
 	refusal  error             // why the last attempt with any connection failed
 	bundles  map[[32]byte]bool // that have been proved since the start, up to maxBundles
 
+	boxes   boxes
 	orphans []*delivery // waiting for a connection that takes them
 	away    []*device   // the last one lost comes last
 	counts  statusCounts

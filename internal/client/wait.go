@@ -100,11 +100,21 @@ func (e *engine) settled(level history.Status) bool {
 		return false
 	}
 	for _, u := range e.users {
-		if u.counts.failed+u.counts.at(level) < u.counts.total {
+		if c := &u.counts; c.failed+c.at(level)+e.keptFor(u, level) < c.total {
 			return false
 		}
 	}
 	return true
+}
+
+// keptFor counts a user's records that the relay keeps below a level, if nobody is there who takes
+// messages, nor awaited.
+func (e *engine) keptFor(u *user, level history.Status) int {
+	if u.counts.kept == 0 || history.StatusKept.AtLeast(level) || e.prospect(u, proto.TakesMessages).there ||
+		e.link.patient(time.Now()).Sub(u.counts.keptAt) < e.cfg.WaitPeer {
+		return 0
+	}
+	return u.counts.kept
 }
 
 // handedOver tells whether all queues are empty, except those of connections
@@ -115,7 +125,7 @@ func (e *engine) handedOver() bool {
 			return false
 		}
 	}
-	return true
+	return !e.letters.leaving()
 }
 
 // Outcome is the result of a Wait: how many records reached the level, for each
@@ -128,28 +138,40 @@ type Outcome struct {
 // NameOutcome counts one recipient's records.
 type NameOutcome struct {
 	Name          string
-	Reached, Open int // Open: neither there nor failed when the wait ended
+	Reached, Open int // Open: neither there, kept nor failed when the wait ended
 	Failed        int
+	Kept          int // below the level: the relay keeps it, and nobody is there who takes messages
 
-	// Counts of all levels. READ counts as DELIVERED and SENT, too.
-	Sent, Delivered, Read int
+	// Counts of all levels. READ counts as DELIVERED and SENT, too. Boxed counts what is KEPT now, and
+	// Until is the time up to which the relay keeps all of it.
+	Sent, Boxed, Delivered, Read int
+	Until                        time.Time
 }
 
+// Total is the number of a recipient's records.
+func (n NameOutcome) Total() int { return n.Reached + n.Open + n.Failed + n.Kept }
+
 // ExitStatus returns the exit status of a command that waited: 0 if everything
-// reached the level for every recipient, 7 for some recipients, 6 for none, or
-// that of a more severe reason.
+// reached the level for every recipient, 9 if the relay keeps the rest, 7 if it did
+// for some recipients, 6 for none, or that of a more severe reason.
 func (o Outcome) ExitStatus() int {
-	done := 0
+	done, kept := 0, 0
 	for _, n := range o.Names {
-		if n.Open == 0 && n.Failed == 0 {
+		switch {
+		case n.Open+n.Failed > 0:
+		case n.Kept > 0:
+			kept++
+		default:
 			done++
 		}
 	}
-	if done == len(o.Names) && (done > 0 || len(o.Failed) == 0) {
-		return 0
-	}
 	worst := fail.ExitUndone
-	if done > 0 {
+	switch {
+	case done == len(o.Names) && (done > 0 || len(o.Failed) == 0):
+		return 0
+	case kept > 0 && done+kept == len(o.Names):
+		worst = fail.ExitKept
+	case done > 0:
 		worst = fail.ExitSome
 	}
 	for _, reason := range o.Failed {
@@ -167,12 +189,19 @@ func (e *engine) outcome(level history.Status) Outcome {
 			continue
 		}
 		n := NameOutcome{Name: u.shown, Reached: c.at(level), Failed: c.failed, Sent: c.sent, Delivered: c.delivered, Read: c.read}
-		n.Open = c.total - n.Reached - n.Failed
+		n.Kept, n.Boxed, n.Until = e.keptFor(u, level), c.kept, c.until
+		n.Open = c.total - n.Reached - n.Failed - n.Kept
 		out.Names = append(out.Names, n)
 		out.Failed = append(out.Failed, c.reasons...)
 		if n.Open > 0 {
-			out.Failed = append(out.Failed, fail.Errorf(proto.NotDelivered,
-				"%d of %d messages to %s did not become %s in time", n.Open, c.total, u.shown, level))
+			late := fail.Errorf(proto.NotDelivered, "%d of %d messages to %s did not become %s in time", n.Open, c.total, u.shown, level)
+			if i := slices.IndexFunc(u.boxes.ways, func(w *way) bool { return w.flight != nil && w.flight.busy != nil }); i >= 0 {
+				late = u.boxes.ways[i].flight.unkept(late)
+			}
+			if n.Boxed > 0 {
+				late = late.With("what the relay keeps needs not be sent again; the history shows how far it has got")
+			}
+			out.Failed = append(out.Failed, late)
 		}
 	}
 	return out

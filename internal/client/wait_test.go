@@ -11,6 +11,7 @@ func TestOutcomeExitStatus(t *testing.T) {
 	reached := func(name string) NameOutcome { return NameOutcome{Name: name, Reached: 2} }
 	partly := NameOutcome{Name: "p", Reached: 1, Open: 1}
 	failed := NameOutcome{Name: "f", Failed: 2}
+	kept := NameOutcome{Name: "k", Kept: 1, Reached: 1}
 	late := fail.Errorf(proto.NotDelivered, "late")
 	revoked, broken, lost := fail.Errorf(proto.CertificateRevoked, ""), fail.Errorf(proto.SignatureInvalid, ""), fail.Errorf(proto.Lost, "")
 	nobody := fail.Errorf(proto.NoSuchName, "nobody")
@@ -29,6 +30,12 @@ func TestOutcomeExitStatus(t *testing.T) {
 		{"none, the relay lost", Outcome{Names: []NameOutcome{partly}, Failed: []*fail.Error{late, lost}}, 3},
 		{"none, and a signature broken", Outcome{Names: []NameOutcome{partly}, Failed: []*fail.Error{lost, broken}}, 8},
 		{"all, and then the relay lost", Outcome{Names: []NameOutcome{reached("a")}, Failed: []*fail.Error{lost}}, 0},
+		{"the relay keeps it", Outcome{Names: []NameOutcome{kept}}, 9},
+		{"delivered and kept", Outcome{Names: []NameOutcome{kept, reached("a")}}, 9},
+		{"kept, and nobody by the other name", Outcome{Names: []NameOutcome{kept, failed}, Failed: []*fail.Error{nobody}}, 6},
+		{"one kept in part", Outcome{Names: []NameOutcome{{Name: "k", Kept: 1, Open: 1}}, Failed: []*fail.Error{late}}, 6},
+		{"delivered, kept, and nobody by the third name", Outcome{Names: []NameOutcome{reached("a"), kept, failed}, Failed: []*fail.Error{nobody}}, 7},
+		{"kept, and the relay lost", Outcome{Names: []NameOutcome{kept}, Failed: []*fail.Error{lost}}, 3},
 		{"lost before anything was sent", Outcome{Failed: []*fail.Error{lost}}, 3},
 	}
 	for _, c := range cases {

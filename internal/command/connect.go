@@ -65,7 +65,7 @@ func (a *app) connect(ctx context.Context, takes string, change func(*client.Con
 		Relay: a.opt.relay, Name: name, Takes: takes, State: st, Ciphers: a.opt.ciphers,
 		Fingerprint: a.opt.fingerprint, FingerprintFrom: a.opt.places.of("fingerprint"),
 		AcceptNew: a.opt.acceptNew, Timeout: a.opt.timeout, Busy: a.tellBusy,
-		Receipts: a.opt.json || a.opt.verbose, Now: a.Now,
+		Receipts: a.opt.json || a.opt.verbose, Now: a.Now, NoLetters: !a.opt.takesLetters(),
 	}
 	if !a.opt.batch {
 		cfg.Asker = asker{a, st}

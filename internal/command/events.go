@@ -98,6 +98,9 @@ func (p *presenter) note(ev *client.Event) {
 	name, conn, gone := "", "", false
 	switch {
 	case ev.Message != nil:
+		if ev.Message.Letter {
+			return
+		}
 		name, conn = ev.Message.From, ev.Message.FromConn
 	case ev.Peer != nil:
 		name, conn = ev.Peer.Name, ev.Peer.Conn
@@ -317,13 +320,14 @@ var floodWords = map[string][2]string{
 // waiting says why messages wait for some people.
 func (p *presenter) waiting(names []string) {
 	for _, name := range names {
-		why := proto.Visible(name) + " is not here; the message"
-		if p.lost {
-			why = "the relay is away; the message to " + proto.Visible(name)
-		} else if p.c.Here(name) {
-			why = proto.Visible(name) + " does not answer yet; the message"
+		switch name := proto.Visible(name); {
+		case p.lost:
+			p.out.notice("the relay is away; the message to %s waits as long as this client runs", name)
+		case p.c.Here(name): // a device of theirs may get a letter
+			p.out.notice("%s does not answer yet; the message waits", name)
+		default:
+			p.out.notice("%s is not here; the message waits as long as this client runs", name)
 		}
-		p.out.notice("%s waits as long as this client runs", why)
 	}
 }
 
@@ -425,7 +429,7 @@ func zeroMessage(m *client.Message) string {
 	return proto.Visible(m.From) + "\t" + strings.ReplaceAll(m.Text, "\x00", `\x00`) + "\x00"
 }
 
-// promptHead is the head of a message at the prompt.
+// promptHead is the head of a message at the prompt. A letter has the time at which it was left.
 func (p *presenter) promptHead(m *client.Message, now time.Time) string {
 	who := p.shortName(m.From, m.FromConn)
 	if p.isStranger(m) {
@@ -434,14 +438,20 @@ func (p *presenter) promptHead(m *client.Message, now time.Time) string {
 	if len(m.To) > 1 {
 		who += " → " + visibleNames(m.To)
 	}
-	return clock(now) + " " + p.out.in(term.Strong, "["+who+"]") + ": "
+	at := clock(now)
+	if m.Letter && day(m.Left) == day(now) {
+		at = clock(m.Left)
+	} else if m.Letter {
+		at = "[" + dateTime(m.Left) + "]"
+	}
+	return at + " " + p.out.in(term.Strong, "["+who+"]") + ": "
 }
 
 // shortName is a name, with the start of the connection's id if the user has
 // another connection.
 func (p *presenter) shortName(name, conn string) string {
 	for _, other := range p.conns[proto.FoldName(name)] {
-		if other != conn {
+		if other != conn && conn != "" {
 			return proto.Visible(name) + "-" + shortConn(conn)
 		}
 	}

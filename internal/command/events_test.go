@@ -3,6 +3,7 @@ package command
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"chatsecure/internal/client"
 	"chatsecure/internal/fail"
@@ -48,6 +49,25 @@ func TestOneOfSeveralIsNamed(t *testing.T) {
 		if said := stderr.String()[before:]; said != "client: notice: "+c.last+"\n" {
 			t.Errorf("%s: %q is said, want %q", name, said, c.last)
 		}
+	}
+}
+
+// TestLetterAtThePrompt: a letter has the time at which it was left, and is of no connection.
+func TestLetterAtThePrompt(t *testing.T) {
+	now := time.Date(2026, 12, 1, 9, 58, 20, 0, time.Local)
+	letter := func(left time.Time) *client.Message {
+		return &client.Message{From: "bob", To: []string{"ana"}, Letter: true, Left: left, Text: "hi"}
+	}
+	sys, stdout, _ := fakeSystem("")
+	p := presenter{out: newDisplay(sys, options{}), look: promptLook, c: newFakeTalker()}
+	p.present([]client.Event{
+		{Type: client.EventMessage, Time: now, Message: &client.Message{From: "bob", FromConn: "1f3a000000000000", To: []string{"ana"}, Text: "hi"}},
+		{Type: client.EventMessage, Time: now, Message: letter(now.Add(-time.Hour))},
+		{Type: client.EventMessage, Time: now, Message: letter(now.AddDate(0, 0, -1))},
+		{Type: client.EventMessage, Time: now, Message: &client.Message{From: "bob", FromConn: "1f3a000000000000", To: []string{"ana"}, Text: "hi"}},
+	})
+	if got, want := stdout.String(), "[09:58:20] [bob]: hi\n[08:58:20] [bob]: hi\n[2026-11-30 09:58:20] [bob]: hi\n[09:58:20] [bob]: hi\n"; got != want {
+		t.Errorf("shown is\n%swant\n%s", got, want)
 	}
 }
 

@@ -82,6 +82,9 @@ func TestEveryExitStatus(t *testing.T) {
 	}
 	bob.Cmd.Process.Kill()
 	bob.End()
+	if r := w.Run("", "alice", "send", "bob", "hello"); r.Status != 9 || !strings.HasPrefix(r.Stderr, "client: notice: bob is not here") {
+		t.Errorf("to somebody who has left: %+v", r)
+	}
 
 	// Two reasons apply to a changed history: 8 counts.
 	changeHistory(t, w.Path("state-alice"))

@@ -260,7 +260,7 @@ func (t historyTable) text(messages []*history.Message) string {
 		if t.ids {
 			id = m.ID + "  "
 		}
-		fmt.Fprintf(&b, "%s  %s%s%s%s%s\n", dateTime(m.Time), id, padded(string(m.Status()), historyStatusWidth),
+		fmt.Fprintf(&b, "%s  %s%s%s%s%s\n", dateTime(m.Time), id, padded(historyStatus(m), historyStatusWidth),
 			term.Hang, historyText(m, t.query.Peer), historyReasons(m))
 	}
 	return b.String()
@@ -275,13 +275,21 @@ func historyText(m *history.Message, peer string) string {
 	return who + "]: " + messageText(m.Text)
 }
 
+// historyStatus is a message's status. What was kept in vain says so beside it: the two are one.
+func historyStatus(m *history.Message) string {
+	if all := m.Status(); all == history.StatusKept && len(m.Deliveries) == 1 {
+		return string(all) + described(m.Deliveries[0].Reason)
+	}
+	return string(m.Status())
+}
+
 // historyReasons tells the reason why a message got no further, and how far it got with each
 // recipient where that differs. It stands after the text, so that all texts begin in one column.
 func historyReasons(m *history.Message) string {
 	all := m.Status()
 	differs := func(d history.Delivery) bool { return d.Status != all || d.Reason != "" }
 	switch {
-	case !slices.ContainsFunc(m.Deliveries, differs):
+	case !slices.ContainsFunc(m.Deliveries, differs), len(m.Deliveries) == 1 && all == history.StatusKept:
 		return ""
 	case len(m.Deliveries) == 1:
 		return " " + described(m.Deliveries[0].Reason)
@@ -345,27 +353,29 @@ type historyObject struct {
 	Text       string            `json:"text"`
 	Identity   string            `json:"identity"`
 	Status     string            `json:"status"`
+	Letter     bool              `json:"letter,omitempty"`
 	Deliveries []historyDelivery `json:"deliveries"`
 }
 
 type historyDelivery struct {
-	Name   string `json:"name"`
-	Conn   string `json:"conn"`
-	Status string `json:"status"`
-	Reason string `json:"reason,omitempty"`
+	Name   string   `json:"name"`
+	Conn   string   `json:"conn"`
+	Status string   `json:"status"`
+	Until  jsonTime `json:"until,omitzero"` // of KEPT
+	Reason string   `json:"reason,omitempty"`
 }
 
 func historyMessage(m *history.Message) historyObject {
 	o := historyObject{
 		head: head{jsonVersion, "history", jsonTime{m.Time}}, ID: m.ID, Direction: "in",
 		From: m.From.Name, Conn: m.From.Conn, To: m.To, Text: m.Text, Identity: m.Identity,
-		Status: string(m.Status()),
+		Status: string(m.Status()), Letter: m.Letter,
 	}
 	if m.Outgoing {
 		o.Direction = "out"
 	}
 	for _, d := range m.Deliveries {
-		o.Deliveries = append(o.Deliveries, historyDelivery{d.Name, d.Conn, string(d.Status), d.Reason})
+		o.Deliveries = append(o.Deliveries, historyDelivery{d.Name, d.Conn, string(d.Status), jsonTime{d.Until}, d.Reason})
 	}
 	return o
 }

@@ -62,9 +62,10 @@ type messageObject struct {
 	To       []string `json:"to"`
 	Text     string   `json:"text"`
 	Identity string   `json:"identity"`
-	Known    bool     `json:"known"`           // the person is accepted under this name
-	Sent     jsonTime `json:"sent"`            // time of writing, by its sender's clock
-	Again    bool     `json:"again,omitempty"` // it may have been shown before
+	Known    bool     `json:"known"`            // the person is accepted under this name
+	Sent     jsonTime `json:"sent"`             // time of writing, by its sender's clock
+	Letter   bool     `json:"letter,omitempty"` // the relay kept it
+	Again    bool     `json:"again,omitempty"`  // it may have been shown before
 }
 
 type sentObject struct {
@@ -75,11 +76,12 @@ type sentObject struct {
 
 type receiptObject struct {
 	head
-	To     string `json:"to"`
-	Conn   string `json:"conn"`
-	ID     string `json:"id"`
-	Status string `json:"status"`
-	Reason string `json:"reason,omitempty"`
+	To     string   `json:"to"`
+	Conn   string   `json:"conn"`
+	ID     string   `json:"id"`
+	Status string   `json:"status"`
+	Until  jsonTime `json:"until,omitzero"` // of KEPT
+	Reason string   `json:"reason,omitempty"`
 }
 
 type peerObject struct {
@@ -114,11 +116,11 @@ func eventObject(ev *client.Event) any {
 		return messageObject{
 			head: h, From: m.From, Conn: m.FromConn, ID: m.ID, Seq: m.Seq, To: m.To, Text: m.Text,
 			Identity: proto.FormatHash(m.Identity), Known: m.Known, Sent: jsonTime{m.Sent},
-			Again: m.Again,
+			Letter: m.Letter, Again: m.Again,
 		}
 	case ev.Receipt != nil:
 		r := ev.Receipt
-		return receiptObject{h, r.To, r.Conn, r.ID, string(r.Status), r.Reason}
+		return receiptObject{h, r.To, r.Conn, r.ID, string(r.Status), jsonTime{r.Until}, r.Reason}
 	case ev.Peer != nil:
 		c := ev.Peer
 		o := peerObject{head: h, Name: c.Name, Conn: c.Conn, What: c.What, Reason: c.Reason}

@@ -24,8 +24,8 @@ var jsonObjects = map[string]any{
 	"connected": connectedObject{}, "lost": reasonObject{}, "back": backObject{}, "message": messageObject{},
 	"sent": sentObject{}, "receipt": receiptObject{},
 	"peer": peerObject{}, "gap": gapObject{}, "list": listObject{}, "whois": whoisObject{}, "history": historyObject{},
-	"verify": verifyObject{},
-	"card":   cardObject{}, "crl": crlObject{}, "trust": trustObject{}, "doctor": doctorObject{}, "error": errorObject{},
+	"verify": verifyObject{}, "mailbox": mailboxObject{},
+	"card": cardObject{}, "crl": crlObject{}, "trust": trustObject{}, "doctor": doctorObject{}, "error": errorObject{},
 }
 
 // TestSchemaIsOfTheObjects: the schema has exactly the fields that the program
@@ -85,13 +85,23 @@ func TestEventsByTheSchema(t *testing.T) {
 			Person: unsurePerson("bob", 1)}},
 		{Type: client.EventReceipt, Time: time.Now(), Receipt: &client.ReceiptChange{ID: strings.Repeat("0a", 16), To: "bob",
 			Status: history.StatusFailed, Reason: nasty}},
+		{Type: client.EventReceipt, Time: time.Now(), Receipt: &client.ReceiptChange{ID: strings.Repeat("0a", 16), To: "bob",
+			Status: history.StatusKept, Until: time.Now()}},
 		{Type: client.EventMessage, Time: time.Now(), Message: &client.Message{ID: strings.Repeat("0a", 16), From: "bob",
 			FromConn: conn, To: []string{"ana"}, Text: nasty, Again: true}},
+		{Type: client.EventMessage, Time: time.Now(), Message: &client.Message{ID: strings.Repeat("0a", 16), From: "bob",
+			To: []string{"ana"}, Text: nasty, Letter: true, Left: time.Now()}},
+		{Type: client.EventGap, Time: time.Now(), Gap: &client.Gap{Name: "bob", Reason: nasty}},
 		{Type: client.EventError, Time: time.Now(), Err: &fail.Error{Code: "internal", Message: nasty}},
 	})
 	got := s.checkLines(t, stdout.String())
-	if want := map[string]int{"gap": 1, "peer": 3, "receipt": 1, "message": 1, "error": 1}; !maps.Equal(got, want) {
+	if want := map[string]int{"gap": 2, "peer": 3, "receipt": 2, "message": 2, "error": 1}; !maps.Equal(got, want) {
 		t.Errorf("there are %v, not %v", got, want)
+	}
+	for _, field := range []string{`"letter":true`, `"until":"`} {
+		if n := strings.Count(stdout.String(), field); n != 1 {
+			t.Errorf("%s stands there %d times", field, n)
+		}
 	}
 }
 
@@ -154,6 +164,14 @@ func TestAllJSONByTheSchema(t *testing.T) {
 	check(w.Must(proof, "alice", "-json", "verify", "-"))
 	check(w.Run("{}", "alice", "-json", "verify", "-").Stdout)
 
+	// A letter, which the receiver gets below.
+	if r := w.Run("", "alice", "-json", "send", "bob", nastyTexts[2]); r.Status != 9 || !strings.Contains(r.Stdout, `"status":"KEPT","until":"`) {
+		t.Errorf("to somebody who is away: %+v", r)
+	} else {
+		check(r.Stdout)
+	}
+	check(w.Must("", "alice", "-json", "history"))
+
 	// A receiver loses the relay and finds it again. Then come the one-shot
 	// commands.
 	bob = w.Receive("bob")
@@ -182,6 +200,7 @@ func TestAllJSONByTheSchema(t *testing.T) {
 	check(bob.End().Stdout)
 
 	// Another person under bob's name.
+	check(w.Must("", "bob", "-json", "release", "-mailbox", "list"))
 	w.Must("", "bob", "release")
 	mallory := w.Start("mallory", "-name", "bob", "-json", "recv")
 	mallory.Object("connected")

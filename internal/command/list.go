@@ -28,7 +28,7 @@ func showList(out *display, online []client.Online, accepted func(name string) b
 	for _, o := range online {
 		out.objectLater(listObject{
 			head: out.head("list"), Name: o.Name, Conn: o.Conn, Takes: o.Takes, Since: jsonTime{o.Since},
-			Identity: o.Identity, Level: o.Level, Self: o.Self,
+			Identity: o.Identity, Level: o.Level, Self: o.Self, Letters: o.Letters,
 		})
 	}
 }
@@ -54,6 +54,9 @@ func listText(online []client.Online, accepted func(name string) bool) string {
 		if !o.Since.IsZero() {
 			b.WriteString(" Since: " + dateTime(o.Since))
 		}
+		if o.Letters {
+			b.WriteString(" Letters: yes")
+		}
 		switch {
 		case o.Self:
 			b.WriteString(" (you)")
@@ -77,4 +80,5 @@ type listObject struct {
 	Identity string   `json:"identity"`
 	Level    int      `json:"level"`
 	Self     bool     `json:"self,omitempty"`
+	Letters  bool     `json:"letters,omitempty"`
 }

@@ -8,10 +8,12 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
 	"chatsecure/card"
+	"chatsecure/crypto"
 	"chatsecure/crypto/trust"
 	"chatsecure/internal/fail"
 	"chatsecure/internal/state"
@@ -27,6 +29,7 @@ type options struct {
 	policy                         trust.Policy
 	fetch, fetchPrivate, acceptNew bool
 	batch, json, quiet, verbose    bool
+	letters                        bool
 	prompt                         string // promptShort or promptLong
 	bell                           bool
 	version                        bool
@@ -77,6 +80,7 @@ func (o *options) flags() *flag.FlagSet {
 	f.Var(checked[time.Duration]{&o.keep, duration(0, trust.MaxDelegation)}, "keep", "")
 	f.Var(checked[string]{&o.key, oneOf(trust.KeyEd25519, trust.KeyRSA)}, "key", "")
 	f.Var(checked[suites]{&o.ciphers, parseSuites}, "ciphers", "")
+	f.BoolVar(&o.letters, "letters", true, "")
 	f.BoolVar(&o.batch, "batch", false, "")
 	f.Var(checked[time.Duration]{&o.timeout, duration(1, forEver)}, "timeout", "")
 	f.Var(checked[string]{&o.prompt, oneOf(promptShort, promptLong)}, "prompt", "")
@@ -193,6 +197,11 @@ func (o *options) placed(err error) error {
 	e := *fail.AsError(err)
 	e.Message = place + ": " + e.Message
 	return &e
+}
+
+// takesLetters tells whether there is a mailbox, which has a key of the default suite.
+func (o *options) takesLetters() bool {
+	return o.letters && (len(o.ciphers) == 0 || slices.Contains(o.ciphers, crypto.SuiteMLKEM))
 }
 
 // checkRelay checks -relay and brings it into its one form, for commands that go online.

@@ -20,7 +20,7 @@ func noEnv(string) string { return "" }
 
 func TestGlobalFlags(t *testing.T) {
 	hex := strings.Repeat("0A", 32)
-	base := options{relay: defaultRelay, prompt: promptShort, fetch: true, key: "ed25519", timeout: 30 * time.Second, policy: trust.PolicyTry}
+	base := options{relay: defaultRelay, prompt: promptShort, fetch: true, key: "ed25519", timeout: 30 * time.Second, policy: trust.PolicyTry, letters: true}
 	with := func(change func(*options)) options {
 		o := base
 		change(&o)
@@ -44,6 +44,7 @@ func TestGlobalFlags(t *testing.T) {
 			o.fetch, o.fetchPrivate, o.acceptNew,
 				o.batch = false, true, true, true
 		}), nil},
+		{"-letters=false", with(func(o *options) { o.letters = false }), nil},
 		{"-fingerprint " + hex, with(func(o *options) { o.fingerprint = hex }), nil},
 		{"-keep 8h -key rsa -timeout 5s", with(func(o *options) {
 			o.keep, o.key, o.keyGiven, o.timeout = 8*time.Hour, "rsa",

@@ -550,7 +550,7 @@ func (s *promptRun) finish(ctx context.Context) error {
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		exit = fail.MostSevere(exit, s.out.outcome(outcome, nil))
+		exit = fail.MostSevere(exit, s.out.outcome(outcome, nil, s.c.Here))
 	}
 	return toldStatus(exit)
 }

@@ -432,6 +432,8 @@ func TestPromptWaitsForNobody(t *testing.T) {
 		}
 		says("> bob> ")
 		says("client: error: there is no command \"hello\"\n")
+		types("/history -grep lunch\n")
+		says("client: error: here history takes a name and a number, and no option\n")
 
 		// A question needs no editor.
 		got := make(chan answered, 1)

@@ -117,10 +117,16 @@ func TestProgress(t *testing.T) {
 		want    string
 		silent  bool
 	}{
-		{changed: change("0", "bob", history.StatusRead), silent: true},
+		{changed: change("0", "bob", history.StatusDelivered), want: "✓ delivered to bob"}, // of an earlier run
+		{changed: change("0", "Bob", history.StatusRead), want: "✓ read by bob"},
+		{changed: change("00", "carla", history.StatusRead), want: "✓ read by carla"},
+		{changed: change("00", "bob", history.StatusKept), want: "✓ read by carla; kept for bob"},
+		{changed: &client.ReceiptChange{ID: "1", No: 1, To: "bob", Status: history.StatusRead}, silent: true}, // given up here
 		{sent: "1", to: []string{"Bob"}},
 		{changed: change("1", "bob", history.StatusPending), want: "waits for Bob"},
 		{changed: change("1", "bob", history.StatusSent), want: "sent to Bob"},
+		{changed: change("1", "BOB", history.StatusKept), want: "… kept for Bob"},
+		{changed: change("1", "bob", history.StatusSent), want: "… kept for Bob"},
 		{changed: change("1", "bob", history.StatusDelivered), want: "✓ delivered to Bob"},
 		{changed: change("1", "bob", history.StatusRead), want: "✓ read by Bob"},
 		{changed: change("1", "bob", history.StatusDelivered), want: "✓ read by Bob"}, // of another device
@@ -133,11 +139,12 @@ func TestProgress(t *testing.T) {
 		{changed: change("2", "bob", history.StatusRead), want: "✓ read by bob; delivered to carla"},
 		{changed: change("2", "carla", history.StatusRead), want: "✓ read by bob, carla"},
 		{changed: change("1", "bob", history.StatusRead), silent: true},
-		{sent: "3", to: []string{"bob", "carla", "dora", "edgar"}},
-		{changed: change("3", "bob", history.StatusPending), want: "waits for bob"},
-		{changed: left("3", "bob")},
-		{changed: change("3", "carla", history.StatusSent), want: "sent to carla"},
-		{changed: change("3", "dora", history.StatusPending), want: "sent to carla; waits for dora"},
+		{sent: "3", to: []string{"bob", "carla", "dora", "edgar", "fred"}},
+		{changed: change("3", "fred", history.StatusKept), want: "… kept for fred"},
+		{changed: change("3", "bob", history.StatusPending), want: "… kept for fred; waits for bob"},
+		{changed: left("3", "bob"), want: "… kept for fred"},
+		{changed: change("3", "carla", history.StatusSent), want: "… kept for fred; sent to carla"},
+		{changed: change("3", "dora", history.StatusPending), want: "… kept for fred; sent to carla; waits for dora"},
 	} {
 		got, last := "", true
 		if step.sent != "" {

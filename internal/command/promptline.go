@@ -72,6 +72,8 @@ func (v promptView) parse(line string) (c promptCommand, err error) {
 	return v.bare(line)
 }
 
+func isOption(word string) bool { return strings.HasPrefix(word, "-") } // no name does
+
 // bare is a message to the current conversation.
 func (v promptView) bare(text string) (c promptCommand, err error) {
 	if v.current == nil {
@@ -133,6 +135,8 @@ func parseVerb(words []string, slash bool) (c promptCommand, err error) {
 		return c, err
 	case c.verb == "whois" && len(c.args) != 1:
 		return c, promptError("whois needs one name: whois john")
+	case c.verb == "history" && slices.ContainsFunc(c.args, isOption):
+		return c, promptError("here history takes a name and a number, and no option")
 	case len(c.args) > verb.most:
 		return c, promptError("%s takes no %q", c.verb, c.args[verb.most])
 	}
@@ -178,5 +182,6 @@ go to; '/to' ends that. Commands begin with a slash then: /list, /help,
 '/trust' shows whom you know; '/trust accept', 'block', 'unblock' or 'forget',
 and the name, change that. '/pin' asks for the PIN that a card waits for.
 Alt-Enter begins a new line in a message, Tab completes, Up brings earlier
-lines back. 'exit' or 'quit' leaves; what waits to be sent is dropped then.
+lines back. 'exit' or 'quit' leaves; what waits to be sent is dropped then,
+but not what the relay keeps for somebody who is away.
 `

@@ -357,8 +357,8 @@ func TestStrangerIsMarked(t *testing.T) {
 		t.Errorf("the certificate is shown again:\n%s", screen)
 	}
 	p.c.accepted["erin"] = false
-	list := listText([]client.Online{{Name: "erin", Level: 1}, {Name: "dave"}, {Name: "Ana", Level: 1, Self: true}}, p.s.quiet)
-	if list != "User list:\n\n1. ID: erin Level: 1 (not accepted)\n2. ID: dave Level: 0\n3. ID: Ana Level: 1 (you)\n\n" {
+	list := listText([]client.Online{{Name: "erin", Level: 1}, {Name: "dave", Letters: true}, {Name: "Ana", Level: 1, Self: true}}, p.s.quiet)
+	if list != "User list:\n\n1. ID: erin Level: 1 (not accepted)\n2. ID: dave Level: 0 Letters: yes\n3. ID: Ana Level: 1 (you)\n\n" {
 		t.Errorf("the list is %q", list)
 	}
 

@@ -18,11 +18,12 @@ const (
 	moment = time.Second
 )
 
-// saying is a message of this stay.
+// saying is a message of this stay, or of an earlier one: that is news while nothing else was said.
 type saying struct {
 	id, quoted string
 	names      []string
 	reached    map[string]history.Status // by folded name
+	earlier    bool                      // it is of an earlier stay
 }
 
 // progress follows messages, for the status below the prompt and for the words about those that
@@ -47,12 +48,12 @@ type waited struct {
 func (p *progress) sent(id string, names []string, text string) string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.sayings = slices.DeleteFunc(p.sayings, (*saying).isRead)
+	p.sayings = slices.DeleteFunc(p.sayings, func(s *saying) bool { return s.earlier || s.isRead() })
 	if len(p.sayings) == maxSayings {
 		p.lost = true
 		p.sayings = slices.Delete(p.sayings, 0, 1)
 	}
-	s := &saying{id, quoteText(text), names, make(map[string]history.Status)}
+	s := &saying{id: id, quoted: quoteText(text), names: names, reached: make(map[string]history.Status)}
 	p.sayings = append(p.sayings, s)
 	return s.status(p.asked)
 }
@@ -82,10 +83,17 @@ func (p *progress) changed(c *client.ReceiptChange, now time.Time) (status strin
 		p.waits[name] = &waited{name: c.To, since: now}
 	}
 	at := slices.IndexFunc(p.sayings, func(s *saying) bool { return s.id == c.ID })
+	if at < 0 && c.No == 0 && (len(p.sayings) == 0 || p.sayings[0].earlier) {
+		p.sayings = []*saying{{id: c.ID, quoted: "message " + c.ID, reached: make(map[string]history.Status), earlier: true}}
+		at = 0
+	}
 	if at < 0 {
 		return "", false
 	}
 	s := p.sayings[at]
+	if s.earlier && !slices.ContainsFunc(s.names, func(n string) bool { return proto.SameName(n, c.To) }) {
+		s.names = append(s.names, c.To)
+	}
 	// The furthest of a user's connections counts.
 	before := s.reached[name]
 	if left {
@@ -185,15 +193,20 @@ func (s *saying) status(asked func(name string) bool) string {
 		held   bool
 		words  string
 	}{
-		{history.StatusRead, false, "read by "}, {history.StatusDelivered, false, "delivered to "}, {history.StatusSent, false, "sent to "},
+		{history.StatusRead, false, "read by "}, {history.StatusDelivered, false, "delivered to "},
+		{history.StatusKept, false, "kept for "}, {history.StatusSent, false, "sent to "},
 		{history.StatusPending, false, "waits for "}, {history.StatusPending, true, "waits for your answer about "},
 	} {
 		if names := s.who(func(name string) bool {
 			status := s.reached[proto.FoldName(name)]
 			return status == part.status && part.held == (status == history.StatusPending && asked != nil && asked(name))
 		}); names != "" {
-			if len(parts) == 0 && part.status.AtLeast(history.StatusDelivered) {
+			switch {
+			case len(parts) > 0:
+			case part.status.AtLeast(history.StatusDelivered):
 				part.words = "✓ " + part.words
+			case part.status == history.StatusKept:
+				part.words = "… " + part.words
 			}
 			parts = append(parts, part.words+names)
 		}

@@ -100,6 +100,8 @@ func TestHistoryRows(t *testing.T) {
 	all := []*history.Message{
 		in("Bom dia!"), in("one\ntwo"), in(strings.Repeat("many words ", 20)), in("for both", "carol"),
 		out("hello", bob), out("left", history.Delivery{Name: "bob", Status: history.StatusPending, Reason: "it waits"}),
+		out("lunch?", history.Delivery{Name: "bob", Status: history.StatusKept, Until: at}),
+		out("at noon", history.Delivery{Name: "bob", Status: history.StatusKept, Until: at, Reason: "not fetched in time"}),
 		out("and you", bob, history.Delivery{Name: "carol", Status: history.StatusFailed, Reason: "nobody is there"}),
 	}
 	var got strings.Builder

@@ -25,6 +25,7 @@ var sendLevels = map[string]history.Status{
 type sendOptions struct {
 	level    string
 	waitPeer time.Duration
+	live     bool // leaves no letter
 	names    []string
 	text     string
 	hasText  bool // false: each line of standard input is a message
@@ -35,6 +36,7 @@ func (o *sendOptions) flags(f *flag.FlagSet) runner {
 	o.level = "delivered"
 	f.Var(checked[string]{&o.level, oneOf("sent", "delivered", "read")}, "wait", "")
 	f.Var(checked[time.Duration]{&o.waitPeer, duration(0, forEver)}, "wait-peer", "")
+	f.BoolVar(&o.live, "live", false, "")
 	f.BoolVar(&o.zero, "0", false, "")
 	return o.run
 }
@@ -70,7 +72,7 @@ func (o *sendOptions) run(a *app, ctx context.Context, args []string) error {
 		lines = onlyLine(o.text)
 	}
 	c, err := a.connect(ctx, proto.TakesNone, func(cfg *client.Config) {
-		cfg.WaitPeer = o.waitPeer
+		cfg.WaitPeer, cfg.Live = o.waitPeer, o.live
 		if o.hasText && notOneself(cfg.Name, o.names) == nil { // otherwise there may be nothing to send
 			cfg.Seek = o.names
 		}
@@ -130,14 +132,17 @@ func (s *sender) run(
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
-	return toldStatus(fail.MostSevere(s.out.outcome(outcome, cut), s.worst))
+	return toldStatus(fail.MostSevere(s.out.outcome(outcome, cut, s.c.Here), s.worst))
 }
 
-// outcome writes each failure once and returns the exit status. cut is the
-// reason why not all lines were sent, or nil.
-func (d *display) outcome(outcome client.Outcome, cut error) int {
+// outcome writes each failure once, and what the relay keeps, and returns the exit status. cut is
+// the reason why not all lines were sent, or nil. here tells whether somebody is connected.
+func (d *display) outcome(outcome client.Outcome, cut error, here func(name string) bool) int {
 	exit := fail.MostSevere(outcome.ExitStatus(), fail.ExitStatus(cut))
 	if exit == 0 {
+		if !d.quiet {
+			d.sayKept(outcome, here)
+		}
 		return 0
 	}
 	failed := outcome.Failed
@@ -149,7 +154,36 @@ func (d *display) outcome(outcome client.Outcome, cut error) int {
 		d.fail(e)
 	}
 	d.sayWhoHasIt(outcome)
+	d.sayKept(outcome, here)
 	return exit
+}
+
+// sayKept tells for each recipient what the relay keeps. Under -q it gives the reason of a status
+// that is not 0.
+func (d *display) sayKept(outcome client.Outcome, here func(name string) bool) {
+	for _, n := range outcome.Names {
+		what, where := "it", " is not here"
+		switch total := n.Total(); {
+		case n.Boxed == 0:
+			continue
+		case n.Boxed < total:
+			what = fmt.Sprintf("%d of %d messages", n.Boxed, total)
+		case total > 1:
+			what = "them"
+		}
+		if here(n.Name) {
+			where = " does not answer"
+		}
+		d.say(sentence("notice", proto.Visible(n.Name)+where+"; the relay keeps "+what+" until "+d.lastDay(n.Until)) + "\n")
+	}
+}
+
+// lastDay is the day of an end to come, with the hour if that is near.
+func (d *display) lastDay(end time.Time) string {
+	if end.Sub(d.now()) < 24*time.Hour {
+		return end.Local().Format("2006-01-02 15:04")
+	}
+	return day(end)
 }
 
 // sayWhoHasIt tells for each recipient how far a message got, if it reached
@@ -159,7 +193,7 @@ func (d *display) sayWhoHasIt(outcome client.Outcome) {
 	var each []string
 	for _, n := range outcome.Names {
 		some = some || n.Sent > 0
-		all = all && n.Open+n.Failed == 0
+		all = all && n.Open+n.Failed == 0 // the relay gives them what it keeps
 		each = append(each, howFar(n))
 	}
 	if some && !all && len(each) > 1 {
@@ -170,13 +204,15 @@ func (d *display) sayWhoHasIt(outcome client.Outcome) {
 // howFar describes the progress of one recipient's message, or of many by
 // number.
 func howFar(n client.NameOutcome) string {
-	name, total := proto.Visible(n.Name), n.Reached+n.Open+n.Failed
+	name, total := proto.Visible(n.Name), n.Total()
 	if total == 1 {
 		switch {
 		case n.Read > 0:
 			return name + " has read it"
 		case n.Delivered > 0:
 			return name + " has it, unread"
+		case n.Boxed > 0:
+			return "the relay keeps it for " + name
 		case n.Sent > 0:
 			return "the relay has taken it for " + name
 		}

@@ -129,6 +129,51 @@ func TestSendSaysWhoHasIt(t *testing.T) {
 	}
 }
 
+// TestSendSaysWhatIsKept: each name has a sentence, whatever the number of its lines. Under -q it
+// gives the reason of a status that is not 0.
+func TestSendSaysWhatIsKept(t *testing.T) {
+	until := time.Date(2026, 12, 7, 18, 3, 0, 0, time.Local)
+	one := client.NameOutcome{Name: "bruno", Kept: 1, Sent: 1, Boxed: 1, Until: until}
+	read := client.NameOutcome{Name: "carla", Reached: 1, Sent: 1, Delivered: 1, Read: 1}
+	nobody := fail.Errorf(proto.NoSuchName, "nobody by the name of carla is connected")
+	const notHere = "client: notice: bruno is not here; the relay keeps "
+	for name, test := range map[string]struct {
+		names  []client.NameOutcome
+		failed []*fail.Error
+		opt    options
+		now    time.Time
+		here   bool
+		status int
+		said   string
+	}{
+		"one":              {names: []client.NameOutcome{one}, status: 9, said: notHere + "it until 2026-12-07\n"},
+		"under -q":         {names: []client.NameOutcome{one}, opt: options{quiet: true}, status: 9, said: notHere + "it until 2026-12-07\n"},
+		"another has read": {names: []client.NameOutcome{one, read}, status: 9, said: notHere + "it until 2026-12-07\n"},
+		"on the last day": {names: []client.NameOutcome{one}, now: until.Add(-23 * time.Hour), status: 9,
+			said: notHere + "it until 2026-12-07 18:03\n"},
+		"two of two": {names: []client.NameOutcome{{Name: "bruno", Kept: 2, Sent: 2, Boxed: 2, Until: until}}, status: 9,
+			said: notHere + "them until 2026-12-07\n"},
+		"two of three": {names: []client.NameOutcome{{Name: "bruno", Reached: 1, Kept: 2, Sent: 3, Boxed: 2, Delivered: 1, Until: until}}, status: 9,
+			said: notHere + "2 of 3 messages until 2026-12-07\n"},
+		"-wait sent":          {names: []client.NameOutcome{{Name: "bruno", Reached: 1, Sent: 1, Boxed: 1, Until: until}}, said: notHere + "it until 2026-12-07\n"},
+		"-wait sent under -q": {names: []client.NameOutcome{{Name: "bruno", Reached: 1, Sent: 1, Boxed: 1, Until: until}}, opt: options{quiet: true}},
+		"and nobody": {names: []client.NameOutcome{one, {Name: "carla", Failed: 1}}, failed: []*fail.Error{nobody}, status: 6,
+			said: "client: error: nobody by the name of carla is connected\n" + "client: error: not everybody has it: the relay keeps it for bruno; " +
+				"carla has not got it\n" + notHere + "it until 2026-12-07\n"},
+		"asleep": {names: []client.NameOutcome{{Name: "bruno", Open: 1, Sent: 1, Boxed: 1, Until: until}}, failed: []*fail.Error{nobody}, here: true, status: 6,
+			said: "client: error: nobody by the name of carla is connected\nclient: notice: bruno does not answer; the relay keeps it until 2026-12-07\n"},
+	} {
+		sys, _, stderr := fakeSystem("")
+		sys.Now = func() time.Time { return test.now }
+		d := newDisplay(sys, test.opt)
+		d.advice = func(string) string { return "" }
+		status := d.outcome(client.Outcome{Names: test.names, Failed: test.failed}, nil, func(string) bool { return test.here })
+		if said := stderr.String(); status != test.status || said != test.said {
+			t.Errorf("%s: status %d, said\n%swant %d and\n%s", name, status, said, test.status, test.said)
+		}
+	}
+}
+
 // TestSendNoticesTheEndOfTheClient, also while it waits for standard input.
 func TestSendNoticesTheEndOfTheClient(t *testing.T) {
 	c := &endedTalker{fakeTalker: newFakeTalker(), end: fail.Errorf(proto.Lost, "the relay was lost")}

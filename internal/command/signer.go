@@ -96,9 +96,13 @@ func (s *signer) sign(ctx context.Context) (*state.Credential, error) {
 		return nil, k.err
 	}
 	s.out.detail("%s signs", proto.Visible(c.Describe()))
-	cred, err := client.NewCredential(ctx, c, client.Delegation{
+	d := client.Delegation{
 		Name: s.name, Key: k.key, Lifetime: lifetime, Intermediates: issuers, Now: s.Now(),
-	})
+	}
+	if s.opt.takesLetters() {
+		d.Mail = s.state.Dir()
+	}
+	cred, err := client.NewCredential(ctx, c, d)
 	if errors.Is(err, card.PINIncorrect) &&
 		(s.opt.pinFile != "" || strings.Contains(s.opt.card, "pin-source=")) {
 		err = &client.RenewalOver{Err: err}

@@ -16,6 +16,7 @@ import (
 	"chatsecure/internal/client"
 	"chatsecure/internal/fail"
 	"chatsecure/internal/history"
+	"chatsecure/internal/state"
 	"chatsecure/proto"
 	"chatsecure/testdata/lab"
 	"chatsecure/testdata/lab/town"
@@ -29,7 +30,7 @@ func signerOf(t *testing.T, sys System, args ...string) *signer {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &signer{app: &app{System: sys, opt: opt, out: newDisplay(sys, opt)}, name: opt.name}
+	s := &signer{app: &app{System: sys, opt: opt, out: newDisplay(sys, opt)}, state: state.New(t.TempDir(), ""), name: opt.name}
 	if s.trusted, err = s.trust(""); err != nil {
 		t.Fatal(err)
 	}
@@ -121,6 +122,34 @@ func TestWrongPINIsNotTriedAgain(t *testing.T) {
 			t.Errorf("the right PIN after it: %v", err)
 		}
 	})
+}
+
+// A delegation names a mailbox unless the options say that there is none. Nothing is kept then.
+func TestDelegationNamesAMailbox(t *testing.T) {
+	w := town.New(t, town.People("alice"))
+	for _, c := range []struct {
+		more  []string
+		named bool
+	}{
+		{nil, true},
+		{[]string{"-letters=false"}, false},
+		{[]string{"-ciphers", "RSA_AES256_CBC_HMAC"}, false},
+		{[]string{"-ciphers", "RSA_AES256_CBC_HMAC,MLKEM768X25519_AES256_GCM"}, true},
+	} {
+		sys, _, _ := fakeSystem("")
+		s := signerOf(t, sys, append(w.Client("alice").Args[1:], c.more...)...)
+		if err := os.Mkdir(s.state.Dir(), 0o700); err != nil && !errors.Is(err, os.ErrExist) {
+			t.Fatal(err)
+		}
+		cred, err := s.sign(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, there := os.Lstat(filepath.Join(s.state.Dir(), "mailbox"))
+		if named := len(cred.Bundle.Mailbox) > 0; named != c.named || named != (there == nil) {
+			t.Errorf("%v: named %v, the directory %v", c.more, named, there)
+		}
+	}
 }
 
 // notedCard notes the data that it signs.

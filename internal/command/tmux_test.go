@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -490,4 +491,70 @@ func TestTmuxColour(t *testing.T) {
 	p.ready()
 	p.types("nonsense\r")
 	p.golden("no-colour", "hint", "-e")
+}
+
+// TestTmuxLetters: a message to somebody who is away is kept, and read when they come: while the
+// prompt is there, and while it was not.
+func TestTmuxLetters(t *testing.T) {
+	needTmux(t)
+	w := town.New(t, town.People("alice", "bob"))
+	bob := w.Receive("bob", "-n", "1")
+	w.Must("", "alice", "send", "-wait", "read", "bob", "hello")
+	bob.End()
+	const theClientAndItsEnd = `"$@"; echo "exit status $?"; sleep 600`
+	read := func() { w.Must("", "bob", "recv", "-n", "1") }
+	p := atTmux(w, "alice", 80, 24, theClientAndItsEnd, "-prompt", "short")
+	p.shows(">\ncursor: ")
+	p.types("bob: lunch?\r")
+	p.shows("> bob: lunch?\n>\n… kept for bob\ncursor: 2 1")
+	read()
+	p.shows("> bob: lunch?\n>\n✓ read by bob\ncursor: 2 1")
+	p.types("bob: at one\r")
+	p.shows("\n… kept for bob\ncursor: ")
+	p.types("exit\r")
+	p.shows("exit status 0")
+	read()
+	p = atTmux(w, "alice", 80, 24, theClientAndItsEnd, "-prompt", "short")
+	p.shows(">\n✓ read by bob\ncursor: 2 0")
+	w.Must("at two", "bob", "send", "-wait", "sent", "alice") // a conversation: she is there
+	p.shows("[bob]: at two\n>\n✓ read by bob\n")
+	p.types("exit\r")
+	p.shows("exit status 0")
+	if r := w.Run("at three", "bob", "send", "alice"); r.Status != 9 {
+		t.Errorf("to alice, who is away: %+v", r)
+	}
+	p = atTmux(w, "alice", 80, 24, theClientAndItsEnd, "-prompt", "short")
+	p.shows("[HH:MM:SS] [bob]: at three\n>")
+}
+
+// TestTmuxLettersToSomebodyAsleep: what a prompt sends to a client that is stopped is kept, shown
+// once and in order when it goes on, and never FAILED.
+func TestTmuxLettersToSomebodyAsleep(t *testing.T) {
+	needTmux(t)
+	w := town.New(t, town.People("alice", "bob"))
+	bob := chatter(w, "bob")
+	p := atTmux(w, "alice", 80, 24, justTheClient, "-prompt", "short", "-timeout", "3s")
+	p.shows(">\ncursor: ")
+	says := func(text, status string) {
+		t.Helper()
+		p.types("bob: " + text + "\r")
+		p.shows("> bob: " + text + "\n>\n" + status + " bob\n")
+	}
+	says("before", "✓ read by")
+	bob.Pause()
+	says("one", "… kept for")
+	says("two", "… kept for")
+	bob.Cmd.Process.Signal(syscall.SIGCONT)
+	p.shows("✓ read by bob\n")
+	says("after", "✓ read by")
+	for _, want := range []string{"before", "one", "two", "after"} {
+		if line := bob.Line(); !strings.HasSuffix(line, " [alice]: "+want+"\n") {
+			t.Errorf("bob's prompt shows %q, want %s", line, want)
+		}
+	}
+	p.types("history\r")
+	screen := p.until(func(screen string) bool { return strings.Contains(screen, "[alice → bob]: after\n>") }, "no history comes")
+	if strings.Count(screen, " READ       [alice → bob]: ") != 4 || strings.Contains(screen, "FAILED") {
+		t.Errorf("the history is\n%s", screen)
+	}
 }

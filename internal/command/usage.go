@@ -57,8 +57,8 @@ var usage = func() string {
 const usageHead = `usage: client [options] [COMMAND]
 
 Without COMMAND: a prompt; with piped input what is typed there, one a line.
-Messages are signed and encrypted end to end. People who are offline do not get
-them: the relay stores nothing.
+Messages are signed and encrypted end to end. For people who are away the relay
+keeps them for some days, sealed to the person's own device.
 
 Commands:
 `
@@ -88,6 +88,7 @@ is your home directory):
   -keep DURATION       keep a key for so long (at most 24h): no card is needed
   -key KIND            ed25519 (default) or rsa: the kind of that key
   -ciphers LIST        cipher suites allowed, best first, with commas
+  -letters=false       name no mailbox to the relay, and collect no letters
   -batch               never ask: a step that needs a question is refused
   -timeout D           how long to wait for others, or for a relay that is busy
                        (default 30s)
@@ -96,9 +97,9 @@ is your home directory):
   -bell                ring at every message at the prompt, not only while the
                        terminal lacks the focus
   -json                one JSON object a line
-  -q                   say less on standard error: no notices, not even that
-                       messages may be missing or may have been shown before,
-                       which -json has
+  -q                   say less on standard error: no notices but the reason
+                       of status 9, not even that messages may be missing or
+                       may have been shown before, which -json has
   -v                   say more on standard error
   -version             print the version
   -h                   print this; after a COMMAND, its own options
@@ -114,7 +115,8 @@ another failure; 2 usage; 3 the relay cannot be reached, or was lost; 4 relay,
 identity, certificate or revocation refused, no common suite, name taken; 5
 card or PIN, or the key is not the certificate's; 6 not delivered in time, or
 nobody by that name; 7 some recipients only; 8 a signature, decryption or
-verification failed; 130, 143 ended by SIGINT or SIGTERM.
+verification failed; 9 the relay keeps it for somebody who is not there; 130,
+143 ended by SIGINT or SIGTERM.
 `
 
 // commands are in the order of -h.
@@ -132,13 +134,14 @@ line away.
 	{"whois", plain(runWhois), "NAME",
 		"the identity of a person and, once you have talked, the certificate", ""},
 	{"send", func(f *flag.FlagSet) runner { return new(sendOptions).flags(f) },
-		`[-wait sent|delivered|read] [-wait-peer D] [-0]
-              NAME[,NAME...] [TEXT...]`,
+		`[-wait sent|delivered|read] [-wait-peer D]
+              [-live] [-0] NAME[,NAME...] [TEXT...]`,
 		"send a message; without TEXT, each line of standard input is one", `
   -wait LEVEL          how far it must get: sent (the relay has it), delivered
                        (checked and stored by the receiver; the default) or
                        read
   -wait-peer D         wait until they connect, at most D (default 0)
+  -live                only to people who are there: the relay keeps nothing
   -0                   messages on standard input end with a NUL instead of a
                        newline, so that they can have lines
 `},
@@ -187,7 +190,15 @@ who uses the name of a friend. Nobody else gets a name of the blocked without
 accept, until forget.
 `},
 	{"logout", alone(runLogout), "", "erase the key that -keep has stored", ""},
-	{"release", alone(runRelease), "", "give up your name at the relay", ""},
+	{"release", func(f *flag.FlagSet) runner { return new(releaseOptions).flags(f) },
+		"[-mailbox HASH|list]", "give up your name at the relay", `
+  -mailbox HASH        instead, drop the mailbox of a lost device of yours, and
+                       the letters in it
+
+-mailbox list shows the mailboxes to which letters to you go, as the relay
+tells of them: whether each is this device's, and when its device last named
+it. That of a lost device is another's.
+`},
 	{"doctor", alone(runDoctor), "", `check the needs of a connection, and name what is missing; only a
 connection shows whether the relay lets you in`, ""},
 	{"completion", plain(runCompletion), "bash|zsh|fish",

@@ -75,6 +75,7 @@ const (
 	ExitUndone    = 6 // not delivered in time, or nobody by that name
 	ExitSome      = 7 // delivered to some only
 	ExitIntegrity = 8 // a signature, decryption or verification failed
+	ExitKept      = 9 // the relay keeps it for somebody who is not there
 )
 
 // Codes has the exit status of each code, and the hint for errors without one of their
@@ -108,6 +109,8 @@ var Codes = map[proto.Code]struct {
 	proto.UnknownPeer:      {ExitRefused, "check the person's identity, then accept with -accept-new, or at a terminal without -batch"},
 	proto.UnknownRelay:     {ExitRefused, "compare it with what relay -fingerprint prints, then give it with -fingerprint, or -accept-new"},
 	proto.RelayChanged:     {ExitRefused, "compare its key with what relay -fingerprint prints on its machine"},
+	proto.NoMailbox:        {ExitUndone, "try again"},
+	proto.MailboxFull:      {ExitUndone, "try again when the other side has collected its letters; -wait-peer waits for it to come"},
 	proto.NotDelivered:     {ExitUndone, "the history has the undelivered message; allow more time with -timeout, or send it again"},
 	proto.Card:             {exitCard, "client card shows the tokens in the reader"},
 	proto.Lost:             {ExitRelay, "is the relay running, and is its HOST:PORT right (-relay)?"},
@@ -277,7 +280,7 @@ func ExitStatus(err error) int {
 }
 
 // severity has the exit statuses, the most severe first.
-var severity = []int{ExitIntegrity, exitCard, ExitRefused, ExitRelay, ExitSome, ExitUndone, exitUsage, ExitFailure}
+var severity = []int{ExitIntegrity, exitCard, ExitRefused, ExitRelay, ExitSome, ExitUndone, ExitKept, exitUsage, ExitFailure}
 
 // Severity orders exit statuses: less is more severe, and 0 the least severe.
 func Severity(exit int) int {

@@ -29,7 +29,7 @@ func TestExitStatus(t *testing.T) {
 		proto.CertificateUnsuitable: 4, proto.RevocationUnknown: 4, proto.DelegationInvalid: 4, proto.DelegationExpired: 4,
 		proto.DelegationNotYet: 4, proto.NameMismatch: 4, proto.BundleMalformed: 4,
 		proto.Card:    5,
-		proto.Timeout: 6, proto.NoSuchName: 6, proto.Gone: 6, proto.NoConversation: 6, proto.NotTaking: 6, proto.NotDelivered: 6,
+		proto.Timeout: 6, proto.NoSuchName: 6, proto.Gone: 6, proto.NoConversation: 6, proto.NotTaking: 6, proto.NotDelivered: 6, proto.NoMailbox: 6, proto.MailboxFull: 6,
 		proto.SignatureInvalid: 8, proto.DecryptFailed: 8,
 	}
 	for code := range Codes {
@@ -179,7 +179,7 @@ func TestTold(t *testing.T) {
 
 func TestMostSevere(t *testing.T) {
 	// The order of the specification, then the statuses that never meet another.
-	order := []int{8, 5, 4, 3, 7, 6, 2, 1, 0}
+	order := []int{8, 5, 4, 3, 7, 6, 9, 2, 1, 0}
 	for i, a := range order {
 		for _, b := range order[i:] {
 			if got := MostSevere(a, b); got != a {

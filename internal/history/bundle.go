@@ -38,7 +38,11 @@ func LastBundle(dir string, identity [32]byte) (*trust.Bundle, error) {
 			bundle = append(bundle[:0], line...)
 		case lineConversation:
 			if c, err := parseLine(line); err == nil && c.Peer.Identity == hex {
-				last = cmp.Or(provedBy(c, bundle), last)
+				last = cmp.Or(provedBy(c.Peer.Bundle, bundle), last)
+			}
+		case lineLetterReceived, lineLetterReceipt:
+			if l, ok := peekLetter(line); ok && l.identity == identity {
+				last = cmp.Or(provedBy(l.header.SrcBundle, bundle), last)
 			}
 		}
 	})
@@ -51,10 +55,10 @@ func LastBundle(dir string, identity [32]byte) (*trust.Bundle, error) {
 	return last.Bundle, nil
 }
 
-// provedBy returns the line of a bundle if it is the peer's in a conversation.
-func provedBy(c *Line, bundle []byte) *Line {
+// provedBy returns the line of a bundle if it has this hash.
+func provedBy(hash, bundle []byte) *Line {
 	b, err := parseLine(bundle)
-	if err != nil || string(b.Hash) != string(c.Peer.Bundle) {
+	if err != nil || string(b.Hash) != string(hash) {
 		return nil
 	}
 	return b

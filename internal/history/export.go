@@ -16,18 +16,22 @@ import (
 type candidate struct {
 	*side
 	line     *Line
-	header   *crypto.MessageHeader
-	index    int               // of the record in the message
-	later    []json.RawMessage // hashes of the records sent after it, while a receipt may need them
-	receipts []*Line           // the first that says DELIVERED, and the first that says READ
-	status   Status            // that the last of them says
+	header   *crypto.MessageHeader // nil: it is a letter
+	index    int                   // of the record in the message
+	later    []json.RawMessage     // hashes of the records sent after it, while a receipt may need them
+	receipts []*Line               // the first that says DELIVERED, and the first that says READ
+	status   Status                // that the last of them says
 }
 
 // search looks for a record.
 type search struct {
 	reader
+	id    string
 	marks [][]byte // the beginning of the record, and the conversations in which it was found
 	found []*candidate
+
+	letterMark []byte           // of a receipt in a letter for the record
+	letters    map[string]*Line // the first such receipt of each giver and level
 }
 
 // ExportProof returns a proof of the message with this id (32 hexadecimal digits) out of the
@@ -39,7 +43,7 @@ func ExportProof(dir, id string, verifier *trust.Verifier) ([]byte, error) {
 	if !proto.IsHex(id, len(recordKey{})) {
 		return nil, fail.Errorf(proto.Usage, "a message id has %d digits of 0-9 a-f, as `client history -ids` shows it", 2*len(recordKey{}))
 	}
-	s := &search{reader: newReader(), marks: [][]byte{[]byte(`{"id":"` + id + `"`)}}
+	s := newSearch(id)
 	lines, err := openSnapshot(dir)
 	if err != nil {
 		return nil, err
@@ -56,14 +60,17 @@ func ExportProof(dir, id string, verifier *trust.Verifier) ([]byte, error) {
 	most := -1
 	verifier = verifier.Lenient() // a list that is missing here may be at hand elsewhere
 	for _, c := range s.found {
-		for _, receipt := range append([]*Line{nil}, c.receipts...) {
+		for _, receipt := range slices.Concat([]*Line{nil}, c.receipts, s.letterReceipts(c)) {
 			p := c.proof(&s.reader, receipt)
 			checked, wrong := p.check()
 			if wrong != nil {
 				err = wrong
 				continue
 			}
-			proves := checked.status(checked.seq).rank()
+			proves := 0
+			if checked.receipt != nil {
+				proves = checked.receipt.status.rank()
+			}
 			if r, err := checked.judge(verifier); err == nil {
 				proves += 5
 				if r.Receipt != nil {
@@ -87,7 +94,11 @@ func (s *search) line(_ uint64, line []byte) {
 	typ, rest, _ := peekType(line)
 	switch string(typ) {
 	case lineBundle, lineConversation:
-	case lineSent, lineReceived, lineReceipt:
+	case lineLetterReceipt:
+		if !bytes.Contains(rest, s.letterMark) {
+			return
+		}
+	case lineSent, lineReceived, lineReceipt, lineLetterSent, lineLetterReceived:
 		if !slices.ContainsFunc(s.marks, func(mark []byte) bool { return bytes.Contains(rest, mark) }) {
 			return
 		}
@@ -103,6 +114,8 @@ func (s *search) line(_ uint64, line []byte) {
 		s.bundles[[sha256.Size]byte(l.Hash)] = l.Bundle
 	case lineConversation:
 		s.begin(l)
+	case lineLetterSent, lineLetterReceived, lineLetterReceipt:
+		s.letter(l)
 	default:
 		s.signed(l)
 	}
@@ -117,7 +130,7 @@ func (s *search) signed(l *Line) {
 	}
 	for _, c := range s.found {
 		// A received message has no receipt in the history of its receiver.
-		if c.conversation == of.conversation && c.line.Type == lineSent && c.status != StatusRead && len(c.later) <= maxProofAhead {
+		if c.header != nil && c.conversation == of.conversation && c.line.Type == lineSent && c.status != StatusRead && len(c.later) <= maxProofAhead {
 			c.goOn(l)
 		}
 	}
@@ -172,16 +185,19 @@ func (c *candidate) proof(r *reader, receipt *Line) *Proof {
 	text.Type = lineText
 	text.Records = hashes(text.Records)
 	text.Records[c.index] = c.line.Records[c.index]
-	lines := []*Line{nil, nil, &text}
-	for i, p := range [...]*party{c.from, c.to} {
-		hash := p.End.Bundle
-		lines[i] = &Line{Type: lineBundle, Hash: hash, Bundle: r.bundles[[sha256.Size]byte(hash)]}
+	if c.header == nil {
+		text.Type = lineLetter
 	}
+	lines := []*Line{r.bundleLine(c.from.End.Bundle), r.bundleLine(c.to.End.Bundle), &text}
 	if receipt != nil {
-		lines = append(lines, receipt)
+		again := *receipt
+		lines = append(append(lines, r.furtherLines(receipt, lines[:2])...), &again)
 	}
 	for _, l := range lines {
 		l.V, l.Prev, l.Time = 0, "", 0
+		if l.isLetter() || l.Type == lineLetter {
+			l.Name, l.Identity, l.Run, l.Left, l.Until = "", "", "", 0, 0
+		}
 	}
 	return &Proof{version, proofType, lines}
 }

@@ -72,6 +72,10 @@ type Config struct {
 	Since     time.Time        // for Connected; zero: the client is not connected yet
 	Now       func() time.Time // tests own the clock; default time.Now
 
+	// Waiting tells whether a letter with this record waits to be left for somebody. The record of a
+	// client that was killed is not FAILED for them then. nil: no letter waits.
+	Waiting func(recordID, name string) bool
+
 	// Through wraps the file of lines and the table of the index as they are written; default: the
 	// files themselves.
 	Through func(*os.File) Store
@@ -338,12 +342,7 @@ func (h *History) upTo(typ string, of flow, seq uint64) error {
 // committed and before anything of it is acknowledged.
 func (h *History) Received(c *crypto.Conversation, o *crypto.Opened) error {
 	return h.locked(func() error {
-		from := cause{by: c.Person.Identity}
-		for _, r := range o.Records {
-			if key, ok := parseKey(r.ID); ok && h.known.record(key).state == stateNone {
-				from.records++
-			}
-		}
+		from := cause{by: c.Person.Identity, records: h.known.unknown(o.Records)}
 		return h.line(lineReceived, from, func(b []byte) []byte {
 			b = slices.Grow(b, linesSize(o.ExactRecords)+len(o.Exact)+len(o.Signature)*2)
 			b = appendLineSigned(b, o.Exact, &o.CipherHash, o.Signature)

@@ -57,6 +57,7 @@ type index struct {
 	entries map[recordKey]entry // since base, and what was looked up
 	most    int                 // so many are kept in memory
 	convs   map[flow]*indexedConv
+	unread  bool // one of them has records of the owner's that are not read
 	before  lineBefore
 	kept    []byte // the line that was read last, and its offset
 	keptAt  int64
@@ -65,20 +66,33 @@ type index struct {
 	since  int64              // Unix milliseconds, see Connected; 0: not connected yet
 	theirs map[recordKey]bool // received since then by other clients, and not by this one
 
+	receipts []int64 // offsets of letters with receipts that other clients have stored, see OthersReceipts
+
 	accounts accounts
 }
 
 // indexedConv is a conversation by its flow with our direction.
 type indexedConv struct {
 	me, peer End
+	run      string // of a letter: the client that has received it
 	waiting  []waitingLine
+	unread   []sentLine
 }
+
+// maxReceipts bounds the letters with receipts that nobody has asked for.
+const maxReceipts = 1024
 
 // waitingLine is a received line with records that are not marked shown.
 type waitingLine struct {
 	offset int64
 	first  uint64 // seq
 	ids    []recordKey
+}
+
+// lightly has the types of other clients' lines that a one-shot sender's index takes in.
+var lightly = map[string]bool{
+	lineBundle: true, lineConversation: true, linePending: true, lineSent: true, lineReceipt: true,
+	lineLetterSent: true, lineLetterReceived: true, lineLetterReceipt: true,
 }
 
 // lineBefore is what counts of the line before. The other side's bundle comes right before the
@@ -122,8 +136,14 @@ func (x *index) load() {
 func (x *index) wait(offset int64) bool {
 	typ, rest, _ := peekType(x.lineAt(offset))
 	of, rest, ok := peekFlow(rest)
-	c := x.conv(flow{of.t3, reverse(of.direction)})
-	if !ok || string(typ) != lineReceived || c == nil {
+	of.direction = reverse(of.direction)
+	if l, isLetter := peekLetter(x.lineAt(offset)); isLetter {
+		of, rest, ok = l.flow(), l.rest, l.typ == lineLetterReceived
+	} else {
+		ok = ok && string(typ) == lineReceived
+	}
+	c := x.conv(of)
+	if !ok || c == nil {
 		return false
 	}
 	w := waitingLine{offset: offset}
@@ -184,6 +204,7 @@ func (x *index) relearn() {
 		return // the lines cannot be read: the next one that is written will tell
 	}
 	if x.light {
+		y.mineUnread()
 		y.convs, y.accounts = x.convs, x.accounts
 	}
 	for of, c := range y.convs {
@@ -193,7 +214,7 @@ func (x *index) relearn() {
 		}
 	}
 	y.end, y.last, y.hash, y.before = x.end, x.last, x.hash, x.before
-	y.since, y.theirs = x.since, x.theirs
+	y.since, y.theirs, y.receipts = x.since, x.theirs, x.receipts
 	x.close()
 	*x = *y
 }
@@ -214,7 +235,7 @@ func (x *index) put(key recordKey, e entry) { x.entries[key] = e.merge(x.entries
 func (x *index) record(key recordKey) entry {
 	return x.look(key, func(line []byte) bool {
 		typ, rest, _ := peekType(line)
-		return string(typ) == lineReceived &&
+		return (string(typ) == lineReceived || string(typ) == lineLetterReceived) &&
 			bytes.Contains(rest, hex.AppendEncode([]byte(recordStart), key[:]))
 	})
 }
@@ -233,6 +254,10 @@ func (x *index) conv(of flow) *indexedConv {
 	}
 	var c *indexedConv
 	parse := func(line []byte) bool {
+		if l, ok := peekLetter(line); ok && l.flow() == of {
+			c = l.conv()
+			return true
+		}
 		l, err := parseLine(line)
 		if err != nil || l.Type != lineConversation ||
 			of != (flow{[32]byte(l.Conversation), l.Direction}) {
@@ -257,7 +282,7 @@ func (x *index) take(line []byte, offset int64, ours bool) {
 	typ, rest, ok := peekType(line)
 	before := x.before
 	x.before = lineBefore{}
-	if !ok || x.light && !ours && string(typ) != lineBundle {
+	if !ok || x.light && !ours && !lightly[string(typ)] {
 		return
 	}
 	from, size := cause{}, int64(len(line))
@@ -284,11 +309,29 @@ func (x *index) take(line []byte, offset int64, ours bool) {
 		if of, rest, ok := peekFlow(rest); ok {
 			x.mark(string(typ), flow{of.t3, reverse(of.direction)}, rest)
 		}
+	case linePending:
+		if !x.light || !ours { // a sender has its own in memory
+			x.mine(rest, offset)
+		}
 	case lineSent:
-		if of, _, ok := peekFlow(rest); ok {
+		if of, rest, ok := peekFlow(rest); ok && (!x.light || !ours) {
 			if c := x.conv(of); c != nil {
 				x.accounts.answered(c.peer.identity())
+				c.sent(offset, rest)
+				x.unread = true
 			}
+		}
+	case lineLetterSent, lineLetterReceived, lineLetterReceipt:
+		c, from.records = x.letter(line, offset, ours)
+		if string(typ) == lineLetterReceipt && !ours {
+			x.receipts = append(x.receipts[max(0, len(x.receipts)-maxReceipts+1):], offset)
+		}
+		switch {
+		case c == nil:
+		case string(typ) == lineLetterSent:
+			c = nil // the owner has caused it
+		case before.bundle == [sha256.Size]byte(c.peer.Bundle):
+			size += before.size
 		}
 	case lineReceived, lineReceipt, lineEnd, lineGap:
 		of, rest, ok := peekFlow(rest)
@@ -296,9 +339,12 @@ func (x *index) take(line []byte, offset int64, ours bool) {
 			break
 		}
 		c = x.conv(flow{of.t3, reverse(of.direction)})
-		if string(typ) == lineReceived {
+		switch string(typ) {
+		case lineReceived:
 			theirs := !ours && x.since != 0 && peekTime(line) >= x.since
-			from.records = x.received(c, offset, rest, theirs)
+			from.records = x.received(c, offset, rest, !theirs, theirs)
+		case lineReceipt, lineEnd:
+			c.read(rest)
 		}
 	}
 	if c != nil {
@@ -329,9 +375,9 @@ func (x *index) conversation(line []byte, offset int64) *indexedConv {
 	return c
 }
 
-// received takes in the records of a received line, and returns how many are new. They are theirs
-// if this client gets them by itself.
-func (x *index) received(c *indexedConv, offset int64, rest []byte, theirs bool) (added int) {
+// received takes in the records of a received line, and returns how many are new. Of theirs this
+// client gets them by itself; those that are here it has.
+func (x *index) received(c *indexedConv, offset int64, rest []byte, here, theirs bool) (added int) {
 	w := waitingLine{offset: offset}
 	for id, seq := range peekRecords(rest) {
 		key, ok := parseKey(id)
@@ -340,9 +386,9 @@ func (x *index) received(c *indexedConv, offset int64, rest []byte, theirs bool)
 		}
 		known := x.record(key).state != stateNone
 		switch {
-		case !theirs:
+		case here:
 			delete(x.theirs, key)
-		case !known:
+		case theirs && !known:
 			x.theirs[key] = true
 		}
 		if !known {
@@ -541,6 +587,7 @@ func (x *index) relieve() error {
 
 // spill writes the entries in memory into the table, and does not wait for the disk.
 func (x *index) spill() error {
+	x.mineUnread()
 	if err := x.reopen(uint64(len(x.entries))); err != nil {
 		return err
 	}

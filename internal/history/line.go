@@ -41,7 +41,13 @@ const (
 	lineEnd          = "end"          // the peer ended its part of the conversation
 	lineGap          = "gap"          // messages of the peer's are missing
 	lineRun          = "run"          // how a run of a client ended
-	lineText         = "text"         // of proofs only: a text message with one record
+
+	lineLetterSent     = "letter-sent"     // a letter of ours, which the relay keeps
+	lineLetterReceived = "letter-received" // a letter to us
+	lineLetterReceipt  = "letter-receipt"  // receipts in a letter to us
+
+	lineText   = "text"   // of proofs only: a text message with one record
+	lineLetter = "letter" // of proofs only: a letter with one record
 )
 
 // flow is one direction of a conversation. Two clients of one user on one
@@ -92,6 +98,8 @@ type Line struct {
 	Run      string   `json:"run,omitempty"`      // 16 hex digits
 	Reason   string   `json:"reason,omitempty"`
 	Names    []string `json:"names,omitempty"`
+	Until    int64    `json:"until,omitempty"` // Unix milliseconds: the relay keeps a letter no longer
+	Left     int64    `json:"left,omitempty"`  // when the relay got a letter, by its clock
 
 	Header     json.RawMessage   `json:"header,omitempty"`
 	CipherHash []byte            `json:"cipher_hash,omitempty"`
@@ -100,9 +108,13 @@ type Line struct {
 	Record     json.RawMessage   `json:"record,omitempty"`
 	Receipt    json.RawMessage   `json:"receipt,omitempty"`
 	Records    []json.RawMessage `json:"records,omitempty"` // of a proof's receipt: after its own fields
+	Receipts   json.RawMessage   `json:"receipts,omitempty"`
 }
 
-const signed = "header cipher_hash signature"
+const (
+	signed = "header cipher_hash signature"
+	letter = "name identity header signature"
+)
 
 // Fields has the fields of each type after its own: exactly these.
 var Fields = map[string]uint32{
@@ -121,6 +133,10 @@ var Fields = map[string]uint32{
 	lineEnd:          fieldSet(signed),
 	lineGap:          fieldSet("conversation direction reason"),
 	lineRun:          fieldSet("run reason"),
+
+	lineLetterSent:     fieldSet(letter + " until records"),
+	lineLetterReceived: fieldSet(letter + " run left records"),
+	lineLetterReceipt:  fieldSet(letter + " left receipts"),
 }
 
 // afterType is the place of the first field after the type in Line.
@@ -228,8 +244,12 @@ func appendLineSigned(b, header []byte, cipherHash *[sha256.Size]byte, signature
 }
 
 func appendLineRecords(b []byte, before *[sha256.Size]byte, records [][]byte) []byte {
-	b = appendLineBytes(b, "before", before[:])
-	b = append(b, `,"records":[`...)
+	return appendLineArray(appendLineBytes(b, "before", before[:]), "records", records)
+}
+
+// appendLineArray appends a field with an array of values that are JSON already.
+func appendLineArray(b []byte, field string, records [][]byte) []byte {
+	b = append(appendLineField(b, field), '[')
 	for i, r := range records {
 		if i > 0 {
 			b = append(b, ',')

@@ -16,8 +16,8 @@ import (
 // TestHistoryLinesAreCanonical: lines are written by hand, and are the canonical JSON
 // of package proto.
 func TestHistoryLinesAreCanonical(t *testing.T) {
-	p := newPair(t)
-	told(p)
+	p := newPost(t)
+	toldLetters(p)
 	types := make(map[string]bool)
 	for _, u := range []*user{p.a, p.b} {
 		data, err := os.ReadFile(filepath.Join(u.dir, linesName))
@@ -37,7 +37,7 @@ func TestHistoryLinesAreCanonical(t *testing.T) {
 		}
 	}
 	for typ := range Fields {
-		if !types[typ] && typ != lineText {
+		if !types[typ] && typ != lineText && typ != lineLetter {
 			t.Errorf("no %s line was written", typ)
 		}
 	}
@@ -46,13 +46,13 @@ func TestHistoryLinesAreCanonical(t *testing.T) {
 // TestHistoryHasNoKeys: no message key is ever in the history, so that it opens no
 // captured ciphertext.
 func TestHistoryHasNoKeys(t *testing.T) {
-	p := newPair(t)
-	told(p)
+	p := newPost(t)
+	toldLetters(p)
 	data, err := os.ReadFile(filepath.Join(p.b.dir, linesName))
 	p.Must(err)
 	allowed := regexp.MustCompile(`^(v|prev|time|type|hash|bundle|conversation|suite|direction|me|peer|seq|id|name|reason|names|run|` +
 		`header|cipher_hash|signature|before|record|records|receipt|` +
-		`conn|identity|kind|n|random|step|enc|key|src-bundle|dst-bundle|count|digest|to|text|salt|` +
+		`until|left|receipts|letter|mailbox|enc-hash|level|conn|identity|kind|n|random|step|enc|key|src-bundle|dst-bundle|count|digest|to|text|salt|` +
 		`public_key|not_before|not_after|mailbox|mailbox_end|public_key_signature|x509|x509_chain|delivered|delivered_digest|read|read_digest)$`)
 	for _, name := range regexp.MustCompile(`[,{]"([^"\\]+)":`).FindAllSubmatch(data, -1) {
 		if !allowed.Match(name[1]) {
@@ -62,6 +62,11 @@ func TestHistoryHasNoKeys(t *testing.T) {
 	private := p.b.Local.Key.PKCS8()
 	if bytes.Contains(data, []byte(base64.StdEncoding.EncodeToString(private))) {
 		t.Error("the history has the private key")
+	}
+	for _, secret := range [][]byte{p.bruno.box.Secret(), p.bruno.box.Public(), p.ana.box.Public()} {
+		if bytes.Contains(data, []byte(base64.StdEncoding.EncodeToString(secret))) {
+			t.Error("the history has the key of a mailbox")
+		}
 	}
 }
 
@@ -134,7 +139,7 @@ func FuzzHistoryLine(f *testing.F) {
 		if l.Type == lineConversation && len(x.convs) != 1 {
 			t.Error("the conversation is not known")
 		}
-		v := newView(Query{})
+		v := newView(Query{}, Owner{})
 		if v.line(1, line); len(v.problems) > 0 {
 			t.Errorf("reading: %v", v.problems)
 		}

@@ -16,6 +16,7 @@ type Status string
 const (
 	StatusPending   Status = "PENDING"   // not taken by the relay yet
 	StatusSent      Status = "SENT"      // the relay took it
+	StatusKept      Status = "KEPT"      // the relay keeps it in a letter
 	StatusDelivered Status = "DELIVERED" // checked, and in the receiver's history
 	StatusRead      Status = "READ"      // shown, or flushed to standard output
 	StatusFailed    Status = "FAILED"    // given up, with a reason
@@ -26,7 +27,7 @@ const (
 func (s Status) AtLeast(want Status) bool { return s.rank() >= want.rank() }
 
 func (s Status) rank() int {
-	return 1 + slices.Index([]Status{StatusPending, StatusSent, StatusDelivered, StatusRead}, s)
+	return 1 + slices.Index([]Status{StatusPending, StatusSent, StatusKept, StatusDelivered, StatusRead}, s)
 }
 
 // Message is one text of the history, as this client knows it. Nothing about it is
@@ -42,6 +43,10 @@ type Message struct {
 	// Deliveries has an entry for each recipient, from the connection that got
 	// furthest. An incoming message has one, to this client.
 	Deliveries []Delivery
+
+	Letter bool // a letter has brought it, or is kept for a recipient
+
+	record *crypto.Record // of one's own
 }
 
 // Delivery is a message's progress with one recipient.
@@ -49,7 +54,8 @@ type Delivery struct {
 	Name   string
 	Conn   string // the connection that it reached; empty if none
 	Status Status
-	Reason string // of FAILED, and of PENDING if the message has left
+	Reason string    // of FAILED, of PENDING if the message has left, and of KEPT once Until is over
+	Until  time.Time // of KEPT: the relay keeps it no longer
 }
 
 // Status returns the message's progress with everyone: the least of its deliveries,
@@ -73,8 +79,11 @@ func (m *Message) With(name string) bool {
 }
 
 // certainty orders statuses: the later in this list wins when two reports about
-// one recipient differ. DELIVERED and READ are final, and FAILED outranks SENT.
-var certainty = []Status{StatusPending, StatusSent, StatusFailed, StatusDelivered, StatusRead}
+// one recipient differ. DELIVERED and READ are final, and FAILED outranks SENT. The relay may still
+// bring what it keeps.
+var certainty = []Status{
+	StatusPending, StatusSent, StatusFailed, StatusKept, StatusDelivered, StatusRead,
+}
 
 // delivered notes a report about one recipient.
 func (m *Message) delivered(d Delivery) {
@@ -84,7 +93,7 @@ func (m *Message) delivered(d Delivery) {
 			continue
 		}
 		more := cmp.Compare(slices.Index(certainty, d.Status), slices.Index(certainty, before.Status))
-		if more > 0 || more == 0 && before.Reason == "" && d.Reason != "" {
+		if more > 0 || more == 0 && (before.Reason == "" && d.Reason != "" || d.Until.After(before.Until)) {
 			*before = d
 		}
 		return

@@ -47,7 +47,7 @@ func Open(cfg Config) (h *History, notices []string, err error) {
 		h.writer.close()
 		return nil, nil, openFailure(cfg.Dir, err)
 	}
-	h.Tell, h.wrote = nil, false
+	h.Tell, h.wrote, h.known.receipts = nil, false, nil
 	return h, notices, nil
 }
 

@@ -4,7 +4,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"regexp"
 	"slices"
+	"strings"
 
 	"chatsecure/crypto"
 	"chatsecure/proto"
@@ -34,26 +36,33 @@ type Proof struct {
 // isRecord tells a record from the hash of one.
 func isRecord(exact json.RawMessage) bool { _, sibling := siblingHash(exact); return !sibling }
 
+// proofForms has the types of the lines of every proof.
+var proofForms = regexp.MustCompile("^bundle bundle (text|letter|text receipt|(text|letter) (bundle ){0,2}letter-receipt)$")
+
 // form checks the form of a proof. record is the index in the message of the one record whose
 // exact bytes are there.
 func (p *Proof) form() (record int, ok bool) {
-	types := []string{lineBundle, lineBundle, lineText, lineReceipt}
-	if p.V != version || p.Type != proofType || len(p.Lines) < 3 || len(p.Lines) > len(types) {
-		return 0, false
-	}
+	var types []string
 	var all []json.RawMessage
-	for i, l := range p.Lines {
+	for _, l := range p.Lines {
 		want := Fields[l.Type]
 		switch {
 		case l.Type == lineText:
 			want = Fields[lineSent]
+		case l.Type == lineLetter:
+			want = fieldSet("header signature records")
+		case l.Type == lineLetterReceipt:
+			want = fieldSet("header signature receipts")
 		case l.Type == lineReceipt && len(l.Records) > 0:
 			want |= fieldSet("records")
 		}
-		if l.Type != types[i] || l.fields() != want || l.V != 0 || l.Prev != "" || l.Time != 0 || !l.wellFormed() {
+		if l.fields() != want || l.V != 0 || l.Prev != "" || l.Time != 0 || !l.wellFormed() {
 			return 0, false
 		}
-		all = append(all, l.Records...)
+		types, all = append(types, l.Type), append(all, l.Records...)
+	}
+	if p.V != version || p.Type != proofType || !proofForms.MatchString(strings.Join(types, " ")) {
+		return 0, false
 	}
 	record = slices.IndexFunc(all, isRecord)
 	return record, record >= 0 && record < len(p.Lines[2].Records) && !slices.ContainsFunc(all[record+1:], isRecord)
@@ -63,49 +72,61 @@ func (p *Proof) form() (record int, ok bool) {
 type checkedProof struct {
 	*conversation // the sender is `me`
 	text          *Line
-	header        *crypto.MessageHeader
+	header        *crypto.MessageHeader // of a letter: what it says as one of a conversation
+	judges        judgement
 	record        json.RawMessage
-	seq           uint64                // of the record
-	receipt       *crypto.MessageHeader // nil if there is none
+	seq           uint64         // of the record
+	receipt       *signedReceipt // nil if there is none
 }
+
+// signedReceipt is the receipt in a proof.
+type signedReceipt struct {
+	judges   judgement
+	from, to *Party
+	time     int64
+	status   Status                // that it says of the record
+	entries  crypto.LetterReceipts // of one in a letter
+}
+
+// judgement is Judge or JudgeLetter.
+type judgement = func(from, to *Party, at int64) (wrong *Party, err error)
+
+var (
+	errProofForm    = errors.New("it is not a proof in its one form")
+	errOtherReceipt = errors.New("it is not for this message")
+)
 
 // check verifies a proof as a history of its sender's, which begins before its message: all that
 // needs no certificate.
 func (p *Proof) check() (*checkedProof, error) {
 	record, ok := p.form()
 	if !ok {
-		return nil, errors.New("it is not a proof in its one form")
-	}
-	text := p.Lines[2]
-	h, err := crypto.ParseMessageHeader(text.Header)
-	if err != nil {
-		return nil, err
+		return nil, errProofForm
 	}
 	v := newVerification(nil)
-	end := func(l *Line) *End {
-		return &End{Name: l.Bundle.Name, Identity: proto.FormatHash([32]byte{}), Bundle: l.Hash}
-	}
-	begin := &Line{
-		Type: lineConversation, Conversation: h.Conversation, Direction: h.Direction, Me: end(p.Lines[0]), Peer: end(p.Lines[1]),
-	}
-	v.report.Owner.Name = begin.Me.Name
-	if err := v.all(p.Lines[0], p.Lines[1], begin); err != nil {
+	v.report.Owner.Name = p.Lines[0].Bundle.Name
+	if err := v.all(p.Lines[:2]...); err != nil {
 		return nil, err
 	}
-	checked := &checkedProof{
-		conversation: v.convs[flow{[32]byte(h.Conversation), h.Direction}], text: text, header: h,
-		record: text.Records[record], seq: h.Seq + uint64(record),
+	check := v.checkText
+	if p.Lines[2].Type == lineLetter {
+		check = v.checkLetter
 	}
-	checked.sent.n = h.N
-	if h.Seq > 1 { // the first record goes on from d0
-		checked.sent.restart(h.Seq-1, [32]byte(text.Before))
+	checked, err := check(p.Lines[0], p.Lines[1], p.Lines[2], record)
+	if err == nil {
+		err = v.all() // a signature may not hold
 	}
-	if err := v.all(text); err != nil || len(p.Lines) == 3 {
+	if err != nil || len(p.Lines) == 3 {
 		return checked, err
 	}
-	receipt := p.Lines[3]
-	if checked.receipt, err = checked.goOn(receipt); err == nil {
-		err = v.all(receipt)
+	last := len(p.Lines) - 1
+	if receipt := p.Lines[last]; receipt.Type == lineReceipt {
+		err = v.checkReceipt(checked, receipt)
+	} else {
+		err = v.checkLetterReceipt(checked, p.Lines[:2], p.Lines[3:last], receipt)
+	}
+	if err == nil {
+		err = v.all()
 	}
 	if err != nil {
 		return nil, fmt.Errorf("the receipt: %w", err)
@@ -113,25 +134,58 @@ func (p *Proof) check() (*checkedProof, error) {
 	return checked, nil
 }
 
-// goOn takes in the records after the message, up to the last one that a receipt is for.
-func (c *checkedProof) goOn(receipt *Line) (*crypto.MessageHeader, error) {
-	h, err := crypto.ParseMessageHeader(receipt.Header)
+// checkText verifies the message of a proof, as the first of a conversation.
+func (v *verification) checkText(sender, recipient, text *Line, record int) (*checkedProof, error) {
+	h, err := crypto.ParseMessageHeader(text.Header)
 	if err != nil {
 		return nil, err
 	}
+	end := func(l *Line) *End {
+		return &End{Name: l.Bundle.Name, Identity: proto.FormatHash([32]byte{}), Bundle: l.Hash}
+	}
+	begin := &Line{
+		Type: lineConversation, Conversation: h.Conversation, Direction: h.Direction, Me: end(sender), Peer: end(recipient),
+	}
+	if err := v.all(begin); err != nil {
+		return nil, err
+	}
+	checked := &checkedProof{
+		conversation: v.convs[flow{[32]byte(h.Conversation), h.Direction}], text: text, header: h, judges: Judge,
+		record: text.Records[record], seq: h.Seq + uint64(record),
+	}
+	checked.sent.n = h.N
+	if h.Seq > 1 { // the first record goes on from d0
+		checked.sent.restart(h.Seq-1, [32]byte(text.Before))
+	}
+	return checked, v.all(text)
+}
+
+// checkReceipt takes in the records after the message, up to the last one that a receipt is for, and
+// verifies the receipt.
+func (v *verification) checkReceipt(c *checkedProof, receipt *Line) error {
+	h, err := crypto.ParseMessageHeader(receipt.Header)
+	if err != nil {
+		return err
+	}
 	r, err := crypto.ParseReceipt(receipt.Receipt)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	for _, record := range receipt.Records {
 		hash, _ := siblingHash(record)
 		c.sent.next(hash)
 	}
 	if r.Delivered < c.seq || c.sent.seq != max(r.Delivered, c.header.Seq+c.header.Count-1) {
-		return nil, errors.New("it is not for this message")
+		return errOtherReceipt
 	}
 	c.received.n = h.N
-	return h, nil
+	if err := v.all(receipt); err != nil {
+		return err
+	}
+	c.receipt = &signedReceipt{
+		judges: Judge, from: c.peer.Party, to: c.me.Party, time: h.Time, status: c.status(c.seq),
+	}
+	return nil
 }
 
 // all verifies lines, and returns the first thing that does not hold.

@@ -95,7 +95,7 @@ func verifyProof(data []byte, verifier *trust.Verifier) (*ProofReport, error) {
 func (c *checkedProof) judge(verifier *trust.Verifier) (*ProofReport, error) {
 	sender, recipient := c.me.Party, c.peer.Party
 	sender.Verifier, recipient.Verifier = verifier, verifier
-	switch wrong, err := Judge(sender, recipient, c.header.Time); wrong {
+	switch wrong, err := c.judges(sender, recipient, c.header.Time); wrong {
 	case sender:
 		return nil, fmt.Errorf("the sender: %w", err)
 	case recipient:
@@ -103,9 +103,14 @@ func (c *checkedProof) judge(verifier *trust.Verifier) (*ProofReport, error) {
 	}
 	c.peer.End.Identity = proto.FormatHash(recipient.person.Identity)
 	records := crypto.RecordParser{Sender: sender.person.Identity}
-	record, err := checkRecord(&records, c.record, c.seq, c.header, &c.peer)
+	record, err := checkRecord(&records, c.record, c.seq, c.header.Time, &c.peer)
 	if err != nil {
 		return nil, err
+	}
+	if c.receipt != nil {
+		if err := c.receipt.attribute(sender, recipient, record); err != nil {
+			return nil, fmt.Errorf("the receipt: %w", err)
+		}
 	}
 	r := &ProofReport{
 		From: sender.person, Recipient: recipient.person, header: c.header, exact: c.text.Header, seq: c.seq,
@@ -113,20 +118,23 @@ func (c *checkedProof) judge(verifier *trust.Verifier) (*ProofReport, error) {
 		Written: time.UnixMilli(record.Time).UTC(), Sent: time.UnixMilli(c.header.Time).UTC(),
 		Notes: []string{"the times are what the signers' clocks said; nobody else attests them"},
 	}
-	for _, party := range [...]*Party{sender, recipient} {
+	note := func(party *Party) {
 		if note := party.note(); note != "" && !slices.Contains(r.Notes, note) {
 			r.Notes = append(r.Notes, note)
 		}
 	}
+	note(sender)
+	note(recipient)
 	doubtful, void := sender.doubt(), ""
 	if c.receipt != nil {
 		if void = c.void(); void == "" {
-			r.Receipt = &ProofReceipt{Status: c.status(c.seq), Time: time.UnixMilli(c.receipt.Time).UTC()}
+			r.Receipt = &ProofReceipt{Status: c.receipt.status, Time: time.UnixMilli(c.receipt.time).UTC()}
+			note(c.receipt.from)
 		} else {
 			r.Notes = append(r.Notes, void)
 		}
 	}
-	if doubtful != nil && (r.Receipt == nil || !recipient.attests(sender, c.receipt.Time)) {
+	if doubtful != nil && (r.Receipt == nil || !c.receipt.from.attests(sender, c.receipt.time)) {
 		// It holds as far as signatures go, and somebody else may have made them.
 		said := doubtful.String() + unattested
 		if void != "" {
@@ -140,9 +148,10 @@ func (c *checkedProof) judge(verifier *trust.Verifier) (*ProofReport, error) {
 // void says why the receipt proves nothing, or "". The message is judged by itself: a revocation
 // after it, and before its receipt, takes nothing from it.
 func (c *checkedProof) void() string {
-	dated := "it is dated " + proofTime(time.UnixMilli(c.receipt.Time).UTC()) + ", and "
-	_, err := Judge(c.peer.Party, c.me.Party, c.receipt.Time)
-	switch doubtful := c.peer.doubt(); {
+	r := c.receipt
+	dated := "it is dated " + proofTime(time.UnixMilli(r.time).UTC()) + ", and "
+	_, err := r.judges(r.from, r.to, r.time)
+	switch doubtful := r.from.doubt(); {
 	case fail.HasCode(err, proto.CertificateRevoked):
 		dated += err.Error()
 	case err != nil: // it tells the time itself

@@ -18,6 +18,7 @@ type Query struct {
 	Peer  string    // from or to this name; "": of everybody
 	Since time.Time // written then or later
 	Grep  string    // in the text, without regard to case
+	Now   time.Time // default: time.Now
 	N     int       // the last ones; 0: all
 }
 
@@ -52,12 +53,19 @@ func Read(dir string, q Query) (*Listing, error) {
 		}
 	}
 	q.Grep = strings.ToLower(q.Grep)
+	if q.Now.IsZero() {
+		q.Now = time.Now()
+	}
+	var owner Owner
+	if lines.size > 0 {
+		owner, _ = ownerOf(lines)
+	}
 	for size := int64(window); ; size *= 2 {
 		start := int64(0)
 		if index != nil && size < lines.size {
 			start = lineAfter(lines, lines.size-size)
 		}
-		v := newView(q)
+		v := newView(q, owner)
 		v.absent = func(of flow) *conversation {
 			if start == 0 {
 				return nil
@@ -68,9 +76,7 @@ func Read(dir string, q Query) (*Listing, error) {
 			return nil, openFailure(dir, err)
 		}
 		if l := v.finish(start > 0); start == 0 || l != nil {
-			if lines.size > 0 {
-				l.Owner, _ = ownerOf(lines)
-			}
+			l.Owner = owner
 			return l, nil
 		}
 	}
@@ -89,12 +95,14 @@ func lineAfter(lines snapshot, offset int64) int64 {
 type view struct {
 	reader
 	query    Query
+	owner    Owner
 	plain    bool  // the text that is sought has no character that JSON escapes
 	since    int64 // when the first line was written, in Unix milliseconds
 	unknown  bool  // a conversation is among the lines before
 	messages []*Message
 	byID     map[messageKey]*Message
 	failed   []*Line
+	receipts []*Line // that letters brought
 	problems []Finding
 }
 
@@ -111,9 +119,9 @@ type listed struct {
 	m   *Message
 }
 
-func newView(q Query) *view {
+func newView(q Query, owner Owner) *view {
 	plain := q.Grep != "" && string(proto.MustMarshal(q.Grep)) == `"`+q.Grep+`"`
-	return &view{reader: newReader(), query: q, plain: plain, byID: make(map[messageKey]*Message)}
+	return &view{reader: newReader(), query: q, owner: owner, plain: plain, byID: make(map[messageKey]*Message)}
 }
 
 func (v *view) found(f Finding) {
@@ -128,6 +136,9 @@ func (v *view) lookUp(of flow, lines snapshot, index *indexFile) *conversation {
 	if ok {
 		line, err := readLine(lines, offset)
 		l, wrong := parseLine(line)
+		if letter, ok := peekLetter(line); ok && letter.flow() == of {
+			return new(conversation) // its records are before those that were read
+		}
 		if err == nil && wrong == nil && l.Type == lineConversation && of == (flow{[32]byte(l.Conversation), l.Direction}) {
 			return v.begin(l)
 		}
@@ -144,7 +155,7 @@ func (v *view) line(number uint64, line []byte) {
 	switch typ, _, _ := peekType(line); string(typ) {
 	case lineBundle, lineHead, lineRun, lineSeen, lineGap, lineEnd: // they say nothing of a message
 		return
-	case linePending, lineSent, lineReceived:
+	case linePending, lineSent, lineReceived, lineLetterSent, lineLetterReceived:
 		// A text without escapes stands in its line as it is. Decoding takes ten times as long.
 		if v.plain && !bytes.Contains(bytes.ToLower(line), []byte(v.query.Grep)) {
 			return
@@ -168,6 +179,8 @@ func (v *view) line(number uint64, line []byte) {
 		}
 	case lineFailed:
 		v.failed = append(v.failed, l)
+	case lineLetterSent, lineLetterReceived, lineLetterReceipt:
+		v.letter(number, l)
 	default:
 		if c := v.about(l); c != nil {
 			v.batch(l, c)
@@ -204,6 +217,9 @@ func (v *view) message(exact []byte, c *side) (m *Message, seq uint64) {
 		return m, r.Seq
 	}
 	m = &Message{ID: r.ID, Outgoing: outgoing, Text: r.Text, Time: time.UnixMilli(r.Time)}
+	if outgoing {
+		m.record = &r
+	}
 	for _, to := range r.To {
 		m.To = append(m.To, to.Name)
 	}
@@ -279,8 +295,10 @@ func (v *view) deliver() {
 			m.delivered(Delivery{Name: l.Name, Status: StatusFailed, Reason: l.Reason})
 		}
 	}
+	v.applyReceipts()
 	for _, m := range v.messages {
 		if m.Outgoing {
+			m.overdue(v.query.Now)
 			for _, name := range m.To {
 				m.delivered(Delivery{Name: name, Status: StatusPending}) // unless more is known
 			}

@@ -29,6 +29,7 @@ type Report struct {
 
 	Lines, Bundles, Conversations     int
 	Messages, Records, Receipts, Ends int // of these, messages, receipts and ends have signatures
+	Letters                           int // of the messages
 	Heads                             int
 
 	// Head is the last head before any damage. After counts the lines that follow it.

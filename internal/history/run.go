@@ -126,7 +126,7 @@ type otherRun struct {
 // holds reports whether the running client has a received line in its hands: it has received it, or
 // found it when it began, and shows it.
 func (r *otherRun) holds(c *indexedConv, offset int64) bool {
-	return r.conns[c.me.Conn] || r.role == runShows && offset < r.offset
+	return r.conns[c.me.Conn] || r.id == c.run || r.role == runShows && offset < r.offset
 }
 
 // readRuns returns the runs of other clients, those that run and those that were killed. The lines
@@ -221,6 +221,9 @@ func (h *History) settle(r *otherRun, open map[string][]string) error {
 	failed := make(map[string]int)
 	for _, id := range r.pending {
 		for _, name := range open[id] {
+			if h.cfg.Waiting != nil && h.cfg.Waiting(id, name) {
+				continue // the next client sends its letter
+			}
 			if err := h.failed(id, name, neverSent); err != nil {
 				return err
 			}
@@ -296,6 +299,12 @@ func (t *killedRuns) line(line []byte) {
 	case lineConversation, linePending, lineFailed, lineTaken:
 		if l, err := parseLine(line); err == nil {
 			t.parsed(l)
+		}
+	case lineLetterSent:
+		if l, ok := peekLetter(line); ok {
+			for id := range peekRecords(l.rest) {
+				t.settled(id, l.name)
+			}
 		}
 	case lineSent:
 		if of, rest, ok := peekFlow(rest); ok && t.convs[of] != nil {

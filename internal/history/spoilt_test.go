@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"chatsecure/crypto"
 	"chatsecure/testdata/lab/wire"
 	"chatsecure/testdata/spoil"
 )
@@ -24,9 +25,9 @@ func (s source) prefix(lines [][]byte, n int) bool {
 	return n <= len(s.lines) && slices.EqualFunc(lines[:n], s.lines[:n], bytes.Equal)
 }
 
-// tell has two users talk, twice, and returns both histories. Each ends without a head, as a killed
-// client leaves it.
-func tell(p *wire.Pair) (a, b source) {
+// tell has two users talk, twice, and leave letters between, and returns both histories. Each ends without a head, as a killed
+// client leaves it. id is the first letter's, and the one after it the second's.
+func tell(p *wire.Pair, id byte) (a, b source) {
 	p.T.Helper()
 	fa, fb := forge(p.A, p.Clock), forge(p.B, p.Clock)
 	p.A.Keeps, p.B.Keeps = fa, fb
@@ -40,6 +41,13 @@ func tell(p *wire.Pair) (a, b source) {
 	o, err := p.Cb.Open(end.Body, p.Clock.Now())
 	p.Must(err)
 	p.Must(fb.Ended(p.Cb, o))
+	letter := &vectorLetter{clock: p.Clock, from: p.A, to: p.B, id: id, n: 1}
+	records := letter.texts("a letter", "its second record")
+	p.Must(fa.line(letter.kept(records...)))
+	p.Must(fb.line(letter.received(records...)))
+	p.Must(fb.mark(lineShown, letter.hash(id), ab, 1))
+	receipt := &vectorLetter{clock: p.Clock, from: p.B, to: p.A, id: id + 1, n: 1}
+	p.Must(fa.line(receipt.receipt(crypto.LevelRead, records...)))
 	p.Connect()
 	p.Send("three")
 	p.Must(fa.mark(lineTaken, p.Ca.T3, p.Ca.SendDirection(), 1))
@@ -102,8 +110,8 @@ func spoils(good source, others map[string]source) (all []spoilt) {
 // the last head that is left, and the report says where that is.
 func TestRow25HistorySpoilt(t *testing.T) {
 	p := wire.NewPair(t)
-	ana, bruno := tell(p)
-	same, _ := tell(p)
+	ana, bruno := tell(p, 1)
+	same, _ := tell(p, 3)
 	var sources []source
 	for _, s := range []source{ana, bruno, same} {
 		s.lines = rechain(s.lines)

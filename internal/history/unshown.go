@@ -11,11 +11,14 @@ import (
 
 // Stored is a record that was received before this start and is not marked shown.
 type Stored struct {
-	Conversation [32]byte // with Direction and Seq the arguments of Shown
+	Conversation [32]byte // or the letter; with Direction and Seq the arguments of Shown
 	Direction    string
 	Seq          uint64
 	From         crypto.End
-	Identity     [32]byte  // of the sender, as proved when the conversation began
+	Identity     [32]byte // of the sender, as proved when the conversation began
+	Letter       bool
+	Left         time.Time // of a letter: when the relay got it, by its clock
+	Bundle       [32]byte  // its sender's
 	Sent         time.Time // the record's own time
 	Record       *crypto.Record
 	Seen         bool // shown, while its sender was not accepted
@@ -92,10 +95,15 @@ func (h *History) readStored(c *indexedConv, offset int64) ([]Stored, error) {
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", h.writer.path, err)
 		}
-		found = append(found, Stored{
+		s := Stored{
 			Seq: r.Seq, From: crypto.End{Name: c.peer.Name, Conn: c.peer.Conn},
 			Identity: c.peer.identity(), Sent: time.UnixMilli(r.Time), Record: r,
-		})
+		}
+		if s.Letter = l.Left != 0; s.Letter {
+			s.Left = time.UnixMilli(l.Left)
+			s.Bundle = [32]byte(c.peer.Bundle)
+		}
+		found = append(found, s)
 	}
 	return found, nil
 }

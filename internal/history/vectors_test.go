@@ -57,6 +57,7 @@ type vectorWhole struct {
 	Bundles       int    `json:"bundles"`
 	Conversations int    `json:"conversations"`
 	Messages      int    `json:"messages"`
+	Letters       int    `json:"letters"`
 	Records       int    `json:"records"`
 	Receipts      int    `json:"receipts"`
 	Ends          int    `json:"ends"`
@@ -359,6 +360,81 @@ func (c *vectorTalk) end(direction string, seq uint64) Line {
 	return c.message(lineEnd, direction, crypto.MessageHeader{Kind: crypto.KindEnd, Seq: seq, Digest: d[:]})
 }
 
+// vectorLetter is a letter with fixed values in the place of random ones. It was never sealed.
+type vectorLetter struct {
+	clock    *wire.Clock
+	from, to *wire.User
+	id       byte
+	n        uint64
+	change   func(*crypto.LetterHeader) // before it is signed
+}
+
+func (*vectorLetter) hash(of byte) [32]byte { return [32]byte(bytes.Repeat([]byte{of}, 32)) }
+
+// texts are records for its receiver.
+func (c *vectorLetter) texts(texts ...string) (records []*crypto.Record) {
+	for _, text := range texts {
+		salt := sha256.Sum256([]byte("salt " + text))
+		r := &crypto.Record{Time: c.clock.Now().UnixMilli(), To: wire.To(c.to), Text: text, Salt: salt[:16]}
+		r.ID = crypto.RecordID(c.from.Local.Identity, r)
+		records = append(records, r)
+	}
+	return records
+}
+
+// sign gives a line the header of the letter with this digest, and the other one's name.
+func (c *vectorLetter) sign(l Line, other *wire.User, kind string, count int, digest [32]byte) Line {
+	src, dst, id, enc := c.from.Local.Bundle.Hash(), c.to.Local.Bundle.Hash(), c.hash(c.id), sha256.Sum256([]byte{c.id})
+	h := &crypto.LetterHeader{
+		Letter: id[:], Kind: kind, SrcBundle: src[:], DstBundle: dst[:], Mailbox: c.to.Local.Bundle.Mailbox, EncHash: enc[:],
+		Time: c.clock.Now().UnixMilli(), N: c.n, Count: uint64(count), Digest: digest[:],
+	}
+	if c.change != nil {
+		c.change(h)
+	}
+	l.Name, l.Identity = other.End.Name, proto.FormatHash(other.Local.Identity)
+	l.Header = proto.MustMarshal(h)
+	l.Signature = c.from.Local.Key.Sign(crypto.LetterSigns(l.Header))
+	return l
+}
+
+func (c *vectorLetter) records(l Line, other *wire.User, records []*crypto.Record) Line {
+	digest := crypto.FirstLetterDigest(c.hash(c.id), [32]byte(c.to.Local.Bundle.Mailbox))
+	for i, r := range records {
+		numbered := *r
+		numbered.Seq += uint64(i) + 1
+		l.Records = append(l.Records, numbered.Encode())
+		digest = crypto.NextDigest(digest, sha256.Sum256(numbered.Encode()))
+	}
+	return c.sign(l, other, crypto.LetterText, len(records), digest)
+}
+
+// kept is its line with its sender.
+func (c *vectorLetter) kept(records ...*crypto.Record) Line {
+	c.clock.Add(time.Second)
+	until := c.clock.Now().Add(7 * 24 * time.Hour)
+	return c.records(Line{Type: lineLetterSent, Until: until.UnixMilli()}, c.to, records)
+}
+
+// received is its line with its receiver.
+func (c *vectorLetter) received(records ...*crypto.Record) Line {
+	c.clock.Add(time.Second)
+	return c.records(Line{Type: lineLetterReceived, Run: vectorRun, Left: c.clock.Now().UnixMilli()}, c.from, records)
+}
+
+// receipt is the line of a letter with receipts for records of its receiver's.
+func (c *vectorLetter) receipt(level string, records ...*crypto.Record) Line {
+	c.clock.Add(time.Second)
+	var receipts crypto.LetterReceipts
+	for _, r := range records {
+		id := crypto.FullRecordID(c.to.Local.Identity, r)
+		receipts = append(receipts, crypto.LetterReceiptEntry{ID: id[:], Level: level, Time: c.clock.Now().UnixMilli()})
+	}
+	l := Line{Type: lineLetterReceipt, Left: c.clock.Now().UnixMilli(), Receipts: proto.MustMarshal(receipts)}
+	digest := receipts.Digest(c.hash(c.id), [32]byte(c.to.Local.Bundle.Mailbox))
+	return c.sign(l, c.from, crypto.LetterReceipt, len(receipts), digest)
+}
+
 const (
 	ab, ba    = crypto.DirectionAB, crypto.DirectionBA
 	vectorRun = "00112233445566aa"
@@ -369,6 +445,7 @@ type vectorStory struct {
 	*forger
 	people       map[string]*wire.User
 	bruno, again *vectorTalk       // two conversations with Bruno
+	letter       *vectorLetter     // to Bruno, in Ana's first delegation
 	ids          map[string]string // of records, by text
 	other        [][]byte          // lines of Bruno's history
 }
@@ -457,6 +534,23 @@ func (v *vectors) tell(t *testing.T) *vectorStory {
 	write(f, c.receipt(ba, 0, 0))
 	c.n[ab], c.n[ba] = c.n[ab]+9, c.n[ba]+7
 	write(f, c.end(ba, 0))
+	must(t, f.head())
+
+	clock.Add(time.Minute)
+	f.know(ana.Local.Bundle)
+	f.know(bruno.Local.Bundle)
+	left := &vectorLetter{clock: clock, from: ana, to: bruno, id: 7, n: 1}
+	s.letter = left
+	texts := left.texts("a letter", "its second record")
+	write(f, left.kept(texts...))
+	came := &vectorLetter{clock: clock, from: bruno, to: ana, id: 8, n: 1}
+	write(f, came.received(came.texts("an answer", "and more")...))
+	must(t, f.mark(lineShown, came.hash(8), ab, 1))
+	must(t, f.mark(lineSeen, came.hash(8), ab, 2))
+	answer := &vectorLetter{clock: clock, from: bruno, to: ana, id: 9, n: 1}
+	write(f, answer.receipt(crypto.LevelDelivered, texts...))
+	answer = &vectorLetter{clock: clock, from: bruno, to: ana, id: 10, n: 2}
+	write(f, answer.receipt(crypto.LevelRead, texts[0]))
 	must(t, f.head())
 
 	clock.Add(4 * time.Hour)
@@ -573,7 +667,7 @@ func (v *vectors) tellOf(t *testing.T, s *vectorStory) {
 	}
 	v.Whole = vectorWhole{
 		Owner: r.Owner.Name, Identity: proto.FormatHash(r.Owner.Identity), Certificate: r.Certificate, Lines: r.Lines,
-		Bundles: r.Bundles, Conversations: r.Conversations, Messages: r.Messages, Records: r.Records, Receipts: r.Receipts,
+		Bundles: r.Bundles, Conversations: r.Conversations, Messages: r.Messages, Letters: r.Letters, Records: r.Records, Receipts: r.Receipts,
 		Ends: r.Ends, Heads: r.Heads, HeadTime: r.Head.Time.UnixMilli(), vectorFound: found,
 	}
 	if v.Whole.After != 2 || v.Whole.Conversations != 6 {
@@ -588,6 +682,10 @@ func (v *vectors) tellOf(t *testing.T, s *vectorStory) {
 		{"five", "by the recipient, of the second of two records", "no receipt"},
 		{"eight", "by the sender, who is the B of the conversation", "no receipt"},
 		{"thirteen", "by the sender, with a receipt after the end of the recipient's delegation", "void"},
+		{"a letter", "of a letter by its sender, with a receipt in a letter", "READ"},
+		{"its second record", "of a letter by its sender, of the second of two records", "DELIVERED"},
+		{"an answer", "of a letter by its recipient", "no receipt"},
+		{"six", "of a message of a conversation, with a receipt in a letter under another delegation", "READ"},
 	} {
 		data, err := ExportProof(dir, s.ids[p.text], v.trusting(t, "nobody is revoked"))
 		must(t, err)
@@ -599,6 +697,9 @@ func (v *vectors) tellOf(t *testing.T, s *vectorStory) {
 			h.Time += vectorDelegation.Milliseconds()
 			signAs(s.people["Bruno"].Local.Key, late.Lines[3], h)
 			data = proto.MustMarshal(&late)
+		}
+		if p.text == "six" {
+			data = v.receiptLater(t, s, data)
 		}
 		r, verdict := v.verdict(t, data, "nobody is revoked")
 		if verdict != p.want || r.Text != p.text {
@@ -613,6 +714,23 @@ func (v *vectors) tellOf(t *testing.T, s *vectorStory) {
 		}
 		v.Proofs = append(v.Proofs, proof)
 	}
+}
+
+// receiptLater gives a proof a receipt in a letter that names a later delegation of the sender's.
+func (v *vectors) receiptLater(t *testing.T, s *vectorStory, data []byte) []byte {
+	t.Helper()
+	var p Proof
+	must(t, proto.Unmarshal(data, &p))
+	var r crypto.Record
+	must(t, proto.Unmarshal(p.Lines[2].Records[slices.IndexFunc(p.Lines[2].Records, isRecord)], &r))
+	clock := wire.NewClock()
+	clock.Add(4 * time.Hour)
+	later := s.people["Ana later"]
+	l := (&vectorLetter{clock: clock, from: s.people["Bruno"], to: later, id: 11, n: 1}).receipt(crypto.LevelRead, &r)
+	l.Name, l.Identity, l.Left = "", "", 0
+	hash := later.Local.Bundle.Hash()
+	p.Lines = append(p.Lines[:3], &Line{Type: lineBundle, Hash: hash[:], Bundle: later.Local.Bundle}, &l)
+	return proto.MustMarshal(&p)
 }
 
 // judge has each of the lists judge the history and the proofs.
@@ -717,6 +835,18 @@ func (v *vectors) spoilHistory(t *testing.T, s *vectorStory) {
 	bruno := wire.To(s.people["Bruno"])
 	waits := s.again.records(ab, bruno, "waits")[0]
 	waits.Seq = 0
+	// mail is the lines and a letter to Bruno, who is still there, in Ana's later delegation.
+	letterClock := wire.NewClock()
+	letterClock.Add(4 * time.Hour)
+	boxEnd := s.people["Bruno"].Local.Bundle.MailboxEnd
+	mail := func(header func(*crypto.LetterHeader), record func(*crypto.Record)) [][]byte {
+		l := &vectorLetter{clock: letterClock, from: s.people["Ana later"], to: s.people["Bruno"], id: 12, n: 1, change: header}
+		r := l.texts("further")[0]
+		if record != nil {
+			record(r)
+		}
+		return more(l.kept(r))
+	}
 	without := func(i, j int) [][]byte { return slices.Delete(own(), i, j) }
 	const found, hidden, chained, loose = true, false, true, false
 
@@ -845,6 +975,52 @@ func (v *vectors) spoilHistory(t *testing.T, s *vectorStory) {
 		{"less taken than before", more(Line{Type: lineTaken, Conversation: s.again.t3[:], Direction: ab, Seq: 3}), chained, found, ""},
 		{"more shown than came", more(Line{Type: lineShown, Conversation: s.bruno.t3[:], Direction: ba, Seq: 3}), chained, found, ""},
 		{"more seen than came", more(Line{Type: lineSeen, Conversation: s.bruno.t3[:], Direction: ba, Seq: 3}), chained, found, ""},
+		{"a further letter", mail(nil, nil), chained, hidden, ""},
+		{"a letter twice", append(own(), s.lines[of(lineLetterSent, 0)]), chained, found, ""},
+		{"receipts twice", append(own(), s.lines[of(lineLetterReceipt, 0)]), chained, found, ""},
+		{"a letter removed", without(of(lineLetterSent, 0), of(lineLetterSent, 0)+1), chained, found, ""},
+		{"a letter's signature changed", edit(of(lineLetterReceived, 0), func(l *Line) { l.Signature[9] ^= 1 }), chained, found, ""},
+		{"a letter's text changed", text(of(lineLetterSent, 0), `"a letter"`, `"A letter"`), chained, found, ""},
+		{"a letter of another's name", edit(of(lineLetterSent, 0), func(l *Line) { l.Name = "Carla" }), chained, found, ""},
+		{"a letter of another identity", edit(of(lineLetterSent, 0), func(l *Line) { l.Identity = strings.Repeat("0", 64) }), chained, found, ""},
+		{"a letter that was received as if it was sent", edit(of(lineLetterReceived, 0), func(l *Line) {
+			l.Type, l.Run, l.Until, l.Left = lineLetterSent, "", l.Left, 0
+		}), chained, found, ""},
+		{"a letter without a run", edit(of(lineLetterReceived, 0), func(l *Line) { l.Run = "" }), chained, found, ""},
+		{"a letter at the end of the mailbox", mail(func(h *crypto.LetterHeader) { h.Time = boxEnd*1000 + 999 }, nil), chained, hidden, ""},
+		{"a letter after the end of the mailbox", mail(func(h *crypto.LetterHeader) { h.Time = (boxEnd + 1) * 1000 }, nil), chained, found, ""},
+		{"a letter before its sender's delegation", mail(func(h *crypto.LetterHeader) { h.Time -= (8 * time.Hour).Milliseconds() }, nil), chained, found, ""},
+		{"a letter to another mailbox", mail(func(h *crypto.LetterHeader) { h.Mailbox = h.Digest }, nil), chained, found, ""},
+		{"a letter of another kind", mail(func(h *crypto.LetterHeader) { h.Kind = crypto.LetterReceipt }, nil), chained, found, ""},
+		{"a letter of a kind that is none", mail(func(h *crypto.LetterHeader) { h.Kind = "other" }, nil), chained, found, ""},
+		{"a letter without a number", mail(func(h *crypto.LetterHeader) { h.N = 0 }, nil), chained, found, ""},
+		{"a letter of another digest", mail(func(h *crypto.LetterHeader) { h.Digest[9] ^= 1 }, nil), chained, found, ""},
+		{"a letter with a record too few", mail(func(h *crypto.LetterHeader) { h.Count++ }, nil), chained, found, ""},
+		{"a letter to a bundle that is missing", mail(func(h *crypto.LetterHeader) { h.DstBundle = h.Digest }, nil), chained, found, ""},
+		{"a letter to a bundle of somebody else's", mail(func(h *crypto.LetterHeader) {
+			hash := s.people["Carla"].Local.Bundle.Hash()
+			h.DstBundle = hash[:]
+		}, nil), chained, found, ""},
+		{"a letter with another record id", mail(nil, func(r *crypto.Record) { r.ID = strings.Repeat("0", 32) }), chained, found, ""},
+		{"a letter with another record number", mail(nil, func(r *crypto.Record) { r.Seq = 1 }), chained, found, ""},
+		{"a letter with a record of ten minutes later", mail(nil, func(r *crypto.Record) {
+			r.Time += (10 * time.Minute).Milliseconds()
+			r.ID = crypto.RecordID(s.owner.Identity, r)
+		}), chained, found, ""},
+		{"a letter with a record for somebody else", mail(nil, func(r *crypto.Record) {
+			r.To = wire.To(s.people["Carla"])
+			r.ID = crypto.RecordID(s.owner.Identity, r)
+		}), chained, found, ""},
+		{"a receipt in a letter changed", text(of(lineLetterReceipt, 0), `"DELIVERED"`, `"READ"`), chained, found, ""},
+		{"a receipt in a letter of another level", text(of(lineLetterReceipt, 0), `"DELIVERED"`, `"SENT"`), chained, found, ""},
+		{"no receipts in a letter", edit(of(lineLetterReceipt, 0), func(l *Line) { l.Receipts = json.RawMessage("[]") }), chained, found, ""},
+		{"a receipt in a letter for a record that is not there", more((&vectorLetter{
+			clock: letterClock, from: s.people["Bruno"], to: s.people["Ana later"], id: 12, n: 1,
+		}).receipt(crypto.LevelRead, waits)), chained, hidden, ""},
+		{"more shown than a letter has", more(Line{Type: lineShown, Conversation: bytes.Repeat([]byte{8}, 32), Direction: ab, Seq: 3}), chained, found, ""},
+		{"shown of a letter as if its sender had", more(Line{Type: lineShown, Conversation: bytes.Repeat([]byte{7}, 32), Direction: ba, Seq: 1}), chained, found, ""},
+		{"shown of receipts", more(Line{Type: lineSeen, Conversation: bytes.Repeat([]byte{9}, 32), Direction: ab, Seq: 1}), chained, found, ""},
+		{"a gap before a letter", more(Line{Type: lineGap, Conversation: bytes.Repeat([]byte{8}, 32), Direction: ab, Reason: "because"}), chained, hidden, ""},
 		{"a run of another length", more(Line{Type: lineRun, Run: vectorRun[1:], Reason: runKilled}), chained, found, ""},
 		{"an identity in capitals", edit(0, func(l *Line) { l.Identity = strings.ToUpper(l.Identity) }), chained, found, ""},
 		{"a gap of an unknown conversation", more(Line{Type: lineGap, Conversation: bytes.Repeat([]byte{9}, 32), Direction: ba, Reason: "because"}), chained, found, ""},
@@ -920,13 +1096,18 @@ func (v *vectors) spoilProofs(t *testing.T) {
 			why, of, before, len(good) - before - after, string(changed[before : len(changed)-after]),
 		})
 	}
-	const read, delivered, none = 0, 1, 3
+	const read, delivered, none, mailed, later = 0, 1, 3, 7, 10
 	others := map[int]int{delivered: read, read: delivered, none: delivered}
-	for _, of := range []int{read, delivered} {
+	for _, of := range []int{read, delivered, mailed, later} {
 		good := []byte(v.Proofs[of].Proof)
 		from := 0
-		if of == delivered { // it has the same bundles
+		switch of { // which have the same bundles, or the same message
+		case delivered:
 			from = bytes.Index(good, []byte(`"type":"text"`))
+		case mailed:
+			from = bytes.Index(good, []byte(`"type":"letter"`))
+		case later:
+			from = bytes.Index(good, []byte(`"type":"letter-receipt"`))
 		}
 		for _, at := range vectorFields.FindAllIndex(good, -1) {
 			if at[1] <= from {
@@ -976,6 +1157,24 @@ func (v *vectors) spoilProofs(t *testing.T) {
 	edit("a receipt with a record too many", read, func(p, _ *Proof) { p.Lines[3].Records = p.Lines[2].Records[:1] })
 	edit("a receipt that lacks a record", delivered, func(p, _ *Proof) { p.Lines[3].Records = nil })
 	edit("a receipt with another record", delivered, func(p, _ *Proof) { p.Lines[3].Records = p.Lines[2].Records[1:2] })
+	var soon Proof // its receipt is not for the message of the last one
+	must(t, proto.Unmarshal([]byte(v.Proofs[mailed].Proof), &soon))
+	edit("a letter's bundles in another order", mailed, func(p, _ *Proof) { p.Lines[0], p.Lines[1] = p.Lines[1], p.Lines[0] })
+	edit("a bundle that no line names", mailed, func(p, _ *Proof) { p.Lines = slices.Insert(p.Lines, 3, p.Lines[0]) })
+	edit("a letter with a name", mailed, func(p, _ *Proof) { p.Lines[2].Name = "Bruno" })
+	edit("a letter with the hash of no sealed bytes", mailed, func(p, _ *Proof) { p.Lines[2].CipherHash = p.Lines[0].Hash })
+	edit("a message with a letter's receipt for another", mailed, func(p, _ *Proof) {
+		p.Lines[2] = soon.Lines[2]
+		r := p.Lines[2].Records
+		r[0], r[1] = r[1], r[0]
+	})
+	edit("a further bundle missing", later, func(p, _ *Proof) { p.Lines = slices.Delete(p.Lines, 3, 4) })
+	edit("a further bundle twice", later, func(p, _ *Proof) { p.Lines = slices.Insert(p.Lines, 3, p.Lines[3]) })
+	edit("a further bundle and no receipt", later, func(p, _ *Proof) { p.Lines = p.Lines[:4] })
+	edit("another receipt in a letter", later, func(p, _ *Proof) {
+		p.Lines = append(p.Lines[:3], soon.Lines[3])
+	})
+	edit("two receipts, one in a letter", read, func(p, _ *Proof) { p.Lines = append(p.Lines, soon.Lines[3]) })
 	edit("the line of a history", none, func(p, _ *Proof) { p.Lines[2].Type = lineSent })
 	edit("a line with a time", none, func(p, _ *Proof) { p.Lines[2].Time = 1 })
 	edit("no lines", none, func(p, _ *Proof) { p.Lines = []*Line{} })

@@ -20,7 +20,7 @@ import (
 // verification is one run of Verify, or the check of a proof. The goroutine that reads calls its
 // methods; only found runs beside it.
 //
-// Its memory grows with conversations, delegations and heads, not with messages: of those it keeps
+// Its memory grows with conversations, letters, delegations and heads, not with messages: of those it keeps
 // what was sent and not yet read, which the protocol bounds for each conversation.
 type verification struct {
 	reader
@@ -30,6 +30,10 @@ type verification struct {
 	judged    []*Party // the same, in the order of reading
 	heads     []Head
 	untrusted string // what to do about an unknown authority
+
+	letters      map[flow]uint16 // how many records of each can have been shown
+	letterDoubts []*letterDoubt
+	inDoubt      map[[sha256.Size]byte][]*letterDoubt // by FullRecordID
 
 	mu       sync.Mutex // guards the fields below
 	findings []Finding
@@ -62,7 +66,10 @@ func Verify(dir string, verifier *trust.Verifier) (*Report, error) {
 }
 
 func newVerification(verifier *trust.Verifier) *verification {
-	return &verification{reader: newReader(), trust: verifier, parties: make(map[partyKey]*Party)}
+	return &verification{
+		reader: newReader(), trust: verifier, parties: make(map[partyKey]*Party),
+		letters: make(map[flow]uint16), inDoubt: make(map[[sha256.Size]byte][]*letterDoubt),
+	}
 }
 
 // read checks all lines. Signatures are most of the work, and nothing else depends on them.
@@ -117,8 +124,11 @@ func (v *verification) line(number uint64, line []byte) {
 }
 
 func (v *verification) typed(number uint64, l *Line) error {
+	if is, err := v.ofLetter(l); is {
+		return err
+	}
 	c := v.about(l)
-	if c == nil && len(l.Header)+len(l.Conversation) > 0 && l.Type != lineConversation {
+	if c == nil && !l.isLetter() && len(l.Header)+len(l.Conversation) > 0 && l.Type != lineConversation {
 		return errors.New("it is about a conversation that has no line before it")
 	}
 	switch l.Type {
@@ -138,6 +148,8 @@ func (v *verification) typed(number uint64, l *Line) error {
 		return v.receipt(number, l, c)
 	case lineEnd:
 		return v.end(number, l, c)
+	case lineLetterSent, lineLetterReceived, lineLetterReceipt:
+		return v.letter(number, l)
 	case linePending:
 		return v.pending(l)
 	case lineTaken:
@@ -147,11 +159,13 @@ func (v *verification) typed(number uint64, l *Line) error {
 		return c.take(l)
 	case lineShown, lineSeen:
 		if l.Seq > c.received.seq {
-			return errors.New("it says that records have been shown which are not in the history before it")
+			return errShown
 		}
 	}
 	return nil // nothing of the others is signed: only heads cover them
 }
+
+var errShown = errors.New("it says that records have been shown which are not in the history before it")
 
 func (v *verification) bundle(l *Line) error {
 	if hash := l.Bundle.Hash(); !bytes.Equal(hash[:], l.Hash) {
@@ -278,16 +292,7 @@ func (v *verification) signed(number uint64, l *Line, c *side, kind string) (*cr
 	if h.Kind != kind || !bytes.Equal(h.SrcBundle, from.End.Bundle) || !bytes.Equal(h.DstBundle, to.End.Bundle) {
 		return nil, errors.New("its header is of another kind or person than its place")
 	}
-	job := func() {
-		if !from.key.Verify(crypto.MessageSigns(l.Header, [32]byte(l.CipherHash)), l.Signature) {
-			v.wrong(number, "the signature of "+proto.Visible(from.Name)+" does not hold")
-		}
-	}
-	if v.jobs == nil {
-		job()
-	} else {
-		v.jobs <- job
-	}
+	v.verify(number, from, crypto.MessageSigns(l.Header, [32]byte(l.CipherHash)), l.Signature)
 	if v.judge(number, from.Party, to.Party, h.Time) && from.Party.doubt() != nil {
 		if at == &c.sent {
 			at.doubts = append(at.doubts, doubt{number, h.Seq + h.Count - 1})
@@ -311,20 +316,40 @@ func (v *verification) signed(number uint64, l *Line, c *side, kind string) (*cr
 	return h, nil
 }
 
+// verify has a signature checked.
+func (v *verification) verify(number uint64, from *party, signs, signature []byte) {
+	job := func() {
+		if !from.key.Verify(signs, signature) {
+			v.wrong(number, "the signature of "+proto.Visible(from.Name)+" does not hold")
+		}
+	}
+	if v.jobs == nil {
+		job()
+	} else {
+		v.jobs <- job
+	}
+}
+
 // judge judges both parties of a signed line. A wrong one is a finding of its own: it says nothing
 // about the lines that follow.
 func (v *verification) judge(number uint64, from, to *Party, at int64) bool {
+	return v.judgeBy(Judge, number, from, to, at)
+}
+
+func (v *verification) judgeBy(
+	judge judgement, number uint64, from, to *Party, at int64,
+) bool {
 	if v.trust == nil {
 		return true
 	}
-	_, err := Judge(from, to, at)
+	_, err := judge(from, to, at)
 	if err == nil {
 		return true
 	}
 	f := Finding{Line: number, What: err.Error()}
 	if fail.HasCode(err, proto.RevocationUnknown) {
 		f.class = classUnlisted
-		if _, other := Judge(from.lenient(), to.lenient(), at); other != nil {
+		if _, other := judge(from.lenient(), to.lenient(), at); other != nil {
 			f.What, f.class = other.Error(), classDamage
 		}
 	}
@@ -380,7 +405,7 @@ func (v *verification) batch(number uint64, l *Line, c *side) error {
 		}
 		at.next(sha256.Sum256(exact))
 		if v.trust != nil { // else nobody knows the sender's identity, which an id rests on
-			if _, err := checkRecord(&records, exact, at.seq, h, c.to); err != nil {
+			if _, err := checkRecord(&records, exact, at.seq, h.Time, c.to); err != nil {
 				return err
 			}
 		}
@@ -400,15 +425,15 @@ func siblingHash(exact []byte) (hash [sha256.Size]byte, ok bool) {
 	return [sha256.Size]byte(b), true
 }
 
-// checkRecord checks the record of a message that has the number seq.
+// checkRecord checks the record of a message of that time, in which it has the number seq.
 func checkRecord(
-	p *crypto.RecordParser, exact []byte, seq uint64, h *crypto.MessageHeader, to *party,
+	p *crypto.RecordParser, exact []byte, seq uint64, at int64, to *party,
 ) (*crypto.Record, error) {
 	r, err := p.Parse(exact)
 	switch {
 	case err != nil:
 		return nil, err
-	case r.Seq != seq || r.Time > h.Time+trust.ClockTolerance.Milliseconds():
+	case r.Seq != seq || r.Time > at+trust.ClockTolerance.Milliseconds():
 		return nil, fmt.Errorf("record %s has another number or a later time than its message", r.ID)
 	case !r.Names(proto.FoldName(to.Name), to.End.Identity):
 		return nil, fmt.Errorf("record %s does not name %s among those it is for", r.ID, proto.Visible(to.Name))
@@ -470,6 +495,11 @@ func (v *verification) finish() *Report {
 	for _, c := range v.order {
 		for _, d := range c.sent.doubts {
 			v.doubtful(d.line, c.me.Party)
+		}
+	}
+	for _, d := range v.letterDoubts {
+		if d.open > 0 {
+			v.doubtful(d.line, d.who)
 		}
 	}
 	for _, p := range v.judged {

@@ -5,6 +5,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -48,6 +49,10 @@ type writer struct {
 	stop    chan struct{}
 	done    chan struct{}
 	syncErr atomic.Pointer[error]
+
+	mu      sync.Mutex // guards the fields below
+	waiting []func(error)
+	failed  error // nothing is synced any more
 }
 
 // newWriter begins to sync. The caller closes the writer.
@@ -202,15 +207,42 @@ func (w *writer) syncLoop() {
 }
 
 // sync forces to the disk what this client has written.
-func (w *writer) sync() error {
-	if !w.dirty.Swap(false) {
-		return nil
+func (w *writer) sync() (err error) {
+	w.mu.Lock()
+	waiting := w.waiting
+	w.waiting = nil
+	w.mu.Unlock()
+	if w.dirty.Swap(false) {
+		err = w.lines.Sync()
 	}
-	err := w.lines.Sync()
 	if err != nil {
 		w.dirty.Store(true)
+		w.mu.Lock()
+		waiting, w.waiting, w.failed = append(waiting, w.waiting...), nil, err
+		w.mu.Unlock()
+	}
+	for _, done := range waiting {
+		done(err)
 	}
 	return err
+}
+
+// synced calls done once all is on the disk that is in the file now. It does not wait for the next
+// second. What has come meanwhile shares a sync.
+func (w *writer) synced(done func(error)) {
+	w.mu.Lock()
+	err := w.failed
+	if err == nil {
+		w.waiting = append(w.waiting, done)
+		w.dirty.Store(true) // another client's lines may not be there yet
+	}
+	w.mu.Unlock()
+	if err != nil {
+		done(err)
+		return
+	}
+	poke(w.wake)
+	poke(w.hurry)
 }
 
 // close forces everything to the disk that this client has written.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"net"
 	"runtime"
 	"strings"
 	"sync"
@@ -199,8 +200,8 @@ func BenchmarkRelayPingPongBare(b *testing.B) {
 }
 
 // BenchmarkRelayIdle is the resident memory of the real program for a connection at
-// rest. It has 10,000 connections, or as many as this process has descriptors for,
-// and a certificate for each.
+// rest, and for one that names a mailbox. It has 10,000 connections, or as many as this
+// process has descriptors for, and a certificate for each.
 func BenchmarkRelayIdle(b *testing.B) {
 	var limit syscall.Rlimit
 	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
@@ -211,33 +212,52 @@ func BenchmarkRelayIdle(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	creds := make([]*wire.Cred, n)
-	for i := range creds {
+	plans := make([]*wire.HandshakePlan, n)
+	for i := range plans {
 		name := fmt.Sprintf("user%d", i)
-		creds[i] = wire.Delegate(b, wire.Person(b, name, lab.WithKey(key)), name)
+		plans[i] = newDevice(b, wire.Person(b, name, lab.WithKey(key)), name).plan(proto.TakesMessages)
 	}
 	for b.Loop() {
-		addr, pid := wire.ProgramIn(b, wire.Files(b), "-ciphers", crypto.SuiteMLKEM) // see BenchmarkRelayThroughput
-		runtime.GC()
-		before := leaks.Resident(b, pid)
-		var next atomic.Int64
-		var wg sync.WaitGroup
-		for range 8 {
-			wg.Go(func() {
-				for i := next.Add(1) - 1; i < int64(n); i = next.Add(1) - 1 {
-					if _, err := wire.Dial(b, addr, creds[i], proto.TakesMessages); err != nil {
-						b.Error(err)
-						return
-					}
-				}
-			})
+		benchIdle(b, "conn-with-mailbox", plans)
+		bare := make([]*wire.HandshakePlan, n)
+		for i, plan := range plans {
+			bare[i] = &wire.HandshakePlan{Cred: plan.Cred, Takes: plan.Takes}
 		}
-		wg.Wait()
-		after := leaks.Resident(b, pid)
-		b.ReportMetric(float64(after-before)/float64(n), "B/conn-at-once")
-		// The program gives memory back in the background.
-		time.Sleep(5 * time.Second)
-		b.ReportMetric(float64(leaks.Resident(b, pid)-before)/float64(n), "B/conn")
+		benchIdle(b, "conn", bare)
 		b.ReportMetric(float64(n), "conns")
+	}
+}
+
+// benchIdle reports the memory of a new relay for each of these connections.
+func benchIdle(b *testing.B, what string, plans []*wire.HandshakePlan) {
+	addr, pid := wire.ProgramIn(b, wire.Files(b), "-ciphers", crypto.SuiteMLKEM) // see BenchmarkRelayThroughput
+	runtime.GC()
+	before := leaks.Resident(b, pid)
+	var next atomic.Int64
+	var wg sync.WaitGroup
+	conns := make([]net.Conn, len(plans))
+	for range 8 {
+		wg.Go(func() {
+			for i := int(next.Add(1)) - 1; i < len(plans); i = int(next.Add(1)) - 1 {
+				conn, err := net.Dial("tcp", addr)
+				if err == nil {
+					conns[i] = conn
+					_, err = wire.Handshake(b, conn, plans[i])
+				}
+				if err != nil {
+					b.Error(err)
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+	each := func() float64 { return float64(leaks.Resident(b, pid)-before) / float64(len(plans)) }
+	b.ReportMetric(each(), "B/"+what+"-at-once")
+	// The program gives memory back in the background.
+	time.Sleep(5 * time.Second)
+	b.ReportMetric(each(), "B/"+what)
+	for _, conn := range conns {
+		conn.Close()
 	}
 }

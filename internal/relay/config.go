@@ -20,18 +20,21 @@ const DefaultMaxConns = 20000
 // Config holds the settings of a Relay. The zero value of an optional field
 // means its default.
 type Config struct {
-	State     string       // directory of the relay's key and of the names; made if it is missing
-	Roots     []byte       // trusted authorities in PEM, as Mozilla lists them; optional
-	CABundle  string       // PEM file with more trusted authorities; optional
-	OnlyCA    string       // PEM file with all the trusted authorities, in place of Roots and CABundle; optional
-	Allow     string       // file that names the people to serve, and nobody else; optional
-	Deny      string       // file that names people not to serve; optional
-	CRLDir    string       // directory with revocation lists; optional
-	CRLPolicy trust.Policy // default trust.PolicyTry
-	Fetch     bool         // fetch the revocation lists that certificates name, by HTTP
-	Ciphers   []string     // allowed suites; default all
-	MaxConns  int          // simultaneous connections; default DefaultMaxConns
-	Log       *slog.Logger // default: nothing is logged
+	State      string       // directory of the relay's key and of the names; made if it is missing
+	Roots      []byte       // trusted authorities in PEM, as Mozilla lists them; optional
+	CABundle   string       // PEM file with more trusted authorities; optional
+	OnlyCA     string       // PEM file with all the trusted authorities, in place of Roots and CABundle; optional
+	Allow      string       // file that names the people to serve, and nobody else; optional
+	Deny       string       // file that names people not to serve; optional
+	CRLDir     string       // directory with revocation lists; optional
+	CRLPolicy  trust.Policy // default trust.PolicyTry
+	Fetch      bool         // fetch the revocation lists that certificates name, by HTTP
+	Ciphers    []string     // allowed suites; default all
+	MaxConns   int          // simultaneous connections; default DefaultMaxConns
+	Letters    bool         // keep letters for people who are not connected
+	LetterDays int          // for so many days; default DefaultLetterDays
+	LetterMax  int64        // so many bytes in all; default DefaultLetterMax
+	Log        *slog.Logger // default: nothing is logged
 
 	// FetchPrivate allows fetches from loopback, link-local and private addresses.
 	FetchPrivate bool
@@ -51,6 +54,7 @@ type Config struct {
 	maxHeld          int64         // default maxHeld
 	ofPerson         int           // default MaxOfPerson
 	handshakeTimeout time.Duration // default proto.HandshakeTimeout
+	lettersAtOnce    int           // default LettersAtOnce
 }
 
 // SetCiphers allows the suites of a comma-separated list. An empty list allows
@@ -82,9 +86,12 @@ func (cfg *Config) SetPolicy(word string) (err error) {
 func (cfg *Config) complete() error {
 	cfg.Log = cmp.Or(cfg.Log, slog.New(slog.DiscardHandler))
 	cfg.MaxConns = cmp.Or(max(cfg.MaxConns, 0), DefaultMaxConns)
+	cfg.LetterDays = cmp.Or(max(cfg.LetterDays, 0), DefaultLetterDays)
+	cfg.LetterMax = cmp.Or(max(cfg.LetterMax, 0), DefaultLetterMax)
 	cfg.Failures = cmp.Or(cfg.Failures, MaxFailures)
 	cfg.maxHeld = cmp.Or(cfg.maxHeld, maxHeld)
 	cfg.ofPerson = cmp.Or(cfg.ofPerson, MaxOfPerson)
+	cfg.lettersAtOnce = cmp.Or(cfg.lettersAtOnce, LettersAtOnce)
 	cfg.handshakeTimeout = cmp.Or(cfg.handshakeTimeout, proto.HandshakeTimeout)
 	if cfg.Now == nil {
 		cfg.Now = time.Now

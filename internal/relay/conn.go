@@ -28,6 +28,7 @@ type client struct {
 	key      *trust.PublicKey // K
 	bundle   *trust.Bundle    // its certificates are shared with other connections
 	since    time.Time
+	letters  bool   // its device takes letters
 	listed   []byte // its entry in a list, encoded
 	person   *person
 }
@@ -53,6 +54,8 @@ type conn struct {
 	bytesOut uint64
 
 	queue queue
+
+	collector *collector // of letters; nil for none. It is set before the reader begins
 
 	// In seconds of the relay's clock.
 	heard   atomic.Int64 // the last line came
@@ -183,6 +186,7 @@ func (c *conn) Read(p []byte) (int, error) {
 // finish takes an ended connection out of the hub, waits for its writer and
 // closes it.
 func (c *conn) finish() {
+	c.relay.letters.left(c)
 	c.relay.hub.leave(c)
 	c.lines.Close()
 	<-c.queue.done

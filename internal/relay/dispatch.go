@@ -35,6 +35,9 @@ var handlers = map[string]struct {
 }{
 	proto.TypeList:          {true, (*conn).list},
 	proto.TypeRelease:       {true, (*conn).release},
+	proto.TypeLetterTo:      {true, (*conn).letterTo},
+	proto.TypeLetter:        {false, (*conn).letter},
+	proto.TypeLetterAck:     {false, (*conn).letterAck},
 	proto.TypeClientConnect: {false, (*conn).pass},
 	proto.TypeClientCom:     {false, (*conn).pass},
 	proto.TypeCommAck:       {false, (*conn).pass},
@@ -51,9 +54,12 @@ func (c *conn) dispatch(seq uint64, payload, text []byte) error {
 	if !ok {
 		return err
 	}
-	answers := seq // a copy, which alone goes to the heap
-	c.say(errorPayload(refusal.told, &answers, refusal.dstID), nil)
+	c.sayRefused(seq, refusal)
 	return nil
+}
+
+func (c *conn) sayRefused(seq uint64, r *refusal) {
+	c.say(errorPayload(r.told, &seq, r.dstID), nil)
 }
 
 func (c *conn) carryOut(seq uint64, payload, text []byte) error {

@@ -88,13 +88,29 @@ func Free(dir, name string) (says string, err error) {
 	}
 	name = proto.Visible(name)
 	if lock != nil {
-		return name + " is free", g.release(folded, o.identity)
+		if err := g.release(folded, o.identity); err != nil {
+			return "", err
+		}
+		return name + " is free", freeLetters(dir, folded, o.identity)
 	}
 	before, err := askToFree(dir, folded, o)
 	if before {
 		return name + " is to be freed already: send the relay SIGHUP", err
 	}
 	return "a relay runs on this state directory: send it SIGHUP, and " + name + " is free", err
+}
+
+// freeLetters removes the boxes of a freed name's owner. No relay runs.
+func freeLetters(dir, folded string, owner [32]byte) error {
+	path := filepath.Join(dir, lettersDir)
+	if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	l, err := openLetters(&Config{Letters: true, Log: slog.New(slog.DiscardHandler), Now: time.Now}, path, nil)
+	if err == nil {
+		err = l.released(owner, folded)
+	}
+	return err
 }
 
 // askToFree puts a name into the file of names to free, and reports whether it was there before.
@@ -155,6 +171,7 @@ func (r *Relay) freeAll(path string) error {
 		if err := r.names.release(name, identity); err != nil {
 			return err
 		}
+		r.letters.released(identity, name)
 		r.log.Info("freed", "name", name, "identity", proto.FormatHash(identity))
 	}
 	if err := os.Remove(path); err != nil {

@@ -3,11 +3,14 @@ package relay
 import (
 	"bytes"
 	"encoding/pem"
+	"errors"
 	"log/slog"
 	"maps"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"chatsecure/crypto/trust"
 	"chatsecure/proto"
@@ -109,6 +112,52 @@ func FuzzRelayKey(f *testing.F) {
 		again, err := read(pem.EncodeToMemory(&pem.Block{Type: keyType, Bytes: key.PKCS8()}))
 		if err != nil || !bytes.Equal(again.Public().SPKI(), key.Public().SPKI()) {
 			t.Fatalf("it comes back as another, %v", err)
+		}
+	})
+}
+
+// FuzzLetterFile: whatever stands in a letter's file, a relay starts. It has the letter, byte for
+// byte as it stands there, or sets the file aside.
+func FuzzLetterFile(f *testing.F) {
+	dir := filepath.Join(f.TempDir(), "letters")
+	mailbox := [32]byte{7}
+	box := filepath.Join(dir, strings.Repeat("0a", 32), proto.FormatHash(mailbox))
+	path := filepath.Join(box, "0000000000000001")
+	open := func(data []byte) (*letters, error) {
+		if err := errors.Join(os.RemoveAll(box), os.MkdirAll(box, 0o700)); err != nil {
+			panic(err)
+		}
+		corpus.Put(path, data)
+		return openLetters(&Config{Letters: true, Log: slog.New(slog.DiscardHandler), Now: time.Now}, dir, nil)
+	}
+	letter := letterIn(mailbox[:], 2000)
+	line := func(kind, identity string, left, until int64) []byte {
+		return append(append(proto.MustMarshal(&storedLetter{kind, identity, left, until}), '\n'), letter...)
+	}
+	anas := strings.Repeat("0a", 32)
+	good := line(proto.LetterText, anas, 1, 2)
+	corpus.Add(f, func(data []byte) bool {
+		l, err := open(data)
+		return err == nil && len(l.ids) == 1
+	}, [][]byte{good, line(proto.LetterReceipt, anas, 1<<62, 1<<62)},
+		nil, good[:200], good[1:], line("pipe", anas, 1, 2), line(proto.LetterText, anas[1:], 1, 2), line(proto.LetterText, anas, 0, 2),
+		bytes.ReplaceAll(good, []byte("MLKEM"), []byte("MLKEN")), append(bytes.Clone(good), make([]byte, proto.MaxLetter)...))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		l, err := open(data)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, known := range l.ids {
+			lt := known.letter
+			body, err := readLetter(lt)
+			head := proto.MustMarshal(&storedLetter{kindNames[lt.kind], proto.FormatHash(lt.sender), lt.left, lt.until})
+			if err != nil || !bytes.Equal(data, append(append(head, '\n'), body...)) {
+				t.Fatalf("taken as %s, %v", head, err)
+			}
+		}
+		aside := filepath.Join(box, damaged+filepath.Base(path))
+		if _, err := os.Stat(aside); (err == nil) == (len(l.ids) == 1) {
+			t.Fatalf("%d letters, and set aside: %v", len(l.ids), err)
 		}
 	})
 }

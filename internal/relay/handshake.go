@@ -29,6 +29,7 @@ type handshake struct {
 	suite      crypto.Suite
 	sealed     bool          // errors can be sealed from now on
 	name       string        // for the log; set once the visitor has proved its K
+	hello      *crypto.Hello // set with the name
 	person     *trust.Person // set once the identity is proved, even if the relay does not serve it
 	cost       int           // of a failure, to the visitor's address; 0 before there was work and once it is charged
 }
@@ -115,6 +116,7 @@ func (h *handshake) run() (*conn, error) {
 	if err := h.relay.names.claim(c.name, c.identity); err != nil {
 		return nil, err
 	}
+	c.letters = h.relay.letters.name(c.identity, h.hello, c.authorities)
 	if err := h.relay.hub.add(c); err != nil {
 		return nil, err
 	}
@@ -127,6 +129,7 @@ func (h *handshake) run() (*conn, error) {
 		c.end(ending{reason: "lost in the handshake", drop: true})
 	}
 	c.start()
+	h.relay.letters.collect(c, h.hello.Collects)
 	return c, nil
 }
 
@@ -242,13 +245,13 @@ func (h *handshake) open(key crypto.KEMKey, line3 []byte, p3 *proto.Connect3) (*
 		return nil, nil, proto.Errorf(proto.BundleMalformed, "the client's key cannot be used: %v", err)
 	}
 	// The relay builds a chain only for a client that has signed.
-	if !k.Verify(h.transcript.ClientSigns(hi.Name, hi.Bundle.Hash()), hi.Signature) {
+	if !k.Verify(h.transcript.ClientSigns(hi), hi.Signature) {
 		return nil, nil, proto.Errorf(proto.SignatureInvalid, "the client's signature does not hold")
 	}
 	if err := proto.CheckName(hi.Name); err != nil {
 		return nil, nil, err
 	}
-	h.name = hi.Name
+	h.name, h.hello = hi.Name, hi
 	return hi, k, nil
 }
 
@@ -345,6 +348,9 @@ func (h *handshake) refuse(err error) {
 	if told == nil {
 		log.Debug("left in the handshake", "error", err)
 		return
+	}
+	if h.hello != nil {
+		h.relay.letters.refused(told, h.person, h.hello.Bundle)
 	}
 	if told.Code == proto.NotAllowed && h.person != nil {
 		log = log.With("issuers", keysAbove(h.person))

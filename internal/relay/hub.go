@@ -45,6 +45,7 @@ func newHub(max, maxPerson int) *hub {
 func (h *hub) add(c *conn) error {
 	c.listed = proto.MustMarshal(&proto.Listed{
 		Name: c.name, ID: c.id, Takes: c.takes, Since: c.since.Unix(), Identity: proto.FormatHash(c.identity),
+		Letters: c.letters,
 	})
 	h.mu.Lock()
 	defer h.mu.Unlock()

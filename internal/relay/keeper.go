@@ -119,6 +119,9 @@ func (r *Relay) inspect() {
 		if due&checkLists != 0 && r.identities.listsChanged() {
 			due |= checkAll
 		}
+		if due&checkExpired != 0 {
+			r.letters.expire()
+		}
 		conns := r.hub.all()
 		if due&checkAll == 0 {
 			unix := r.cfg.Now().Unix()
@@ -137,6 +140,7 @@ func (r *Relay) readFiles() {
 			c.refuse(refused, refused)
 		}
 	}
+	r.letters.shutOut(&r.identities.group)
 	problems = append(problems, r.identities.reload()...)
 	for _, problem := range problems {
 		problem.log(r.log)
@@ -186,6 +190,7 @@ func (c *conn) recheck() {
 	if told == nil {
 		told = proto.Errorf(proto.Internal, "the identity could not be checked again")
 	}
+	c.relay.letters.refused(told, nil, c.bundle)
 	c.refuse(told, err)
 }
 

@@ -2,6 +2,7 @@ package relay
 
 import (
 	"sync"
+	"time"
 
 	"chatsecure/proto"
 )
@@ -40,6 +41,8 @@ type person struct {
 	mu    sync.Mutex // guards the fields below
 	spent int64      // owed for requests at the second as
 	as    int64      // of the relay's clock
+
+	letters time.Time // until then the letters left are paid off
 }
 
 // owes returns the cost that is not paid off yet. p.mu is held.
@@ -66,7 +69,7 @@ func (p *person) spend(now, cost int64) error {
 func (p *person) idle(now int64) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.conns == 0 && p.owes(now) == 0
+	return p.conns == 0 && p.owes(now) == 0 && p.letters.Before(time.Now())
 }
 
 // mayAsk refuses a request while the person is over the budget, before the check of

@@ -1,8 +1,8 @@
 // Package relay passes messages between the connections of clients: PROTOCOL.md,
 // "Connect", "Secure lines" and "Requests and routing", seen from the relay. It
 // checks the identity of each client and keeps the owner of each name. It cannot
-// read, alter or make up a message, because clients encrypt and sign end to end,
-// and it stores none.
+// read, alter or make up a message, because clients encrypt and sign end to end.
+// It stores letters alone, sealed, until they are collected.
 package relay
 
 import (
@@ -37,6 +37,7 @@ type Relay struct {
 	lock       *os.File
 	identities *identities
 	names      *registry
+	letters    *letters
 	keys       crypto.KeySource
 	visitors   journal[netip.Prefix] // about refused ones
 	residents  journal[[32]byte]     // about people who were let in
@@ -101,11 +102,16 @@ func (r *Relay) open() error {
 	if r.names, err = openRegistry(filepath.Join(r.cfg.State, namesFile), r.log); err != nil {
 		return err
 	}
+	r.letters, err = openLetters(&r.cfg, filepath.Join(r.cfg.State, lettersDir), r.conns.Go)
+	if err != nil {
+		return fmt.Errorf("letters: %w", err)
+	}
 	r.takeFreed()
 	r.identities, err = newIdentities(&r.cfg)
 	if err != nil {
 		return err
 	}
+	r.letters.shutOut(&r.identities.group)
 	for _, name := range r.cfg.Ciphers {
 		if name != crypto.SuiteMLKEM {
 			r.keys.Fill()

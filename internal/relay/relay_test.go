@@ -678,7 +678,7 @@ func TestRelayAcceptFails(t *testing.T) {
 // The requests that the relay carries out itself must be signed.
 func TestRelaySignedRequests(t *testing.T) {
 	for typ, handler := range handlers {
-		if want := typ == proto.TypeList || typ == proto.TypeRelease; handler.signed != want {
+		if want := typ == proto.TypeList || typ == proto.TypeRelease || typ == proto.TypeLetterTo; handler.signed != want {
 			t.Errorf("%s: signed is %v, want %v", typ, handler.signed, want)
 		}
 	}

@@ -49,14 +49,24 @@ func (c *conn) sayList(seq uint64, found []*conn) error {
 // listedSize is about the size in bytes of a connection's entry in a list.
 const listedSize = 170
 
-// release gives up the connection's name. Connections of that name keep it until
-// they end.
+// release gives up the connection's name, with the letters that wait for its owner under that
+// name. Connections of that name keep it until they end. With a mailbox it gives up that one
+// alone.
 func (c *conn) release(req request) error {
 	if err := c.spend(ReleaseCost + c.relay.names.size()/ReleaseNames); err != nil {
 		return err
 	}
-	if err := c.relay.names.release(c.name, c.identity); err != nil {
-		return &refusal{told: tellable(err)}
+	var err error
+	if req.header.Mailbox != "" {
+		err = c.relay.letters.releasedBox(c.identity, proto.MustHash(req.header.Mailbox))
+	} else {
+		if err := c.relay.names.release(c.name, c.identity); err != nil {
+			return &refusal{told: tellable(err)}
+		}
+		err = c.relay.letters.released(c.identity, c.folded)
+	}
+	if err != nil { // which the log tells the operator
+		return refuse(proto.Internal, "the relay cannot remove all of the letters")
 	}
 	c.say(proto.UnsignedPayload(&proto.Header{Type: proto.TypeRelease, Answers: &req.seq, Done: "ok"}), nil)
 	return nil

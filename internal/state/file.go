@@ -95,6 +95,33 @@ func placeFile(path string, data []byte, place func(from, to string) error) erro
 	return SyncDir(dir)
 }
 
+// EraseFile overwrites a file with a secret, and removes it. A file system that writes
+// elsewhere, or a backup, may still have the secret.
+func EraseFile(path string) error {
+	info, err := os.Lstat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if err == nil && info.Mode().IsRegular() {
+		err = overwrite(path, info.Size())
+	}
+	// The file is removed even if it cannot be overwritten.
+	if removeErr := os.Remove(path); removeErr != nil {
+		return errors.Join(removeErr, err)
+	}
+	return SyncDir(filepath.Dir(path))
+}
+
+// overwrite fills a file with zeros and forces them to the disk.
+func overwrite(path string, size int64) error {
+	f, err := os.OpenFile(path, os.O_WRONLY|syscall.O_NOFOLLOW, 0)
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteAt(make([]byte, min(size, maxKept)), 0)
+	return errors.Join(err, SyncFile(f), f.Close())
+}
+
 // SyncDir forces a directory's entries to the disk.
 func SyncDir(dir string) error {
 	d, err := os.Open(dir)

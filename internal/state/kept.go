@@ -5,7 +5,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"syscall"
 	"time"
 
 	"chatsecure/crypto/trust"
@@ -103,33 +102,13 @@ func (s *State) LoadKept(name, card string, now time.Time) (*Credential, error) 
 
 const eraseKept = "client logout erases it; then have the card sign a new one"
 
-// EraseKept erases the stored credential, and returns false if there is none. The
-// file is overwritten before it is removed. A file system that writes elsewhere, or
-// a backup, may still have the key.
+// EraseKept erases the stored credential, and returns false if there is none.
 func (s *State) EraseKept() (bool, error) {
-	info, err := os.Lstat(s.keptPath())
-	if errors.Is(err, fs.ErrNotExist) {
+	switch err := EraseFile(s.keptPath()); {
+	case errors.Is(err, fs.ErrNotExist):
 		return false, nil
-	}
-	if err == nil && info.Mode().IsRegular() {
-		err = overwrite(s.keptPath(), info.Size())
-	}
-	// The file is removed even if it cannot be overwritten.
-	if removeErr := os.Remove(s.keptPath()); removeErr != nil {
-		return false, Failure(errors.Join(removeErr, err))
-	}
-	if err := SyncDir(s.dir); err != nil {
+	case err != nil:
 		return false, Failure(err)
 	}
 	return true, nil
-}
-
-// overwrite fills a file with zeros and forces them to the disk.
-func overwrite(path string, size int64) error {
-	f, err := os.OpenFile(path, os.O_WRONLY|syscall.O_NOFOLLOW, 0)
-	if err != nil {
-		return err
-	}
-	_, err = f.WriteAt(make([]byte, min(size, maxKept)), 0)
-	return errors.Join(err, SyncFile(f), f.Close())
 }

@@ -31,6 +31,7 @@ _chatsecure_client() {
 	recv:-from|recv:--from) return ;;
 	recv:-for|recv:--for) return ;;
 	pipe:-wait-peer|pipe:--wait-peer) return ;;
+	release:-mailbox|release:--mailbox) COMPREPLY=($(compgen -W 'list' -- "$cur")); return ;;
 	history:-peer|history:--peer) return ;;
 	history:-n|history:--n) return ;;
 	history:-since|history:--since) return ;;
@@ -38,11 +39,11 @@ _chatsecure_client() {
 	history:-export|history:--export) return ;;
 	esac
 	case $command in
-	'') COMPREPLY=($(compgen -W "-relay -name -card -pin-file -state -ca-bundle -only-ca -crl -crl-policy -fetch -fetch-private -fingerprint -accept-new -keep -key -ciphers -batch -timeout -prompt -bell -json -q -v -version -h init list whois send recv pipe history verify card crl trust logout release doctor completion help" -- "$cur")) ;;
+	'') COMPREPLY=($(compgen -W "-relay -name -card -pin-file -state -ca-bundle -only-ca -crl -crl-policy -fetch -fetch-private -fingerprint -accept-new -keep -key -ciphers -letters -batch -timeout -prompt -bell -json -q -v -version -h init list whois send recv pipe history verify card crl trust logout release doctor completion help" -- "$cur")) ;;
 	init) COMPREPLY=($(compgen -W "" -- "$cur")) ;;
 	list) COMPREPLY=($(compgen -W "" -- "$cur")) ;;
 	whois) COMPREPLY=($(compgen -W " $(client -q trust 2>/dev/null | sed -n 's/^peer \([^ ]*\) .*/\1/p')" -- "$cur")) ;;
-	send) COMPREPLY=($(compgen -W "-wait -wait-peer -0 $(client -q trust 2>/dev/null | sed -n 's/^peer \([^ ]*\) .*/\1/p')" -- "$cur")) ;;
+	send) COMPREPLY=($(compgen -W "-wait -wait-peer -live -0 $(client -q trust 2>/dev/null | sed -n 's/^peer \([^ ]*\) .*/\1/p')" -- "$cur")) ;;
 	recv) COMPREPLY=($(compgen -W "-n -from -from-anyone -for -0" -- "$cur")) ;;
 	pipe) COMPREPLY=($(compgen -W "-send -recv -wait-peer $(client -q trust 2>/dev/null | sed -n 's/^peer \([^ ]*\) .*/\1/p')" -- "$cur")) ;;
 	history) COMPREPLY=($(compgen -W "-peer -n -since -grep -ids -verify -export $(client -q trust 2>/dev/null | sed -n 's/^peer \([^ ]*\) .*/\1/p')" -- "$cur")) ;;
@@ -51,7 +52,7 @@ _chatsecure_client() {
 	crl) COMPREPLY=($(compgen -W "refresh" -- "$cur")) ;;
 	trust) COMPREPLY=($(compgen -W "accept forget block unblock $(client -q trust 2>/dev/null | sed -n 's/^peer \([^ ]*\) .*/\1/p')" -- "$cur")) ;;
 	logout) COMPREPLY=($(compgen -W "" -- "$cur")) ;;
-	release) COMPREPLY=($(compgen -W "" -- "$cur")) ;;
+	release) COMPREPLY=($(compgen -W "-mailbox" -- "$cur")) ;;
 	doctor) COMPREPLY=($(compgen -W "" -- "$cur")) ;;
 	completion) COMPREPLY=($(compgen -W "bash zsh fish" -- "$cur")) ;;
 	help) COMPREPLY=($(compgen -W "init list whois send recv pipe history verify card crl trust logout release doctor completion help" -- "$cur")) ;;

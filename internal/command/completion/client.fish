@@ -16,12 +16,13 @@ complete -c client -n __fish_use_subcommand -o accept-new -d 'accept an unknown 
 complete -c client -n __fish_use_subcommand -o keep -d 'keep a key for so long (at most 24h): no card is needed' -x
 complete -c client -n __fish_use_subcommand -o key -d 'ed25519 (default) or rsa: the kind of that key' -x -a 'ed25519 rsa'
 complete -c client -n __fish_use_subcommand -o ciphers -d 'cipher suites allowed, best first, with commas' -x -a 'MLKEM768X25519_AES256_GCM RSA_AES256_CBC_HMAC RSA_AES128_CBC_HMAC'
+complete -c client -n __fish_use_subcommand -o letters -d 'name no mailbox to the relay, and collect no letters'
 complete -c client -n __fish_use_subcommand -o batch -d 'never ask: a step that needs a question is refused'
 complete -c client -n __fish_use_subcommand -o timeout -d 'how long to wait for others, or for a relay that is busy (default 30s)' -x
 complete -c client -n __fish_use_subcommand -o prompt -d 'short (default) or long: the prompt with the time and your name' -x -a 'short long'
 complete -c client -n __fish_use_subcommand -o bell -d 'ring at every message at the prompt, not only while the terminal lacks the focus'
 complete -c client -n __fish_use_subcommand -o json -d 'one JSON object a line'
-complete -c client -n __fish_use_subcommand -o q -d 'say less on standard error: no notices, not even that messages may be missing or may have been shown before, which -json has'
+complete -c client -n __fish_use_subcommand -o q -d 'say less on standard error: no notices but the reason of status 9, not even that messages may be missing or may have been shown before, which -json has'
 complete -c client -n __fish_use_subcommand -o v -d 'say more on standard error'
 complete -c client -n __fish_use_subcommand -o version -d 'print the version'
 complete -c client -n __fish_use_subcommand -o h -d 'print this; after a COMMAND, its own options'
@@ -32,6 +33,7 @@ complete -c client -n '__fish_seen_subcommand_from whois' -a '(client -q trust 2
 complete -c client -n __fish_use_subcommand -a send -d 'send a message; without TEXT, each line of standard input is one'
 complete -c client -n '__fish_seen_subcommand_from send' -o wait -d 'how far it must get: sent (the relay has it), delivered (checked and stored by the receiver; the default) or read' -x -a 'sent delivered read'
 complete -c client -n '__fish_seen_subcommand_from send' -o wait-peer -d 'wait until they connect, at most D (default 0)' -x
+complete -c client -n '__fish_seen_subcommand_from send' -o live -d 'only to people who are there: the relay keeps nothing'
 complete -c client -n '__fish_seen_subcommand_from send' -o 0 -d 'messages on standard input end with a NUL instead of a newline, so that they can have lines'
 complete -c client -n '__fish_seen_subcommand_from send' -a '(client -q trust 2>/dev/null | sed -n \'s/^peer \\([^ ]*\\) .*/\\1/p\')'
 complete -c client -n __fish_use_subcommand -a recv -d 'print messages of people who are accepted, one a line'
@@ -64,6 +66,7 @@ complete -c client -n '__fish_seen_subcommand_from trust' -a 'accept forget bloc
 complete -c client -n '__fish_seen_subcommand_from trust' -a '(client -q trust 2>/dev/null | sed -n \'s/^peer \\([^ ]*\\) .*/\\1/p\')'
 complete -c client -n __fish_use_subcommand -a logout -d 'erase the key that -keep has stored'
 complete -c client -n __fish_use_subcommand -a release -d 'give up your name at the relay'
+complete -c client -n '__fish_seen_subcommand_from release' -o mailbox -d 'instead, drop the mailbox of a lost device of yours, and the letters in it' -x -a 'list'
 complete -c client -n __fish_use_subcommand -a doctor -d 'check the needs of a connection, and name what is missing; only a connection shows whether the relay lets you in'
 complete -c client -n __fish_use_subcommand -a completion -d 'a script that completes the command line in a shell'
 complete -c client -n '__fish_seen_subcommand_from completion' -a 'bash zsh fish'

@@ -38,12 +38,13 @@ _chatsecure_client() {
 		'-keep[keep a key for so long (at most 24h); no card is needed]:DURATION: ' \
 		'-key[ed25519 (default) or rsa; the kind of that key]:KIND:(ed25519 rsa)' \
 		'-ciphers[cipher suites allowed, best first, with commas]:LIST:(MLKEM768X25519_AES256_GCM RSA_AES256_CBC_HMAC RSA_AES128_CBC_HMAC)' \
+		'-letters[name no mailbox to the relay, and collect no letters]' \
 		'-batch[never ask; a step that needs a question is refused]' \
 		'-timeout[how long to wait for others, or for a relay that is busy (default 30s)]:D: ' \
 		'-prompt[short (default) or long; the prompt with the time and your name]:LOOK:(short long)' \
 		'-bell[ring at every message at the prompt, not only while the terminal lacks the focus]' \
 		'-json[one JSON object a line]' \
-		'-q[say less on standard error; no notices, not even that messages may be missing or may have been shown before, which -json has]' \
+		'-q[say less on standard error; no notices but the reason of status 9, not even that messages may be missing or may have been shown before, which -json has]' \
 		'-v[say more on standard error]' \
 		'-version[print the version]' \
 		'-h[print this; after a COMMAND, its own options]' \
@@ -55,7 +56,7 @@ _chatsecure_client() {
 		init) _arguments ;;
 		list) _arguments ;;
 		whois) _arguments '*:name:($(client -q trust 2>/dev/null | sed -n '\''s/^peer \([^ ]*\) .*/\1/p'\''))' ;;
-		send) _arguments '-wait[how far it must get; sent (the relay has it), delivered (checked and stored by the receiver; the default) or read]:LEVEL:(sent delivered read)' '-wait-peer[wait until they connect, at most D (default 0)]:D: ' '-0[messages on standard input end with a NUL instead of a newline, so that they can have lines]' '*:name:($(client -q trust 2>/dev/null | sed -n '\''s/^peer \([^ ]*\) .*/\1/p'\''))' ;;
+		send) _arguments '-wait[how far it must get; sent (the relay has it), delivered (checked and stored by the receiver; the default) or read]:LEVEL:(sent delivered read)' '-wait-peer[wait until they connect, at most D (default 0)]:D: ' '-live[only to people who are there; the relay keeps nothing]' '-0[messages on standard input end with a NUL instead of a newline, so that they can have lines]' '*:name:($(client -q trust 2>/dev/null | sed -n '\''s/^peer \([^ ]*\) .*/\1/p'\''))' ;;
 		recv) _arguments '-n[end after so many messages]:N: ' '-from[only from NAME; others stay unread]:NAME: ' '-from-anyone[also from people who are not accepted]' '-for[end after so long; with 6 if fewer than -n came]:D: ' '-0[for each the name, a tab, the exact text and a NUL]' ;;
 		pipe) _arguments '-send[only from here to there]' '-recv[only from there to here]' '-wait-peer[wait until they connect, at most D (default 0)]:D: ' '*:name:($(client -q trust 2>/dev/null | sed -n '\''s/^peer \([^ ]*\) .*/\1/p'\''))' ;;
 		history) _arguments '-peer[only with NAME]:NAME: ' '-n[the last N (default 50), and all with 0]:N: ' '-since[since a day as 2026-11-30, a time as 18;00, or for the last 90m or 2d]:WHEN: ' '-grep[only with TEXT in them, whatever its case]:TEXT: ' '-ids[with the ids, as -v and -json]' '-verify[check every signature, delegation, chain, order and receipt again]' '-export[write the message as a proof that stands alone]:ID: ' '*:name:($(client -q trust 2>/dev/null | sed -n '\''s/^peer \([^ ]*\) .*/\1/p'\''))' ;;
@@ -64,7 +65,7 @@ _chatsecure_client() {
 		crl) _arguments '1:word:(refresh)' ;;
 		trust) _arguments '1:word:(accept forget block unblock)' '*:name:($(client -q trust 2>/dev/null | sed -n '\''s/^peer \([^ ]*\) .*/\1/p'\''))' ;;
 		logout) _arguments ;;
-		release) _arguments ;;
+		release) _arguments '-mailbox[instead, drop the mailbox of a lost device of yours, and the letters in it]:HASH:(list)' ;;
 		doctor) _arguments ;;
 		completion) _arguments '1:word:(bash zsh fish)' ;;
 		help) _arguments '1:word:(init list whois send recv pipe history verify card crl trust logout release doctor completion help)' ;;

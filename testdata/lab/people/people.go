@@ -83,6 +83,15 @@ func Delegate(t testing.TB, h *lab.Holder, name string, key *trust.Key, begin, e
 	return b
 }
 
+// NameMailbox has the card sign the delegation again, with this mailbox.
+func NameMailbox(t testing.TB, h *lab.Holder, b *trust.Bundle, mailbox [32]byte, end time.Time) {
+	t.Helper()
+	b.Mailbox, b.MailboxEnd = mailbox[:], end.Unix()
+	var err error
+	b.Signature, err = h.Sign(b.DelegationMessage())
+	must(t, err)
+}
+
 // Trust is the roots of a lab, and nobody else.
 func Trust(t testing.TB, p *lab.PKI) *trust.Store {
 	t.Helper()

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -40,6 +41,26 @@ func openIn(pid int) (open []string) {
 	}
 	slices.Sort(open)
 	return open
+}
+
+// Pause stops a client by SIGSTOP, and waits until each of its threads stands still: on a busy
+// machine one may go on for a while. SIGCONT has it go on.
+func (p *Running) Pause() {
+	p.T.Helper()
+	p.Cmd.Process.Signal(syscall.SIGSTOP)
+	for deadline := time.Now().Add(Patience); ; time.Sleep(time.Millisecond) { // nothing announces it
+		threads, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", p.Cmd.Process.Pid))
+		if !slices.ContainsFunc(threads, func(file string) bool {
+			stat, err := os.ReadFile(file)
+			_, state, _ := strings.Cut(string(stat), ") ") // the name before it is that of the program
+			return err == nil && !strings.HasPrefix(state, "T")
+		}) {
+			return
+		}
+		if time.Now().After(deadline) {
+			p.T.Fatal("a client does not stop")
+		}
+	}
 }
 
 var sayOpenUnknown = sync.OnceFunc(func() {

@@ -72,6 +72,7 @@ type Town struct {
 	PKI  *lab.PKI
 	Addr string   // the relay's
 	Env  []string // added to the environment of clients
+	Args []string // of the relay's next start, besides the usual ones
 	Pid  int      // the relay's
 	Stop func()   // ends the relay in order
 	Kill func()   // ends the relay by SIGKILL
@@ -125,8 +126,8 @@ func (w *Town) StartRelay(state string) {
 	w.T.Helper()
 	addrFile := w.Path("addr-" + state)
 	os.Remove(addrFile)
-	cmd := exec.Command(filepath.Join(w.Bin, "relay"), "-listen", w.Addr, "-addr-file", addrFile, "-state", w.Path(state),
-		"-ca-bundle", w.Path("lab", "ca-bundle.pem"), "-crl", w.Path("lab", "crl"))
+	cmd := exec.Command(filepath.Join(w.Bin, "relay"), append([]string{"-listen", w.Addr, "-addr-file", addrFile, "-state", w.Path(state),
+		"-ca-bundle", w.Path("lab", "ca-bundle.pem"), "-crl", w.Path("lab", "crl")}, w.Args...)...)
 	inNetns(cmd, w.RelayIn)
 	log := new(bytes.Buffer)
 	cmd.Stderr = log

@@ -103,10 +103,14 @@ type HandshakePlan struct {
 	Cred    *Cred
 	Takes   string
 	Ciphers []string // nil for all
-	Line1   func([]byte) []byte
-	Hello   func(*crypto.Hello)
-	Sealed  func([]byte) []byte // the hello, encoded and not yet sealed
-	Line3   func([]byte) []byte
+
+	Mailbox  []byte   // the key of the mailbox that the bundle names; nil for none
+	Collects [][]byte // hashes of mailboxes
+
+	Line1  func([]byte) []byte
+	Hello  func(*crypto.Hello)
+	Sealed func([]byte) []byte // the hello, encoded and not yet sealed
+	Line3  func([]byte) []byte
 }
 
 // Handshake does the client's part of PROTOCOL.md, "Connect". A refusal by the
@@ -185,8 +189,8 @@ func Handshake(t testing.TB, conn net.Conn, plan *HandshakePlan) (*Client, error
 
 // hello returns the content of connect phase 3, and the name in it.
 func (plan *HandshakePlan) hello(transcript *crypto.Connect) (name string, encoded []byte) {
-	h := crypto.Hello{Name: plan.Cred.Bundle.Name, Takes: plan.Takes, Bundle: plan.Cred.Bundle}
-	h.Signature = plan.Cred.Key.Sign(transcript.ClientSigns(h.Name, h.Bundle.Hash()))
+	h := crypto.Hello{Name: plan.Cred.Bundle.Name, Takes: plan.Takes, Bundle: plan.Cred.Bundle, Mailbox: append([]byte{}, plan.Mailbox...), Collects: append([][]byte{}, plan.Collects...)}
+	h.Signature = plan.Cred.Key.Sign(transcript.ClientSigns(&h))
 	if plan.Hello != nil {
 		plan.Hello(&h)
 	}

@@ -40,6 +40,10 @@ type EvilRelay struct {
 	// Refuse, if set, may return an error that answers a line for another
 	// connection in place of passing it on.
 	Refuse func(h *proto.Header, body []byte) proto.Code
+	// CameIn, if set, is told of a connection that was let in.
+	CameIn func(c *EvilConn)
+	// Letters, if set, takes the lines about letters.
+	Letters func(l EvilLine)
 	// Welcome, if set, spoils the content of connect phase 4.
 	Welcome func(opened []byte) []byte
 }
@@ -202,6 +206,9 @@ func (r *EvilRelay) handshake(conn net.Conn, lines *proto.LineReader) (*EvilConn
 	}
 	r.Conns = append(r.Conns, c)
 	r.Tell(c, proto.Came)
+	if r.CameIn != nil {
+		r.CameIn(c)
+	}
 	return c, c2s, true
 }
 
@@ -287,6 +294,10 @@ func (r *EvilRelay) take(l EvilLine) {
 		}
 		if r.DropAck == nil || !r.DropAck(h) {
 			r.Ack(l)
+		}
+	case proto.TypeLetterTo, proto.TypeLetter, proto.TypeLetterAck:
+		if r.Letters != nil {
+			r.Letters(l)
 		}
 	}
 }
