@@ -18,6 +18,6 @@ if [ -s "$failed" ]; then
 	grep -v '^=== \|^ *--- PASS\|^PASS$' "$log"
 	# Once more, last and alone: of a long output only the end may be kept.
 	echo "== The tests that failed"
-	grep -A 60 '^ *--- FAIL' "$log" | grep -v '^=== \|^ *--- PASS\|^PASS$' | tail -n 200
+	grep -B 60 '^ *--- FAIL' "$log" | grep -v '^=== \|^ *--- PASS\|^PASS$\|spoil.go:' | tail -n 200
 	exit 1
 fi

@@ -188,7 +188,7 @@ func TestAttack28LettersKilled(t *testing.T) {
 	w := town.New(t, town.People(slices.Concat(senders, people)...))
 	w.Stop()
 	w.Addr = "127.0.0.1:0" // nobody knows the old one
-	w.Args = []string{"-letter-max", "256"}
+	w.Args = []string{"-letter-max", "256MiB"}
 	w.StartRelay("relay")
 	others := *w // what the clients know of it, whose relay ends and starts
 	p := &post{t: t, w: &others, people: people, must: map[string]map[string]bool{}, shown: map[string]map[string]int{}, kills: map[string]int{}}

@@ -620,6 +620,7 @@ func TestAttack31PastTheWindow(t *testing.T) {
 		return ev.Type == client.EventLost && strings.Contains(ev.Err.Error(), "more letters than the window allows")
 	})
 	bob.await("the relay back", func(ev client.Event) bool { return ev.Type == client.EventBack })
+	bob.await("the letter", func(ev client.Event) bool { return ev.Message != nil })
 	alice.mustSettle(history.StatusRead)
 	if n := len(bob.texts()); n != 1 {
 		t.Errorf("bob saw %d letters", n)

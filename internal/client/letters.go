@@ -300,9 +300,12 @@ func (e *engine) answered(w *way, in Inbound, err error) {
 		w.tries = 0
 		e.letterKept(w, time.UnixMilli(in.Header.Until))
 	case err == nil:
-		f.sent = false
+		f.sent, w.again = false, time.Now().Add(sealAgain)
 	case reason.Code == proto.Lost: // it goes again over the next session
 		f.sent, f.lost = false, true
+		if e.link.sess != nil { // the relay has said so
+			w.again = time.Now().Add(sealAgain)
+		}
 	case reason.Code == proto.Busy:
 		f.sent, f.busy = false, reason
 		if f.left && !f.lost { // the relay has not got it
@@ -367,7 +370,7 @@ func (e *engine) forgetLetter(f *flight) {
 func (e *engine) notLeft(w *way, reason *fail.Error) {
 	f := w.flight
 	w.flight = nil
-	if f.left {
+	if f.left && !f.lost { // else the relay may have an earlier one, with the same records
 		f.unanswered(-1)
 	}
 	earlier := len(f.records) > 0 && len(f.batch) == 0
