@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"chatsecure/crypto"
@@ -25,6 +26,7 @@ type collecting struct {
 	line   []Inbound         // letters and ends that wait
 	bytes  int               // of them
 	busy   bool              // the letter before the line is being checked
+	stamp  string            // of that letter
 	stored []*collected      // and not synced yet
 	syncs  bool              // stored ones are being synced
 	later  map[[32]byte]bool // mailboxes with a letter that was put off, or mailboxes of its sender
@@ -93,6 +95,12 @@ func (c *collecting) end() { *c = collecting{gaps: c.gaps} }
 
 // precedes tells whether letters may still come that were written before a handshake that begins.
 func (c *collecting) precedes(now time.Time) bool { return len(c.awaits) > 0 && now.Before(c.until) }
+
+// has tells whether a letter of a person waits or is being checked, by the relay's word.
+func (c *collecting) has(identity string) bool {
+	return c.busy && c.stamp == identity ||
+		slices.ContainsFunc(c.line, func(m Inbound) bool { return m.Header.Identity == identity })
+}
 
 // idle tells whether every letter that has come is answered.
 func (c *collecting) idle() bool {
@@ -178,7 +186,7 @@ func (e *engine) collectedAll(mailbox [32]byte, at time.Time) {
 // checkLetter has a letter opened and checked off the engine's goroutine.
 func (e *engine) checkLetter(m Inbound) {
 	c := &e.collect
-	c.busy = true
+	c.busy, c.stamp = true, m.Header.Identity
 	it := &collected{
 		sess: c.sess, kind: m.Header.Kind, stamp: m.Header.Identity, left: time.UnixMilli(m.Header.Left), sides: c.sides,
 	}

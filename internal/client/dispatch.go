@@ -15,7 +15,7 @@ func (e *engine) onInbound(m Inbound, ok bool) {
 		return
 	}
 	pc := e.conns[subject(m.Header)]
-	if pc == nil && e.waitsForLetters(m.Header) {
+	if pc == nil && e.waitsForLetters(pc, m.Header) {
 		pc = e.connFor(m.Header.SrcID, m.Header.Src)
 	}
 	if pc != nil && (len(pc.held.lines) > 0 || e.mustWait(pc, m.Header)) {

@@ -41,12 +41,19 @@ func (e *engine) mustWait(pc *peerConn, h *proto.Header) bool {
 	if message && pc.conv != nil && !waits() && !pc.isFresh(time.Now()) {
 		e.look(pc)
 	}
-	return waits() || e.waitsForLetters(h)
+	return waits() || e.waitsForLetters(pc, h)
 }
 
-// waitsForLetters tells whether a p1 waits for the letters that its sender may have left before it.
-func (e *engine) waitsForLetters(h *proto.Header) bool {
-	return h.Type == proto.TypeClientConnect && h.Phase == 1 && e.collect.precedes(time.Now())
+// waitsForLetters tells whether a line waits for letters of its sender's that came before it: a p1 for
+// those that may have been left, and a message for those that are being checked.
+func (e *engine) waitsForLetters(pc *peerConn, h *proto.Header) bool {
+	switch {
+	case h.Type == proto.TypeClientConnect && h.Phase == 1:
+		return e.collect.precedes(time.Now())
+	case h.Type == proto.TypeClientCom && pc != nil && pc.conv != nil:
+		return e.collect.has(proto.FormatHash(pc.conv.Person.Identity))
+	}
+	return false
 }
 
 // hold keeps a line. Beyond MaxHeld the connection with most is given up, a stranger's first: a

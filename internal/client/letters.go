@@ -320,6 +320,18 @@ func (e *engine) answered(w *way, in Inbound, err error) {
 	}
 }
 
+// letterBefore tells whether a letter with texts to the device of a connection is on its way, and not
+// answered: what is said after it must not come before it. The relay hands a letter on before it
+// answers.
+func (e *engine) letterBefore(pc *peerConn) bool {
+	for _, w := range e.letters.ways {
+		if f := w.flight; f != nil && len(f.batch) > 0 && f.sent && w.user == pc.user && w.mailbox == pc.mailbox() {
+			return true
+		}
+	}
+	return false
+}
+
 // letterKept takes it that the relay keeps a letter.
 func (e *engine) letterKept(w *way, until time.Time) {
 	f := w.flight

@@ -106,7 +106,7 @@ func (e *engine) pump(pc *peerConn) {
 		}
 		return
 	}
-	for e.fatal == nil && pc.conv != nil && !pc.ending && !e.goodbye {
+	for e.fatal == nil && pc.conv != nil && !pc.ending && !e.goodbye && !e.letterBefore(pc) {
 		n, size := pc.out.batch()
 		if n == 0 || !pc.lines.roomFor(size+size/4) {
 			return
